@@ -1,0 +1,37 @@
+# Every target sets up what it needs: the active virtual environment if there is one, else .venv.
+# PYTHON=python3.12 chooses the interpreter that .venv is made with. ARGS='...' is handed on.
+
+setup := PYTHON="$(PYTHON)" python3 tools/setup_env.py
+# One thread in each test process: xdist already uses the cores.
+threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo     set up, make the small data set, train and test on it, draw a picture (work_dirs/demo)"
+	@echo "make test     set up and run all tests; one of them: make test ARGS='tests/test_registry.py -k scope'"
+	@echo "make lint     check style and types"
+	@echo "make format   put style right where that can be done by itself"
+	@echo "make clean    remove caches and build leftovers; data/, work_dirs/ and .venv stay"
+	@echo "Add PYTHON=python3.12 to choose the Python (3.10 to 3.13) of .venv."
+
+demo:
+	@$(setup) runtime -- python tools/demo.py $(ARGS)
+
+test:
+	@$(threads) $(setup) tests -- python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations 10 $(ARGS)
+
+lint:
+	@status=0; \
+	$(setup) tests -- python -m ruff check . || status=1; \
+	$(setup) tests -- python -m ruff format --check --diff . || status=1; \
+	$(setup) tests -- python -m mypy || status=1; \
+	exit $$status
+
+format:
+	@$(setup) tests -- python -m ruff check --fix .
+	@$(setup) tests -- python -m ruff format .
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find mmav tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +
