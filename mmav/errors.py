@@ -1,0 +1,80 @@
+"""What goes wrong through a user's files, configs or checkpoints; tools print it as one line, without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MmavError(Exception):
+    """A user's mistake or bad input; its text says where it is and what to do."""
+
+
+class MediaError(MmavError):
+    """A media file that is missing, broken, empty or holds nothing that can be decoded.
+
+    Args:
+        path: The file.
+        reason: Why it cannot be read, in plain words.
+
+    >>> str(MediaError('clip.mp4', 'the file is empty (0 bytes)'))
+    'clip.mp4: the file is empty (0 bytes)'
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'{self.path}: {self.reason}'
+
+
+class ManifestError(MmavError):
+    """A manifest or class list that is missing or wrong; says file, row and remedy."""
+
+
+class ConfigError(MmavError):
+    """A config that names what is not there; says the path inside the config."""
+
+
+class CheckpointError(MmavError):
+    """A checkpoint that is missing, torn or belongs to another architecture."""
+
+
+class TooManyBrokenClips(MmavError):
+    """More clips of a dataset cannot be read than its configuration allows."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line.
+
+    An error raised in a worker of a DataLoader arrives with the worker's traceback in its text; the message proper is
+    the last line of it.
+
+    Returns:
+        The message, without the name of its class.
+
+    >>> one_line(ManifestError('Caught ManifestError in worker 0.\\nmmav.errors.ManifestError: row 3: no label'))
+    'row 3: no label'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    last = lines[-1]
+    for prefix in (f'{type(error).__module__}.{type(error).__name__}: ', f'{type(error).__name__}: '):
+        last = last.removeprefix(prefix)
+    return last if len(lines) == 1 or 'Caught' in lines[0] else ' '.join(lines)
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """A hint at the nearest right name.
+
+    Returns:
+        ``", did you mean 'dog'?"``, or an empty string where nothing is near.
+
+    >>> did_you_mean('dgo', ['cat', 'dog'])
+    ", did you mean 'dog'?"
+    """
+    near = difflib.get_close_matches(wrong, list(known), n=1)
+    return f', did you mean {near[0]!r}?' if near else ''
