@@ -1,0 +1,113 @@
+"""The whole forward path: modalities to tokens, tokens to streams, streams to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmav.registry import MODELS
+from mmav.structures import AVDataSample, Tokens
+
+
+@MODELS.register_module()
+class AVClassifier(BaseModel):
+    """Classifier of clips with a picture, a sound, or both.
+
+    Args:
+        backbones: Modality name -> config of its backbone; None leaves a parent config's modality out.
+        neck: Config of the neck; the widths of the backbones are filled in as ``in_dims``.
+        head: Config of the head; the widths of the neck's streams are filled in as ``in_dims``.
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: If there is no backbone.
+    """
+
+    def __init__(
+        self,
+        backbones: Mapping[str, dict[str, Any] | None],
+        neck: dict[str, Any],
+        head: dict[str, Any],
+        *,
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(MODELS.build(data_preprocessor or dict(type='AVDataPreprocessor')), init_cfg)
+        backbones = {name: cfg for name, cfg in backbones.items() if cfg is not None}
+        if not backbones:
+            raise ValueError('AVClassifier needs at least one backbone, such as dict(audio=dict(type="MAT"))')
+        self.backbones = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in backbones.items()})
+        widths = {name: backbone.out_dims for name, backbone in self.backbones.items()}
+        self.neck = MODELS.build({'in_dims': widths, **neck})
+        self.head = MODELS.build({'in_dims': self.neck.out_dims, **head})
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        data_samples: list[AVDataSample] | None = None,
+        masks: Mapping[str, Tensor] | None = None,
+        mode: str = 'tensor',
+    ) -> Tensor | dict[str, Tensor] | list[AVDataSample]:
+        """Classifies B clips of V views.
+
+        Args:
+            inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T). V may be 1
+                for one modality and more for another, which then shares the one.
+            data_samples: The B samples; needed by the modes ``loss`` and ``predict``.
+            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+            mode: ``tensor``, ``loss`` or ``predict``.
+
+        Returns:
+            ``tensor``: probabilities (B, C), averaged over the views. ``loss``: named losses, every view a clip of
+            its own. ``predict``: the samples with ``pred_score`` and ``pred_label``.
+
+        Raises:
+            ValueError: If the mode is unknown, a modality is missing, or numbers of views do not fit.
+        """
+        if mode not in ('tensor', 'loss', 'predict'):
+            raise ValueError(f'mode={mode!r} is unknown: choose tensor, loss or predict')
+        if mode != 'tensor' and data_samples is None:
+            raise ValueError(f'mode={mode!r} needs data_samples')
+        tokens, views = self.encode(inputs)
+        if masks is not None:
+            masks = {name: mask.repeat_interleave(views) for name, mask in masks.items()}
+        streams = self.neck(tokens, masks)  # stream -> (B * V, D)
+        if mode == 'loss':
+            return self.head.loss(streams, self._targets(data_samples, views), masks)  # type: ignore[arg-type]
+        scores = self.head.predict(streams, masks).unflatten(0, (-1, views)).mean(dim=1)
+        if mode == 'tensor':
+            return scores
+        return [sample.set_pred_score(score) for sample, score in zip(data_samples, scores, strict=True)]  # type: ignore[arg-type]
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:
+        """Encodes each modality once per view of its own, then repeats the tokens of those with a single view.
+
+        Returns:
+            Modality name -> tokens of B * V clips, and V.
+        """
+        missing = [name for name in self.backbones if name not in inputs]
+        if missing:
+            raise ValueError(f'the model reads {list(self.backbones)}, but the input has only {list(inputs)}')
+        views = max(inputs[name].shape[1] for name in self.backbones)
+        tokens = {}
+        for name, backbone in self.backbones.items():
+            x = inputs[name]
+            if x.shape[1] not in (1, views):
+                raise ValueError(f'{name} has {x.shape[1]} views, another modality {views}: give as many, or 1')
+            encoded = backbone(x.flatten(0, 1))
+            if x.shape[1] < views:
+                cls, patches = (t.repeat_interleave(views, dim=0) for t in encoded[:2])
+                encoded = Tokens(cls, patches, encoded.grid)
+            tokens[name] = encoded
+        return tokens, views
+
+    @staticmethod
+    def _targets(data_samples: list[AVDataSample], views: int) -> Tensor:
+        """Class indices (B * V,), or soft labels (B * V, C) where the batch was mixed."""
+        key = 'gt_score' if 'gt_score' in data_samples[0] else 'gt_label'
+        return torch.stack([sample.get(key) for sample in data_samples]).repeat_interleave(views, dim=0)

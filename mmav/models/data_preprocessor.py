@@ -1,0 +1,164 @@
+"""From collated clips to normalised, and in training mixed, tensors on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from mmav.registry import MODELS
+from mmav.structures import AVDataSample
+
+
+@MODELS.register_module()
+class AVDataPreprocessor(BaseDataPreprocessor):
+    """Moves a batch to the device, normalises each modality and mixes clips in training.
+
+    Args:
+        norm: Modality name -> dict(mean, std), a number or one per channel, in the units of the input: 0 to 255 for
+            pictures, log-mel for sound. A modality without an entry is only converted to float.
+        batch_augment: Config of what mixes the clips of a training batch, such as :class:`MixupCutmix`.
+        non_blocking: Whether copies to the device may overlap with computation.
+
+    Raises:
+        ValueError: If a standard deviation is not above 0.
+    """
+
+    def __init__(
+        self,
+        norm: Mapping[str, Mapping[str, float | Sequence[float]]] | None = None,
+        batch_augment: dict[str, Any] | None = None,
+        *,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(non_blocking)
+        self.modalities = tuple(norm or ())
+        for name in self.modalities:
+            for key in ('mean', 'std'):
+                value = torch.as_tensor(norm[name][key], dtype=torch.float32).reshape(-1)  # type: ignore[index]
+                if key == 'std' and not (value > 0).all():
+                    raise ValueError(f'norm.{name}.std={norm[name][key]} must be above 0')  # type: ignore[index]
+                self.register_buffer(f'{name}_{key}', value, persistent=False)
+        self.batch_augment = MODELS.build(batch_augment) if batch_augment else None
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Prepares a batch.
+
+        Args:
+            data: ``inputs`` (modality -> (B, V, C, ...)), ``masks`` (modality -> (B,) bool) and ``data_samples``.
+            training: Whether clips are mixed.
+
+        Returns:
+            The same keys; ``inputs`` in float32, ``masks`` None where every clip has every modality.
+        """
+        # decided before the copy to the device, so that the answer costs no synchronisation
+        masks = data.get('masks')
+        if masks is not None and all(bool(mask.all()) for mask in masks.values()):
+            masks = None
+        data = self.cast_data({**data, 'masks': masks})
+        inputs = {name: self.normalise(name, value) for name, value in data['inputs'].items()}
+        data_samples, masks = data['data_samples'], data['masks']
+        if training and self.batch_augment is not None:
+            inputs, masks, data_samples = self.batch_augment(inputs, masks, data_samples)
+        return dict(inputs=inputs, masks=masks, data_samples=data_samples)
+
+    def normalise(self, name: str, value: Tensor) -> Tensor:
+        """Returns (value - mean) / std of a modality (B, V, C, ...) in float32."""
+        value = value.float()
+        if name not in self.modalities:
+            return value
+        shape = (-1,) + (1,) * (value.dim() - 3)
+        return (value - getattr(self, f'{name}_mean').view(shape)) / getattr(self, f'{name}_std').view(shape)
+
+
+@MODELS.register_module()
+class MixupCutmix:
+    """Mixes each clip of a batch with another one: its picture, its sound and its label in the same proportion.
+
+    Mixup (Zhang et al. 2018) blends pictures and spectrograms. Cutmix (Yun et al. 2019) puts a box of the other
+    clip into all frames and an equal share of the other spectrogram, as a stretch of time, into this one. One draw per
+    batch, as in the MViTv2 recipe (facebookresearch/SlowFast, slowfast/datasets/mixup.py).
+
+    Args:
+        num_classes: Number of classes C.
+        mixup_alpha: Parameter of mixup's Beta distribution; 0 for no mixup.
+        cutmix_alpha: Parameter of cutmix's Beta distribution; 0 for no cutmix.
+        prob: Probability that a batch is mixed at all.
+        switch_prob: Probability of cutmix where both are on.
+
+    Raises:
+        ValueError: If both parameters are 0 or one is negative.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        mixup_alpha: float = 0.8,
+        cutmix_alpha: float = 1.0,
+        *,
+        prob: float = 1.0,
+        switch_prob: float = 0.5,
+    ) -> None:
+        if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
+            raise ValueError(f'mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: none negative, one above 0')
+        self.num_classes = num_classes
+        self.alphas = (mixup_alpha, cutmix_alpha)
+        self.prob = prob
+        self.switch_prob = switch_prob
+
+    def __call__(
+        self, inputs: dict[str, Tensor], masks: dict[str, Tensor] | None, data_samples: list[AVDataSample]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, list[AVDataSample]]:
+        """Mixes clip i with clip B - 1 - i and writes soft labels (C,) as ``gt_score``.
+
+        Args:
+            inputs: Modality -> (B, V, C, ...): the last two axes of a clip are H and W, of a spectrogram F and T.
+            masks: Modality -> (B,), or None; a mixed clip has a modality if one of its two sources has.
+            data_samples: The B samples.
+        """
+        if torch.rand(()) >= self.prob:
+            return inputs, masks, data_samples
+        mixup_alpha, cutmix_alpha = self.alphas
+        cut = cutmix_alpha > 0 and (mixup_alpha == 0 or bool(torch.rand(()) < self.switch_prob))
+        alpha = cutmix_alpha if cut else mixup_alpha
+        lam = float(torch.distributions.Beta(alpha, alpha).sample())
+        if cut:
+            inputs, lam = self._cutmix(inputs, lam)
+        else:
+            inputs = {name: value.lerp(value.flip(0), 1 - lam) for name, value in inputs.items()}
+        if masks is not None:
+            masks = {name: mask | mask.flip(0) for name, mask in masks.items()}
+        onehot = F.one_hot(torch.stack([s.gt_label for s in data_samples]), self.num_classes).float()
+        for sample, score in zip(data_samples, onehot.lerp(onehot.flip(0), 1 - lam), strict=True):
+            sample.set_gt_score(score)
+        return inputs, masks, data_samples
+
+    def _cutmix(self, inputs: dict[str, Tensor], lam: float) -> tuple[dict[str, Tensor], float]:
+        """Pastes from the flipped batch; returns the inputs and the share that is left of the first clip."""
+        video = inputs.get('video')
+        box = None
+        if video is not None:
+            # the box is cut at the border, so the share that is really left replaces lam, for the sound too
+            height, width = video.shape[-2:]
+            box = self._span(height, (1 - lam) ** 0.5) + self._span(width, (1 - lam) ** 0.5)
+            lam = 1 - (box[1] - box[0]) * (box[3] - box[2]) / (height * width)
+        mixed = {}
+        for name, value in inputs.items():
+            if name == 'video' and box is not None:
+                region: tuple[Any, ...] = (..., slice(*box[:2]), slice(*box[2:]))
+            else:
+                length = round((1 - lam) * value.shape[-1])
+                start = int(torch.randint(value.shape[-1] - length + 1, ()))
+                region = (..., slice(start, start + length))
+            mixed[name] = value.clone()
+            mixed[name][region] = value.flip(0)[region]
+        return mixed, lam
+
+    @staticmethod
+    def _span(size: int, share: float) -> tuple[int, int]:
+        centre, half = int(torch.randint(size, ())), int(size * share) // 2
+        return max(centre - half, 0), min(centre + half, size)

@@ -1,0 +1,104 @@
+"""Head of one label: a linear layer per stream, probabilities averaged over the streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmav.models.init import init_transformer
+from mmav.registry import MODELS
+
+
+@MODELS.register_module()
+class ClsHead(BaseModule):
+    """Classifies each stream with its own linear layer.
+
+    The loss is the mean of the streams' losses, the prediction the mean of their probabilities. A stream that is named
+    after a modality which a clip lacks is left out of that clip's mean.
+
+    Args:
+        num_classes: Number of classes C.
+        in_dims: Stream name -> width. :class:`~mmav.models.AVClassifier` fills it in.
+        loss: Config of the loss of logits (B, C) and targets.
+        dropout: Probability of dropping an input feature in training.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: If ``in_dims`` is missing or ``num_classes`` is below 1.
+
+    >>> head = ClsHead(num_classes=5, in_dims=dict(fused=8))
+    >>> head.predict(dict(fused=torch.zeros(2, 8))).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_dims: Mapping[str, int] | None = None,
+        loss: dict[str, Any] | None = None,
+        *,
+        dropout: float = 0.0,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not in_dims:
+            raise ValueError(f'ClsHead needs the width of at least one stream, got in_dims={in_dims}')
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f'num_classes={num_classes!r} must be a whole number above 0')
+        self.num_classes = num_classes
+        self.dropout = nn.Dropout(dropout)
+        self.fcs = nn.ModuleDict({name: nn.Linear(dims, num_classes) for name, dims in in_dims.items()})
+        self.loss_module = MODELS.build(loss or dict(type='CrossEntropyLoss'))
+        init_transformer(self.fcs)
+
+    def init_weights(self) -> None:
+        """Draws the linear layers anew, then applies ``init_cfg``."""
+        init_transformer(self.fcs)
+        super().init_weights()
+
+    def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns stream name -> logits (B, C), in float32: bfloat16 is too coarse for a softmax over many classes."""
+        return {name: fc(self.dropout(streams[name])).float() for name, fc in self.fcs.items()}
+
+    def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Returns probabilities (B, C); ``masks`` maps a modality to (B,), True where the clip has it."""
+        probs = {name: logits.softmax(dim=-1) for name, logits in self(streams).items()}
+        return self._mean(probs, masks)
+
+    def loss(
+        self, streams: Mapping[str, Tensor], target: Tensor, masks: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Computes the loss.
+
+        Args:
+            streams: Stream name -> (B, D).
+            target: Class indices (B,) or soft labels (B, C).
+            masks: Modality name -> (B,), True where the clip has it.
+
+        Returns:
+            ``loss_cls``, and ``top1``, the share of clips whose most probable class is the target's largest.
+        """
+        logits = self(streams)
+        losses = {name: self.loss_module(value, target) for name, value in logits.items()}
+        loss = self._mean(losses, masks).mean()
+        with torch.no_grad():
+            scores = self._mean({name: value.softmax(dim=-1) for name, value in logits.items()}, masks)
+            label = target if target.dim() == 1 else target.argmax(dim=-1)
+            top1 = (scores.argmax(dim=-1) == label).float().mean()
+        return {'loss_cls': loss, 'top1': top1}
+
+    def _mean(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
+        """Mean of (B, ...) over the streams a clip has; over all of them where it has none."""
+        names = list(values)
+        stacked = torch.stack([values[name] for name in names])  # (streams, B, ...)
+        if masks is None or not any(name in masks for name in names):
+            return stacked.mean(dim=0)
+        present = [masks[name] if name in masks else torch.ones_like(next(iter(masks.values()))) for name in names]
+        weights = torch.stack(present).to(stacked.dtype)
+        weights = torch.where(weights.sum(dim=0) > 0, weights, torch.ones_like(weights))
+        weights = weights.reshape(weights.shape + (1,) * (stacked.dim() - 2))
+        return (stacked * weights).sum(dim=0) / weights.sum(dim=0)

@@ -1,0 +1,92 @@
+"""Pooling of a token sequence on the grid that it unrolls; the length of the grid (1, 2 or 3) selects the operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+def to_tuple(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
+    """Returns one integer per axis.
+
+    >>> to_tuple(2, 3, 'stride'), to_tuple([1, 2], 2, 'stride')
+    ((2, 2, 2), (1, 2))
+    """
+    result = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(result) != rank:
+        raise ValueError(f'{name}={value} has {len(result)} entries, but the grid has {rank} axes: give {rank} or one integer')
+    return result
+
+
+def pooled_grid(grid: Sequence[int], stride: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
+    """Returns the grid after a convolution or pooling with padding ``kernel // 2``.
+
+    >>> pooled_grid((8, 56, 57), (1, 2, 2), (3, 3, 3))
+    (8, 28, 29)
+    """
+    return tuple((n + 2 * (k // 2) - k) // s + 1 for n, s, k in zip(grid, stride, kernel, strict=True))
+
+
+class TokenPool(nn.Module):
+    """Depthwise convolution and LayerNorm of queries, keys or values, per head and shared by the heads.
+
+    The class token is normalised with the patch tokens but not pooled (MViTv2's "conv" mode; facebookresearch/SlowFast,
+    slowfast/models/attention.py).
+
+    Args:
+        head_dim: Width of one head.
+        kernel: Kernel size, one entry per axis.
+        stride: Stride, one entry per axis.
+    """
+
+    def __init__(self, head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> None:
+        super().__init__()
+        self.kernel, self.stride = tuple(kernel), tuple(stride)
+        self.conv = CONVS[len(self.kernel)](
+            head_dim,
+            head_dim,
+            self.kernel,  # type: ignore[arg-type]
+            stride=self.stride,  # type: ignore[arg-type]
+            padding=tuple(k // 2 for k in self.kernel),  # type: ignore[arg-type]
+            groups=head_dim,
+            bias=False,
+        )
+        self.norm = nn.LayerNorm(head_dim, eps=1e-6)
+
+    def out_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """Returns the grid that ``grid`` becomes."""
+        return pooled_grid(grid, self.stride, self.kernel)
+
+    def forward(self, x: Tensor, grid: Sequence[int]) -> Tensor:
+        """Pools (B, heads, 1 + N, head_dim), the 1 present only with a class token, to the same with the new N."""
+        batch, heads, length, dim = x.shape
+        num_cls = length - math.prod(grid)
+        patches = x[:, :, num_cls:].transpose(2, 3).reshape(batch * heads, dim, *grid)
+        patches = self.conv(patches).reshape(batch, heads, dim, -1).transpose(2, 3)
+        if num_cls:
+            patches = torch.cat((x[:, :, :num_cls], patches), dim=2)
+        return self.norm(patches)
+
+
+def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """Max-pools the skip path, P of Eq. 1: kernel stride + 1 where the stride is above 1.
+
+    Args:
+        x: Tokens (B, 1 + N, D), the 1 present only with a class token, which passes unpooled.
+        grid: What N unrolls.
+        stride: Stride, one entry per axis.
+    """
+    if math.prod(stride) == 1:
+        return x
+    kernel = [s + 1 if s > 1 else 1 for s in stride]
+    num_cls = x.shape[1] - math.prod(grid)
+    patches = x[:, num_cls:].transpose(1, 2).reshape(x.shape[0], x.shape[2], *grid)
+    patches = MAX_POOLS[len(grid)](patches, kernel, stride, [k // 2 for k in kernel]).flatten(2).transpose(1, 2)
+    return torch.cat((x[:, :num_cls], patches), dim=1) if num_cls else patches

@@ -1,0 +1,83 @@
+"""Decomposed relative positions: E_rel[i, j] = Q_i . (R^1[i, j] + R^2[i, j] + ...), one table per axis (Eq. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def relative_index(q_size: int, k_size: int) -> Tensor:
+    """Returns which row of a table of 2 * max(q_size, k_size) - 1 rows belongs to a query and a key (q_size, k_size).
+
+    Where one of the two is pooled, its positions are stretched to the other's scale (facebookresearch/SlowFast,
+    slowfast/models/attention.py, ``cal_rel_pos_spatial``).
+
+    >>> relative_index(2, 2)
+    tensor([[1, 0],
+            [2, 1]])
+    """
+    q_ratio = max(k_size / q_size, 1.0)
+    k_ratio = max(q_size / k_size, 1.0)
+    # float64 and built on the CPU even inside a `with torch.device('meta')` block: the index is data, not a parameter
+    q = torch.arange(q_size, dtype=torch.float64, device='cpu')[:, None] * q_ratio
+    k = torch.arange(k_size, dtype=torch.float64, device='cpu')[None, :] * k_ratio
+    return (q - k + (k_size - 1) * k_ratio).long()
+
+
+def resize_table(table: Tensor, length: int) -> Tensor:
+    """Interpolates a table (rows, D) linearly to ``length`` rows, as public MViTv2 code does for other input sizes."""
+    if table.shape[0] == length:
+        return table
+    resized = F.interpolate(table.t()[None].float(), size=length, mode='linear')
+    return resized[0].t().to(table.dtype)
+
+
+class RelativePosition(nn.Module):
+    """The tables of one attention layer, shared by its heads.
+
+    Args:
+        head_dim: Width of one head.
+        q_grid: Grid of the pooled queries at the input size of construction.
+        k_grid: Grid of the pooled keys at that size.
+    """
+
+    def __init__(self, head_dim: int, q_grid: Sequence[int], k_grid: Sequence[int]) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList(
+            nn.Parameter(torch.zeros(2 * max(q, k) - 1, head_dim)) for q, k in zip(q_grid, k_grid, strict=True)
+        )
+        self._index_cache: dict[tuple[int, int, torch.device], Tensor] = {}
+
+    def _index(self, q_size: int, k_size: int, device: torch.device) -> Tensor:
+        key = (q_size, k_size, device)
+        if key not in self._index_cache:
+            if len(self._index_cache) > 64:  # inputs of ever new sizes must not fill the memory
+                self._index_cache.clear()
+            self._index_cache[key] = relative_index(q_size, k_size).to(device)
+        return self._index_cache[key]
+
+    def forward(self, q: Tensor, q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
+        """Returns, per axis, the products of every query with the rows that its keys' positions select.
+
+        Args:
+            q: Pooled, unscaled queries of the patch tokens (B, heads, Nq, head_dim).
+            q_grid: What Nq unrolls.
+            k_grid: The keys' grid.
+
+        Returns:
+            One tensor (B, heads, Nq, k_grid[axis]) per axis.
+        """
+        rank = len(q_grid)
+        grid_q = q.unflatten(2, tuple(q_grid))  # (B, heads, *q_grid, head_dim)
+        products = []
+        for axis, table in enumerate(self.tables):
+            rows = resize_table(table, 2 * max(q_grid[axis], k_grid[axis]) - 1)
+            rows = rows[self._index(q_grid[axis], k_grid[axis], q.device)].to(q.dtype)  # (q, k, head_dim)
+            # bring this axis next to head_dim, so that one batched product serves every position along it
+            moved = grid_q.movedim(2 + axis, -2)  # (B, heads, *others, q, head_dim)
+            product = torch.einsum('...qd,qkd->...qk', moved, rows)
+            products.append(product.movedim(-2, 2 + axis).flatten(2, 1 + rank))
+        return products

@@ -1,0 +1,69 @@
+"""The plain pre-norm transformer block, at constant resolution."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear, GELU, Linear on (..., in_dims) -> (..., out_dims)."""
+
+    def __init__(self, in_dims: int, hidden_dims: int, out_dims: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(in_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, out_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SelfAttention(nn.Module):
+    """Multihead self-attention through PyTorch's fused kernels.
+
+    Args:
+        dims: Width of the tokens.
+        num_heads: Heads; must divide ``dims``.
+
+    Raises:
+        ValueError: If ``num_heads`` does not divide ``dims``.
+    """
+
+    def __init__(self, dims: int, num_heads: int) -> None:
+        super().__init__()
+        if dims % num_heads:
+            raise ValueError(f'num_heads={num_heads} does not divide the width {dims}')
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dims, 3 * dims)
+        self.proj = nn.Linear(dims, dims)
+
+    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """Attends from and to (B, N, D); ``key_mask`` (B, N) is True where a token may be attended to."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+
+
+class TransformerBlock(nn.Module):
+    """x + MSA(LN(x)), then x + MLP(LN(x)): Eq. 5 and 6 for one modality.
+
+    Args:
+        dims: Width of the tokens.
+        num_heads: Heads; must divide ``dims``.
+        mlp_ratio: Hidden width of the MLP over ``dims``.
+        drop_path: Probability of dropping a residual branch in training.
+    """
+
+    def __init__(self, dims: int, num_heads: int, mlp_ratio: float = 4.0, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dims, eps=1e-6)
+        self.attn = SelfAttention(dims, num_heads)
+        self.norm2 = nn.LayerNorm(dims, eps=1e-6)
+        self.mlp = MLP(dims, int(dims * mlp_ratio), dims)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """Turns (B, N, D) into (B, N, D); ``key_mask`` (B, N) is True where a token may be attended to."""
+        x = x + self.drop_path(self.attn(self.norm1(x), key_mask))
+        return x + self.drop_path(self.mlp(self.norm2(x)))

@@ -1,0 +1,137 @@
+"""AVBottleneck: fusion of two modalities through a few bottleneck tokens (paper 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmav.models.init import init_transformer
+from mmav.models.layers import TransformerBlock
+from mmav.registry import MODELS
+from mmav.structures import Tokens
+
+UPDATES = ('sequential', 'average')
+
+
+@MODELS.register_module()
+class AVBottleneck(BaseModule):
+    """K blocks in which each modality attends to itself and to L shared bottleneck tokens, and to nothing else.
+
+    With ``update='sequential'`` the bottleneck tokens pass through the modalities in turn (Eq. 5, then Eq. 6). With
+    ``'average'`` every modality starts from the same tokens and the results are averaged, as in MBT (Nagrani et al.
+    2021; google-research/scenic, projects/mbt). The result is one stream, ``fused``: the class tokens of all
+    modalities after the last block, side by side.
+
+    A clip that lacks a modality sends none of its tokens to the bottleneck; the class token of the missing modality
+    starts from zero and gathers from the bottleneck only.
+
+    Args:
+        in_dims: Modality name -> width of its tokens. :class:`~mmav.models.AVClassifier` fills it in.
+        embed_dims: Width D of the fusion; a modality of another width is projected to it.
+        num_blocks: K.
+        num_tokens: L.
+        num_heads: Heads of the attention.
+        mlp_ratio: Hidden width of the MLPs over D.
+        update: ``sequential`` or ``average``.
+        order: The modalities in the order of the sequential update.
+        drop_path_rate: Probability of dropping a residual branch in training.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: If ``in_dims`` and ``order`` name different modalities, or ``update`` is unknown.
+
+    >>> neck = AVBottleneck(dict(video=16, audio=8), embed_dims=16, num_blocks=2, num_heads=2)
+    >>> video = Tokens(torch.zeros(3, 16), torch.zeros(3, 12, 16), (3, 2, 2))
+    >>> audio = Tokens(torch.zeros(3, 8), torch.zeros(3, 10, 8), (2, 5))
+    >>> {name: stream.shape for name, stream in neck(dict(video=video, audio=audio)).items()}
+    {'fused': torch.Size([3, 32])}
+    """
+
+    def __init__(
+        self,
+        in_dims: Mapping[str, int] | None = None,
+        embed_dims: int = 768,
+        num_blocks: int = 4,
+        *,
+        num_tokens: int = 4,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        update: str = 'sequential',
+        order: Sequence[str] = ('video', 'audio'),
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if in_dims is None or set(in_dims) != set(order):
+            raise ValueError(f'AVBottleneck needs the widths of {tuple(order)}, got in_dims={in_dims}')
+        if update not in UPDATES:
+            raise ValueError(f'update={update!r} is unknown: choose one of {", ".join(UPDATES)}')
+        self.order = tuple(order)
+        self.update = update
+        self.tokens = nn.Parameter(torch.zeros(1, num_tokens, embed_dims))
+        self.adapt = nn.ModuleDict(
+            {m: nn.Identity() if in_dims[m] == embed_dims else nn.Linear(in_dims[m], embed_dims) for m in self.order}
+        )
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {m: TransformerBlock(embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate) for m in self.order}
+            )
+            for _ in range(num_blocks)
+        )
+        self.norms = nn.ModuleDict({m: nn.LayerNorm(embed_dims, eps=1e-6) for m in self.order})
+        self.out_dims = {'fused': embed_dims * len(self.order)}
+        init_transformer(self, [self.tokens])
+
+    def init_weights(self) -> None:
+        """Draws all parameters anew, then applies ``init_cfg``."""
+        init_transformer(self, [self.tokens])
+        super().init_weights()
+
+    def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Fuses.
+
+        Args:
+            tokens: Modality name -> tokens of the same B clips.
+            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+
+        Returns:
+            ``fused``: (B, number of modalities * D).
+        """
+        streams, key_masks = {}, {}
+        for m in self.order:
+            x = self.adapt[m](torch.cat((tokens[m].cls[:, None], tokens[m].patches), dim=1))  # (B, 1 + N, D)
+            if masks is not None:
+                present = masks[m]
+                # tests/models/necks/test_av_bottleneck.py guards that an absent modality's content reaches nothing
+                x = torch.where(present[:, None, None], x, torch.zeros((), dtype=x.dtype, device=x.device))
+                key_masks[m] = self._key_mask(present, x.shape[1])
+            streams[m] = x
+        bottleneck = self.tokens.to(x.dtype).expand(x.shape[0], -1, -1)  # (B, L, D)
+        for block in self.blocks:
+            results = {}
+            for m in self.order:
+                length = streams[m].shape[1]
+                joined = block[m](torch.cat((streams[m], bottleneck), dim=1), key_masks.get(m))
+                streams[m], results[m] = joined[:, :length], joined[:, length:]
+                if self.update == 'sequential':
+                    bottleneck = results[m]
+            if self.update == 'average':
+                bottleneck = self._average(results, masks)
+        return {'fused': torch.cat([self.norms[m](streams[m][:, 0]) for m in self.order], dim=-1)}
+
+    def _key_mask(self, present: Tensor, length: int) -> Tensor:
+        """(B,) -> (B, length + L): an absent modality's tokens may not be attended to, the bottleneck always may."""
+        always = present.new_ones(present.shape[0], self.tokens.shape[1])
+        return torch.cat((present[:, None].expand(-1, length), always), dim=1)
+
+    def _average(self, results: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
+        """Averages (B, L, D) over the modalities that a clip has; over all of them where it has none."""
+        stacked = torch.stack([results[m] for m in self.order])
+        if masks is None:
+            return stacked.mean(dim=0)
+        weights = torch.stack([masks[m] for m in self.order]).to(stacked.dtype)[..., None, None]
+        weights = torch.where(weights.sum(dim=0) > 0, weights, torch.ones_like(weights))
+        return (stacked * weights).sum(dim=0) / weights.sum(dim=0)

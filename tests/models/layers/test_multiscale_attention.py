@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import torch
+
+from mmav.models.layers import MultiscaleAttention
+from mmav.models.layers.multiscale_attention import explicit_attention, folded_attention
+
+GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
+
+
+def slow_attention(q, k, v, bias, k_grid):
+    """Eq. 2 for one query and one key at a time."""
+    num_cls = k.shape[2] - math.prod(k_grid)
+    cells = list(torch.cartesian_prod(*(torch.arange(n) for n in k_grid)).reshape(-1, len(k_grid)))
+    out = torch.zeros(*q.shape[:3], v.shape[-1])
+    for b in range(q.shape[0]):
+        for h in range(q.shape[1]):
+            for i in range(q.shape[2]):
+                scores = []
+                for j in range(k.shape[2]):
+                    score = (q[b, h, i] * k[b, h, j]).sum() / math.sqrt(q.shape[-1])
+                    if i >= num_cls and j >= num_cls:
+                        cell = cells[j - num_cls]
+                        score = score + sum(p[b, h, i - num_cls, cell[axis]] for axis, p in enumerate(bias))
+                    scores.append(score)
+                weights = torch.stack(scores).softmax(0)
+                out[b, h, i] = sum(w * value for w, value in zip(weights, v[b, h], strict=True))
+    return out
+
+
+@pytest.mark.parametrize('form', [explicit_attention, folded_attention])
+@pytest.mark.parametrize(('q_grid', 'k_grid'), GRIDS)
+@pytest.mark.parametrize('num_cls', [0, 1])
+def test_forms_equal_a_slow_loop(form, q_grid, k_grid, num_cls):
+    generator = torch.Generator().manual_seed(0)
+    n_q, n_k, dim = math.prod(q_grid), math.prod(k_grid), 6
+    q = torch.randn(2, 2, num_cls + n_q, dim, generator=generator)
+    k, v = torch.randn(2, 2, 2, num_cls + n_k, dim, generator=generator)
+    bias = [torch.randn(2, 2, n_q, n, generator=generator) for n in k_grid]
+    torch.testing.assert_close(form(q, k, v, bias, k_grid), slow_attention(q, k, v, bias, k_grid))
+    torch.testing.assert_close(form(q, k, v, [], k_grid), slow_attention(q, k, v, [], k_grid))
+
+
+@pytest.mark.parametrize(('q_grid', 'k_grid'), GRIDS)
+def test_forms_have_equal_gradients(q_grid, k_grid):
+    generator = torch.Generator().manual_seed(0)
+    n_q, n_k = math.prod(q_grid), math.prod(k_grid)
+    shapes = [(1, 2, 1 + n_q, 4), (1, 2, 1 + n_k, 4), (1, 2, 1 + n_k, 4), *[(1, 2, n_q, n) for n in k_grid]]
+    grads = []
+    values = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    weight = torch.randn(1, 2, 1 + n_q, 4, generator=generator, dtype=torch.float64)
+    for form in (explicit_attention, folded_attention):
+        leaves = [value.clone().requires_grad_() for value in values]
+        (form(*leaves[:3], leaves[3:], k_grid) * weight).sum().backward()
+        grads.append([leaf.grad for leaf in leaves])
+    for explicit, folded in zip(*grads, strict=True):
+        torch.testing.assert_close(explicit, folded)
+
+
+def make(**kwargs):
+    args = dict(grid=(4, 6), q_stride=(2, 2), kv_stride=(2, 2), kernel=(3, 3), **kwargs)
+    return MultiscaleAttention(8, 16, 2, **args).eval()
+
+
+def test_residual_is_the_pooled_query_without_class_token():
+    torch.manual_seed(0)
+    with_residual, without = make(), make(residual_pooling=False)
+    without.load_state_dict(with_residual.state_dict())
+    x = torch.randn(3, 25, 8)
+    out, grid = with_residual(x, (4, 6))
+    assert grid == (2, 3)
+    q = with_residual.qkv(x)[..., :16].unflatten(-1, (2, 8)).transpose(1, 2)
+    residual = with_residual.pool_q(q, (4, 6))
+    residual[:, :, 0] = 0
+    expected = residual.transpose(1, 2).flatten(2) @ with_residual.proj.weight.t()
+    torch.testing.assert_close(out - without(x, (4, 6))[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_relative_positions_matter_and_can_be_off():
+    attn = make()
+    x = torch.randn(2, 25, 8)
+    before = attn(x, (4, 6))[0]
+    for table in attn.rel_pos.tables:
+        torch.nn.init.normal_(table)
+    assert not torch.allclose(before, attn(x, (4, 6))[0])
+    assert make(rel_pos=False)(x, (4, 6))[0].shape == (2, 7, 16)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match='num_heads=3 does not divide the width 16'):
+        MultiscaleAttention(8, 16, 3, grid=(4,), q_stride=(1,), kv_stride=(1,), kernel=(3,))
+    with pytest.raises(ValueError, match="attention='flash' is unknown: choose one of auto, explicit, folded"):
+        make(attention='flash')

@@ -1,0 +1,111 @@
+import pytest
+import torch
+
+from mmav.registry import MODELS
+from mmav.structures import AVDataSample
+
+ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
+VIDEO = dict(type='MViTv2', arch=ARCH, input_size=(4, 16, 16))
+AUDIO = dict(type='MAT', arch=ARCH, input_size=(16, 32), q_strides=[(1, 2)])
+
+
+def make(modalities=('video', 'audio'), neck=None):
+    torch.manual_seed(0)
+    backbones = {m: dict(video=VIDEO, audio=AUDIO)[m] for m in modalities}
+    neck = neck or dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2)
+    model = MODELS.build(dict(type='AVClassifier', backbones=backbones, neck=neck, head=dict(type='ClsHead', num_classes=5)))
+    model.init_weights()
+    return model.eval()
+
+
+def make_inputs(batch=3, video_views=1, audio_views=1):
+    generator = torch.Generator().manual_seed(0)
+    return dict(
+        video=torch.randn(batch, video_views, 3, 4, 16, 16, generator=generator),
+        audio=torch.randn(batch, audio_views, 1, 16, 32, generator=generator),
+    )
+
+
+def make_samples(batch=3):
+    return [AVDataSample().set_gt_label(i) for i in range(batch)]
+
+
+@pytest.mark.parametrize(
+    ('modalities', 'neck'),
+    [
+        (('video', 'audio'), None),
+        (('video', 'audio'), dict(type='Avg')),
+        (('video',), dict(type='Avg')),
+        (('audio',), dict(type='Avg')),
+    ],
+)
+def test_modes(modalities, neck):
+    model, inputs = make(modalities, neck), make_inputs()
+    scores = model(inputs)
+    torch.testing.assert_close(scores.sum(-1), torch.ones(3))
+    samples = model(inputs, make_samples(), mode='predict')
+    torch.testing.assert_close(torch.stack([s.pred_score for s in samples]), scores)
+    assert [int(s.pred_label) for s in samples] == scores.argmax(-1).tolist()
+    losses = model(inputs, make_samples(), mode='loss')
+    assert losses['loss_cls'].shape == ()
+
+
+def test_scores_of_views_are_averaged():
+    model, inputs = make(), make_inputs(video_views=3)
+    each = [model(dict(inputs, video=inputs['video'][:, v : v + 1])) for v in range(3)]
+    torch.testing.assert_close(model(inputs), torch.stack(each).mean(0))
+
+
+def test_sound_is_encoded_once_for_all_video_views():
+    model, batches = make(), []
+    model.backbones['audio'].register_forward_pre_hook(lambda module, args: batches.append(args[0].shape[0]))
+    model(make_inputs(video_views=5))
+    assert batches == [3]
+
+
+def test_training_views_are_clips_of_their_own():
+    model, inputs = make(), make_inputs(video_views=2, audio_views=2)
+    loss = model(inputs, make_samples(), mode='loss')['loss_cls']
+    each = [
+        model({m: x[:, v : v + 1] for m, x in inputs.items()}, make_samples(), mode='loss')['loss_cls'] for v in range(2)
+    ]
+    torch.testing.assert_close(loss, sum(each) / 2)
+
+
+def test_soft_labels_are_used_where_the_batch_was_mixed():
+    model, inputs, samples = make(), make_inputs(), make_samples()
+    hard = model(inputs, samples, mode='loss')['loss_cls']
+    for sample in samples:
+        sample.set_gt_score(torch.nn.functional.one_hot(sample.gt_label, 5).float())
+    torch.testing.assert_close(model(inputs, samples, mode='loss')['loss_cls'], hard)
+
+
+@pytest.mark.parametrize('late', [False, True])
+def test_absent_modality_has_no_influence(late):
+    model, inputs = make(neck=dict(type='Avg') if late else None), make_inputs(video_views=2)
+    masks = dict(video=torch.ones(3, dtype=torch.bool), audio=torch.tensor([True, False, True]))
+    before = model(inputs, masks=masks)
+    inputs['audio'][1] = 50.0
+    torch.testing.assert_close(model(inputs, masks=masks), before)
+    assert not torch.allclose(model(inputs)[1], before[1])
+
+
+def test_gradients_reach_every_parameter():
+    model = make().train()
+    model(make_inputs(), make_samples(), mode='loss')['loss_cls'].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_bad_calls():
+    model, inputs = make(), make_inputs()
+    with pytest.raises(ValueError, match="the model reads \\['video', 'audio'\\], but the input has only \\['audio'\\]"):
+        model(dict(audio=inputs['audio']))
+    with pytest.raises(ValueError, match='audio has 2 views, another modality 3'):
+        model(make_inputs(video_views=3, audio_views=2))
+    with pytest.raises(ValueError, match="mode='logits' is unknown"):
+        model(inputs, mode='logits')
+    with pytest.raises(ValueError, match="mode='loss' needs data_samples"):
+        model(inputs, mode='loss')
+    with pytest.raises(ValueError, match='needs at least one backbone'):
+        MODELS.build(dict(type='AVClassifier', backbones={}, neck=dict(type='Avg'), head=dict(type='ClsHead', num_classes=2)))

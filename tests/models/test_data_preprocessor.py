@@ -1,0 +1,112 @@
+import pytest
+import torch
+
+from mmav.models import AVDataPreprocessor, MixupCutmix
+from mmav.structures import AVDataSample
+
+NORM = dict(video=dict(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0)), audio=dict(mean=-4.0, std=9.0))
+
+
+def make_batch(batch=5, views=2, absent=None):
+    generator = torch.Generator().manual_seed(0)
+    video = torch.randint(256, (batch, views, 3, 4, 8, 10), generator=generator, dtype=torch.uint8)
+    audio = torch.randn(batch, 1, 1, 16, 20, generator=generator)
+    masks = dict(video=torch.ones(batch, dtype=torch.bool), audio=torch.ones(batch, dtype=torch.bool))
+    if absent is not None:
+        masks['audio'][absent] = False
+    samples = [AVDataSample().set_gt_label(i % 3) for i in range(batch)]
+    return dict(inputs=dict(video=video, audio=audio), masks=masks, data_samples=samples)
+
+
+def test_normalises_per_channel():
+    batch = make_batch()
+    out = AVDataPreprocessor(NORM)(batch)
+    video = batch['inputs']['video']
+    for channel in range(3):
+        mean, std = NORM['video']['mean'][channel], NORM['video']['std'][channel]
+        torch.testing.assert_close(out['inputs']['video'][:, :, channel], (video[:, :, channel].float() - mean) / std)
+    torch.testing.assert_close(out['inputs']['audio'], (batch['inputs']['audio'] + 4.0) / 9.0)
+    assert batch['inputs']['video'].dtype == torch.uint8  # the argument is left alone
+
+
+def test_modality_without_statistics_becomes_float():
+    batch = make_batch()
+    out = AVDataPreprocessor()(batch)
+    assert torch.equal(out['inputs']['video'], batch['inputs']['video'].float())
+
+
+def test_masks_vanish_where_nothing_is_absent():
+    assert AVDataPreprocessor(NORM)(make_batch())['masks'] is None
+    masks = AVDataPreprocessor(NORM)(make_batch(absent=2))['masks']
+    assert masks['audio'].tolist() == [True, True, False, True, True]
+
+
+def test_statistics_are_not_saved_and_checked():
+    assert not AVDataPreprocessor(NORM).state_dict()
+    with pytest.raises(ValueError, match=r'norm.audio.std=0 must be above 0'):
+        AVDataPreprocessor(dict(audio=dict(mean=0, std=0)))
+
+
+def augment(batch, **kwargs):
+    processor = AVDataPreprocessor(NORM, dict(type='MixupCutmix', num_classes=3, **kwargs))
+    plain = AVDataPreprocessor(NORM)(batch)
+    return plain, processor(batch, training=True)
+
+
+def test_mixup_blends_everything_by_the_same_share():
+    torch.manual_seed(0)
+    batch = make_batch()
+    plain, mixed = augment(batch, cutmix_alpha=0)
+    share = mixed['data_samples'][0].gt_score[0].item()  # clip 0 has label 0, its partner 4 label 1
+    assert 0 < share < 1
+    for name in ('video', 'audio'):
+        expected = share * plain['inputs'][name] + (1 - share) * plain['inputs'][name].flip(0)
+        torch.testing.assert_close(mixed['inputs'][name], expected, atol=1e-4, rtol=1e-4)
+    assert all(s.gt_score.sum().item() == pytest.approx(1) for s in mixed['data_samples'])
+    torch.testing.assert_close(mixed['inputs']['video'][2], plain['inputs']['video'][2])  # the middle meets itself
+
+
+def test_cutmix_pastes_equal_shares_of_picture_and_sound():
+    torch.manual_seed(1)
+    batch = make_batch()
+    for _ in range(20):
+        plain, mixed = augment(make_batch(), mixup_alpha=0)
+        share = mixed['data_samples'][0].gt_score[0].item()
+        video, other = plain['inputs']['video'][0], plain['inputs']['video'].flip(0)[0]
+        result = mixed['inputs']['video'][0]
+        assert torch.logical_or(result == video, result == other).all()
+        pasted = ((result == other) & (video != other)).any(0).any(0).any(0).float()  # (H, W)
+        assert pasted.mean().item() == pytest.approx(1 - share, abs=1e-6)
+        audio, other = plain['inputs']['audio'][0, 0, 0], plain['inputs']['audio'].flip(0)[0, 0, 0]
+        columns = (mixed['inputs']['audio'][0, 0, 0] == other).all(0).float()
+        assert columns.mean().item() == pytest.approx(1 - share, abs=0.5 / 20 + 1e-6)
+    assert 'gt_score' not in batch['data_samples'][0]
+
+
+def test_no_mixing_outside_training_or_below_the_probability():
+    batch = make_batch()
+    processor = AVDataPreprocessor(NORM, dict(type='MixupCutmix', num_classes=3, prob=0.0))
+    for training in (False, True):
+        out = processor(batch, training=training)
+        assert 'gt_score' not in out['data_samples'][0]
+        assert torch.equal(out['inputs']['audio'], AVDataPreprocessor(NORM)(batch)['inputs']['audio'])
+
+
+def test_mixed_clip_has_what_either_source_has():
+    _, mixed = augment(make_batch(absent=0), cutmix_alpha=0)
+    assert mixed['masks']['audio'].all()
+
+
+def test_cutmix_of_sound_alone():
+    torch.manual_seed(0)
+    batch = make_batch()
+    del batch['inputs']['video'], batch['masks']['video']
+    plain, mixed = augment(batch, mixup_alpha=0)
+    share = mixed['data_samples'][0].gt_score[0].item()
+    columns = (mixed['inputs']['audio'][0, 0, 0] == plain['inputs']['audio'].flip(0)[0, 0, 0]).all(0).float()
+    assert columns.mean().item() == pytest.approx(1 - share, abs=0.5 / 20 + 1e-6)
+
+
+def test_parameters_are_checked():
+    with pytest.raises(ValueError, match='mixup_alpha=0 and cutmix_alpha=0'):
+        MixupCutmix(3, 0, 0)
