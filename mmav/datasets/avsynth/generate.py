@@ -1,0 +1,242 @@
+"""Writes an AVSynth dataset: clips in parallel, then the lists, and meta.json last of all."""
+
+import csv
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mmav.datasets.avsynth.encode import encode_mp4
+from mmav.datasets.avsynth.render_audio import AudioClip, render_audio
+from mmav.datasets.avsynth.render_video import VideoClip, render_video
+from mmav.datasets.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
+
+META = 'meta.json'
+UNFINISHED = 'unfinished.json'
+_LISTS = ('train.csv', 'val.csv', 'test.csv', 'classes.txt', 'events.csv', 'boxes.csv')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """What the lists need to know of one clip."""
+
+    split: str
+    path: str
+    visual: int
+    sound: int
+    onset: float
+    offset: float
+    boxes: np.ndarray
+
+
+def generate(
+    out: str | os.PathLike[str], *, jobs: int | None = None, force: bool = False, progress: bool = True, **params: Any
+) -> bool:
+    """Writes a dataset, continues an interrupted one, or finds that it is there.
+
+    The folder gets clips/SPLIT/NNNNN.mp4, train.csv, val.csv and test.csv (path,label), classes.txt, events.csv
+    (events, sound onset and offset in seconds, box around the object's whole path), boxes.csv (the object's box in each
+    frame) and meta.json (all parameters). Boxes are x0,y0,x1,y1 in [0, 1]. Without meta.json it is not complete.
+
+    Args:
+        out: Folder of the dataset, made if need be.
+        jobs: Processes, by default one per available core. They are spawned: a script that calls this with more than
+            one needs the usual ``if __name__ == '__main__'``.
+        force: Delete a dataset of other parameters first. Never deletes a folder this function has not made.
+        progress: Show a progress bar.
+        **params: Fields of AVSynthSpec.
+
+    Returns:
+        True if clips or lists were written, False if the dataset was complete already.
+
+    Raises:
+        ValueError: A parameter is out of its range.
+        FileExistsError: The folder holds a dataset of other parameters, or something else.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     generate(folder, train=16, val=16, test=16, size=32, seconds=1, progress=False)
+        ...     print((Path(folder) / 'classes.txt').read_text().split()[:2])
+        True
+        ['bounce+sweep_up', 'bounce+sweep_down']
+    """
+    spec = AVSynthSpec(**params)
+    out = Path(out)
+    if jobs is not None and jobs < 1:
+        raise ValueError(f'jobs is {jobs}: take 1 or more')
+    if force:
+        _delete(out)
+    if _is_complete(out, spec):
+        return False
+    for split in SPLITS:
+        (out / 'clips' / split).mkdir(parents=True, exist_ok=True)
+    (out / META).unlink(missing_ok=True)
+    _write_text(out / UNFINISHED, json.dumps(spec.to_dict(), indent=2) + '\n')
+
+    tasks = [(split, index) for split in SPLITS for index in range(spec.count(split))]
+    make = functools.partial(_make_clip, spec, out)
+    with tqdm(total=len(tasks), desc='AVSynth', unit='clip', mininterval=0.5, disable=not progress) as bar:
+        rows = []
+        for row in _map(make, tasks, jobs):
+            rows.append(row)
+            bar.update()
+    _write_lists(out, spec, rows)
+    os.replace(out / UNFINISHED, out / META)
+    return True
+
+
+def render_clip(spec: AVSynthSpec, split: str, index: int) -> tuple[VideoClip, AudioClip]:
+    """Renders one clip of a dataset; it depends on the spec's seed and format, the split and the index alone."""
+    visual, sound = spec.events(split, index)
+    video = render_video(spec.rng(split, index, 'video'), visual, spec.size, seconds=spec.seconds, fps=spec.fps)
+    audio = render_audio(spec.rng(split, index, 'audio'), sound, seconds=spec.seconds, sample_rate=spec.sample_rate)
+    return video, audio
+
+
+def _make_clip(spec: AVSynthSpec, out: Path, task: tuple[str, int]) -> _Row:
+    split, index = task
+    video, audio = render_clip(spec, split, index)
+    path = spec.clip_path(split, index)
+    if not (out / path).exists():  # files appear whole or not at all, so what is there need not be encoded again
+        data = encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate)
+        part = out / f'{path}.part'
+        part.write_bytes(data)
+        os.replace(part, out / path)
+    visual, sound = spec.events(split, index)
+    return _Row(split, path, visual, sound, audio.onset, audio.offset, video.boxes)
+
+
+def _map(make: functools.partial[_Row], tasks: Sequence[tuple[str, int]], jobs: int | None) -> Iterator[_Row]:
+    """Runs the tasks in order of the list; few tasks are not worth starting processes for."""
+    if jobs is None:
+        jobs = min(_cpu_count(), 1 + len(tasks) // 256)
+    if jobs == 1:
+        yield from map(make, tasks)
+        return
+    context = multiprocessing.get_context('spawn')
+    executor = ProcessPoolExecutor(jobs, context, initializer=_start_worker)
+    try:
+        yield from executor.map(make, tasks, chunksize=8)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Ends this worker when its parent was killed: a pool's workers would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _is_complete(out: Path, spec: AVSynthSpec) -> bool:
+    """Whether the folder holds this dataset whole; a folder that must not be written to raises."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f'{out} is not a folder: give another one')
+    found = _read_params(out)
+    if found is None:
+        if out.exists() and any(out.iterdir()):
+            raise FileExistsError(f'{out} holds files that are not an AVSynth dataset: give a new or an empty folder')
+        return False
+    wanted = spec.to_dict()
+    different = [
+        f'{key} is {found.get(key)!r} there and {wanted.get(key)!r} here'
+        for key in {**wanted, **found}
+        if found.get(key) != wanted.get(key)
+    ]
+    if different:
+        raise FileExistsError(
+            f'{out} holds a dataset of other parameters ({"; ".join(different)}): '
+            'give another folder, or rebuild it with --force (force=True)'
+        )
+    clips = [spec.clip_path(split, index) for split in SPLITS for index in range(spec.count(split))]
+    return (out / META).exists() and all((out / name).exists() for name in (*_LISTS, *clips))
+
+
+def _read_params(out: Path) -> dict[str, Any] | None:
+    """Parameters of the dataset in a folder, finished or not; None if there is none."""
+    for name in (META, UNFINISHED):
+        try:
+            found = json.loads((out / name).read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and found.get('generator') == 'avsynth':
+            return found
+    return None
+
+
+def _delete(out: Path) -> None:
+    if _read_params(out) is None:
+        return
+    if (out / META).exists():
+        os.replace(out / META, out / UNFINISHED)  # a deletion cut short leaves a folder that is known as ours
+    for name in _LISTS:
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / 'clips', ignore_errors=True)
+    (out / UNFINISHED).unlink(missing_ok=True)
+
+
+def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
+    for split in SPLITS:
+        labels = ((row.path, spec.label(row.visual, row.sound)) for row in rows if row.split == split)
+        _write_csv(out / f'{split}.csv', ('path', 'label'), labels)
+    _write_text(out / 'classes.txt', '\n'.join(spec.classes()) + '\n')
+    corners = ('x0', 'y0', 'x1', 'y1')
+    _write_csv(
+        out / 'events.csv',
+        ('path', 'visual', 'sound', 'onset', 'offset', *corners),
+        (
+            (row.path, VISUAL_EVENTS[row.visual], SOUND_EVENTS[row.sound], f'{row.onset:.4f}', f'{row.offset:.4f}')
+            + _corners(np.concatenate([row.boxes[:, :2].min(axis=0), row.boxes[:, 2:].max(axis=0)]))
+            for row in rows
+        ),
+    )
+    _write_csv(
+        out / 'boxes.csv',
+        ('path', 'frame', 'seconds', *corners),
+        (
+            (row.path, frame, f'{frame / spec.fps:.4f}', *_corners(box))
+            for row in rows
+            for frame, box in enumerate(row.boxes)
+        ),
+    )
+
+
+def _corners(box: np.ndarray) -> tuple[str, ...]:
+    return tuple(f'{value:.4f}' for value in box)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    part = path.with_name(path.name + '.part')
+    with part.open('w', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_name(path.name + '.part')
+    part.write_text(text)
+    os.replace(part, path)

@@ -1,0 +1,118 @@
+"""Parameters of an AVSynth dataset, its events, labels and random streams."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+VERSION = 1
+"""Goes up whenever the same parameters would give other clips or labels."""
+
+VISUAL_EVENTS = ('bounce', 'slide', 'spin', 'pulse', 'squash', 'flash')
+SOUND_EVENTS = ('sweep_up', 'sweep_down', 'warble', 'beeps', 'hiss', 'chord')
+SPLITS = ('train', 'val', 'test')
+TASKS = ('pair', 'parity')
+
+_STREAMS = {'order': 0, 'video': 1, 'audio': 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class AVSynthSpec:
+    """All that decides the content of the dataset.
+
+    Args:
+        task: 'pair' or 'parity', see the package's docstring.
+        train: Clips in the training split; as for the others, a multiple of num_events squared.
+        val: Clips in the validation split.
+        test: Clips in the test split.
+        num_events: Number n of visual and of sound events.
+        size: Side of the square picture in pixels.
+        seconds: Length of a clip.
+        fps: Frames per second.
+        sample_rate: Samples per second of the mono sound.
+        seed: Root of all randomness.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+
+    task: str = 'pair'
+    train: int = 1600
+    val: int = 160
+    test: int = 480
+    num_events: int = 4
+    size: int = 96
+    seconds: float = 2.0
+    fps: int = 12
+    sample_rate: int = 24000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f'unknown task {self.task!r}: take one of {", ".join(TASKS)}')
+        _check_range('num_events', self.num_events, 2, len(VISUAL_EVENTS))
+        _check_range('size', self.size, 32, 1024)
+        if self.size % 2:
+            raise ValueError(f'size is {self.size}, but H.264 needs an even size: take {self.size + 1}')
+        _check_range('seconds', self.seconds, 1, 60)
+        _check_range('fps', self.fps, 4, 60)
+        if self.sample_rate not in (16000, 22050, 24000, 32000, 44100, 48000):
+            raise ValueError(f'sample_rate is {self.sample_rate}: take 16000, 22050, 24000, 32000, 44100 or 48000')
+        if self.seed < 0:
+            raise ValueError(f'seed is {self.seed}: take 0 or more')
+        pairs = self.num_events**2
+        for split in SPLITS:
+            count = self.count(split)
+            if count < pairs or count % pairs:
+                near = max(pairs, round(count / pairs) * pairs)
+                raise ValueError(
+                    f'{split} is {count}, but each of the {pairs} event pairs must occur equally often: '
+                    f'take a multiple of {pairs}, such as {near}'
+                )
+
+    def count(self, split: str) -> int:
+        """Number of clips in a split."""
+        return int(getattr(self, split))
+
+    def rng(self, split: str, index: int, stream: str) -> np.random.Generator:
+        """Random numbers that depend on (seed, split, index, stream) alone; no two of these share a stream."""
+        return np.random.default_rng([self.seed, SPLITS.index(split), index, _STREAMS[stream]])
+
+    def events(self, split: str, index: int) -> tuple[int, int]:
+        """Events of a clip.
+
+        Each block of num_events squared clips is a shuffle of all pairs, so that every whole block is balanced and a
+        clip does not depend on the size of its split.
+
+        Returns:
+            Visual and sound index, each in [0, num_events).
+        """
+        pairs = self.num_events**2
+        block, place = divmod(index, pairs)
+        pair = int(self.rng(split, block, 'order').permutation(pairs)[place])
+        return divmod(pair, self.num_events)
+
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their indices."""
+        if self.task == 'parity':
+            return tuple(f'sum{i}' for i in range(self.num_events))
+        visual, sound = VISUAL_EVENTS[: self.num_events], SOUND_EVENTS[: self.num_events]
+        return tuple(f'{v}+{s}' for v in visual for s in sound)
+
+    def label(self, visual: int, sound: int) -> str:
+        """Class name of a pair of event indices."""
+        index = (visual + sound) % self.num_events if self.task == 'parity' else visual * self.num_events + sound
+        return self.classes()[index]
+
+    def clip_path(self, split: str, index: int) -> str:
+        """Path of a clip relative to the dataset's folder; it tells nothing about the class."""
+        return f'clips/{split}/{index:05d}.mp4'
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters and the generator's version, as they stand in meta.json."""
+        return {'generator': 'avsynth', 'version': VERSION, **dataclasses.asdict(self)}
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f'{name} is {value}: take a value from {low} to {high}')

@@ -1,0 +1,59 @@
+"""Writes AVSynth, the embedded audio-video dataset."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmav.datasets.avsynth import SPLITS, TASKS, AVSynthSpec, generate
+
+
+def parse_args() -> argparse.Namespace:
+    default = AVSynthSpec()
+    parser = argparse.ArgumentParser(
+        description='Write AVSynth: synthetic clips (H.264 + AAC in mp4) whose classes need both picture and sound.',
+        epilog='example: python tools/data/avsynth/make_avsynth.py data/avsynth_parity --task parity --seed 1',
+    )
+    parser.add_argument('out', type=Path, help='folder of the dataset; an interrupted run continues there')
+    parser.add_argument('--task', choices=TASKS, default=default.task, help='what the labels mean (%(default)s)')
+    for split in SPLITS:
+        parser.add_argument(
+            f'--{split}',
+            type=int,
+            default=default.count(split),
+            metavar='N',
+            help=f'{split} clips, a multiple of num-events squared (%(default)s)',
+        )
+    parser.add_argument('--num-events', type=int, default=default.num_events, help='per modality, 2 to 6 (%(default)s)')
+    parser.add_argument('--size', type=int, default=default.size, help='side of the picture in pixels (%(default)s)')
+    parser.add_argument('--seconds', type=float, default=default.seconds, help='length of a clip (%(default)s)')
+    parser.add_argument('--fps', type=int, default=default.fps, help='frames per second (%(default)s)')
+    parser.add_argument('--sample-rate', type=int, default=default.sample_rate, help='of the sound (%(default)s)')
+    parser.add_argument('--seed', type=int, default=default.seed, help='root of all randomness (%(default)s)')
+    parser.add_argument('--jobs', type=int, help='processes (one per core)')
+    parser.add_argument('--force', action='store_true', help='replace a dataset of other parameters')
+    parser.add_argument('--sheet', type=Path, metavar='PNG', help='also draw a contact sheet of the test split')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = vars(parse_args())
+    out, sheet = args['out'], args.pop('sheet')
+    try:
+        written = generate(**args)
+        print(f'{out} {"written" if written else "is complete, nothing to do"}')
+        if sheet is not None:
+            from mmav.datasets.avsynth.sheet import draw_sheet  # brings matplotlib, which the rest does not need
+
+            draw_sheet(out, sheet)
+            print(f'{sheet} drawn')
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('stopped; the same command continues', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
