@@ -1,0 +1,10 @@
+"""Data: manifests, media readers, transforms and the dataset over them."""
+
+from __future__ import annotations
+
+from . import transforms
+from .av_dataset import AVDataset
+from .collate import av_collate
+from .manifest import Manifest, ManifestRow, read_classes, read_manifest
+
+__all__ = ['AVDataset', 'Manifest', 'ManifestRow', 'av_collate', 'read_classes', 'read_manifest', 'transforms']

@@ -1,0 +1,196 @@
+"""One manifest for audio, video or both."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from mmav.errors import MediaError, TooManyBrokenClips, did_you_mean
+from mmav.registry import DATASETS, TRANSFORMS
+
+from .manifest import read_classes, read_manifest
+
+MODALITIES = ('video', 'audio')
+UNSEEN, WHOLE, BROKEN = 0, 1, 2
+# The share of broken clips is judged once so many clips were seen (or all, of a smaller dataset): one broken clip among
+# the first three says nothing.
+JUDGED_FROM = 50
+
+
+@DATASETS.register_module()
+class AVDataset(Dataset[Any]):
+    """The clips of a CSV manifest (:mod:`mmav.datasets.manifest`), read by a pipeline of transforms.
+
+    An item starts as a dict of ``path``, ``label``, ``start``, ``end``, ``sample_idx``, ``modalities``, ``broken`` and
+    ``rng``, a generator seeded with (seed, epoch, index) in training and (seed, index) in testing: what is drawn
+    depends on neither workers nor ranks.
+
+    A clip that cannot be read: in training it is logged once, counted and replaced by another, drawn at random; above
+    ``max_broken_share`` the run stops. In testing it stays: ``broken`` holds the reason, its inputs are zeros and its
+    masks False, and the metric counts it as wrong.
+
+    Args:
+        ann_file: Manifest, relative to ``data_root`` or absolute.
+        pipeline: Configs of transforms, or transforms.
+        classes: Class list, a file relative to ``data_root`` or absolute, or the names themselves.
+        data_root: Folder that paths are relative to.
+        modalities: 'video', 'audio' or both; what is not named is not decoded.
+        test_mode: Whether clips are tested on.
+        max_broken_share: Share of unreadable clips among those seen above which training stops. It is judged from the
+            50th clip on, in a smaller dataset when all clips were seen.
+        seed: Seed of all that is drawn.
+        indices: Take these rows only (counted from 0), or the first so many.
+
+    Raises:
+        ManifestError: The manifest or class list is missing or wrong.
+        ValueError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        pipeline: Sequence[Any],
+        *,
+        classes: str | Sequence[str] = 'classes.txt',
+        data_root: str = '',
+        modalities: Sequence[str] = MODALITIES,
+        test_mode: bool = False,
+        max_broken_share: float = 0.1,
+        seed: int = 0,
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        for modality in modalities:
+            if modality not in MODALITIES:
+                raise ValueError(
+                    f'modality {modality!r} is none of {", ".join(MODALITIES)}{did_you_mean(modality, MODALITIES)}'
+                )
+        if not modalities:
+            raise ValueError(f'modalities is empty; name one or both of {", ".join(MODALITIES)}')
+        if not 0 <= max_broken_share <= 1:
+            raise ValueError(f'max_broken_share must lie in [0, 1], got {max_broken_share}')
+        self.data_root = os.path.expanduser(data_root or '')
+        self.ann_file = os.path.join(self.data_root, ann_file)
+        names = read_classes(os.path.join(self.data_root, classes)) if isinstance(classes, str) else tuple(classes)
+        self.manifest = read_manifest(self.ann_file, names)
+        self.metainfo: dict[str, Any] = dict(classes=names)
+        self.modalities = tuple(modalities)
+        self.test_mode = test_mode
+        self.max_broken_share = max_broken_share
+        self.seed = seed
+        self._rows = self._select(indices)
+        self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
+        # Shared memory: workers that persist over epochs, forked or spawned, see the epoch and tell what they saw.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._seen = torch.zeros(len(self._rows), dtype=torch.uint8).share_memory_()
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the class list."""
+        return len(self.metainfo['classes'])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next items those of the epoch; workers that are running see it, too."""
+        self._epoch[0] = epoch
+
+    def broken_count(self) -> int:
+        """How many different clips could not be read so far, in all workers of this process."""
+        return int((self._seen == BROKEN).sum())
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """The row of a clip, as the pipeline gets it but for ``rng``."""
+        row_index = int(self._rows[index])
+        row = self.manifest[row_index]
+        return dict(
+            path=os.path.join(self.data_root, row.path),
+            label=row.label,
+            start=row.start,
+            end=row.end,
+            sample_idx=row_index,
+            modalities=self.modalities,
+            broken=None,
+        )
+
+    def __getitem__(self, index: int) -> Any:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'clip {index} of {len(self)}')
+        index %= len(self)
+        if self.test_mode:
+            return self._test_item(index)
+        item, others = self._train_item(index), None
+        while item is None:
+            # Drawn apart from the augmentation, so that it does not matter which worker met the broken clip first.
+            others = others or np.random.default_rng((self.seed, int(self._epoch[0]), index, 1))
+            item = self._train_item(int(others.integers(len(self))))
+        return item
+
+    def _train_item(self, index: int) -> Any:
+        """A clip, or None where it is broken."""
+        if self._seen[index] == BROKEN:
+            self._judge()
+            return None
+        info = self.get_data_info(index)
+        rng = np.random.default_rng((self.seed, int(self._epoch[0]), info['sample_idx']))
+        try:
+            item = self.pipeline(dict(info, rng=rng))
+        except MediaError as error:
+            self._report(index, error)
+            self._judge()
+            return None
+        self._seen[index] = WHOLE
+        return item
+
+    def _test_item(self, index: int) -> Any:
+        info = self.get_data_info(index)
+        rng = np.random.default_rng((self.seed, info['sample_idx']))
+        try:
+            return self.pipeline(dict(info, rng=rng))
+        except MediaError as error:
+            self._report(index, error)
+            return self.pipeline(dict(info, rng=rng, broken=error.reason))
+
+    def _select(self, indices: int | Sequence[int] | None) -> np.ndarray:
+        rows = np.arange(len(self.manifest))
+        if indices is None:
+            return rows
+        if isinstance(indices, int):
+            indices = range(min(indices, len(rows)))
+        if not len(indices):
+            raise ValueError(f'indices leave none of the {len(rows)} rows of {self.ann_file}')
+        outside = [i for i in indices if not 0 <= i < len(rows)]
+        if outside:
+            raise ValueError(f'indices {outside[:5]} lie outside the {len(rows)} rows of {self.ann_file}')
+        return rows[list(indices)]
+
+    def _report(self, index: int, error: MediaError) -> None:
+        """Flags a broken clip, and logs it when it is met first."""
+        if self._seen[index] == BROKEN:
+            return
+        self._seen[index] = BROKEN
+        line = self.manifest[int(self._rows[index])].line
+        what = 'counts as wrong' if self.test_mode else 'is replaced by another'
+        print_log(f'broken clip, {what}: {error} ({self.ann_file}, row {line})', 'current', level=logging.WARNING)
+
+    def _judge(self) -> None:
+        """Stops the run where too many clips are broken."""
+        broken, seen = self.broken_count(), int((self._seen != UNSEEN).sum())
+        if broken == len(self):
+            raise TooManyBrokenClips(
+                f'none of the {len(self)} clips of {self.ann_file} can be read; the log names each'
+            )
+        if seen >= min(JUDGED_FROM, len(self)) and broken > self.max_broken_share * seen:
+            raise TooManyBrokenClips(
+                f'{broken} of the {seen} clips seen of {self.ann_file} cannot be read, more than '
+                f'max_broken_share={self.max_broken_share:g}; the log names each: mend them, take them out of the '
+                'manifest, or raise max_broken_share'
+            )

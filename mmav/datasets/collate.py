@@ -1,0 +1,47 @@
+"""Clips to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
+from torch import Tensor
+
+from mmav.registry import FUNCTIONS
+
+
+# The Runner looks collate functions up in MMEngine's own registry, whatever the default scope.
+@MMENGINE_FUNCTIONS.register_module()
+@FUNCTIONS.register_module()
+def av_collate(clips: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stacks packed clips.
+
+    Args:
+        clips: What :class:`mmav.datasets.transforms.PackAVInputs` gives, B of them.
+
+    Returns:
+        ``inputs``: dict, modality -> (B, V, ...); ``masks``: dict, modality -> bool (B,); ``data_samples``: list of B.
+
+    Raises:
+        ValueError: The clips differ in shape.
+    """
+    modalities = clips[0]['inputs']
+    return dict(
+        inputs={modality: _stack(clips, modality) for modality in modalities},
+        masks={modality: torch.stack([clip['masks'][modality] for clip in clips]) for modality in modalities},
+        data_samples=[clip['data_samples'] for clip in clips],
+    )
+
+
+def _stack(clips: Sequence[dict[str, Any]], modality: str) -> Tensor:
+    tensors = [clip['inputs'][modality] for clip in clips]
+    for tensor, clip in zip(tensors, clips, strict=True):
+        if tensor.shape != tensors[0].shape:
+            raise ValueError(
+                f'{modality} of {clip["data_samples"].path} has shape {tuple(tensor.shape)}, of '
+                f'{clips[0]["data_samples"].path} {tuple(tensors[0].shape)}; a batch needs one shape: end the pipeline '
+                'with a crop or Resize to (height, width), and LogMel with fixed target_frames'
+            )
+    return torch.stack(tensors)

@@ -1,0 +1,40 @@
+"""Media readers: PyAV (the default) and decord (pictures only), behind one interface."""
+
+from __future__ import annotations
+
+from mmav.errors import did_you_mean
+
+from .base import MediaInfo, MediaReader
+from .decord_reader import DecordReader
+from .pyav_reader import PyAVReader
+
+READERS: dict[str, type[PyAVReader]] = {'pyav': PyAVReader, 'decord': DecordReader}
+
+
+def check_backend(backend: str) -> None:
+    """Refuses a reader that does not exist.
+
+    Raises:
+        ValueError: There is no such reader.
+    """
+    if backend not in READERS:
+        raise ValueError(f'no media reader {backend!r}, only {", ".join(READERS)}{did_you_mean(backend, READERS)}')
+
+
+def open_media(path: str, *, backend: str = 'pyav', threads: int = 1) -> MediaReader:
+    """Opens a media file for reading.
+
+    Args:
+        path: The file.
+        backend: A name in ``READERS``.
+        threads: Threads of the picture decoder; 1 suits a DataLoader with a worker per core.
+
+    Raises:
+        MediaError: The file cannot be opened, or holds neither picture nor sound.
+        ValueError: There is no such reader.
+    """
+    check_backend(backend)
+    return READERS[backend](path, threads=threads)
+
+
+__all__ = ['READERS', 'MediaInfo', 'MediaReader', 'check_backend', 'open_media']

@@ -1,0 +1,118 @@
+"""From packets to the RGB frames nearest to given times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import av
+import numpy as np
+
+from .frame_plan import plan_frames
+from .packets import WITHOUT_PTS
+
+# In these codecs a packet is one displayed frame, so what to decode is known before decoding.
+PLANNED_CODECS = ('h264', 'hevc')
+
+Picture = tuple[int, np.ndarray]
+
+
+def read_pictures(
+    stream: Any, packets: Sequence[av.Packet[Any]], wanted: np.ndarray, *, step: int, short_side: int | None
+) -> list[Picture]:
+    """Decodes the displayed frames nearest to the wanted times, and no more than they need where that can be known.
+
+    Args:
+        stream: The picture track.
+        packets: Its packets, from a keyframe on, in file order.
+        wanted: Times (M,), ascending, in the track's ticks.
+        step: Ticks from one frame to the next, for frames without a time stamp.
+        short_side: Short side of the result in pixels; None keeps the size.
+
+    Returns:
+        M pairs of true time in ticks and frame (H, W, 3) uint8 RGB; empty where nothing can be decoded.
+    """
+    pts = [packet.pts for packet in packets if packet.pts is not None]
+    reliable = len(pts) == len(packets) and stream.container.format.name not in WITHOUT_PTS
+    if reliable and stream.codec_context.name in PLANNED_CODECS:
+        plan = plan_frames(pts, [p.is_keyframe for p in packets], [not p.is_discard for p in packets], wanted)
+        frames = _frames(stream, packets, plan.runs, needed=plan.needed, step=step)
+        pictures = _convert(_pick(frames, wanted), short_side)
+        if {ticks for ticks, _ in pictures} == plan.needed:
+            return pictures
+    # Other codecs hide frames or repeat them; damaged files do not show what their packets promise.
+    frames = _frames(stream, packets, [range(len(packets))], needed=None, step=step)
+    return _convert(_pick(frames, wanted), short_side)
+
+
+def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width with the short side given, as close to the old ratio as whole pixels allow."""
+    scale = 1.0 if short_side is None else short_side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _frames(
+    stream: Any,
+    packets: Sequence[av.Packet[Any]],
+    runs: Iterable[range],
+    *,
+    needed: frozenset[int] | None,
+    step: int,
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decodes runs of packets in turn; damaged packets are passed over."""
+    codec = stream.codec_context
+    guessed = stream.container.format.name in WITHOUT_PTS
+    last: int | None = None
+    for run in runs:
+        codec.flush_buffers()
+        for i in (*run, None):
+            packet = None if i is None else packets[i]
+            kept = needed is None or packet is None or packet.pts in needed
+            codec.skip_frame = 'DEFAULT' if kept else 'NONREF'
+            for frame in _decode(codec, packet):
+                ticks = frame.dts if guessed or frame.pts is None else frame.pts
+                if ticks is None:
+                    ticks = (0 if last is None else last) + step
+                if last is None or ticks > last:
+                    last = ticks
+                    yield ticks, frame
+
+
+def _decode(codec: Any, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+    try:
+        return codec.decode(packet)
+    except av.FFmpegError:
+        return []
+
+
+def _pick(frames: Iterator[tuple[int, av.VideoFrame]], wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+    """For each wanted time, ascending, the nearest frame; stops decoding once the last one is known."""
+    before: tuple[int, av.VideoFrame] | None = None
+    done = 0
+    for ticks, frame in frames:
+        while done < len(wanted) and wanted[done] <= ticks:
+            earlier = before is not None and wanted[done] - before[0] <= ticks - wanted[done]
+            yield before if before is not None and earlier else (ticks, frame)
+            done += 1
+        if done == len(wanted):
+            return
+        before = (ticks, frame)
+    if before is not None:
+        for _ in range(done, len(wanted)):
+            yield before
+
+
+def _convert(chosen: Iterable[tuple[int, av.VideoFrame]], short_side: int | None) -> list[Picture]:
+    """Turns frames into arrays as they come, so that no more than two full frames are held."""
+    done: list[Picture] = []
+    size: tuple[int, int] | None = None
+    for ticks, frame in chosen:
+        if done and done[-1][0] == ticks:
+            done.append(done[-1])
+            continue
+        size = size or scaled_size(frame.height, frame.width, short_side)
+        # One pass of swscale scales and converts; more threads than one only cost time at these sizes.
+        image = frame.to_ndarray(format='rgb24', height=size[0], width=size[1], threads=1)
+        # The file's rotation is counter-clockwise, as NumPy's.
+        done.append((ticks, np.rot90(image, round(frame.rotation / 90) % 4)))
+    return done

@@ -1,0 +1,211 @@
+"""Reading by presentation time with PyAV: exact on variable frame rates, cut clips and late sound."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from mmav.errors import MediaError
+
+from .base import MediaInfo
+from .packets import PREROLL, PacketSpan
+from .pictures import read_pictures
+from .waveform import place_frames
+
+
+@contextmanager
+def media_errors(path: str, doing: str) -> Iterator[None]:
+    """Turns what media libraries raise into a MediaError."""
+    try:
+        yield
+    except (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError, MemoryError) as error:
+        cause = getattr(error, 'strerror', None) or str(error).split('\n')[0] or type(error).__name__
+        raise MediaError(path, f'{doing}: {cause}') from error
+
+
+class PyAVReader:
+    """Reads one media file; :class:`mmav.datasets.media.base.MediaReader` tells how its methods are used.
+
+    The packets of a span are collected first, in one pass for picture and sound. What must be decoded is then known
+    from their time stamps: groups of pictures in which no frame is wanted, and frames that no other refers to, are
+    passed over.
+
+    Args:
+        path: The file.
+        threads: Threads of the picture decoder.
+
+    Raises:
+        MediaError: The file cannot be opened, has no length, or holds neither picture nor sound.
+    """
+
+    def __init__(self, path: str, *, threads: int = 1) -> None:
+        _check_file(path)
+        with media_errors(path, 'cannot be opened as audio or video'):
+            # Metadata may be in any encoding; it is not used.
+            self._container = av.open(path, metadata_errors='replace')
+        try:
+            with media_errors(path, 'cannot be read'):
+                self._video = self._best(path, 'video')
+                self._audio = self._best(path, 'audio')
+                streams = [stream for stream in (self._video, self._audio) if stream is not None]
+                if not streams:
+                    raise MediaError(path, 'holds neither a picture nor a sound track')
+                if self._video is not None:
+                    self._video.thread_type = 'AUTO' if threads > 1 else 'NONE'
+                    self._video.codec_context.thread_count = threads
+                self._packets = PacketSpan(self._container, streams)
+                self._span = (math.inf, -math.inf)
+                self.info = self._read_info(path, streams[0])
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> PyAVReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._packets.clear()
+        self._container.close()
+
+    def fetch(self, start: float, end: float) -> tuple[float, float]:
+        """Makes the span ready for reading, in one pass over the file.
+
+        Raises:
+            MediaError: The file cannot be read.
+        """
+        with media_errors(self.info.path, 'cannot be read'):
+            if self._packets.collect(start, end):
+                last = self._packets.last_time(self._frame_seconds)
+                if last <= start and start > 0:
+                    # The header promised more than there is; only a pass over the whole file tells its true length.
+                    self._packets.collect(0.0, math.inf)
+                    last = self._packets.last_time(self._frame_seconds)
+                self.info.duration = last
+                end = min(end, last)
+        self._span = (start, end)
+        return self._span
+
+    def read_frames(
+        self, times: Sequence[float] | np.ndarray, *, short_side: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the displayed frames nearest to the times.
+
+        Raises:
+            MediaError: There is no picture track, or no frame of it can be decoded.
+        """
+        if self._video is None:
+            raise MediaError(self.info.path, 'has no picture track')
+        seconds = np.asarray(times, dtype=np.float64)
+        self._require(float(seconds.min()), float(seconds.max()))
+        base, origin = self._packets.clock(self._video)
+        wanted, place = np.unique(seconds / base + origin / base, return_inverse=True)
+        step = max(1, round(self._frame_seconds / base))
+        with media_errors(self.info.path, 'its picture track cannot be decoded'):
+            pictures = read_pictures(
+                self._video, self._packets.of(self._video), wanted, step=step, short_side=short_side
+            )
+        if not pictures:
+            raise MediaError(self.info.path, 'no frame of its picture track can be decoded')
+        ticks = np.array([ticks for ticks, _ in pictures], dtype=np.float64)
+        return np.stack([pictures[k][1] for k in place]), ticks[place] * base - origin
+
+    def read_audio(self, start: float, end: float, sample_rate: int) -> np.ndarray | None:
+        """Reads the sound of exactly the span, mixed to one channel.
+
+        Raises:
+            MediaError: There is no sound track, or nothing of it can be decoded.
+        """
+        if self._audio is None:
+            raise MediaError(self.info.path, 'has no sound track')
+        self._require(start, end)
+        base, origin = self._packets.clock(self._audio)
+        codec = self._audio.codec_context
+        codec.flush_buffers()
+        tried, failed, expected = 0, 0, 0.0
+        frames: list[tuple[float, av.AudioFrame]] = []
+        for packet in self._packets.of(self._audio):
+            if packet.pts is not None and not start - PREROLL <= packet.pts * base - origin <= end + PREROLL:
+                continue
+            tried += 1
+            try:
+                decoded: list[Any] = codec.decode(packet)
+            except av.FFmpegError:
+                failed += 1
+                continue
+            for frame in decoded:
+                time = expected if frame.pts is None else frame.pts * base - origin
+                frames.append((time, frame))
+                expected = time + frame.samples / frame.sample_rate
+        if failed and failed == tried:
+            raise MediaError(self.info.path, 'nothing of its sound track can be decoded')
+        with media_errors(self.info.path, 'its sound cannot be resampled'):
+            return place_frames(frames, start, end, sample_rate)
+
+    @property
+    def _frame_seconds(self) -> float:
+        return 1 / self.info.fps if self.info.fps else 0.0
+
+    def _best(self, path: str, kind: Literal['video', 'audio']) -> Any:
+        """The track a player would choose; None where there is none or it is cover art."""
+        stream = self._container.streams.best(kind)
+        if stream is None or stream.disposition & Disposition.attached_pic:
+            return None
+        if stream.codec_context is None:
+            raise MediaError(path, f'no decoder for its {"picture" if kind == "video" else "sound"} track')
+        return stream
+
+    def _read_info(self, path: str, main: Any) -> MediaInfo:
+        video, audio = self._video, self._audio
+        info = MediaInfo(path=path, duration=0.0, has_video=video is not None, has_audio=audio is not None)
+        if video is not None:
+            info.height, info.width = video.codec_context.height, video.codec_context.width
+            info.fps = float(video.average_rate or video.guessed_rate or 0)
+        if audio is not None:
+            info.sample_rate = audio.codec_context.sample_rate
+        self.info = info
+        base, origin = self._packets.clock(main)
+        if main.duration:
+            info.duration = main.duration * base
+        elif self._container.duration:
+            begin = (self._container.start_time or 0) / av.time_base
+            info.duration = begin + self._container.duration / av.time_base - origin
+        if info.duration <= 0:
+            self.fetch(0.0, math.inf)
+        if info.duration <= 0:
+            raise MediaError(path, 'has a length of zero seconds')
+        return info
+
+    def _require(self, start: float, end: float) -> None:
+        fetched = self._span[0] <= start and (end <= self._span[1] or self._span[1] >= self.info.duration)
+        if not fetched:
+            self.fetch(start, end)
+
+
+def _check_file(path: str) -> None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise MediaError(path, 'no such file') from None
+    except (OSError, ValueError) as error:
+        raise MediaError(path, f'cannot be reached: {getattr(error, "strerror", None) or error}') from error
+    if stat.S_ISDIR(status.st_mode):
+        raise MediaError(path, 'is a folder, not a file')
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError(path, 'is not a regular file')
+    if status.st_size == 0:
+        raise MediaError(path, 'is an empty file (0 bytes)')

@@ -1,0 +1,33 @@
+"""Mirroring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+
+from mmav.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class RandomFlip(BaseTransform):
+    """Mirrors all frames of a view left to right, each view with its own draw.
+
+    Args:
+        p: Probability.
+
+    Raises:
+        ValueError: ``p`` is no probability.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f'p must lie in [0, 1], got {p}')
+        self.p = p
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Mirrors the views that are drawn."""
+        if 'video' in results:
+            rng = results['rng']
+            results['video'] = [view[:, :, ::-1] if rng.random() < self.p else view for view in results['video']]
+        return results

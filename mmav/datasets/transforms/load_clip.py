@@ -1,0 +1,146 @@
+"""From a manifest row to frames and waveform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mmav.datasets.media import MediaReader, check_backend, open_media
+from mmav.errors import MediaError, did_you_mean
+from mmav.registry import TRANSFORMS
+
+from .sample_frames import MODES, choose_window, sample_times
+
+
+@TRANSFORMS.register_module()
+class LoadClip(BaseTransform):
+    """Reads frames and sound of one window of a clip; the file is opened once and read once.
+
+    Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``. Gives
+
+    - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
+    - ``audio``: list of one array (S,) float32, mono, the sound of exactly the window;
+    - ``masks``: dict, modality -> whether the file has it; what it has not is zeros;
+    - ``start``, ``end``: the window in seconds of the file;
+    - ``frame_times``: true times (V, T) of the frames in seconds of the file.
+
+    Only the modalities asked for are decoded. A clip marked as broken gives zeros and masks of False.
+
+    Args:
+        num_frames: T.
+        frame_interval: Seconds between two frames; None spreads them over the window.
+        num_views: V.
+        mode: 'random' draws window and frames from ``rng`` (training), 'uniform' takes them evenly (testing).
+        short_side: Short side of the frames in pixels, scaled while decoding; None keeps the file's size.
+        window: Length of the window in seconds; None for the whole clip.
+        sample_rate: Samples per second of the sound.
+        backend: 'pyav' or 'decord' (pictures only).
+        threads: Threads of the picture decoder; 1 suits a worker per core.
+
+    Raises:
+        ValueError: An argument makes no sense.
+        MediaError: The file cannot be read.
+    """
+
+    def __init__(
+        self,
+        num_frames: int = 16,
+        frame_interval: float | None = None,
+        *,
+        num_views: int = 1,
+        mode: str = 'random',
+        short_side: int | None = None,
+        window: float | None = None,
+        sample_rate: int = 16000,
+        backend: str = 'pyav',
+        threads: int = 1,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f'mode {mode!r} is none of {", ".join(MODES)}{did_you_mean(mode, MODES)}')
+        counts = dict(num_frames=num_frames, num_views=num_views, sample_rate=sample_rate, threads=threads)
+        lengths = dict(frame_interval=frame_interval, window=window, short_side=short_side)
+        for name, value in {**counts, **lengths}.items():
+            if value is not None and value <= 0:
+                raise ValueError(f'{name} must be above 0, got {value}')
+        check_backend(backend)
+        self.num_frames = num_frames
+        self.frame_interval = frame_interval
+        self.num_views = num_views
+        self.mode = mode
+        self.short_side = short_side
+        self.window = window
+        self.sample_rate = sample_rate
+        self.backend = backend
+        self.threads = threads
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Reads the clip."""
+        results['masks'] = {}
+        if results['broken'] is not None:
+            for modality in results['modalities']:
+                self._blank(results, modality)
+            return results
+        rng = results['rng'] if self.mode == 'random' else None
+        with open_media(results['path'], backend=self.backend, threads=self.threads) as reader:
+            start, end = self._window(reader, results['start'], results['end'], rng)
+            results['start'], results['end'] = start, end
+            for modality in results['modalities']:
+                read = {'video': self._read_video, 'audio': self._read_audio}[modality]
+                if not read(results, reader, rng):
+                    self._blank(results, modality)
+        return results
+
+    def _window(
+        self, reader: MediaReader, start: float | None, end: float | None, rng: np.random.Generator | None
+    ) -> tuple[float, float]:
+        """The part of the clip to read, within what the file holds."""
+        begin = start or 0.0
+        for _ in range(2):
+            duration = reader.info.duration
+            stop = duration if end is None else min(end, duration)
+            if stop > begin:
+                # The header may be wrong about the length; then the second round knows better.
+                first, last = reader.fetch(*choose_window(begin, stop, window=self.window, rng=rng))
+                if last > first:
+                    return first, last
+        raise MediaError(
+            reader.info.path, f'the clip starts at {begin:g} s, but the file ends at {reader.info.duration:g} s'
+        )
+
+    def _read_video(self, results: dict[str, Any], reader: MediaReader, rng: np.random.Generator | None) -> bool:
+        if not reader.info.has_video:
+            return False
+        times = sample_times(
+            results['start'],
+            results['end'],
+            self.num_frames,
+            num_views=self.num_views,
+            frame_interval=self.frame_interval,
+            rng=rng,
+        )
+        frames, true_times = reader.read_frames(times.reshape(-1), short_side=self.short_side)
+        results['video'] = list(frames.reshape(self.num_views, self.num_frames, *frames.shape[1:]))
+        results['frame_times'] = true_times.reshape(self.num_views, self.num_frames)
+        results['masks']['video'] = True
+        return True
+
+    def _read_audio(self, results: dict[str, Any], reader: MediaReader, rng: np.random.Generator | None) -> bool:
+        if not reader.info.has_audio:
+            return False
+        wave = reader.read_audio(results['start'], results['end'], self.sample_rate)
+        if wave is None:
+            return False
+        results['audio'] = [wave]
+        results['masks']['audio'] = True
+        return True
+
+    def _blank(self, results: dict[str, Any], modality: str) -> None:
+        """Zeros in the place of what is absent; later transforms bring them to the right size."""
+        results['masks'][modality] = False
+        if modality == 'video':
+            side = self.short_side or 224
+            results['video'] = [np.zeros((self.num_frames, side, side, 3), np.uint8) for _ in range(self.num_views)]
+        else:
+            results['audio'] = [np.zeros(self.sample_rate, np.float32)]

@@ -1,0 +1,150 @@
+"""AST's audio front end: Kaldi's log-mel filter bank."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from torch import Tensor
+
+from mmav.errors import did_you_mean
+from mmav.registry import TRANSFORMS
+
+BACKENDS = ('torchaudio', 'native', 'auto')
+FRAME_LENGTH_MS = 25.0
+PREEMPHASIS = 0.97
+LOW_FREQ = 20.0
+EPSILON = torch.finfo(torch.float32).eps
+
+
+@TRANSFORMS.register_module()
+class LogMel(BaseTransform):
+    """Waveforms (S,) to log-mel spectrograms (F, T) float32, as the published AST models were trained.
+
+    The waveform's mean is subtracted; frames of 25 ms, Hann window, no dither, pre-emphasis 0.97, power spectrum, mel
+    filters from 20 Hz to half the sample rate (HTK scale), natural logarithm. Then zeros are appended up to
+    ``target_frames``, or what exceeds them is cut: before normalisation, so that the zeros become -mean / (2 * std).
+    (YuanGongND/ast, src/dataloader.py.) Sound marked as absent gives zeros.
+
+    Args:
+        num_mel_bins: F.
+        target_frames: T.
+        sample_rate: Samples per second of the waveforms.
+        frame_shift_ms: Milliseconds from one frame to the next.
+        backend: 'torchaudio' (its ``compliance.kaldi.fbank``), 'native' (the same in this module, a few 1e-5 apart), or
+            'auto': torchaudio where it can be imported.
+
+    Raises:
+        ValueError: An argument makes no sense.
+        ImportError: ``backend='torchaudio'`` and torchaudio cannot be imported.
+    """
+
+    def __init__(
+        self,
+        num_mel_bins: int = 128,
+        target_frames: int = 1024,
+        *,
+        sample_rate: int = 16000,
+        frame_shift_ms: float = 10.0,
+        backend: str = 'auto',
+    ) -> None:
+        if backend not in BACKENDS:
+            raise ValueError(f'backend {backend!r} is none of {", ".join(BACKENDS)}{did_you_mean(backend, BACKENDS)}')
+        if num_mel_bins < 4 or target_frames < 1:
+            raise ValueError(f'need at least 4 mel bins and 1 frame, got {num_mel_bins} and {target_frames}')
+        self.num_mel_bins = num_mel_bins
+        self.target_frames = target_frames
+        self.sample_rate = sample_rate
+        self.frame_shift_ms = frame_shift_ms
+        self.backend = backend
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replaces each waveform of ``audio`` by its spectrogram."""
+        if 'audio' in results:
+            present = results['masks']['audio']
+            shape = (self.num_mel_bins, self.target_frames)
+            results['audio'] = [
+                self.spectrogram(wave) if present else np.zeros(shape, np.float32) for wave in results['audio']
+            ]
+        return results
+
+    def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
+        """The spectrogram (F, T) of a waveform (S,)."""
+        out = np.zeros((self.num_mel_bins, self.target_frames), np.float32)
+        wave = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+        if len(wave) >= int(self.sample_rate * FRAME_LENGTH_MS * 0.001):
+            fbank = _front_end(self.backend)(
+                wave - wave.mean(), self.num_mel_bins, self.sample_rate, self.frame_shift_ms
+            )
+            used = min(len(fbank), self.target_frames)
+            out[:, :used] = fbank[:used].T.numpy()
+        return out
+
+
+@functools.cache
+def _front_end(backend: str) -> Any:
+    if backend == 'native':
+        return native_fbank
+    try:
+        from torchaudio.compliance import kaldi
+    except (ImportError, OSError) as error:
+        if backend == 'torchaudio':
+            raise ImportError(
+                f"LogMel(backend='torchaudio') needs torchaudio, which cannot be imported ({error}); install the build "
+                "that belongs to this torch, or set backend='native'"
+            ) from error
+        print_log(f'torchaudio cannot be imported ({error}); the equal log-mel front end of mmav is used', 'current')
+        return native_fbank
+
+    def torchaudio_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_ms: float) -> Tensor:
+        return kaldi.fbank(
+            wave[None],
+            htk_compat=True,
+            sample_frequency=sample_rate,
+            use_energy=False,
+            window_type='hanning',
+            num_mel_bins=num_mel_bins,
+            dither=0.0,
+            frame_shift=frame_shift_ms,
+        )
+
+    return torchaudio_fbank
+
+
+def native_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_ms: float) -> Tensor:
+    """Kaldi's log-mel filter bank as AST uses it, without torchaudio.
+
+    Args:
+        wave: Waveform (S,) float32, at least one frame of 25 ms long.
+        num_mel_bins: F.
+        sample_rate: Samples per second.
+        frame_shift_ms: Milliseconds from one frame to the next.
+
+    Returns:
+        Log-mel energies (T, F), T frames that fit wholly into the waveform.
+    """
+    length = int(sample_rate * FRAME_LENGTH_MS * 0.001)
+    padded = 1 << (length - 1).bit_length()
+    frames = wave.unfold(0, length, int(sample_rate * frame_shift_ms * 0.001))
+    frames = frames - frames.mean(dim=1, keepdim=True)
+    before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+    window, mel = _window_and_mel(length, padded, num_mel_bins, sample_rate)
+    spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * window, n=padded)
+    energies = spectrum.abs().pow(2.0)[:, :-1] @ mel
+    return energies.clamp(min=EPSILON).log()
+
+
+@functools.lru_cache(maxsize=8)
+def _window_and_mel(length: int, padded: int, num_mel_bins: int, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Hann window (length,) and triangular filters (padded / 2, F), equally wide on the mel scale."""
+    window = torch.hann_window(length, periodic=False)
+    low, high = (1127.0 * np.log(1.0 + f / 700.0) for f in (LOW_FREQ, 0.5 * sample_rate))
+    width = (high - low) / (num_mel_bins + 1)
+    left = low + torch.arange(num_mel_bins) * width
+    bins = 1127.0 * (1.0 + torch.arange(padded // 2) * (sample_rate / padded) / 700.0).log()
+    rise = (bins[:, None] - left) / width
+    return window, torch.minimum(rise, 2.0 - rise).clamp(min=0.0)

@@ -1,0 +1,50 @@
+"""The last step of a pipeline: arrays to tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from torch import Tensor
+
+from mmav.registry import TRANSFORMS
+from mmav.structures import AVDataSample
+
+META_KEYS = ('path', 'start', 'end', 'sample_idx', 'broken')
+
+
+@TRANSFORMS.register_module()
+class PackAVInputs(BaseTransform):
+    """Packs a clip for :func:`mmav.datasets.av_collate`.
+
+    Gives ``inputs``: ``video`` (V, 3, T, H, W) as stored (uint8), ``audio`` (V, 1, F, T) float32; ``masks``: one bool
+    tensor () a modality; ``data_samples``: an :class:`mmav.structures.AVDataSample`.
+
+    Raises:
+        ValueError: Views differ in size, or sound is still a waveform.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Packs the clip."""
+        inputs = {}
+        for modality in results['modalities']:
+            inputs[modality] = _pack_video(results['video']) if modality == 'video' else _pack_audio(results['audio'])
+        sample = AVDataSample(metainfo={key: results[key] for key in META_KEYS}).set_gt_label(results['label'])
+        masks = {modality: torch.tensor(results['masks'][modality]) for modality in results['modalities']}
+        return dict(inputs=inputs, masks=masks, data_samples=sample)
+
+
+def _pack_video(views: list[np.ndarray]) -> Tensor:
+    shapes = {view.shape for view in views}
+    if len(shapes) > 1:
+        raise ValueError(f'views of one clip differ in size: {sorted(shapes)}; crop or resize them to one size')
+    return torch.from_numpy(np.stack(views).transpose(0, 4, 1, 2, 3).copy())
+
+
+def _pack_audio(views: list[np.ndarray]) -> Tensor:
+    shapes = {view.shape for view in views}
+    if len(shapes) > 1 or views[0].ndim != 2:
+        raise ValueError(f'audio must be spectrograms (F, T) of one size, got {sorted(shapes)}; put LogMel before')
+    return torch.from_numpy(np.stack(views)[:, None])

@@ -1,0 +1,72 @@
+"""Clips that several test modules read; made once a session, in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import clips
+
+EVENTS = (0.5, 2.2, 3.5)
+
+
+@pytest.fixture(scope='session')
+def clip_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the session's clips."""
+    return tmp_path_factory.mktemp('clips')
+
+
+@pytest.fixture(scope='session')
+def make_clip(clip_dir: Path) -> Callable[..., Path]:
+    """Makes a clip by name with the options of :func:`tests.clips.make_clip`, each once."""
+    made: dict[str, dict] = {}
+
+    def make(name: str, **options) -> Path:
+        if name in made:
+            assert made[name] == options, f'{name} was made with {made[name]}'
+        else:
+            made[name] = options
+            clips.make_clip(clip_dir / name, **options)
+        return clip_dir / name
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def clip(make_clip: Callable[..., Path]) -> Path:
+    """2 s, 24 frames of 48x64, 16 kHz mono; flash and click at 0.5 s."""
+    return make_clip('plain.mp4', events=(0.5,))
+
+
+@pytest.fixture(scope='session')
+def flashes(make_clip: Callable[..., Path]) -> Path:
+    """4 s at 30 fps with a keyframe each half second; flash and click at EVENTS, 44.1 kHz stereo."""
+    return make_clip(
+        'flashes.mp4', seconds=4.0, fps=30, events=EVENTS, sample_rate=44100, channels=2, keyframes=15, b_frames=2
+    )
+
+
+@pytest.fixture(scope='session')
+def silent(make_clip: Callable[..., Path]) -> Path:
+    """A clip without a soundtrack."""
+    return make_clip('silent.mp4', audio=None)
+
+
+@pytest.fixture(scope='session')
+def blind(make_clip: Callable[..., Path]) -> Path:
+    """A clip without a picture."""
+    return make_clip('blind.m4a', video=None, events=(0.5,))
+
+
+@pytest.fixture(scope='session')
+def broken(clip_dir: Path, clip: Path) -> dict[str, Path]:
+    """Files that cannot be read, under what is wrong with them."""
+    files = {name: clip_dir / f'{name}.mp4' for name in ('missing', 'empty', 'text', 'cut_off', 'folder')}
+    files['empty'].write_bytes(b'')
+    files['text'].write_text('This is a page about a film, not the film.\n' * 50)
+    # The index stands at the end of an mp4 file that was not made for streaming.
+    files['cut_off'].write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    files['folder'].mkdir()
+    return files

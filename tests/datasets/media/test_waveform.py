@@ -1,0 +1,84 @@
+"""Resampling against scipy; placing by time stamps."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from scipy.signal import resample_poly
+
+from mmav.datasets.media.waveform import place_frames
+
+
+def frames_of(wave, rate, *, start=0.0, layout='mono', form='fltp', size=1024):
+    """Audio frames (time, frame) of a waveform (channels, S)."""
+    out = []
+    for k in range(0, wave.shape[1], size):
+        piece = wave[:, k : k + size]
+        if not form.endswith('p'):
+            piece = piece.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format=form, layout=layout)
+        frame.sample_rate = rate
+        out.append((start + k / rate, frame))
+    return out
+
+
+def tones(rate, seconds=1.0):
+    time = np.arange(round(rate * seconds)) / rate
+    return np.stack([0.4 * np.sin(2 * np.pi * f * time) for f in (440, 1234.5)]).astype(np.float32)
+
+
+@pytest.mark.parametrize('rate', [44100, 48000, 22050, 8000])
+def test_resampling(rate):
+    wave = tones(rate)
+    ours = place_frames(frames_of(wave[:1], rate), 0.0, 1.0, 16000)
+    divisor = np.gcd(rate, 16000)
+    theirs = resample_poly(wave[0], 16000 // divisor, rate // divisor)
+    np.testing.assert_allclose(ours[200:-200], theirs[200:-200], atol=0.01)
+
+
+@pytest.mark.parametrize('form', ['fltp', 'flt'])
+def test_two_channels_are_averaged(form):
+    wave = tones(16000)
+    ours = place_frames(frames_of(wave, 16000, layout='stereo', form=form), 0.0, 1.0, 16000)
+    np.testing.assert_allclose(ours, wave.mean(axis=0), atol=1e-6)
+
+
+def test_whole_numbers_become_parts_of_one():
+    wave = (tones(16000)[:1] * 32768).astype(np.int16)
+    ours = place_frames(frames_of(wave, 16000, form='s16'), 0.0, 1.0, 16000)
+    np.testing.assert_allclose(ours, wave[0] / 32768, atol=1e-6)
+
+
+def test_surround_sound_does_not_clip():
+    wave = np.repeat(tones(16000)[:1] * 2.4, 6, axis=0)
+    ours = place_frames(frames_of(wave, 16000, layout='5.1'), 0.0, 1.0, 16000)
+    assert 0.5 < np.abs(ours).max() <= 1.0
+    assert np.corrcoef(ours, wave[0])[0, 1] > 0.999
+
+
+def test_span_cuts_and_pads():
+    wave = tones(16000)[:1]
+    frames = frames_of(wave, 16000, start=2.0)
+    np.testing.assert_array_equal(place_frames(frames, 2.25, 2.75, 16000), wave[0, 4000:12000])
+    out = place_frames(frames, 1.5, 3.5, 16000)
+    assert out.shape == (32000,) and not out[:8000].any() and not out[24000:].any()
+    np.testing.assert_array_equal(out[8000:24000], wave[0])
+    assert place_frames(frames, 3.5, 4.0, 16000) is None
+    assert place_frames([], 0.0, 1.0, 16000) is None
+
+
+def test_a_gap_between_time_stamps_stays_a_gap():
+    wave = tones(16000)[:1]
+    frames = frames_of(wave, 16000)
+    out = place_frames(frames[:4] + frames[6:], 0.0, 1.0, 16000)
+    lost = slice(4 * 1024, 6 * 1024)
+    assert not out[lost].any()
+    np.testing.assert_array_equal(np.delete(out, np.r_[lost]), np.delete(wave[0], np.r_[lost]))
+
+
+def test_rounded_time_stamps_do_not_tear_the_sound():
+    wave = tones(44100)[:1]
+    exact = place_frames(frames_of(wave, 44100), 0.0, 1.0, 16000)
+    rounded = [(round(time, 3), frame) for time, frame in frames_of(wave, 44100)]
+    np.testing.assert_array_equal(place_frames(rounded, 0.0, 1.0, 16000), exact)

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmav.datasets import AVDataset, av_collate
+from mmav.errors import ManifestError, TooManyBrokenClips
+
+CLASSES = ['cat', 'dog']
+PIPELINE = [
+    dict(type='LoadClip', num_frames=2, short_side=16, mode='random'),
+    dict(type='RandomResizedCrop', size=16),
+    dict(type='RandomFlip'),
+    dict(type='LogMel', num_mel_bins=16, target_frames=20),
+    dict(type='SpecAugment', freq_mask=4, time_mask=10),
+    dict(type='PackAVInputs'),
+]
+TEST_PIPELINE = [
+    dict(type='LoadClip', num_frames=2, num_views=3, short_side=16, mode='uniform'),
+    dict(type='CenterCrop', size=16),
+    dict(type='LogMel', num_mel_bins=16, target_frames=20),
+    dict(type='PackAVInputs'),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, clip, broken):
+    """Eight rows, of which the third and sixth are broken, in a folder of one's own."""
+    shutil.copy(clip, tmp_path / 'clip.mp4')
+    shutil.copy(broken['text'], tmp_path / 'text.mp4')
+    names = ['clip.mp4', 'clip.mp4', 'text.mp4', 'clip.mp4', 'clip.mp4', 'missing.mp4', 'clip.mp4', 'clip.mp4']
+    rows = [f'{name},{i % 2}' for i, name in enumerate(names)]
+    (tmp_path / 'train.csv').write_text('path,label\n' + '\n'.join(rows))
+    (tmp_path / 'whole.csv').write_text('path,label\n' + '\n'.join(row for row in rows if row[0] == 'c'))
+    (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES))
+    return tmp_path
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Lines that the dataset logs."""
+    lines = []
+    monkeypatch.setattr('mmav.datasets.av_dataset.print_log', lambda line, *args, **kwargs: lines.append(line))
+    return lines
+
+
+def dataset(folder, ann_file='train.csv', **options):
+    pipeline = TEST_PIPELINE if options.get('test_mode') else PIPELINE
+    return AVDataset(ann_file, pipeline, data_root=str(folder), **{'max_broken_share': 0.5, **options})
+
+
+def read_all(data, **options):
+    loader = DataLoader(data, batch_size=2, collate_fn=av_collate, **options)
+    batches = list(loader)
+    return {k: torch.cat([batch['inputs'][k] for batch in batches]) for k in ('video', 'audio')}
+
+
+def assert_equal(one, other):
+    for modality in one:
+        torch.testing.assert_close(one[modality], other[modality], rtol=0, atol=0)
+
+
+def test_classes_and_rows(folder):
+    data = dataset(folder)
+    assert len(data) == 8 and data.num_classes == 2 and data.metainfo == dict(classes=('cat', 'dog'))
+    assert data.get_data_info(1) == dict(
+        path=str(folder / 'clip.mp4'),
+        label=1,
+        start=None,
+        end=None,
+        sample_idx=1,
+        modalities=('video', 'audio'),
+        broken=None,
+    )
+    assert dataset(folder, classes=['a', 'b', 'c']).num_classes == 3
+    assert AVDataset(str(folder / 'train.csv'), [], classes=CLASSES).num_classes == 2
+
+
+def test_items(folder):
+    item = dataset(folder)[1]
+    assert item['inputs']['video'].shape == (1, 3, 2, 16, 16)
+    assert item['inputs']['audio'].shape == (1, 1, 16, 20)
+    assert item['data_samples'].gt_label == 1
+    assert set(dataset(folder, modalities=['audio'])[1]['inputs']) == {'audio'}
+    with pytest.raises(IndexError):
+        dataset(folder)[8]
+
+
+def test_subset_keeps_the_rows_numbers(folder):
+    assert [dataset(folder, indices=[4, 1])[i]['data_samples'].sample_idx for i in (0, 1)] == [4, 1]
+    assert len(dataset(folder, indices=3)) == 3 and len(dataset(folder, indices=99)) == 8
+    with pytest.raises(ValueError, match=r'indices \[8\] lie outside the 8 rows'):
+        dataset(folder, indices=[1, 8])
+    with pytest.raises(ValueError, match='leave none'):
+        dataset(folder, indices=0)
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):
+    reference = read_all(dataset(folder, 'whole.csv'))
+    assert_equal(read_all(dataset(folder, 'whole.csv'), num_workers=2), reference)
+    shifted = dataset(folder, 'whole.csv')
+    torch.manual_seed(1)
+    assert_equal({k: v[3] for k, v in reference.items()}, shifted[3]['inputs'])
+    assert (shifted[3]['inputs']['audio'] != shifted[4]['inputs']['audio']).any()
+    assert (dataset(folder, 'whole.csv', seed=1)[3]['inputs']['audio'] != shifted[3]['inputs']['audio']).any()
+    shifted.set_epoch(1)
+    assert (shifted[3]['inputs']['audio'] != reference['audio'][3]).any()
+
+
+@pytest.mark.parametrize('context', ['fork', 'spawn'])
+def test_running_workers_see_the_epoch(folder, context):
+    data = dataset(folder, 'whole.csv', indices=4)
+    expected = []
+    for epoch in range(2):
+        data.set_epoch(epoch)
+        expected.append(read_all(data))
+    data.set_epoch(0)
+    loader = DataLoader(
+        data,
+        batch_size=4,
+        num_workers=1,
+        persistent_workers=True,
+        multiprocessing_context=context,
+        collate_fn=av_collate,
+    )
+    for epoch in range(2):
+        data.set_epoch(epoch)
+        (batch,) = loader
+        assert_equal(batch['inputs'], expected[epoch])
+
+
+def test_broken_clips_are_replaced_logged_once_and_counted(folder, log):
+    data = dataset(folder)
+    for _ in range(2):
+        items = [data[i] for i in range(8)]
+    assert all(item['masks']['video'] and item['data_samples'].broken is None for item in items)
+    assert items[2]['data_samples'].sample_idx not in (2, 5)
+    assert data.broken_count() == 2
+    assert len(log) == 2
+    assert log[0].startswith(f'broken clip, is replaced by another: {folder}/text.mp4: cannot be opened')
+    assert log[1].endswith(f'missing.mp4: no such file ({folder}/train.csv, row 7)')
+
+
+def test_replacement_does_not_depend_on_workers(folder, log):
+    reference = read_all(dataset(folder))
+    assert_equal(read_all(dataset(folder), num_workers=2), reference)
+    data = dataset(folder)
+    for i in reversed(range(8)):
+        assert_equal(data[i]['inputs'], {k: v[i] for k, v in reference.items()})
+
+
+def test_workers_counts_add_up(folder):
+    data = dataset(folder)
+    read_all(data, num_workers=2)
+    assert data.broken_count() == 2
+
+
+def test_too_many_broken_clips_stop_training(folder, log):
+    data = dataset(folder, max_broken_share=0.2)
+    # Six of eight are seen in the first round when the second broken one is met.
+    read_all(data)
+    with pytest.raises(TooManyBrokenClips, match='2 of the 8 clips seen .* more than max_broken_share=0.2'):
+        read_all(data)
+
+
+def test_nothing_to_read_ends(folder, log):
+    with pytest.raises(TooManyBrokenClips, match='none of the 2 clips'):
+        dataset(folder, indices=[2, 5], max_broken_share=1.0)[0]
+
+
+def test_broken_clips_stay_in_testing(folder, log):
+    data = dataset(folder, test_mode=True, max_broken_share=0.0)
+    items = [data[i] for i in range(8)]
+    assert [item['data_samples'].sample_idx for item in items] == list(range(8))
+    assert items[5]['data_samples'].broken == 'no such file'
+    assert items[5]['masks'] == dict(video=torch.tensor(False), audio=torch.tensor(False))
+    assert av_collate(items)['inputs']['video'].shape == (8, 3, 3, 2, 16, 16)
+    assert len(log) == 2 and 'counts as wrong' in log[0] and data.broken_count() == 2
+    data.set_epoch(3)
+    assert_equal(data[0]['inputs'], items[0]['inputs'])
+
+
+def test_a_clip_that_vanishes_between_epochs(folder, log):
+    shutil.copy(folder / 'clip.mp4', folder / 'missing.mp4')
+    data = dataset(folder)
+    read_all(data)
+    (folder / 'missing.mp4').unlink()
+    read_all(data)
+    assert data.broken_count() == 2
+
+
+def test_built_by_the_runner(folder):
+    init_default_scope('mmav')
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='av_collate'),
+            dataset=dict(
+                type='AVDataset', ann_file='whole.csv', data_root=str(folder), pipeline=copy.deepcopy(PIPELINE)
+            ),
+        ),
+        seed=0,
+    )
+    batch = next(iter(loader))
+    assert batch['inputs']['video'].shape == (4, 1, 3, 2, 16, 16)
+    assert [sample.gt_label.item() < 2 for sample in batch['data_samples']] == [True] * 4
+    assert loader.dataset.metainfo['classes'] == ('cat', 'dog')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(modalities=['vidoe']), "did you mean 'video'"),
+        (dict(modalities=[]), 'modalities is empty'),
+        (dict(max_broken_share=2), 'max_broken_share must lie'),
+    ],
+)
+def test_wrong_arguments(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        dataset(folder, **options)
+
+
+def test_missing_manifest(tmp_path):
+    with pytest.raises(ManifestError, match='no class list at'):
+        AVDataset('train.csv', [], data_root=str(tmp_path))
+    with pytest.raises(ManifestError, match=r'no manifest at .*train.csv; give the folder'):
+        AVDataset('train.csv', [], data_root=str(tmp_path), classes=CLASSES)

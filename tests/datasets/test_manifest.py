@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from mmav.datasets.manifest import ManifestRow, read_classes, read_manifest
+from mmav.errors import ManifestError
+
+CLASSES = ('dog barking', 'people eating, noodle', '7')
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text, encoding='utf-8'):
+        path = tmp_path / 'train.csv'
+        path.write_bytes(text.encode(encoding))
+        return str(path)
+
+    return write_text
+
+
+def rows(path, classes=CLASSES):
+    manifest = read_manifest(path, classes)
+    return [manifest[i] for i in range(len(manifest))]
+
+
+def test_reads_names_indices_and_spans(write):
+    path = write('path,label,start,end\na.mp4,dog barking,,\nb.mp4,1,1.5,3\n\n"c,d.mp4","people eating, noodle",2,\n')
+    assert rows(path) == [
+        ManifestRow('a.mp4', 0, None, None, 2),
+        ManifestRow('b.mp4', 1, 1.5, 3.0, 3),
+        ManifestRow('c,d.mp4', 1, 2.0, None, 5),
+    ]
+
+
+def test_a_name_goes_before_an_index(write):
+    assert rows(write('path,label\na.mp4,7\nb.mp4,2\n')) == [
+        ManifestRow('a.mp4', 2, None, None, 2),
+        ManifestRow('b.mp4', 2, None, None, 3),
+    ]
+
+
+def test_byte_order_mark_line_ends_order_of_columns_and_other_scripts(write):
+    path = write('label,extra,path\r\n0,x,\u00e4\u4e2d.mp4\r\n1,y, b.mp4 \r\n', encoding='utf-8-sig')
+    assert [row[:2] for row in rows(path)] == [('\u00e4\u4e2d.mp4', 0), ('b.mp4', 1)]
+
+
+def test_survives_pickling_in_a_few_arrays(write):
+    path = write('path,label\n' + ''.join(f'clip{i}.mp4,0\n' for i in range(2000)))
+    manifest = read_manifest(path, CLASSES)
+    packed = pickle.dumps(manifest)
+    assert pickle.loads(packed)[1234] == manifest[1234] == ManifestRow('clip1234.mp4', 0, None, None, 1236)
+    assert len(packed) < 2000 * 60
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', r'train.csv: the manifest is empty; its first row must be path,label'),
+        ('path,label\n', r'has a header but no clip'),
+        ('path,lable\na.mp4,0\n', r"row 1: no column 'label', only 'path', 'lable'; rename column 'lable'"),
+        ('a.mp4,dog barking\n', r"row 1: no column 'path', only 'a.mp4', 'dog barking'; the first row must name"),
+        ('path;label\na.mp4;0\n', r"row 1: no column 'path', only 'path;label'"),
+        ('path,label,label\na.mp4,0,0\n', r"row 1: column 'label' stands twice"),
+        ('path,label\na.mp4,0\nb.mp4,dog braking\n', r"row 3: label 'dog braking' .* did you mean 'dog barking'\?"),
+        ('path,label\na.mp4,zebra\n', r"row 2: label 'zebra' is not in the class list; add it"),
+        ('path,label\na.mp4,3\n', r'row 2: label 3 is out of range: the class list has 3 classes, 0 to 2'),
+        ('path,label\na.mp4,-1\n', r"row 2: label '-1' is not in the class list"),
+        ('path,label\na.mp4,\n', r'row 2: the label is empty'),
+        ('path,label\n,0\n', r'row 2: the path is empty'),
+        ('path,label\na.mp4,people eating, noodle\n', r'row 2: 3 cells under a header of 2; put a cell .* in double'),
+        ('path,label\na.mp4\n', r'row 2: 1 cells under a header of 2'),
+        ('path,label,start,end\na.mp4,0,3,2\n', r'row 2: end 2 s is not after start 3 s'),
+        ('path,label,start,end\na.mp4,0,,0\n', r'row 2: end 0 s is not after start 0 s'),
+        ('path,label,start\na.mp4,0,1:20\n', r"row 2: start '1:20' is not a time in seconds"),
+        ('path,label,start\na.mp4,0,nan\n', r"row 2: start 'nan' is not a time"),
+        ('path,label,start\na.mp4,0,-1\n', r"row 2: start '-1' is not a time"),
+        ('path,label\n"a.mp4,0\n', r'row 2: not CSV'),
+    ],
+)
+def test_errors_say_file_row_and_remedy(write, text, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(text), CLASSES)
+
+
+def test_missing_manifest_tells_what_to_give(tmp_path):
+    with pytest.raises(ManifestError, match=r'no manifest at .*train.csv; give the folder .* with --data-root'):
+        read_manifest(str(tmp_path / 'train.csv'), CLASSES)
+    with pytest.raises(ManifestError, match=r'there is no folder .*nowhere'):
+        read_manifest(str(tmp_path / 'nowhere' / 'train.csv'), CLASSES)
+
+
+def test_text_in_another_encoding_and_a_folder(write, tmp_path):
+    with pytest.raises(ManifestError, match='not UTF-8'):
+        read_manifest(write('path,label\n\u00e4.mp4,0\n', encoding='latin-1'), CLASSES)
+    with pytest.raises(ManifestError, match='cannot be read'):
+        read_manifest(str(tmp_path), CLASSES)
+
+
+def test_class_list(write):
+    assert read_classes(write('\ufeffcat\r\n dog \r\n\r\nhorse, running\r\n')) == ('cat', 'dog', 'horse, running')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [('\n \n', 'the class list is empty'), ('cat\ndog\ncat\n', r"row 3: class 'cat' stands already in row 1")],
+)
+def test_class_list_errors(write, text, message):
+    with pytest.raises(ManifestError, match=message):
+        read_classes(write(text))
+
+
+def test_missing_class_list(tmp_path):
+    with pytest.raises(ManifestError, match=r'no class list at .*classes.txt; give the folder'):
+        read_classes(str(tmp_path / 'classes.txt'))

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmav.datasets.transforms import LoadClip
+from mmav.errors import MediaError
+from tests import clips
+from tests.conftest import EVENTS
+
+
+def results(path, **more):
+    defaults = dict(start=None, end=None, modalities=('video', 'audio'), broken=None, rng=np.random.default_rng(0))
+    return dict(path=str(path), **{**defaults, **more})
+
+
+def test_frames_and_sound_of_the_whole_clip(clip):
+    out = LoadClip(num_frames=4, mode='uniform', short_side=24)(results(clip))
+    assert [view.shape for view in out['video']] == [(4, 24, 32, 3)]
+    assert [wave.shape for wave in out['audio']] == [(32000,)]
+    assert out['video'][0].dtype == np.uint8 and out['audio'][0].dtype == np.float32
+    assert out['masks'] == dict(video=True, audio=True)
+    assert (out['start'], out['end']) == (0.0, pytest.approx(2.0))
+    np.testing.assert_allclose(out['frame_times'], [[0.25, 0.75, 1.25, 1.75]], atol=1e-6)
+
+
+def test_flash_and_click_stay_together_in_every_window(flashes):
+    load = LoadClip(num_frames=90, mode='random', window=1.5)
+    for seed in range(8):
+        out = load(results(flashes, rng=np.random.default_rng(seed), start=0.2, end=3.9))
+        assert out['start'] >= 0.2 and out['end'] <= 3.9 + 1e-9
+        assert out['end'] - out['start'] == pytest.approx(1.5)
+        assert out['audio'][0].shape == (24000,)
+        inside = [event - out['start'] for event in EVENTS if out['start'] + 0.1 < event < out['end'] - 0.2]
+        if inside:
+            wave = out['audio'][0][int(16000 * (inside[0] - 0.1)) :]
+            click = clips.onset(wave, 16000) + int(16000 * (inside[0] - 0.1)) / 16000
+            bright = out['video'][0].mean(axis=(1, 2, 3)) > 200
+            flash = next(t for t, lit in zip(out['frame_times'][0] - out['start'], bright, strict=True) if lit)
+            assert click == pytest.approx(inside[0], abs=0.001)
+            assert abs(flash - click) < 1 / 30 or bright[0]
+
+
+def test_views(clip):
+    out = LoadClip(num_frames=3, num_views=5, mode='uniform', frame_interval=0.1)(results(clip))
+    assert len(out['video']) == 5 and len(out['audio']) == 1
+    starts = out['frame_times'][:, 0]
+    assert (np.diff(starts) > 0.3).all()
+
+
+def test_only_the_modalities_asked_for(clip):
+    out = LoadClip(num_frames=2)(results(clip, modalities=('audio',)))
+    assert 'video' not in out and set(out['masks']) == {'audio'}
+
+
+def test_absent_tracks_are_masked(silent, blind):
+    load = LoadClip(num_frames=2, short_side=16)
+    out = load(results(silent))
+    assert out['masks'] == dict(video=True, audio=False)
+    assert not out['audio'][0].any()
+    out = load(results(blind))
+    assert out['masks'] == dict(video=False, audio=True)
+    assert out['video'][0].shape == (2, 16, 16, 3) and not out['video'][0].any()
+
+
+def test_sound_that_ended_before_the_clip_is_absent(make_clip):
+    path = make_clip('short_sound.mp4', audio_seconds=1.0, events=(0.5,))
+    assert not LoadClip(num_frames=2)(results(path, start=1.5))['masks']['audio']
+
+
+def test_broken_clips(broken):
+    load = LoadClip(num_frames=2, num_views=2, short_side=16)
+    with pytest.raises(MediaError, match='no such file'):
+        load(results(broken['missing']))
+    out = load(results(broken['missing'], broken='no such file'))
+    assert out['masks'] == dict(video=False, audio=False)
+    assert [view.shape for view in out['video']] == [(2, 16, 16, 3)] * 2
+
+
+def test_a_span_behind_the_end_of_the_file(clip):
+    with pytest.raises(MediaError, match='the clip starts at 7 s, but the file ends at 2 s'):
+        LoadClip(num_frames=2)(results(clip, start=7.0, end=9.0))
+
+
+def test_a_header_that_promises_more_than_there_is(make_clip, tmp_path):
+    whole = make_clip('streamable.mkv', seconds=6.0, keyframes=12, events=(0.5,))
+    path = tmp_path / 'cut_short.mkv'
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    for seed in range(6):
+        out = LoadClip(num_frames=4, window=1.0)(results(path, rng=np.random.default_rng(seed)))
+        assert out['masks']['video']
+        np.testing.assert_allclose(
+            out['frame_times'], np.clip(out['frame_times'], out['start'] - 0.1, out['end'] + 0.1)
+        )
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (dict(mode='randm'), "mode 'randm' .* did you mean 'random'"),
+        (dict(backend='decrod'), "did you mean 'decord'"),
+        (dict(num_frames=0), 'num_frames must be above 0, got 0'),
+        (dict(window=-1.0), 'window must be above 0'),
+    ],
+)
+def test_wrong_arguments(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        LoadClip(**wrong)

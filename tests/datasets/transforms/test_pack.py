@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmav.datasets.transforms import PackAVInputs
+
+
+def results(**more):
+    rng = np.random.default_rng(0)
+    clip = dict(
+        video=[rng.integers(0, 256, (4, 6, 8, 3), dtype=np.uint8) for _ in range(2)],
+        audio=[rng.standard_normal((16, 10)).astype(np.float32)],
+        masks=dict(video=True, audio=False),
+        modalities=('video', 'audio'),
+        path='a.mp4',
+        start=0.0,
+        end=2.0,
+        sample_idx=3,
+        broken=None,
+        label=5,
+    )
+    return {**clip, **more}
+
+
+def test_shapes_types_and_order_of_axes():
+    given = results()
+    out = PackAVInputs()(given)
+    video, audio = out['inputs']['video'], out['inputs']['audio']
+    assert (video.shape, video.dtype) == ((2, 3, 4, 6, 8), torch.uint8)
+    assert (audio.shape, audio.dtype) == ((1, 1, 16, 10), torch.float32)
+    assert video[1, 2, 3, 4, 5] == given['video'][1][3, 4, 5, 2]
+    assert {k: v.item() for k, v in out['masks'].items()} == dict(video=True, audio=False)
+    sample = out['data_samples']
+    assert (sample.gt_label.item(), sample.path, sample.end, sample.sample_idx, sample.broken) == (
+        5,
+        'a.mp4',
+        2,
+        3,
+        None,
+    )
+
+
+def test_mirrored_frames_are_packed():
+    given = results(video=[results()['video'][0][:, :, ::-1]])
+    assert PackAVInputs()(given)['inputs']['video'][0, 0, 0, 0, 0] == given['video'][0][0, 0, 0, 0]
+
+
+def test_only_the_modalities_asked_for():
+    out = PackAVInputs()(results(modalities=('audio',), masks=dict(audio=True)))
+    assert set(out['inputs']) == set(out['masks']) == {'audio'}
+
+
+def test_views_of_different_sizes_and_waveforms():
+    uneven = [np.zeros((4, 6, 8, 3), np.uint8), np.zeros((4, 6, 9, 3), np.uint8)]
+    with pytest.raises(ValueError, match='views of one clip differ in size'):
+        PackAVInputs()(results(video=uneven))
+    with pytest.raises(ValueError, match='put LogMel before'):
+        PackAVInputs()(results(audio=[np.zeros(100, np.float32)]))
