@@ -43,9 +43,7 @@ HOOKS = _child('hook', MMENGINE_HOOKS, 'mmav.engine')
 LOG_PROCESSORS = _child('log processor', MMENGINE_LOG_PROCESSORS, 'mmav.engine')
 OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'mmav.engine')
 OPTIM_WRAPPERS = _child('optimizer wrapper', MMENGINE_OPTIM_WRAPPERS, 'mmav.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    'optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'mmav.engine'
-)
+OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'mmav.engine')
 PARAM_SCHEDULERS = _child('parameter scheduler', MMENGINE_PARAM_SCHEDULERS, 'mmav.engine')
 VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'mmav.visualization')
 VISBACKENDS = _child('visualization backend', MMENGINE_VISBACKENDS, 'mmav.visualization')

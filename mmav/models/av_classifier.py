@@ -56,8 +56,8 @@ class AVClassifier(BaseModel):
         """Classifies B clips of V views.
 
         Args:
-            inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T). V may be 1
-                for one modality and more for another, which then shares the one.
+            inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T). V may be
+                1 for one modality and more for another: all views of the other then share the one.
             data_samples: The B samples; needed by the modes ``loss`` and ``predict``.
             masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
             mode: ``tensor``, ``loss`` or ``predict``.
@@ -77,12 +77,12 @@ class AVClassifier(BaseModel):
         if masks is not None:
             masks = {name: mask.repeat_interleave(views) for name, mask in masks.items()}
         streams = self.neck(tokens, masks)  # stream -> (B * V, D)
-        if mode == 'loss':
-            return self.head.loss(streams, self._targets(data_samples, views), masks)  # type: ignore[arg-type]
+        if mode == 'loss' and data_samples is not None:
+            return self.head.loss(streams, self._targets(data_samples, views), masks)
         scores = self.head.predict(streams, masks).unflatten(0, (-1, views)).mean(dim=1)
-        if mode == 'tensor':
+        if data_samples is None or mode == 'tensor':
             return scores
-        return [sample.set_pred_score(score) for sample, score in zip(data_samples, scores, strict=True)]  # type: ignore[arg-type]
+        return [sample.set_pred_score(score) for sample, score in zip(data_samples, scores, strict=True)]
 
     def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:
         """Encodes each modality once per view of its own, then repeats the tokens of those with a single view.

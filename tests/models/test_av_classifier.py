@@ -13,7 +13,9 @@ def make(modalities=('video', 'audio'), neck=None):
     torch.manual_seed(0)
     backbones = {m: dict(video=VIDEO, audio=AUDIO)[m] for m in modalities}
     neck = neck or dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2)
-    model = MODELS.build(dict(type='AVClassifier', backbones=backbones, neck=neck, head=dict(type='ClsHead', num_classes=5)))
+    model = MODELS.build(
+        dict(type='AVClassifier', backbones=backbones, neck=neck, head=dict(type='ClsHead', num_classes=5))
+    )
     model.init_weights()
     return model.eval()
 
@@ -67,7 +69,8 @@ def test_training_views_are_clips_of_their_own():
     model, inputs = make(), make_inputs(video_views=2, audio_views=2)
     loss = model(inputs, make_samples(), mode='loss')['loss_cls']
     each = [
-        model({m: x[:, v : v + 1] for m, x in inputs.items()}, make_samples(), mode='loss')['loss_cls'] for v in range(2)
+        model({m: x[:, v : v + 1] for m, x in inputs.items()}, make_samples(), mode='loss')['loss_cls']
+        for v in range(2)
     ]
     torch.testing.assert_close(loss, sum(each) / 2)
 
@@ -99,7 +102,9 @@ def test_gradients_reach_every_parameter():
 
 def test_bad_calls():
     model, inputs = make(), make_inputs()
-    with pytest.raises(ValueError, match="the model reads \\['video', 'audio'\\], but the input has only \\['audio'\\]"):
+    with pytest.raises(
+        ValueError, match="the model reads \\['video', 'audio'\\], but the input has only \\['audio'\\]"
+    ):
         model(dict(audio=inputs['audio']))
     with pytest.raises(ValueError, match='audio has 2 views, another modality 3'):
         model(make_inputs(video_views=3, audio_views=2))
@@ -108,4 +113,6 @@ def test_bad_calls():
     with pytest.raises(ValueError, match="mode='loss' needs data_samples"):
         model(inputs, mode='loss')
     with pytest.raises(ValueError, match='needs at least one backbone'):
-        MODELS.build(dict(type='AVClassifier', backbones={}, neck=dict(type='Avg'), head=dict(type='ClsHead', num_classes=2)))
+        MODELS.build(
+            dict(type='AVClassifier', backbones={}, neck=dict(type='Avg'), head=dict(type='ClsHead', num_classes=2))
+        )

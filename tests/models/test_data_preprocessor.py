@@ -77,7 +77,7 @@ def test_cutmix_pastes_equal_shares_of_picture_and_sound():
         assert torch.logical_or(result == video, result == other).all()
         pasted = ((result == other) & (video != other)).any(0).any(0).any(0).float()  # (H, W)
         assert pasted.mean().item() == pytest.approx(1 - share, abs=1e-6)
-        audio, other = plain['inputs']['audio'][0, 0, 0], plain['inputs']['audio'].flip(0)[0, 0, 0]
+        other = plain['inputs']['audio'].flip(0)[0, 0, 0]
         columns = (mixed['inputs']['audio'][0, 0, 0] == other).all(0).float()
         assert columns.mean().item() == pytest.approx(1 - share, abs=0.5 / 20 + 1e-6)
     assert 'gt_score' not in batch['data_samples'][0]

@@ -13,9 +13,9 @@ from mmav.registry import MODELS
 class MAT(MultiscaleTransformer):
     """Multiscale audio transformer: MViTv2's blocks on a log-mel spectrogram (B, 1, F, T).
 
-    ``base`` at 128x1024 has 51.0 M parameters: 32x256 tokens of 96 channels, pooled in blocks 2 and 5 along both axes and
-    in block 21 along time only, to 8x32 tokens of 768 (paper, Table 1). Keys and values begin at stride (2, 2), which
-    the paper leaves open and its 46.2 G multiply-accumulates imply.
+    ``base`` at 128x1024 has 51.0 M parameters: 32x256 tokens of 96 channels, pooled in blocks 2 and 5 along both axes
+    and in block 21 along time only, to 8x32 tokens of 768 (paper, Table 1). Keys and values begin at stride (2, 2),
+    which the paper leaves open and its 46.2 G multiply-accumulates imply.
 
     Args:
         arch: See :class:`MultiscaleTransformer`.

@@ -97,12 +97,14 @@ class MultiscaleTransformer(BaseModule):
         sizes = resolve_arch(arch)
         rank = len(input_size)
         if len(patch_kernel) != rank:
-            raise ValueError(f'patch_kernel={tuple(patch_kernel)} does not fit input_size={tuple(input_size)}: {rank} axes')
+            raise ValueError(
+                f'patch_kernel={tuple(patch_kernel)} does not fit input_size={tuple(input_size)}: {rank} axes'
+            )
         stage_blocks: tuple[int, ...] = sizes['stage_blocks']
         if len(q_strides) != len(stage_blocks):
             raise ValueError(
-                f'q_strides has {len(q_strides)} entries, but there are {len(stage_blocks)} stage blocks {stage_blocks}: '
-                'give one stride for each'
+                f'q_strides has {len(q_strides)} entries, but there are {len(stage_blocks)} stage blocks {stage_blocks}'
+                ': give one stride for each'
             )
         width, heads, depth = sizes['embed_dims'], sizes['num_heads'], sizes['num_layers']
         self.input_size = tuple(input_size)

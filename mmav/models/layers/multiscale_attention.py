@@ -86,8 +86,8 @@ class MultiscaleAttention(nn.Module):
         qkv_bias: Whether the projection to queries, keys and values has a bias.
         rel_pos: Whether there are relative positions.
         residual_pooling: Whether the pooled query is added to the result.
-        attention: ``explicit``, ``folded`` (see the two functions above) or ``auto``: explicit on a CPU, where it is the
-            faster of the two in training, folded elsewhere.
+        attention: ``explicit``, ``folded`` (see the two functions above) or ``auto``: explicit on a CPU, folded
+            elsewhere.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``out_dims`` or ``attention`` is unknown.

@@ -63,7 +63,9 @@ class PatchEmbed(nn.Module):
             for n, p, k, s in zip(input_size, self.padding, self.kernel, self.stride, strict=True)
         )
         if min(grid) < 1:
-            raise ValueError(f'input size {tuple(input_size)} is too small for patches of {self.kernel}: no token is left')
+            raise ValueError(
+                f'input size {tuple(input_size)} is too small for patches of {self.kernel}: no token is left'
+            )
         return grid
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:

@@ -111,6 +111,7 @@ class AVBottleneck(BaseModule):
             streams[m] = x
         bottleneck = self.tokens.to(x.dtype).expand(x.shape[0], -1, -1)  # (B, L, D)
         for block in self.blocks:
+            assert isinstance(block, nn.ModuleDict)  # for the type checker
             results = {}
             for m in self.order:
                 length = streams[m].shape[1]

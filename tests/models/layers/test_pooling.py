@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmav.models.layers import TokenPool
-from mmav.models.layers.pooling import max_pool_tokens, pooled_grid, to_tuple
+from mmav.models.layers.pooling import depthwise_conv_by_planes, max_pool_tokens, pooled_grid, to_tuple
 
 
 @pytest.mark.parametrize(('grid', 'stride'), [((7,), (2,)), ((5, 8), (1, 2)), ((4, 5, 6), (2, 1, 2))])
@@ -21,6 +21,32 @@ def test_token_pool_convolves_each_head_alike(grid, stride, num_cls):
         assert expected.shape[2:] == pool.out_grid(grid)
         expected = torch.cat((x[:, head, :num_cls], expected.flatten(2).transpose(1, 2)), dim=1)
         torch.testing.assert_close(out[:, head], F.layer_norm(expected, (4,), eps=1e-6))
+
+
+@pytest.mark.parametrize('stride', [(1, 1, 1), (1, 2, 2), (2, 1, 3), (3, 2, 1), (8, 8, 8)])
+@pytest.mark.parametrize('kernel', [(3, 3, 3), (1, 3, 3), (5, 3, 1)])
+@pytest.mark.parametrize('frames', [1, 2, 7])
+def test_planes_equal_the_3d_convolution(stride, kernel, frames):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, frames, 5, 6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 1, *kernel, generator=generator, dtype=torch.float64, requires_grad=True)
+    out = depthwise_conv_by_planes(x, weight, stride)
+    padding = [k // 2 for k in kernel]
+    expected = F.conv3d(x.movedim(-1, 1), weight, None, stride, padding, groups=4).movedim(1, -1)
+    torch.testing.assert_close(out, expected)
+    seed = torch.randn(out.shape, generator=generator, dtype=torch.float64)
+    for ours, theirs in zip(
+        torch.autograd.grad(out, (x, weight), seed), torch.autograd.grad(expected, (x, weight), seed), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_training_and_inference_pool_alike():
+    pool = TokenPool(4, (3, 3, 3), (1, 1, 1))
+    x = torch.randn(2, 3, 1 + 40, 4)
+    with torch.no_grad():
+        inference = pool(x, (2, 4, 5))
+    torch.testing.assert_close(pool(x, (2, 4, 5)), inference)
 
 
 def test_max_pool_leaves_the_class_token():

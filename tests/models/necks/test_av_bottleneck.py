@@ -50,7 +50,12 @@ def shift(tokens, modality):
 
 @pytest.mark.parametrize(
     ('update', 'num_blocks', 'picture_hears', 'sound_sees'),
-    [('sequential', 1, False, True), ('sequential', 2, True, True), ('average', 1, False, False), ('average', 2, True, True)],
+    [
+        ('sequential', 1, False, True),
+        ('sequential', 2, True, True),
+        ('average', 1, False, False),
+        ('average', 2, True, True),
+    ],
 )
 def test_modalities_meet_in_the_bottleneck_only(update, num_blocks, picture_hears, sound_sees):
     # after one block news has travelled along the sequence only; without a bottleneck it would have crossed at once

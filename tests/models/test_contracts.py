@@ -1,0 +1,234 @@
+"""What holds for every registered backbone, neck, head and loss. They are found in the registry, not listed."""
+
+import inspect
+import math
+
+import pytest
+import torch
+
+from mmav.registry import MODELS
+from mmav.structures import Tokens
+
+# small values for arguments of these names, whatever the component
+SMALL = dict(
+    arch=dict(embed_dims=16, num_layers=4, num_heads=1, stage_blocks=(1, 2, 3)),
+    embed_dims=16,
+    num_layers=2,
+    num_blocks=2,
+    num_heads=2,
+    num_classes=5,
+)
+SIZES = {2: ((33, 70), (48, 50)), 3: ((5, 34, 50), (6, 40, 33))}  # odd and rectangular: at construction, at run time
+
+
+def registered(package):
+    MODELS.import_from_location()
+    prefix = f'mmav.models.{package}.'
+    return sorted(name for name, part in MODELS.module_dict.items() if part.__module__.startswith(prefix))
+
+
+def defaults(name):
+    """Every argument with a default, also those that go to the parents."""
+    found = {}
+    for cls in reversed(inspect.getmro(MODELS.get(name))):
+        if cls.__module__.startswith('mmav.'):
+            found.update({p.name: p.default for p in inspect.signature(cls).parameters.values()})
+    return found
+
+
+def build(name, **kwargs):
+    known = defaults(name)
+    torch.manual_seed(0)
+    return MODELS.build({'type': name, **{k: v for k, v in SMALL.items() if k in known}, **kwargs})
+
+
+def flags(names):
+    return [
+        pytest.param(name, flag, id=f'{name}-{flag}')
+        for name in names
+        for flag, default in defaults(name).items()
+        if isinstance(default, bool)
+    ]
+
+
+def randomise(module):
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, mean=0.01, std=0.1)
+    return module.eval()
+
+
+def assert_round_trip(make, run):
+    first, second = randomise(make()), make().eval()
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(run(first), run(second))
+
+
+def assert_gradients_reach(module):
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+BACKBONES, NECKS, HEADS, LOSSES = (registered(p) for p in ('backbones', 'necks', 'heads', 'losses'))
+
+
+def test_each_kind_is_there():
+    assert {'MAT', 'MViTv2'} <= set(BACKBONES)
+    assert {'AVBottleneck', 'Avg'} <= set(NECKS)
+    assert 'ClsHead' in HEADS
+    assert 'CrossEntropyLoss' in LOSSES
+
+
+def backbone_input(name, at_run_time=False):
+    known = defaults(name)
+    size = SIZES[len(known['input_size'])][at_run_time]
+    return torch.randn(2, known['in_channels'], *size, generator=torch.Generator().manual_seed(0))
+
+
+def make_backbone(name, **kwargs):
+    return build(name, input_size=SIZES[len(defaults(name)['input_size'])][0], **kwargs)
+
+
+def assert_tokens(backbone, x):
+    tokens = backbone(x)
+    assert isinstance(tokens, Tokens)
+    assert tokens.cls.shape == (2, backbone.out_dims)
+    assert tokens.patches.shape == (2, math.prod(tokens.grid), backbone.out_dims)
+    assert len(tokens.grid) == x.dim() - 2
+    assert tokens.cls.isfinite().all() and tokens.patches.isfinite().all()
+    return tokens
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('at_run_time', [False, True])
+def test_backbone_takes_odd_rectangular_sizes(name, at_run_time):
+    assert_tokens(randomise(make_backbone(name)), backbone_input(name, at_run_time))
+
+
+@pytest.mark.parametrize(('name', 'flag'), flags(BACKBONES))
+def test_backbone_works_with_each_flag_turned(name, flag):
+    backbone = make_backbone(name, **{flag: not defaults(name)[flag]})
+    backbone.init_weights()
+    tokens = assert_tokens(backbone, backbone_input(name))
+    (tokens.cls.square().sum() + tokens.patches.square().sum()).backward()
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_backbone_gradients_reach_every_parameter(name):
+    backbone = randomise(make_backbone(name))
+    tokens = backbone(backbone_input(name))
+    (tokens.cls.pow(3).sum() + tokens.patches.pow(3).sum()).backward()
+    assert_gradients_reach(backbone)
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_backbone_state_dict_round_trip(name):
+    x = backbone_input(name)
+    assert_round_trip(lambda: make_backbone(name), lambda backbone: backbone(x).patches)
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_backbone_keeps_clips_apart(name):
+    backbone, x = randomise(make_backbone(name)), backbone_input(name)
+    torch.testing.assert_close(backbone(x).cls[1:], backbone(x[1:]).cls, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_backbone_runs_in_bfloat16(name):
+    backbone, x = randomise(make_backbone(name)), backbone_input(name)
+    with torch.autocast('cpu', torch.bfloat16):
+        low = backbone(x).cls
+    torch.testing.assert_close(low.float(), backbone(x).cls, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize('name', [*BACKBONES, *NECKS, *HEADS])
+def test_init_weights_changes_every_matrix(name):
+    module = make_backbone(name) if name in BACKBONES else build(name, in_dims=dict(video=16, audio=16))
+    for parameter in module.parameters():
+        torch.nn.init.constant_(parameter, 7.0)
+    module.init_weights()
+    for key, parameter in module.named_parameters():
+        assert not (parameter == 7.0).any(), key
+
+
+def neck_tokens():
+    generator = torch.Generator().manual_seed(0)
+    grids = dict(video=(2, 2, 3), audio=(2, 4))
+    return {
+        m: Tokens(
+            torch.randn(3, 16, generator=generator), torch.randn(3, math.prod(grid), 16, generator=generator), grid
+        )
+        for m, grid in grids.items()
+    }
+
+
+def make_neck(name, **kwargs):
+    return build(name, in_dims=dict(video=16, audio=16), **kwargs)
+
+
+MASKS = [None, dict(video=[True, True, False], audio=[True, False, True]), dict(video=[True] * 3, audio=[False] * 3)]
+
+
+@pytest.mark.parametrize('name', NECKS)
+@pytest.mark.parametrize('masks', MASKS)
+def test_neck_gives_named_streams(name, masks):
+    neck = randomise(make_neck(name))
+    if masks is not None:
+        masks = {m: torch.tensor(mask) for m, mask in masks.items()}
+    streams = neck(neck_tokens(), masks)
+    assert {stream: value.shape for stream, value in streams.items()} == {
+        stream: (3, width) for stream, width in neck.out_dims.items()
+    }
+    assert all(value.isfinite().all() for value in streams.values())
+
+
+@pytest.mark.parametrize('name', NECKS)
+def test_neck_keeps_clips_apart_and_masks_of_all_change_nothing(name):
+    neck, tokens = randomise(make_neck(name)), neck_tokens()
+    everything = {m: torch.ones(3, dtype=torch.bool) for m in tokens}
+    first = {m: Tokens(t.cls[:1], t.patches[:1], t.grid) for m, t in tokens.items()}
+    for stream, value in neck(tokens).items():
+        torch.testing.assert_close(neck(tokens, everything)[stream], value)
+        torch.testing.assert_close(neck(first)[stream], value[:1])
+
+
+@pytest.mark.parametrize('name', NECKS)
+def test_neck_gradients_and_round_trip(name):
+    neck = randomise(make_neck(name))
+    if list(neck.parameters()):
+        sum(value.pow(3).sum() for value in neck(neck_tokens()).values()).backward()
+        assert_gradients_reach(neck)
+    assert_round_trip(lambda: make_neck(name), lambda n: torch.cat(list(n(neck_tokens()).values()), dim=-1))
+
+
+@pytest.mark.parametrize('name', [*NECKS, *HEADS])
+def test_necks_and_heads_build_with_each_flag_turned(name):
+    choices = {flag: not default for flag, default in defaults(name).items() if isinstance(default, bool)}
+    for kwargs in [{}, *({flag: value} for flag, value in choices.items())]:
+        assert build(name, in_dims=dict(video=16, audio=16), **kwargs)
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_head_learns_from_every_stream_and_predicts_probabilities(name):
+    head = randomise(build(name, in_dims=dict(video=16, audio=8)))
+    generator = torch.Generator().manual_seed(0)
+    streams = dict(video=torch.randn(4, 16, generator=generator), audio=torch.randn(4, 8, generator=generator))
+    losses = head.loss(streams, torch.tensor([0, 1, 2, 4]))
+    total = sum(value for key, value in losses.items() if 'loss' in key)
+    assert total.shape == () and total.isfinite()
+    total.backward()
+    assert_gradients_reach(head)
+    scores = head.predict(streams)
+    assert (scores >= 0).all()
+    torch.testing.assert_close(scores.sum(-1), torch.ones(4))
+
+
+@pytest.mark.parametrize('name', LOSSES)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+def test_loss_is_finite_and_falls_along_its_gradient(name, dtype):
+    loss = build(name)
+    logits = (5 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))).to(dtype).requires_grad_()
+    target = torch.tensor([0, 1, 2, 3, 0, 1])
+    value = loss(logits, target).mean()
+    value.backward()
+    assert value.isfinite() and logits.grad.isfinite().all()
+    assert loss(logits.detach().float() - logits.grad.float(), target).mean() < value
