@@ -1,0 +1,31 @@
+"""What every experiment runs with: hooks, log, seed. An experiment changes single entries, e.g.
+``default_hooks = dict(checkpoint=dict(interval=5))``.
+"""
+
+default_scope = 'mmav'
+
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    seed=dict(type='SeedHook'),
+    timer=dict(type='IterTimerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    logger=dict(type='LoggerHook', interval=20),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    broken_clips=dict(type='BrokenClipHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # used on GPUs; processes without one join a gloo group by themselves
+    dist_cfg=dict(backend='nccl'),
+)
+
+log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
+log_level = 'INFO'
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+
+randomness = dict(seed=0)
+load_from = None
+resume = False

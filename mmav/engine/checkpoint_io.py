@@ -1,0 +1,277 @@
+"""Checkpoints that survive a kill and cannot run code: written whole or not at all, loaded as plain data.
+
+Our checkpoints hold tensors and plain Python values, nothing else, so that ``torch.load(weights_only=True)`` reads them
+with an empty allow-list. Importing this module makes MMEngine write and load through it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from mmav.errors import CheckpointError
+
+_STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+_NAMES_SHOWN = 3
+# exact types: numpy's float64 is a float too, and would be written as numpy's
+_PLAIN = (str, bytes, bool, int, float, complex, torch.dtype, torch.device, torch.Size)
+
+
+def atomic_write(path: str | Path, data: bytes) -> None:
+    """Writes a file whole or not at all: a temporary file beside it, fsync, rename.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written; what stood there before is kept.
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write '{path}': {error.strerror or error}; earlier files are kept") from error
+    if os.name == 'posix':  # the rename itself is durable only once the folder is on disk
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_torn_files(folder: str | Path) -> None:
+    """Removes the temporary files that a killed :func:`atomic_write` left in a folder."""
+    for path in Path(folder).glob('.*.tmp'):
+        path.unlink(missing_ok=True)
+
+
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's backend for local files; a file is written whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Writes bytes to a file, see :func:`atomic_write`."""
+        atomic_write(filepath, obj)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Writes text to a file, see :func:`atomic_write`."""
+        atomic_write(filepath, obj.encode(encoding))
+
+
+register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+
+
+def to_plain(value: Any) -> Any:
+    """Turns config dicts, numpy values, history buffers and paths into tensors and built-in types, recursively.
+
+    >>> to_plain({'lr': np.float32(0.5), 'where': Path('a')})
+    {'lr': 0.5, 'where': 'a'}
+    """
+    if value is None or type(value) in _PLAIN or isinstance(value, Tensor):
+        return value
+    if isinstance(value, HistoryBuffer):
+        values, counts = value.data
+        return dict(
+            values=torch.from_numpy(np.asarray(values, dtype=np.float64)),
+            counts=torch.from_numpy(np.asarray(counts, dtype=np.float64)),
+            max_length=value.max_length,
+        )
+    if isinstance(value, Mapping):
+        plain: dict = OrderedDict() if isinstance(value, OrderedDict) else {}
+        plain.update((key, to_plain(item)) for key, item in value.items())
+        if hasattr(value, '_metadata'):  # a module's state_dict carries the versions of its modules here
+            plain._metadata = value._metadata  # type: ignore[attr-defined]
+        return plain
+    if isinstance(value, tuple):
+        return tuple(to_plain(item) for item in value)
+    if isinstance(value, (list, set, frozenset)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    for base in (int, float):
+        if isinstance(value, base):
+            return base(value)
+    return str(value)
+
+
+def restore_history(message_hub: dict) -> None:
+    """Puts MMEngine's history buffers back where :func:`to_plain` wrote their numbers; changes ``message_hub``."""
+    scalars = message_hub.get('log_scalars', {})
+    for name, entry in scalars.items():
+        if isinstance(entry, dict):
+            scalars[name] = HistoryBuffer(
+                entry['values'].cpu().tolist(), entry['counts'].cpu().tolist(), entry['max_length']
+            )
+
+
+def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict:
+    """Loads a checkpoint; a file that would run code on loading is refused.
+
+    Returns:
+        What the file holds: a training checkpoint (``meta``, ``state_dict``, ...) or a bare state dict.
+
+    Raises:
+        CheckpointError: No such file, not a checkpoint, damaged, or a pickle with code.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth file")
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises a dozen types, by where the damage is
+        raise CheckpointError(_why_not_loaded(path, error)) from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"'{path}' holds a {type(checkpoint).__name__}, not a checkpoint")
+    return checkpoint
+
+
+def _why_not_loaded(path: Path, error: Exception) -> str:
+    refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if refused:
+        return (
+            f"'{path}' holds Python objects that could run code ({refused[1]}) and is refused; if you trust it, "
+            f"convert it: torch.save(torch.load('{path.name}', weights_only=False)['state_dict'], 'weights.pth')"
+        )
+    return f"'{path}' is not a checkpoint, or is damaged; give another file, or --resume alone for the newest whole one"
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_local(filename: str, map_location: Any = None) -> dict:
+    """MMEngine's loader of local files, see :func:`load_checkpoint_file`."""
+    return load_checkpoint_file(filename, map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
+def load_from_http(filename: str, map_location: Any = None) -> dict:
+    """MMEngine's loader of addresses: rank 0 downloads to torch's cache, then all ranks read the file."""
+    rank, world_size = get_dist_info()
+    target = Path(torch.hub.get_dir()) / 'checkpoints' / Path(filename.split('?')[0]).name
+    if rank == 0 and not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(filename, str(target))
+        except OSError as error:
+            raise CheckpointError(f"cannot download '{filename}': {error}") from error
+    if world_size > 1:
+        torch.distributed.barrier()
+    return load_checkpoint_file(target, map_location)
+
+
+@CheckpointLoader.register_scheme(
+    prefixes=[scheme for scheme in CheckpointLoader._schemes if scheme not in ('', 'http://', 'https://')], force=True
+)
+def load_from_other(filename: str, map_location: Any = None) -> dict:
+    """Refuses MMEngine's other schemes, which unpickle whatever they fetch."""
+    raise CheckpointError(f"'{filename}': download the file and give its path")
+
+
+def is_whole(path: str | Path) -> bool:
+    """Tells whether a file is a checkpoint that can be resumed from: every checksum is right, every part is there."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return False
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not whole
+        return False
+    return isinstance(checkpoint, dict) and {'meta', 'state_dict', 'optimizer', 'message_hub'} <= checkpoint.keys()
+
+
+def find_resume(work_dir: str | Path) -> str | None:
+    """Finds the newest whole checkpoint of a work dir.
+
+    It starts from the file that ``last_checkpoint`` names; one of a later step written after it (the process was killed
+    in between) goes first, older ones follow. Damaged files are passed over with a warning.
+
+    Returns:
+        Its path, or None where there is none.
+    """
+    for path in _resume_candidates(Path(work_dir)):
+        if is_whole(path):
+            return str(path)
+        print_log(f"'{path}' is damaged or cannot be resumed from; trying an older one", 'current', level=30)
+    return None
+
+
+def _resume_candidates(work_dir: Path) -> list[Path]:
+    step = {path: int(match[1]) for path in work_dir.glob('*.pth') if (match := _STEP.fullmatch(path.name))}
+    written = {path: path.stat().st_mtime_ns for path in step}
+    by_age = sorted(step, key=lambda path: (written[path], step[path]), reverse=True)
+    record = work_dir / 'last_checkpoint'
+    # only the name counts: the work dir may have been moved
+    last = work_dir / Path(record.read_text().strip()).name if record.is_file() else None
+    if last not in step:
+        return by_age
+    newer = [path for path in by_age if step[path] > step[last] and written[path] >= written[last]]
+    return [*newer, last, *(path for path in by_age if path != last and path not in newer)]
+
+
+def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
+    """Loads weights into a model.
+
+    Args:
+        model: The model, not wrapped for distribution.
+        state_dict: Weights; a prefix ``module.`` is dropped.
+        source: File name for messages.
+        strict: Every name and shape must fit. Otherwise what fits is loaded and the rest is logged.
+
+    Raises:
+        CheckpointError: The weights are of another architecture (when not strict: nothing fits).
+    """
+    weights = OrderedDict((name.removeprefix('module.'), value) for name, value in state_dict.items())
+    if hasattr(state_dict, '_metadata'):
+        weights._metadata = state_dict._metadata  # type: ignore[attr-defined]
+    own = model.state_dict()
+    reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
+    missing = [name for name in own if name not in weights]
+    unexpected = [name for name in weights if name not in own]
+    report = _mismatch(
+        missing, unexpected, [f'{name} {_shape(weights[name])} for {_shape(own[name])}' for name in reshaped]
+    )
+    if strict:
+        try:
+            # the modules judge: a loading hook of theirs may adapt what looks like a mismatch
+            model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"'{source}' does not fit the model of this config: {report or error}; give the config that the "
+                'checkpoint was trained with (its work dir holds a copy)'
+            ) from error
+        return
+    if len(unexpected) + len(reshaped) == len(weights):
+        raise CheckpointError(f"nothing in '{source}' fits the model of this config: {report}")
+    model.load_state_dict({k: v for k, v in weights.items() if k not in reshaped and k in own}, strict=False)
+    if report:
+        print_log(f"'{source}' was loaded in part: {report}", 'current', level=30)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def _mismatch(missing: list[str], unexpected: list[str], reshaped: list[str]) -> str:
+    kinds = (('missing', missing), ('unknown', unexpected), ('of another shape', reshaped))
+    return ', '.join(
+        f'{len(names)} {kind} ({", ".join(names[:_NAMES_SHOWN])}{", ..." if len(names) > _NAMES_SHOWN else ""})'
+        for kind, names in kinds
+        if names
+    )

@@ -1,0 +1,263 @@
+"""What the command-line tools share: config and overrides in, checked config out, errors as one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+
+from mmav.config_check import check_config, top_level_names
+from mmav.errors import ConfigError, MmavError, did_you_mean, one_line
+
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+AUTO = 'auto'
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Runs a tool's main function; a user's mistake ends it with one line on stderr and exit status 2."""
+    try:
+        main()
+    except MmavError as error:
+        # a config may have several problems: one line each
+        text = str(error).replace('\n', '\n  ') if isinstance(error, ConfigError) else one_line(error)
+        rank = os.environ.get('RANK', '0')
+        where = '' if rank == '0' else f' (process {rank})'
+        print(f'error{where}: {text}', file=sys.stderr, flush=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def key_value(text: str) -> str:
+    """The form K=V of an argument of ``--cfg-options``."""
+    if '=' not in text or text.startswith('='):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form K=V, e.g. train_dataloader.batch_size=4')
+    return text
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that training and testing share."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/<name of the config>')
+    parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        type=key_value,
+        default={},
+        metavar='K=V',
+        help='change single entries of the config, e.g. train_dataloader.batch_size=4 optim_wrapper.optimizer.lr=1e-4',
+    )
+    # torchrun's older form passes the rank as an argument; it is read from the environment
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Reads a config and applies overrides.
+
+    Args:
+        path: A config file in Python's syntax; configs are code.
+        options: Dotted names and values, as ``--cfg-options`` gives.
+
+    Raises:
+        ConfigError: The file is missing or cannot be read, or an override names what no config has.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"no config file '{path}'")
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is code: it can raise anything
+        raise ConfigError(f"cannot read the config '{path}': {one_line(error)}") from error
+    known = {*cfg.keys(), *top_level_names()}
+    for name in options or {}:
+        first = name.split('.')[0]
+        if first not in known:
+            raise ConfigError(f"--cfg-options {name}: the config has no '{first}'{did_you_mean(first, known)}")
+    try:
+        cfg.merge_from_dict(options or {})
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ConfigError(f'--cfg-options do not fit the config: {one_line(error)}') from error
+    return cfg
+
+
+def _dicts(value: Any) -> Iterator[ConfigDict]:
+    """All dicts inside a part of a config, outer before inner."""
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _dicts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Relocates the data of every dataset of a config, wrapped ones included; changes ``cfg``."""
+    root = str(Path(data_root).expanduser())
+    if 'data_root' in cfg:
+        cfg.data_root = root
+    for loader in DATALOADERS:
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            if 'ann_file' in part or 'data_root' in part:
+                part['data_root'] = root
+
+
+def resolve_num_classes(cfg: Config) -> None:
+    """Puts the length of the class list wherever the config says ``num_classes='auto'``; changes ``cfg``.
+
+    The list is that of the training set, or of the test set where the config has no training set.
+
+    Raises:
+        ConfigError: The config says ``'auto'`` but no dataset names its classes.
+        ManifestError: The class list cannot be read.
+    """
+    asking = [part for part in _dicts(cfg.get('model')) if part.get('num_classes') == AUTO]
+    if not asking and cfg.get('num_classes') != AUTO:
+        return
+    number = len(_class_names(cfg))
+    for part in asking:
+        part['num_classes'] = number
+    if cfg.get('num_classes') == AUTO:
+        cfg.num_classes = number
+
+
+def _class_names(cfg: Config) -> tuple[str, ...]:
+    from mmav.datasets.manifest import read_classes
+
+    for loader in DATALOADERS:
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            classes = part.get('classes', 'classes.txt' if 'ann_file' in part else None)
+            if isinstance(classes, str):
+                return read_classes(os.path.join(part.get('data_root', ''), classes))
+            if classes:
+                return tuple(classes)
+    raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")
+
+
+def prepare_config(args: argparse.Namespace, *, work_dir_suffix: str = '') -> Config:
+    """Turns the common arguments of a tool into a checked config.
+
+    Raises:
+        MmavError: See :func:`load_config`, :func:`mmav.config_check.check_config` and :func:`resolve_num_classes`.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    check_config(cfg)
+    resolve_num_classes(cfg)
+    cfg.launcher = args.launcher
+    default = os.path.join('work_dirs', Path(args.config).stem, work_dir_suffix)
+    cfg.work_dir = args.work_dir or (cfg.get('work_dir') if not work_dir_suffix else None) or default.rstrip(os.sep)
+    cfg.setdefault('runner_type', 'AVRunner')
+    for loader in DATALOADERS:
+        options = cfg.get(loader)
+        if options and not options.get('num_workers'):
+            # torch refuses these two without workers; they are in the bases because they need to be there with workers
+            options.pop('persistent_workers', None)
+            options.pop('prefetch_factor', None)
+    return cfg
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains; see ``tools/train.py --help`` for the arguments.
+
+    Raises:
+        MmavError: A user's mistake, in one line.
+    """
+    cfg = prepare_config(args)
+    if args.amp:
+        turn_on_amp(cfg)
+    if args.auto_scale_lr:
+        turn_on_auto_scale_lr(cfg)
+    if args.resume is not None:
+        cfg.resume = args.resume or True
+    for checkpoint in (cfg.get('resume'), cfg.get('load_from')):
+        if isinstance(checkpoint, str):
+            require_checkpoint(checkpoint)
+    _run(cfg, lambda runner: runner.train())
+
+
+def test(args: argparse.Namespace) -> None:
+    """Tests a checkpoint; see ``tools/test.py --help`` for the arguments.
+
+    Raises:
+        MmavError: A user's mistake, in one line.
+    """
+    require_checkpoint(args.checkpoint)
+    cfg = prepare_config(args, work_dir_suffix='test')
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if cfg.get('test_dataloader') is None:
+        raise ConfigError(f"'{args.config}' has no test_dataloader")
+    if args.dump:
+        evaluator = cfg.test_evaluator
+        metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+        cfg.test_evaluator = [*metrics, dict(type='DumpPredictions', out_file=args.dump)]
+    start = time.monotonic()
+    metrics = _run(cfg, lambda runner: runner.test())
+    if args.out and os.environ.get('RANK', '0') == '0':
+        write_json(args.out, {**metrics, 'checkpoint': args.checkpoint, 'seconds': round(time.monotonic() - start, 1)})
+
+
+def _run(cfg: Config, action: Callable[[Any], Any]) -> Any:
+    from mmav.engine.dist import leave
+    from mmav.registry import RUNNERS
+
+    try:
+        return action(RUNNERS.build(cfg))
+    finally:
+        leave()
+
+
+def require_checkpoint(path: str) -> None:
+    """Fails early, before data is read and a model built, where there is no such file.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    from mmav.errors import CheckpointError
+
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth file")
+
+
+def turn_on_amp(cfg: Config) -> None:
+    """Makes a config train in mixed precision (bfloat16); changes ``cfg``.
+
+    Raises:
+        ConfigError: The config has an optimizer wrapper of its own kind.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind in ('AmpOptimWrapper', 'AutocastOptimWrapper'):
+        return
+    if kind != 'OptimWrapper':
+        raise ConfigError(f"--amp replaces optim_wrapper.type 'OptimWrapper'; this config has {kind!r}")
+    cfg.optim_wrapper.type = 'AutocastOptimWrapper'
+
+
+def turn_on_auto_scale_lr(cfg: Config) -> None:
+    """Makes a config scale its learning rate to the batch; changes ``cfg``.
+
+    Raises:
+        ConfigError: The config does not say what batch its learning rate is for.
+    """
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise ConfigError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
+    cfg.auto_scale_lr.enable = True
+
+
+def write_json(path: str, content: dict) -> None:
+    """Writes a JSON file, whole or not at all."""
+    import json
+
+    from mmav.engine.checkpoint_io import atomic_write
+
+    atomic_write(path, (json.dumps(content, indent=2) + '\n').encode())

@@ -1,0 +1,69 @@
+"""Process groups on machines without a GPU, where MMEngine's own set-up fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from mmav.errors import ConfigError
+
+_DEFAULT_PORT = '29500'
+
+
+def init_gloo(launcher: str, timeout: float | None = None) -> None:
+    """Joins the gloo process group that a launcher started, unless it is joined already.
+
+    Args:
+        launcher: ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
+        timeout: Seconds after which a collective call that waits for another process fails.
+
+    Raises:
+        ConfigError: The process was not started by that launcher, or the launcher is unknown.
+    """
+    if distributed.is_initialized():
+        return
+    try:
+        _export_ranks(launcher)
+    except KeyError as error:
+        raise ConfigError(
+            f"launcher '{launcher}' needs the environment variable {error.args[0]}: start with tools/dist_train.sh "
+            "(torchrun), srun or mpirun, or leave '--launcher' out for one process"
+        ) from error
+    distributed.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
+
+
+def _export_ranks(launcher: str) -> None:
+    """Sets the variables that torch.distributed reads from those that the launcher gave."""
+    env = os.environ
+    if launcher == 'pytorch':
+        for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+            env[name]
+    elif launcher == 'slurm':
+        env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
+        env['LOCAL_RANK'] = env['SLURM_LOCALID']
+        if 'MASTER_ADDR' not in env:
+            command = ['scontrol', 'show', 'hostname', env['SLURM_NODELIST']]
+            env['MASTER_ADDR'] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+        env.setdefault('MASTER_PORT', _DEFAULT_PORT)
+    elif launcher == 'mpi':
+        env['RANK'], env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_RANK'], env['OMPI_COMM_WORLD_SIZE']
+        env['LOCAL_RANK'] = env['OMPI_COMM_WORLD_LOCAL_RANK']
+        env['MASTER_ADDR']
+        env.setdefault('MASTER_PORT', _DEFAULT_PORT)
+    else:
+        raise ConfigError(f"launcher must be 'none', 'pytorch', 'slurm' or 'mpi', got {launcher!r}")
+
+
+def without_gpu() -> bool:
+    """Tells whether this process computes on the CPU."""
+    return not torch.cuda.is_available()
+
+
+def leave() -> None:
+    """Leaves the process group, if one was joined."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,65 @@
+"""Hooks that MMEngine lacks: random state that a resumed run repeats, and a count of unreadable clips."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmav.registry import HOOKS
+
+
+def _innermost(dataset: Any, name: str) -> Any:
+    """Looks for an attribute in a dataset and in those that it wraps (``dataset.dataset``); else None."""
+    while dataset is not None:
+        if hasattr(dataset, name):
+            return getattr(dataset, name)
+        dataset = getattr(dataset, 'dataset', None)
+    return None
+
+
+@HOOKS.register_module()
+class SeedHook(Hook):
+    """Makes the randomness of training a function of (seed, epoch or iteration, rank): a resumed run repeats it.
+
+    MMEngine saves no random state: with dropout a resumed run differs from one that was never stopped. Here the dataset
+    learns the epoch, and Python's, numpy's and torch's generators are seeded anew before every iteration. Once an epoch
+    would not do: persistent workers draw from torch's generator when they start, which an uninterrupted run does
+    once and a resumed run does again.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Tells the dataset the epoch; augmentation is a function of (seed, epoch, index)."""
+        set_epoch = _innermost(runner.train_dataloader.dataset, 'set_epoch')
+        if set_epoch is not None:
+            set_epoch(runner.epoch)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seeds the generators."""
+        words = np.random.SeedSequence((runner.seed, runner.iter, get_rank())).generate_state(3)
+        python_seed, numpy_seed, torch_seed = (int(word) for word in words)
+        random.seed(python_seed)
+        np.random.seed(numpy_seed)  # noqa: NPY002 - other libraries draw from it
+        torch.manual_seed(torch_seed)
+
+
+@HOOKS.register_module()
+class BrokenClipHook(Hook):
+    """Logs how many clips of the training set could not be read so far; needs ``dataset.broken_count()``."""
+
+    priority = 'LOW'
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Logs the count, if there are any. Each rank counts what it has read itself; rank 0 speaks."""
+        broken_count = _innermost(runner.train_dataloader.dataset, 'broken_count')
+        broken = broken_count() if broken_count is not None else 0
+        if broken:
+            total = len(runner.train_dataloader.dataset)
+            runner.logger.warning(f'{broken} of {total} training clips could not be read and were replaced by others')

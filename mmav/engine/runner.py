@@ -1,0 +1,171 @@
+"""MMEngine's Runner with the faults that concern us mended: CPU processes, strict loading, resuming, a tidy console."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
+
+from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain
+from mmav.engine.dist import init_gloo, without_gpu
+from mmav.errors import CheckpointError
+from mmav.registry import RUNNERS
+
+
+class _TidyConsole(logging.Filter):
+    """Keeps MMEngine's listings (environment, config, hooks) and notes off the console; the log file has them."""
+
+    noise = (
+        'paramwise_options',  # one line a parameter
+        'Distributed training is not used',
+        'Exp name',
+        '"FileClient" will be deprecated',
+        '"HardDiskBackend" is the alias',
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        listing = record.levelno < logging.WARNING and '\n' in message.strip()
+        return not listing and not message.startswith(self.noise)
+
+
+@RUNNERS.register_module()
+class AVRunner(Runner):
+    """What ``tools/train.py`` and ``tools/test.py`` run: MMEngine's Runner, with two differences in its arguments.
+
+    ``resume`` may be a checkpoint's path; True means the newest whole checkpoint of the work dir, and where there is
+    none training starts anew, from ``load_from`` if that is given. Testing and resuming load strictly; ``load_from`` in
+    training loads what fits.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Sets the processes up: gloo where there is no GPU, which MMEngine would fail to see."""
+        if self.distributed and without_gpu():
+            init_gloo(self.launcher, env_cfg.get('dist_cfg', {}).get('timeout'))
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wraps the model for distribution; on the CPU there are no device ids."""
+        if self.distributed and without_gpu():
+            model_wrapper_cfg = dict(
+                model_wrapper_cfg
+                or dict(broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+            )
+            model_wrapper_cfg['device_ids'] = None
+        with warnings.catch_warnings():
+            # MMEngine passes an argument that newer versions of torch have renamed
+            warnings.filterwarnings('ignore', message='.broadcast_buffers. is deprecated', category=FutureWarning)
+            return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> Any:
+        """Builds MMEngine's logger; only the console is kept short."""
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_TidyConsole())
+        if is_main_process():
+            logger.info(f'Environment, config and hooks are listed in {logger.log_file}')
+        return logger
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Calls the hooks; what they leave in a checkpoint is made plain before writing, and put back after loading."""
+        if fn_name == 'after_load_checkpoint':
+            restore_history(kwargs['checkpoint'].get('message_hub', {}))
+        super().call_hook(fn_name, **kwargs)
+        if fn_name == 'before_save_checkpoint':
+            checkpoint = kwargs['checkpoint']
+            checkpoint.update({name: to_plain(part) for name, part in checkpoint.items()})
+
+    def test(self) -> dict:
+        """Tests the model of ``load_from``, strictly loaded."""
+        self._load_strictly()
+        return super().test()
+
+    def val(self) -> dict:
+        """Validates the model of ``load_from``, strictly loaded."""
+        self._load_strictly()
+        return super().val()
+
+    def _load_strictly(self) -> None:
+        if self._load_from is not None and not self._has_loaded:
+            self.load_checkpoint(self._load_from, strict=True)
+
+    def load_or_resume(self) -> None:
+        """Resumes or loads what the config asks for, before training.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or of another architecture.
+        """
+        if self._has_loaded:
+            return
+        resume_from = self._resume
+        if resume_from is True:
+            found = [find_resume(self.work_dir) if is_main_process() else None]
+            broadcast_object_list(found)  # rank 0 decides: files may appear while others look
+            resume_from = found[0]
+            if resume_from is None:
+                self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts anew')
+        if resume_from:
+            self.resume(resume_from)
+        elif self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'default',
+    ) -> None:
+        """Resumes training from a checkpoint, see MMEngine's Runner; strict.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, of another architecture, or holds weights only.
+        """
+        self._resuming = True
+        try:
+            super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+        finally:
+            self._resuming = False
+        if self.epoch >= self.max_epochs:
+            self.logger.info(f'{filename} is at epoch {self.epoch} of {self.max_epochs}: nothing is left to train')
+
+    _resuming = False
+
+    def load_checkpoint(
+        self, filename: str, map_location: str | Callable = 'cpu', strict: bool = False, revise_keys: list | None = None
+    ) -> dict:
+        """Loads weights, see :func:`mmav.engine.checkpoint_io.load_weights`.
+
+        Args:
+            filename: Path or address.
+            map_location: As in ``torch.load``.
+            strict: Every name and shape must fit; always so when resuming.
+            revise_keys: Not used: a prefix ``module.`` is dropped, other key maps belong to the weight converters.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or of another architecture.
+        """
+        if revise_keys is not None:
+            raise ValueError('revise_keys is not supported: convert the weights first')
+        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location)
+        needed = {'meta', 'message_hub', 'optimizer'}
+        if self._resuming and not needed <= checkpoint.keys():
+            raise CheckpointError(
+                f"'{filename}' holds weights only and cannot be resumed from: set load_from='{filename}' in the config"
+            )
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        load_weights(model, checkpoint.get('state_dict', checkpoint), filename, strict=strict or self._resuming)
+        self._has_loaded = True
+        self.logger.info(f'Loaded {filename}')
+        return checkpoint

@@ -1,0 +1,77 @@
+"""Top-k accuracy in which every clip of the test set counts, also those that could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from mmav.registry import METRICS
+
+
+def rank_of_label(scores: np.ndarray, label: int) -> int:
+    """Counts the classes that stand before the true one.
+
+    Args:
+        scores: (C,), higher is better.
+        label: The true class.
+
+    Returns:
+        0 for a right first guess. Ties count against the prediction, and so do scores that are not finite: a model that
+        says nothing is never right by accident.
+
+    >>> rank_of_label(np.array([0.1, 0.6, 0.3]), 2)
+    1
+    >>> rank_of_label(np.array([0.5, 0.5]), 0)
+    1
+    """
+    if not np.isfinite(scores).all():
+        return len(scores)
+    return int((scores >= scores[label]).sum()) - 1
+
+
+@METRICS.register_module()
+class Accuracy(BaseMetric):
+    """Share of clips whose true class is among the k most probable.
+
+    Results: ``top1``, ``top5`` ... in [0, 1], and ``broken``, the number of clips that could not be read. Those count
+    as wrong and are logged by name.
+
+    Args:
+        topk: The values of k.
+        collect_device: How results travel between processes, see MMEngine's ``BaseMetric``. 'gpu' means by collective
+            calls, which also work on CPU processes; 'cpu' means by files in the current folder.
+        prefix: Put before the names of the results.
+
+    Raises:
+        ValueError: A k is not positive.
+    """
+
+    def __init__(
+        self, topk: int | Sequence[int] = (1, 5), *, collect_device: str = 'gpu', prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix='accuracy')  # MMEngine warns where there is no prefix
+        self.prefix = prefix
+        self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        if not self.topk or min(self.topk) < 1:
+            raise ValueError(f'topk must be positive numbers, got {topk!r}')
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Takes a batch of predictions: dicts with ``pred_score`` (C,), ``gt_label`` (), ``path`` and ``broken``."""
+        for sample in data_samples:
+            scores = sample['pred_score'].detach().float().cpu().numpy()
+            rank = rank_of_label(scores, int(sample['gt_label']))
+            self.results.append((rank, sample.get('path'), sample.get('broken')))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Turns the ranks of all clips into accuracies."""
+        broken = [(path, reason) for _, path, reason in results if reason is not None]
+        for path, reason in broken:
+            print_log(f'counted as wrong, cannot be read: {path}: {reason}', 'current', level=30)
+        ranks = np.array([rank for rank, _, reason in results if reason is None])
+        metrics: dict[str, float] = {f'top{k}': float((ranks < k).sum() / len(results)) for k in self.topk}
+        metrics['broken'] = len(broken)
+        return metrics

@@ -1,0 +1,136 @@
+"""A picture of predictions: what the model saw and heard of each clip, and what it made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mmav.errors import MmavError
+from mmav.evaluation.predictions import clip_key
+
+RIGHT, WRONG, OTHER = '#2e8b57', '#c0392b', '#9aa5b1'
+
+
+def pick_rows(rows: Sequence[dict], num: int) -> list[dict]:
+    """Picks clips evenly from the whole list, so that all classes of a sorted manifest have a chance.
+
+    >>> [row['i'] for row in pick_rows([dict(i=i) for i in range(10)], 3)]
+    [0, 4, 9]
+    """
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(num, len(rows))).astype(int))]
+
+
+def frame_strip(video: Tensor, num_frames: int) -> np.ndarray:
+    """Lays frames of a clip side by side.
+
+    Args:
+        video: (V, 3, T, H, W), uint8 or any floats; the first view is shown.
+        num_frames: How many of the T frames, evenly spread.
+
+    Returns:
+        (H, num_frames * W, 3) uint8.
+    """
+    frames = video[0].permute(1, 2, 3, 0).numpy()
+    chosen = frames[np.linspace(0, len(frames) - 1, num_frames).round().astype(int)]
+    if chosen.dtype != np.uint8:
+        low, high = chosen.min(), chosen.max()
+        chosen = ((chosen - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+    return np.concatenate(list(chosen), axis=1)
+
+
+def draw_prediction_sheet(
+    rows: Sequence[dict],
+    inputs: Sequence[Mapping[str, Tensor]],
+    out_file: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    num_frames: int = 6,
+    topk: int = 3,
+) -> None:
+    """Draws one line a clip: frames, spectrogram, likely classes (green: the true one, red: a wrong first guess).
+
+    Args:
+        rows: Predictions, see :func:`mmav.evaluation.predictions.save_predictions`.
+        inputs: What the model was given of the same clips: ``video`` (V, 3, T, H, W), ``audio`` (V, 1, F, T), or one
+            of them.
+        out_file: The picture; its suffix tells the format.
+        classes: Names of the classes; their numbers if not given.
+        num_frames: Frames in a strip.
+        topk: Predictions shown.
+
+    Raises:
+        MmavError: There is nothing to draw.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    if not rows:
+        raise MmavError('there are no predictions to draw')
+    modalities = [name for name in ('video', 'audio') if name in inputs[0]]
+    widths = [{'video': 4.5, 'audio': 2.0}[name] for name in modalities] + [2.2]
+    figure, axes = pyplot.subplots(
+        len(rows),
+        len(widths),
+        squeeze=False,
+        figsize=(1.45 * sum(widths), 1.25 * len(rows) + 0.3),
+        gridspec_kw=dict(width_ratios=widths, wspace=0.03, hspace=0.5),
+    )
+    for line, row, seen in zip(axes, rows, inputs, strict=True):
+        names = classes or [str(i) for i in range(len(row['scores']))]
+        for axis, modality in zip(line, modalities, strict=False):
+            axis.set_axis_off()
+            if modality == 'video':
+                axis.imshow(frame_strip(seen['video'], num_frames))
+            else:
+                axis.imshow(seen['audio'][0, 0].numpy(), origin='lower', aspect='auto', cmap='magma')
+        right = row['broken'] is None and int(np.argmax(row['scores'])) == row['label']
+        line[0].set_title(
+            f'{names[row["label"]]}  ({Path(row["path"]).name})'
+            + ('' if row['broken'] is None else '  cannot be read'),
+            loc='left',
+            fontsize=8,
+            color=RIGHT if right else WRONG,
+        )
+        _bars(line[-1], row, names, topk)
+    figure.savefig(out_file, dpi=110, bbox_inches='tight')
+    pyplot.close(figure)
+
+
+def _bars(axis: Any, row: dict, names: Sequence[str], topk: int) -> None:
+    best = np.argsort(-row['scores'], kind='stable')[:topk]
+    for place, index in enumerate(best):
+        colour = RIGHT if index == row['label'] else WRONG if place == 0 else OTHER
+        axis.barh(place, row['scores'][index], color=colour, alpha=0.55, height=0.85)
+        axis.text(0.02, place, f'{names[index]}  {row["scores"][index]:.2f}', va='center', fontsize=7)
+    axis.set_xlim(0, 1)
+    axis.set_ylim(topk - 0.5, -0.5)
+    axis.set_axis_off()
+
+
+def inputs_of(rows: Sequence[dict], dataset: Any) -> list[Mapping[str, Tensor]]:
+    """Reads again what the model was given of some clips.
+
+    Args:
+        rows: Predictions with ``sample_idx``.
+        dataset: The test set that they were made on.
+
+    Raises:
+        MmavError: The predictions are of another data set.
+    """
+    where = {}  # the dataset may hold a part of the manifest's rows
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        where[info['sample_idx'], Path(info['path']).name] = index
+    strange = [row for row in rows if clip_key(row) not in where]
+    if strange:
+        raise MmavError(
+            f"the predictions are not of this config's test set: it has no {strange[0]['path']} in row "
+            f'{strange[0]["sample_idx"]} (from 0); give the config and --data-root that they were made with'
+        )
+    return [dataset[where[clip_key(row)]]['inputs'] for row in rows]

@@ -1,0 +1,148 @@
+import argparse
+
+import pytest
+from mmengine.config import Config
+
+from mmav.engine.cli import (
+    key_value,
+    load_config,
+    resolve_num_classes,
+    run_tool,
+    set_data_root,
+    turn_on_amp,
+    turn_on_auto_scale_lr,
+)
+from mmav.errors import ConfigError, ManifestError, MmavError
+
+
+@pytest.mark.parametrize(
+    ('error', 'printed'),
+    [
+        (ManifestError('row 3: no label'), 'error: row 3: no label\n'),
+        (ConfigError('2 problems\na.b: x\nc: y'), 'error: 2 problems\n  a.b: x\n  c: y\n'),
+        # as a DataLoader hands it on from a worker
+        (
+            MmavError(
+                'Caught MmavError in DataLoader worker process 0.\nOriginal Traceback\nmmav.errors.MmavError: torn'
+            ),
+            'error: torn\n',
+        ),
+    ],
+)
+def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys, error, printed):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        run_tool(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == printed
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_tool(lambda: 1 // 0)
+
+
+def test_key_value():
+    assert key_value('a.b=1') == 'a.b=1'
+    for text in ('a.b', '=1'):
+        with pytest.raises(argparse.ArgumentTypeError, match='not of the form K=V'):
+            key_value(text)
+
+
+def test_overrides(tmp_path):
+    path = tmp_path / 'c.py'
+    path.write_text('model = dict(a=[dict(b=1), dict(b=2)])\nwidth = 3\n')
+    cfg = load_config(str(path), {'model.a.1.b': 5, 'train_cfg.max_epochs': 2})
+    assert cfg.model.a[1].b == 5 and cfg.train_cfg.max_epochs == 2
+    for name, message in (
+        ('wdth', r"--cfg-options wdth: the config has no 'wdth', did you mean 'width'\?"),
+        ('model.a.7.b', 'do not fit the config'),
+        ('width.a', 'do not fit the config'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config(str(path), {name: 1})
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        (None, r"no config file '.*c\.py'"),
+        ('model = dict(', 'cannot read the config'),
+        ("_base_ = ['nowhere.py']", r'cannot read the config .*nowhere\.py'),
+        ('width = 1 // 0', 'cannot read the config .*division'),
+    ],
+)
+def test_unreadable_configs(tmp_path, text, message):
+    path = tmp_path / 'c.py'
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(path))
+
+
+def data(**dataset):
+    return Config(
+        dict(
+            data_root='old',
+            num_classes='auto',
+            train_dataloader=dict(
+                dataset=dict(type='RepeatDataset', times=2, dataset=dict(ann_file='a.csv', **dataset))
+            ),
+            val_dataloader=None,
+            test_dataloader=dict(dataset=dict(ann_file='b.csv', data_root='old')),
+            model=dict(head=dict(num_classes='auto'), other=[dict(num_classes='auto'), dict(num_classes=7)]),
+        )
+    )
+
+
+def test_data_root_reaches_every_dataset():
+    cfg = data()
+    set_data_root(cfg, '~/new')
+    root = cfg.data_root
+    assert root.endswith('/new') and '~' not in root
+    assert cfg.train_dataloader.dataset.dataset.data_root == root
+    assert 'data_root' not in cfg.train_dataloader.dataset  # the wrapper has no such argument
+    assert cfg.test_dataloader.dataset.data_root == root
+
+
+def test_the_class_list_decides_the_size_of_the_head(tmp_path):
+    (tmp_path / 'names.txt').write_text('cat\ndog\n\nowl\n')
+    cfg = data(classes='names.txt')
+    set_data_root(cfg, str(tmp_path))
+    resolve_num_classes(cfg)
+    assert cfg.num_classes == cfg.model.head.num_classes == cfg.model.other[0].num_classes == 3
+    assert cfg.model.other[1].num_classes == 7
+
+    cfg = data(classes=['cat', 'dog'])
+    resolve_num_classes(cfg)
+    assert cfg.num_classes == 2
+
+
+def test_class_list_that_is_not_there(tmp_path):
+    cfg = data()
+    set_data_root(cfg, str(tmp_path))
+    with pytest.raises(ManifestError, match=r'classes\.txt'):
+        resolve_num_classes(cfg)
+    with pytest.raises(ConfigError, match='needs a dataset with a class list'):
+        resolve_num_classes(Config(dict(model=dict(num_classes='auto'))))
+
+
+def test_fixed_number_of_classes_needs_no_data():
+    cfg = Config(dict(num_classes=5, model=dict(head=dict(num_classes=5))))
+    resolve_num_classes(cfg)
+    assert cfg.num_classes == 5
+
+
+def test_switches():
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD')), auto_scale_lr=dict(base_batch_size=64)))
+    turn_on_amp(cfg)
+    turn_on_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
+    turn_on_auto_scale_lr(cfg)
+    assert cfg.auto_scale_lr.enable
+    with pytest.raises(ConfigError, match="this config has 'Other'"):
+        turn_on_amp(Config(dict(optim_wrapper=dict(type='Other'))))
+    with pytest.raises(ConfigError, match='base_batch_size'):
+        turn_on_auto_scale_lr(Config(dict()))

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from tests import toys
+
+
+@pytest.fixture
+def config(tmp_path):
+    return toys.write_config(tmp_path)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def test_resumed_at_a_boundary_equals_uninterrupted(tmp_path, config):
+    """Bit for bit, with dropout; MMEngine alone differs from the first step on. With workers: test_end_to_end."""
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a') == 0
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b' / 'epoch_2.pth').write_bytes((tmp_path / 'a' / 'epoch_2.pth').read_bytes())
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'b', '--resume') == 0
+    one, two = (torch.load(tmp_path / run / 'epoch_4.pth', weights_only=True) for run in 'ab')
+    assert not torch.equal(one['state_dict']['fc.weight'], weights(tmp_path / 'a' / 'epoch_2.pth')['fc.weight'])
+    for name, value in one['state_dict'].items():
+        assert torch.equal(value, two['state_dict'][name])
+    torch.testing.assert_close(one['optimizer'], two['optimizer'], rtol=0, atol=0)
+    # the history goes on where it stopped
+    losses = [run['message_hub']['log_scalars']['train/loss']['values'] for run in (one, two)]
+    assert len(losses[0]) == 12 and torch.equal(*losses)
+
+
+def test_resume_without_a_checkpoint_starts_anew(tmp_path, config, capsys):
+    one_epoch = ['--cfg-options', 'train_cfg.max_epochs=1']
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--resume', *one_epoch) == 0
+    assert 'No checkpoint to resume from' in capsys.readouterr().out
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--resume', *one_epoch) == 0
+    assert 'nothing is left to train' in capsys.readouterr().out
+
+
+def test_checkpoints_name_no_python_object(tmp_path, config):
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w') == 0
+    for path in (tmp_path / 'w').glob('*.pth'):
+        assert not torch.serialization.get_unsafe_globals_in_checkpoint(path)
+
+
+def test_load_from_takes_what_fits(tmp_path, config, capsys):
+    assert (
+        toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', '--cfg-options', 'train_cfg.max_epochs=1') == 0
+    )
+    path = tmp_path / 'a' / 'epoch_1.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint['state_dict']['extra'] = torch.zeros(1)
+    torch.save(checkpoint, path)
+    more = ['--cfg-options', f'load_from={path}', 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0']
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'b', *more) == 0
+    assert 'was loaded in part: 1 unknown (extra)' in capsys.readouterr().out
+    assert torch.equal(weights(tmp_path / 'b' / 'epoch_1.pth')['fc.weight'], checkpoint['state_dict']['fc.weight'])
+
+
+def test_weights_only_cannot_be_resumed(tmp_path, config, capsys):
+    torch.save(dict(state_dict=toys.ToyModel().state_dict()), tmp_path / 'weights.pth')
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--resume', tmp_path / 'weights.pth') == 2
+    assert 'holds weights only and cannot be resumed from: set load_from=' in capsys.readouterr().err
+
+
+def test_console_is_short_and_the_file_complete(tmp_path, config, capsys):
+    assert (
+        toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1') == 0
+    )
+    console = capsys.readouterr().out
+    (log,) = (tmp_path / 'w').glob('*/*.log')
+    for listing in ('System environment', 'Hooks will be executed', 'train_dataloader = dict('):
+        assert listing in log.read_text() and listing not in console
+    assert 'Epoch(train) [1][3/3]' in console and 'top1:' in console
+    assert len(console.splitlines()) < 12

@@ -1,0 +1,101 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmav.errors import MmavError
+from mmav.evaluation import Accuracy, DumpPredictions
+from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, save_predictions
+from mmav.structures import AVDataSample
+
+
+def rows(scores, labels=None, broken=None):
+    labels = labels or [0] * len(scores)
+    return [
+        dict(
+            path=f'data/{i}.mp4',
+            start=0.0,
+            end=1.0,
+            label=labels[i],
+            scores=np.array(s, dtype=np.float32),
+            broken=(broken or {}).get(i),
+            sample_idx=i,
+        )
+        for i, s in enumerate(scores)
+    ]
+
+
+def test_dump_says_what_the_metric_says(tmp_path):
+    path = tmp_path / 'p.pkl'
+    dump, metric = DumpPredictions(str(path)), Accuracy(topk=(1, 2))
+    dump.dataset_meta = dict(classes=('a', 'b', 'c'))
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for i in range(20):
+        meta = dict(path=f'{i}.mp4', start=0.5, end=2.5, sample_idx=i, broken='torn' if i == 3 else None)
+        made = AVDataSample(metainfo=meta).set_gt_label(i % 3)
+        samples.append(made.set_pred_score(torch.rand(3, generator=generator)).to_dict())
+    for one in (dump, metric):
+        one.process(None, samples)
+    expected = metric.evaluate(20)
+    assert dump.evaluate(20) == {}
+    loaded, classes = load_predictions(path)
+    assert classes == ['a', 'b', 'c'] and loaded[3]['broken'] == 'torn' and loaded[5]['end'] == 2.5
+    assert loaded[7]['scores'].dtype == np.float32
+    assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path('ran'),)
+
+
+def test_a_pickle_with_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'p.pkl').write_bytes(pickle.dumps(dict(rows=[Evil()], classes=None)))
+    with pytest.raises(MmavError, match=r'not a file of predictions: .* is not allowed'):
+        load_predictions('p.pkl')
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_missing_or_foreign_file(tmp_path):
+    with pytest.raises(MmavError, match=r"no file 'p\.pkl': write one with tools/test\.py"):
+        load_predictions('p.pkl')
+    save_predictions(tmp_path / 'p.pkl', [dict(path='a')])
+    with pytest.raises(MmavError, match='it has no rows with path, start'):
+        load_predictions(tmp_path / 'p.pkl')
+
+
+def test_average_in_any_order_and_folder():
+    first = rows([[0.8, 0.2], [0.6, 0.4]])
+    second = [dict(row, path=f'moved/{Path(row["path"]).name}') for row in reversed(rows([[0.4, 0.6], [0.0, 1.0]]))]
+    averaged = average_predictions([first, second])
+    assert [row['scores'].tolist() for row in averaged] == [pytest.approx([0.6, 0.4]), pytest.approx([0.3, 0.7])]
+    weighted = average_predictions([first, second], [3, 1])
+    assert weighted[1]['scores'].tolist() == pytest.approx([0.45, 0.55])
+
+
+def test_a_model_that_could_not_read_a_clip_has_no_say():
+    first, second = rows([[0.5, 0.5]], broken={0: 'torn'}), rows([[0.9, 0.1]])
+    (one,) = average_predictions([first, second])
+    assert one['broken'] is None and one['scores'].tolist() == pytest.approx([0.9, 0.1])
+    (both,) = average_predictions([first, first])
+    assert both['broken'] == 'torn' and accuracy_of([both])['top1'] == 0
+
+
+@pytest.mark.parametrize(
+    ('second', 'weights', 'message'),
+    [
+        (rows([[0.5, 0.5]]), None, 'of different clips: only one has 1.mp4 in row 1'),
+        (rows([[0.5, 0.5]] * 2, [0, 1]), None, 'differ in the label'),
+        (rows([[0.5, 0.3, 0.2]] * 2), None, 'number of classes'),
+        (rows([[0.5, 0.5]]) * 2, None, 'a clip twice'),
+        (rows([[0.5, 0.5]] * 2), [1], 'need 2 weights'),
+        (rows([[0.5, 0.5]] * 2), [1, -1], 'need 2 weights'),
+    ],
+)
+def test_what_cannot_be_averaged(second, weights, message):
+    with pytest.raises(MmavError, match=message):
+        average_predictions([rows([[0.5, 0.5]] * 2), second], weights)

@@ -1,0 +1,69 @@
+"""Every config of the repository: it is checked, dumped and reloaded, and its model is built without memory."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmav.config_check import check_config
+from mmav.engine.cli import AUTO, load_config, resolve_num_classes
+from mmav.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
+EXPERIMENTS = [path for path in CONFIGS if '_base_' not in path.parts]
+
+
+def by_name(paths):
+    return pytest.mark.parametrize('path', paths, ids=lambda path: str(path.relative_to(ROOT / 'configs')))
+
+
+@by_name(CONFIGS)
+def test_says_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@by_name(EXPERIMENTS)
+def test_tells_command_hardware_and_result(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert 'tools/' in docstring and path.name in docstring
+    assert any(source in docstring.lower() for source in ('measured here', 'paper', 'not yet run'))
+
+
+@by_name(EXPERIMENTS)
+def test_name_has_no_hyphen_and_few_bases(path):
+    assert path.stem.isidentifier()
+    assert len(Config._get_base_files(str(path))) <= 3
+
+
+@by_name(EXPERIMENTS)
+def test_check_passes(path):
+    check_config(load_config(str(path)))
+
+
+@by_name(EXPERIMENTS)
+def test_dump_and_reload_are_equal(path, tmp_path):
+    cfg = load_config(str(path))
+    cfg.dump(tmp_path / 'dumped.py')
+    again = load_config(str(tmp_path / 'dumped.py'))
+    assert again.to_dict() == cfg.to_dict()
+    check_config(again)
+
+
+@by_name(EXPERIMENTS)
+def test_model_builds(path, tmp_path):
+    cfg = load_config(str(path))
+    if cfg.get('num_classes') == AUTO:
+        (tmp_path / 'classes.txt').write_text('a\nb\nc\n')
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            cfg[loader].dataset.data_root = str(tmp_path)
+        resolve_num_classes(cfg)
+        assert cfg.num_classes == 3
+    init_default_scope('mmav')
+    MODELS.build(cfg.model.pop('data_preprocessor', dict(type='AVDataPreprocessor')))  # small, and checks its values
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert sum(parameter.numel() for parameter in model.parameters()) > 1000

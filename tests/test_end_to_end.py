@@ -1,0 +1,204 @@
+"""The whole path on real files: clips in, checkpoint and accuracy out; kills, two processes, bad input, own clips."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from mmav.datasets.avsynth import generate
+from mmav.engine.cli import load_config
+from mmav.evaluation.predictions import load_predictions
+from mmav.registry import MODELS
+from tests import toys
+
+CONFIG = toys.ROOT / 'configs' / 'mmt' / 'mmt_tiny_avsynth.py'
+FOLDER_CONFIG = toys.ROOT / 'configs' / 'mmt' / 'mmt_tiny_folder.py'
+SMALL = ['train_dataloader.batch_size=8', 'train_cfg.max_epochs=2', 'default_hooks.logger.interval=1']
+ALONE = [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'test')]
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('avsynth')
+    generate(folder, train=32, val=16, test=16, jobs=1, progress=False)
+    return folder
+
+
+def start(*command: object, cwd: Path | None = None, **env: str) -> subprocess.Popen:
+    """Starts a tool as a user does, as leader of a process group so that a kill reaches its workers."""
+    full = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(toys.ROOT), PYTHON=sys.executable, **env)
+    words = [str(word) for word in command]
+    return subprocess.Popen(
+        words, cwd=cwd, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output = process.communicate(timeout=240)[0].decode()
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope='module')
+def trained(data, tmp_path_factory):
+    """Work dir of a run of two epochs that nothing interrupted, with persistent workers."""
+    work_dir = tmp_path_factory.mktemp('trained')
+    train = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data]
+    finish(start(*train, '--work-dir', work_dir, '--cfg-options', *SMALL, cwd=work_dir))
+    return work_dir
+
+
+def test_killed_and_resumed_equals_uninterrupted(data, trained, tmp_path):
+    command = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data, '--work-dir', tmp_path]
+    command += ['--resume', '--cfg-options', *SMALL]
+    process = start(*command)
+    try:
+        deadline = time.monotonic() + 200
+        while not (tmp_path / 'epoch_1.pth').exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert (tmp_path / 'epoch_1.pth').exists() and not (tmp_path / 'epoch_2.pth').exists()
+    # as a kill during a save of MMEngine alone would have left it
+    (tmp_path / 'epoch_2.pth').write_bytes((tmp_path / 'epoch_1.pth').read_bytes()[:5000])
+    output = finish(start(*command))
+    assert re.search(r"epoch_2\.pth' is damaged", output) and 'resumed epoch: 1' in output
+    one, two = (torch.load(folder / 'epoch_2.pth', weights_only=True) for folder in (trained, tmp_path))
+    torch.testing.assert_close(one['state_dict'], two['state_dict'], rtol=0, atol=0)
+    torch.testing.assert_close(one['optimizer'], two['optimizer'], rtol=0, atol=0)
+
+
+def test_two_processes(data, tmp_path):
+    train = start(
+        toys.ROOT / 'tools' / 'dist_train.sh', CONFIG, 2, '--data-root', data, '--work-dir', tmp_path / 'w',
+        '--cfg-options', *SMALL, 'train_cfg.max_epochs=1', *ALONE, cwd=tmp_path,
+    )  # fmt: skip
+    output = finish(train)
+    assert '[1][2/2]' in output  # 32 clips, 2 processes of batch 8
+    assert [path.name for path in (tmp_path / 'w').glob('*.pth')] == ['epoch_1.pth']
+    assert len(list((tmp_path / 'w').glob('*/*.log'))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['w']  # nothing is left in the current folder
+
+    outputs = ['--out', tmp_path / 'm.json', '--dump', tmp_path / 'p.pkl', '--work-dir', tmp_path / 't']
+    # 15 clips do not divide by 2 processes
+    options = ['--cfg-options', 'test_dataloader.dataset.indices=15', 'test_dataloader.batch_size=4', *ALONE]
+    checkpoint = tmp_path / 'w' / 'epoch_1.pth'
+    common = [CONFIG, checkpoint, '--data-root', data]
+    finish(start(toys.ROOT / 'tools' / 'dist_test.sh', *common[:2], 2, *common[2:], *outputs, *options))
+    rows, _ = load_predictions(tmp_path / 'p.pkl')
+    assert [row['sample_idx'] for row in rows] == list(range(15))
+    assert (
+        toys.run_tool('test.py', *common, '--out', tmp_path / 'm1.json', '--work-dir', tmp_path / 't1', *options) == 0
+    )
+    two, one = (json.loads((tmp_path / name).read_text()) for name in ('m.json', 'm1.json'))
+    assert {k: two[k] for k in ('top1', 'top5', 'broken')} == {k: one[k] for k in ('top1', 'top5', 'broken')}
+
+
+def untrained(folder: Path) -> Path:
+    torch.manual_seed(0)
+    init_default_scope('mmav')
+    model = MODELS.build(load_config(str(CONFIG)).model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), folder / 'untrained.pth')
+    return folder / 'untrained.pth'
+
+
+def edited(data: Path, folder: Path, split: str, edit) -> Path:
+    """A copy of a dataset that shares its clips; ``edit`` changes the rows of a manifest."""
+    folder.mkdir()
+    for path in data.iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / f'{split}.csv').unlink()
+    with open(data / f'{split}.csv', newline='') as file:
+        rows = list(csv.reader(file))
+    with open(folder / f'{split}.csv', 'w', newline='') as file:
+        csv.writer(file).writerows(edit(rows))
+    return folder
+
+
+def test_a_broken_test_clip_is_reported_and_counts_as_wrong(data, tmp_path, capsys):
+    checkpoint = untrained(tmp_path)
+    (tmp_path / 'torn.mp4').write_bytes(b'no film')
+    root = edited(data, tmp_path / 'd', 'test', lambda rows: [*rows, [str(tmp_path / 'torn.mp4'), rows[1][1]]])
+    command = ['test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'w', '--out', tmp_path / 'm.json']
+    command += ['--dump', tmp_path / 'p.pkl', '--data-root']
+    metrics = {}
+    for name, folder in (('whole', data), ('torn', root)):
+        assert toys.run_tool(*command, folder, '--cfg-options', *ALONE) == 0
+        metrics[name] = json.loads((tmp_path / 'm.json').read_text())
+    assert metrics['whole']['broken'] == 0 and metrics['torn']['broken'] == 1
+    for k in ('top1', 'top5'):
+        assert metrics['torn'][k] == pytest.approx(metrics['whole'][k] * 16 / 17)
+    assert 'counted as wrong, cannot be read' in capsys.readouterr().out
+    rows, _ = load_predictions(tmp_path / 'p.pkl')
+    assert rows[16]['broken'] and rows[0]['broken'] is None
+    # and the sheet shows what was predicted
+    sheet = ['analysis_tools/plot_predictions.py', CONFIG, tmp_path / 'p.pkl', tmp_path / 's.png', '--data-root', root]
+    assert toys.run_tool(*sheet, '--num', '3') == 0
+    assert (tmp_path / 's.png').stat().st_size > 10_000
+    other = [*sheet[:-1], edited(data, tmp_path / 'e', 'test', lambda rows: [rows[0], *rows[:0:-1]])]
+    assert toys.run_tool(*other) == 2
+    assert "the predictions are not of this config's test set" in capsys.readouterr().err
+
+
+MISTAKES = dict(
+    column=(lambda rows: [['file', 'label'], *rows[1:]], r'train\.csv.*path'),
+    label=(lambda rows: [rows[0], [rows[1][0], 'bonce'], *rows[2:]], r'train\.csv.*row 2.*bonce'),
+    files=(
+        lambda rows: [rows[0], *([f'nowhere/{i}.mp4', rows[1][1]] for i in range(9))],
+        r'clips .*cannot be read|can be read',
+    ),
+)
+
+
+@pytest.mark.parametrize(('edit', 'message'), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_bad_manifest_is_one_line(data, tmp_path, capsys, edit, message):
+    root = edited(data, tmp_path / 'd', 'train', edit)
+    options = ['--cfg-options', *SMALL, *ALONE]
+    assert toys.run_tool('train.py', CONFIG, '--data-root', root, '--work-dir', tmp_path / 'w', *options) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+    assert len(errors) == 1 and re.search(message, errors[0])
+
+
+def test_a_folder_without_a_manifest_is_one_line(tmp_path, capsys):
+    assert toys.run_tool('train.py', CONFIG, '--data-root', tmp_path, '--work-dir', tmp_path / 'w') == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(r'error: .*(classes\.txt|train\.csv)', line)
+
+
+def test_own_clips(make_clip, tmp_path):
+    """Any length, size, frame rate and sample rate, with or without sound; labels as names or indices."""
+    clips = [
+        make_clip('own_plain.mp4', seconds=1.0),
+        make_clip('own_fast.mp4', seconds=3.0, fps=30, size=(64, 48), sample_rate=44100, channels=2),
+        make_clip('own_silent.mp4', seconds=0.5, audio=None),
+        make_clip('own_wide.mp4', seconds=2.0, fps=5, size=(48, 128), sample_rate=8000),
+    ]
+    (tmp_path / 'classes.txt').write_text('a cat\na dog\nan owl\n')
+    rows = [
+        'path,label',
+        *(f'{clip},{label}' for clip, label in zip(clips, ('a dog', '0', 'an owl', '2'), strict=True)),
+    ]
+    for name in ('train.csv', 'test.csv'):
+        (tmp_path / name).write_text('\n'.join(rows) + '\n')
+    options = ['--cfg-options', 'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1', *ALONE]
+    assert (
+        toys.run_tool('train.py', FOLDER_CONFIG, '--data-root', tmp_path, '--work-dir', tmp_path / 'w', *options) == 0
+    )
+    (checkpoint,) = (tmp_path / 'w').glob('epoch_1.pth')
+    command = ['test.py', FOLDER_CONFIG, checkpoint, '--data-root', tmp_path, '--dump', tmp_path / 'p.pkl']
+    assert toys.run_tool(*command, '--work-dir', tmp_path / 't', '--cfg-options', *ALONE) == 0
+    predictions, classes = load_predictions(tmp_path / 'p.pkl')
+    assert classes == ['a cat', 'a dog', 'an owl']
+    assert [row['label'] for row in predictions] == [1, 0, 2, 2]
+    assert all(row['scores'].shape == (3,) and row['broken'] is None for row in predictions)

@@ -1,0 +1,33 @@
+import json
+
+import numpy as np
+import pytest
+
+from mmav.evaluation.predictions import load_predictions, save_predictions
+from tests.toys import run_tool
+
+
+def write(path, scores, labels):
+    rows = [
+        dict(path=f'{i}.mp4', start=0.0, end=1.0, label=label, scores=np.float32(s), broken=None, sample_idx=i)
+        for i, (s, label) in enumerate(zip(scores, labels, strict=True))
+    ]
+    save_predictions(path, rows, ['a', 'b'])
+    return path
+
+
+def test_average_predictions(tmp_path, capsys):
+    labels = [0, 1, 1]
+    one = write(tmp_path / 'a.pkl', [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], labels)
+    two = write(tmp_path / 'b.pkl', [[0.4, 0.6], [0.1, 0.9], [0.3, 0.7]], labels)
+    tool = 'analysis_tools/average_predictions.py'
+    assert run_tool(tool, one, two, '--out', tmp_path / 'm.json', '--dump', tmp_path / 'c.pkl') == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(': ')[2][:11] for line in lines] == ['top1 0.6667', 'top1 0.6667', 'top1 1.0000']
+    assert json.loads((tmp_path / 'm.json').read_text())['top1'] == 1
+    rows, classes = load_predictions(tmp_path / 'c.pkl')
+    assert classes == ['a', 'b'] and rows[0]['scores'].tolist() == pytest.approx([0.65, 0.35])
+    assert run_tool(tool, one, two, '--weights', 1) == 2
+    assert capsys.readouterr().err == 'error: need 2 weights, none negative and not all zero, got [1.0]\n'
+    assert run_tool(tool, one, tmp_path / 'none.pkl') == 2
+    assert "error: no file '" in capsys.readouterr().err

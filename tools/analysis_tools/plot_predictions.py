@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Draws a sheet of clips with what was predicted for them."""
+
+import argparse
+
+from mmengine.registry import init_default_scope
+from tqdm import tqdm
+
+from mmav.config_check import check_config
+from mmav.engine.cli import load_config, run_tool, set_data_root
+from mmav.errors import ConfigError
+from mmav.evaluation.predictions import load_predictions
+from mmav.registry import DATASETS
+from mmav.visualization.prediction_sheet import draw_prediction_sheet, inputs_of, pick_rows
+
+EXAMPLE = """example:
+  python tools/test.py CONFIG CHECKPOINT --dump predictions.pkl
+  python tools/analysis_tools/plot_predictions.py CONFIG predictions.pkl sheet.png --num 10"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config that the predictions were made with')
+    parser.add_argument('predictions', help='file written by tools/test.py --dump')
+    parser.add_argument('out', help='picture to write, e.g. sheet.png')
+    parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
+    parser.add_argument('--num', type=int, default=8, help='number of clips')
+    args = parser.parse_args()
+    rows, classes = load_predictions(args.predictions)
+    cfg = load_config(args.config)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    check_config(cfg)
+    if cfg.get('test_dataloader') is None:
+        raise ConfigError(f"'{args.config}' has no test_dataloader")
+    init_default_scope('mmav')
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    chosen = pick_rows(rows, args.num)
+    inputs = [inputs_of([row], dataset)[0] for row in tqdm(chosen, desc='clips', unit='clip')]
+    draw_prediction_sheet(chosen, inputs, args.out, classes=classes)
+    print(f'The picture is {args.out}')
+
+
+if __name__ == '__main__':
+    run_tool(main)

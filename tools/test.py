@@ -1,0 +1,26 @@
+#!/usr/bin/env python
+"""Tests a checkpoint on the test set of a config."""
+
+import argparse
+
+from mmav.engine.cli import add_common_arguments, run_tool, test
+
+EXAMPLE = """examples:
+  python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_20.pth --out metrics.json
+  tools/dist_test.sh configs/mmt/mmt_k4_l4_vggsound.py CHECKPOINT 8 --dump predictions.pkl"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file (.pth)')
+    parser.add_argument('--out', metavar='FILE.json', help='write the metrics to this file')
+    parser.add_argument('--dump', metavar='FILE.pkl', help='write the prediction for every clip to this file')
+    add_common_arguments(parser)
+    test(parser.parse_args())
+
+
+if __name__ == '__main__':
+    run_tool(main)

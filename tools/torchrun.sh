@@ -1,0 +1,23 @@
+# Sourced by dist_train.sh and dist_test.sh: starts a tool under torchrun.
+
+# launch PROCESSES TOOL ARGUMENTS...
+launch() {
+    local processes=$1 tool
+    tool=$(dirname "${BASH_SOURCE[0]}")/$2
+    shift 2
+    local nodes=${NNODES:-1}
+    local rendezvous
+    if [ "$nodes" = 1 ] && [ -z "${PORT:-}" ]; then
+        # torchrun looks for a free port itself, so that two jobs on one machine do not collide
+        rendezvous=(--standalone)
+    else
+        rendezvous=(--node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
+    fi
+    # as many threads a process as there are cores for it, at least one
+    local cores
+    cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+    local threads=$((cores / processes > 0 ? cores / processes : 1))
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads} MKL_NUM_THREADS=${MKL_NUM_THREADS:-$threads}
+    exec "${PYTHON:-python}" -m torch.distributed.run --nnodes "$nodes" --nproc_per_node "$processes" \
+        "${rendezvous[@]}" "$tool" "$@" --launcher pytorch
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Trains the model of a config."""
+
+import argparse
+
+from mmav.engine.cli import add_common_arguments, run_tool, train
+
+EXAMPLE = """examples:
+  python tools/train.py configs/mmt/mmt_tiny_avsynth.py
+  python tools/train.py configs/mmt/mmt_tiny_folder.py --data-root DIR --resume
+  tools/dist_train.sh configs/mmt/mmt_k4_l4_vggsound.py 8 --amp"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='',
+        metavar='CKPT',
+        help='continue from CKPT, or from the newest whole checkpoint of the work dir; without one, start anew',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16, on GPU and CPU')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch size')
+    add_common_arguments(parser)
+    train(parser.parse_args())
+
+
+if __name__ == '__main__':
+    run_tool(main)
