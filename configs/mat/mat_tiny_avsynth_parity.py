@@ -1,0 +1,17 @@
+"""The audio half of the small MMT alone (MAT) on AVSynth's parity task, of which audio alone tells nothing.
+
+    python tools/data/avsynth/make_avsynth.py data/avsynth_parity --task parity
+    python tools/train.py configs/mat/mat_tiny_avsynth_parity.py
+
+Hardware: 2 CPU cores. Expected: top-1 near 0.25 (chance), see configs/mmt/README.md, measured here.
+"""
+
+_base_ = ['../mmt/mmt_tiny_avsynth_parity.py']
+
+model = dict(
+    backbones=dict(video=None),
+    neck=dict(_delete_=True, type='Avg'),
+)
+train_dataloader = dict(dataset=dict(modalities=('audio',)))
+val_dataloader = dict(dataset=dict(modalities=('audio',)))
+test_dataloader = dict(dataset=dict(modalities=('audio',)))

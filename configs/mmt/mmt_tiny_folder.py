@@ -1,0 +1,25 @@
+"""The small MMT on a folder of one's own clips.
+
+    python tools/train.py configs/mmt/mmt_tiny_folder.py --data-root DIR
+    python tools/test.py configs/mmt/mmt_tiny_folder.py work_dirs/mmt_tiny_folder/epoch_20.pth --data-root DIR
+
+DIR holds train.csv and test.csv (columns path,label), classes.txt (one name a line) and the clips.
+Hardware: 2 CPU cores. Expected: depends on the clips; not yet run on a public dataset.
+"""
+
+_base_ = ['../_base_/models/mmt_tiny.py', '../_base_/datasets/folder.py', '../_base_/schedules/tiny_10e.py']
+
+model = dict(
+    data_preprocessor=dict(norm=_base_.norm),
+    backbones=dict(video=dict(input_size=(8, 96, 96)), audio=dict(input_size=(128, 512))),
+    head=dict(num_classes=_base_.num_classes),
+)
+
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+max_epochs = 20
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=2, end=max_epochs, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=8)
