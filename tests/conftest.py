@@ -70,3 +70,13 @@ def broken(clip_dir: Path, clip: Path) -> dict[str, Path]:
     files['cut_off'].write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     files['folder'].mkdir()
     return files
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips the tests marked ``gpu`` where there is no CUDA device."""
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if 'gpu' in item.keywords:
+                item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))

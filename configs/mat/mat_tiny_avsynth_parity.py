@@ -1,12 +1,15 @@
 """The audio half of the small MMT alone (MAT) on AVSynth's parity task, of which audio alone tells nothing.
 
     python tools/data/avsynth/make_avsynth.py data/avsynth_parity --task parity
+    python tools/train.py configs/mat/mat_tiny_avsynth.py
     python tools/train.py configs/mat/mat_tiny_avsynth_parity.py
 
 Hardware: 2 CPU cores. Expected: top-1 near 0.25 (chance), see configs/mmt/README.md, measured here.
 """
 
 _base_ = ['../mmt/mmt_tiny_avsynth_parity.py']
+
+load_from = 'work_dirs/mat_tiny_avsynth/epoch_10.pth'
 
 model = dict(
     backbones=dict(video=None),

@@ -113,3 +113,13 @@ def test_sizes_that_contradict_are_refused():
         MViTv2(SMALL, input_size=(4, 32, 32), kv_stride=(8, 8))
     with pytest.raises(ValueError, match='expected an input'):
         MViTv2(SMALL, input_size=(4, 32, 32))(torch.zeros(1, 1, 4, 32, 32))
+
+
+def test_forward_and_backward_at_paper_size():
+    model = MViTv2('base', drop_path_rate=0.3)
+    model.init_weights()
+    tokens = model(torch.randn(1, 3, 16, 224, 224))
+    assert tokens.grid == (8, 7, 7)
+    (tokens.cls.square().mean() + tokens.patches.square().mean()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
