@@ -156,8 +156,9 @@ class AVDataset(Dataset[Any]):
         try:
             return self.pipeline(dict(info, rng=rng))
         except MediaError as error:
-            self._report(index, error)
-            return self.pipeline(dict(info, rng=rng, broken=error.reason))
+            self._seen[index] = BROKEN
+            # not logged here: the metric names it once, with this reason
+            return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self._place(index)})'))
 
     def _select(self, indices: int | Sequence[int] | None) -> np.ndarray:
         rows = np.arange(len(self.manifest))
@@ -177,9 +178,11 @@ class AVDataset(Dataset[Any]):
         if self._seen[index] == BROKEN:
             return
         self._seen[index] = BROKEN
-        line = self.manifest[int(self._rows[index])].line
-        what = 'counts as wrong' if self.test_mode else 'is replaced by another'
-        print_log(f'broken clip, {what}: {error} ({self.ann_file}, row {line})', 'current', level=logging.WARNING)
+        message = f'broken clip, is replaced by another: {error} ({self._place(index)})'
+        print_log(message, 'current', level=logging.WARNING)
+
+    def _place(self, index: int) -> str:
+        return f'{self.ann_file}, row {self.manifest[int(self._rows[index])].line}'
 
     def _judge(self) -> None:
         """Stops the run where too many clips are broken."""

@@ -73,6 +73,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """
     if not Path(path).is_file():
         raise ConfigError(f"no config file '{path}'")
+    if os.getcwd() not in sys.path:
+        # custom_imports=dict(imports=['my_neck']) finds my_neck.py in the current folder; last, to hide nothing
+        sys.path.append(os.getcwd())
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is code: it can raise anything

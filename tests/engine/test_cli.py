@@ -1,4 +1,5 @@
 import argparse
+import sys
 
 import pytest
 from mmengine.config import Config
@@ -80,6 +81,15 @@ def test_unreadable_configs(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(str(path))
+
+
+def test_modules_of_the_current_folder_can_be_registered(tmp_path, monkeypatch):
+    (tmp_path / 'my_neck_of_this_test.py').write_text('LOADED = True\n')
+    (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['my_neck_of_this_test'])\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [entry for entry in sys.path if entry not in ('', str(tmp_path))])
+    load_config('config.py')
+    assert sys.modules['my_neck_of_this_test'].LOADED
 
 
 def data(**dataset):
