@@ -52,6 +52,7 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(**dataset, ann_file='train.csv', pipeline=train_pipeline),
 )
+# no third list is published: what is reported after each epoch is measured on the test list, one view a clip
 val_dataloader = dict(
     **loader,
     batch_size=8,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV_FUNCTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
@@ -75,8 +76,12 @@ class TokenPool(nn.Module):
         if on_cpu and (torch.is_grad_enabled() or math.prod(self.stride) > 1):
             pooled = depthwise_conv_by_planes(cells, self.conv.weight, self.stride)
         else:
-            # a view in the "channels last" layout of 2-D convolutions: nothing is copied
-            pooled = self.conv(cells.movedim(-1, 1)).movedim(1, -1)
+            # Views in the "channels last" layout of 2-D convolutions: nothing is copied. The weight passes through a
+            # matrix, so that its gradient has the weight's own strides, for which DistributedDataParallel asks.
+            weight = self.conv.weight.flatten(1).unflatten(1, self.conv.weight.shape[1:])
+            padding = [k // 2 for k in self.kernel]
+            images = cells.movedim(-1, 1)
+            pooled = CONV_FUNCTIONS[len(grid)](images, weight, None, self.stride, padding, 1, dim).movedim(1, -1)
         patches = pooled.reshape(batch, heads, -1, dim)
         if num_cls:
             patches = torch.cat((x[:, :, :num_cls], patches), dim=2)

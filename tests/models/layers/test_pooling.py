@@ -49,6 +49,14 @@ def test_training_and_inference_pool_alike():
     torch.testing.assert_close(pool(x, (2, 4, 5)), inference)
 
 
+@pytest.mark.parametrize('grid', [(7,), (5, 8), (4, 5, 6)])
+def test_gradient_has_the_strides_of_the_weight(grid):
+    # otherwise DistributedDataParallel warns and copies
+    pool = TokenPool(4, (3,) * len(grid), (1,) * len(grid))
+    pool(torch.randn(2, 3, 1 + torch.Size(grid).numel(), 4), grid).sum().backward()
+    assert pool.conv.weight.grad.stride() == pool.conv.weight.stride()
+
+
 def test_max_pool_leaves_the_class_token():
     x = torch.randn(2, 1 + 24, 3)
     assert max_pool_tokens(x, (4, 6), (1, 1)) is x
