@@ -8,7 +8,6 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import INFERENCERS as MMENGINE_INFERENCERS
 from mmengine.registry import LOG_PROCESSORS as MMENGINE_LOG_PROCESSORS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -47,4 +46,3 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OP
 PARAM_SCHEDULERS = _child('parameter scheduler', MMENGINE_PARAM_SCHEDULERS, 'mmav.engine')
 VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'mmav.visualization')
 VISBACKENDS = _child('visualization backend', MMENGINE_VISBACKENDS, 'mmav.visualization')
-INFERENCERS = _child('inferencer', MMENGINE_INFERENCERS, 'mmav.apis')
