@@ -13,12 +13,12 @@ from mmav.engine.cli import AUTO, load_config, resolve_num_classes
 from mmav.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
+CONFIGS = sorted([*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'projects').glob('*/configs/**/*.py')])
 EXPERIMENTS = [path for path in CONFIGS if '_base_' not in path.parts]
 
 
 def by_name(paths):
-    return pytest.mark.parametrize('path', paths, ids=lambda path: str(path.relative_to(ROOT / 'configs')))
+    return pytest.mark.parametrize('path', paths, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 @by_name(CONFIGS)

@@ -202,3 +202,42 @@ def test_own_clips(make_clip, tmp_path):
     assert classes == ['a cat', 'a dog', 'an owl']
     assert [row['label'] for row in predictions] == [1, 0, 2, 2]
     assert all(row['scores'].shape == (3,) and row['broken'] is None for row in predictions)
+
+
+def test_verbs_and_nouns(make_clip, tmp_path):
+    """Two labels a clip, mixed in training, with features in testing, and what the tools make of the predictions."""
+    clips = [make_clip('action_0.mp4', seconds=1.0), make_clip('action_1.mp4', seconds=0.5, audio=None)]
+    (tmp_path / 'verbs.txt').write_text('cut\nwash\n')
+    (tmp_path / 'nouns.txt').write_text('cup\nonion\npan\n')
+    for name in ('train.csv', 'test.csv'):
+        (tmp_path / name).write_text(f'path,verb,noun\n{clips[0]},wash,0\n{clips[1]},cut,pan\n')
+    config = tmp_path / 'actions.py'
+    config.write_text(f"""_base_ = [{str(FOLDER_CONFIG)!r}]
+classes = dict(_delete_=True, verb='verbs.txt', noun='nouns.txt')
+mix = dict(type='MixupCutmix', num_classes=dict(verb=2, noun=3))
+head = dict(_delete_=True, type='VerbNounHead', num_verbs=2, num_nouns=3)
+model = dict(data_preprocessor=dict(batch_augment=mix), head=head, keep_features=True)
+num_classes = None
+train_dataloader = dict(batch_size=2, dataset=dict(classes=classes))
+test_dataloader = dict(dataset=dict(classes=classes))
+val_dataloader = test_dataloader
+val_evaluator = dict(_delete_=True, type='ActionAccuracy', unseen_participants=['action'])
+test_evaluator = [
+    dict(type='ActionAccuracy', unseen_participants=['action']),
+    dict(type='ClusterMetrics', part='noun'),
+]
+train_cfg = dict(max_epochs=1)
+""")
+    common = ['--data-root', tmp_path, '--cfg-options', *ALONE]
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', *common) == 0
+    outputs = ['--dump', tmp_path / 'p.pkl', '--out', tmp_path / 'm.json', '--work-dir', tmp_path / 't']
+    assert toys.run_tool('test.py', config, tmp_path / 'w' / 'epoch_1.pth', *outputs, *common) == 0
+    metrics = json.loads((tmp_path / 'm.json').read_text())
+    assert metrics['action_top1'] == metrics['unseen_action_top1'] and metrics['homogeneity'] == 1
+    rows, classes = load_predictions(tmp_path / 'p.pkl')
+    assert [row['label'] for row in rows] == [dict(verb=1, noun=0), dict(verb=0, noun=2)]
+    assert classes['noun'] == ['cup', 'onion', 'pan'] and rows[0]['feature'].ndim == 1
+    tools = 'analysis_tools'
+    assert toys.run_tool(f'{tools}/cluster_features.py', tmp_path / 'p.pkl', '--part', 'noun') == 0
+    sheet = [config, tmp_path / 'p.pkl', tmp_path / 's.png', '--data-root', tmp_path]
+    assert toys.run_tool(f'{tools}/plot_predictions.py', *sheet) == 0 and (tmp_path / 's.png').stat().st_size > 0

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from mmav.structures import AVDataSample, Tokens
+from mmav.structures import AVDataSample, Tokens, action_scores
 
 
 def test_sample_carries_truth_prediction_and_origin():
@@ -10,6 +11,28 @@ def test_sample_carries_truth_prediction_and_origin():
     assert int(sample.pred_label) == 1
     assert (sample.path, sample.start, sample.end) == ('a.mp4', 1.0, 3.0)
     assert set(sample.to_dict()) == {'gt_label', 'gt_score', 'pred_score', 'pred_label'} | {'path', 'start', 'end'}
+
+
+def test_target_is_the_soft_one_where_there_is_one():
+    sample = AVDataSample().set_gt_label(2).set_gt_label(3, 'verb')
+    assert sample.target() == 2 and sample.target('verb') == 3
+    sample.set_gt_score(torch.tensor([0.5, 0.5]), 'verb')
+    assert sample.target('verb').tolist() == [0.5, 0.5] and sample.target() == 2
+    with pytest.raises(ValueError, match=r"no noun, only \['gt_label', .*: give the manifest a column 'noun'"):
+        sample.target('noun')
+
+
+def test_verb_and_noun_are_predicted_apart():
+    sample = AVDataSample().set_pred_score(torch.tensor([0.1, 0.9]), 'verb')
+    sample.set_pred_score(torch.tensor([0.2, 0.3, 0.5]), 'noun')
+    assert (int(sample.pred_verb), int(sample.pred_noun)) == (1, 2)
+    assert 'pred_label' not in sample and 'pred_score' not in sample
+
+
+def test_action_scores_equal_a_loop():
+    verb, noun = torch.rand(2, 3), torch.rand(2, 4)
+    expected = [[[verb[b, v] * noun[b, n] for n in range(4)] for v in range(3)] for b in range(2)]
+    torch.testing.assert_close(action_scores(verb, noun), torch.tensor(expected))
 
 
 def test_tokens_unpack():

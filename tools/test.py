@@ -17,7 +17,11 @@ def main() -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file (.pth)')
     parser.add_argument('--out', metavar='FILE.json', help='write the metrics to this file')
-    parser.add_argument('--dump', metavar='FILE.pkl', help='write the prediction for every clip to this file')
+    parser.add_argument(
+        '--dump',
+        metavar='FILE.pkl',
+        help='write the prediction for every clip to this file, with its feature if model.keep_features is on',
+    )
     add_common_arguments(parser)
     test(parser.parse_args())
 

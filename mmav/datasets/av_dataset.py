@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,9 @@ class AVDataset(Dataset[Any]):
     Args:
         ann_file: Manifest, relative to ``data_root`` or absolute.
         pipeline: Configs of transforms, or transforms.
-        classes: Class list, a file relative to ``data_root`` or absolute, or the names themselves.
+        classes: Class list, a file relative to ``data_root`` or absolute, or the names themselves. With
+            ``dict(verb='verbs.txt', noun='nouns.txt')`` the manifest has the columns verb and noun in place of label,
+            and ``label`` of an item is a dict of both.
         data_root: Folder that paths are relative to.
         modalities: 'video', 'audio' or both; what is not named is not decoded.
         test_mode: Whether clips are tested on.
@@ -59,7 +61,7 @@ class AVDataset(Dataset[Any]):
         ann_file: str,
         pipeline: Sequence[Any],
         *,
-        classes: str | Sequence[str] = 'classes.txt',
+        classes: str | Sequence[str] | Mapping[str, str | Sequence[str]] = 'classes.txt',
         data_root: str = '',
         modalities: Sequence[str] = MODALITIES,
         test_mode: bool = False,
@@ -78,7 +80,11 @@ class AVDataset(Dataset[Any]):
             raise ValueError(f'max_broken_share must lie in [0, 1], got {max_broken_share}')
         self.data_root = os.path.expanduser(data_root or '')
         self.ann_file = os.path.join(self.data_root, ann_file)
-        names = read_classes(os.path.join(self.data_root, classes)) if isinstance(classes, str) else tuple(classes)
+        names = (
+            self._names(classes)
+            if not isinstance(classes, Mapping)
+            else {part: self._names(names) for part, names in classes.items()}
+        )
         self.manifest = read_manifest(self.ann_file, names)
         self.metainfo: dict[str, Any] = dict(classes=names)
         self.modalities = tuple(modalities)
@@ -92,9 +98,12 @@ class AVDataset(Dataset[Any]):
         self._seen = torch.zeros(len(self._rows), dtype=torch.uint8).share_memory_()
 
     @property
-    def num_classes(self) -> int:
-        """Length of the class list."""
-        return len(self.metainfo['classes'])
+    def num_classes(self) -> int | dict[str, int]:
+        """Length of the class list, or of each of them."""
+        classes = self.metainfo['classes']
+        if isinstance(classes, dict):
+            return {part: len(names) for part, names in classes.items()}
+        return len(classes)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -159,6 +168,9 @@ class AVDataset(Dataset[Any]):
             self._seen[index] = BROKEN
             # not logged here: the metric names it once, with this reason
             return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self._place(index)})'))
+
+    def _names(self, classes: str | Sequence[str]) -> tuple[str, ...]:
+        return read_classes(os.path.join(self.data_root, classes)) if isinstance(classes, str) else tuple(classes)
 
     def _select(self, indices: int | Sequence[int] | None) -> np.ndarray:
         rows = np.arange(len(self.manifest))

@@ -1,4 +1,4 @@
-"""Manifests: CSV files with a header ``path,label`` and optionally ``start,end``, and the class list beside them."""
+"""Manifests: CSV files with a header ``path,label`` or ``path,verb,noun``, optionally ``start,end``; class lists."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import difflib
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mmav.errors import ManifestError, did_you_mean
 
-COLUMNS = ('path', 'label', 'start', 'end')
+OPTIONAL = ('start', 'end')
 
 
 class ManifestRow(NamedTuple):
@@ -22,14 +22,14 @@ class ManifestRow(NamedTuple):
 
     Attributes:
         path: The media file as the manifest writes it.
-        label: Index of the class.
+        label: Index of the class; where a clip has several labels, such as a verb and a noun, label name -> index.
         start: Start of the clip in seconds of the file; None for the file's start.
         end: End of the clip in seconds of the file; None for the file's end.
         line: Line of the CSV file, the header being line 1.
     """
 
     path: str
-    label: int
+    label: int | dict[str, int]
     start: float | None
     end: float | None
     line: int
@@ -49,7 +49,10 @@ class Manifest:
         encoded = [row.path.encode() for row in rows]
         self._paths = b''.join(encoded)
         self._ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
-        self._labels = np.array([row.label for row in rows], dtype=np.int64)
+        first = rows[0].label if rows else 0
+        self._parts = tuple(first) if isinstance(first, dict) else None
+        labels = [tuple(row.label.values()) if isinstance(row.label, dict) else row.label for row in rows]
+        self._labels = np.array(labels, dtype=np.int64)
         nan = math.nan
         spans = [(nan if row.start is None else row.start, nan if row.end is None else row.end) for row in rows]
         self._spans = np.array(spans, dtype=np.float64).reshape(-1, 2)
@@ -62,7 +65,9 @@ class Manifest:
         begin = int(self._ends[index - 1]) if index else 0
         start, end = (None if math.isnan(second) else float(second) for second in self._spans[index])
         path = self._paths[begin : int(self._ends[index])].decode()
-        return ManifestRow(path, int(self._labels[index]), start, end, int(self._lines[index]))
+        values = self._labels[index].tolist()
+        label = values if self._parts is None else dict(zip(self._parts, values, strict=True))
+        return ManifestRow(path, label, start, end, int(self._lines[index]))
 
 
 def read_classes(path: str) -> tuple[str, ...]:
@@ -88,12 +93,13 @@ def read_classes(path: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def read_manifest(path: str, classes: Sequence[str]) -> Manifest:
+def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]]) -> Manifest:
     """Reads a manifest and checks every row of it; media files are not looked at.
 
     Args:
         path: CSV file, UTF-8 (with or without a byte-order mark), any line ends. A cell with a comma is in quotes.
-        classes: Names of the classes. A label is one of these names, else an index into them.
+        classes: Names of the classes. A label is one of these names, else an index into them. A dict, such as
+            ``dict(verb=..., noun=...)``, asks for a column of each of its keys in place of ``label``.
 
     Returns:
         The rows, in the order of the file.
@@ -103,11 +109,12 @@ def read_manifest(path: str, classes: Sequence[str]) -> Manifest:
             a span that is not one.
     """
     reader = csv.reader(io.StringIO(_read_text(path, 'manifest'), newline=''), strict=True)
-    index_of = {name: index for index, name in enumerate(classes)}
+    lists = classes if isinstance(classes, Mapping) else dict(label=classes)
+    index_of = {column: {name: i for i, name in enumerate(names)} for column, names in lists.items()}
     rows: list[ManifestRow] = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        columns = _columns(path, header)
+        columns = _columns(path, header, tuple(lists))
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
@@ -117,7 +124,10 @@ def read_manifest(path: str, classes: Sequence[str]) -> Manifest:
                     f'{where}: {len(cells)} cells under a header of {len(header)}; put a cell that holds a comma '
                     'in double quotes'
                 )
-            rows.append(_row(where, {name: cells[k].strip() for name, k in columns.items()}, index_of, reader.line_num))
+            named = {name: cells[k].strip() for name, k in columns.items()}
+            labels = {column: _label(where, column, named[column], indices) for column, indices in index_of.items()}
+            label = labels if isinstance(classes, Mapping) else labels['label']
+            rows.append(_row(where, named, label, reader.line_num))
     except csv.Error as error:
         raise ManifestError(f'{path}: row {reader.line_num}: not CSV: {error}') from error
     if not rows:
@@ -139,29 +149,33 @@ def _read_text(path: str, what: str) -> str:
         raise ManifestError(f'{path}: the {what} cannot be read: {error.strerror}') from error
 
 
-def _columns(path: str, header: Sequence[str]) -> dict[str, int]:
+def _columns(path: str, header: Sequence[str], labels: tuple[str, ...]) -> dict[str, int]:
+    needed = ('path', *labels)
+    columns = needed + OPTIONAL
     if not any(header):
-        raise ManifestError(f'{path}: the manifest is empty; its first row must be path,label')
+        raise ManifestError(f'{path}: the manifest is empty; its first row must be {",".join(needed)}')
     for name in header:
-        if name in COLUMNS and header.count(name) > 1:
+        if name in columns and header.count(name) > 1:
             raise ManifestError(f'{path}: row 1: column {name!r} stands twice')
-    for name in ('path', 'label'):
+    for name in needed:
         if name not in header:
-            near = difflib.get_close_matches(name, [column for column in header if column not in COLUMNS], n=1)
-            hint = f'rename column {near[0]!r}' if near else 'the first row must name the columns: path,label'
+            near = difflib.get_close_matches(name, [column for column in header if column not in columns], n=1)
+            hint = f'rename column {near[0]!r}' if near else f'the first row must name the columns: {",".join(needed)}'
+            if labels == ('label',) and {'verb', 'noun'} <= set(header):
+                hint = "give the dataset classes=dict(verb='verbs.txt', noun='nouns.txt') for verbs and nouns"
             found = ', '.join(repr(column) for column in header)
             raise ManifestError(f'{path}: row 1: no column {name!r}, only {found}; {hint}')
-    return {name: header.index(name) for name in COLUMNS if name in header}
+    return {name: header.index(name) for name in columns if name in header}
 
 
-def _row(where: str, cells: dict[str, str], index_of: dict[str, int], line: int) -> ManifestRow:
+def _row(where: str, cells: dict[str, str], label: int | dict[str, int], line: int) -> ManifestRow:
     if not cells['path']:
         raise ManifestError(f'{where}: the path is empty')
     start = _seconds(where, 'start', cells.get('start', ''))
     end = _seconds(where, 'end', cells.get('end', ''))
     if end is not None and end <= (start or 0.0):
         raise ManifestError(f'{where}: end {end:g} s is not after start {start or 0.0:g} s')
-    return ManifestRow(cells['path'], _label(where, cells['label'], index_of), start, end, line)
+    return ManifestRow(cells['path'], label, start, end, line)
 
 
 def _seconds(where: str, column: str, cell: str) -> float | None:
@@ -176,17 +190,17 @@ def _seconds(where: str, column: str, cell: str) -> float | None:
     return value
 
 
-def _label(where: str, cell: str, index_of: dict[str, int]) -> int:
+def _label(where: str, column: str, cell: str, index_of: dict[str, int]) -> int:
     if cell in index_of:
         return index_of[cell]
     if not cell:
-        raise ManifestError(f'{where}: the label is empty; write a class name or index')
+        raise ManifestError(f'{where}: the {column} is empty; write a class name or index')
     if cell.isdecimal():
         if int(cell) < len(index_of):
             return int(cell)
         raise ManifestError(
-            f'{where}: label {cell} is out of range: the class list has {len(index_of)} classes, 0 to '
+            f'{where}: {column} {cell} is out of range: the class list has {len(index_of)} classes, 0 to '
             f'{len(index_of) - 1}'
         )
     hint = did_you_mean(cell, index_of) or '; add it to the class list or mend the row'
-    raise ManifestError(f'{where}: label {cell!r} is not in the class list{hint}')
+    raise ManifestError(f'{where}: {column} {cell!r} is not in the class list{hint}')

@@ -244,7 +244,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
     reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
     missing = [name for name in own if name not in weights]
     unexpected = [name for name in weights if name not in own]
-    report = _mismatch(
+    report = describe_mismatch(
         missing, unexpected, [f'{name} {_shape(weights[name])} for {_shape(own[name])}' for name in reshaped]
     )
     if strict:
@@ -268,7 +268,8 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
-def _mismatch(missing: list[str], unexpected: list[str], reshaped: list[str]) -> str:
+def describe_mismatch(missing: list[str], unexpected: list[str], reshaped: list[str]) -> str:
+    """Counts the weights that do not fit and names the first ones; empty where all fit."""
     kinds = (('missing', missing), ('unknown', unexpected), ('of another shape', reshaped))
     return ', '.join(
         f'{len(names)} {kind} ({", ".join(names[:_NAMES_SHOWN])}{", ..." if len(names) > _NAMES_SHOWN else ""})'

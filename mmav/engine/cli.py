@@ -139,6 +139,10 @@ def _class_names(cfg: Config) -> tuple[str, ...]:
     for loader in DATALOADERS:
         for part in _dicts((cfg.get(loader) or {}).get('dataset')):
             classes = part.get('classes', 'classes.txt' if 'ann_file' in part else None)
+            if isinstance(classes, dict):
+                raise ConfigError(
+                    f"num_classes='auto' needs one class list, not {' and '.join(classes)}: write the numbers"
+                )
             if isinstance(classes, str):
                 return read_classes(os.path.join(part.get('data_root', ''), classes))
             if classes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,30 @@ def rank_of_label(scores: np.ndarray, label: int) -> int:
     return int((scores >= scores[label]).sum()) - 1
 
 
+def log_broken(clips: Iterable[tuple[Any, str | None]]) -> int:
+    """Logs every clip that could not be read: (path, reason), the reason being None of one that could.
+
+    Returns:
+        How many they are.
+    """
+    broken = [(path, reason) for path, reason in clips if reason is not None]
+    for path, reason in broken:
+        print_log(f'counted as wrong, cannot be read: {path}: {reason}', 'current', level=logging.WARNING)
+    return len(broken)
+
+
+def checked_topk(topk: int | Sequence[int]) -> tuple[int, ...]:
+    """Returns the values of k as a tuple.
+
+    Raises:
+        ValueError: One is not positive, or there is none.
+    """
+    values = (topk,) if isinstance(topk, int) else tuple(topk)
+    if not values or min(values) < 1:
+        raise ValueError(f'topk must be positive numbers, got {topk!r}')
+    return values
+
+
 @METRICS.register_module()
 class Accuracy(BaseMetric):
     """Share of clips whose true class is among the k most probable.
@@ -55,9 +80,7 @@ class Accuracy(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix='accuracy')  # MMEngine warns where there is no prefix
         self.prefix = prefix
-        self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
-        if not self.topk or min(self.topk) < 1:
-            raise ValueError(f'topk must be positive numbers, got {topk!r}')
+        self.topk = checked_topk(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch of predictions: dicts with ``pred_score`` (C,), ``gt_label`` (), ``path`` and ``broken``."""
@@ -68,10 +91,8 @@ class Accuracy(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Turns the ranks of all clips into accuracies."""
-        broken = [(path, reason) for _, path, reason in results if reason is not None]
-        for path, reason in broken:
-            print_log(f'counted as wrong, cannot be read: {path}: {reason}', 'current', level=30)
+        broken = log_broken((path, reason) for _, path, reason in results)
         ranks = np.array([rank for rank, _, reason in results if reason is None])
         metrics: dict[str, float] = {f'top{k}': float((ranks < k).sum() / len(results)) for k in self.topk}
-        metrics['broken'] = len(broken)
+        metrics['broken'] = broken
         return metrics

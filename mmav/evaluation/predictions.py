@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
+from torch import Tensor
 
 from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import MmavError
 from mmav.evaluation.accuracy import rank_of_label
+from mmav.evaluation.action_accuracy import TASKS, ranks_of_clip
 from mmav.registry import METRICS
 
 _FIELDS = ('path', 'start', 'end', 'label', 'scores', 'broken', 'sample_idx')
@@ -27,6 +29,9 @@ _SAFE = {
 }
 
 
+Classes = Sequence[str] | Mapping[str, Sequence[str]]
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """Reads built-in types and numpy arrays; whatever else a pickle names could run code."""
 
@@ -36,25 +41,30 @@ class _PlainUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def save_predictions(path: str | Path, rows: Sequence[dict], classes: Sequence[str] | None = None) -> None:
+def save_predictions(path: str | Path, rows: Sequence[dict], classes: Classes | None = None) -> None:
     """Writes predictions.
 
     Args:
         path: A file name, usually ending in .pkl.
         rows: One dict a clip: ``path``; ``start``, ``end`` in seconds or None; ``label``, the true class; ``scores``
             (C,) float32 probabilities; ``broken``, why the clip could not be read, or None; ``sample_idx``, the row of
-            the manifest from 0.
-        classes: Names of the classes.
+            the manifest from 0; ``feature`` (D,) float32 where the model keeps it. Of clips with a verb and a noun
+            ``label`` and ``scores`` are dicts, ``verb`` and ``noun`` -> what they are of one label.
+        classes: Names of the classes, of clips with a verb and a noun a dict of both lists.
     """
-    names = None if classes is None else [str(name) for name in classes]
+    names: Any = classes
+    if isinstance(classes, Mapping):
+        names = {part: [str(name) for name in each] for part, each in classes.items()}
+    elif classes is not None:
+        names = [str(name) for name in classes]
     atomic_write(path, pickle.dumps(dict(classes=names, rows=list(rows)), protocol=4))
 
 
-def load_predictions(path: str | Path) -> tuple[list[dict], list[str] | None]:
+def load_predictions(path: str | Path) -> tuple[list[dict], Any]:
     """Reads predictions; a pickle that could run code is refused.
 
     Returns:
-        The rows and the class names, see :func:`save_predictions`.
+        The rows and the class names (None if it has none), see :func:`save_predictions`.
 
     Raises:
         MmavError: No such file, or not one of predictions.
@@ -104,15 +114,29 @@ def average_predictions(
     averaged = []
     for key, first in tables[0].items():
         rows = [table[key] for table in tables]
-        if any(row['label'] != first['label'] or len(row['scores']) != len(first['scores']) for row in rows):
+        if any(row['label'] != first['label'] or _sizes(row) != _sizes(first) for row in rows):
             raise MmavError(f'the models differ in the label or in the number of classes of {key}')
         # a model that could not read the clip has no say in it
         heard = [i for i, row in enumerate(rows) if row['broken'] is None and shares[i] > 0] or list(range(len(rows)))
-        total = shares[heard].sum() or 1.0
-        scores = sum(shares[i] * rows[i]['scores'] for i in heard) / total
+        weights_heard = shares[heard] / (shares[heard].sum() or 1.0)
+        if isinstance(first['scores'], dict):
+            parts = {part: [rows[i]['scores'][part] for i in heard] for part in first['scores']}
+            scores: Any = {part: _weighted(values, weights_heard) for part, values in parts.items()}
+        else:
+            scores = _weighted([rows[i]['scores'] for i in heard], weights_heard)
         broken = first['broken'] if all(row['broken'] is not None for row in rows) else None
-        averaged.append({**first, 'scores': np.asarray(scores, dtype=np.float32), 'broken': broken})
+        row = {name: value for name, value in first.items() if name != 'feature'}  # that of one model only
+        averaged.append({**row, 'scores': scores, 'broken': broken})
     return averaged
+
+
+def _sizes(row: dict) -> Any:
+    scores = row['scores']
+    return {part: len(values) for part, values in scores.items()} if isinstance(scores, dict) else len(scores)
+
+
+def _weighted(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    return np.average(scores, axis=0, weights=weights).astype(np.float32)
 
 
 def clip_key(row: dict) -> tuple[int, str]:
@@ -124,9 +148,35 @@ def clip_key(row: dict) -> tuple[int, str]:
 
 
 def accuracy_of(rows: Sequence[dict], topk: Sequence[int] = (1, 5)) -> dict[str, float]:
-    """Top-k accuracies of predictions, broken clips counted as wrong, as :class:`mmav.evaluation.Accuracy` gives."""
-    ranks = np.array([rank_of_label(row['scores'], row['label']) for row in rows if row['broken'] is None])
-    return {f'top{k}': float((ranks < k).sum() / len(rows)) for k in topk}
+    """Top-k accuracies of predictions, broken clips counted as wrong.
+
+    As :class:`mmav.evaluation.Accuracy` gives, or :class:`mmav.evaluation.ActionAccuracy` of clips with a verb and a
+    noun.
+    """
+    whole = [row for row in rows if row['broken'] is None]
+    if isinstance(rows[0]['label'], dict):
+        table = np.array([ranks_of_clip(row['scores'], row['label']) for row in whole]).reshape(-1, len(TASKS))
+        ranks = {f'{task}_': table[:, column] for column, task in enumerate(TASKS)}
+    else:
+        ranks = {'': np.array([rank_of_label(row['scores'], row['label']) for row in whole])}
+    return {f'{task}top{k}': float((each < k).sum() / len(rows)) for task, each in ranks.items() for k in topk}
+
+
+def as_actions(rows: Sequence[dict], classes: Any = None) -> tuple[list[dict], list[str] | None]:
+    """Turns predictions of a verb and a noun into those of one label, the action; leaves others as they are.
+
+    Returns:
+        Rows with ``scores`` (V * N,), and the names of the actions.
+    """
+    if not rows or not isinstance(rows[0]['label'], dict):
+        return list(rows), classes
+    actions = []
+    for row in rows:
+        verb, noun = row['scores']['verb'], row['scores']['noun']
+        label = row['label']['verb'] * len(noun) + row['label']['noun']
+        actions.append({**row, 'label': label, 'scores': np.outer(verb, noun).ravel()})
+    names = classes and [f'{verb} {noun}' for verb in classes['verb'] for noun in classes['noun']]
+    return actions, names
 
 
 @METRICS.register_module()
@@ -145,16 +195,22 @@ class DumpPredictions(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch of predictions."""
         for sample in data_samples:
+            label: Any = {part: int(sample[f'gt_{part}']) for part in ('verb', 'noun') if f'gt_{part}' in sample}
+            scores: Any = {part: _numpy(sample[f'pred_{part}_score']) for part in label}
+            if not label:
+                label, scores = int(sample['gt_label']), _numpy(sample['pred_score'])
+            feature = dict(feature=_numpy(sample['feature'])) if 'feature' in sample else {}
             self.results.append(
                 dict(
                     path=str(sample['path']),
                     # a clip that could not be read may have no span
                     start=None if sample['start'] is None else float(sample['start']),
                     end=None if sample['end'] is None else float(sample['end']),
-                    label=int(sample['gt_label']),
-                    scores=sample['pred_score'].detach().float().cpu().numpy(),
+                    label=label,
+                    scores=scores,
                     broken=sample['broken'],
                     sample_idx=int(sample['sample_idx']),
+                    **feature,
                 )
             )
 
@@ -163,3 +219,7 @@ class DumpPredictions(BaseMetric):
         save_predictions(self.out_file, results, (self.dataset_meta or {}).get('classes'))
         print_log(f'Predictions of {len(results)} clips are in {self.out_file}', 'current')
         return {}
+
+
+def _numpy(value: Tensor) -> np.ndarray:
+    return value.detach().float().cpu().numpy()

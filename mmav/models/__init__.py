@@ -1,20 +1,32 @@
 """Models; importing this package fills the registry of models."""
 
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.backbones import MAT, MViTv2
+from mmav.models.backbones import AST, MAT, MViTv2, ViT
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
-from mmav.models.heads import ClsHead
-from mmav.models.losses import CrossEntropyLoss
-from mmav.models.necks import AVBottleneck, Avg
+from mmav.models.heads import ClsHead, ContrastiveHead, VerbNounHead
+from mmav.models.losses import ALLoss, AVCLoss, CrossEntropyLoss, IMALLoss, IMCLoss
+from mmav.models.necks import AVBottleneck, Avg, Concat, MergedAttention
+from mmav.models.weights import PublicWeights
 
 __all__ = [
+    'AST',
     'MAT',
+    'ALLoss',
     'AVBottleneck',
+    'AVCLoss',
     'AVClassifier',
     'AVDataPreprocessor',
     'Avg',
     'ClsHead',
+    'Concat',
+    'ContrastiveHead',
     'CrossEntropyLoss',
+    'IMALLoss',
+    'IMCLoss',
     'MViTv2',
+    'MergedAttention',
     'MixupCutmix',
+    'PublicWeights',
+    'VerbNounHead',
+    'ViT',
 ]

@@ -84,7 +84,7 @@ class MixupCutmix:
     batch, as in the MViTv2 recipe (facebookresearch/SlowFast, slowfast/datasets/mixup.py).
 
     Args:
-        num_classes: Number of classes C.
+        num_classes: Number of classes C; of clips with a verb and a noun ``dict(verb=V, noun=N)``.
         mixup_alpha: Parameter of mixup's Beta distribution; 0 for no mixup.
         cutmix_alpha: Parameter of cutmix's Beta distribution; 0 for no cutmix.
         prob: Probability that a batch is mixed at all.
@@ -96,7 +96,7 @@ class MixupCutmix:
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | Mapping[str, int],
         mixup_alpha: float = 0.8,
         cutmix_alpha: float = 1.0,
         *,
@@ -105,7 +105,7 @@ class MixupCutmix:
     ) -> None:
         if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
             raise ValueError(f'mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: none negative, one above 0')
-        self.num_classes = num_classes
+        self.num_classes = num_classes if isinstance(num_classes, Mapping) else dict(label=num_classes)
         self.alphas = (mixup_alpha, cutmix_alpha)
         self.prob = prob
         self.switch_prob = switch_prob
@@ -113,7 +113,7 @@ class MixupCutmix:
     def __call__(
         self, inputs: dict[str, Tensor], masks: dict[str, Tensor] | None, data_samples: list[AVDataSample]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, list[AVDataSample]]:
-        """Mixes clip i with clip B - 1 - i and writes soft labels (C,) as ``gt_score``.
+        """Mixes clip i with clip B - 1 - i and writes soft labels (C,) as ``gt_score``, or one for verb and noun each.
 
         Args:
             inputs: Modality -> (B, V, C, ...): the last two axes of a clip are H and W, of a spectrogram F and T.
@@ -132,9 +132,10 @@ class MixupCutmix:
             inputs = {name: value.lerp(value.flip(0), 1 - lam) for name, value in inputs.items()}
         if masks is not None:
             masks = {name: mask | mask.flip(0) for name, mask in masks.items()}
-        onehot = F.one_hot(torch.stack([s.gt_label for s in data_samples]), self.num_classes).float()
-        for sample, score in zip(data_samples, onehot.lerp(onehot.flip(0), 1 - lam), strict=True):
-            sample.set_gt_score(score)
+        for part, size in self.num_classes.items():
+            onehot = F.one_hot(torch.stack([s.target(part) for s in data_samples]), size).float()
+            for sample, score in zip(data_samples, onehot.lerp(onehot.flip(0), 1 - lam), strict=True):
+                sample.set_gt_score(score, part)
         return inputs, masks, data_samples
 
     def _cutmix(self, inputs: dict[str, Tensor], lam: float) -> tuple[dict[str, Tensor], float]:

@@ -82,6 +82,20 @@ def test_classes_and_rows(folder):
     assert AVDataset(str(folder / 'train.csv'), [], classes=CLASSES).num_classes == 2
 
 
+def test_verbs_and_nouns(folder):
+    (folder / 'actions.csv').write_text('path,verb,noun\nclip.mp4,cut,onion\nclip.mp4,0,2\n')
+    (folder / 'verbs.txt').write_text('wash\ncut\n')
+    (folder / 'nouns.txt').write_text('onion\ncup\npan\n')
+    data = dataset(folder, 'actions.csv', classes=dict(verb='verbs.txt', noun='nouns.txt'))
+    assert data.num_classes == dict(verb=2, noun=3)
+    assert data.metainfo == dict(classes=dict(verb=('wash', 'cut'), noun=('onion', 'cup', 'pan')))
+    assert data.get_data_info(1)['label'] == dict(verb=0, noun=2)
+    sample = data[0]['data_samples']
+    assert (sample.gt_verb.item(), sample.gt_noun.item()) == (1, 0)
+    named = dataset(folder, 'actions.csv', classes=dict(verb=['wash', 'cut'], noun='nouns.txt'))
+    assert named.metainfo == data.metainfo
+
+
 def test_items(folder):
     item = dataset(folder)[1]
     assert item['inputs']['video'].shape == (1, 3, 2, 16, 16)

@@ -84,6 +84,41 @@ def test_errors_say_file_row_and_remedy(write, text, message):
         read_manifest(write(text), CLASSES)
 
 
+ACTIONS = dict(verb=('wash', 'cut'), noun=('onion', 'cup', 'pan'))
+
+
+def test_verbs_and_nouns(write):
+    path = write('noun,path,start,verb,label\npan,a.mp4,2,1,x\n0,b.mp4,,wash,y\n')
+    expected = [
+        ManifestRow('a.mp4', dict(verb=1, noun=2), 2.0, None, 2),
+        ManifestRow('b.mp4', dict(verb=0, noun=0), None, None, 3),
+    ]
+    assert rows(path, ACTIONS) == expected
+    assert pickle.loads(pickle.dumps(read_manifest(path, ACTIONS)))[1] == expected[1]
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'its first row must be path,verb,noun'),
+        ('path,label\na.mp4,0\n', r"no column 'verb', only 'path', 'label'; .*must name the columns: path,verb,noun"),
+        ('path,verb,nuon\na.mp4,0,0\n', r"no column 'noun', only .*; rename column 'nuon'"),
+        ('path,verb,verb,noun\na.mp4,0,0,0\n', r"column 'verb' stands twice"),
+        ('path,verb,noun\na.mp4,cut,cap\n', r"row 2: noun 'cap' is not in the class list, did you mean 'cup'\?"),
+        ('path,verb,noun\na.mp4,2,0\n', r'row 2: verb 2 is out of range: the class list has 2 classes, 0 to 1'),
+        ('path,verb,noun\na.mp4,,0\n', r'row 2: the verb is empty'),
+    ],
+)
+def test_errors_name_the_column(write, text, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(text), ACTIONS)
+
+
+def test_verbs_and_nouns_without_their_lists(write):
+    with pytest.raises(ManifestError, match=r"no column 'label', .*give the dataset classes=dict\(verb='verbs.txt'"):
+        read_manifest(write('path,verb,noun\na.mp4,0,0\n'), CLASSES)
+
+
 def test_missing_manifest_tells_what_to_give(tmp_path):
     with pytest.raises(ManifestError, match=r'no manifest at .*train.csv; give the folder .* with --data-root'):
         read_manifest(str(tmp_path / 'train.csv'), CLASSES)

@@ -137,6 +137,9 @@ def test_class_list_that_is_not_there(tmp_path):
         resolve_num_classes(cfg)
     with pytest.raises(ConfigError, match='needs a dataset with a class list'):
         resolve_num_classes(Config(dict(model=dict(num_classes='auto'))))
+    cfg.train_dataloader = dict(dataset=dict(classes=dict(verb='v.txt', noun='n.txt')))
+    with pytest.raises(ConfigError, match='needs one class list, not verb and noun: write the numbers'):
+        resolve_num_classes(cfg)
 
 
 def test_fixed_number_of_classes_needs_no_data():

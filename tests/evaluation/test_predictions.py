@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from mmav.errors import MmavError
-from mmav.evaluation import Accuracy, DumpPredictions
-from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, save_predictions
+from mmav.evaluation import Accuracy, ActionAccuracy, DumpPredictions
+from mmav.evaluation.predictions import (
+    accuracy_of,
+    as_actions,
+    average_predictions,
+    load_predictions,
+    save_predictions,
+)
 from mmav.structures import AVDataSample
 
 
@@ -45,6 +51,43 @@ def test_dump_says_what_the_metric_says(tmp_path):
     assert classes == ['a', 'b', 'c'] and loaded[3]['broken'] == 'torn' and loaded[5]['end'] == 2.5
     assert loaded[7]['scores'].dtype == np.float32
     assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
+
+
+def test_dump_of_verbs_and_nouns_with_features(tmp_path):
+    path = str(tmp_path / 'p.pkl')
+    dump, metric = DumpPredictions(path), ActionAccuracy(topk=(1, 2))
+    dump.dataset_meta = dict(classes=dict(verb=('cut', 'wash'), noun=('onion', 'cup', 'pan')))
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for i in range(20):
+        meta = dict(path=f'{i}.mp4', start=None, end=None, sample_idx=i, broken='torn' if i == 3 else None)
+        made = AVDataSample(metainfo=meta).set_gt_label(i % 2, 'verb').set_gt_label(i % 3, 'noun')
+        made.set_pred_score(torch.rand(2, generator=generator), 'verb').set_feature(torch.full((4,), float(i)))
+        samples.append(made.set_pred_score(torch.rand(3, generator=generator), 'noun').to_dict())
+    for one in (dump, metric):
+        one.process(None, samples)
+    dump.evaluate(20)
+    loaded, classes = load_predictions(path)
+    assert classes == dict(verb=['cut', 'wash'], noun=['onion', 'cup', 'pan'])
+    assert loaded[5]['label'] == dict(verb=1, noun=2) and loaded[5]['feature'].tolist() == [5] * 4
+    expected = metric.evaluate(20)
+    assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
+    actions, names = as_actions(loaded, classes)
+    assert names[actions[5]['label']] == 'wash pan' and len(names) == len(actions[5]['scores']) == 6
+    assert accuracy_of(actions, topk=(1, 2)) == {f'top{k}': expected[f'action_top{k}'] for k in (1, 2)}
+    assert as_actions(rows([[0.5, 0.5]]), ['a', 'b'])[1] == ['a', 'b']
+
+
+def test_average_of_verbs_and_nouns():
+    def row(verb, noun):
+        scores = dict(verb=np.float32(verb), noun=np.float32(noun))
+        return dict(rows([[0]])[0], label=dict(verb=0, noun=1), scores=scores, feature=np.zeros(2))
+
+    (one,) = average_predictions([[row([1, 0], [0.2, 0.8])], [row([0, 1], [0.6, 0.4])]], [3, 1])
+    assert one['scores']['verb'].tolist() == [0.75, 0.25] and 'feature' not in one
+    assert one['scores']['noun'].tolist() == pytest.approx([0.3, 0.7])
+    with pytest.raises(MmavError, match='number of classes'):
+        average_predictions([[row([1, 0], [0.2, 0.8])], [row([1, 0], [1.0])]])
 
 
 class Evil:

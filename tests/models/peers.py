@@ -63,3 +63,29 @@ def from_timm_mvitv2(state: dict) -> dict:
             key = re.sub(pattern, replacement, key)
         result[key] = value
     return result
+
+
+def from_transformers_ast(state: dict) -> dict:
+    """transformers (version 5) ASTModel keys -> ours; queries, keys and values are joined."""
+    rules = [
+        (r'^embeddings\.cls_token$', 'cls_token'),
+        (r'^embeddings\.distillation_token$', 'dist_token'),
+        (r'^embeddings\.position_embeddings$', 'pos_embed'),
+        (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
+        (r'^layers\.(\d+)\.layernorm_before\.', r'blocks.\1.norm1.'),
+        (r'^layers\.(\d+)\.layernorm_after\.', r'blocks.\1.norm2.'),
+        (r'^layers\.(\d+)\.attention\.o_proj\.', r'blocks.\1.attn.proj.'),
+        (r'^layers\.(\d+)\.mlp\.', r'blocks.\1.mlp.'),
+        (r'^layernorm\.', 'norm.'),
+    ]
+    result = {}
+    for key, value in state.items():
+        if re.search(r'\.[kv]_proj\.', key):
+            continue
+        if '.q_proj.' in key:
+            value = torch.cat([state[key.replace('.q_proj.', f'.{part}_proj.')] for part in 'qkv'])
+            key = re.sub(r'^layers\.(\d+)\.attention\.q_proj\.', r'blocks.\1.attn.qkv.', key)
+        for pattern, replacement in rules:
+            key = re.sub(pattern, replacement, key)
+        result[key] = value
+    return result

@@ -9,13 +9,15 @@ VIDEO = dict(type='MViTv2', arch=ARCH, input_size=(4, 16, 16))
 AUDIO = dict(type='MAT', arch=ARCH, input_size=(16, 32), q_strides=[(1, 2)])
 
 
-def make(modalities=('video', 'audio'), neck=None):
-    torch.manual_seed(0)
+def make_config(modalities=('video', 'audio'), neck=None):
     backbones = {m: dict(video=VIDEO, audio=AUDIO)[m] for m in modalities}
     neck = neck or dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2)
-    model = MODELS.build(
-        dict(type='AVClassifier', backbones=backbones, neck=neck, head=dict(type='ClsHead', num_classes=5))
-    )
+    return dict(type='AVClassifier', backbones=backbones, neck=neck, head=dict(type='ClsHead', num_classes=5))
+
+
+def make(modalities=('video', 'audio'), neck=None):
+    torch.manual_seed(0)
+    model = MODELS.build(make_config(modalities, neck))
     model.init_weights()
     return model.eval()
 
@@ -100,6 +102,36 @@ def test_gradients_reach_every_parameter():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_verb_and_noun_are_averaged_over_views_and_written():
+    torch.manual_seed(0)
+    head = dict(type='VerbNounHead', num_verbs=4, num_nouns=6)
+    neck = dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2)
+    model = MODELS.build(dict(type='AVClassifier', backbones=dict(video=VIDEO, audio=AUDIO), neck=neck, head=head))
+    model.init_weights()
+    model.eval()
+    inputs = make_inputs(video_views=2)
+    samples = [AVDataSample().set_gt_label(i, 'verb').set_gt_label(5 - i, 'noun') for i in range(3)]
+    each = [model(dict(inputs, video=inputs['video'][:, v : v + 1])) for v in range(2)]
+    for sample, *views in zip(
+        model(inputs, samples, mode='predict'), *(each[v]['verb'] for v in range(2)), strict=True
+    ):
+        torch.testing.assert_close(sample.pred_verb_score, (views[0] + views[1]) / 2)
+        assert sample.pred_noun_score.shape == (6,) and sample.pred_noun == sample.pred_noun_score.argmax()
+    model(inputs, samples, mode='loss')['loss_cls'].backward()
+    assert model.head.noun.fcs['fused'].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('late', [False, True])
+def test_features_are_the_streams_on_demand(late):
+    model, inputs = make(neck=dict(type='Avg') if late else None), make_inputs(video_views=2)
+    assert 'feature' not in model(inputs, make_samples(), mode='predict')[0]
+    model.keep_features = True
+    streams = [model.neck(model.encode(dict(inputs, video=inputs['video'][:, v : v + 1]))[0]) for v in range(2)]
+    expected = sum(torch.cat(list(each.values()), dim=-1) for each in streams) / 2
+    samples = model(inputs, make_samples(), mode='predict')
+    torch.testing.assert_close(torch.stack([sample.feature for sample in samples]), expected)
+
+
 def test_bad_calls():
     model, inputs = make(), make_inputs()
     with pytest.raises(
@@ -116,3 +148,14 @@ def test_bad_calls():
         MODELS.build(
             dict(type='AVClassifier', backbones={}, neck=dict(type='Avg'), head=dict(type='ClsHead', num_classes=2))
         )
+
+
+def test_init_weights_reaches_every_part():
+    model = MODELS.build(make_config())
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, 7.0)
+    model.init_weights()
+    for name, parameter in model.named_parameters():
+        assert not (parameter == 7.0).any(), name
+    assert model.backbones['video'].blocks[0].attn.qkv.weight.std() < 0.03
+    assert model.backbones['audio'].cls_token.std() > 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmav.registry import MODELS
-from mmav.structures import Tokens
+from mmav.structures import AVDataSample, Tokens
 
 # small values for arguments of these names, whatever the component
 SMALL = dict(
@@ -69,13 +69,20 @@ def assert_gradients_reach(module):
 
 
 BACKBONES, NECKS, HEADS, LOSSES = (registered(p) for p in ('backbones', 'necks', 'heads', 'losses'))
+# a head that predicts reads streams; one that does not, and the losses inside it, compare the embeddings of a batch
+CLASSIFIERS = [name for name in HEADS if hasattr(MODELS.get(name), 'predict')]
+CONTRASTIVE_HEADS = [name for name in HEADS if name not in CLASSIFIERS]
+CONTRASTIVE_LOSSES = [name for name in LOSSES if 'embeddings' in inspect.signature(MODELS.get(name).forward).parameters]
+LOGIT_LOSSES = [name for name in LOSSES if name not in CONTRASTIVE_LOSSES]
 
 
 def test_each_kind_is_there():
     assert {'MAT', 'MViTv2'} <= set(BACKBONES)
     assert {'AVBottleneck', 'Avg'} <= set(NECKS)
-    assert 'ClsHead' in HEADS
-    assert 'CrossEntropyLoss' in LOSSES
+    assert 'ClsHead' in CLASSIFIERS
+    assert 'ContrastiveHead' in CONTRASTIVE_HEADS
+    assert 'CrossEntropyLoss' in LOGIT_LOSSES
+    assert {'AVCLoss', 'IMCLoss', 'ALLoss', 'IMALLoss'} <= set(CONTRASTIVE_LOSSES)
 
 
 def backbone_input(name, at_run_time=False):
@@ -207,22 +214,29 @@ def test_necks_and_heads_build_with_each_flag_turned(name):
         assert build(name, in_dims=dict(video=16, audio=16), **kwargs)
 
 
-@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize('name', CLASSIFIERS)
 def test_head_learns_from_every_stream_and_predicts_probabilities(name):
     head = randomise(build(name, in_dims=dict(video=16, audio=8)))
     generator = torch.Generator().manual_seed(0)
     streams = dict(video=torch.randn(4, 16, generator=generator), audio=torch.randn(4, 8, generator=generator))
-    losses = head.loss(streams, torch.tensor([0, 1, 2, 4]))
+    samples = [AVDataSample() for _ in range(4)]
+    for sample, index in zip(samples, (0, 1, 2, 4), strict=True):
+        for part in ('label', 'verb', 'noun'):
+            sample.set_gt_label(index, part)
+    losses = head.loss(streams, head.targets(samples))
     total = sum(value for key, value in losses.items() if 'loss' in key)
     assert total.shape == () and total.isfinite()
     total.backward()
     assert_gradients_reach(head)
     scores = head.predict(streams)
-    assert (scores >= 0).all()
-    torch.testing.assert_close(scores.sum(-1), torch.ones(4))
+    for each in scores.values() if isinstance(scores, dict) else [scores]:
+        assert (each >= 0).all()
+        torch.testing.assert_close(each.sum(-1), torch.ones(4))
+    head.write(samples, scores)
+    assert all(any(key.startswith('pred_') for key in sample.keys()) for sample in samples)  # noqa: SIM118
 
 
-@pytest.mark.parametrize('name', LOSSES)
+@pytest.mark.parametrize('name', LOGIT_LOSSES)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
 def test_loss_is_finite_and_falls_along_its_gradient(name, dtype):
     loss = build(name)
@@ -232,3 +246,44 @@ def test_loss_is_finite_and_falls_along_its_gradient(name, dtype):
     value.backward()
     assert value.isfinite() and logits.grad.isfinite().all()
     assert loss(logits.detach().float() - logits.grad.float(), target).mean() < value
+
+
+def embeddings(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return {m: torch.randn(6, 2, 16, generator=generator).to(dtype) for m in ('video', 'audio')}
+
+
+@pytest.mark.parametrize('name', CONTRASTIVE_HEADS)
+def test_contrastive_head_learns_from_every_modality(name):
+    head = randomise(build(name, in_dims=dict(video=16, audio=16)))
+    losses = head.loss(embeddings(), torch.tensor([0, 1, 2, 3, 0, 1]))
+    assert losses and all('loss' in key and value.shape == () for key, value in losses.items())
+    sum(losses.values()).backward()
+    assert_gradients_reach(head)
+    assert_round_trip(
+        lambda: build(name, in_dims=dict(video=16, audio=16)),
+        lambda again: torch.stack(list(again.loss(embeddings(), torch.arange(6)).values())),
+    )
+
+
+@pytest.mark.parametrize('name', CONTRASTIVE_LOSSES)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+def test_contrastive_loss_is_finite_and_falls_along_its_gradient(name, dtype):
+    loss, clips = build(name), embeddings(dtype)
+    target = torch.tensor([0, 1, 2, 3, 0, 1])
+    value = sum(loss({m: x.requires_grad_() for m, x in clips.items()}, target).values())
+    value.backward()
+    assert value.isfinite() and all(x.grad.isfinite().all() and x.grad.any() for x in clips.values())
+    moved = {m: x.detach().float() - 0.1 * x.grad.float() for m, x in clips.items()}
+    assert sum(loss(moved, target).values()) < value
+
+
+@pytest.mark.parametrize('name', CONTRASTIVE_LOSSES)
+def test_contrastive_loss_knows_clips_by_content_not_by_place(name):
+    loss, clips, order = build(name), embeddings(), torch.tensor([3, 0, 5, 1, 4, 2])
+    target = torch.tensor([0, 1, 2, 3, 0, 1])
+    masks = {m: torch.tensor([1, 1, 0, 1, 1, 1]).bool() for m in clips}
+    found = loss({m: x[order] for m, x in clips.items()}, target[order], {m: x[order] for m, x in masks.items()})
+    torch.testing.assert_close(found, loss(clips, target, masks))
+    left_out = {m: x[masks[m]] for m, x in clips.items()}
+    torch.testing.assert_close(loss(left_out, target[masks['video']]), found)

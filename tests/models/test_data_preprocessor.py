@@ -66,6 +66,33 @@ def test_mixup_blends_everything_by_the_same_share():
     torch.testing.assert_close(mixed['inputs']['video'][2], plain['inputs']['video'][2])  # the middle meets itself
 
 
+@pytest.mark.parametrize('off', ['mixup_alpha', 'cutmix_alpha'])
+def test_verb_and_noun_are_mixed_by_the_share_of_the_picture(off):
+    torch.manual_seed(2)
+    batch = make_batch()
+    for i, sample in enumerate(batch['data_samples']):
+        sample.set_gt_label(i, 'verb').set_gt_label(6 - i, 'noun')
+    mixed = AVDataPreprocessor(NORM, dict(type='MixupCutmix', num_classes=dict(verb=5, noun=7), **{off: 0}))(
+        batch, True
+    )
+    share = mixed['data_samples'][0].gt_verb_score[0].item()
+    assert 0 < share < 1
+    for i, sample in enumerate(mixed['data_samples']):
+        verb, noun = torch.zeros(5), torch.zeros(7)
+        for index, weight in ((i, share), (4 - i, 1 - share)):
+            verb[index] += weight
+            noun[6 - index] += weight
+        torch.testing.assert_close(sample.gt_verb_score, verb)
+        torch.testing.assert_close(sample.gt_noun_score, noun)
+        assert 'gt_score' not in sample
+
+
+def test_labels_that_are_not_there():
+    processor = AVDataPreprocessor(NORM, dict(type='MixupCutmix', num_classes=dict(verb=5)))
+    with pytest.raises(ValueError, match="the clip has no verb, only .*give the manifest a column 'verb'"):
+        processor(make_batch(), training=True)
+
+
 def test_cutmix_pastes_equal_shares_of_picture_and_sound():
     torch.manual_seed(1)
     batch = make_batch()

@@ -18,6 +18,9 @@ def test_every_kind_of_parameter():
     init_transformer(model, [model.token, None])
     for matrix in (model.linear.weight, model.free.weight, model.tables[0], model.token):
         assert 0.015 < matrix.std() < 0.025
+    init_transformer(model, [model.token], std=0.1)
+    assert 0.08 < model.linear.weight.std() < 0.12
+    assert 0.015 < model.token.std() < 0.025 and 0.015 < model.tables[0].std() < 0.025
     assert (model.linear.bias == 0).all()
     assert (model.norm.weight == 1).all() and (model.norm.bias == 0).all()
     assert model.conv.weight.abs().max() <= 27**-0.5  # PyTorch's own bound: one input channel per group, 3x3x3

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from mmav.evaluation.predictions import load_predictions, save_predictions
 from tests.toys import run_tool
@@ -31,3 +32,26 @@ def test_average_predictions(tmp_path, capsys):
     assert capsys.readouterr().err == 'error: need 2 weights, none negative and not all zero, got [1.0]\n'
     assert run_tool(tool, one, tmp_path / 'none.pkl') == 2
     assert "error: no file '" in capsys.readouterr().err
+
+
+def test_cluster_features(tmp_path, capsys):
+    path = write(tmp_path / 'a.pkl', [[1, 0]] * 9, [0, 1, 2] * 3)
+    tool = 'analysis_tools/cluster_features.py'
+    assert run_tool(tool, path) == 2
+    assert 'has no features: dump it with --cfg-options model.keep_features=True' in capsys.readouterr().err
+    rows, classes = load_predictions(path)
+    for i, row in enumerate(rows):
+        row['feature'] = np.float32([10 * (i // 3), i])  # three heaps, one for every three clips
+        row['broken'] = 'torn' if i == 8 else None
+    save_predictions(path, rows, classes)
+    assert run_tool(tool, path, '--num-clusters', 3, '--out', tmp_path / 'm.json') == 0
+    (figures,) = json.loads((tmp_path / 'm.json').read_text()).values()
+    assert figures['ari'] == pytest.approx(adjusted_rand_score([0, 1, 2, 0, 1, 2, 0, 1], [0, 0, 0, 1, 1, 1, 2, 2]))
+    assert 'ari -0.' in capsys.readouterr().out
+    assert run_tool(tool, path, '--part', 'verb') == 2
+    assert 'needs no --part' in capsys.readouterr().err
+    for row in rows:
+        row['label'] = dict(verb=int(row['sample_idx']) // 3, noun=0)
+    save_predictions(path, rows)
+    assert run_tool(tool, path, '--part', 'verb') == 0
+    assert 'ari 1.0000  homogeneity 1.0000' in capsys.readouterr().out

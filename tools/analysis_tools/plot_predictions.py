@@ -9,7 +9,7 @@ from tqdm import tqdm
 from mmav.config_check import check_config
 from mmav.engine.cli import load_config, run_tool, set_data_root
 from mmav.errors import ConfigError
-from mmav.evaluation.predictions import load_predictions
+from mmav.evaluation.predictions import as_actions, load_predictions
 from mmav.registry import DATASETS
 from mmav.visualization.prediction_sheet import draw_prediction_sheet, inputs_of, pick_rows
 
@@ -39,7 +39,8 @@ def main() -> None:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     chosen = pick_rows(rows, args.num)
     inputs = [inputs_of([row], dataset)[0] for row in tqdm(chosen, desc='clips', unit='clip')]
-    draw_prediction_sheet(chosen, inputs, args.out, classes=classes)
+    chosen, names = as_actions(chosen, classes)
+    draw_prediction_sheet(chosen, inputs, args.out, classes=names)
     print(f'The picture is {args.out}')
 
 

@@ -15,7 +15,9 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,
-        custom_keys={name: dict(decay_mult=0.0) for name in ('cls_token', 'rel_pos', 'neck.tokens')},
+        custom_keys={
+            name: dict(decay_mult=0.0) for name in ('cls_token', 'dist_token', 'pos_embed', 'rel_pos', 'neck.tokens')
+        },
     ),
     clip_grad=dict(max_norm=1.0),
 )

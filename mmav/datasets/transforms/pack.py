@@ -31,7 +31,10 @@ class PackAVInputs(BaseTransform):
         inputs = {}
         for modality in results['modalities']:
             inputs[modality] = _pack_video(results['video']) if modality == 'video' else _pack_audio(results['audio'])
-        sample = AVDataSample(metainfo={key: results[key] for key in META_KEYS}).set_gt_label(results['label'])
+        sample = AVDataSample(metainfo={key: results[key] for key in META_KEYS})
+        label = results['label']
+        for part, index in (label if isinstance(label, dict) else dict(label=label)).items():
+            sample.set_gt_label(index, part)
         masks = {modality: torch.tensor(results['masks'][modality]) for modality in results['modalities']}
         return dict(inputs=inputs, masks=masks, data_samples=sample)
 

@@ -67,6 +67,7 @@ class MultiscaleTransformer(BaseModule):
         rel_pos: Whether the attention has relative positions.
         residual_pooling: Whether the pooled query is added to the attention's result.
         attention: Form of the attention, see :class:`~mmav.models.layers.MultiscaleAttention`.
+        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -91,6 +92,7 @@ class MultiscaleTransformer(BaseModule):
         rel_pos: bool = True,
         residual_pooling: bool = True,
         attention: str = 'auto',
+        init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -108,6 +110,7 @@ class MultiscaleTransformer(BaseModule):
             )
         width, heads, depth = sizes['embed_dims'], sizes['num_heads'], sizes['num_layers']
         self.input_size = tuple(input_size)
+        self.init_std = init_std
         self.patch_embed = PatchEmbed(in_channels, width, patch_kernel, stride=patch_stride)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if cls_token else None
 
@@ -142,7 +145,7 @@ class MultiscaleTransformer(BaseModule):
 
     def init_weights(self) -> None:
         """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self, [self.cls_token])
+        init_transformer(self, [self.cls_token], std=self.init_std)
         super().init_weights()
 
     def forward(self, x: Tensor) -> Tokens:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmav.models.init import init_transformer
 from mmav.registry import MODELS
+from mmav.structures import AVDataSample
 
 
 @MODELS.register_module()
@@ -25,6 +26,7 @@ class ClsHead(BaseModule):
         in_dims: Stream name -> width. :class:`~mmav.models.AVClassifier` fills it in.
         loss: Config of the loss of logits (B, C) and targets.
         dropout: Probability of dropping an input feature in training.
+        part: Which label of a clip it learns: 'label', or 'verb' or 'noun' of a clip that has those.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -42,6 +44,7 @@ class ClsHead(BaseModule):
         loss: dict[str, Any] | None = None,
         *,
         dropout: float = 0.0,
+        part: str = 'label',
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -50,6 +53,7 @@ class ClsHead(BaseModule):
         if not isinstance(num_classes, int) or num_classes < 1:
             raise ValueError(f'num_classes={num_classes!r} must be a whole number above 0')
         self.num_classes = num_classes
+        self.part = part
         self.dropout = nn.Dropout(dropout)
         self.fcs = nn.ModuleDict({name: nn.Linear(dims, num_classes) for name, dims in in_dims.items()})
         self.loss_module = MODELS.build(loss or dict(type='CrossEntropyLoss'))
@@ -90,6 +94,15 @@ class ClsHead(BaseModule):
             label = target if target.dim() == 1 else target.argmax(dim=-1)
             top1 = (scores.argmax(dim=-1) == label).float().mean()
         return {'loss_cls': loss, 'top1': top1}
+
+    def targets(self, data_samples: Sequence[AVDataSample]) -> Tensor:
+        """Reads class indices (B,), or soft labels (B, C) where the batch was mixed."""
+        return torch.stack([sample.target(self.part) for sample in data_samples])
+
+    def write(self, data_samples: Sequence[AVDataSample], scores: Tensor) -> None:
+        """Writes probabilities (B, C) to B samples."""
+        for sample, score in zip(data_samples, scores, strict=True):
+            sample.set_pred_score(score, self.part)
 
     def _mean(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
         """Mean of (B, ...) over the streams a clip has; over all of them where it has none."""

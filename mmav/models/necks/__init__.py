@@ -2,5 +2,7 @@
 
 from mmav.models.necks.av_bottleneck import AVBottleneck
 from mmav.models.necks.avg import Avg
+from mmav.models.necks.concat import Concat
+from mmav.models.necks.merged_attention import MergedAttention
 
-__all__ = ['AVBottleneck', 'Avg']
+__all__ = ['AVBottleneck', 'Avg', 'Concat', 'MergedAttention']

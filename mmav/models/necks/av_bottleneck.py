@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmav.models.init import init_transformer
 from mmav.models.layers import TransformerBlock
+from mmav.models.necks.joining import adapters, check_dims, join
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -65,16 +66,13 @@ class AVBottleneck(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if in_dims is None or set(in_dims) != set(order):
-            raise ValueError(f'AVBottleneck needs the widths of {tuple(order)}, got in_dims={in_dims}')
+        in_dims = check_dims('AVBottleneck', in_dims, order)
         if update not in UPDATES:
             raise ValueError(f'update={update!r} is unknown: choose one of {", ".join(UPDATES)}')
         self.order = tuple(order)
         self.update = update
         self.tokens = nn.Parameter(torch.zeros(1, num_tokens, embed_dims))
-        self.adapt = nn.ModuleDict(
-            {m: nn.Identity() if in_dims[m] == embed_dims else nn.Linear(in_dims[m], embed_dims) for m in self.order}
-        )
+        self.adapt = adapters(in_dims, embed_dims)
         self.blocks = nn.ModuleList(
             nn.ModuleDict(
                 {m: TransformerBlock(embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate) for m in self.order}
@@ -100,15 +98,10 @@ class AVBottleneck(BaseModule):
         Returns:
             ``fused``: (B, number of modalities * D).
         """
-        streams, key_masks = {}, {}
-        for m in self.order:
-            x = self.adapt[m](torch.cat((tokens[m].cls[:, None], tokens[m].patches), dim=1))  # (B, 1 + N, D)
-            if masks is not None:
-                present = masks[m]
-                # tests/models/necks/test_av_bottleneck.py guards that an absent modality's content reaches nothing
-                x = torch.where(present[:, None, None], x, torch.zeros((), dtype=x.dtype, device=x.device))
-                key_masks[m] = self._key_mask(present, x.shape[1])
-            streams[m] = x
+        # tests/models/necks/test_av_bottleneck.py guards that an absent modality's content reaches nothing
+        streams, key_masks = join(tokens, masks, self.adapt)
+        key_masks = {m: self._with_bottleneck(mask) for m, mask in key_masks.items()}
+        x = streams[self.order[0]]
         bottleneck = self.tokens.to(x.dtype).expand(x.shape[0], -1, -1)  # (B, L, D)
         for block in self.blocks:
             assert isinstance(block, nn.ModuleDict)  # for the type checker
@@ -123,10 +116,9 @@ class AVBottleneck(BaseModule):
                 bottleneck = self._average(results, masks)
         return {'fused': torch.cat([self.norms[m](streams[m][:, 0]) for m in self.order], dim=-1)}
 
-    def _key_mask(self, present: Tensor, length: int) -> Tensor:
-        """(B,) -> (B, length + L): an absent modality's tokens may not be attended to, the bottleneck always may."""
-        always = present.new_ones(present.shape[0], self.tokens.shape[1])
-        return torch.cat((present[:, None].expand(-1, length), always), dim=1)
+    def _with_bottleneck(self, key_mask: Tensor) -> Tensor:
+        """(B, 1 + N) -> (B, 1 + N + L): the bottleneck may always be attended to."""
+        return torch.cat((key_mask, key_mask.new_ones(key_mask.shape[0], self.tokens.shape[1])), dim=1)
 
     def _average(self, results: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
         """Averages (B, L, D) over the modalities that a clip has; over all of them where it has none."""

@@ -42,6 +42,12 @@ def test_shapes_types_and_order_of_axes():
     )
 
 
+def test_several_labels():
+    sample = PackAVInputs()(results(label=dict(verb=5, noun=7)))['data_samples']
+    assert (sample.gt_verb.item(), sample.gt_noun.item()) == (5, 7)
+    assert 'gt_label' not in sample
+
+
 def test_mirrored_frames_are_packed():
     given = results(video=[results()['video'][0][:, :, ::-1]])
     assert PackAVInputs()(given)['inputs']['video'][0, 0, 0, 0, 0] == given['video'][0][0, 0, 0, 0]

@@ -1,0 +1,27 @@
+"""The small MMT with both contrastive losses ("+AVC+IMC", the full MMT) on AVSynth.
+
+    python tools/train.py configs/mmt/mmt_tiny_avc_imc_avsynth.py
+    python tools/test.py configs/mmt/mmt_tiny_avc_imc_avsynth.py work_dirs/mmt_tiny_avc_imc_avsynth/epoch_10.pth
+
+Hardware: 2 CPU cores. Two views of each clip. Not yet run to the end.
+"""
+
+_base_ = ['./mmt_tiny_avc_avsynth.py']
+
+model = dict(
+    contrast=dict(
+        losses=[
+            dict(type='AVCLoss', tau=0.07, loss_weight=0.25),
+            dict(type='IMCLoss', tau=0.07, loss_weight=0.25),
+        ]
+    )
+)
+
+# the parent's steps with two views of the picture, and, before SpecAugment, two of the sound
+train_pipeline = [
+    dict(**_base_.load, mode='random', num_views=2),
+    *_base_.train_pipeline[1:4],
+    dict(type='AudioViews', num_views=2),
+    *_base_.train_pipeline[4:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

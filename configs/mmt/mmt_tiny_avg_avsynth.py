@@ -1,0 +1,11 @@
+"""The small MMT without fusion, the two encoders' probabilities averaged, on AVSynth.
+
+    python tools/data/avsynth/make_avsynth.py data/avsynth
+    python tools/train.py configs/mmt/mmt_tiny_avg_avsynth.py
+
+Hardware: 2 CPU cores. Expected: not yet run.
+"""
+
+_base_ = ['./mmt_tiny_avsynth.py']
+
+model = dict(neck=dict(_delete_=True, type='Avg'))

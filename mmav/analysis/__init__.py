@@ -1,0 +1,1 @@
+"""What models cost, and tables of what they reached."""

@@ -1,0 +1,187 @@
+"""Parameters and multiply-accumulates of the parts of a model, counted without memory or data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmav.errors import ConfigError
+from mmav.models.av_classifier import AVClassifier
+from mmav.models.layers import MultiscaleAttention
+from mmav.registry import MODELS
+
+BEGIN, END = '<!-- begin get_flops -->', '<!-- end get_flops -->'
+
+# parameters and multiply-accumulates that the paper reports (Table 2 and 4.2), by config and part
+PAPER = {
+    'mmt_k4_l4_vggsound': dict(audio='52 M, 46.2 G', total='206 G'),
+    'mat_base_vggsound': dict(audio='52 M, 46.2 G'),
+    'ast_base_vggsound': dict(audio='87 M, 131 G'),
+    'mbt_b_vggsound': dict(total='317 G'),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one part of a model costs for one clip.
+
+    Attributes:
+        part: Name of the modality for an encoder; ``neck``, ``head``, ``contrast``, ``total``.
+        what: Type of the part, and the size of its input where it reads one.
+        parameters: Number of parameters.
+        explicit: Multiply-accumulates with the relative positions written out: the reference count.
+        folded: The same where multiscale attention folds them into longer queries and keys for fused kernels.
+    """
+
+    part: str
+    what: str
+    parameters: int
+    explicit: int
+    folded: int
+
+
+def count_macs(run: Callable[[], Any]) -> tuple[int, Any]:
+    """Counts the multiply-accumulates of matrix products, convolutions and attention in a call, and returns its result.
+
+    The math kernel is chosen for attention since its two products are counted one by one, whatever their widths.
+
+    >>> count_macs(lambda: torch.zeros(2, 3) @ torch.zeros(3, 5))[0]
+    30
+    """
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), torch.inference_mode(), counter:
+        result = run()
+    return counter.get_total_flops() // 2, result
+
+
+def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int]] | None = None) -> list[Cost]:
+    """Counts the parts of an :class:`~mmav.models.AVClassifier` for one clip of one view, and their sum.
+
+    Losses that train the encoders (``contrast``) are listed with their parameters, but not in the sum: no clip is
+    classified by them.
+
+    Args:
+        model: Config of the model; not changed.
+        input_sizes: Modality -> (T, H, W) of a clip or (F, T) of a spectrogram, where it shall not be the size that
+            the backbone is built for.
+
+    Raises:
+        ConfigError: The model is of another type, or a size does not fit it.
+    """
+    init_default_scope('mmav')
+    # the preprocessor moves and mixes, it costs nothing here; its buffers do not belong on the meta device
+    model = {key: value for key, value in model.items() if key != 'data_preprocessor'}
+    with torch.device('meta'):
+        built = MODELS.build(model)
+    if not isinstance(built, AVClassifier):
+        raise ConfigError(f'model.type={model.get("type")!r}: parts are counted of an AVClassifier only')
+    built.eval()
+    sizes = {name: _input_shape(model['backbones'][name]) for name in built.backbones}
+    for name, size in (input_sizes or {}).items():
+        if name not in sizes:
+            raise ConfigError(f'input size of {name!r}: the model reads {" and ".join(sizes)}')
+        sizes[name] = (sizes[name][0], *size)
+    explicit, folded = (_macs_of_parts(built, sizes, form) for form in ('explicit', 'folded'))
+    modules: dict[str, nn.Module] = {**dict(built.backbones.items()), 'neck': built.neck, 'head': built.head}
+    costs = []
+    for part, module in modules.items():
+        what = type(module).__name__
+        if part in sizes:
+            what += ', ' + ' x '.join(map(str, sizes[part][1:]))
+        costs.append(Cost(part, what, _parameters(module), explicit[part], folded[part]))
+    what = ' + '.join(type(module).__name__ for module in modules.values())
+    total = [sum(getattr(cost, key) for cost in costs) for key in ('parameters', 'explicit', 'folded')]
+    if built.contrast is not None:
+        costs.append(
+            Cost('contrast', f'{type(built.contrast).__name__}, training only', _parameters(built.contrast), 0, 0)
+        )
+    return [*costs, Cost('total', what, *total)]
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _input_shape(backbone: Mapping[str, Any]) -> tuple[int, ...]:
+    """(channels, *size) that a backbone is built for: what its config says, else its signature."""
+    known: dict[str, Any] = {}
+    for cls in reversed(inspect.getmro(MODELS.get(backbone['type']))):
+        # of a base class that hands everything on, the nearest subclass with a default counts
+        defaults = {p.name: p.default for p in inspect.signature(cls).parameters.values()}
+        known.update({name: value for name, value in defaults.items() if value is not inspect.Parameter.empty})
+    known.update(backbone)
+    missing = [name for name in ('in_channels', 'input_size') if name not in known]
+    if missing:
+        raise ConfigError(f'{backbone["type"]} has no {" and no ".join(missing)}: its input is not known')
+    return (known['in_channels'], *known['input_size'])
+
+
+def _macs_of_parts(model: AVClassifier, sizes: Mapping[str, Sequence[int]], form: str) -> dict[str, int]:
+    for module in model.modules():
+        if isinstance(module, MultiscaleAttention):
+            module.attention = form
+    macs, tokens = {}, {}
+    for name, backbone in model.backbones.items():
+        x = torch.zeros(1, *sizes[name], device='meta')
+        try:
+            macs[name], tokens[name] = count_macs(lambda backbone=backbone, x=x: backbone(x))  # type: ignore[misc]
+        except ValueError as error:
+            raise ConfigError(f'input size {tuple(sizes[name][1:])} of {name!r}: {error}') from error
+    macs['neck'], streams = count_macs(lambda: model.neck(tokens))
+    macs['head'], _ = count_macs(lambda: model.head.predict(streams))
+    return macs
+
+
+def _rows(costs: Sequence[Cost]) -> list[list[str]]:
+    return [
+        [
+            c.part,
+            c.what,
+            *(f'{n / 1e6:.2f} M' for n in [c.parameters]),
+            *(f'{n / 1e9:.3f} G' for n in (c.explicit, c.folded)),
+        ]
+        for c in costs
+    ]
+
+
+def text_table(costs: Sequence[Cost]) -> str:
+    """A table for a terminal: one line a part, the multiply-accumulates in both forms."""
+    rows = [['part', 'type', 'parameters', 'MACs', 'MACs, folded'], *_rows(costs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        lines.append('  '.join(left + right))
+    return '\n'.join(lines)
+
+
+def markdown_table(counted: Mapping[str, Sequence[Cost]]) -> str:
+    """A Markdown table of several configs (name -> costs), beside the figures of the paper."""
+    lines = ['| config | part | type | parameters | MACs | MACs, folded | paper |', '|---|---|---|---|---|---|---|']
+    for config, costs in counted.items():
+        for number, (cost, row) in enumerate(zip(costs, _rows(costs), strict=True)):
+            paper = PAPER.get(config, {}).get(cost.part, '')
+            lines.append('| ' + ' | '.join([config if number == 0 else '', *row, paper]) + ' |')
+    return '\n'.join(lines)
+
+
+def fill_markdown(text: str, table: str) -> str:
+    """Puts a table between the two marks of a page and leaves the rest as it is.
+
+    Raises:
+        ConfigError: The page does not have each mark once, in order.
+    """
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in tail:
+        raise ConfigError(f'the page needs one line {BEGIN} and, after it, one line {END}: the table goes between them')
+    return f'{head}{BEGIN}\n{table}\n{END}{tail}'

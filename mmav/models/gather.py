@@ -1,0 +1,70 @@
+"""One batch out of the batches of all processes, for losses that compare clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+class _GatherRows(torch.autograd.Function):
+    """Concatenates the rows of all processes; the gradient of a process' own rows comes back times their number.
+
+    Each process computes the same loss of the whole batch, but reaches with it only its own rows. The gradient of the
+    whole is the sum over the processes, but DistributedDataParallel takes the mean: hence the factor.
+    tests/models/test_gather.py guards that the result is the gradient of one process with the whole batch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = x.shape[0]
+        parts = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        start = distributed.get_rank() * ctx.rows
+        return grads[0][start : start + ctx.rows] * distributed.get_world_size()
+
+
+def is_spread() -> bool:
+    """Tells whether several processes train together."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """Returns the rows of all processes in the order of their ranks, with gradient; ``x`` itself in a single process.
+
+    The gradients are right for wrappers that average them over the processes, as DistributedDataParallel does, and
+    for a loss that is computed alike in each. All must give the same shape.
+
+    Args:
+        x: Floating type, (B, ...).
+    """
+    return _GatherRows.apply(x) if is_spread() else x
+
+
+def gather_labels(labels: Tensor) -> Tensor:
+    """Returns the labels of all processes in the order of their ranks; ``labels`` themselves in a single process.
+
+    Args:
+        labels: Class indices (B,), or soft labels (B, C). Where one process has soft labels, since its batch was mixed,
+            those of the others become one-hot.
+
+    Raises:
+        ValueError: If the processes have batches of different sizes.
+    """
+    if not is_spread():
+        return labels
+    shape = torch.tensor([[labels.shape[0], labels.shape[1] if labels.dim() > 1 else 0]], device=labels.device)
+    sizes, classes = gather_rows(shape).T.tolist()
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f'the processes have batches of {sizes} clips, but contrastive losses need equal ones: '
+            'set drop_last=True in the train_dataloader'
+        )
+    if max(classes) > 0 and labels.dim() == 1:
+        labels = torch.nn.functional.one_hot(labels, max(classes)).float()
+    return gather_rows(labels)

@@ -1,0 +1,94 @@
+"""Head of two labels, a verb and a noun, as in EPIC-Kitchens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmav.models.heads.cls_head import ClsHead
+from mmav.registry import MODELS
+from mmav.structures import AVDataSample
+
+
+@MODELS.register_module()
+class VerbNounHead(BaseModule):
+    """Two :class:`ClsHead`, one for the verb and one for the noun of a clip.
+
+    The loss is the mean of the two losses, as public EPIC-Kitchens code trains (epic-kitchens/epic-kitchens-slowfast,
+    tools/train_net.py), so it is on the scale of a head with one label. An action is a pair of both; its scores
+    follow from :func:`mmav.structures.action_scores` and are not kept, since they are many.
+
+    Args:
+        num_verbs: Number of verbs.
+        num_nouns: Number of nouns.
+        in_dims: Stream name -> width. :class:`~mmav.models.AVClassifier` fills it in.
+        loss: Config of the loss of logits (B, C) and targets; each part has its own.
+        dropout: Probability of dropping an input feature in training.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: If ``in_dims`` is missing or a number of classes is below 1.
+
+    >>> head = VerbNounHead(num_verbs=5, num_nouns=7, in_dims=dict(fused=8))
+    >>> {part: tuple(scores.shape) for part, scores in head.predict(dict(fused=torch.zeros(2, 8))).items()}
+    {'verb': (2, 5), 'noun': (2, 7)}
+    """
+
+    def __init__(
+        self,
+        num_verbs: int = 97,
+        num_nouns: int = 300,
+        in_dims: Mapping[str, int] | None = None,
+        *,
+        loss: dict[str, Any] | None = None,
+        dropout: float = 0.0,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.verb = ClsHead(num_verbs, in_dims, loss, dropout=dropout, part='verb')
+        self.noun = ClsHead(num_nouns, in_dims, loss, dropout=dropout, part='noun')
+
+    def forward(self, streams: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Returns part -> stream name -> logits (B, C)."""
+        return {head.part: head(streams) for head in self._heads}
+
+    def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Returns probabilities: ``verb`` (B, V) and ``noun`` (B, N); ``masks`` as in :meth:`ClsHead.predict`."""
+        return {head.part: head.predict(streams, masks) for head in self._heads}
+
+    def loss(
+        self,
+        streams: Mapping[str, Tensor],
+        target: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Computes the loss.
+
+        Args:
+            streams: Stream name -> (B, D).
+            target: ``verb`` and ``noun``: class indices (B,) or soft labels (B, C).
+            masks: Modality name -> (B,), True where the clip has it.
+
+        Returns:
+            ``loss_cls``, and ``top1_verb``, ``top1_noun`` as in :meth:`ClsHead.loss`.
+        """
+        parts = {head.part: head.loss(streams, target[head.part], masks) for head in self._heads}
+        mean = torch.stack([part['loss_cls'] for part in parts.values()]).mean()
+        return {'loss_cls': mean, **{f'top1_{name}': part['top1'] for name, part in parts.items()}}
+
+    def targets(self, data_samples: Sequence[AVDataSample]) -> dict[str, Tensor]:
+        """Reads ``verb`` and ``noun`` of B samples: indices (B,), or soft labels (B, C) where the batch was mixed."""
+        return {head.part: head.targets(data_samples) for head in self._heads}
+
+    def write(self, data_samples: Sequence[AVDataSample], scores: Mapping[str, Tensor]) -> None:
+        """Writes the probabilities of verbs (B, V) and nouns (B, N) to B samples."""
+        for head in self._heads:
+            head.write(data_samples, scores[head.part])
+
+    @property
+    def _heads(self) -> tuple[ClsHead, ClsHead]:
+        return self.verb, self.noun

@@ -1,0 +1,227 @@
+"""Contrastive losses between modalities (AVC, AL) and between two views of one modality (IMC, IM-AL)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmav.registry import MODELS
+
+
+class ContrastiveLoss(nn.Module):
+    """What the four losses share: every embedding picks its positives out of the batch by a softmax over similarities.
+
+    For an anchor i with the similarities s_ij of unit vectors and the weights w_ij of its positives, the loss is
+
+        l_i = -sum_j w_ij log(exp(s_ij / tau) / sum_k exp(s_ik / tau)) / sum_j w_ij,
+
+    the average over the positives taken outside the logarithm (Khosla et al. 2020, Eq. 2), and the result the mean over
+    the anchors that have a positive; 0, with a gradient of 0, where none has one. The paper prints exp(s) / tau, in
+    which tau cancels; here it divides s.
+
+    The weight is 1 for positives, and 0 for others. Of soft labels (mixup, cutmix) it is the inner product of the
+    two label distributions, the probability that labels drawn from them agree; one-hot labels give 1 and 0 again.
+
+    Args:
+        tau: Temperature.
+        loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: If ``tau`` is not above 0.
+    """
+
+    key = ''  # name of the result
+    by_category = True  # whether all pairs of the same category are positives, or only those of the same clip
+
+    def __init__(self, tau: float = 0.07, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if not tau > 0:
+            raise ValueError(f'tau={tau} must be above 0')
+        self.tau = tau
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        embeddings: Mapping[str, Tensor],
+        labels: Tensor | Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Computes the loss in float32, whatever the embeddings' type and autocast; in float64 for float64.
+
+        Args:
+            embeddings: Modality name -> (B, V, D) of B clips in V views of that modality, of any length.
+            labels: Class indices (B,), or soft labels (B, C), or several of them by name, verb and noun: a category is
+                then their combination, and the weight of a pair the product of the weights by each.
+            masks: Modality name -> (B,), True where the clip has it. What is absent is neither anchor nor candidate.
+
+        Returns:
+            Name -> loss ().
+
+        Raises:
+            ValueError: If the numbers of modalities or views do not suit the loss.
+        """
+        first = next(iter(embeddings.values()))
+        with torch.autocast(first.device.type, enabled=False):
+            present = {
+                m: torch.ones(x.shape[0], dtype=torch.bool, device=x.device) if masks is None else masks[m]
+                for m, x in embeddings.items()
+            }
+            units = {m: _unit_vectors(x, present[m]) for m, x in embeddings.items()}
+            weights = self._weights(labels).to(device=first.device, dtype=next(iter(units.values())).dtype)
+            return {name: self.loss_weight * loss for name, loss in self._losses(units, weights, present).items()}
+
+    def _weights(self, labels: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Weight (B, B) of each pair of clips as positives of each other."""
+        parts = [labels] if isinstance(labels, Tensor) else list(labels.values())
+        if not self.by_category:
+            return torch.eye(len(parts[0]))
+        return torch.stack([_agreement(part) for part in parts]).prod(dim=0)
+
+    def _losses(self, units: Mapping[str, Tensor], weights: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Named losses of unit vectors (B, V, D); ``weights`` (B, B) and ``present`` (B,) are per clip."""
+        raise NotImplementedError
+
+
+class _CrossModal(ContrastiveLoss):
+    """Anchors of one modality, candidates of the other, averaged over both directions and all pairs of modalities."""
+
+    def _losses(self, units: Mapping[str, Tensor], weights: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if len(units) < 2:
+            raise ValueError(f'{type(self).__name__} compares modalities, but the model has only {list(units)}')
+        losses = []
+        for a, b in combinations(units, 2):
+            views = (units[a].shape[1], units[b].shape[1])
+            similarity = units[a].flatten(0, 1) @ units[b].flatten(0, 1).T / self.tau  # (B * V_a, B * V_b)
+            pairs = _per_view(weights, *views)
+            allowed = _per_view(present[a][:, None] & present[b], *views)
+            losses.append(multi_positive_loss(similarity, pairs, allowed))
+            losses.append(multi_positive_loss(similarity.T, pairs.T, allowed.T))
+        return {self.key: torch.stack(losses).mean()}
+
+
+class _IntraModal(ContrastiveLoss):
+    """Each of the 2 B views of a modality against the other 2 B - 1: an embedding never meets itself."""
+
+    def _losses(self, units: Mapping[str, Tensor], weights: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        losses = {}
+        for m, x in units.items():
+            batch, views = x.shape[:2]
+            if views != 2:
+                raise ValueError(
+                    f'{type(self).__name__} compares 2 views of each modality, {m} has {views}: set num_views=2 in the '
+                    "training pipeline's LoadClip (video), and add dict(type='AudioViews', num_views=2) (audio)"
+                )
+            similarity = x.flatten(0, 1) @ x.flatten(0, 1).T / self.tau  # (2 B, 2 B)
+            others = ~torch.eye(views * batch, dtype=torch.bool, device=x.device)
+            allowed = _per_view(present[m][:, None] & present[m], views, views) & others
+            loss = multi_positive_loss(similarity, _per_view(weights, views, views), allowed)
+            losses[f'{self.key}_{m}'] = loss / len(units)
+        return losses
+
+
+@MODELS.register_module()
+class AVCLoss(_CrossModal):
+    """Audio-video contrastive loss (Eq. 3): all pairs of a sound and a picture of the same category are positives.
+
+    Gives ``avc``. See :class:`ContrastiveLoss` for the formula and the arguments of a call.
+
+    Args:
+        tau: Temperature.
+        loss_weight: Factor of the result; lambda_1 = 0.25 in Eq. 8.
+
+    >>> clips = torch.eye(2)[:, None]  # (B, V, D)
+    >>> AVCLoss(tau=1.0)(dict(video=clips, audio=clips), torch.tensor([0, 1]))
+    {'avc': tensor(0.3133)}
+    """
+
+    key = 'avc'
+
+
+@MODELS.register_module()
+class ALLoss(_CrossModal):
+    """Alignment loss (Li et al. 2021, ALBEF, without momentum queue): only sound and picture of the same clip match.
+
+    Gives ``al``. See :class:`ContrastiveLoss` for the formula and the arguments of a call.
+
+    Args:
+        tau: Temperature.
+        loss_weight: Factor of the result.
+    """
+
+    key = 'al'
+    by_category = False
+
+
+@MODELS.register_module()
+class IMCLoss(_IntraModal):
+    """Intra-modal contrastive loss (Eq. 4): inside a modality all views of the same category are positives.
+
+    Gives ``imc_<modality>``, each divided by the number of modalities, so that their sum is their mean (Eq. 8).
+    See :class:`ContrastiveLoss` for the formula and the arguments of a call; each modality must have 2 views.
+
+    Args:
+        tau: Temperature.
+        loss_weight: Factor of the result; lambda_2 = 0.25 in Eq. 8.
+    """
+
+    key = 'imc'
+
+
+@MODELS.register_module()
+class IMALLoss(_IntraModal):
+    """Intra-modal alignment loss (Yang et al. 2022): a view's only positive is the other view of its clip.
+
+    Gives ``imal_<modality>``, each divided by the number of modalities, so that their sum is their mean.
+    See :class:`ContrastiveLoss` for the formula and the arguments of a call; each modality must have 2 views.
+
+    Args:
+        tau: Temperature.
+        loss_weight: Factor of the result.
+    """
+
+    key = 'imal'
+    by_category = False
+
+
+def multi_positive_loss(similarity: Tensor, weights: Tensor, allowed: Tensor) -> Tensor:
+    """Softmax loss with several weighted positives an anchor, averaged outside the logarithm.
+
+    Args:
+        similarity: Of anchors to candidates, over the temperature, (N, M).
+        weights: Weights of the positives (N, M), at least 0.
+        allowed: Pairs that take part, (N, M) bool; the others count neither as positives nor in the softmax.
+
+    Returns:
+        The mean over the anchors with a positive, (); 0 where there is none.
+    """
+    weights = weights * allowed
+    # the lowest finite number rather than -inf, whose softmax over a row without candidates has no gradient
+    candidates = similarity.masked_fill(~allowed, torch.finfo(similarity.dtype).min)
+    log_probs = (similarity - candidates.logsumexp(dim=1, keepdim=True)).masked_fill(~allowed, 0.0)
+    total = weights.sum(dim=1)
+    has_positive = total > 0
+    per_anchor = -(weights * log_probs).sum(dim=1) / torch.where(has_positive, total, 1.0)
+    return per_anchor.sum() / has_positive.sum().clamp(min=1)
+
+
+def _agreement(labels: Tensor) -> Tensor:
+    """Probability (B, B) that the labels of two clips agree, from indices (B,) or distributions (B, C)."""
+    if labels.dim() == 1:
+        return (labels[:, None] == labels).float()
+    labels = labels if labels.dtype == torch.float64 else labels.float()
+    return labels @ labels.T
+
+
+def _unit_vectors(x: Tensor, present: Tensor) -> Tensor:
+    """Normalises (B, V, D); an absent clip becomes 0, since whatever it holds, NaN too, must not reach a gradient."""
+    x = x if x.dtype == torch.float64 else x.float()
+    return F.normalize(x.masked_fill(~present[:, None, None], 0.0), dim=-1)
+
+
+def _per_view(pairs: Tensor, rows: int, columns: int) -> Tensor:
+    """(B, B) of clips -> (B * rows, B * columns) of their views."""
+    return pairs.repeat_interleave(rows, dim=0).repeat_interleave(columns, dim=1)

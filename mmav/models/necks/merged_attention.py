@@ -1,0 +1,96 @@
+"""MergedAttention: self-attention over the tokens of all modalities at once (paper 3.4, the costly alternative)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmav.models.init import init_transformer
+from mmav.models.layers import TransformerBlock
+from mmav.models.necks.joining import adapters, check_dims, join
+from mmav.registry import MODELS
+from mmav.structures import Tokens
+
+
+@MODELS.register_module()
+class MergedAttention(BaseModule):
+    """K blocks in which every token attends to every token of all modalities: O((M + N)^2) for M and N tokens.
+
+    The result is one stream, ``fused``: the class tokens of all modalities after the last block, side by side. No token
+    attends to a modality that the clip lacks; the class token of that modality starts from zero and gathers from
+    what is there.
+
+    Args:
+        in_dims: Modality name -> width of its tokens. :class:`~mmav.models.AVClassifier` fills it in.
+        embed_dims: Width D of the fusion; a modality of another width is projected to it.
+        num_blocks: K.
+        num_heads: Heads of the attention.
+        mlp_ratio: Hidden width of the MLPs over D.
+        order: The modalities in the order of the sequence.
+        drop_path_rate: Probability of dropping a residual branch in training.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: If ``in_dims`` and ``order`` name different modalities.
+
+    >>> neck = MergedAttention(dict(video=16, audio=8), embed_dims=16, num_blocks=2, num_heads=2)
+    >>> video = Tokens(torch.zeros(3, 16), torch.zeros(3, 12, 16), (3, 2, 2))
+    >>> audio = Tokens(torch.zeros(3, 8), torch.zeros(3, 10, 8), (2, 5))
+    >>> {name: stream.shape for name, stream in neck(dict(video=video, audio=audio)).items()}
+    {'fused': torch.Size([3, 32])}
+    """
+
+    def __init__(
+        self,
+        in_dims: Mapping[str, int] | None = None,
+        embed_dims: int = 768,
+        num_blocks: int = 4,
+        *,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        order: Sequence[str] = ('video', 'audio'),
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.adapt = adapters(check_dims('MergedAttention', in_dims, order), embed_dims)
+        self.order = tuple(order)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate) for _ in range(num_blocks)
+        )
+        self.norms = nn.ModuleDict({m: nn.LayerNorm(embed_dims, eps=1e-6) for m in self.order})
+        self.out_dims = {'fused': embed_dims * len(self.order)}
+        init_transformer(self)
+
+    def init_weights(self) -> None:
+        """Draws all parameters anew, then applies ``init_cfg``."""
+        init_transformer(self)
+        super().init_weights()
+
+    def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Fuses.
+
+        Args:
+            tokens: Modality name -> tokens of the same B clips.
+            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+
+        Returns:
+            ``fused``: (B, number of modalities * D).
+        """
+        streams, key_masks = join(tokens, masks, self.adapt)
+        lengths = [streams[m].shape[1] for m in self.order]
+        x = torch.cat([streams[m] for m in self.order], dim=1)  # (B, 1 + M + 1 + N, D)
+        key_mask = None
+        if masks is not None:
+            key_mask = torch.cat([key_masks[m] for m in self.order], dim=1)
+            # a clip without any modality attends to its zeros: a softmax over nothing would be NaN
+            key_mask = key_mask | ~key_mask.any(dim=1, keepdim=True)
+        for block in self.blocks:
+            x = block(x, key_mask)
+        parts = x.split(lengths, dim=1)
+        return {
+            'fused': torch.cat([self.norms[m](part[:, 0]) for m, part in zip(self.order, parts, strict=True)], dim=-1)
+        }

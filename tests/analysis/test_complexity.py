@@ -1,0 +1,127 @@
+import pytest
+import torch
+
+from mmav.analysis.complexity import BEGIN, END, count_macs, count_model, fill_markdown, markdown_table, text_table
+from mmav.engine.cli import load_config
+from mmav.errors import ConfigError
+from mmav.models.layers import MultiscaleAttention, TransformerBlock
+from tests import toys
+
+ARCH = dict(embed_dims=16, num_layers=2, num_heads=1, stage_blocks=(1,))
+MODEL = dict(
+    type='AVClassifier',
+    backbones=dict(
+        video=dict(type='MViTv2', arch=ARCH, input_size=(4, 32, 32)),
+        audio=dict(type='MAT', arch=ARCH, input_size=(32, 64), q_strides=[(1, 2)]),
+    ),
+    neck=dict(type='Avg'),
+    head=dict(type='ClsHead', num_classes=5),
+)
+
+
+def by_part(costs):
+    return {cost.part: cost for cost in costs}
+
+
+@pytest.fixture(scope='module')
+def mmt():
+    cfg = load_config(str(toys.ROOT / 'configs' / 'mmt' / 'mmt_k4_l4_vggsound.py'))
+    return by_part(count_model(cfg.model))
+
+
+def test_paper_size(mmt):
+    # the paper reports 46.2 G and 52 M (with a classifier) for MAT; 92.3 G and 50.9 M are what
+    # open-mmlab/mmaction2's MViT has with the same arguments
+    assert mmt['audio'].explicit == pytest.approx(46.2e9, rel=0.02)
+    assert mmt['audio'].parameters == pytest.approx(51.0e6, rel=0.005)
+    assert mmt['video'].explicit == pytest.approx(92.3e9, rel=0.01)
+    assert mmt['video'].parameters == pytest.approx(50.9e6, rel=0.005)
+    assert mmt['total'].explicit <= 160e9
+    assert list(mmt) == ['video', 'audio', 'neck', 'head', 'total']
+
+
+def test_ast_at_paper_size():
+    cfg = load_config(str(toys.ROOT / 'configs' / 'ast' / 'ast_base_vggsound.py'))
+    ast = by_part(count_model(cfg.model))['total']
+    assert ast.explicit == ast.folded == pytest.approx(131e9, rel=0.01)
+    assert ast.parameters == pytest.approx(87e6, rel=0.01)
+
+
+def test_fusion_and_head_by_hand(mmt):
+    # per modality and block N tokens with L = 4: 12 N D^2 in linear layers, 2 N^2 D in attention
+    tokens = [1 + 8 * 7 * 7 + 4, 1 + 8 * 32 + 4]
+    assert mmt['neck'].explicit == mmt['neck'].folded == 4 * sum(12 * n * 768**2 + 2 * n * n * 768 for n in tokens)
+    assert mmt['head'].explicit == 2 * 768 * 309
+    assert mmt['head'].parameters == (2 * 768 + 1) * 309
+
+
+def test_linear_and_plain_block_by_hand():
+    assert count_macs(lambda: torch.nn.Linear(7, 11)(torch.zeros(2, 5, 7)))[0] == 2 * 5 * 7 * 11
+    n, d = 10, 32
+    block = TransformerBlock(d, 4)
+    assert count_macs(lambda: block(torch.zeros(1, n, d)))[0] == 12 * n * d * d + 2 * n * n * d
+
+
+@pytest.mark.parametrize(('form', 'columns'), [('explicit', 0), ('folded', 8)])
+def test_multiscale_attention_by_hand(form, columns):
+    grid, width, heads, d = (4, 8), 32, 2, 16
+    attention = MultiscaleAttention(
+        width, width, heads, grid=grid, q_stride=(1, 2), kv_stride=(2, 2), kernel=(3, 3), attention=form
+    )
+    n, nq, nk = 4 * 8, 4 * 4, 2 * 4
+    linear = (n + 1) * width * 3 * width + (nq + 1) * width * width
+    pool = 9 * width * (nq + 2 * nk)  # depthwise convolutions of queries, keys and values
+    position = heads * nq * d * (2 + 4)  # each query with the rows of 2 and of 4 key positions
+    # folded: 2 + 4 columns more in the first product, filled up to a multiple of 8
+    attend = heads * (nq + 1) * (nk + 1) * (d + columns + d)
+    macs, _ = count_macs(lambda: attention(torch.zeros(1, n + 1, width), grid))
+    assert macs == linear + pool + position + attend
+
+
+def test_parts_add_up_and_the_config_stays():
+    model = {**MODEL, 'contrast': dict(type='ContrastiveHead', losses=[dict(type='AVCLoss')])}
+    before = repr(model)
+    costs = by_part(count_model(model))
+    assert repr(model) == before
+    for key in ('parameters', 'explicit', 'folded'):
+        assert getattr(costs['total'], key) == sum(getattr(costs[p], key) for p in ('video', 'audio', 'neck', 'head'))
+    assert costs['contrast'].parameters > 0 and costs['contrast'].explicit == 0
+    assert costs['video'].folded > costs['video'].explicit > 0
+    assert costs['audio'].what == 'MAT, 32 x 64'
+
+
+def test_other_input_size_and_defaults_of_the_backbone():
+    costs = by_part(count_model(MODEL, dict(audio=(32, 128))))
+    assert costs['audio'].what == 'MAT, 32 x 128'
+    assert costs['audio'].explicit > by_part(count_model(MODEL))['audio'].explicit
+    one = {**MODEL, 'backbones': dict(video=None, audio=dict(type='MAT', arch=ARCH, q_strides=[(2, 2)]))}
+    assert by_part(count_model(one))['audio'].what == 'MAT, 128 x 1024'
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ConfigError, match="input size of 'sound': the model reads video and audio"):
+        count_model(MODEL, dict(sound=(32, 64)))
+    with pytest.raises(ConfigError, match=r"input size \(32,\) of 'audio': expected an input"):
+        count_model(MODEL, dict(audio=(32,)))
+    with pytest.raises(ConfigError, match=r"model.type='Avg': parts are counted of an AVClassifier only"):
+        count_model(dict(type='Avg', in_dims=dict(audio=8)))
+
+
+def test_tables(mmt):
+    lines = text_table(list(mmt.values())).splitlines()
+    assert len({len(line) for line in lines}) == 1 and '46.730 G' in lines[2]
+    lines = markdown_table({'mmt_k4_l4_vggsound': list(mmt.values()), 'b': count_model(MODEL)}).splitlines()
+    assert len(lines) == 2 + 5 + 5
+    assert lines[3].startswith('|  | audio | MAT, 128 x 1024 | 51.00 M | 46.730 G |')
+    assert lines[3].endswith('| 52 M, 46.2 G |') and lines[6].endswith('| 206 G |')
+    assert all(line.endswith('|  |') for line in lines[7:])
+    # docs/complexity.md says how it is written anew
+    assert '\n'.join(lines[:7]) in (toys.ROOT / 'docs' / 'complexity.md').read_text()
+
+
+def test_fill_markdown_keeps_the_text_around():
+    page = f'a\n{BEGIN}\nold\n{END}\nb\n'
+    assert fill_markdown(page, 'new') == f'a\n{BEGIN}\nnew\n{END}\nb\n'
+    for wrong in ('a', f'{END}{BEGIN}', page + page):
+        with pytest.raises(ConfigError, match='the page needs one line'):
+            fill_markdown(wrong, 'new')

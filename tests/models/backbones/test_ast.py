@@ -1,0 +1,127 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import ASTConfig, ASTModel
+
+from mmav.models import AST
+from mmav.models.backbones import PlainTransformer
+from mmav.models.backbones.ast import resize_positions
+from tests.models.peers import from_transformers_ast, randomise
+
+SMALL = dict(embed_dims=8, num_layers=2, num_heads=2)
+
+
+def make_pair():
+    config = ASTConfig(
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=192,
+        max_length=96,
+        num_mel_bins=64,
+    )
+    peer = randomise(ASTModel(config))
+    model = AST((64, 96), embed_dims=48, num_layers=3, num_heads=4).eval()
+    model.load_state_dict(from_transformers_ast(peer.state_dict()))
+    return model, peer
+
+
+def test_equals_transformers():
+    model, peer = make_pair()
+    x = torch.randn(2, 1, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = peer(x[:, 0].transpose(1, 2))  # transformers takes (B, T, F)
+        tokens = model(x)
+    assert tokens.grid == (5, 9)
+    torch.testing.assert_close(tokens.cls, expected.pooler_output, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.patches, expected.last_hidden_state[:, 2:], atol=1e-4, rtol=1e-4)
+
+
+def test_another_length_equals_transformers_with_interpolated_positions():
+    model, peer = make_pair()
+    x = torch.randn(2, 1, 64, 150, generator=torch.Generator().manual_seed(1))
+    table = peer.embeddings.position_embeddings
+    # YuanGongND/ast, src/models/ast_models.py, interpolates ImageNet's table in the same way
+    grid = table[:, 2:].transpose(1, 2).reshape(1, 48, 5, 9)
+    grid = F.interpolate(grid, size=(5, 14), mode='bilinear').reshape(1, 48, -1).transpose(1, 2)
+    peer.embeddings.position_embeddings = torch.nn.Parameter(torch.cat((table[:, :2], grid), dim=1))
+    with torch.inference_mode():
+        tokens = model(x)
+        expected = peer(x[:, 0].transpose(1, 2))
+    assert tokens.grid == (5, 14)
+    torch.testing.assert_close(tokens.cls, expected.pooler_output, atol=1e-4, rtol=1e-4)
+
+
+def test_default_has_the_published_size_and_cost():
+    with torch.device('meta'):
+        model = AST()
+        x = torch.zeros(1, 1, 128, 1024)
+    # paper, Table 2: 87 M, 131 GMACs
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(87e6, rel=0.01)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        tokens = model(x)
+    assert tokens.grid == (12, 101)
+    assert tokens.patches.shape == (1, 1212, 768)
+    assert counter.get_total_flops() / 2 == pytest.approx(131e9, rel=0.01)
+
+
+@pytest.mark.parametrize('grid', [(4,), (3, 4), (2, 3, 4)])
+def test_positions_that_rise_along_the_last_axis_keep_rising(grid):
+    ramp = torch.arange(4.0).expand(grid).reshape(1, -1, 1)
+    assert resize_positions(ramp, grid, grid) is ramp
+    resized = resize_positions(ramp, grid, (*grid[:-1], 8)).reshape(-1, 8)
+    # linear between the centres of the old cells, constant beyond the outermost
+    expected = torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
+    torch.testing.assert_close(resized, expected.expand_as(resized))
+
+
+@pytest.mark.parametrize(('size', 'kernel', 'grid'), [((40,), (4,), (10,)), ((8, 16), (4, 4), (2, 4))])
+def test_length_of_the_input_size_decides_the_rank(size, kernel, grid):
+    model = PlainTransformer(size, 2, kernel, patch_stride=kernel, **SMALL)
+    assert model(torch.zeros(1, 2, *size)).grid == grid
+    assert model(torch.zeros(1, 2, *(2 * n for n in size))).grid == tuple(2 * n for n in grid)
+
+
+@pytest.mark.parametrize(('cls_token', 'dist_token'), [(True, True), (True, False), (False, True), (False, False)])
+def test_class_embedding_is_the_mean_of_the_tokens_that_there_are(cls_token, dist_token):
+    model = AST((32, 64), cls_token=cls_token, dist_token=dist_token, **SMALL).eval()
+    model.init_weights()
+    seen = {}
+    model.norm.register_forward_hook(lambda module, args, output: seen.update(out=output))
+    tokens = model(torch.randn(1, 1, 32, 64))
+    extra = cls_token + dist_token
+    assert tokens.patches.shape == (1, 10, 8)
+    torch.testing.assert_close(tokens.cls, seen['out'][:, : extra or None].mean(dim=1))
+
+
+def test_single_scale_encoder_with_padded_patches_keeps_the_grid_of_mat():
+    model = AST((64, 64), patch_kernel=(7, 7), patch_stride=(4, 4), patch_padding=None, dist_token=False, **SMALL)
+    tokens = model(torch.zeros(1, 1, 64, 64))
+    assert tokens.grid == (16, 16)
+    assert tokens.patches.shape == (1, 256, 8)
+
+
+def test_drop_path_rises_and_final_norm_can_be_left_out():
+    model = AST((32, 64), drop_path_rate=0.2, final_norm=False, **SMALL)
+    assert isinstance(model.blocks[0].drop_path, torch.nn.Identity)
+    assert model.blocks[1].drop_path.drop_prob == 0.2
+    assert not [key for key in model.state_dict() if key.startswith('norm')]
+
+
+def test_init_weights_draws_the_positions():
+    model = AST((32, 64), **SMALL)
+    assert (model.pos_embed == 0).all()
+    model.init_weights()
+    assert 0.01 < model.pos_embed.std() < 0.03
+    assert model.cls_token.std() > 0 and model.dist_token.std() > 0
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r'patch_kernel=\(16, 16\) does not fit input_size=\(4, 32, 64\): 3 axes'):
+        AST((4, 32, 64), **SMALL)
+    with pytest.raises(ValueError, match='num_heads=3 does not divide the width 8'):
+        AST((32, 64), embed_dims=8, num_layers=1, num_heads=3)
+    with pytest.raises(ValueError, match=r'input size \(8, 64\) is too small'):
+        AST((32, 64), **SMALL)(torch.zeros(1, 1, 8, 64))

@@ -1,0 +1,200 @@
+import pickle
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from mmengine.registry import DefaultScope
+from torchvision.models.video import mvit_v2_s
+from transformers import ASTConfig, ASTModel
+
+from mmav.errors import CheckpointError
+from mmav.models import MAT, MViTv2
+from mmav.models.backbones.ast import AST
+from mmav.models.weights import load_public_weights
+from mmav.models.weights.public_weights import adapt, adapt_positions
+from mmav.registry import MODELS
+from tests.models.peers import from_torchvision_mvit, randomise
+from tests.models.weights.files import openmmlab, slowfast
+
+IMAGE = dict(patch_kernel=(7, 7), patch_stride=(4, 4), kv_stride=(4, 4), cls_token=False)
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    """timm's image MViTv2-T with random weights, and its file."""
+    peer = randomise(timm.create_model('mvitv2_tiny'))
+    path = tmp_path_factory.mktemp('timm') / 'mvitv2_tiny.pth'
+    torch.save(peer.state_dict(), path)
+    return peer, path
+
+
+@pytest.mark.parametrize('write', [slowfast, lambda ours: openmmlab(ours, 'cls_head.fc_cls')])
+def test_video_weights_give_the_outputs_of_their_model(tmp_path, write):
+    """torchvision's model, its weights written as SlowFast and mmaction2 distribute theirs."""
+    peer = randomise(mvit_v2_s())
+    torch.save(write(from_torchvision_mvit(peer.state_dict())), tmp_path / 'video.pyth')
+    model = MViTv2('small').eval()
+    report = load_public_weights(model, tmp_path / 'video.pyth')
+    assert len(report.loaded) == len(model.state_dict())
+    assert not (report.adapted or report.missing or report.misfits)
+    assert len(report.unused) == 2 and '2 in the file but not used' in str(report)
+    clip = torch.randn(1, 3, 16, 224, 224, generator=torch.Generator().manual_seed(1))
+    seen = {}
+    peer.norm.register_forward_hook(lambda module, args, output: seen.update(out=output))
+    with torch.inference_mode():
+        peer(clip)
+        torch.testing.assert_close(model(clip).cls, seen['out'][:, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_image_weights_give_the_outputs_of_their_model(tiny):
+    peer, path = tiny
+    model = MViTv2('tiny', input_size=(224, 224), **IMAGE).eval()
+    load_public_weights(model, path)
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(model(image).patches, peer.forward_features(image), atol=1e-4, rtol=1e-4)
+
+
+def test_image_weights_start_a_spectrogram_model(tiny):
+    peer, path = tiny
+    model = MAT('tiny', input_size=(64, 256))
+    model.init_weights()
+    token = model.cls_token.clone()
+    report = load_public_weights(model, path)
+    assert report.missing == ['cls_token'] and torch.equal(model.cls_token, token)
+    state = peer.state_dict()
+    torch.testing.assert_close(model.patch_embed.proj.weight[:, 0], state['patch_embed.proj.weight'].mean(1))
+    assert report.adapted['patch_embed.proj.weight'] == '3 channels averaged to 1'
+    table = state['stages.0.blocks.0.attn.rel_pos_w']
+    rows = 2 * 64 - 1
+    expected = F.interpolate(table.t()[None], size=rows, mode='linear')[0].t()
+    torch.testing.assert_close(model.blocks[0].attn.rel_pos.tables[1].data, expected)
+    assert report.adapted['blocks.0.attn.rel_pos.tables.1'] == f'{len(table)} rows interpolated to {rows}'
+    assert torch.equal(model.blocks[3].attn.qkv.weight, state['stages.2.blocks.0.attn.qkv.weight'])
+    assert len(report.loaded) + len(report.adapted) + 1 == len(model.state_dict())
+
+
+def test_other_architecture_is_an_error_unless_asked_for(tiny):
+    _, path = tiny
+    arch = dict(embed_dims=96, num_layers=11, num_heads=1, stage_blocks=(1, 3, 8))
+    with pytest.raises(CheckpointError, match=r'of another architecture: 23 missing \(blocks.10.norm1.weight'):
+        load_public_weights(MAT(arch, input_size=(64, 256)), path)
+    report = load_public_weights(MAT(arch, input_size=(64, 256)), path, strict=False)
+    assert 'blocks.10.norm1.weight' in report.missing and report.loaded
+    shallow = dict(embed_dims=96, num_layers=9, num_heads=1, stage_blocks=(1, 3, 8))
+    with pytest.raises(CheckpointError, match=r'of another architecture: 2\d unknown \(blocks.9'):
+        load_public_weights(MAT(shallow, input_size=(64, 256)), path)
+    wide = dict(embed_dims=48, num_layers=10, num_heads=1, stage_blocks=(1, 3, 8))
+    with pytest.raises(CheckpointError, match=r'240 of another shape .*\(96,\) for \(48,\)'):
+        load_public_weights(MAT(wide, input_size=(64, 256)), path)
+
+
+def test_video_pooling_kernels_are_not_made_of_image_ones(tiny):
+    with pytest.raises(CheckpointError, match=r'\(96, 1, 3, 3\) for \(96, 1, 3, 3, 3\)'):
+        load_public_weights(MViTv2('tiny', input_size=(4, 64, 64)), tiny[1])
+
+
+def test_code_is_refused(tmp_path):
+    with open(tmp_path / 'evil.pth', 'wb') as file:
+        pickle.dump(dict(model_state=pytest.approx), file, protocol=2)
+    with pytest.raises(CheckpointError, match='could run code'):
+        load_public_weights(MAT('tiny'), tmp_path / 'evil.pth')
+
+
+def test_as_init_cfg_of_a_config(tiny):
+    cfg = dict(type='MAT', arch='tiny', input_size=(64, 256))
+    cfg['init_cfg'] = dict(type='PublicWeights', checkpoint=str(tiny[1]))
+    with DefaultScope.overwrite_default_scope('mmav'):
+        model = MODELS.build(cfg)
+        model.init_weights()
+    assert torch.equal(model.blocks[3].attn.qkv.weight, tiny[0].state_dict()['stages.2.blocks.0.attn.qkv.weight'])
+
+
+def test_adapt_leaves_alone_what_fits():
+    value = torch.randn(4, 3)
+    assert adapt('norm.weight', value, (4, 3)) == (value, '')
+    assert adapt('norm.weight', value, (4, 5)) == (None, '')
+    assert adapt('patch_embed.proj.weight', torch.zeros(8, 3, 7, 7), (8, 1, 16, 16)) == (None, '')
+
+
+@pytest.fixture(scope='module')
+def ast_peer():
+    """transformers' AST with random weights, two layers deep; by default 12 x 101 patches."""
+    config = ASTConfig(
+        hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192, layer_norm_eps=1e-6
+    )
+    return randomise(ASTModel(config))
+
+
+def ast(frames=1024):
+    return AST(input_size=(128, frames), embed_dims=48, num_layers=2, num_heads=4).eval()
+
+
+def as_transformers_5(state):
+    return {f'audio_spectrogram_transformer.{key}': value for key, value in state.items()}
+
+
+def as_transformers_4(state):
+    """The names before version 5: encoder.layer.N.attention.attention.query and so on."""
+    result = {}
+    for key, value in as_transformers_5(state).items():
+        key = key.replace('.layers.', '.encoder.layer.')
+        for new, old in (('q', 'query'), ('k', 'key'), ('v', 'value')):
+            key = key.replace(f'.attention.{new}_proj.', f'.attention.attention.{old}.')
+        key = key.replace('.attention.o_proj.', '.attention.output.dense.')
+        key = key.replace('.mlp.fc1.', '.intermediate.dense.').replace('.mlp.fc2.', '.output.dense.')
+        result[key] = value
+    return result
+
+
+def as_official(state):
+    """YuanGongND/ast: module.v.* of a timm DeiT, one projection for queries, keys and values."""
+    result = {}
+    for key, value in as_transformers_4(state).items():
+        key = key.removeprefix('audio_spectrogram_transformer.')
+        if key.startswith('embeddings.'):
+            key = key.removeprefix('embeddings.').replace('patch_embeddings.projection', 'patch_embed.proj')
+            key = key.replace('distillation_token', 'dist_token').replace('position_embeddings', 'pos_embed')
+        key = key.replace('encoder.layer.', 'blocks.').replace('layernorm_before', 'norm1')
+        key = key.replace('layernorm_after', 'norm2').replace('attention.output.dense', 'attn.proj')
+        key = key.replace('intermediate.dense', 'mlp.fc1').replace('output.dense', 'mlp.fc2')
+        result[f'module.v.{key.replace("layernorm.", "norm.")}'] = value
+    for n in range(2):
+        for part in ('weight', 'bias'):
+            names = [f'module.v.blocks.{n}.attention.attention.{name}.{part}' for name in ('query', 'key', 'value')]
+            result[f'module.v.blocks.{n}.attn.qkv.{part}'] = torch.cat([result.pop(name) for name in names])
+    return {**result, 'module.mlp_head.0.weight': torch.ones(48), 'module.mlp_head.1.weight': torch.ones(5, 48)}
+
+
+@pytest.mark.parametrize('write', [as_transformers_5, as_transformers_4, as_official])
+def test_ast_weights_give_the_outputs_of_their_model(ast_peer, tmp_path, write):
+    torch.save(write(ast_peer.state_dict()), tmp_path / 'ast.pth')
+    model = ast()
+    report = load_public_weights(model, tmp_path / 'ast.pth')
+    assert len(report.loaded) == len(model.state_dict()) and not report.missing
+    spectrogram = torch.randn(2, 128, 1024, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = ast_peer(spectrogram.transpose(1, 2))
+        tokens = model(spectrogram[:, None])
+    torch.testing.assert_close(tokens.cls, expected.pooler_output, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.patches, expected.last_hidden_state[:, 2:], atol=1e-4, rtol=1e-4)
+
+
+def test_ast_positions_are_interpolated(ast_peer, tmp_path):
+    state = as_official(ast_peer.state_dict())
+    torch.save(state, tmp_path / 'ast.pth')
+    model = ast(frames=512)
+    report = load_public_weights(model, tmp_path / 'ast.pth')
+    assert report.adapted == {'pos_embed': 'positions of (12, 101) interpolated to (12, 50)'}
+    grid = state['module.v.pos_embed'][:, 2:].reshape(1, 12, 101, 48).permute(0, 3, 1, 2)
+    expected = F.interpolate(grid, size=(12, 50), mode='bilinear').flatten(2).transpose(1, 2)
+    torch.testing.assert_close(model.pos_embed[:, 2:].data, expected)
+    assert torch.equal(model.pos_embed[:, :2], state['module.v.pos_embed'][:, :2])
+
+
+def test_positions_of_images_are_square():
+    value = torch.randn(1, 2 + 14 * 14, 8)
+    fitted, how = adapt_positions(value, (1, 2 + 12 * 101, 8), (12, 101), 2)
+    assert fitted.shape == (1, 1214, 8) and how == 'positions of (14, 14) interpolated to (12, 101)'
+    assert adapt_positions(torch.randn(1, 2 + 13, 8), (1, 2 + 12 * 101, 8), (12, 101), 2) == (None, '')

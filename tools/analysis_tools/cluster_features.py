@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Clusters dumped features by k-means: adjusted Rand index and homogeneity against the labels."""
+
+import argparse
+
+import numpy as np
+
+from mmav.engine.cli import run_tool, write_json
+from mmav.errors import MmavError
+from mmav.evaluation.clustering import cluster_metrics
+from mmav.evaluation.predictions import load_predictions
+
+EXAMPLE = """example:
+  python tools/test.py CONFIG CHECKPOINT --dump predictions.pkl --cfg-options model.keep_features=True
+  python tools/analysis_tools/cluster_features.py predictions.pkl --out clusters.json"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('predictions', nargs='+', help='files written by tools/test.py --dump, with features')
+    parser.add_argument('--num-clusters', type=int, help='default: the number of classes among the clips')
+    parser.add_argument('--part', choices=['verb', 'noun'], help='which label, of clips that have a verb and a noun')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the starts of k-means')
+    parser.add_argument('--out', metavar='FILE.json', help='write the figures, file -> figures, to this file')
+    args = parser.parse_args()
+    figures = {}
+    for name in args.predictions:
+        features, labels = read_features(name, args.part)
+        figures[name] = cluster_metrics(features, labels, args.num_clusters, seed=args.seed)
+        print(f'{name}: ' + '  '.join(f'{key} {value:.4f}' for key, value in figures[name].items()), flush=True)
+    if args.out:
+        write_json(args.out, figures)
+
+
+def read_features(path: str, part: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """The features (clips, D) and labels (clips,) of all clips that could be read."""
+    rows = [row for row in load_predictions(path)[0] if row['broken'] is None]
+    if any('feature' not in row for row in rows):
+        raise MmavError(f"'{path}' has no features: dump it with --cfg-options model.keep_features=True")
+    if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
+        wanted = 'no --part, its clips have one label' if part else '--part verb or --part noun'
+        raise MmavError(f"'{path}' needs {wanted}")
+    labels = [row['label'][part] if part else row['label'] for row in rows]
+    return np.array([row['feature'] for row in rows]), np.array(labels)
+
+
+if __name__ == '__main__':
+    run_tool(main)

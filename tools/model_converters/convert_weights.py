@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Tells what a public checkpoint holds and, with OUT, writes its weights under mmav's names."""
+
+import argparse
+import io
+from pathlib import Path
+
+import torch
+
+from mmav.engine.checkpoint_io import atomic_write, load_checkpoint_file
+from mmav.engine.cli import run_tool
+from mmav.models.weights.layouts import find_layout, state_of, to_ours
+
+EXAMPLE = """example:
+  python tools/model_converters/convert_weights.py MViTv2_B_in1k.pyth              # look
+  python tools/model_converters/convert_weights.py MViTv2_B_in1k.pyth mvitv2_b.pth # convert
+
+Converting is not needed for training: init_cfg=dict(type='PublicWeights', checkpoint='MViTv2_B_in1k.pyth')
+reads the file as it is distributed."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='file as it is distributed')
+    parser.add_argument('out', nargs='?', help='file to write')
+    parser.add_argument('--keys', action='store_true', help='list every weight under its new name')
+    args = parser.parse_args()
+    state = state_of(load_checkpoint_file(args.checkpoint))
+    layout = find_layout(state, args.checkpoint)
+    weights, left_out = to_ours(state, layout)
+    number = sum(value.numel() for value in weights.values())
+    print(f'{args.checkpoint}: {layout.name}, {len(weights)} weights, {number / 1e6:.1f} M parameters')
+    if left_out:
+        print(f'left out, as they belong to its classifier: {", ".join(left_out)}')
+    if args.keys:
+        for key, value in weights.items():
+            print(f'  {key} {tuple(value.shape)} {str(value.dtype).removeprefix("torch.")}')
+    if args.out:
+        write(args.out, weights)
+        print(f'written: {args.out}')
+
+
+def write(path: str, weights: dict[str, torch.Tensor]) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict={key: value.clone() for key, value in weights.items()}), buffer)
+    atomic_write(Path(path), buffer.getvalue())
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,44 @@
+#!/usr/bin/env python
+"""Joins the checkpoints of single-modality models into one for their average (neck type 'Avg')."""
+
+import argparse
+import io
+
+import torch
+
+from mmav.engine.checkpoint_io import atomic_write, load_checkpoint_file
+from mmav.engine.cli import run_tool
+from mmav.errors import CheckpointError
+
+EXAMPLE = """example:
+  python tools/model_converters/merge_checkpoints.py work_dirs/mat_tiny_avsynth/epoch_10.pth \\
+      work_dirs/mvitv2_tiny_avsynth/epoch_10.pth --out avg.pth"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoints', nargs='+', help='one a modality')
+    parser.add_argument('--out', required=True, help='file to write')
+    args = parser.parse_args()
+    merged: dict[str, torch.Tensor] = {}
+    for path in args.checkpoints:
+        checkpoint = load_checkpoint_file(path)
+        state = checkpoint.get('state_dict', checkpoint)
+        modalities = sorted({key.split('.')[1] for key in state if key.startswith('backbones.')})
+        if not modalities:
+            raise CheckpointError(f"'{path}' holds no backbone of mmav: give checkpoints of tools/train.py")
+        twice = [key for key in state if key in merged]
+        if twice:
+            raise CheckpointError(f"'{path}' repeats {twice[0]}: give one checkpoint a modality")
+        merged.update(state)
+        print(f'{path}: {", ".join(modalities)}, {len(state)} weights')
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict=merged), buffer)
+    atomic_write(args.out, buffer.getvalue())
+    print(f'written: {args.out}, {len(merged)} weights')
+
+
+if __name__ == '__main__':
+    run_tool(main)
