@@ -10,6 +10,14 @@ _base_ = ['../mat/mat_tiny_avsynth.py']
 
 model = dict(
     backbones=dict(
-        audio=dict(_delete_=True, type='AST', input_size=(128, 192), embed_dims=128, num_layers=3, num_heads=4),
+        audio=dict(
+            _delete_=True,
+            type='AST',
+            input_size=(128, 192),
+            embed_dims=128,
+            num_layers=3,
+            num_heads=4,
+            init_std=0.08,
+        ),
     ),
 )

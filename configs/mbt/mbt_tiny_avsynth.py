@@ -8,7 +8,7 @@ Hardware: 2 CPU cores. Expected: not yet run.
 
 _base_ = ['../mmt/mmt_tiny_avsynth.py']
 
-encoder = dict(embed_dims=128, num_layers=2, num_heads=4, final_norm=False)
+encoder = dict(embed_dims=128, num_layers=2, num_heads=4, final_norm=False, init_std=0.08)
 model = dict(
     backbones=dict(
         video=dict(_delete_=True, **encoder, type='ViT', input_size=(8, 64, 64)),

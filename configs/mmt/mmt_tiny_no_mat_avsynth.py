@@ -21,6 +21,7 @@ model = dict(
             num_layers=3,
             num_heads=4,
             dist_token=False,
+            init_std=0.08,
         ),
     ),
 )

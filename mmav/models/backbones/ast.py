@@ -53,6 +53,7 @@ class PlainTransformer(BaseModule):
             the class and the distillation token, and the mean of the patches where there is neither.
         final_norm: Whether the last block is followed by a LayerNorm; a neck that goes on with the same kind of blocks
             can do without.
+        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -75,6 +76,7 @@ class PlainTransformer(BaseModule):
         cls_token: bool = True,
         dist_token: bool = False,
         final_norm: bool = True,
+        init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -84,6 +86,7 @@ class PlainTransformer(BaseModule):
                 f'{len(input_size)} axes'
             )
         self.input_size = tuple(input_size)
+        self.init_std = init_std
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_kernel, stride=patch_stride, padding=patch_padding)
         self.grid = self.patch_embed.grid_of(input_size)
         self.num_extra = int(cls_token) + int(dist_token)
@@ -103,7 +106,7 @@ class PlainTransformer(BaseModule):
 
     def init_weights(self) -> None:
         """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self, [self.cls_token, self.dist_token, self.pos_embed])
+        init_transformer(self, [self.cls_token, self.dist_token, self.pos_embed], std=self.init_std)
         super().init_weights()
 
     def forward(self, x: Tensor) -> Tokens:
