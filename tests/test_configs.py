@@ -34,6 +34,13 @@ def test_tells_command_hardware_and_result(path):
 
 
 @by_name(EXPERIMENTS)
+def test_has_a_row_in_the_readme(path):
+    readme = next(folder / 'README.md' for folder in path.parents if (folder / 'README.md').is_file())
+    rows = [line for line in readme.read_text().splitlines() if line.startswith('|')]
+    assert any(f'({path.relative_to(readme.parent)})' in row for row in rows), f'{readme} has no row of {path.name}'
+
+
+@by_name(EXPERIMENTS)
 def test_name_has_no_hyphen_and_few_bases(path):
     assert path.stem.isidentifier()
     assert len(Config._get_base_files(str(path))) <= 3

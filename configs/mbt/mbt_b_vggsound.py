@@ -1,4 +1,4 @@
-"""MBT (Nagrani et al. 2021), VGGSound: two ViT-B, which share 4 averaged bottleneck tokens in the last 4 of 12 layers.
+"""MBT (Nagrani et al. 2021), VGGSound: two ViT-B, 4 averaged bottleneck tokens in the last 4 of 12 layers.
 
     tools/dist_train.sh configs/mbt/mbt_b_vggsound.py 8 --amp
     tools/dist_test.sh configs/mbt/mbt_b_vggsound.py work_dirs/mbt_b_vggsound/epoch_50.pth 8

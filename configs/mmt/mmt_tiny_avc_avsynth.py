@@ -3,7 +3,7 @@
     python tools/train.py configs/mmt/mmt_tiny_avc_avsynth.py
     python tools/test.py configs/mmt/mmt_tiny_avc_avsynth.py work_dirs/mmt_tiny_avc_avsynth/epoch_10.pth
 
-Hardware: 2 CPU cores. Not yet run to the end.
+Hardware: 2 CPU cores. Expected: see configs/mmt/README.md, measured here.
 """
 
 _base_ = ['./mmt_tiny_avsynth.py']

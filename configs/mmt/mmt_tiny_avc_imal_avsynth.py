@@ -3,10 +3,10 @@
     python tools/train.py configs/mmt/mmt_tiny_avc_imal_avsynth.py
     python tools/test.py configs/mmt/mmt_tiny_avc_imal_avsynth.py work_dirs/mmt_tiny_avc_imal_avsynth/epoch_10.pth
 
-Hardware: 2 CPU cores. Two views of each clip. Not yet run to the end.
+Hardware: 2 CPU cores. Two views of each clip. Expected: see configs/mmt/README.md, measured here.
 """
 
-_base_ = ['./mmt_tiny_avc_imc_avsynth.py']
+_base_ = ['./mmt_tiny_avc_2views_avsynth.py']
 
 model = dict(
     contrast=dict(

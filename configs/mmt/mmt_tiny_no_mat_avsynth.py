@@ -3,7 +3,7 @@
     python tools/data/avsynth/make_avsynth.py data/avsynth
     python tools/train.py configs/mmt/mmt_tiny_no_mat_avsynth.py
 
-Hardware: 2 CPU cores. Expected: not yet run.
+Hardware: 2 CPU cores. Expected: see configs/mmt/README.md, measured here.
 """
 
 _base_ = ['./mmt_tiny_avsynth.py']

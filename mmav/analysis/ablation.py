@@ -7,10 +7,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mmav.errors import MmavError
+RESULT = 'result.json'
+# metric -> heading of its column
+METRICS = {'top1': 'top-1', 'ari': 'ARI', 'homogeneity': 'homogeneity'}
 
-START, END = '<!-- {name}: start, written by {tool} -->', '<!-- {name}: end -->'
+Results = Mapping['Row', Sequence[Mapping[str, float] | None]]
 
 
 @dataclass(frozen=True)
@@ -19,26 +22,28 @@ class Row:
 
     Attributes:
         title: What the reader sees.
-        config: Path of the config, from the repository's root.
+        config: Path of the config, from the repository's root; of a row that is not trained, its name.
+        parts: The configs whose predictions this row averages, in place of a training of its own.
     """
 
     title: str
     config: str
+    parts: tuple[str, ...] = ()
 
     def folder(self, work_dir: Path, seed: int) -> Path:
         """Where a run of this row writes."""
         return work_dir / f'{Path(self.config).stem}_seed{seed}'
 
 
-def read_results(rows: Sequence[Row], seeds: Sequence[int], work_dir: Path, metric: str = 'top1') -> dict[Row, list]:
-    """Returns, for each row, the metric of each seed; None for a run that has not ended.
+def read_results(rows: Sequence[Row], seeds: Sequence[int], work_dir: Path) -> dict[Row, list[dict[str, Any] | None]]:
+    """Returns, for each row, the figures of each seed; None for a run that has not ended.
 
-    A run has ended when its folder holds ``metrics.json``, which ``tools/test.py --out`` writes whole or not at all.
+    A run has ended when its folder holds :data:`RESULT`, which is written last, whole or not at all.
     """
-    results: dict[Row, list] = {}
+    results: dict[Row, list[dict[str, Any] | None]] = {}
     for row in rows:
-        files = [row.folder(work_dir, seed) / 'metrics.json' for seed in seeds]
-        results[row] = [json.loads(file.read_text())[metric] if file.is_file() else None for file in files]
+        files = [row.folder(work_dir, seed) / RESULT for seed in seeds]
+        results[row] = [json.loads(file.read_text()) if file.is_file() else None for file in files]
     return results
 
 
@@ -51,45 +56,39 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def markdown_table(results: Mapping[Row, Sequence[float | None]], seeds: Sequence[int], heading: str) -> str:
+def markdown_table(results: Results, seeds: Sequence[int], heading: str) -> str:
     """Returns the table; a row of which no run has ended says so."""
     lines = [
-        f'| {heading} | config | top-1, mean ± standard deviation | {" | ".join(f"seed {s}" for s in seeds)} |',
-        '|---|---|---|' + '---|' * len(seeds),
+        f'| {heading} | config | {" | ".join(METRICS.values())} | {" | ".join(f"top-1, seed {s}" for s in seeds)} |',
+        '|---' * (2 + len(METRICS) + len(seeds)) + '|',
     ]
-    for row, values in results.items():
-        done = [value for value in values if value is not None]
-        summary = 'not yet run'
-        if done:
-            mean, spread = mean_and_spread(done)
-            summary = f'{mean:.3f} ± {spread:.3f}' if len(done) > 1 else f'{mean:.3f}'
-        cells = ['' if value is None else f'{value:.3f}' for value in values]
-        lines.append(f'| {row.title} | `{row.config}` | {summary} | {" | ".join(cells)} |')
+    for row, runs in results.items():
+        cells = [_summary(_values(runs, metric)) for metric in METRICS]
+        cells[0] = cells[0] or 'not yet run'
+        cells += ['' if run is None else f'{run["top1"]:.3f}' for run in runs]
+        config = 'the two above' if row.parts else f'`{row.config}`'
+        lines.append(f'| {row.title} | {config} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
-def replace_block(text: str, name: str, tool: str, content: str) -> str:
-    """Puts ``content`` between the two comments that mark a generated block of a page, which must be there.
-
-    Raises:
-        MmavError: The page has no such block.
-    """
-    start, end = START.format(name=name, tool=tool), END.format(name=name)
-    before, found_start, rest = text.partition(start)
-    _, found_end, after = rest.partition(end)
-    if not found_start or not found_end:
-        raise MmavError(f'the page has no block to fill in: it needs the lines {start} and {end}')
-    return f'{before}{start}\n\n{content}\n\n{end}{after}'
+def _values(runs: Sequence[Mapping[str, float] | None], metric: str) -> list[float]:
+    return [run[metric] for run in runs if run is not None and metric in run]
 
 
-def draw(results: Mapping[Row, Sequence[float | None]], path: str | Path, title: str) -> None:
-    """Draws the means as bars, the seeds as dots, and writes the picture."""
+def _summary(values: Sequence[float]) -> str:
+    if not values:
+        return ''
+    mean, spread = mean_and_spread(values)
+    return f'{mean:.3f} ± {spread:.3f}' if len(values) > 1 else f'{mean:.3f}'
+
+
+def draw(results: Results, path: str | Path, title: str) -> None:
+    """Draws the mean top-1 of each row as a bar, its standard deviation as a line, the seeds as dots; writes a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [(row, [v for v in values if v is not None]) for row, values in results.items()]
-    rows = [(row, values) for row, values in rows if values]
-    figure = Figure(figsize=(8, 0.4 * len(rows) + 1.2), layout='constrained')
+    rows = [(row, values) for row, runs in results.items() if (values := _values(runs, 'top1'))]
+    figure = Figure(figsize=(8, 0.36 * len(rows) + 1.2), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for place, (_, values) in enumerate(rows):

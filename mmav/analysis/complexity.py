@@ -18,8 +18,6 @@ from mmav.models.av_classifier import AVClassifier
 from mmav.models.layers import MultiscaleAttention
 from mmav.registry import MODELS
 
-BEGIN, END = '<!-- begin get_flops -->', '<!-- end get_flops -->'
-
 # parameters and multiply-accumulates that the paper reports (Table 2 and 4.2), by config and part
 PAPER = {
     'mmt_k4_l4_vggsound': dict(audio='52 M, 46.2 G', total='206 G'),
@@ -172,16 +170,3 @@ def markdown_table(counted: Mapping[str, Sequence[Cost]]) -> str:
             paper = PAPER.get(config, {}).get(cost.part, '')
             lines.append('| ' + ' | '.join([config if number == 0 else '', *row, paper]) + ' |')
     return '\n'.join(lines)
-
-
-def fill_markdown(text: str, table: str) -> str:
-    """Puts a table between the two marks of a page and leaves the rest as it is.
-
-    Raises:
-        ConfigError: The page does not have each mark once, in order.
-    """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in tail:
-        raise ConfigError(f'the page needs one line {BEGIN} and, after it, one line {END}: the table goes between them')
-    return f'{head}{BEGIN}\n{table}\n{END}{tail}'

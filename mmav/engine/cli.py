@@ -104,13 +104,17 @@ def _dicts(value: Any) -> Iterator[ConfigDict]:
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
-    """Relocates the data of every dataset of a config, wrapped ones included; changes ``cfg``."""
+    """Relocates the data of every dataset of a config, wrapped ones included, and of its metrics; changes ``cfg``."""
     root = str(Path(data_root).expanduser())
     if 'data_root' in cfg:
         cfg.data_root = root
     for loader in DATALOADERS:
         for part in _dicts((cfg.get(loader) or {}).get('dataset')):
             if 'ann_file' in part or 'data_root' in part:
+                part['data_root'] = root
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        for part in _dicts(cfg.get(evaluator)):
+            if 'data_root' in part:
                 part['data_root'] = root
 
 

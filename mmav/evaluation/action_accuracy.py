@@ -31,22 +31,24 @@ def participant_of(path: str | Path) -> str:
     return Path(path).stem.partition('_')[0]
 
 
-def read_ids(values: str | Sequence[Any]) -> frozenset[str]:
+def read_ids(values: str | Sequence[Any], data_root: str = '') -> frozenset[str]:
     """Reads a list of classes or participants.
 
     Args:
         values: The list, or a CSV file whose first column it is, under a header, as epic-kitchens/C1-Action-Recognition
             has them in ``annotations`` (``EPIC_100_tail_verbs.csv`` and the like).
+        data_root: Folder that the path of a file is relative to.
 
     Raises:
         MmavError: The file cannot be read.
     """
     if not isinstance(values, str):
         return frozenset(str(value) for value in values)
+    path = Path(data_root).expanduser() / Path(values).expanduser()
     try:
-        lines = Path(values).expanduser().read_text(encoding='utf-8-sig').splitlines()
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise MmavError(f"'{values}' cannot be read: give a CSV file with a header, or the list itself") from error
+        raise MmavError(f"'{path}' cannot be read: give a CSV file with a header, or the list itself") from error
     cells = [line.partition(',')[0].strip() for line in lines[1:]]
     return frozenset(cell for cell in cells if cell)
 
@@ -87,6 +89,7 @@ class ActionAccuracy(BaseMetric):
         tail_verbs: Tail classes among the verbs, their indices or a file, see :func:`read_ids`.
         tail_nouns: Tail classes among the nouns.
         unseen_participants: Participants who are not in the training set, such as ``['P18', 'P32']``, or a file.
+        data_root: Folder that the paths of these files are relative to; ``--data-root`` of the tools sets it.
         collect_device: As in :class:`mmav.evaluation.Accuracy`.
         prefix: Put before the names of the results.
 
@@ -102,14 +105,15 @@ class ActionAccuracy(BaseMetric):
         tail_verbs: str | Sequence[int] = (),
         tail_nouns: str | Sequence[int] = (),
         unseen_participants: str | Sequence[str] = (),
+        data_root: str = '',
         collect_device: str = 'gpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix='accuracy')  # MMEngine warns where there is no prefix
         self.prefix = prefix
         self.topk = checked_topk(topk)
-        self.tail_verbs, self.tail_nouns = read_ids(tail_verbs), read_ids(tail_nouns)
-        self.unseen_participants = read_ids(unseen_participants)
+        self.tail_verbs, self.tail_nouns = (read_ids(classes, data_root) for classes in (tail_verbs, tail_nouns))
+        self.unseen_participants = read_ids(unseen_participants, data_root)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch: dicts with ``pred_verb_score`` (V,), ``pred_noun_score`` (N,), ``gt_verb``, ``gt_noun``."""

@@ -83,6 +83,29 @@ def load_predictions(path: str | Path) -> tuple[list[dict], Any]:
     return rows, classes
 
 
+def read_features(path: str | Path, part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the features that a model kept, of all clips that could be read.
+
+    Args:
+        path: File of predictions.
+        part: Which label, 'verb' or 'noun', of clips that have both.
+
+    Returns:
+        Features (clips, D) and labels (clips,).
+
+    Raises:
+        MmavError: No such file, it has no features, or its clips do not have this label.
+    """
+    rows = [row for row in load_predictions(path)[0] if row['broken'] is None]
+    if any('feature' not in row for row in rows):
+        raise MmavError(f"'{path}' has no features: dump it with --cfg-options model.keep_features=True")
+    if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
+        wanted = 'no --part, its clips have one label' if part else '--part verb or --part noun'
+        raise MmavError(f"'{path}' needs {wanted}")
+    labels = [row['label'][part] if part else row['label'] for row in rows]
+    return np.array([row['feature'] for row in rows]), np.array(labels)
+
+
 def average_predictions(
     dumps: Sequence[Sequence[dict]], weights: Sequence[float] | None = None, *, names: Sequence[str] | None = None
 ) -> list[dict]:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmav.analysis.complexity import BEGIN, END, count_macs, count_model, fill_markdown, markdown_table, text_table
+from mmav.analysis.complexity import count_macs, count_model, markdown_table, text_table
 from mmav.engine.cli import load_config
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention, TransformerBlock
@@ -117,11 +117,3 @@ def test_tables(mmt):
     assert all(line.endswith('|  |') for line in lines[7:])
     # docs/complexity.md says how it is written anew
     assert '\n'.join(lines[:7]) in (toys.ROOT / 'docs' / 'complexity.md').read_text()
-
-
-def test_fill_markdown_keeps_the_text_around():
-    page = f'a\n{BEGIN}\nold\n{END}\nb\n'
-    assert fill_markdown(page, 'new') == f'a\n{BEGIN}\nnew\n{END}\nb\n'
-    for wrong in ('a', f'{END}{BEGIN}', page + page):
-        with pytest.raises(ConfigError, match='the page needs one line'):
-            fill_markdown(wrong, 'new')

@@ -109,8 +109,12 @@ def data(**dataset):
 
 def test_data_root_reaches_every_dataset():
     cfg = data()
+    cfg.val_evaluator = dict(type='Accuracy')
+    cfg.test_evaluator = [dict(type='Accuracy'), dict(type='ActionAccuracy', data_root='old', tail_verbs='tail.csv')]
     set_data_root(cfg, '~/new')
     root = cfg.data_root
+    assert cfg.test_evaluator[1].data_root == root
+    assert 'data_root' not in cfg.val_evaluator and 'data_root' not in cfg.test_evaluator[0]
     assert root.endswith('/new') and '~' not in root
     assert cfg.train_dataloader.dataset.dataset.data_root == root
     assert 'data_root' not in cfg.train_dataloader.dataset  # the wrapper has no such argument

@@ -127,6 +127,9 @@ def test_lists_from_files(tmp_path):
     (tmp_path / 'tail.csv').write_text('verb\n2\n5\n')
     (tmp_path / 'unseen.csv').write_text('\ufeffparticipant_id,x\r\nP18,1\r\nP32,2\r\n')
     assert read_ids(str(tmp_path / 'tail.csv')) == read_ids([2, 5])
+    assert read_ids('tail.csv', str(tmp_path)) == read_ids([2, 5])
+    metric = ActionAccuracy(data_root=str(tmp_path), tail_verbs='tail.csv', unseen_participants='unseen.csv')
+    assert metric.tail_verbs == {'2', '5'} and metric.unseen_participants == {'P18', 'P32'}
     assert read_ids(str(tmp_path / 'unseen.csv')) == {'P18', 'P32'}
     with pytest.raises(MmavError, match=r"none\.csv' cannot be read: give a CSV file"):
         ActionAccuracy(tail_nouns=str(tmp_path / 'none.csv'))

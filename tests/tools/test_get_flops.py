@@ -1,6 +1,6 @@
 import json
 
-from mmav.analysis.complexity import BEGIN, END
+from mmav.analysis.pages import END, START
 from tests.toys import ROOT, run_tool
 
 TOOL = 'analysis_tools/get_flops.py'
@@ -9,7 +9,8 @@ CONFIG = ROOT / 'configs' / 'mmt' / 'mmt_tiny_folder.py'
 
 def test_writes_numbers_and_a_page(tmp_path, capsys):
     page = tmp_path / 'page.md'
-    page.write_text(f'# Cost\n{BEGIN}\n{END}\n')
+    marks = dict(name='complexity', tool='tools/analysis_tools/get_flops.py')
+    page.write_text(f'# Cost\n{START.format(**marks)}\n{END.format(**marks)}\n')
     sizes = ['--input-size', 'video=8,64,64', 'audio=128,192']
     assert run_tool(TOOL, CONFIG, *sizes, '--json', tmp_path / 'a.json', '--markdown', page) == 0
     output = capsys.readouterr().out

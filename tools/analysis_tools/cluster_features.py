@@ -3,12 +3,9 @@
 
 import argparse
 
-import numpy as np
-
 from mmav.engine.cli import run_tool, write_json
-from mmav.errors import MmavError
 from mmav.evaluation.clustering import cluster_metrics
-from mmav.evaluation.predictions import load_predictions
+from mmav.evaluation.predictions import read_features
 
 EXAMPLE = """example:
   python tools/test.py CONFIG CHECKPOINT --dump predictions.pkl --cfg-options model.keep_features=True
@@ -32,18 +29,6 @@ def main() -> None:
         print(f'{name}: ' + '  '.join(f'{key} {value:.4f}' for key, value in figures[name].items()), flush=True)
     if args.out:
         write_json(args.out, figures)
-
-
-def read_features(path: str, part: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """The features (clips, D) and labels (clips,) of all clips that could be read."""
-    rows = [row for row in load_predictions(path)[0] if row['broken'] is None]
-    if any('feature' not in row for row in rows):
-        raise MmavError(f"'{path}' has no features: dump it with --cfg-options model.keep_features=True")
-    if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
-        wanted = 'no --part, its clips have one label' if part else '--part verb or --part noun'
-        raise MmavError(f"'{path}' needs {wanted}")
-    labels = [row['label'][part] if part else row['label'] for row in rows]
-    return np.array([row['feature'] for row in rows]), np.array(labels)
 
 
 if __name__ == '__main__':

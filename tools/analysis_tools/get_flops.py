@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmav.analysis.complexity import count_model, fill_markdown, markdown_table, text_table
+from mmav.analysis.complexity import count_model, markdown_table, text_table
+from mmav.analysis.pages import fill_block
 from mmav.config_check import check_config
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.engine.cli import AUTO, key_value, load_config, resolve_num_classes, run_tool, write_json
 from mmav.errors import ConfigError, ManifestError
 
@@ -57,7 +57,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument('--num-classes', type=int, metavar='N', help="for configs with num_classes='auto'")
     parser.add_argument('--json', metavar='FILE', help='write the numbers to this file')
-    parser.add_argument('--markdown', metavar='FILE', help='put a table of all configs between the marks of this page')
+    parser.add_argument('--markdown', metavar='FILE', help='put a table of all configs into the block of this page')
     args = parser.parse_args()
     sizes = {name: size(value) for name, value in args.input_size.items()}
     counted = {}
@@ -70,11 +70,8 @@ def main() -> None:
     if args.json:
         write_json(args.json, {path: [asdict(cost) for cost in costs] for path, costs in counted.items()})
     if args.markdown:
-        page = Path(args.markdown)
-        if not page.is_file():
-            raise ConfigError(f"no page '{page}': give a Markdown file with the two marks for the table")
         table = markdown_table({Path(path).stem: costs for path, costs in counted.items()})
-        atomic_write(str(page), fill_markdown(page.read_text(), table).encode())
+        fill_block(args.markdown, 'complexity', 'tools/analysis_tools/get_flops.py', table)
 
 
 if __name__ == '__main__':

@@ -7,24 +7,29 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mmav.analysis.ablation import Row, draw, markdown_table, read_results, replace_block
-from mmav.engine.checkpoint_io import atomic_write
-from mmav.engine.cli import run_tool
+from mmav.analysis.ablation import RESULT, Row, draw, markdown_table, read_results
+from mmav.analysis.pages import fill_block
+from mmav.engine.cli import run_tool, write_json
 from mmav.errors import MmavError
+from mmav.evaluation.clustering import cluster_metrics
+from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, read_features
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = 'tools/analysis_tools/run_ablation.py'
-# in the order of the paper's Table 3
+SOUND, PICTURE = 'configs/mat/mat_tiny_avsynth.py', 'configs/mvitv2/mvitv2_tiny_avsynth.py'
+# in the order of the paper's Table 3; then MAT's stages
 ROWS = [
     Row('sound only, AST', 'configs/ast/ast_tiny_avsynth.py'),
-    Row('sound only, MAT', 'configs/mat/mat_tiny_avsynth.py'),
-    Row('picture only, MViTv2', 'configs/mvitv2/mvitv2_tiny_avsynth.py'),
-    Row('Avg', 'configs/mmt/mmt_tiny_avg_avsynth.py'),
+    Row('sound only, MAT', SOUND),
+    Row('picture only, MViTv2', PICTURE),
+    Row('Avg, trained apart', 'avg_apart', parts=(SOUND, PICTURE)),
+    Row('Avg, trained together', 'configs/mmt/mmt_tiny_avg_avsynth.py'),
     Row('Concat', 'configs/mmt/mmt_tiny_concat_avsynth.py'),
     Row('merged attention', 'configs/mmt/mmt_tiny_merged_avsynth.py'),
     Row('MBT', 'configs/mbt/mbt_tiny_avsynth.py'),
@@ -32,8 +37,12 @@ ROWS = [
     Row('AVBottleneck', 'configs/mmt/mmt_tiny_avsynth.py'),
     Row('+ AL', 'configs/mmt/mmt_tiny_al_avsynth.py'),
     Row('+ AVC', 'configs/mmt/mmt_tiny_avc_avsynth.py'),
-    Row('+ AVC + IM-AL', 'configs/mmt/mmt_tiny_avc_imal_avsynth.py'),
-    Row('+ AVC + IMC (MMT)', 'configs/mmt/mmt_tiny_avc_imc_avsynth.py'),
+    Row('+ AVC, two views', 'configs/mmt/mmt_tiny_avc_2views_avsynth.py'),
+    Row('+ AVC + IM-AL, two views', 'configs/mmt/mmt_tiny_avc_imal_avsynth.py'),
+    Row('+ AVC + IMC, two views (MMT)', 'configs/mmt/mmt_tiny_avc_imc_avsynth.py'),
+    Row('AVBottleneck, MAT of one scale', 'configs/mmt/mmt_tiny_single_scale_avsynth.py'),
+    Row('AVBottleneck, MAT pooling time only', 'configs/mmt/mmt_tiny_time_only_avsynth.py'),
+    Row('AVBottleneck, MAT pooling both axes only', 'configs/mmt/mmt_tiny_2d_only_avsynth.py'),
 ]
 EXAMPLE = f"""example:
   python {TOOL}                                    # all rows, seeds 0 1 2, one run after another
@@ -47,6 +56,8 @@ def main() -> None:
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--only', metavar='TEXT', help='only rows whose config has this text in its name')
+    parser.add_argument('--epochs', type=int, default=4, help='epochs of each run (default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, default=16, help='clips a step (default: %(default)s)')
     parser.add_argument('--data-root', default='data/avsynth', help='AVSynth; written if it is not there')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
     parser.add_argument('--page', default=str(ROOT / 'configs/mmt/README.md'), help="page to fill in; '' for none")
@@ -56,43 +67,83 @@ def main() -> None:
     rows = [row for row in ROWS if not args.only or args.only in row.config]
     if not rows:
         raise MmavError(f"--only {args.only}: no row's config has this in its name")
+    options = [*recipe(args.epochs, args.batch_size), *args.cfg_options]
+    remember(args.work_dir, options)
 
-    execute('data/avsynth/make_avsynth.py', args.data_root)
-    runs = [(row, seed) for seed in args.seeds for row in rows]
+    if not (Path(args.data_root) / 'meta.json').is_file():
+        execute('data/avsynth/make_avsynth.py', args.data_root)
+    runs = [(row, seed) for seed in args.seeds for row in rows if not row.parts]
     results = read_results(rows, args.seeds, args.work_dir)
     todo = [(row, seed) for row, seed in runs if results[row][args.seeds.index(seed)] is None]
     print(f'{len(runs)} runs, {len(runs) - len(todo)} of them done; logs are in {args.work_dir}')
     with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(todo), unit='run') as bar:
-        for _ in pool.map(lambda run: run_one(*run, args), todo):
+        for _ in pool.map(lambda run: run_one(*run, options, args), todo):
             bar.update()
+    for row in rows:
+        for seed in args.seeds if row.parts else ():
+            average(row, seed, args.work_dir)
 
     results = read_results(ROWS if args.page else rows, args.seeds, args.work_dir)
-    table = markdown_table(results, args.seeds, 'AVSynth, 16 pairs')
+    table = markdown_table(results, args.seeds, f'AVSynth, 16 pairs, {args.epochs} epochs')
     print(table)
     picture = args.work_dir / 'ablation.png'
     if args.page:
-        page = Path(args.page)
-        picture = page.parent / 'ablation.png'
-        content = f'{table}\n\n![Top-1 of each row, mean and spread]({picture.name})'
-        atomic_write(page, replace_block(page.read_text(), 'ablation', TOOL, content).encode())
-        print(f'written: {page}')
-    draw(results, picture, f'AVSynth, 16 pairs, seeds {", ".join(map(str, args.seeds))}')
+        picture = Path(args.page).parent / 'ablation.png'
+        content = f'{table}\n\n![Top-1 of each row: mean, standard deviation, seeds]({picture.name})'
+        fill_block(args.page, 'ablation', TOOL, content)
+        print(f'written: {args.page}')
+    draw(results, picture, f'AVSynth, 16 pairs, {args.epochs} epochs, seeds {", ".join(map(str, args.seeds))}')
     print(f'written: {picture}')
 
 
-def run_one(row: Row, seed: int, args: argparse.Namespace) -> None:
-    """Trains, from the last whole checkpoint if there is one, and tests."""
+def recipe(epochs: int, batch_size: int) -> list[str]:
+    """The overrides that make the small configs' schedule of ten epochs one of ``epochs``."""
+    return [
+        f'train_dataloader.batch_size={batch_size}',
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+        f'param_scheduler.0.end={epochs / 10}',
+        f'param_scheduler.1.begin={epochs / 10}',
+        f'param_scheduler.1.end={epochs}',
+    ]
+
+
+def remember(work_dir: Path, options: Sequence[str]) -> None:
+    """Refuses a folder that holds runs of other options: the table would mix them."""
+    file = work_dir / 'options.txt'
+    text = '\n'.join(options) + '\n'
+    if file.is_file() and file.read_text() != text:
+        raise MmavError(f"'{work_dir}' holds runs of other options ({file}): give another folder with --work-dir")
+    work_dir.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def run_one(row: Row, seed: int, options: Sequence[str], args: argparse.Namespace) -> None:
+    """Trains, from the last whole checkpoint if there is one, tests, and writes the figures."""
     folder = row.folder(args.work_dir, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    common = [str(ROOT / row.config), '--data-root', args.data_root]
+    config, data = str(ROOT / row.config), ['--data-root', args.data_root]
     seeds = [f'randomness.seed={seed}', f'train_dataloader.dataset.seed={seed}']
     threads = str(max((os.cpu_count() or 1) // args.jobs, 1))
-    options = ['--cfg-options', *seeds, *args.cfg_options]
+    predictions = folder / 'predictions.pkl'
     with open(folder / 'output.txt', 'ab') as log:
-        execute('train.py', *common, '--work-dir', folder, '--resume', *options, log=log, threads=threads)
+        train = ['train.py', config, *data, '--work-dir', folder, '--resume', '--cfg-options', *seeds, *options]
+        execute(*train, log=log, threads=threads)
         checkpoint = (folder / 'last_checkpoint').read_text().strip()
-        outputs = ['--out', folder / 'metrics.json', '--work-dir', folder / 'test']
-        execute('test.py', common[0], checkpoint, *common[1:], *outputs, log=log, threads=threads)
+        test = ['test.py', config, checkpoint, *data, '--work-dir', folder / 'test', '--dump', predictions]
+        execute(*test, '--cfg-options', 'model.keep_features=True', *args.cfg_options, log=log, threads=threads)
+    figures = {**accuracy_of(load_predictions(predictions)[0]), **cluster_metrics(*read_features(predictions))}
+    write_json(str(folder / RESULT), figures)
+
+
+def average(row: Row, seed: int, work_dir: Path) -> None:
+    """Writes the figures of a row that averages the predictions of others, where those are there."""
+    dumps = [Row('', part).folder(work_dir, seed) / 'predictions.pkl' for part in row.parts]
+    if all(dump.is_file() for dump in dumps):
+        folder = row.folder(work_dir, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        averaged = average_predictions([load_predictions(dump)[0] for dump in dumps])
+        write_json(str(folder / RESULT), accuracy_of(averaged))
 
 
 def execute(tool: str, *arguments: object, log: object = None, threads: str | None = None) -> None:

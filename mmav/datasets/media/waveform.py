@@ -68,11 +68,12 @@ def _resample(frames: Sequence[av.AudioFrame], sample_rate: int) -> np.ndarray:
     resampler = av.AudioResampler(
         format='fltp' if channels <= 2 else 's16p', layout='mono' if channels > 2 else None, rate=sample_rate
     )
-    pieces = []
-    for frame in [*frames, None]:
-        if frame is not None:
-            frame.pts = None
-        pieces += [piece.to_ndarray() for piece in resampler.resample(frame)]
+    # One long frame in place of the codec's many short ones: a call for each would take longer than the resampling.
+    whole = av.AudioFrame.from_ndarray(
+        np.concatenate([frame.to_ndarray() for frame in frames], axis=1), format=first.format.name, layout=first.layout
+    )
+    whole.sample_rate = first.sample_rate
+    pieces = [piece.to_ndarray() for frame in (whole, None) for piece in resampler.resample(frame)]
     samples = np.concatenate(pieces, axis=1)
     if samples.dtype == np.int16:
         return samples[0].astype(np.float32) / 32768

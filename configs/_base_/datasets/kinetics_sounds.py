@@ -1,0 +1,16 @@
+"""Kinetics-Sounds (Arandjelovic & Zisserman 2017): 32 classes of Kinetics-400 that can be seen and heard; 10 s clips.
+
+Frames, spectrograms and augmentation are those of VGGSound. Expects in ``data_root``: ``train.csv`` and ``test.csv``
+(columns path,label), ``classes.txt``, and the clips; the test clips are those of Kinetics-400's validation split.
+"""
+
+_base_ = ['./vggsound.py']
+
+data_root = 'data/kinetics_sounds'
+num_classes = 32
+
+# the sound's statistics are VGGSound's, which are 10 s clips from YouTube, too: those of Kinetics-Sounds are not yet
+# measured
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(dataset=dict(data_root=data_root))
