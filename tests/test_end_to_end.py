@@ -241,3 +241,51 @@ train_cfg = dict(max_epochs=1)
     assert toys.run_tool(f'{tools}/cluster_features.py', tmp_path / 'p.pkl', '--part', 'noun') == 0
     sheet = [config, tmp_path / 'p.pkl', tmp_path / 's.png', '--data-root', tmp_path]
     assert toys.run_tool(f'{tools}/plot_predictions.py', *sheet) == 0 and (tmp_path / 's.png').stat().st_size > 0
+
+
+def write_paper_dataset(folder: Path, dataset: str, clip: Path) -> None:
+    """A data root as the paper's configs expect it: one clip, four rows of it in each list."""
+    header, rows = 'path,label', [f'{clip},{label}' for label in (0, 1, 0, 1)]
+    if dataset == 'epic_kitchens':
+        header = 'path,start,end,verb,noun'
+        rows = [
+            f'{clip},{k * 0.4},{k * 0.4 + 0.8},{verb},{noun}' for k, (verb, noun) in enumerate([(3, 4), (96, 299)] * 2)
+        ]
+        for part, number in (('verb', 97), ('noun', 300)):
+            (folder / f'{part}s.txt').write_text('\n'.join(f'{part} {i}' for i in range(number)) + '\n')
+            (folder / f'EPIC_100_tail_{part}s.csv').write_text(f'{part}\n3\n')
+    else:
+        number = dict(vggsound=309, kinetics_sounds=32)[dataset]
+        (folder / 'classes.txt').write_text('\n'.join(f'class {i}' for i in range(number)) + '\n')
+    for name in ('train.csv', 'test.csv'):
+        (folder / name).write_text('\n'.join([header, *rows]) + '\n')
+
+
+@pytest.mark.parametrize('dataset', ['vggsound', 'kinetics_sounds', 'epic_kitchens'])
+def test_the_papers_configs_train_and_test(dataset, make_clip, tmp_path):
+    """The full MMT's data, augmentation, mixing, losses and five test views, with encoders of two blocks."""
+    write_paper_dataset(tmp_path, dataset, make_clip('P18_01.mp4', seconds=2.5, size=(64, 80)))
+    parent = toys.ROOT / 'configs' / 'mmt' / f'mmt_k4_l4_avc_imc_{dataset}.py'
+    config = tmp_path / 'small.py'
+    config.write_text(f"""_base_ = [{str(parent)!r}]
+arch = dict(_delete_=True, embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
+video = dict(arch=arch, patch_stride=(2, 16, 16), kv_stride=(1, 2, 2))
+audio = dict(arch=dict(**arch), patch_stride=(16, 16), q_strides=((1, 2),))
+model = dict(backbones=dict(video=video, audio=audio), neck=dict(embed_dims=16, num_heads=2))
+train_dataloader = dict(batch_size=2)
+train_cfg = dict(max_epochs=1)
+default_hooks = dict(logger=dict(interval=1))
+param_scheduler = None
+""")
+    common = ['--data-root', tmp_path, '--cfg-options', *ALONE]
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', *common) == 0
+    (scalars,) = (tmp_path / 'w').glob('*/vis_data/scalars.json')
+    logged = json.loads(scalars.read_text().splitlines()[0])
+    losses = {name: value for name, value in logged.items() if name.startswith('loss')}
+    assert set(losses) == {'loss', 'loss_cls', 'loss_avc', 'loss_imc_video', 'loss_imc_audio'}
+    assert losses['loss'] == pytest.approx(sum(losses.values()) / 2, rel=1e-5)
+    outputs = ['--out', tmp_path / 'm.json', '--work-dir', tmp_path / 't']
+    assert toys.run_tool('test.py', config, tmp_path / 'w' / 'epoch_1.pth', *outputs, *common) == 0
+    metrics = json.loads((tmp_path / 'm.json').read_text())
+    wanted = {'action_top1', 'noun_top5', 'tail_verb_top1', 'unseen_action_top1'}
+    assert (wanted if dataset == 'epic_kitchens' else {'top1', 'top5'}) <= set(metrics) and metrics['broken'] == 0

@@ -2,10 +2,11 @@
 
 Every clip shows one visual event v out of n and plays one sound event s out of n (n = 4 unless asked otherwise). All
 else is nuisance: place, size, colour, shape, background and small distractors in the picture; pitch, timbre, onset,
-level, coloured noise and short blips in the sound. The two tasks use the very same clips and differ in labels only:
+level, coloured noise and short blips in the sound. The tasks use the very same clips and differ in labels only:
 
 - ``pair``: the class is (v, s), n * n classes such as ``bounce+sweep_up``.
 - ``parity``: the class is (v + s) mod n, n classes ``sum0`` ... ``sum3``.
+- ``action``: two labels, as in EPIC-Kitchens: v is the verb and s the noun.
 
 Why one modality is not enough
 ------------------------------
@@ -13,7 +14,8 @@ Each split holds every pair (v, s) equally often, and the random numbers of the 
 own, as are those of the sound. So, given v, the picture X is independent of s and of the sound, and P(s | X) = 1/n.
 
 - ``pair``, picture alone: P(class = (v, s) | X) = P(v | X) P(s | X) = P(v | X) / n <= 1/n. The best rule names the
-  right v and guesses s: accuracy 1/n. The same holds for the sound alone. Both together can reach 1.
+  right v and guesses s: accuracy 1/n. The same holds for the sound alone. Both together can reach 1. So it is for the
+  actions of ``action``; the picture alone can tell every verb, and 1/n of the nouns.
 - ``parity``, picture alone: P(class = c | X) = sum over v of P(v | X) P(s = c - v mod n) = 1/n for every c. The
   posterior is flat: one modality is worth nothing, and so is any average or product of the two single-modality
   predictions, since both are flat. Only a model that sees both at once can do better than 1/n.

@@ -24,7 +24,9 @@ from mmav.datasets.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSy
 
 META = 'meta.json'
 UNFINISHED = 'unfinished.json'
-_LISTS = ('train.csv', 'val.csv', 'test.csv', 'classes.txt', 'events.csv', 'boxes.csv')
+_LISTS = ('train.csv', 'val.csv', 'test.csv', 'events.csv', 'boxes.csv')
+# column of the manifests -> file of its classes
+_CLASS_LISTS = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +47,10 @@ def generate(
 ) -> bool:
     """Writes a dataset, continues an interrupted one, or finds that it is there.
 
-    The folder gets clips/SPLIT/NNNNN.mp4, train.csv, val.csv and test.csv (path,label), classes.txt, events.csv
-    (events, sound onset and offset in seconds, box around the object's whole path), boxes.csv (the object's box in each
-    frame) and meta.json (all parameters). Boxes are x0,y0,x1,y1 in [0, 1]. Without meta.json it is not complete.
+    The folder gets clips/SPLIT/NNNNN.mp4, train.csv, val.csv and test.csv (path,label) and classes.txt (of the task
+    'action' path,verb,noun, verbs.txt and nouns.txt), events.csv (events, sound onset and offset in seconds, box around
+    the object's whole path), boxes.csv (the object's box in each frame) and meta.json (all parameters). Boxes are
+    x0,y0,x1,y1 in [0, 1]. Without meta.json it is not complete.
 
     Args:
         out: Folder of the dataset, made if need be.
@@ -171,7 +174,8 @@ def _is_complete(out: Path, spec: AVSynthSpec) -> bool:
             'give another folder, or rebuild it with --force (force=True)'
         )
     clips = [spec.clip_path(split, index) for split in SPLITS for index in range(spec.count(split))]
-    return (out / META).exists() and all((out / name).exists() for name in (*_LISTS, *clips))
+    lists = (*_LISTS, *(_CLASS_LISTS[column] for column in spec.class_lists()))
+    return (out / META).exists() and all((out / name).exists() for name in (*lists, *clips))
 
 
 def _read_params(out: Path) -> dict[str, Any] | None:
@@ -191,17 +195,19 @@ def _delete(out: Path) -> None:
         return
     if (out / META).exists():
         os.replace(out / META, out / UNFINISHED)  # a deletion cut short leaves a folder that is known as ours
-    for name in _LISTS:
+    for name in (*_LISTS, *_CLASS_LISTS.values()):
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / 'clips', ignore_errors=True)
     (out / UNFINISHED).unlink(missing_ok=True)
 
 
 def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
+    classes = spec.class_lists()
     for split in SPLITS:
-        labels = ((row.path, spec.label(row.visual, row.sound)) for row in rows if row.split == split)
-        _write_csv(out / f'{split}.csv', ('path', 'label'), labels)
-    _write_text(out / 'classes.txt', '\n'.join(spec.classes()) + '\n')
+        labels = ((row.path, *spec.labels(row.visual, row.sound).values()) for row in rows if row.split == split)
+        _write_csv(out / f'{split}.csv', ('path', *classes), labels)
+    for column, names in classes.items():
+        _write_text(out / _CLASS_LISTS[column], '\n'.join(names) + '\n')
     corners = ('x0', 'y0', 'x1', 'y1')
     _write_csv(
         out / 'events.csv',

@@ -11,7 +11,7 @@ VERSION = 1
 VISUAL_EVENTS = ('bounce', 'slide', 'spin', 'pulse', 'squash', 'flash')
 SOUND_EVENTS = ('sweep_up', 'sweep_down', 'warble', 'beeps', 'hiss', 'chord')
 SPLITS = ('train', 'val', 'test')
-TASKS = ('pair', 'parity')
+TASKS = ('pair', 'parity', 'action')
 
 _STREAMS = {'order': 0, 'video': 1, 'audio': 2}
 
@@ -21,7 +21,7 @@ class AVSynthSpec:
     """All that decides the content of the dataset.
 
     Args:
-        task: 'pair' or 'parity', see the package's docstring.
+        task: 'pair', 'parity' or 'action', see the package's docstring.
         train: Clips in the training split; as for the others, a multiple of num_events squared.
         val: Clips in the validation split.
         test: Clips in the test split.
@@ -92,17 +92,23 @@ class AVSynthSpec:
         pair = int(self.rng(split, block, 'order').permutation(pairs)[place])
         return divmod(pair, self.num_events)
 
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their indices."""
-        if self.task == 'parity':
-            return tuple(f'sum{i}' for i in range(self.num_events))
+    def class_lists(self) -> dict[str, tuple[str, ...]]:
+        """Names of the classes in the order of their indices, by the column of the manifests that holds them."""
         visual, sound = VISUAL_EVENTS[: self.num_events], SOUND_EVENTS[: self.num_events]
-        return tuple(f'{v}+{s}' for v in visual for s in sound)
+        if self.task == 'action':
+            return dict(verb=visual, noun=sound)
+        if self.task == 'parity':
+            return dict(label=tuple(f'sum{i}' for i in range(self.num_events)))
+        return dict(label=tuple(f'{v}+{s}' for v in visual for s in sound))
 
-    def label(self, visual: int, sound: int) -> str:
-        """Class name of a pair of event indices."""
-        index = (visual + sound) % self.num_events if self.task == 'parity' else visual * self.num_events + sound
-        return self.classes()[index]
+    def labels(self, visual: int, sound: int) -> dict[str, str]:
+        """Class names of a pair of event indices, by column."""
+        indices = {
+            'pair': dict(label=visual * self.num_events + sound),
+            'parity': dict(label=(visual + sound) % self.num_events),
+            'action': dict(verb=visual, noun=sound),
+        }[self.task]
+        return {column: names[indices[column]] for column, names in self.class_lists().items()}
 
     def clip_path(self, split: str, index: int) -> str:
         """Path of a clip relative to the dataset's folder; it tells nothing about the class."""

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from mmav.datasets.avsynth import SPLITS, AVSynthSpec, generate
+from mmav.datasets.avsynth import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec, generate
 from mmav.datasets.avsynth.generate import render_clip
 
 SMALL = {'train': 32, 'val': 16, 'test': 16, 'size': 32, 'seconds': 1.0, 'progress': False}
@@ -80,6 +80,24 @@ def test_parity_has_the_same_clips(dataset: Path, tmp_path: Path) -> None:
     assert Counter(row['label'] for row in _rows(tmp_path / 'train.csv')) == {f'sum{i}': 8 for i in range(4)}
     for name in ('clips/train/00005.mp4', 'events.csv', 'boxes.csv'):
         assert (tmp_path / name).read_bytes() == (dataset / name).read_bytes()
+
+
+def test_action_has_the_same_clips_and_two_labels(dataset: Path, tmp_path: Path) -> None:
+    generate(tmp_path, task='action', **SMALL)
+    assert not (tmp_path / 'classes.txt').exists()
+    assert (tmp_path / 'verbs.txt').read_text().split() == list(VISUAL_EVENTS[:4])
+    assert (tmp_path / 'nouns.txt').read_text().split() == list(SOUND_EVENTS[:4])
+    events = {row['path']: row for row in _rows(tmp_path / 'events.csv')}
+    rows = _rows(tmp_path / 'train.csv')
+    assert all(
+        (row['verb'], row['noun']) == (events[row['path']]['visual'], events[row['path']]['sound']) for row in rows
+    )
+    assert len({(row['verb'], row['noun']) for row in rows}) == 16
+    for name in ('clips/train/00005.mp4', 'events.csv', 'boxes.csv'):
+        assert (tmp_path / name).read_bytes() == (dataset / name).read_bytes()
+    (tmp_path / 'nouns.txt').unlink()
+    assert generate(tmp_path, task='action', **SMALL)  # it is not complete without
+    assert (tmp_path / 'nouns.txt').exists()
 
 
 def test_complete_dataset_is_left_alone(dataset: Path) -> None:

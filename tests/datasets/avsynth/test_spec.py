@@ -20,16 +20,18 @@ def test_parity_label_is_independent_of_each_event() -> None:
         events = [spec.events(split, index) for index in range(spec.count(split))]
         share = spec.count(split) // 16
         for modality in (0, 1):
-            joint = Counter((pair[modality], spec.label(*pair)) for pair in events)
+            joint = Counter((pair[modality], spec.labels(*pair)['label']) for pair in events)
             assert joint == {(event, f'sum{c}'): share for event in range(4) for c in range(4)}
 
 
 def test_labels() -> None:
-    pair, parity = (AVSynthSpec(task=task) for task in TASKS)
-    assert len(set(pair.classes())) == 16
-    assert pair.classes()[6] == pair.label(1, 2) == 'slide+warble'
-    assert parity.classes() == ('sum0', 'sum1', 'sum2', 'sum3')
-    assert parity.label(3, 2) == 'sum1'
+    pair, parity, action = (AVSynthSpec(task=task) for task in TASKS)
+    assert len(set(pair.class_lists()['label'])) == 16
+    assert pair.class_lists()['label'][6] == pair.labels(1, 2)['label'] == 'slide+warble'
+    assert parity.class_lists() == dict(label=('sum0', 'sum1', 'sum2', 'sum3'))
+    assert parity.labels(3, 2) == dict(label='sum1')
+    assert action.labels(1, 2) == dict(verb='slide', noun='warble')
+    assert {column: len(names) for column, names in action.class_lists().items()} == dict(verb=4, noun=4)
 
 
 def test_clip_depends_on_neither_task_nor_split_size() -> None:

@@ -1,11 +1,12 @@
 import pickle
+import unittest.mock
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from mmengine.registry import DefaultScope
-from torchvision.models.video import mvit_v2_s
+from torchvision.models.video import mvit
 from transformers import ASTConfig, ASTModel
 
 from mmav.errors import CheckpointError
@@ -29,17 +30,30 @@ def tiny(tmp_path_factory):
     return peer, path
 
 
-@pytest.mark.parametrize('write', [slowfast, lambda ours: openmmlab(ours, 'cls_head.fc_cls')])
-def test_video_weights_give_the_outputs_of_their_model(tmp_path, write):
+def make_mvit_peer(size):
+    """torchvision's MViTv2-S with random weights for clips (T, H, W); its own function makes 16 x 224 x 224 only."""
+    build = mvit._mvit
+    with unittest.mock.patch.object(
+        mvit, '_mvit', lambda **kwargs: build(**{**kwargs, 'temporal_size': size[0], 'spatial_size': size[1:]})
+    ):
+        return randomise(mvit.mvit_v2_s())
+
+
+@pytest.mark.parametrize(
+    ('write', 'size'),
+    [(slowfast, (16, 224, 224)), (lambda ours: openmmlab(ours, 'cls_head.fc_cls'), (8, 160, 160))],
+    ids=['SlowFast', 'mmaction2, another size'],
+)
+def test_video_weights_give_the_outputs_of_their_model(tmp_path, write, size):
     """torchvision's model, its weights written as SlowFast and mmaction2 distribute theirs."""
-    peer = randomise(mvit_v2_s())
+    peer = make_mvit_peer(size)
     torch.save(write(from_torchvision_mvit(peer.state_dict())), tmp_path / 'video.pyth')
-    model = MViTv2('small').eval()
+    model = MViTv2('small', input_size=size).eval()
     report = load_public_weights(model, tmp_path / 'video.pyth')
     assert len(report.loaded) == len(model.state_dict())
     assert not (report.adapted or report.missing or report.misfits)
     assert len(report.unused) == 2 and '2 in the file but not used' in str(report)
-    clip = torch.randn(1, 3, 16, 224, 224, generator=torch.Generator().manual_seed(1))
+    clip = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
     seen = {}
     peer.norm.register_forward_hook(lambda module, args, output: seen.update(out=output))
     with torch.inference_mode():
@@ -52,6 +66,16 @@ def test_image_weights_give_the_outputs_of_their_model(tiny):
     model = MViTv2('tiny', input_size=(224, 224), **IMAGE).eval()
     load_public_weights(model, path)
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(model(image).patches, peer.forward_features(image), atol=1e-4, rtol=1e-4)
+
+
+def test_image_weights_of_another_size_give_the_outputs_of_their_model(tmp_path):
+    peer = randomise(timm.create_model('mvitv2_tiny', img_size=160))
+    torch.save(peer.state_dict(), tmp_path / 'small.pth')
+    model = MViTv2('tiny', input_size=(160, 160), **IMAGE).eval()
+    assert not load_public_weights(model, tmp_path / 'small.pth').adapted
+    image = torch.randn(1, 3, 160, 160, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         torch.testing.assert_close(model(image).patches, peer.forward_features(image), atol=1e-4, rtol=1e-4)
 
@@ -120,11 +144,13 @@ def test_adapt_leaves_alone_what_fits():
 
 @pytest.fixture(scope='module')
 def ast_peer():
-    """transformers' AST with random weights, two layers deep; by default 12 x 101 patches."""
-    config = ASTConfig(
-        hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192, layer_norm_eps=1e-6
-    )
-    return randomise(ASTModel(config))
+    return make_ast_peer(1024)
+
+
+def make_ast_peer(frames):
+    """transformers' AST with random weights, two layers deep; 12 x 101 patches of 1024 frames."""
+    sizes = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192)
+    return randomise(ASTModel(ASTConfig(**sizes, layer_norm_eps=1e-6, max_length=frames)))
 
 
 def ast(frames=1024):
@@ -179,6 +205,16 @@ def test_ast_weights_give_the_outputs_of_their_model(ast_peer, tmp_path, write):
         tokens = model(spectrogram[:, None])
     torch.testing.assert_close(tokens.cls, expected.pooler_output, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(tokens.patches, expected.last_hidden_state[:, 2:], atol=1e-4, rtol=1e-4)
+
+
+def test_ast_weights_of_another_length_give_the_outputs_of_their_model(tmp_path):
+    peer, model = make_ast_peer(300), ast(frames=300)
+    torch.save(as_transformers_5(peer.state_dict()), tmp_path / 'ast.pth')
+    assert not load_public_weights(model, tmp_path / 'ast.pth').adapted
+    spectrogram = torch.randn(1, 128, 300, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = peer(spectrogram.transpose(1, 2)).pooler_output
+        torch.testing.assert_close(model(spectrogram[:, None]).cls, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_ast_positions_are_interpolated(ast_peer, tmp_path):
