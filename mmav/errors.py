@@ -34,8 +34,8 @@ class ManifestError(MmavError):
     """A manifest or class list that is missing or wrong; says file, row and remedy."""
 
 
-class ConfigError(MmavError):
-    """A config that names what is not there; says the path inside the config."""
+class ConfigError(MmavError, ValueError):
+    """A config that names what is not there, or whose parts do not go together; says where, or what to change."""
 
 
 class CheckpointError(MmavError):

@@ -8,6 +8,8 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from mmav.errors import ConfigError
+
 
 class Tokens(NamedTuple):
     """What every backbone returns, whatever its flags.
@@ -62,12 +64,12 @@ class AVDataSample(BaseDataElement):
         """Returns the soft ground truth (C,) of a part where there is one, else its class index ().
 
         Raises:
-            ValueError: If the clip has neither.
+            ConfigError: If the clip has neither.
         """
         for key in (f'gt_{_score(part)}', f'gt_{part}'):
             if key in self:
                 return self.get(key)
-        raise ValueError(
+        raise ConfigError(
             f'the clip has no {part}, only {sorted(self.keys())}: give the manifest a column {part!r}, or the model '
             'the head for what the manifest has (label: ClsHead, verb and noun: VerbNounHead)'
         )

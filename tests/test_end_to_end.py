@@ -170,6 +170,14 @@ def test_a_bad_manifest_is_one_line(data, tmp_path, capsys, edit, message):
     assert len(errors) == 1 and re.search(message, errors[0])
 
 
+def test_an_intra_modal_loss_without_its_two_views_is_one_line(data, tmp_path, capsys):
+    config = CONFIG.with_name('mmt_tiny_avc_imc_avsynth.py')
+    options = ['--cfg-options', *SMALL, *ALONE, 'train_dataloader.dataset.pipeline.0.num_views=1']
+    assert toys.run_tool('train.py', config, '--data-root', data, '--work-dir', tmp_path / 'w', *options) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+    assert len(errors) == 1 and 'IMCLoss compares 2 views of each modality, video has 1: set num_views=2' in errors[0]
+
+
 def test_a_folder_without_a_manifest_is_one_line(tmp_path, capsys):
     assert toys.run_tool('train.py', CONFIG, '--data-root', tmp_path, '--work-dir', tmp_path / 'w') == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -21,6 +21,7 @@ from mmengine.dist import get_dist_info
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
+from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
 from mmav.errors import CheckpointError
@@ -126,6 +127,8 @@ def restore_history(message_hub: dict) -> None:
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     """Loads a checkpoint; a file that would run code on loading is refused.
 
+    A name that ends in ``.safetensors``, as the weights of timm and transformers are distributed, holds tensors only.
+
     Returns:
         What the file holds: a training checkpoint (``meta``, ``state_dict``, ...) or a bare state dict.
 
@@ -134,8 +137,11 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth file")
+        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
     try:
+        if path.suffix == '.safetensors':
+            device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
+            return load_safetensors(path, device=str(device))
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types, by where the damage is
         raise CheckpointError(_why_not_loaded(path, error)) from error

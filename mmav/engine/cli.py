@@ -160,6 +160,8 @@ def prepare_config(args: argparse.Namespace, *, work_dir_suffix: str = '') -> Co
     Raises:
         MmavError: See :func:`load_config`, :func:`mmav.config_check.check_config` and :func:`resolve_num_classes`.
     """
+    from mmav.engine.dist import without_gpu
+
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
@@ -170,11 +172,13 @@ def prepare_config(args: argparse.Namespace, *, work_dir_suffix: str = '') -> Co
     cfg.work_dir = args.work_dir or (cfg.get('work_dir') if not work_dir_suffix else None) or default.rstrip(os.sep)
     cfg.setdefault('runner_type', 'AVRunner')
     for loader in DATALOADERS:
-        options = cfg.get(loader)
-        if options and not options.get('num_workers'):
+        options = cfg.get(loader) or {}
+        if not options.get('num_workers'):
             # torch refuses these two without workers; they are in the bases because they need to be there with workers
             options.pop('persistent_workers', None)
             options.pop('prefetch_factor', None)
+        if without_gpu():
+            options.pop('pin_memory', None)  # torch warns that there is nothing to pin for
     return cfg
 
 
@@ -237,7 +241,7 @@ def require_checkpoint(path: str) -> None:
     from mmav.errors import CheckpointError
 
     if '://' not in path and not Path(path).expanduser().is_file():
-        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth file")
+        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
 
 
 def turn_on_amp(cfg: Config) -> None:

@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
+from mmav.errors import ConfigError
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 
@@ -77,7 +78,8 @@ class AVClassifier(BaseModel):
             writes to them, such as ``pred_score`` and ``pred_label``.
 
         Raises:
-            ValueError: If the mode is unknown, a modality is missing, or numbers of views do not fit.
+            ValueError: If the mode is unknown.
+            ConfigError: If a modality is missing, or numbers of views do not fit.
         """
         if mode not in ('tensor', 'loss', 'predict'):
             raise ValueError(f'mode={mode!r} is unknown: choose tensor, loss or predict')
@@ -114,13 +116,16 @@ class AVClassifier(BaseModel):
         """
         missing = [name for name in self.backbones if name not in inputs]
         if missing:
-            raise ValueError(f'the model reads {list(self.backbones)}, but the input has only {list(inputs)}')
+            raise ConfigError(
+                f'the model reads {list(self.backbones)}, but the input has only {list(inputs)}: '
+                "name them in the dataset's modalities"
+            )
         views = max(inputs[name].shape[1] for name in self.backbones)
         tokens = {}
         for name, backbone in self.backbones.items():
             x = inputs[name]
             if x.shape[1] not in (1, views):
-                raise ValueError(f'{name} has {x.shape[1]} views, another modality {views}: give as many, or 1')
+                raise ConfigError(f'{name} has {x.shape[1]} views, another modality {views}: give as many, or 1')
             encoded = backbone(x.flatten(0, 1))
             if x.shape[1] < views:
                 cls, patches = (t.repeat_interleave(views, dim=0) for t in encoded[:2])

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from mmav.errors import ConfigError
+
 
 class _GatherRows(torch.autograd.Function):
     """Concatenates the rows of all processes; the gradient of a process' own rows comes back times their number.
@@ -54,14 +56,14 @@ def gather_labels(labels: Tensor) -> Tensor:
             those of the others become one-hot.
 
     Raises:
-        ValueError: If the processes have batches of different sizes.
+        ConfigError: If the processes have batches of different sizes.
     """
     if not is_spread():
         return labels
     shape = torch.tensor([[labels.shape[0], labels.shape[1] if labels.dim() > 1 else 0]], device=labels.device)
     sizes, classes = gather_rows(shape).T.tolist()
     if len(set(sizes)) > 1:
-        raise ValueError(
+        raise ConfigError(
             f'the processes have batches of {sizes} clips, but contrastive losses need equal ones: '
             'set drop_last=True in the train_dataloader'
         )

@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, save_checkpoint
+from safetensors.torch import save_file
 from torch import nn
 
 from mmav.engine.checkpoint_io import (
@@ -107,6 +108,17 @@ def test_foreign_files_are_refused(tmp_path, content, message):
         torch.save(content, path)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint_file(path)
+
+
+def test_safetensors(tmp_path):
+    weights = {'fc.weight': torch.randn(2, 3), 'fc.bias': torch.arange(2.0)}
+    save_file(weights, tmp_path / 'model.safetensors')
+    loaded = load_checkpoint_file(tmp_path / 'model.safetensors', torch.device('cpu'))
+    torch.testing.assert_close(loaded, weights, rtol=0, atol=0)
+    for content in (b'', b'no tensors', (tmp_path / 'model.safetensors').read_bytes()[:-4]):
+        (tmp_path / 'bad.safetensors').write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"bad\.safetensors' is not a checkpoint, or is damaged"):
+            load_checkpoint_file(tmp_path / 'bad.safetensors')
 
 
 def test_a_torn_file_is_refused_and_not_whole(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmav.errors import ConfigError
 from mmav.models.gather import gather_labels, gather_rows
 from mmav.models.init import init_transformer
 from mmav.registry import MODELS
@@ -79,7 +80,7 @@ class ContrastiveHead(BaseModule):
             Name -> loss (), each name beginning with ``loss_``.
 
         Raises:
-            ValueError: If processes have batches of different sizes, two losses share their name, or a loss does not
+            ConfigError: If processes have batches of different sizes, two losses share their name, or a loss does not
                 take these modalities or numbers of views.
         """
         if isinstance(labels, Tensor):
@@ -101,6 +102,6 @@ class ContrastiveHead(BaseModule):
             for key, value in loss(embeddings, labels, present).items():
                 name = f'loss_{key}'
                 if name in results:
-                    raise ValueError(f'losses: two of them give {name}; name each type once')
+                    raise ConfigError(f'losses: two of them give {name}; name each type once')
                 results[name] = value
         return results

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmav.errors import ConfigError
 from mmav.registry import MODELS
 
 
@@ -62,7 +63,7 @@ class ContrastiveLoss(nn.Module):
             Name -> loss ().
 
         Raises:
-            ValueError: If the numbers of modalities or views do not suit the loss.
+            ConfigError: If the numbers of modalities or views do not suit the loss.
         """
         first = next(iter(embeddings.values()))
         with torch.autocast(first.device.type, enabled=False):
@@ -91,7 +92,7 @@ class _CrossModal(ContrastiveLoss):
 
     def _losses(self, units: Mapping[str, Tensor], weights: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if len(units) < 2:
-            raise ValueError(f'{type(self).__name__} compares modalities, but the model has only {list(units)}')
+            raise ConfigError(f'{type(self).__name__} compares modalities, but the model has only {list(units)}')
         losses = []
         for a, b in combinations(units, 2):
             views = (units[a].shape[1], units[b].shape[1])
@@ -111,7 +112,7 @@ class _IntraModal(ContrastiveLoss):
         for m, x in units.items():
             batch, views = x.shape[:2]
             if views != 2:
-                raise ValueError(
+                raise ConfigError(
                     f'{type(self).__name__} compares 2 views of each modality, {m} has {views}: set num_views=2 in the '
                     "training pipeline's LoadClip (video), and add dict(type='AudioViews', num_views=2) (audio)"
                 )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmav.models.init import init_transformer
 from mmav.models.layers import TransformerBlock
-from mmav.models.necks.joining import adapters, check_dims, join
+from mmav.models.necks.joining import FusionNeck
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -18,7 +17,7 @@ UPDATES = ('sequential', 'average')
 
 
 @MODELS.register_module()
-class AVBottleneck(BaseModule):
+class AVBottleneck(FusionNeck):
     """K blocks in which each modality attends to itself and to L shared bottleneck tokens, and to nothing else.
 
     With ``update='sequential'`` the bottleneck tokens pass through the modalities in turn (Eq. 5, then Eq. 6). With
@@ -65,28 +64,22 @@ class AVBottleneck(BaseModule):
         drop_path_rate: float = 0.0,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        in_dims = check_dims('AVBottleneck', in_dims, order)
+        super().__init__(in_dims, embed_dims, order=order, init_cfg=init_cfg)
         if update not in UPDATES:
             raise ValueError(f'update={update!r} is unknown: choose one of {", ".join(UPDATES)}')
-        self.order = tuple(order)
         self.update = update
         self.tokens = nn.Parameter(torch.zeros(1, num_tokens, embed_dims))
-        self.adapt = adapters(in_dims, embed_dims)
         self.blocks = nn.ModuleList(
             nn.ModuleDict(
                 {m: TransformerBlock(embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate) for m in self.order}
             )
             for _ in range(num_blocks)
         )
-        self.norms = nn.ModuleDict({m: nn.LayerNorm(embed_dims, eps=1e-6) for m in self.order})
-        self.out_dims = {'fused': embed_dims * len(self.order)}
-        init_transformer(self, [self.tokens])
+        init_transformer(self, self.learned_tokens())
 
-    def init_weights(self) -> None:
-        """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self, [self.tokens])
-        super().init_weights()
+    def learned_tokens(self) -> list[nn.Parameter]:
+        """The bottleneck."""
+        return [self.tokens]
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Fuses.
@@ -99,7 +92,7 @@ class AVBottleneck(BaseModule):
             ``fused``: (B, number of modalities * D).
         """
         # tests/models/necks/test_av_bottleneck.py guards that an absent modality's content reaches nothing
-        streams, key_masks = join(tokens, masks, self.adapt)
+        streams, key_masks = self.join(tokens, masks)
         key_masks = {m: self._with_bottleneck(mask) for m, mask in key_masks.items()}
         x = streams[self.order[0]]
         bottleneck = self.tokens.to(x.dtype).expand(x.shape[0], -1, -1)  # (B, L, D)
@@ -114,7 +107,7 @@ class AVBottleneck(BaseModule):
                     bottleneck = results[m]
             if self.update == 'average':
                 bottleneck = self._average(results, masks)
-        return {'fused': torch.cat([self.norms[m](streams[m][:, 0]) for m in self.order], dim=-1)}
+        return self.class_tokens(streams)
 
     def _with_bottleneck(self, key_mask: Tensor) -> Tensor:
         """(B, 1 + N) -> (B, 1 + N + L): the bottleneck may always be attended to."""

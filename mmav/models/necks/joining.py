@@ -1,31 +1,15 @@
-"""What fusion necks do first: class and patch tokens of each modality into sequences of one width, and key masks."""
+"""What fusion necks share: tokens of each modality into sequences of one width, key masks, and class tokens out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import torch
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmav.models.init import init_transformer
 from mmav.structures import Tokens
-
-
-def check_dims(name: str, in_dims: Mapping[str, int] | None, order: Sequence[str]) -> dict[str, int]:
-    """Returns the widths of the modalities in the order of ``order``.
-
-    Raises:
-        ValueError: If ``in_dims`` and ``order`` name different modalities.
-    """
-    if in_dims is None or set(in_dims) != set(order):
-        raise ValueError(f'{name} needs the widths of {tuple(order)}, got in_dims={in_dims}')
-    return {m: in_dims[m] for m in order}
-
-
-def adapters(in_dims: Mapping[str, int], embed_dims: int) -> nn.ModuleDict:
-    """Returns modality name -> the layer that brings its tokens to ``embed_dims``: none where they have that width."""
-    return nn.ModuleDict(
-        {m: nn.Identity() if dims == embed_dims else nn.Linear(dims, embed_dims) for m, dims in in_dims.items()}
-    )
 
 
 def absent_to_zero(x: Tensor, present: Tensor) -> Tensor:
@@ -33,25 +17,69 @@ def absent_to_zero(x: Tensor, present: Tensor) -> Tensor:
     return torch.where(present.reshape(-1, *[1] * (x.dim() - 1)), x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
-def join(
-    tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None, adapt: nn.ModuleDict
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Brings each modality that ``adapt`` names to one sequence, its class token first.
+class FusionNeck(BaseModule):
+    """What comes before and after the blocks of a fusion neck.
 
     Args:
-        tokens: Modality name -> tokens of the same B clips.
-        masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
-        adapt: What :func:`adapters` made.
+        in_dims: Modality name -> width of its tokens.
+        embed_dims: Width D of the fusion; a modality of another width is projected to it.
+        order: The modalities, in the order in which the neck takes them.
+        init_cfg: MMEngine's initialisation config.
 
-    Returns:
-        Modality name -> (B, 1 + N, D), zeros where it is absent; modality name -> key mask (B, 1 + N), True where a
-        token may be attended to, and empty without masks.
+    Raises:
+        ValueError: If ``in_dims`` and ``order`` name different modalities.
     """
-    streams, key_masks = {}, {}
-    for m, layer in adapt.items():
-        x = layer(torch.cat((tokens[m].cls[:, None], tokens[m].patches), dim=1))
-        if masks is not None:
-            x = absent_to_zero(x, masks[m])
-            key_masks[m] = masks[m][:, None].expand(-1, x.shape[1])
-        streams[m] = x
-    return streams, key_masks
+
+    def __init__(
+        self,
+        in_dims: Mapping[str, int] | None,
+        embed_dims: int,
+        *,
+        order: Sequence[str],
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if in_dims is None or set(in_dims) != set(order):
+            name = type(self).__name__
+            raise ValueError(f'{name} needs the widths of {tuple(order)}, got in_dims={in_dims}')
+        self.order = tuple(order)
+        self.adapt = nn.ModuleDict(
+            {m: nn.Identity() if in_dims[m] == embed_dims else nn.Linear(in_dims[m], embed_dims) for m in self.order}
+        )
+        self.norms = nn.ModuleDict({m: nn.LayerNorm(embed_dims, eps=1e-6) for m in self.order})
+        self.out_dims = {'fused': embed_dims * len(self.order)}
+
+    def learned_tokens(self) -> list[nn.Parameter]:
+        """Parameters that are tokens rather than layers."""
+        return []
+
+    def init_weights(self) -> None:
+        """Draws all parameters anew, then applies ``init_cfg``."""
+        init_transformer(self, self.learned_tokens())
+        super().init_weights()
+
+    def join(
+        self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Brings each modality to one sequence, its class token first.
+
+        Args:
+            tokens: Modality name -> tokens of the same B clips.
+            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+
+        Returns:
+            Modality name -> (B, 1 + N, D), zeros where it is absent; modality name -> key mask (B, 1 + N), True where a
+            token may be attended to, and empty without masks.
+        """
+        streams, key_masks = {}, {}
+        for m in self.order:
+            x = self.adapt[m](torch.cat((tokens[m].cls[:, None], tokens[m].patches), dim=1))
+            if masks is not None:
+                x = absent_to_zero(x, masks[m])
+                key_masks[m] = masks[m][:, None].expand(-1, x.shape[1])
+            streams[m] = x
+        return streams, key_masks
+
+    def class_tokens(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns ``fused``: the first tokens of the sequences (B, 1 + N, D), normalised and side by side."""
+        return {'fused': torch.cat([self.norms[m](streams[m][:, 0]) for m in self.order], dim=-1)}

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmav.models.init import init_transformer
 from mmav.models.layers import TransformerBlock
-from mmav.models.necks.joining import adapters, check_dims, join
+from mmav.models.necks.joining import FusionNeck
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
 
 @MODELS.register_module()
-class MergedAttention(BaseModule):
+class MergedAttention(FusionNeck):
     """K blocks in which every token attends to every token of all modalities: O((M + N)^2) for M and N tokens.
 
     The result is one stream, ``fused``: the class tokens of all modalities after the last block, side by side. No token
@@ -55,20 +54,11 @@ class MergedAttention(BaseModule):
         drop_path_rate: float = 0.0,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        self.adapt = adapters(check_dims('MergedAttention', in_dims, order), embed_dims)
-        self.order = tuple(order)
+        super().__init__(in_dims, embed_dims, order=order, init_cfg=init_cfg)
         self.blocks = nn.ModuleList(
             TransformerBlock(embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate) for _ in range(num_blocks)
         )
-        self.norms = nn.ModuleDict({m: nn.LayerNorm(embed_dims, eps=1e-6) for m in self.order})
-        self.out_dims = {'fused': embed_dims * len(self.order)}
         init_transformer(self)
-
-    def init_weights(self) -> None:
-        """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self)
-        super().init_weights()
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Fuses.
@@ -80,7 +70,7 @@ class MergedAttention(BaseModule):
         Returns:
             ``fused``: (B, number of modalities * D).
         """
-        streams, key_masks = join(tokens, masks, self.adapt)
+        streams, key_masks = self.join(tokens, masks)
         lengths = [streams[m].shape[1] for m in self.order]
         x = torch.cat([streams[m] for m in self.order], dim=1)  # (B, 1 + M + 1 + N, D)
         key_mask = None
@@ -90,7 +80,4 @@ class MergedAttention(BaseModule):
             key_mask = key_mask | ~key_mask.any(dim=1, keepdim=True)
         for block in self.blocks:
             x = block(x, key_mask)
-        parts = x.split(lengths, dim=1)
-        return {
-            'fused': torch.cat([self.norms[m](part[:, 0]) for m, part in zip(self.order, parts, strict=True)], dim=-1)
-        }
+        return self.class_tokens(dict(zip(self.order, x.split(lengths, dim=1), strict=True)))

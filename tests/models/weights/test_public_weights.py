@@ -147,6 +147,15 @@ def ast_peer():
     return make_ast_peer(1024)
 
 
+def test_ast_weights_as_transformers_saves_them(ast_peer, tmp_path):
+    ast_peer.save_pretrained(tmp_path)
+    assert (tmp_path / 'model.safetensors').is_file()
+    model = ast()
+    report = load_public_weights(model, tmp_path / 'model.safetensors')
+    assert report.layout.startswith('transformers') and len(report.loaded) == len(model.state_dict())
+    assert torch.equal(model.cls_token, ast_peer.embeddings.cls_token)
+
+
 def make_ast_peer(frames):
     """transformers' AST with random weights, two layers deep; 12 x 101 patches of 1024 frames."""
     sizes = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192)
