@@ -10,14 +10,16 @@ from mmav.errors import MmavError
 START, END = '<!-- {name}: start, written by {tool} -->', '<!-- {name}: end -->'
 
 
-def fill_block(page: str | Path, name: str, tool: str, content: str) -> None:
-    """Puts ``content`` between the two comments that mark a generated block of a page.
+def find_block(page: str | Path, name: str, tool: str) -> tuple[str, str]:
+    """Finds the generated block of a page between the two comments that mark it.
 
     Args:
-        page: Markdown file; written whole or not at all.
+        page: Markdown file.
         name: Name of the block.
         tool: The tool that writes it, as the first comment names it.
-        content: What stands between the comments from now on.
+
+    Returns:
+        What stands before the block's content and what stands after it, the comments included.
 
     Raises:
         MmavError: There is no such page, or it does not have each comment once, in this order.
@@ -30,4 +32,20 @@ def fill_block(page: str | Path, name: str, tool: str, content: str) -> None:
     _, found_end, after = rest.partition(end)
     if not found_start or not found_end or start in rest or end in after:
         raise MmavError(f"'{page}' needs one line {start} and, after it, one line {end}: what is written goes between")
-    atomic_write(page, f'{before}{start}\n\n{content}\n\n{end}{after}'.encode())
+    return before + start, end + after
+
+
+def fill_block(page: str | Path, name: str, tool: str, content: str) -> None:
+    """Puts ``content`` into the generated block of a page; the page is written whole or not at all.
+
+    Args:
+        page: Markdown file.
+        name: Name of the block.
+        tool: The tool that writes it.
+        content: What stands between the comments from now on.
+
+    Raises:
+        MmavError: See :func:`find_block`.
+    """
+    before, after = find_block(page, name, tool)
+    atomic_write(page, f'{before}\n\n{content}\n\n{after}'.encode())

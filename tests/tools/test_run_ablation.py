@@ -47,3 +47,9 @@ def test_runs_once_and_fills_the_page(tmp_path, capsys):
 def test_no_such_row(tmp_path, capsys):
     assert run_tool(TOOL, '--only', 'typo', '--work-dir', tmp_path) == 2
     assert capsys.readouterr().err == "error: --only typo: no row's config has this in its name\n"
+
+
+def test_a_page_without_its_block_is_found_before_the_runs(tmp_path, capsys):
+    assert run_tool(TOOL, '--page', tmp_path / 'none.md', '--work-dir', tmp_path / 'w') == 2
+    assert "none.md': give a Markdown file that has the block 'ablation'" in capsys.readouterr().err
+    assert not (tmp_path / 'w').exists()

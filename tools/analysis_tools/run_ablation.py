@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmav.analysis.ablation import RESULT, Row, draw, markdown_table, read_results
-from mmav.analysis.pages import fill_block
+from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import run_tool, write_json
 from mmav.errors import MmavError
 from mmav.evaluation.clustering import cluster_metrics
@@ -67,6 +67,8 @@ def main() -> None:
     rows = [row for row in ROWS if not args.only or args.only in row.config]
     if not rows:
         raise MmavError(f"--only {args.only}: no row's config has this in its name")
+    if args.page:
+        find_block(args.page, 'ablation', TOOL)  # to fail now rather than after hours
     options = [*recipe(args.epochs, args.batch_size), *args.cfg_options]
     remember(args.work_dir, options)
 
