@@ -24,6 +24,10 @@ class MediaInfo:
         width: Width of the picture as stored, in pixels; 0 without one.
         fps: Average frame rate; 0 where it is unknown.
         sample_rate: Samples per second of the sound; 0 without one.
+        channels: Channels of the sound; 0 without one.
+        video_codec: Name of the picture's codec; empty without one.
+        audio_codec: Name of the sound's codec; empty without one.
+        damaged: Packets met so far that could not be decoded; what is around them was read.
     """
 
     path: str
@@ -34,6 +38,10 @@ class MediaInfo:
     width: int = 0
     fps: float = 0.0
     sample_rate: int = 0
+    channels: int = 0
+    video_codec: str = ''
+    audio_codec: str = ''
+    damaged: int = 0
 
 
 @runtime_checkable

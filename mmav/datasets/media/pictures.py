@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import av
@@ -18,7 +18,13 @@ Picture = tuple[int, np.ndarray]
 
 
 def read_pictures(
-    stream: Any, packets: Sequence[av.Packet[Any]], wanted: np.ndarray, *, step: int, short_side: int | None
+    stream: Any,
+    packets: Sequence[av.Packet[Any]],
+    wanted: np.ndarray,
+    *,
+    step: int,
+    short_side: int | None,
+    on_damage: Callable[[], None],
 ) -> list[Picture]:
     """Decodes the displayed frames nearest to the wanted times, and no more than they need where that can be known.
 
@@ -28,6 +34,7 @@ def read_pictures(
         wanted: Times (M,), ascending, in the track's ticks.
         step: Ticks from one frame to the next, for frames without a time stamp.
         short_side: Short side of the result in pixels; None keeps the size.
+        on_damage: Called for each packet that cannot be decoded.
 
     Returns:
         M pairs of true time in ticks and frame (H, W, 3) uint8 RGB; empty where nothing can be decoded.
@@ -36,12 +43,12 @@ def read_pictures(
     reliable = len(pts) == len(packets) and stream.container.format.name not in WITHOUT_PTS
     if reliable and stream.codec_context.name in PLANNED_CODECS:
         plan = plan_frames(pts, [p.is_keyframe for p in packets], [not p.is_discard for p in packets], wanted)
-        frames = _frames(stream, packets, plan.runs, needed=plan.needed, step=step)
+        frames = decode_frames(stream, packets, plan.runs, needed=plan.needed, step=step, on_damage=on_damage)
         pictures = _convert(_pick(frames, wanted), short_side)
         if {ticks for ticks, _ in pictures} == plan.needed:
             return pictures
     # Other codecs hide frames or repeat them; damaged files do not show what their packets promise.
-    frames = _frames(stream, packets, [range(len(packets))], needed=None, step=step)
+    frames = decode_frames(stream, packets, [range(len(packets))], needed=None, step=step, on_damage=on_damage)
     return _convert(_pick(frames, wanted), short_side)
 
 
@@ -51,15 +58,28 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _frames(
+def decode_frames(
     stream: Any,
     packets: Sequence[av.Packet[Any]],
     runs: Iterable[range],
     *,
     needed: frozenset[int] | None,
     step: int,
+    on_damage: Callable[[], None],
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decodes runs of packets in turn; damaged packets are passed over."""
+    """Decodes runs of packets in turn; damaged packets are passed over.
+
+    Args:
+        stream: The picture track.
+        packets: Its packets, in file order.
+        runs: Ranges of packets; the decoder is flushed between two of them.
+        needed: Presentation times of the frames that must come out; None for all.
+        step: Ticks from one frame to the next, for frames without a time stamp.
+        on_damage: Called for each packet that cannot be decoded.
+
+    Yields:
+        Presentation time in ticks, ascending, and frame.
+    """
     codec = stream.codec_context
     guessed = stream.container.format.name in WITHOUT_PTS
     last: int | None = None
@@ -69,7 +89,7 @@ def _frames(
             packet = None if i is None else packets[i]
             kept = needed is None or packet is None or packet.pts in needed
             codec.skip_frame = 'DEFAULT' if kept else 'NONREF'
-            for frame in _decode(codec, packet):
+            for frame in _decode(codec, packet, on_damage):
                 ticks = frame.dts if guessed or frame.pts is None else frame.pts
                 if ticks is None:
                     ticks = (0 if last is None else last) + step
@@ -78,10 +98,11 @@ def _frames(
                     yield ticks, frame
 
 
-def _decode(codec: Any, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+def _decode(codec: Any, packet: av.Packet[Any] | None, on_damage: Callable[[], None]) -> list[av.VideoFrame]:
     try:
         return codec.decode(packet)
     except av.FFmpegError:
+        on_damage()
         return []
 
 

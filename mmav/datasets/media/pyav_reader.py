@@ -18,7 +18,7 @@ from mmav.errors import MediaError
 
 from .base import MediaInfo
 from .packets import PREROLL, PacketSpan
-from .pictures import read_pictures
+from .pictures import decode_frames, read_pictures
 from .waveform import place_frames
 
 
@@ -117,12 +117,51 @@ class PyAVReader:
         step = max(1, round(self._frame_seconds / base))
         with media_errors(self.info.path, 'its picture track cannot be decoded'):
             pictures = read_pictures(
-                self._video, self._packets.of(self._video), wanted, step=step, short_side=short_side
+                self._video,
+                self._packets.of(self._video),
+                wanted,
+                step=step,
+                short_side=short_side,
+                on_damage=self._count_damage,
             )
         if not pictures:
             raise MediaError(self.info.path, 'no frame of its picture track can be decoded')
         ticks = np.array([ticks for ticks, _ in pictures], dtype=np.float64)
         return np.stack([pictures[k][1] for k in place]), ticks[place] * base - origin
+
+    def iter_frames(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Decodes all displayed frames of a span, one after the other.
+
+        Args:
+            start: Seconds.
+            end: Seconds; a frame displayed at this very time is not part of the span.
+
+        Yields:
+            Time in seconds, ascending, and frame as stored: not yet turned as its ``rotation`` says.
+
+        Raises:
+            MediaError: There is no picture track.
+        """
+        if self._video is None:
+            raise MediaError(self.info.path, 'has no picture track')
+        self._require(start, end)
+        base, origin = self._packets.clock(self._video)
+        packets = self._packets.of(self._video)
+        # A little early, so that a frame exactly at the time is not lost to rounding.
+        first, last = ((second + origin) / base - 1e-3 for second in (start, end))
+        frames = decode_frames(
+            self._video,
+            packets,
+            [range(len(packets))],
+            needed=None,
+            step=max(1, round(self._frame_seconds / base)),
+            on_damage=self._count_damage,
+        )
+        for ticks, frame in frames:
+            if ticks >= last:
+                return
+            if ticks >= first:
+                yield ticks * base - origin, frame
 
     def read_audio(self, start: float, end: float, sample_rate: int) -> np.ndarray | None:
         """Reads the sound of exactly the span, mixed to one channel.
@@ -146,6 +185,7 @@ class PyAVReader:
                 decoded: list[Any] = codec.decode(packet)
             except av.FFmpegError:
                 failed += 1
+                self._count_damage()
                 continue
             for frame in decoded:
                 time = expected if frame.pts is None else frame.pts * base - origin
@@ -155,6 +195,9 @@ class PyAVReader:
             raise MediaError(self.info.path, 'nothing of its sound track can be decoded')
         with media_errors(self.info.path, 'its sound cannot be resampled'):
             return place_frames(frames, start, end, sample_rate)
+
+    def _count_damage(self) -> None:
+        self.info.damaged += 1
 
     @property
     def _frame_seconds(self) -> float:
@@ -175,8 +218,11 @@ class PyAVReader:
         if video is not None:
             info.height, info.width = video.codec_context.height, video.codec_context.width
             info.fps = float(video.average_rate or video.guessed_rate or 0)
+            info.video_codec = video.codec_context.name
         if audio is not None:
             info.sample_rate = audio.codec_context.sample_rate
+            info.channels = len(audio.layout.channels)
+            info.audio_codec = audio.codec_context.name
         self.info = info
         base, origin = self._packets.clock(main)
         if main.duration:

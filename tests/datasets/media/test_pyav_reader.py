@@ -71,6 +71,24 @@ def test_sound_of_a_late_span_is_whole_from_its_first_sample(flashes):
     assert np.corrcoef(late[:300], expected[:300])[0, 1] > 0.95
 
 
+@pytest.mark.parametrize('name', [*CONTAINERS, 'cut'])
+def test_all_frames_of_a_span(make_clip, flashes, clip_dir, name):
+    if name == 'cut':
+        path = clips.cut_without_encoding(flashes, clip_dir / 'cut_for_all_frames.mp4', 0.8)
+    else:
+        options = CONTAINERS[name]
+        path = make_clip(f'containers_{name}' if '.' in name else f'containers.{name}', events=(0.5,), **options)
+    shown, shown_times = clips.displayed(path)
+    for start, end in ((0.0, 99.0), (0.0, 1.0), (0.7, 1.6)):
+        with open_media(str(path)) as reader:
+            end = min(end, reader.fetch(start, end)[1])
+            found = [(time, frame.to_ndarray(format='rgb24')) for time, frame in reader.iter_frames(start, end)]
+        inside = (shown_times >= start - 1e-4) & (shown_times < end - 1e-4)
+        np.testing.assert_allclose([time for time, _ in found], shown_times[inside], atol=1e-4)
+        np.testing.assert_array_equal([image for _, image in found], shown[inside])
+    assert reader.info.damaged == 0
+
+
 def test_times_may_repeat_come_in_any_order_and_lie_outside(clip):
     shown, shown_times = clips.displayed(clip)
     with open_media(str(clip)) as reader:
