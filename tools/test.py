@@ -3,10 +3,11 @@
 
 import argparse
 
-from mmav.engine.cli import add_common_arguments, run_tool, test
+from mmav.engine.cli import MODALITIES, add_common_arguments, run_tool, test
 
 EXAMPLE = """examples:
-  python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_20.pth --out metrics.json
+  python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_10.pth --out metrics.json
+  python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_10.pth --drop audio
   tools/dist_test.sh configs/mmt/mmt_k4_l4_vggsound.py CHECKPOINT 8 --dump predictions.pkl"""
 
 
@@ -21,6 +22,11 @@ def main() -> None:
         '--dump',
         metavar='FILE.pkl',
         help='write the prediction for every clip to this file, with its feature if model.keep_features is on',
+    )
+    parser.add_argument(
+        '--drop',
+        choices=MODALITIES,
+        help='withhold this modality from every clip: how good is the model on the other one alone?',
     )
     add_common_arguments(parser)
     test(parser.parse_args())

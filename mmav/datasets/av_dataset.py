@@ -19,7 +19,7 @@ from mmav.registry import DATASETS, TRANSFORMS
 from .manifest import read_classes, read_manifest
 
 MODALITIES = ('video', 'audio')
-UNSEEN, WHOLE, BROKEN = 0, 1, 2
+UNSEEN, WHOLE, BROKEN, DAMAGED = range(4)
 # The share of broken clips is judged once so many clips were seen (or all, of a smaller dataset): one broken clip among
 # the first three says nothing.
 JUDGED_FROM = 50
@@ -29,13 +29,17 @@ JUDGED_FROM = 50
 class AVDataset(Dataset[Any]):
     """The clips of a CSV manifest (:mod:`mmav.datasets.manifest`), read by a pipeline of transforms.
 
-    An item starts as a dict of ``path``, ``label``, ``start``, ``end``, ``sample_idx``, ``modalities``, ``broken`` and
-    ``rng``, a generator seeded with (seed, epoch, index) in training and (seed, index) in testing: what is drawn
-    depends on neither workers nor ranks.
+    An item starts as a dict of ``path``, ``label``, ``start``, ``end``, ``sample_idx``, ``modalities``, ``dropped``,
+    ``dropout``, ``broken`` and ``rng``, a generator seeded with (seed, epoch, index) in training and (seed, index) in
+    testing: what is drawn depends on neither workers nor ranks.
 
     A clip that cannot be read: in training it is logged once, counted and replaced by another, drawn at random; above
     ``max_broken_share`` the run stops. In testing it stays: ``broken`` holds the reason, its inputs are zeros and its
-    masks False, and the metric counts it as wrong.
+    masks False, and the metric counts it as wrong. Of a damaged clip what can be decoded is used; it is logged once and
+    counted, too.
+
+    A clip without sound or picture is whole: its mask is False for what it has not. ``modality_dropout`` makes the model
+    used to that: training withholds a modality from some clips, another draw each epoch, as if the file had it not.
 
     Args:
         ann_file: Manifest, relative to ``data_root`` or absolute.
@@ -46,6 +50,9 @@ class AVDataset(Dataset[Any]):
         data_root: Folder that paths are relative to.
         modalities: 'video', 'audio' or both; what is not named is not decoded.
         test_mode: Whether clips are tested on.
+        modality_dropout: Modality -> share of the clips from which training withholds it. No clip loses all it has, so
+            the shares add up to 1 at most. Testing withholds nothing of itself.
+        drop: Modalities that are withheld from every clip.
         max_broken_share: Share of unreadable clips among those seen above which training stops. It is judged from the
             50th clip on, in a smaller dataset when all clips were seen.
         seed: Seed of all that is drawn.
@@ -65,17 +72,13 @@ class AVDataset(Dataset[Any]):
         data_root: str = '',
         modalities: Sequence[str] = MODALITIES,
         test_mode: bool = False,
+        modality_dropout: Mapping[str, float] | None = None,
+        drop: Sequence[str] = (),
         max_broken_share: float = 0.1,
         seed: int = 0,
         indices: int | Sequence[int] | None = None,
     ) -> None:
-        for modality in modalities:
-            if modality not in MODALITIES:
-                raise ValueError(
-                    f'modality {modality!r} is none of {", ".join(MODALITIES)}{did_you_mean(modality, MODALITIES)}'
-                )
-        if not modalities:
-            raise ValueError(f'modalities is empty; name one or both of {", ".join(MODALITIES)}')
+        _check_modalities(modalities, modality_dropout or {}, drop)
         if not 0 <= max_broken_share <= 1:
             raise ValueError(f'max_broken_share must lie in [0, 1], got {max_broken_share}')
         self.data_root = os.path.expanduser(data_root or '')
@@ -89,6 +92,8 @@ class AVDataset(Dataset[Any]):
         self.metainfo: dict[str, Any] = dict(classes=names)
         self.modalities = tuple(modalities)
         self.test_mode = test_mode
+        self.modality_dropout = dict(modality_dropout or {})
+        self.drop = tuple(drop)
         self.max_broken_share = max_broken_share
         self.seed = seed
         self._rows = self._select(indices)
@@ -116,6 +121,10 @@ class AVDataset(Dataset[Any]):
         """How many different clips could not be read so far, in all workers of this process."""
         return int((self._seen == BROKEN).sum())
 
+    def damaged_count(self) -> int:
+        """How many different clips were read but for some damage, in all workers of this process."""
+        return int((self._seen == DAMAGED).sum())
+
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The row of a clip, as the pipeline gets it but for ``rng``."""
         row_index = int(self._rows[index])
@@ -127,6 +136,8 @@ class AVDataset(Dataset[Any]):
             end=row.end,
             sample_idx=row_index,
             modalities=self.modalities,
+            dropped=self.drop,
+            dropout=(),
             broken=None,
         )
 
@@ -149,21 +160,35 @@ class AVDataset(Dataset[Any]):
             self._judge()
             return None
         info = self.get_data_info(index)
-        rng = np.random.default_rng((self.seed, int(self._epoch[0]), info['sample_idx']))
+        key = (self.seed, int(self._epoch[0]), info['sample_idx'])
+        results = dict(info, rng=np.random.default_rng(key), dropout=self._draw_dropout(key))
         try:
-            item = self.pipeline(dict(info, rng=rng))
+            item = self.pipeline(results)
         except MediaError as error:
             self._report(index, error)
             self._judge()
             return None
-        self._seen[index] = WHOLE
+        self._note(index, results)
         return item
+
+    def _draw_dropout(self, key: tuple[int, ...]) -> tuple[str, ...]:
+        """The modality withheld this time, if any; drawn apart, so that augmentation is the same with and without."""
+        if self.modality_dropout:
+            point = np.random.default_rng((*key, 2)).random()
+            for modality, share in self.modality_dropout.items():
+                if point < share:
+                    return (modality,)
+                point -= share
+        return ()
 
     def _test_item(self, index: int) -> Any:
         info = self.get_data_info(index)
         rng = np.random.default_rng((self.seed, info['sample_idx']))
+        results = dict(info, rng=rng)
         try:
-            return self.pipeline(dict(info, rng=rng))
+            item = self.pipeline(results)
+            self._note(index, results)
+            return item
         except MediaError as error:
             self._seen[index] = BROKEN
             # not logged here: the metric names it once, with this reason
@@ -184,6 +209,18 @@ class AVDataset(Dataset[Any]):
         if outside:
             raise ValueError(f'indices {outside[:5]} lie outside the {len(rows)} rows of {self.ann_file}')
         return rows[list(indices)]
+
+    def _note(self, index: int, results: Mapping[str, Any]) -> None:
+        """Notes that a clip was read; ``results`` is what went into the pipeline, as LoadClip has filled it."""
+        damaged = results.get('damaged', 0)
+        if damaged and self._seen[index] != DAMAGED:
+            message = (
+                f'damaged clip, what is left of it is used: {results["path"]}: {damaged} packets cannot be decoded '
+                f'({self._place(index)})'
+            )
+            print_log(message, 'current', level=logging.WARNING)
+        if damaged or self._seen[index] != DAMAGED:
+            self._seen[index] = DAMAGED if damaged else WHOLE
 
     def _report(self, index: int, error: MediaError) -> None:
         """Flags a broken clip, and logs it when it is met first."""
@@ -209,3 +246,16 @@ class AVDataset(Dataset[Any]):
                 f'max_broken_share={self.max_broken_share:g}; the log names each: mend them, take them out of the '
                 'manifest, or raise max_broken_share'
             )
+
+
+def _check_modalities(modalities: Sequence[str], dropout: Mapping[str, float], drop: Sequence[str]) -> None:
+    if not modalities:
+        raise ValueError(f'modalities is empty; name one or both of {", ".join(MODALITIES)}')
+    for known, names in ((MODALITIES, modalities), (tuple(modalities), (*dropout, *drop))):
+        for modality in names:
+            if modality not in known:
+                raise ValueError(f'modality {modality!r} is none of {", ".join(known)}{did_you_mean(modality, known)}')
+    if set(modalities) <= set(drop):
+        raise ValueError(f'drop={list(drop)} leaves nothing of modalities={list(modalities)}')
+    if any(share < 0 for share in dropout.values()) or sum(dropout.values()) > 1:
+        raise ValueError(f'modality_dropout={dict(dropout)}: shares from 0 on that add up to 1 at most')

@@ -16,6 +16,7 @@ from mmav.config_check import check_config, top_level_names
 from mmav.errors import ConfigError, MmavError, did_you_mean, one_line
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+MODALITIES = ('video', 'audio')
 AUTO = 'auto'
 
 
@@ -118,6 +119,23 @@ def set_data_root(cfg: Config, data_root: str) -> None:
                 part['data_root'] = root
 
 
+def set_drop(cfg: Config, modality: str) -> None:
+    """Makes a config test with a modality withheld from every clip; changes ``cfg``.
+
+    Raises:
+        ConfigError: The config's test set has no such modality, or no other.
+    """
+    parts = [part for part in _dicts((cfg.get('test_dataloader') or {}).get('dataset')) if 'ann_file' in part]
+    if not parts:
+        raise ConfigError(f'--drop {modality}: the config has no test set with an ann_file')
+    for part in parts:
+        modalities = list(part.get('modalities', MODALITIES))
+        if modality not in modalities or len(modalities) == 1:
+            tested = ' and '.join(modalities)
+            raise ConfigError(f'--drop {modality}: the config tests on {tested}; no other would be left')
+        part['drop'] = [modality]
+
+
 def resolve_num_classes(cfg: Config) -> None:
     """Puts the length of the class list wherever the config says ``num_classes='auto'``; changes ``cfg``.
 
@@ -165,6 +183,8 @@ def prepare_config(args: argparse.Namespace, *, work_dir_suffix: str = '') -> Co
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
+    if getattr(args, 'drop', None):
+        set_drop(cfg, args.drop)
     check_config(cfg)
     resolve_num_classes(cfg)
     cfg.launcher = args.launcher
@@ -219,7 +239,8 @@ def test(args: argparse.Namespace) -> None:
     start = time.monotonic()
     metrics = _run(cfg, lambda runner: runner.test())
     if args.out and os.environ.get('RANK', '0') == '0':
-        write_json(args.out, {**metrics, 'checkpoint': args.checkpoint, 'seconds': round(time.monotonic() - start, 1)})
+        notes = dict(checkpoint=args.checkpoint, dropped=args.drop, seconds=round(time.monotonic() - start, 1))
+        write_json(args.out, {**metrics, **notes})
 
 
 def _run(cfg: Config, action: Callable[[Any], Any]) -> Any:

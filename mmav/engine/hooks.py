@@ -52,14 +52,21 @@ class SeedHook(Hook):
 
 @HOOKS.register_module()
 class BrokenClipHook(Hook):
-    """Logs how many clips of the training set could not be read so far; needs ``dataset.broken_count()``."""
+    """Logs how many clips of the training set could not be read so far, and how many are damaged.
+
+    Needs ``dataset.broken_count()``, ``dataset.damaged_count()``.
+    """
 
     priority = 'LOW'
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Logs the count, if there are any. Each rank counts what it has read itself; rank 0 speaks."""
-        broken_count = _innermost(runner.train_dataloader.dataset, 'broken_count')
-        broken = broken_count() if broken_count is not None else 0
-        if broken:
-            total = len(runner.train_dataloader.dataset)
-            runner.logger.warning(f'{broken} of {total} training clips could not be read and were replaced by others')
+        """Logs the counts, if there are any. Each rank counts what it has read itself; rank 0 speaks."""
+        dataset = runner.train_dataloader.dataset
+        for counter, fate in (
+            ('broken_count', 'could not be read and were replaced by others'),
+            ('damaged_count', 'are damaged; what can be decoded of them is used'),
+        ):
+            count = _innermost(dataset, counter)
+            number = count() if count is not None else 0
+            if number:
+                runner.logger.warning(f'{number} of {len(dataset)} training clips {fate}')

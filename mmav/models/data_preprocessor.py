@@ -117,12 +117,16 @@ class MixupCutmix:
 
         Args:
             inputs: Modality -> (B, V, C, ...): the last two axes of a clip are H and W, of a spectrogram F and T.
-            masks: Modality -> (B,), or None; a mixed clip has a modality if one of its two sources has.
+            masks: Modality -> (B,), or None; a mixed clip has a modality if one of its two sources has, and that
+                source's alone: what is absent is not blended in.
             data_samples: The B samples.
         """
         if torch.rand(()) >= self.prob:
             return inputs, masks, data_samples
         mixup_alpha, cutmix_alpha = self.alphas
+        if masks is not None:
+            inputs = {name: _lent(value, masks[name]) for name, value in inputs.items()}
+            masks = {name: mask | mask.flip(0) for name, mask in masks.items()}
         cut = cutmix_alpha > 0 and (mixup_alpha == 0 or bool(torch.rand(()) < self.switch_prob))
         alpha = cutmix_alpha if cut else mixup_alpha
         lam = float(torch.distributions.Beta(alpha, alpha).sample())
@@ -130,8 +134,6 @@ class MixupCutmix:
             inputs, lam = self._cutmix(inputs, lam)
         else:
             inputs = {name: value.lerp(value.flip(0), 1 - lam) for name, value in inputs.items()}
-        if masks is not None:
-            masks = {name: mask | mask.flip(0) for name, mask in masks.items()}
         for part, size in self.num_classes.items():
             onehot = F.one_hot(torch.stack([s.target(part) for s in data_samples]), size).float()
             for sample, score in zip(data_samples, onehot.lerp(onehot.flip(0), 1 - lam), strict=True):
@@ -163,3 +165,8 @@ class MixupCutmix:
     def _span(size: int, share: float) -> tuple[int, int]:
         centre, half = int(torch.randint(size, ())), int(size * share) // 2
         return max(centre - half, 0), min(centre + half, size)
+
+
+def _lent(value: Tensor, mask: Tensor) -> Tensor:
+    """Gives clip i of (B, ...), where the mask (B,) says that it has none, what clip B - 1 - i has."""
+    return torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, value.flip(0))

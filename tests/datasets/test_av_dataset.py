@@ -38,6 +38,7 @@ def folder(tmp_path, clip, broken):
     rows = [f'{name},{i % 2}' for i, name in enumerate(names)]
     (tmp_path / 'train.csv').write_text('path,label\n' + '\n'.join(rows))
     (tmp_path / 'whole.csv').write_text('path,label\n' + '\n'.join(row for row in rows if row[0] == 'c'))
+    (tmp_path / 'many.csv').write_text('path,label\n' + 'clip.mp4,0\n' * 200)
     (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES))
     return tmp_path
 
@@ -76,6 +77,8 @@ def test_classes_and_rows(folder):
         end=None,
         sample_idx=1,
         modalities=('video', 'audio'),
+        dropped=(),
+        dropout=(),
         broken=None,
     )
     assert dataset(folder, classes=['a', 'b', 'c']).num_classes == 3
@@ -230,12 +233,76 @@ def test_built_by_the_runner(folder):
     assert loader.dataset.metainfo['classes'] == ('cat', 'dog')
 
 
+def masks_of(data):
+    return [tuple(bool(data[i]['masks'][m]) for m in ('video', 'audio')) for i in range(len(data))]
+
+
+def test_modality_dropout_withholds_the_shares_asked_for(folder):
+    data = dataset(folder, 'many.csv', modality_dropout=dict(video=0.2, audio=0.5))
+    seen = masks_of(data)
+    counts = {kind: seen.count(kind) for kind in set(seen)}
+    # binomial, n = 200: 4 standard deviations
+    assert counts[False, True] == pytest.approx(40, abs=23)
+    assert counts[True, False] == pytest.approx(100, abs=28)
+    assert sum(counts.values()) == 200 and (False, False) not in counts
+    assert masks_of(data) == seen
+    data.set_epoch(1)
+    assert masks_of(data) != seen
+
+
+def test_what_is_left_is_the_same_as_without_modality_dropout(folder):
+    plain, dropping = dataset(folder, 'whole.csv'), dataset(folder, 'whole.csv', modality_dropout=dict(audio=1.0))
+    for i in range(len(plain)):
+        one, other = plain[i], dropping[i]
+        assert_equal({'video': one['inputs']['video']}, {'video': other['inputs']['video']})
+        assert other['masks'] == dict(video=torch.tensor(True), audio=torch.tensor(False))
+        assert not other['inputs']['audio'].any() and one['inputs']['audio'].any()
+
+
+def test_modality_dropout_leaves_a_clip_the_only_one_it_has(folder, silent):
+    shutil.copy(silent, folder / 'clip.mp4')
+    for dropout in (dict(video=1.0), dict(audio=1.0)):
+        assert set(masks_of(dataset(folder, 'whole.csv', modality_dropout=dropout))) == {(True, False)}
+
+
+def test_dropped_modality(folder, silent):
+    for options in (dict(), dict(test_mode=True)):
+        assert set(masks_of(dataset(folder, 'whole.csv', drop=['video'], **options))) == {(False, True)}
+    assert set(masks_of(dataset(folder, 'whole.csv', test_mode=True, modality_dropout=dict(video=1)))) == {(True, True)}
+    shutil.copy(silent, folder / 'clip.mp4')
+    sample = dataset(folder, 'whole.csv', drop=['video'], test_mode=True)[0]['data_samples']
+    assert sample.broken.startswith('has no sound, and nothing else is asked for')
+
+
+def test_damaged_clips_are_used_logged_once_and_counted(folder, log, make_clip):
+    path = make_clip('for_damage.mp4', seconds=4.0, keyframes=12)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    (folder / 'clip.mp4').write_bytes(data)
+    (folder / 'one.csv').write_text('path,label\nclip.mp4,1\n')
+    for options in (dict(), dict(test_mode=True)):
+        data = dataset(folder, 'one.csv', **options)
+        data.pipeline.transforms[0].num_frames = 48  # meet all of it
+        items = [data[0] for _ in range(3)]
+        assert all(item['masks']['video'] and item['data_samples'].broken is None for item in items)
+        assert (data.damaged_count(), data.broken_count()) == (1, 0)
+        (line,) = log
+        assert line.startswith(f'damaged clip, what is left of it is used: {folder}/clip.mp4: ')
+        assert line.endswith(f'packets cannot be decoded ({folder}/one.csv, row 2)')
+        log.clear()
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         (dict(modalities=['vidoe']), "did you mean 'video'"),
         (dict(modalities=[]), 'modalities is empty'),
         (dict(max_broken_share=2), 'max_broken_share must lie'),
+        (dict(modality_dropout=dict(sound=0.1)), "modality 'sound' is none of video, audio"),
+        (dict(modality_dropout=dict(video=0.6, audio=0.5)), 'add up to 1 at most'),
+        (dict(modality_dropout=dict(video=-0.1)), 'shares from 0 on'),
+        (dict(modalities=['video'], drop=['audio']), "modality 'audio' is none of video"),
+        (dict(drop=['video', 'audio']), 'leaves nothing'),
     ],
 )
 def test_wrong_arguments(folder, options, message):

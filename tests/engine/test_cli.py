@@ -10,6 +10,7 @@ from mmav.engine.cli import (
     resolve_num_classes,
     run_tool,
     set_data_root,
+    set_drop,
     turn_on_amp,
     turn_on_auto_scale_lr,
 )
@@ -119,6 +120,28 @@ def test_data_root_reaches_every_dataset():
     assert cfg.train_dataloader.dataset.dataset.data_root == root
     assert 'data_root' not in cfg.train_dataloader.dataset  # the wrapper has no such argument
     assert cfg.test_dataloader.dataset.data_root == root
+
+
+def test_drop_reaches_every_test_set_and_no_training_set():
+    inner = dict(type='AVDataset', ann_file='a.csv')
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=dict(inner)),
+            test_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=[dict(inner), dict(inner)])),
+        )
+    )
+    set_drop(cfg, 'audio')
+    assert [part['drop'] for part in cfg.test_dataloader.dataset.datasets] == [['audio'], ['audio']]
+    assert 'drop' not in cfg.train_dataloader.dataset
+
+
+def test_drop_must_leave_a_modality():
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(ann_file='a.csv', modalities=['audio']))))
+    for modality in ('audio', 'video'):
+        with pytest.raises(ConfigError, match='tests on audio; no other would be left'):
+            set_drop(cfg, modality)
+    with pytest.raises(ConfigError, match='no test set'):
+        set_drop(Config(dict(test_dataloader=dict(dataset=dict(type='Mine')))), 'audio')
 
 
 def test_the_class_list_decides_the_size_of_the_head(tmp_path):

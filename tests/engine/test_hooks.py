@@ -27,6 +27,9 @@ class Clips(list):
     def broken_count(self):
         return 2
 
+    def damaged_count(self):
+        return 1
+
 
 def draws(**state):
     SeedHook().before_train_iter(runner([], **state), 0)
@@ -53,5 +56,6 @@ def test_broken_clips_are_logged(caplog):
         BrokenClipHook().after_train_epoch(runner(Clips([1, 2, 3])))
         BrokenClipHook().after_train_epoch(runner([1, 2, 3]))
     assert [record.getMessage() for record in caplog.records] == [
-        '2 of 3 training clips could not be read and were replaced by others'
+        '2 of 3 training clips could not be read and were replaced by others',
+        '1 of 3 training clips are damaged; what can be decoded of them is used',
     ]

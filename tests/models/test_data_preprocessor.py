@@ -124,6 +124,17 @@ def test_mixed_clip_has_what_either_source_has():
     assert mixed['masks']['audio'].all()
 
 
+@pytest.mark.parametrize('off', ['mixup_alpha', 'cutmix_alpha'])
+def test_what_is_absent_is_not_mixed_in(off):
+    torch.manual_seed(0)
+    plain, mixed = augment(make_batch(absent=0), **{off: 0})
+    audio = plain['inputs']['audio']
+    # Clips 0 and 4 are mixed: both get the sound of clip 4 alone, and the picture of both.
+    assert torch.equal(mixed['inputs']['audio'][0], audio[4]) and torch.equal(mixed['inputs']['audio'][4], audio[4])
+    assert not torch.equal(mixed['inputs']['audio'][1], audio[1])
+    assert not torch.equal(mixed['inputs']['video'][0], plain['inputs']['video'][0])
+
+
 def test_cutmix_of_sound_alone():
     torch.manual_seed(0)
     batch = make_batch()

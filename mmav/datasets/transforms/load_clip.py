@@ -13,20 +13,24 @@ from mmav.registry import TRANSFORMS
 
 from .sample_frames import MODES, choose_window, sample_times
 
+TRACKS = dict(video='picture', audio='sound')
+
 
 @TRANSFORMS.register_module()
 class LoadClip(BaseTransform):
     """Reads frames and sound of one window of a clip; the file is opened once and read once.
 
-    Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``. Gives
+    Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities that are withheld,
+    and ``dropout``, modalities that are withheld where the clip has another one. Gives
 
     - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
     - ``audio``: list of one array (S,) float32, mono, the sound of exactly the window;
-    - ``masks``: dict, modality -> whether the file has it; what it has not is zeros;
+    - ``masks``: dict, modality -> whether it is there; what the file has not, or what is withheld, is zeros;
     - ``start``, ``end``: the window in seconds of the file;
-    - ``frame_times``: true times (V, T) of the frames in seconds of the file.
+    - ``frame_times``: true times (V, T) of the frames in seconds of the file;
+    - ``damaged``: how many packets could not be decoded; what is around them was read.
 
-    Only the modalities asked for are decoded. A clip marked as broken gives zeros and masks of False.
+    Only what is asked for and not withheld is decoded. A clip marked as broken gives zeros and masks of False.
 
     Args:
         num_frames: T.
@@ -41,7 +45,7 @@ class LoadClip(BaseTransform):
 
     Raises:
         ValueError: An argument makes no sense.
-        MediaError: The file cannot be read.
+        MediaError: The file cannot be read, or has nothing of what is asked for.
     """
 
     def __init__(
@@ -86,11 +90,31 @@ class LoadClip(BaseTransform):
         with open_media(results['path'], backend=self.backend, threads=self.threads) as reader:
             start, end = self._window(reader, results['start'], results['end'], rng)
             results['start'], results['end'] = start, end
+            dropped, dropout = results.get('dropped', ()), results.get('dropout', ())
             for modality in results['modalities']:
-                read = {'video': self._read_video, 'audio': self._read_audio}[modality]
-                if not read(results, reader, rng):
-                    self._blank(results, modality)
+                self._read(results, reader, rng, modality, withheld=modality in (*dropped, *dropout))
+            if not any(results['masks'].values()):
+                # The one that was to stay is not in the file: better the other than nothing.
+                for modality in dropout:
+                    self._read(results, reader, rng, modality, withheld=modality in dropped)
+            results['damaged'] = reader.info.damaged
+        if not any(results['masks'].values()):
+            asked = [TRACKS[modality] for modality in results['modalities'] if modality not in dropped]
+            raise MediaError(results['path'], f'has no {" and no ".join(asked)}, and nothing else is asked for')
         return results
+
+    def _read(
+        self,
+        results: dict[str, Any],
+        reader: MediaReader,
+        rng: np.random.Generator | None,
+        modality: str,
+        *,
+        withheld: bool,
+    ) -> None:
+        read = {'video': self._read_video, 'audio': self._read_audio}[modality]
+        if withheld or not read(results, reader, rng):
+            self._blank(results, modality)
 
     def _window(
         self, reader: MediaReader, start: float | None, end: float | None, rng: np.random.Generator | None

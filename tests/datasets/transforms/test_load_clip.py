@@ -63,6 +63,23 @@ def test_absent_tracks_are_masked(silent, blind):
     assert out['video'][0].shape == (2, 16, 16, 3) and not out['video'][0].any()
 
 
+def test_a_clip_with_nothing_of_what_is_asked_for(silent, blind):
+    load = LoadClip(num_frames=2)
+    with pytest.raises(MediaError, match='has no sound, and nothing else is asked for'):
+        load(results(silent, modalities=('audio',)))
+    with pytest.raises(MediaError, match='has no picture, and nothing else is asked for'):
+        load(results(blind, modalities=('video',)))
+    with pytest.raises(MediaError, match='has no picture, and'):
+        load(results(blind, dropped=('audio',)))
+
+
+def test_what_is_withheld_is_not_decoded(clip, monkeypatch):
+    monkeypatch.setattr('mmav.datasets.media.PyAVReader.read_audio', None)
+    for withheld in (dict(dropped=('audio',)), dict(dropout=('audio',))):
+        out = LoadClip(num_frames=2)(results(clip, **withheld))
+        assert out['masks'] == dict(video=True, audio=False) and not out['audio'][0].any()
+
+
 def test_sound_that_ended_before_the_clip_is_absent(make_clip):
     path = make_clip('short_sound.mp4', audio_seconds=1.0, events=(0.5,))
     assert not LoadClip(num_frames=2)(results(path, start=1.5))['masks']['audio']
