@@ -38,8 +38,8 @@ class AVDataset(Dataset[Any]):
     masks False, and the metric counts it as wrong. Of a damaged clip what can be decoded is used; it is logged once and
     counted, too.
 
-    A clip without sound or picture is whole: its mask is False for what it has not. ``modality_dropout`` makes the model
-    used to that: training withholds a modality from some clips, another draw each epoch, as if the file had it not.
+    A clip without sound or picture is whole: its mask is False for what it has not. ``modality_dropout`` makes the
+    model used to that: training withholds a modality from some clips, another draw each epoch.
 
     Args:
         ann_file: Manifest, relative to ``data_root`` or absolute.

@@ -7,13 +7,11 @@ import json
 import multiprocessing
 import os
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -21,6 +19,7 @@ from mmav.datasets.avsynth.encode import encode_mp4
 from mmav.datasets.avsynth.render_audio import AudioClip, render_audio
 from mmav.datasets.avsynth.render_video import VideoClip, render_video
 from mmav.datasets.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
+from mmav.parallel import cpu_count, start_worker
 
 META = 'meta.json'
 UNFINISHED = 'unfinished.json'
@@ -124,33 +123,16 @@ def _make_clip(spec: AVSynthSpec, out: Path, task: tuple[str, int]) -> _Row:
 def _map(make: functools.partial[_Row], tasks: Sequence[tuple[str, int]], jobs: int | None) -> Iterator[_Row]:
     """Runs the tasks in order of the list; few tasks are not worth starting processes for."""
     if jobs is None:
-        jobs = min(_cpu_count(), 1 + len(tasks) // 256)
+        jobs = min(cpu_count(), 1 + len(tasks) // 256)
     if jobs == 1:
         yield from map(make, tasks)
         return
     context = multiprocessing.get_context('spawn')
-    executor = ProcessPoolExecutor(jobs, context, initializer=_start_worker)
+    executor = ProcessPoolExecutor(jobs, context, initializer=start_worker)
     try:
         yield from executor.map(make, tasks, chunksize=8)
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _cpu_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # the processes are the parallelism
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """Ends this worker when its parent was killed: a pool's workers would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _is_complete(out: Path, spec: AVSynthSpec) -> bool:

@@ -20,8 +20,8 @@ TRACKS = dict(video='picture', audio='sound')
 class LoadClip(BaseTransform):
     """Reads frames and sound of one window of a clip; the file is opened once and read once.
 
-    Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities that are withheld,
-    and ``dropout``, modalities that are withheld where the clip has another one. Gives
+    Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities that are
+    withheld, and ``dropout``, modalities that are withheld where the clip has another one. Gives
 
     - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
     - ``audio``: list of one array (S,) float32, mono, the sound of exactly the window;

@@ -1,0 +1,161 @@
+"""Work on many files in several processes: results as they come, a progress bar, a dying worker harms no other."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+from tqdm import tqdm
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+# Items handed to the pool at once, for each process: enough that none waits.
+AHEAD = 4
+
+
+def cpu_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def start_worker() -> None:
+    """Prepares a process of a pool: one thread, since the processes are the parallelism, and an end with its parent."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def run_parallel(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    jobs: int | None = None,
+    label: str = '',
+    done_before: int = 0,
+) -> Iterator[tuple[int, Result | None]]:
+    """Works on all items, under a progress bar on stderr.
+
+    Args:
+        work: A function of a module, or a partial of one, so that other processes can find it; what it raises ends all.
+        items: What it is called with.
+        jobs: Processes; None for one a core; 1 for this process itself.
+        label: Says in the progress bar what is done.
+        done_before: Items that an earlier run has done, for the progress bar.
+
+    Yields:
+        Index of an item and its result, as they come; None where the process died of it, twice.
+
+    Raises:
+        ValueError: ``jobs`` is below 1.
+    """
+    jobs = cpu_count() if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f'jobs must be at least 1, got {jobs}')
+    total = done_before + len(items)
+    with tqdm(total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.05) as bar:
+        results = ((i, work(item)) for i, item in enumerate(items)) if jobs == 1 else _in_pools(work, items, jobs)
+        for index, result in results:
+            bar.update()
+            yield index, result
+
+
+def _in_pools(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[tuple[int, Result | None]]:
+    waiting = deque(range(len(items)))
+    while waiting:
+        lost = yield from _in_one_pool(work, items, waiting, jobs)
+        for index in lost:
+            # One of these killed its process, and with it the pool: each alone tells which.
+            alone = deque([index])
+            if (yield from _in_one_pool(work, items, alone, 1)):
+                yield index, None
+
+
+def _in_one_pool(work: Callable[[Item], Result], items: Sequence[Item], waiting: deque[int], jobs: int) -> Any:
+    """Works until nothing waits or the pool breaks; returns the items that were under way then."""
+    pool = ProcessPoolExecutor(jobs, _context(getattr(work, 'func', work).__module__), initializer=start_worker)
+    running: dict[Future[Result], int] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < AHEAD * jobs:
+                running[pool.submit(work, items[waiting[0]])] = waiting[0]
+                waiting.popleft()
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                yield running.pop(future), result
+    except BrokenProcessPool:
+        return list(running.values())
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return []
+
+
+def _context(module: str) -> Any:
+    """Processes forked from a clean server that has the module loaded: quick to start, and no locks are inherited."""
+    if 'forkserver' not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([module])
+    return context
+
+
+def _die_with_parent() -> None:
+    """Ends this worker when its parent was killed: a pool's workers would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+class Journal:
+    """Results of a long run, one JSON object a line, written as they come: a killed run goes on where it was.
+
+    Args:
+        path: The file. Its first line holds the settings.
+        settings: What the results depend on; a journal of other settings is started anew.
+    """
+
+    def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self.settings = dict(settings)
+        self.entries = self._read()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Written anew, which drops a line that a kill has torn.
+        lines = [dict(settings=self.settings), *self.entries]
+        part = self.path.with_name(self.path.name + '.part')
+        part.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+        os.replace(part, self.path)
+        self._file = self.path.open('a')
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Writes a result down."""
+        self._file.write(json.dumps(entry) + '\n')
+        self._file.flush()
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            text = self.path.read_text()
+        except OSError:
+            return []
+        lines: list[dict[str, Any]] = []
+        for line in text.splitlines():
+            with suppress(ValueError):
+                lines.append(json.loads(line))
+        same = bool(lines) and lines[0].get('settings') == json.loads(json.dumps(self.settings))
+        return lines[1:] if same else []

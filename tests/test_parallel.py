@@ -1,0 +1,65 @@
+"""Work in several processes: order does not matter, deaths do not spread, and a killed run goes on."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+
+import pytest
+
+from mmav.parallel import Journal, run_parallel
+
+
+def square(value):
+    return value * value
+
+
+def fragile(value, deadly):
+    if value in deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+@pytest.mark.parametrize('jobs', [1, 2])
+def test_every_item_is_worked_on_once(jobs):
+    results = list(run_parallel(square, range(20), jobs=jobs))
+    assert sorted(results) == [(i, i * i) for i in range(20)]
+
+
+def test_an_item_that_kills_its_process_costs_no_other():
+    work = functools.partial(fragile, deadly={3, 11})
+    results = dict(run_parallel(work, range(16), jobs=2))
+    assert results == {i: None if i in (3, 11) else i for i in range(16)}
+
+
+def test_progress_counts_what_an_earlier_run_has_done(capsys):
+    list(run_parallel(square, range(3), jobs=1, label='squares', done_before=7))
+    assert 'squares: 100%' in (text := capsys.readouterr().err) and '10/10' in text
+
+
+def test_jobs_are_checked():
+    with pytest.raises(ValueError, match='jobs must be at least 1, got 0'):
+        list(run_parallel(square, [1], jobs=0))
+
+
+def test_a_journal_goes_on_where_it_was(tmp_path):
+    path = tmp_path / 'j.jsonl'
+    with Journal(path, dict(size=1)) as journal:
+        assert journal.entries == []
+        journal.add(dict(path='a'))
+        journal.add(dict(path='b'))
+    path.write_text(path.read_text()[:-4])  # killed while writing
+    with Journal(path, dict(size=1)) as journal:
+        assert journal.entries == [dict(path='a')]
+        journal.add(dict(path='c'))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [dict(settings=dict(size=1)), dict(path='a'), dict(path='c')]
+
+
+def test_a_journal_of_other_settings_starts_anew(tmp_path):
+    with Journal(tmp_path / 'j.jsonl', dict(size=1)) as journal:
+        journal.add(dict(path='a'))
+    with Journal(tmp_path / 'j.jsonl', dict(size=2)) as journal:
+        assert journal.entries == []
