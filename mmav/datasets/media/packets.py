@@ -19,10 +19,15 @@ SEEK_BACK = (PREROLL, 2.0, 10.0, math.inf)
 NEAR_START = 1.0
 # A demuxer may recover behind damage; a few tries, so that a hopeless file ends.
 DEMUX_ERRORS = 8
-# These files store no presentation times, and where frames are reordered FFmpeg guesses some of them wrongly. Decoding
-# times in the order of display are exact there, as frames are equally far apart; the first one is shown as the sound
-# starts, without the delay of a decoder that reorders.
+# These files store no presentation times, and where frames are reordered FFmpeg guesses some of them wrongly. Their
+# decoding times, taken in the order of display, are exact: the first one is shown as the sound starts, without the
+# delay of a decoder that reorders.
 WITHOUT_PTS = ('avi',)
+# In an MPEG program stream a packet of the file holds parts of frames. What FFmpeg finds first after a search is the
+# rest of a frame, to which it gives the time of the next, and it counts on from there until the next time stamp.
+PARTS_OF_FRAMES = ('mpeg',)
+# The position of an AVI packet is that of its data, behind eight bytes to which the index points.
+AVI_CHUNK_HEADER = 8
 # No decoder holds back more pictures than this; among so many the first one displayed is found.
 REORDER = 17
 
@@ -42,13 +47,13 @@ class PacketSpan:
         self._container = container
         self._streams = streams
         self._main = streams[0]
+        self._without_pts = container.format.name in WITHOUT_PTS
         self._source = self._read()
         self._head: list[av.Packet[Any]] | None = []
         origin = float(self._first_ticks(self._head) * self._main.time_base)
-        if container.format.name in WITHOUT_PTS:
-            late = float((self._main.start_time or 0) * self._main.time_base) - origin
-        else:
-            late = self._late_picture(self._head)
+        stamps = (packet.dts for packet in self._head if packet.stream_index == self._main.index)
+        self._begin = min((stamp for stamp in stamps if stamp is not None), default=self._main.start_time or 0)
+        late = 0.0 if self._without_pts else self._late_picture(self._head)
         self._clock = {
             stream.index: (float(stream.time_base), origin if stream is self._main else origin + late)
             for stream in streams
@@ -95,9 +100,9 @@ class PacketSpan:
         """
         base, origin = self.clock(self._main)
         ends = (
-            packet.pts * base - origin + (packet.duration * base if packet.duration else frame)
+            ticks * base - origin + (packet.duration * base if packet.duration else frame)
             for packet in self.of(self._main)
-            if packet.pts is not None and not packet.is_discard
+            if (ticks := self._ticks(packet)) is not None and not packet.is_discard
         )
         return max(ends, default=0.0)
 
@@ -107,13 +112,14 @@ class PacketSpan:
         if self._main.type == 'video':
             for packet in self._source:
                 head.append(packet)
-                if packet.stream_index != self._main.index or packet.pts is None:
+                ticks = self._ticks(packet)
+                if packet.stream_index != self._main.index or ticks is None:
                     continue
                 # What comes before the first keyframe, in the file or on the screen, cannot be decoded.
                 if key is None and packet.is_keyframe:
-                    key = packet.pts
-                if key is not None and packet.pts >= key and not packet.is_discard:
-                    first.append(packet.pts)
+                    key = ticks
+                if key is not None and ticks >= key and not packet.is_discard:
+                    first.append(ticks)
                 if len(first) == REORDER:
                     break
         return min(first, default=self._main.start_time or 0)
@@ -146,30 +152,73 @@ class PacketSpan:
             except av.FFmpegError:  # noqa: PERF203 (a round is a stretch of the file, not a packet)
                 errors += 1
 
+    def _ticks(self, packet: av.Packet[Any]) -> int | None:
+        """When a packet's content is displayed; of files that do not say it, when it is decoded."""
+        return packet.dts if self._without_pts else packet.pts
+
+    def _read_after_seek(self) -> Iterator[av.Packet[Any]]:
+        """The packets from where a search led, with the time stamps that a reading from the start would give."""
+        packets = self._read()
+        if self._container.format.name in PARTS_OF_FRAMES:
+            stamped = dict.fromkeys(self._clock, 0)
+            for packet in packets:
+                # Only packets with a time stamp in the file have a position.
+                stamped[packet.stream_index] += packet.pos is not None
+                if stamped[packet.stream_index] > 1:
+                    yield packet
+            return
+        shift: int | None = None
+        for packet in packets:
+            if self._without_pts and packet.stream_index == self._main.index:
+                if shift is None:
+                    shift = self._seek_error(packet)
+                packet.dts = None if packet.dts is None else packet.dts - shift
+            yield packet
+
+    def _seek_error(self, packet: av.Packet[Any]) -> int:
+        """Ticks by which FFmpeg dates a packet of an AVI file too late after a search.
+
+        It searches the place at which the sound stands, too, and counts the empty packets (frames that were dropped
+        while filming) that it passes on the way to the picture.
+        """
+        index = self._main.index_entries
+        if packet.pos is None or packet.dts is None:
+            return 0
+        start = packet.pos - AVI_CHUNK_HEADER
+        k = index.search_timestamp(packet.dts)
+        while k > 0 and index[k].pos > start:
+            k -= 1
+        found = k >= 0 and index[k].pos == start
+        return packet.dts - index[k].timestamp if found else 0
+
     def _from(self, time: float) -> Iterator[av.Packet[Any]]:
         """The packets from the keyframe before a time on."""
         head, self._head = self._head, None
         if time <= NEAR_START and head is not None:
             return chain(head, self._source)
+        self._source = self._read() if time <= NEAR_START else self._read_after_seek()
         base, origin = self.clock(self._main)
+        # Some searches go by decoding time, which begins before time zero.
+        target = self._begin if time <= NEAR_START else round((time + origin) / base)
         try:
-            self._container.seek(round((max(time, 0.0) + origin) / base), stream=self._main)
+            self._container.seek(target, stream=self._main)
         except av.FFmpegError:
             # Without a usable index: read from the start.
             self._container.seek(0)
-        self._source = self._read()
+            self._source = self._read()
         return self._source
 
     def _collect_from(self, seek_to: float, start: float, end: float) -> bool:
         self.clear()
         unfinished = set(self._packets)
+        reordered = self._reordered_seconds()
         for packet in self._from(seek_to):
-            index, pts = packet.stream_index, packet.pts
+            index, pts = packet.stream_index, self._ticks(packet)
             base, origin = self._clock[index]
             kept = self._packets[index]
             if pts is not None and packet.is_keyframe:
                 # Every packet of sound is a keyframe; its decoder needs some before the span.
-                lead = 0.0 if packet.stream.type == 'video' else 2 * PREROLL
+                lead = reordered if packet.stream.type == 'video' else 2 * PREROLL
                 if pts * base - origin <= start - lead:
                     kept.clear()
             kept.append(packet)
@@ -187,7 +236,14 @@ class PacketSpan:
         if self._main.type != 'video':
             return True
         base, origin = self.clock(self._main)
+        latest = time - self._reordered_seconds() + origin
         return any(
-            packet.is_keyframe and packet.pts is not None and packet.pts * base - origin <= time
+            packet.is_keyframe and (ticks := self._ticks(packet)) is not None and ticks * base <= latest
             for packet in self.of(self._main)
         )
+
+    def _reordered_seconds(self) -> float:
+        """Seconds by which a frame may be displayed after the time of its packet."""
+        if not self._without_pts or self._main.type != 'video' or not self._main.codec_context.has_b_frames:
+            return 0.0
+        return REORDER / float(self._main.average_rate or 1)

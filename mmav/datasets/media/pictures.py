@@ -82,6 +82,10 @@ def decode_frames(
     """
     codec = stream.codec_context
     guessed = stream.container.format.name in WITHOUT_PTS
+    if guessed:
+        held_back = _held_back(codec, packets)
+        place = {packet.dts: k for k, packet in enumerate(packets)}
+    k = 0
     last: int | None = None
     for run in runs:
         codec.flush_buffers()
@@ -90,12 +94,26 @@ def decode_frames(
             kept = needed is None or packet is None or packet.pts in needed
             codec.skip_frame = 'DEFAULT' if kept else 'NONREF'
             for frame in _decode(codec, packet, on_damage):
-                ticks = frame.dts if guessed or frame.pts is None else frame.pts
+                if guessed:
+                    # The frame comes out as a later one goes in; the decoding times are those of display, in order.
+                    k = place.get(frame.dts, k + 1 + held_back) - held_back
+                    ticks = packets[min(max(k, 0), len(packets) - 1)].dts
+                else:
+                    ticks = frame.dts if frame.pts is None else frame.pts
                 if ticks is None:
                     ticks = (0 if last is None else last) + step
                 if last is None or ticks > last:
                     last = ticks
                     yield ticks, frame
+
+
+def _held_back(codec: Any, packets: Sequence[av.Packet[Any]]) -> int:
+    """How many frames the decoder keeps to bring them in order: as many as are left when the first one comes out."""
+    codec.flush_buffers()
+    for packet in packets:
+        if _decode(codec, packet, lambda: None):
+            break
+    return len(_decode(codec, None, lambda: None))
 
 
 def _decode(codec: Any, packet: av.Packet[Any] | None, on_damage: Callable[[], None]) -> list[av.VideoFrame]:

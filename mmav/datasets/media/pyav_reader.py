@@ -17,7 +17,7 @@ from av.stream import Disposition
 from mmav.errors import MediaError
 
 from .base import MediaInfo
-from .packets import PREROLL, PacketSpan
+from .packets import PARTS_OF_FRAMES, PREROLL, PacketSpan
 from .pictures import decode_frames, read_pictures
 from .waveform import place_frames
 
@@ -230,6 +230,9 @@ class PyAVReader:
         elif self._container.duration:
             begin = (self._container.start_time or 0) / av.time_base
             info.duration = begin + self._container.duration / av.time_base - origin
+        if self._container.format.name in PARTS_OF_FRAMES:
+            # FFmpeg only knows the last time stamp, which may stand many frames before the end.
+            self.fetch(max(0.0, info.duration - 1.0), math.inf)
         if info.duration <= 0:
             self.fetch(0.0, math.inf)
         if info.duration <= 0:
