@@ -45,9 +45,14 @@ class PyAVReader:
 
     Raises:
         MediaError: The file cannot be opened, has no length, or holds neither picture nor sound.
+
+    Attributes:
+        info: What the file holds.
+        heard: First and last second for which the span last read by :meth:`read_audio` holds sound; None for none.
     """
 
     def __init__(self, path: str, *, threads: int = 1) -> None:
+        self.heard: tuple[float, float] | None = None
         _check_file(path)
         with media_errors(path, 'cannot be opened as audio or video'):
             # Metadata may be in any encoding; it is not used.
@@ -191,6 +196,8 @@ class PyAVReader:
                 time = expected if frame.pts is None else frame.pts * base - origin
                 frames.append((time, frame))
                 expected = time + frame.samples / frame.sample_rate
+        inside = [time for time, _ in frames if time < end]
+        self.heard = (max(start, inside[0]), min(end, expected)) if inside and expected > start else None
         if failed and failed == tried:
             raise MediaError(self.info.path, 'nothing of its sound track can be decoded')
         with media_errors(self.info.path, 'its sound cannot be resampled'):

@@ -1,0 +1,146 @@
+"""What a clip really holds: decoded from end to end, not read from its header."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mmav.errors import MediaError
+
+from .pyav_reader import PyAVReader
+
+# Longer files are probed piece by piece, so that memory does not grow with their length.
+PIECE = 30.0
+SAMPLE_RATE = 16000
+# Frames so many seconds apart are compared, shrunk to a square of so many pixels a side.
+LOOK_EVERY = 0.2
+THUMBNAIL = 32
+SILENCE_DB = -200.0
+
+
+@dataclass
+class Probe:
+    """Measures of a clip.
+
+    Attributes:
+        error: Why it cannot be read; None where it can. What could not be measured then keeps its default.
+        promised: Length of the file in seconds by its header.
+        duration: Length of the file in seconds, as decoded.
+        seconds: Length of the clip in seconds: of the file, or of the part that the manifest names.
+        height: Height of the picture in pixels as stored; 0 without one.
+        width: Width of the picture in pixels as stored; 0 without one.
+        fps: Frames displayed a second, counted.
+        frames: Frames displayed.
+        video_codec: Name of the picture's codec.
+        motion: Largest change of a pixel against the first frame, in grey levels (0 to 255), of the frames shrunk to
+            32 x 32.
+        sample_rate: Samples a second of the sound as stored; 0 without one.
+        channels: Channels of the sound as stored; 0 without one.
+        audio_codec: Name of the sound's codec.
+        sound_start: Seconds from the clip's start to its first sample.
+        sound_end: Seconds from the clip's start to the end of its last sample; 0 where there is none.
+        peak_db: Loudest sample of the sound, mixed to one channel, in dB of full scale.
+        damaged: Packets that could not be decoded.
+    """
+
+    error: str | None = None
+    promised: float = 0.0
+    duration: float = 0.0
+    seconds: float = 0.0
+    height: int = 0
+    width: int = 0
+    fps: float = 0.0
+    frames: int = 0
+    video_codec: str = ''
+    motion: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    audio_codec: str = ''
+    sound_start: float = 0.0
+    sound_end: float = 0.0
+    peak_db: float = SILENCE_DB
+    damaged: int = 0
+
+    @property
+    def has_video(self) -> bool:
+        """There is a picture track, and frames of it can be decoded."""
+        return self.frames > 0
+
+    @property
+    def has_audio(self) -> bool:
+        """There is a sound track, and it holds something within the clip."""
+        return self.sound_end > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, seconds and levels rounded."""
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+def probe(path: str, start: float | None = None, end: float | None = None) -> Probe:
+    """Decodes a clip from its start to its end.
+
+    Args:
+        path: The file.
+        start: Start of the clip in seconds; None for the file's start.
+        end: End of the clip in seconds; None for the file's end.
+
+    Returns:
+        Its measures; what goes wrong is in ``error``.
+    """
+    result = Probe()
+    try:
+        with PyAVReader(path) as reader:
+            _probe_tracks(reader, result, start or 0.0, math.inf if end is None else end)
+    except MediaError as error:
+        result.error = error.reason
+    return result
+
+
+def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float) -> None:
+    info = reader.info
+    result.height, result.width, result.video_codec = info.height, info.width, info.video_codec
+    result.sample_rate, result.channels, result.audio_codec = info.sample_rate, info.channels, info.audio_codec
+    result.promised = info.duration
+    reference: np.ndarray | None = None
+    next_look = -math.inf
+    heard: list[tuple[float, float]] = []
+    first_frame = last_frame = math.nan
+    peak, position = 0.0, start
+    while position < min(end, info.duration):
+        _, stop = reader.fetch(position, min(position + PIECE, end, info.duration))
+        if stop <= position:
+            break
+        if info.has_video:
+            for time, frame in reader.iter_frames(position, stop):
+                if not result.frames:
+                    first_frame = time
+                result.frames += 1
+                last_frame = time
+                if time >= next_look:
+                    next_look = time + LOOK_EVERY
+                    small = frame.reformat(THUMBNAIL, THUMBNAIL, format='gray', interpolation='AREA')
+                    look = small.to_ndarray().astype(np.int16)
+                    reference = look if reference is None else reference
+                    result.motion = max(result.motion, float(np.abs(look - reference).max()))
+        wave = reader.read_audio(position, stop, SAMPLE_RATE) if info.has_audio else None
+        if wave is not None and reader.heard is not None:
+            heard.append(reader.heard)
+            peak = max(peak, float(np.abs(wave).max(initial=0.0)))
+        position = stop
+    result.duration = info.duration
+    result.seconds = max(0.0, min(end, info.duration) - start)
+    result.damaged = info.damaged
+    if result.seconds <= 0:
+        raise MediaError(info.path, f'the clip starts at {start:g} s, but the file ends at {info.duration:g} s')
+    if result.frames > 1:
+        result.fps = (result.frames - 1) / (last_frame - first_frame)
+    if heard:
+        result.sound_start, result.sound_end = heard[0][0] - start, heard[-1][1] - start
+        result.peak_db = 20 * math.log10(peak) if peak > 0 else SILENCE_DB
+    if info.has_video and not result.frames:
+        raise MediaError(info.path, 'no frame of its picture track can be decoded')
+    if info.has_audio and not info.has_video and not heard:
+        raise MediaError(info.path, 'nothing of its sound track can be decoded')
