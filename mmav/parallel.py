@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -33,6 +34,8 @@ def cpu_count() -> int:
 def start_worker() -> None:
     """Prepares a process of a pool: one thread, since the processes are the parallelism, and an end with its parent."""
     cv2.setNumThreads(1)
+    # Ctrl-C is for the parent, which ends its workers; each of them would print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -63,7 +66,7 @@ def run_parallel(
     if jobs < 1:
         raise ValueError(f'jobs must be at least 1, got {jobs}')
     total = done_before + len(items)
-    with tqdm(total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.05) as bar:
+    with tqdm(total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.1) as bar:
         results = ((i, work(item)) for i, item in enumerate(items)) if jobs == 1 else _in_pools(work, items, jobs)
         for index, result in results:
             bar.update()

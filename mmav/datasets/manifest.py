@@ -80,7 +80,7 @@ def read_classes(path: str) -> tuple[str, ...]:
         ManifestError: The file is missing, empty, not UTF-8 text, or names a class twice.
     """
     lines: dict[str, int] = {}
-    for number, line in enumerate(_read_text(path, 'class list').split('\n'), start=1):
+    for number, line in enumerate(read_text(path, 'class list').split('\n'), start=1):
         name = line.strip()
         if name in lines:
             raise ManifestError(
@@ -108,7 +108,7 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
         ManifestError: The file is missing or not CSV text; a column is missing; a row has an unknown label, no path, or
             a span that is not one.
     """
-    reader = csv.reader(io.StringIO(_read_text(path, 'manifest'), newline=''), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path, 'manifest'), newline=''), strict=True)
     lists = classes if isinstance(classes, Mapping) else dict(label=classes)
     index_of = {column: {name: i for i, name in enumerate(names)} for column, names in lists.items()}
     rows: list[ManifestRow] = []
@@ -135,7 +135,12 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
     return Manifest(rows)
 
 
-def _read_text(path: str, what: str) -> str:
+def read_text(path: str, what: str) -> str:
+    """Reads a text file; ``what`` says in errors what it was to be.
+
+    Raises:
+        ManifestError: It is missing, cannot be read, or is not UTF-8 text.
+    """
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:
             return file.read()

@@ -1,0 +1,209 @@
+"""Checks every clip of manifests: a report of what is wrong, and manifests without what cannot be used."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmav.datasets.manifest import read_text
+from mmav.datasets.media.probe import Probe, probe
+from mmav.engine.checkpoint_io import atomic_write
+from mmav.errors import ManifestError
+from mmav.parallel import Journal, run_parallel
+
+# Under this level, in dB of full scale, nothing is heard: one step of 16-bit sound is -90.
+SILENT_DB = -60.0
+# A picture whose shrunk frames change by less than so many grey levels does not move: encoding alone makes a few.
+FROZEN_LEVELS = 10.0
+# Tracks and headers may differ by so many seconds before that counts: a frame of AAC is 0.02 to 0.06.
+TOLERANCE = 0.5
+
+# What may be wrong with a clip, and what that means.
+DEFECTS: dict[str, str] = {
+    'missing': 'there is no such file',
+    'unreadable': 'nothing of it can be decoded',
+    'cut_off': f'it ends more than {TOLERANCE:g} s before its header or the manifest says',
+    'damaged': 'some packets cannot be decoded; the rest can be used',
+    'no_picture': 'it has no picture track',
+    'frozen': 'the picture does not move',
+    'no_sound': 'it has no sound track',
+    'silent': f'the sound never exceeds {SILENT_DB:g} dB of full scale',
+    'short_sound': f'the sound starts more than {TOLERANCE:g} s after the picture or ends as much before it',
+}
+UNUSABLE = ('missing', 'unreadable')
+
+
+class Clip(NamedTuple):
+    """A row of a manifest as far as a check needs it."""
+
+    path: str
+    start: float | None
+    end: float | None
+
+
+@dataclass
+class ManifestCheck:
+    """What was found in a manifest.
+
+    Attributes:
+        path: The manifest.
+        header: Its columns.
+        rows: Its rows as written.
+        clips: What each row names.
+        defects: What is wrong with each row's clip.
+    """
+
+    path: str
+    header: list[str]
+    rows: list[list[str]]
+    clips: list[Clip]
+    defects: list[tuple[str, ...]] = field(default_factory=list)
+
+    def count(self) -> dict[str, int]:
+        """Defect -> how many rows have it."""
+        found = Counter(defect for defects in self.defects for defect in defects)
+        return {defect: found[defect] for defect in DEFECTS}
+
+    def dropped(self, drop: Sequence[str]) -> list[bool]:
+        """Whether each row has one of the defects."""
+        return [any(defect in drop for defect in defects) for defects in self.defects]
+
+    def share_of_classes(self, drop: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Class -> rows dropped and rows in all, the largest share first; a class is a label, or a verb or noun."""
+        totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        columns = [name for name in ('label', 'verb', 'noun') if name in self.header]
+        for row, lost in zip(self.rows, self.dropped(drop), strict=True):
+            for column in columns:
+                name = row[self.header.index(column)].strip()
+                counts = totals[name if column == 'label' else f'{column}: {name}']
+                counts[0] += lost
+                counts[1] += 1
+        ordered = sorted(totals.items(), key=lambda item: (-item[1][0] / item[1][1], -item[1][0], item[0]))
+        return {name: (lost, total) for name, (lost, total) in ordered}
+
+
+def read_rows(path: str) -> ManifestCheck:
+    """Reads a manifest as it is written; labels are not looked at.
+
+    Raises:
+        ManifestError: It is missing, is no CSV file with a column ``path``, or a span is not two numbers.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, 'manifest'), newline=''))
+    header = [name.strip() for name in next(reader, [])]
+    if 'path' not in header:
+        raise ManifestError(f"{path}: row 1: no column 'path'; prepare the data set with its tool in tools/data first")
+    rows, clips = [], []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise ManifestError(f'{path}: row {reader.line_num}: {len(cells)} cells under a header of {len(header)}')
+        named = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+        try:
+            span = [float(named[key]) if named.get(key) else None for key in ('start', 'end')]
+        except ValueError:
+            raise ManifestError(f'{path}: row {reader.line_num}: start and end must be seconds') from None
+        rows.append(cells)
+        clips.append(Clip(named['path'], span[0], span[1]))
+    return ManifestCheck(path, header, rows, clips)
+
+
+def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
+    """What is wrong with a clip, in the order of ``DEFECTS``.
+
+    Args:
+        result: Its measures.
+        end: Seconds of the file at which the manifest ends it; None for the file's end.
+    """
+    if result.error is not None:
+        return ('missing' if result.error == 'no such file' else 'unreadable',)
+    expected = result.promised if end is None else end
+    picture = result.frames / result.fps if result.fps else result.seconds
+    both = result.has_video and result.has_audio
+    found = dict(
+        cut_off=result.duration < expected - TOLERANCE,
+        damaged=result.damaged > 0,
+        no_picture=not result.has_video,
+        frozen=result.frames > 1 and result.motion < FROZEN_LEVELS,
+        no_sound=not result.has_audio,
+        silent=result.has_audio and result.peak_db < SILENT_DB,
+        short_sound=both and (result.sound_start > TOLERANCE or result.sound_end < picture - TOLERANCE),
+    )
+    return tuple(defect for defect in DEFECTS if found.get(defect))
+
+
+def check_clips(
+    data_root: str, clips: Iterable[Clip], journal: Journal, *, jobs: int | None = None
+) -> dict[Clip, Probe]:
+    """Probes clips, each once, and those not again that the journal knows and that have not changed since.
+
+    Args:
+        data_root: Folder that paths are relative to.
+        clips: What is checked.
+        journal: Results of earlier runs; new ones are added.
+        jobs: Processes; None for one a core.
+    """
+    unique = list(dict.fromkeys(clips))
+    stamps = {path: _stamp(os.path.join(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
+    known = {}
+    for entry in journal.entries:
+        clip = Clip(*entry['clip'])
+        if stamps.get(clip.path, ()) == entry['stamp']:
+            known[clip] = Probe(**entry['probe'])
+    waiting = [clip for clip in unique if clip not in known]
+    work = [(os.path.join(data_root, clip.path), clip.start, clip.end) for clip in waiting]
+    label = 'checking clips'
+    for index, result in run_parallel(_probe, work, jobs=jobs, label=label, done_before=len(unique) - len(waiting)):
+        clip = waiting[index]
+        measured = result if result is not None else Probe(error='decoding it kills the process')
+        known[clip] = measured
+        journal.add(dict(clip=clip, stamp=stamps[clip.path], probe=measured.to_dict()))
+    return known
+
+
+def write_report(path: Path, checks: Sequence[ManifestCheck], probes: dict[Clip, Probe]) -> None:
+    """Writes a CSV file: a row for each row of each manifest, with its defects and measures."""
+    lines = []
+    for check in checks:
+        label = [check.header.index(name) for name in ('label', 'verb', 'noun') if name in check.header]
+        for row, clip, defects in zip(check.rows, check.clips, check.defects, strict=True):
+            names = ' / '.join(row[k].strip() for k in label)
+            measures = probes[clip].to_dict()
+            lines.append([Path(check.path).name, *clip, names, ' '.join(defects), *measures.values()])
+    header = ['manifest', *Clip._fields, 'label', 'defects', *Probe().to_dict()]
+    write_csv(path, header, lines)
+
+
+def write_clean(check: ManifestCheck, path: Path, drop: Sequence[str]) -> int:
+    """Writes the manifest without the rows that have one of the defects; returns how many rows are left."""
+    kept = [row for row, lost in zip(check.rows, check.dropped(drop), strict=True) if not lost]
+    write_csv(path, check.header, kept)
+    return len(kept)
+
+
+def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(header)
+    writer.writerows(rows)
+    atomic_write(path, text.getvalue().encode())
+
+
+def _probe(work: tuple[str, float | None, float | None]) -> Probe:
+    return probe(*work)
+
+
+def _stamp(path: str) -> list[int] | None:
+    """Size and time of a file, which tell whether it has changed."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,110 @@
+#!/usr/bin/env python
+"""Decodes every clip of a data set from end to end and says what is wrong with it.
+
+Writes check_report.csv, a row for each clip with its measures and defects, and next to each manifest a clean one, such
+as train_clean.csv, without the clips that have one of the defects of --drop. A stopped run goes on where it was; files
+that have changed since are checked again.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmav.datasets.checking import (
+    DEFECTS,
+    UNUSABLE,
+    ManifestCheck,
+    check_clips,
+    defects_of,
+    read_rows,
+    write_clean,
+    write_report,
+)
+from mmav.engine.cli import run_tool, write_json
+from mmav.errors import ManifestError
+from mmav.parallel import Journal
+
+EXAMPLE = f"""defects:
+{chr(10).join(f'  {name:12} {meaning}' for name, meaning in DEFECTS.items())}
+
+examples:
+  python tools/data/check_media.py data/vggsound
+  python tools/data/check_media.py data/vggsound --manifest test.csv --drop missing unreadable silent frozen
+  python tools/train.py CONFIG --cfg-options train_dataloader.dataset.ann_file=train_clean.csv"""
+USUAL = ('train.csv', 'val.csv', 'test.csv')
+CLASSES_SHOWN = 10
+
+
+def manifests_of(root: Path, names: list[str] | None) -> list[Path]:
+    """The manifests asked for, or those that a data set usually has."""
+    found = [root / name for name in names or USUAL if names or (root / name).is_file()]
+    if not found:
+        raise ManifestError(
+            f'no manifest in {root}, neither {", ".join(USUAL)}; prepare the data set with its tool in tools/data '
+            'first, or name manifests with --manifest'
+        )
+    return found
+
+
+def summary(check: ManifestCheck, drop: list[str]) -> dict:
+    """What a manifest's check comes to."""
+    lost = sum(check.dropped(drop))
+    return dict(
+        clips=len(check.rows),
+        defects=check.count(),
+        dropped=lost,
+        dropped_share=round(lost / len(check.rows), 6) if check.rows else 0.0,
+        classes={
+            name: dict(dropped=gone, clips=total, share=round(gone / total, 6))
+            for name, (gone, total) in check.share_of_classes(drop).items()
+        },
+    )
+
+
+def show(name: str, found: dict, drop: list[str]) -> None:
+    """Prints the table of a manifest."""
+    print(f'\n{name}: {found["clips"]} clips')
+    for defect, number in found['defects'].items():
+        if number:
+            fate = 'dropped' if defect in drop else 'kept'
+            print(f'  {defect:12} {number:8}  {number / found["clips"]:7.2%}  {fate:8} {DEFECTS[defect]}')
+    print(f'  {"dropped":12} {found["dropped"]:8}  {found["dropped_share"]:7.2%}')
+    losers = [(label, counts) for label, counts in found['classes'].items() if counts['dropped']]
+    if losers:
+        print(f'  classes that lose clips: {len(losers)} of {len(found["classes"])}; those that lose most:')
+        for label, counts in losers[:CLASSES_SHOWN]:
+            print(f'    {counts["share"]:7.2%}  {counts["dropped"]:6} of {counts["clips"]:6}  {label}')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('data_root', type=Path, help='folder that the manifests lie in and their paths are relative to')
+    parser.add_argument('--manifest', nargs='+', metavar='FILE', help=f'manifests in it; default: {", ".join(USUAL)}')
+    parser.add_argument(
+        '--drop', nargs='*', choices=list(DEFECTS), default=list(UNUSABLE), metavar='DEFECT',
+        help='defects that keep a clip out of the clean manifest; default: %(default)s',
+    )  # fmt: skip
+    parser.add_argument('--out', type=Path, help='folder of the report and the clean manifests; default: the data root')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    args = parser.parse_args()
+    out = args.out or args.data_root
+    checks = [read_rows(str(path)) for path in manifests_of(args.data_root, args.manifest)]
+    with Journal(out / 'check_journal.jsonl', dict(tool='check_media', version=1)) as journal:
+        clips = [clip for check in checks for clip in check.clips]
+        probes = check_clips(str(args.data_root), clips, journal, jobs=args.jobs)
+    report = {}
+    for check in checks:
+        check.defects = [defects_of(probes[clip], clip.end) for clip in check.clips]
+        name = Path(check.path).name
+        report[name] = summary(check, args.drop)
+        show(name, report[name], args.drop)
+        clean = out / f'{Path(check.path).stem}_clean.csv'
+        print(f'  {clean}: {write_clean(check, clean, args.drop)} clips')
+    write_report(out / 'check_report.csv', checks, probes)
+    write_json(str(out / 'check_report.json'), dict(dropped_defects=args.drop, manifests=report))
+    print(f'\n{out / "check_report.csv"}: every clip; {out / "check_report.json"}: counts of all classes')
+
+
+if __name__ == '__main__':
+    run_tool(main)
