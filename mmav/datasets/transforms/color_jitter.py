@@ -15,13 +15,10 @@ from . import frame_ops as ops
 
 def shift_hue(frames: np.ndarray, shift: float) -> np.ndarray:
     """Turns the hue of frames (T, H, W, 3) RGB uint8 by a part of the colour circle."""
-    out = np.empty(frames.shape, frames.dtype)
-    for frame, target in zip(frames, out, strict=True):
-        # With the _FULL codes the circle is 256 steps, so that uint8 wraps around as hue does.
-        hsv = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2HSV_FULL)
-        hsv[..., 0] += np.uint8(round(shift * 256) % 256)
-        target[:] = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
-    return out
+    # With the _FULL codes the circle is 256 steps, so that uint8 wraps around as hue does.
+    hsv = cv2.cvtColor(ops.sheet(frames), cv2.COLOR_RGB2HSV_FULL)
+    hsv[..., 0] += np.uint8(round(shift * 256) % 256)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL).reshape(frames.shape)
 
 
 @TRANSFORMS.register_module()

@@ -6,70 +6,78 @@ Every operation takes and gives frames (T, H, W, 3) uint8 RGB and leaves its inp
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
 _values = np.arange(256)
+# Pillow cuts off, OpenCV rounds: half a step less makes a cut of it. The rest is above what single precision loses, so
+# that a whole number stays one.
+CUT_OFF = -0.5 + 2**-12
+
+
+def sheet(frames: np.ndarray) -> np.ndarray:
+    """The frames (T, H, W, 3) below each other as one picture (T * H, W, 3), so that OpenCV is called once a clip."""
+    return np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])
 
 
 def _lookup(frames: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Maps each value through a table (256,)."""
-    flat = np.ascontiguousarray(frames).reshape(len(frames), -1)
-    return cv2.LUT(flat, np.asarray(table, dtype=np.uint8)).reshape(frames.shape)
+    return cv2.LUT(sheet(frames), np.asarray(table, dtype=np.uint8)).reshape(frames.shape)
 
 
-def _per_channel(frames: np.ndarray, table_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Maps each channel of each frame through a table that its histogram (256,) gives."""
-    out = np.empty_like(frames)
-    for frame, target in zip(frames, out, strict=True):
-        for c in range(3):
-            channel = np.ascontiguousarray(frame[..., c])
-            histogram = np.bincount(channel.reshape(-1), minlength=256)
-            target[..., c] = cv2.LUT(channel, table_of(histogram).astype(np.uint8))
+def _lookup_each(frames: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """Maps each channel of each frame through a table of its own, of (T, 3, 256)."""
+    out = np.empty(frames.shape, frames.dtype)
+    for frame, table, target in zip(np.ascontiguousarray(frames), tables.swapaxes(1, 2), out, strict=True):
+        cv2.LUT(frame, np.ascontiguousarray(table)[None], dst=target)
     return out
 
 
+def _histograms(frames: np.ndarray) -> np.ndarray:
+    """How often each value is in each channel of each frame, (T, 3, 256)."""
+    counts = [
+        cv2.calcHist([frame], [c], None, [256], [0, 256]) for frame in np.ascontiguousarray(frames) for c in range(3)
+    ]
+    return np.stack(counts).astype(np.int64).reshape(-1, 3, 256)
+
+
 def _grey(frames: np.ndarray) -> np.ndarray:
-    """Luma (T, H, W)."""
-    return np.stack([cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames])
+    """Luma (T * H, W)."""
+    return cv2.cvtColor(sheet(frames), cv2.COLOR_RGB2GRAY)
 
 
-def _blend(base: np.ndarray | int, value: np.ndarray, factor: float) -> np.ndarray:
-    """From ``base`` (factor 0) over ``value`` (1) and beyond, cut off to whole numbers."""
-    start = np.asarray(base, dtype=np.float32)
+def _towards(grey: np.ndarray | int, factor: float) -> np.ndarray:
+    """Table (256,) that blends each value with a grey level: 0 is grey, 1 the value itself, cut off as Pillow does."""
     # In single precision as Pillow: the cut would show a last bit that differs.
-    step = np.asarray(value, dtype=np.float32) - start
+    start, step = np.float32(grey), _values.astype(np.float32) - np.float32(grey)
     return np.clip(start + np.float32(factor) * step, 0, 255).astype(np.uint8)
+
+
+def _blend(base: np.ndarray, frames: np.ndarray, factor: float) -> np.ndarray:
+    """From the base (T * H, W, 3) (factor 0) over the frames (1) and beyond, cut off to whole numbers.
+
+    Pillow's last bit may differ where the result is within 2**-12 of the next whole number.
+    """
+    return cv2.addWeighted(sheet(frames), factor, base, 1 - factor, CUT_OFF).reshape(frames.shape)
 
 
 def auto_contrast(frames: np.ndarray) -> np.ndarray:
     """Stretches each channel of each frame to the whole range."""
-
-    def table(histogram: np.ndarray) -> np.ndarray:
-        used = np.flatnonzero(histogram)
-        low, high = int(used[0]), int(used[-1])
-        if high <= low:
-            return _values
-        scale = 255.0 / (high - low)
-        return np.clip(_values * scale - low * scale, 0, 255)
-
-    return _per_channel(frames, table)
+    used = _histograms(frames) > 0
+    low, high = used.argmax(axis=-1), 255 - used[..., ::-1].argmax(axis=-1)
+    scale = np.where(high > low, 255.0 / np.maximum(high - low, 1), 1.0)[..., None]
+    low = np.where(high > low, low, 0)[..., None]
+    return _lookup_each(frames, np.clip(_values * scale - low * scale, 0, 255).astype(np.uint8))
 
 
 def equalize(frames: np.ndarray) -> np.ndarray:
     """Makes the histogram of each channel of each frame even."""
-
-    def table(histogram: np.ndarray) -> np.ndarray:
-        used = histogram[histogram > 0]
-        step = int(used.sum() - used[-1]) // 255
-        if len(used) <= 1 or not step:
-            return _values
-        before = np.cumsum(histogram) - histogram
-        return np.minimum((before + step // 2) // step, 255)
-
-    return _per_channel(frames, table)
+    counts = _histograms(frames)
+    highest = 255 - (counts > 0)[..., ::-1].argmax(axis=-1)[..., None]
+    step = (counts.sum(axis=-1, keepdims=True) - np.take_along_axis(counts, highest, axis=-1)) // 255
+    before = counts.cumsum(axis=-1) - counts
+    even = np.minimum((before + step // 2) // np.maximum(step, 1), 255)
+    return _lookup_each(frames, np.where(step > 0, even, _values).astype(np.uint8))
 
 
 def invert(frames: np.ndarray) -> np.ndarray:
@@ -94,28 +102,31 @@ def posterize(frames: np.ndarray, bits: int) -> np.ndarray:
 
 def brightness(frames: np.ndarray, factor: float) -> np.ndarray:
     """Blends with black: 0 is black, 1 the clip itself."""
-    return _lookup(frames, _blend(0, _values, factor))
+    return _lookup(frames, _towards(0, factor))
 
 
 def contrast(frames: np.ndarray, factor: float) -> np.ndarray:
     """Blends each frame with its mean grey: 0 is grey, 1 the clip itself."""
-    means = (_grey(frames).mean(axis=(1, 2)) + 0.5).astype(int)
-    return np.stack(
-        [_lookup(frame, _blend(int(mean), _values, factor)) for frame, mean in zip(frames, means, strict=True)]
-    )
+    out = np.empty(frames.shape, frames.dtype)
+    greys = _grey(frames).reshape(frames.shape[:3])
+    for frame, grey, target in zip(np.ascontiguousarray(frames), greys, out, strict=True):
+        mean = int(cv2.sumElems(grey)[0] / grey.size + 0.5)
+        cv2.LUT(frame, _towards(mean, factor), dst=target)
+    return out
 
 
 def color(frames: np.ndarray, factor: float) -> np.ndarray:
     """Blends with the grey clip: 0 is grey, 1 the clip itself."""
-    return _blend(_grey(frames)[..., None], frames, factor)
+    return _blend(cv2.cvtColor(_grey(frames), cv2.COLOR_GRAY2RGB), frames, factor)
 
 
 def sharpness(frames: np.ndarray, factor: float) -> np.ndarray:
     """Blends with the smoothed clip: 0 is smooth, 1 the clip itself. The outermost pixels stay."""
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13
-    smooth = frames.copy()
-    for frame, target in zip(frames, smooth, strict=True):
-        target[1:-1, 1:-1] = cv2.filter2D(np.ascontiguousarray(frame), -1, kernel)[1:-1, 1:-1]
+    smooth = cv2.filter2D(sheet(frames), -1, kernel)
+    # What the frame above or below got into are the outermost rows.
+    each = smooth.reshape(frames.shape)
+    each[:, [0, -1]], each[:, :, [0, -1]] = frames[:, [0, -1]], frames[:, :, [0, -1]]
     return _blend(smooth, frames, factor)
 
 
@@ -132,11 +143,12 @@ def affine(frames: np.ndarray, matrix: np.ndarray, *, fill: tuple[int, int, int]
     centred[:, 2] += centred[:, :2] @ (0.5, 0.5) - 0.5
     height, width = frames.shape[1:3]
     out = np.empty(frames.shape, frames.dtype)
-    for frame, target in zip(frames, out, strict=True):
-        target[:] = cv2.warpAffine(
-            np.ascontiguousarray(frame),
+    for frame, target in zip(np.ascontiguousarray(frames), out, strict=True):
+        cv2.warpAffine(
+            frame,
             centred,
             (width, height),
+            dst=target,
             flags=interpolation | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=fill,

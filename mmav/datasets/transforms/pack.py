@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from mmav.registry import TRANSFORMS
 from mmav.structures import AVDataSample
+
+from .frame_ops import sheet
 
 META_KEYS = ('path', 'start', 'end', 'sample_idx', 'broken')
 
@@ -43,7 +46,12 @@ def _pack_video(views: list[np.ndarray]) -> Tensor:
     shapes = {view.shape for view in views}
     if len(shapes) > 1:
         raise ValueError(f'views of one clip differ in size: {sorted(shapes)}; crop or resize them to one size')
-    return torch.from_numpy(np.stack(views).transpose(0, 4, 1, 2, 3).copy())
+    count, height, width, channels = views[0].shape
+    packed = np.empty((len(views), channels, count, height, width), views[0].dtype)
+    for view, target in zip(views, packed, strict=True):
+        # Written where it belongs; NumPy would copy the transposed array value by value.
+        cv2.split(sheet(view), [plane.reshape(-1, width) for plane in target])
+    return torch.from_numpy(packed)
 
 
 def _pack_audio(views: list[np.ndarray]) -> Tensor:

@@ -91,3 +91,25 @@ def test_rotation_as_pillow(degrees):
     theirs = pillow(lambda x: x.rotate(degrees, resample=Image.BILINEAR))
     middle = np.s_[10:27, 15:38]
     assert np.abs(ours[0][middle].astype(int) - theirs[0][middle]).max() <= 2
+
+
+@pytest.mark.parametrize('place', [np.s_[:, :, ::-1], np.s_[:, 3:-4, 5:-6], np.s_[:, ::-1, 1::2]])
+@pytest.mark.parametrize('name', [*EXACT, *CLOSE, 'affine'])
+def test_any_layout_in_memory(name, place):
+    operation = EXACT[name][0] if name in EXACT else lambda x: CLOSE[name][0](x, 1.7)
+    if name == 'affine':
+        matrix = ops.rotation_matrix(9, 37, 53)
+        operation = lambda x: ops.affine(x, matrix, fill=(1, 2, 3), interpolation=cv2.INTER_CUBIC)  # noqa: E731
+    view = frames()[place]
+    view.flags.writeable = False
+    np.testing.assert_array_equal(operation(view), operation(view.copy()))
+
+
+def test_blends_are_cut_off_as_pillow_does():
+    # All pairs of two values.
+    value, grey = np.meshgrid(np.arange(256), np.arange(256))
+    pair = [np.repeat(x.astype(np.uint8)[..., None], 3, axis=-1) for x in (value, grey)]
+    for factor in (0.1, 0.37, 0.5, 0.64, 1.0, 1.63, 1.9):
+        ours = ops._blend(pair[1], pair[0][None], factor)[0].astype(int)
+        theirs = np.asarray(Image.blend(*(Image.fromarray(x) for x in reversed(pair)), factor))
+        assert np.abs(ours - theirs).max() <= 1 and (ours != theirs).mean() < 1e-3

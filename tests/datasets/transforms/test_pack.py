@@ -48,6 +48,12 @@ def test_several_labels():
     assert 'gt_label' not in sample
 
 
+def test_cut_out_frames_are_packed():
+    whole = results()['video']
+    video = PackAVInputs()(results(video=[view[:, 1:5, 2:7] for view in whole]))['inputs']['video']
+    np.testing.assert_array_equal(video, np.stack(whole)[:, :, 1:5, 2:7].transpose(0, 4, 1, 2, 3))
+
+
 def test_mirrored_frames_are_packed():
     given = results(video=[results()['video'][0][:, :, ::-1]])
     assert PackAVInputs()(given)['inputs']['video'][0, 0, 0, 0, 0] == given['video'][0][0, 0, 0, 0]
