@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from mmav.datasets.media.waveform import place_frames
+from mmav.datasets.media.waveform import as_float, place_frames
 
 
 def frames_of(wave, rate, *, start=0.0, layout='mono', form='fltp', size=1024):
@@ -48,6 +48,31 @@ def test_whole_numbers_become_parts_of_one():
     wave = (tones(16000)[:1] * 32768).astype(np.int16)
     ours = place_frames(frames_of(wave, 16000, form='s16'), 0.0, 1.0, 16000)
     np.testing.assert_allclose(ours, wave[0] / 32768, atol=1e-6)
+
+
+@pytest.mark.parametrize('form', ['s16', 's16p', 's32', 's32p', 'u8', 'u8p', 'flt', 'fltp', 'dbl', 'dblp'])
+def test_every_format_of_two_channels_gives_the_same_sound(form):
+    wave = tones(44100)
+    expected = place_frames(frames_of(wave, 44100, layout='stereo'), 0.0, 1.0, 16000)
+    resampler = av.AudioResampler(format=form)
+    frames = []
+    for time, frame in frames_of(wave, 44100, layout='stereo'):
+        frame.pts = None
+        frames += [(time, other) for other in resampler.resample(frame)]
+    atol = {'u8': 2 / 128, 's1': 2 / 32768}.get(form[:2], 1e-6)
+    np.testing.assert_allclose(place_frames(frames, 0.0, 1.0, 16000), expected, atol=atol)
+
+
+def test_whole_numbers_around_the_middle():
+    np.testing.assert_array_equal(as_float(np.array([0, 128, 192], np.uint8)), np.float32([-1, 0, 0.5]))
+    np.testing.assert_array_equal(as_float(np.array([-(2**31), 0, 2**30], np.int32)), np.float32([-1, 0, 0.5]))
+
+
+def test_mixed_before_resampling_or_after_is_the_same():
+    wave = tones(44100) * np.float32([[1.0], [0.3]])
+    one, two = (place_frames(frames_of(channel[None], 44100), 0.0, 1.0, 16000) for channel in wave)
+    both = place_frames(frames_of(wave, 44100, layout='stereo'), 0.0, 1.0, 16000)
+    np.testing.assert_allclose(both, (one + two) / 2, atol=1e-6)
 
 
 def test_surround_sound_does_not_clip():
