@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from mmav.registry import FUNCTIONS
 
@@ -44,4 +45,5 @@ def _stack(clips: Sequence[dict[str, Any]], modality: str) -> Tensor:
                 f'{clips[0]["data_samples"].path} {tuple(tensors[0].shape)}; a batch needs one shape: end the pipeline '
                 'with a crop or Resize to (height, width), and LogMel with fixed target_frames'
             )
-    return torch.stack(tensors)
+    # In a worker this stacks into shared memory, where torch.stack's result would have to be copied to.
+    return default_collate(tensors)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from mmav.datasets import av_collate
 from mmav.registry import FUNCTIONS
@@ -24,6 +25,15 @@ def test_stacks():
     assert batch['masks']['audio'].tolist() == [True, False, False]
     assert batch['masks']['video'].dtype == torch.bool
     assert [sample.path for sample in batch['data_samples']] == ['a.mp4', 'b.mp4', 'c.mp4']
+
+
+def collate_and_look(clips):
+    return av_collate(clips)['inputs']['video'].is_shared()
+
+
+def test_a_worker_stacks_into_shared_memory():
+    loader = DataLoader([packed('a'), packed('b')], batch_size=2, num_workers=1, collate_fn=collate_and_look)
+    assert list(loader) == [True]
 
 
 def test_names_the_clip_that_differs():

@@ -7,8 +7,21 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from scipy import special
 
 from mmav.registry import TRANSFORMS
+
+# Each stands for an equally likely part of the normal distribution.
+LEVELS = 2**16
+
+
+def normal_levels(mean: float, std: float) -> np.ndarray:
+    """Pixel values (LEVELS,) uint8, ascending, that are normally distributed when drawn evenly and cut to 0 to 255.
+
+    Drawing normal numbers themselves takes four times as long.
+    """
+    quantiles = special.ndtri((np.arange(LEVELS) + 0.5) / LEVELS)
+    return np.clip(quantiles * std + mean, 0, 255).astype(np.uint8)
 
 
 @TRANSFORMS.register_module()
@@ -45,8 +58,7 @@ class RandomErasing(BaseTransform):
         self.p = p
         self.area = area
         self.min_aspect = min_aspect
-        self.mean = mean
-        self.std = std
+        self.levels = normal_levels(mean, std)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Erases in the views that are drawn."""
@@ -64,8 +76,8 @@ class RandomErasing(BaseTransform):
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < h < height and 0 < w < width:
                 top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-                noise = rng.standard_normal((len(frames), h, w, 3), dtype=np.float32) * self.std + self.mean
+                noise = rng.integers(LEVELS, size=(len(frames), h, w, 3), dtype=np.uint16)
                 frames = frames.copy()
-                frames[:, top : top + h, left : left + w] = np.clip(noise, 0, 255).astype(np.uint8)
+                frames[:, top : top + h, left : left + w] = self.levels[noise]
                 break
         return frames

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mmav.datasets.transforms import RandomErasing
+from mmav.datasets.transforms.random_erasing import normal_levels
 
 GREY = np.full((3, 60, 80, 3), 7, np.uint8)
 
@@ -27,6 +28,14 @@ def test_one_rectangle_the_same_in_all_frames_filled_with_noise():
             assert box.mean() == pytest.approx(0.45 * 255, abs=8) and box.std() == pytest.approx(55, abs=6)
     assert 0.015 < min(areas) < 0.06 and 0.25 < max(areas) < 0.36
     assert (GREY == 7).all()
+
+
+def test_levels_are_those_of_a_normal_distribution():
+    drawn = np.clip(np.random.default_rng(0).normal(60, 40, 400_000), 0, 255).astype(np.uint8)
+    levels = normal_levels(60, 40)
+    shares, expected = (np.bincount(x, minlength=256) / len(x) for x in (levels, drawn))
+    np.testing.assert_allclose(shares, expected, atol=1e-3)
+    assert levels[0] == 0 and levels[-1] == pytest.approx(60 + 4.3 * 40, abs=2)
 
 
 def test_probability():
