@@ -8,8 +8,8 @@ from typing import Any
 import av
 import numpy as np
 
+from .demux import WITHOUT_PTS
 from .frame_plan import plan_frames
-from .packets import WITHOUT_PTS
 
 # In these codecs a packet is one displayed frame, so what to decode is known before decoding.
 PLANNED_CODECS = ('h264', 'hevc')

@@ -17,7 +17,8 @@ from av.stream import Disposition
 from mmav.errors import MediaError
 
 from .base import MediaInfo
-from .packets import PARTS_OF_FRAMES, PREROLL, PacketSpan
+from .demux import PARTS_OF_FRAMES
+from .packets import PREROLL, PacketSpan
 from .pictures import decode_frames, read_pictures
 from .waveform import place_frames
 
@@ -98,7 +99,7 @@ class PyAVReader:
                 last = self._packets.last_time(self._frame_seconds)
                 if last <= start and start > 0:
                     # The header promised more than there is; only a pass over the whole file tells its true length.
-                    self._packets.collect(0.0, math.inf)
+                    self._packets.collect_end()
                     last = self._packets.last_time(self._frame_seconds)
                 self.info.duration = last
                 end = min(end, last)
@@ -237,11 +238,14 @@ class PyAVReader:
         elif self._container.duration:
             begin = (self._container.start_time or 0) / av.time_base
             info.duration = begin + self._container.duration / av.time_base - origin
-        if self._container.format.name in PARTS_OF_FRAMES:
+        if self._packets.joined:
+            self.fetch(0.0, 0.0)
+        elif self._container.format.name in PARTS_OF_FRAMES:
             # FFmpeg only knows the last time stamp, which may stand many frames before the end.
             self.fetch(max(0.0, info.duration - 1.0), math.inf)
         if info.duration <= 0:
-            self.fetch(0.0, math.inf)
+            self._packets.collect_end()
+            info.duration = self._packets.last_time(self._frame_seconds)
         if info.duration <= 0:
             raise MediaError(path, 'has a length of zero seconds')
         return info

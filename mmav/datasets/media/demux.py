@@ -1,0 +1,137 @@
+"""Packets out of a file, with the time stamps that a reading from its start gives, past damaged places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import av
+
+from .joined import RESTARTING, JoinedParts
+
+# A demuxer may recover behind damage; a few tries, so that a hopeless file ends.
+DEMUX_ERRORS = 8
+# These files store no presentation times, and where frames are reordered FFmpeg guesses some of them wrongly. Their
+# decoding times, taken in the order of display, are exact: the first one is shown as the sound starts, without the
+# delay of a decoder that reorders.
+WITHOUT_PTS = ('avi',)
+# In an MPEG program stream a packet of the file holds parts of frames. What FFmpeg finds first after a search is the
+# rest of a frame, to which it gives the time of the next, and it counts on from there until the next time stamp.
+PARTS_OF_FRAMES = ('mpeg',)
+# The position of an AVI packet is that of its data, behind eight bytes to which the index points.
+AVI_CHUNK_HEADER = 8
+
+
+class Demuxer:
+    """Reads the packets of some tracks.
+
+    Args:
+        container: The open file.
+        streams: The tracks, the main one first.
+    """
+
+    def __init__(self, container: av.container.InputContainer, streams: Sequence[Any]) -> None:
+        self._container = container
+        self._streams = streams
+        self._main = streams[0]
+        self._joined = JoinedParts(self._main.index)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the file is known to be joined of parts with clocks of their own: it must be read from its start."""
+        return self._joined.found
+
+    def probe(self, size: int) -> bool:
+        """Looks for parts with clocks of their own.
+
+        Args:
+            size: Bytes of the file.
+
+        Returns:
+            Whether that moved the file, so that it must be read from the start next.
+        """
+        if self._container.format.name not in RESTARTING:
+            return False
+        self._joined.probe(self._container, self._main, size)
+        return True
+
+    def read(self) -> Iterator[av.Packet[Any]]:
+        """The packets from where the file stands on."""
+        if self._container.format.name in RESTARTING:
+            return self._joined.straighten(self._demux())
+        return self._demux()
+
+    def read_from_start(self, begin: int) -> Iterator[av.Packet[Any]]:
+        """The packets from the file's start on.
+
+        Args:
+            begin: Where the main track begins, in its ticks.
+        """
+        if self._container.format.name in RESTARTING:
+            # A search by time may lead to a later part.
+            self._container.seek(0, unsupported_byte_offset=True)
+        elif not self._seek(begin):
+            self._container.seek(0)
+        return self.read()
+
+    def read_after(self, target: int) -> Iterator[av.Packet[Any]]:
+        """The packets from the keyframe before a time of the main track, in its ticks, on."""
+        if not self._seek(target):
+            # Without a usable index: read from the start.
+            self._container.seek(0)
+            return self.read()
+        if self._container.format.name in PARTS_OF_FRAMES:
+            return self._whole_frames()
+        return self._redated() if self._container.format.name in WITHOUT_PTS else self.read()
+
+    def _seek(self, target: int) -> bool:
+        try:
+            self._container.seek(target, stream=self._main)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _demux(self) -> Iterator[av.Packet[Any]]:
+        errors = 0
+        while errors <= DEMUX_ERRORS:
+            try:
+                for packet in self._container.demux(self._streams):
+                    # FFmpeg marks the last packet before a gap, too, which may be whole. A damaged picture is covered
+                    # up by its decoder, damaged sound would crack.
+                    if packet.size and not (packet.is_corrupt and packet.stream.type == 'audio'):
+                        yield packet
+                return
+            except av.FFmpegError:  # noqa: PERF203 (a round is a stretch of the file, not a packet)
+                errors += 1
+
+    def _whole_frames(self) -> Iterator[av.Packet[Any]]:
+        stamped = dict.fromkeys((stream.index for stream in self._streams), 0)
+        for packet in self.read():
+            # Only packets with a time stamp in the file have a position.
+            stamped[packet.stream_index] += packet.pos is not None
+            if stamped[packet.stream_index] > 1:
+                yield packet
+
+    def _redated(self) -> Iterator[av.Packet[Any]]:
+        shift: int | None = None
+        for packet in self._demux():
+            if packet.stream_index == self._main.index and packet.dts is not None:
+                if shift is None:
+                    shift = self._seek_error(packet, packet.dts)
+                packet.dts -= shift
+            yield packet
+
+    def _seek_error(self, packet: av.Packet[Any], dts: int) -> int:
+        """Ticks by which FFmpeg dates a packet of an AVI file too late after a search.
+
+        It searches the place at which the sound stands, too, and counts the empty packets (frames that were dropped
+        while filming) that it passes on the way to the picture.
+        """
+        index = self._main.index_entries
+        if packet.pos is None:
+            return 0
+        start = packet.pos - AVI_CHUNK_HEADER
+        k = index.search_timestamp(dts)
+        while k > 0 and index[k].pos > start:
+            k -= 1
+        return dts - index[k].timestamp if k >= 0 and index[k].pos == start else 0
