@@ -1,0 +1,95 @@
+#!/usr/bin/env python
+"""Measures how fast clips are read and prepared: each step of a config's pipeline in one thread, as a worker works, and
+beside it bare decoding of the same frames and samples, which is the limit. With --workers N also the throughput of a
+DataLoader with N workers, and whether memory grows.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmav.analysis.data_speed import build_collate, build_dataset, measure_loader, measure_steps
+from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
+from mmav.analysis.speed_report import loader_lines, machine, text_table
+from mmav.config_check import check_config
+from mmav.engine.cli import key_value, load_config, run_tool, set_data_root, write_json
+from mmav.errors import ConfigError, MediaError
+
+EXAMPLE = """examples:
+  python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --generated
+  python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --data-root /data/vgg --json a.json
+  python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_tiny_folder.py --clip film.mp4 --split test
+  python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --workers 2 --clips 10000"""
+# The steps are measured on no more clips than this where a DataLoader reads many.
+STEP_CLIPS = 50
+
+
+def chosen_clip(args: argparse.Namespace, loader: Config, folder: str) -> tuple[str | None, str]:
+    """The single file to read, or None for the config's manifest, and what is read in words."""
+    if args.clip and not Path(args.clip).is_file():
+        raise MediaError(args.clip, 'no such file')
+    if args.clip:
+        return args.clip, args.clip
+    dataset = loader.get('dataset') or {}
+    manifest = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '').expanduser()
+    if args.generated or not (args.data_root or manifest.is_file()):
+        if not args.generated:
+            print(f"there is no manifest '{manifest}': a clip is generated")
+        return str(write_sample_clip(Path(folder) / 'clip.mp4')), DESCRIPTION
+    return None, f'{manifest}'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='whose dataloader')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--clip', metavar='FILE', help='read this media file again and again, not the manifest')
+    source.add_argument(
+        '--generated', action='store_true', help='likewise a clip made for it; so without data, too'
+    )  # fmt: skip
+    source.add_argument('--data-root', help='folder of the data, in place of the one in the config')
+    parser.add_argument('--clips', type=int, default=50, metavar='N', help='how many clips are measured; default: 50')
+    parser.add_argument(
+        '--workers', type=int, default=0, metavar='N',
+        help=f'measure a DataLoader with N workers, too; the steps are then measured on {STEP_CLIPS} clips at most',
+    )  # fmt: skip
+    parser.add_argument('--json', metavar='FILE', help='write the numbers, the versions and the processor to this file')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, type=key_value, default={}, metavar='K=V',
+        help='change single entries of the config',
+    )  # fmt: skip
+    args = parser.parse_args()
+    if args.clips < 1 or args.workers < 0:
+        raise ConfigError(f'--clips {args.clips} --workers {args.workers}: give at least 1 clip and no negative number')
+    cfg = load_config(args.config, args.cfg_options)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    check_config(cfg)
+    loader = cfg.get(f'{args.split}_dataloader')
+    if loader is None:
+        raise ConfigError(f"'{args.config}' has no {args.split}_dataloader")
+    with tempfile.TemporaryDirectory() as folder:
+        clip, what = chosen_clip(args, loader, folder)
+        print(f'{args.config}, {args.split}: {what}')
+        dataset, collate = build_dataset(loader, clip=clip, folder=folder), build_collate(loader)
+        clips = min(args.clips, STEP_CLIPS) if args.workers else args.clips
+        result = dict(config=args.config, split=args.split, source=what, **machine())
+        result.update(measure_steps(dataset, collate, clips=clips).summary())
+        print(text_table(result))
+        if args.workers:
+            batch_size = loader.get('batch_size', 1)
+            result['loader'] = measure_loader(
+                dataset, collate, workers=args.workers, batch_size=batch_size, clips=args.clips
+            )
+            print(loader_lines(result['loader']))
+    if args.json:
+        write_json(args.json, result)
+
+
+if __name__ == '__main__':
+    run_tool(main)
