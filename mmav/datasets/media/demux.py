@@ -57,9 +57,10 @@ class Demuxer:
 
     def read(self) -> Iterator[av.Packet[Any]]:
         """The packets from where the file stands on."""
-        if self._container.format.name in RESTARTING:
-            return self._joined.straighten(self._demux())
-        return self._demux()
+        if self._container.format.name in WITHOUT_PTS:
+            return self._redated()
+        packets = self._demux()
+        return self._joined.straighten(packets) if self._container.format.name in RESTARTING else packets
 
     def read_from_start(self, begin: int) -> Iterator[av.Packet[Any]]:
         """The packets from the file's start on.
@@ -80,9 +81,7 @@ class Demuxer:
             # Without a usable index: read from the start.
             self._container.seek(0)
             return self.read()
-        if self._container.format.name in PARTS_OF_FRAMES:
-            return self._whole_frames()
-        return self._redated() if self._container.format.name in WITHOUT_PTS else self.read()
+        return self._whole_frames() if self._container.format.name in PARTS_OF_FRAMES else self.read()
 
     def _seek(self, target: int) -> bool:
         try:
@@ -101,7 +100,8 @@ class Demuxer:
                     if packet.size and not (packet.is_corrupt and packet.stream.type == 'audio'):
                         yield packet
                 return
-            except av.FFmpegError:  # noqa: PERF203 (a round is a stretch of the file, not a packet)
+            except (av.FFmpegError, IndexError):  # noqa: PERF203 (a round is a stretch of the file, not a packet)
+                # Damage may look like a packet of a track that does not exist: PyAV has no stream for it.
                 errors += 1
 
     def _whole_frames(self) -> Iterator[av.Packet[Any]]:
@@ -113,25 +113,35 @@ class Demuxer:
                 yield packet
 
     def _redated(self) -> Iterator[av.Packet[Any]]:
-        shift: int | None = None
+        """Dates the packets of an AVI file by its index, as far as that goes.
+
+        FFmpeg counts packets. It misses those lost to damage; and as a search leads to where the sound stands, too, it
+        counts the empty packets (frames dropped while filming) on the way to the picture once more.
+        """
+        place: dict[int, int] = {}
+        shift: dict[int, int] = {}
         for packet in self._demux():
-            if packet.stream_index == self._main.index and packet.dts is not None:
-                if shift is None:
-                    shift = self._seek_error(packet, packet.dts)
-                packet.dts -= shift
+            track = packet.stream_index
+            index = packet.stream.index_entries
+            if packet.dts is not None and packet.pos is not None and len(index) > 1:
+                unit = _index_unit(packet)
+                start = packet.pos - AVI_CHUNK_HEADER
+                k = place[track] if track in place else max(index.search_timestamp(packet.dts * unit), 0)
+                while k > 0 and index[k].pos > start:
+                    k -= 1
+                while k + 1 < len(index) and index[k].pos < start:
+                    k += 1
+                place[track] = k
+                if index[k].pos == start:
+                    shift[track] = index[k].timestamp // unit - packet.dts
+            if packet.dts is not None and shift.get(track):
+                packet.dts += shift[track]
+                packet.pts = packet.dts
             yield packet
 
-    def _seek_error(self, packet: av.Packet[Any], dts: int) -> int:
-        """Ticks by which FFmpeg dates a packet of an AVI file too late after a search.
 
-        It searches the place at which the sound stands, too, and counts the empty packets (frames that were dropped
-        while filming) that it passes on the way to the picture.
-        """
-        index = self._main.index_entries
-        if packet.pos is None:
-            return 0
-        start = packet.pos - AVI_CHUNK_HEADER
-        k = index.search_timestamp(dts)
-        while k > 0 and index[k].pos > start:
-            k -= 1
-        return dts - index[k].timestamp if k >= 0 and index[k].pos == start else 0
+def _index_unit(packet: av.Packet[Any]) -> int:
+    """How many units of an AVI file's index make a tick of the track: it counts plain samples in bytes."""
+    index = packet.stream.index_entries
+    in_bytes = index[0].size > 1 and index[1].timestamp - index[0].timestamp == index[0].size
+    return max(1, packet.size // packet.duration) if in_bytes and packet.duration else 1

@@ -164,6 +164,7 @@ class PacketSpan:
         self.clear()
         self._last = self._last_stamp = -math.inf
         unfinished = set(self._packets)
+        past = dict.fromkeys(self._packets, 0)
         reordered = self._reordered_seconds()
         for packet in self._from(seek_to):
             index, ticks = packet.stream_index, self._ticks(packet)
@@ -184,7 +185,9 @@ class PacketSpan:
             # Decoding time never exceeds presentation time, so all that follows is displayed after the span, too.
             clock = packet.dts if packet.dts is not None else ticks
             time = -math.inf if clock is None else clock * base - origin
-            if time > end + PREROLL:
+            # One packet alone may be damaged.
+            past[index] = past[index] + 1 if time > end + PREROLL else 0
+            if past[index] > 1:
                 unfinished.discard(index)
                 # Only the end of a joined file tells its length.
                 if (not unfinished or time > end + INTERLEAVE) and not self.joined:
