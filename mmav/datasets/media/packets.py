@@ -16,8 +16,9 @@ from .demux import WITHOUT_PTS, Demuxer
 PREROLL = 0.25
 # Tracks are interleaved in a file; where one has run this far past the span, the other holds nothing in it.
 INTERLEAVE = 10.0
-# A seek may land behind the span's first keyframe; then it is tried again from further back, at last from the start.
-SEEK_BACK = (PREROLL, 2.0, 6.0, 20.0, 60.0, math.inf)
+# A seek may land behind the span's first keyframe, or behind sound that is stored before its picture; then it is tried
+# again from further back, at last from the start.
+SEEK_BACK = (2 * PREROLL, 3.0, 12.0, 60.0, math.inf)
 # Up to here a file is read from its start rather than searched.
 NEAR_START = 1.0
 # No decoder holds back more pictures than this; among so many the first one displayed is found.
@@ -55,6 +56,7 @@ class PacketSpan:
         }
         self._packets: dict[int, list[av.Packet[Any]]] = {stream.index: [] for stream in streams}
         self._last = self._last_stamp = -math.inf
+        self._first: dict[int, float] = {}
 
     @property
     def joined(self) -> bool:
@@ -90,7 +92,11 @@ class PacketSpan:
         ended = False
         for back in SEEK_BACK:
             ended = self._collect_from(start - back, start, end)
-            if start <= back or known or self._decodable_from(start):
+            if (
+                start <= back
+                or known
+                or (self._decodable_from(start) and (back > INTERLEAVE or self._heard_from(start)))
+            ):
                 break
         if self.joined and not known:
             # Where the search led is only known now.
@@ -163,6 +169,7 @@ class PacketSpan:
     def _collect_from(self, seek_to: float, start: float, end: float) -> bool:
         self.clear()
         self._last = self._last_stamp = -math.inf
+        self._first = {}
         unfinished = set(self._packets)
         past = dict.fromkeys(self._packets, 0)
         reordered = self._reordered_seconds()
@@ -172,6 +179,7 @@ class PacketSpan:
             kept = self._packets[index]
             if ticks is not None:
                 time = ticks * base - origin
+                self._first.setdefault(index, time)
                 # Every packet of sound is a keyframe; its decoder needs some before the span.
                 lead = reordered if packet.stream.type == 'video' else 2 * PREROLL
                 if packet.is_keyframe and time <= start - lead:
@@ -204,6 +212,11 @@ class PacketSpan:
             packet.is_keyframe and (ticks := self._ticks(packet)) is not None and ticks * base <= latest
             for packet in self.of(self._main)
         )
+
+    def _heard_from(self, time: float) -> bool:
+        """Whether the last pass came by all sound from shortly before the time on."""
+        sounds = (index for index in self._packets if index != self._main.index)
+        return all(self._first.get(index, math.inf) <= time - PREROLL for index in sounds)
 
     def _reordered_seconds(self) -> float:
         """Seconds by which a frame may be displayed after the time of its packet."""
