@@ -120,6 +120,24 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
+def read_settings(path: str | Path) -> dict[str, Any] | None:
+    """The settings of the run that wrote a journal; None where there is none."""
+    lines = _read_lines(Path(path))
+    return lines[0].get('settings') if lines else None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text()
+    except OSError:
+        return []
+    lines: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        with suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines
+
+
 class Journal:
     """Results of a long run, one JSON object a line, written as they come: a killed run goes on where it was.
 
@@ -152,13 +170,6 @@ class Journal:
         self._file.flush()
 
     def _read(self) -> list[dict[str, Any]]:
-        try:
-            text = self.path.read_text()
-        except OSError:
-            return []
-        lines: list[dict[str, Any]] = []
-        for line in text.splitlines():
-            with suppress(ValueError):
-                lines.append(json.loads(line))
+        lines = _read_lines(self.path)
         same = bool(lines) and lines[0].get('settings') == json.loads(json.dumps(self.settings))
         return lines[1:] if same else []

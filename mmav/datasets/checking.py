@@ -37,6 +37,7 @@ DEFECTS: dict[str, str] = {
     'short_sound': f'the sound starts more than {TOLERANCE:g} s after the picture or ends as much before it',
 }
 UNUSABLE = ('missing', 'unreadable')
+USUAL_MANIFESTS = ('train.csv', 'val.csv', 'test.csv')
 
 
 class Clip(NamedTuple):
@@ -86,6 +87,21 @@ class ManifestCheck:
                 counts[1] += 1
         ordered = sorted(totals.items(), key=lambda item: (-item[1][0] / item[1][1], -item[1][0], item[0]))
         return {name: (lost, total) for name, (lost, total) in ordered}
+
+
+def manifests_of(root: Path, names: Sequence[str] | None) -> list[Path]:
+    """The manifests asked for, or those that a data set usually has.
+
+    Raises:
+        ManifestError: None is named, and there is none.
+    """
+    found = [root / name for name in names or USUAL_MANIFESTS if names or (root / name).is_file()]
+    if not found:
+        raise ManifestError(
+            f'no manifest in {root}, neither of {", ".join(USUAL_MANIFESTS)}; prepare the data set with its tool in '
+            'tools/data first, or name manifests with --manifest'
+        )
+    return found
 
 
 def read_rows(path: str) -> ManifestCheck:
@@ -150,7 +166,7 @@ def check_clips(
         jobs: Processes; None for one a core.
     """
     unique = list(dict.fromkeys(clips))
-    stamps = {path: _stamp(os.path.join(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
+    stamps = {path: file_stamp(os.path.join(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
     known = {}
     for entry in journal.entries:
         clip = Clip(*entry['clip'])
@@ -200,7 +216,7 @@ def _probe(work: tuple[str, float | None, float | None]) -> Probe:
     return probe(*work)
 
 
-def _stamp(path: str) -> list[int] | None:
+def file_stamp(path: str) -> list[int] | None:
     """Size and time of a file, which tell whether it has changed."""
     try:
         status = os.stat(path)

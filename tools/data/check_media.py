@@ -12,15 +12,16 @@ from pathlib import Path
 from mmav.datasets.checking import (
     DEFECTS,
     UNUSABLE,
+    USUAL_MANIFESTS,
     ManifestCheck,
     check_clips,
     defects_of,
+    manifests_of,
     read_rows,
     write_clean,
     write_report,
 )
 from mmav.engine.cli import run_tool, write_json
-from mmav.errors import ManifestError
 from mmav.parallel import Journal
 
 EXAMPLE = f"""defects:
@@ -30,19 +31,7 @@ examples:
   python tools/data/check_media.py data/vggsound
   python tools/data/check_media.py data/vggsound --manifest test.csv --drop missing unreadable silent frozen
   python tools/train.py CONFIG --cfg-options train_dataloader.dataset.ann_file=train_clean.csv"""
-USUAL = ('train.csv', 'val.csv', 'test.csv')
 CLASSES_SHOWN = 10
-
-
-def manifests_of(root: Path, names: list[str] | None) -> list[Path]:
-    """The manifests asked for, or those that a data set usually has."""
-    found = [root / name for name in names or USUAL if names or (root / name).is_file()]
-    if not found:
-        raise ManifestError(
-            f'no manifest in {root}, neither {", ".join(USUAL)}; prepare the data set with its tool in tools/data '
-            'first, or name manifests with --manifest'
-        )
-    return found
 
 
 def summary(check: ManifestCheck, drop: list[str]) -> dict:
@@ -80,7 +69,9 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('data_root', type=Path, help='folder that the manifests lie in and their paths are relative to')
-    parser.add_argument('--manifest', nargs='+', metavar='FILE', help=f'manifests in it; default: {", ".join(USUAL)}')
+    parser.add_argument(
+        '--manifest', nargs='+', metavar='FILE', help=f'manifests in it; default: {", ".join(USUAL_MANIFESTS)}'
+    )
     parser.add_argument(
         '--drop', nargs='*', choices=list(DEFECTS), default=list(UNUSABLE), metavar='DEFECT',
         help='defects that keep a clip out of the clean manifest; default: %(default)s',

@@ -22,6 +22,7 @@ PIECE = 30.0
 # Samples of sound in one frame.
 SOUND_FRAME = 4096
 TICKS = Fraction(1, 90000)
+PRESETS = ('ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow')
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TranscodeOptions:
             make long ways, many make large files. 12 read fastest of 4, 8, 12, 25 and 250 (docs/data_speed.md).
         max_fps: Frames in excess of this rate are left out; None keeps all.
         crf: x264's quality, 0 (lossless) to 51.
-        preset: x264's speed of encoding, 'ultrafast' to 'veryslow'.
+        preset: x264's speed of encoding, one of ``PRESETS``.
         audio_codec: 'flac', which keeps the sound exactly in 16 bits, or 'aac', of 64 kbit/s.
         sample_rate: Samples a second of the sound.
     """
@@ -54,6 +55,8 @@ class TranscodeOptions:
                 raise ValueError(f'{name} must be above 0, got {value}')
         if not 0 <= self.crf <= 51:
             raise ValueError(f'crf must lie in [0, 51], got {self.crf}')
+        if self.preset not in PRESETS:
+            raise ValueError(f'preset {self.preset!r} is none of {", ".join(PRESETS)}')
         if self.audio_codec not in ('flac', 'aac'):
             raise ValueError(f"audio_codec {self.audio_codec!r} is neither 'flac' nor 'aac'")
 

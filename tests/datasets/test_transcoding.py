@@ -1,0 +1,123 @@
+"""A data set written anew: resumed, atomic, with lists that fit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mmav.datasets import AVDataset, transcoding
+from mmav.datasets.checking import read_rows
+from mmav.datasets.media.probe import probe
+from mmav.datasets.media.transcode import TranscodeOptions
+from mmav.datasets.transcoding import Outcome, target_names, totals, transcode_all, write_lists
+from mmav.errors import MmavError
+
+OPTIONS = TranscodeOptions(short_side=24, preset='ultrafast')
+
+
+@pytest.fixture
+def folder(tmp_path, clip, silent, broken) -> Path:
+    root = tmp_path / 'old'
+    (root / 'sub').mkdir(parents=True)
+    for name, source in {'sub/a.mkv': clip, 'b.mp4': silent, 'c.mp4': broken['text']}.items():
+        shutil.copy(source, root / name)
+    (root / 'train.csv').write_text('path,start,end,label\nsub/a.mkv,0.5,1.5,dog\nb.mp4,,,cat\nsub/a.mkv,,,dog\n')
+    (root / 'test.csv').write_text('path,label\nc.mp4,cat\nb.mp4,cat\n')
+    (root / 'classes.txt').write_text('cat\ndog\n')
+    return root
+
+
+def run(root, out, **options):
+    manifests = [read_rows(str(root / name)) for name in ('train.csv', 'test.csv')]
+    names = target_names([clip.path for manifest in manifests for clip in manifest.clips])
+    outcomes = transcode_all(root, out, names, options.pop('options', OPTIONS), jobs=1, **options)
+    return outcomes, write_lists(root, out, manifests, names, outcomes)
+
+
+def test_a_data_set_of_its_own(folder, tmp_path):
+    out = tmp_path / 'new'
+    outcomes, counts = run(folder, out)
+    assert counts == {'train.csv': (3, 0), 'test.csv': (1, 1)}
+    assert (
+        out / 'train.csv'
+    ).read_text() == 'path,start,end,label\nsub/a.mp4,0.5,1.5,dog\nb.mp4,,,cat\nsub/a.mp4,,,dog\n'
+    assert (out / 'prepare_failed.csv').read_text().startswith('path,error\nc.mp4,cannot be opened')
+    assert probe(str(out / 'sub' / 'a.mp4')).height == 24
+    assert totals(outcomes)['files'] == 3 and totals(outcomes)['failed'] == 1
+    assert not (out / transcoding.UNFINISHED).exists()
+    load = dict(type='LoadClip', num_frames=2, short_side=24)
+    data = AVDataset('train.csv', [load, dict(type='LogMel'), dict(type='PackAVInputs')], data_root=str(out))
+    assert [tuple(data[i]['inputs']['video'].shape) for i in range(3)] == [(1, 3, 2, 24, 32)] * 3
+
+
+def test_only_what_is_new_or_changed_is_written_again(folder, tmp_path, monkeypatch):
+    out = tmp_path / 'new'
+    first, _ = run(folder, out)
+    written = []
+    true_transcode = transcoding.transcode
+    monkeypatch.setattr(
+        transcoding, 'transcode', lambda s, *more: written.append(Path(s).name) or true_transcode(s, *more)
+    )
+    # What could not be read is tried again.
+    assert run(folder, out)[0] == first and written == ['c.mp4']
+    written.clear()
+    os.utime(folder / 'b.mp4', ns=(1, 1))
+    (out / 'sub' / 'a.mp4').unlink()
+    run(folder, out)
+    assert sorted(written) == ['a.mkv', 'b.mp4', 'c.mp4']
+
+
+def test_a_file_under_its_name_is_whole(folder, tmp_path, monkeypatch):
+    def killed(source, target, options):
+        Path(target).write_bytes(b'half of it')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transcoding, 'transcode', killed)
+    out = tmp_path / 'new'
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out)
+    assert not list(out.glob('*.mp4')) and not list(out.glob('sub/*'))
+    monkeypatch.undo()
+    assert run(folder, out)[1]['train.csv'] == (3, 0)
+    assert not (out / transcoding.UNFINISHED).exists()
+
+
+def test_other_options_need_force(folder, tmp_path):
+    out = tmp_path / 'new'
+    run(folder, out)
+    other = TranscodeOptions(short_side=32, preset='ultrafast')
+    with pytest.raises(MmavError, match=r'other options \(short_side 24, now 32\)'):
+        run(folder, out, options=other)
+    run(folder, out, options=other, force=True)
+    assert probe(str(out / 'b.mp4')).height == 32
+
+
+def test_the_old_folder_is_never_written_to(folder):
+    with pytest.raises(MmavError, match='need a folder of their own'):
+        run(folder, folder / 'sub' / '..')
+
+
+def test_a_full_disk_stops(folder, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(transcoding.shutil, 'disk_usage', lambda path: usage)
+    with pytest.raises(MmavError, match='is full; make room'):
+        run(folder, tmp_path / 'new')
+
+
+def test_names_never_meet():
+    assert target_names(['x.avi', 'X.mp4', 'x.mp4', '../y.mkv', '/a/y.mkv', 'x.avi']) == {
+        'x.avi': 'x.mp4',
+        'X.mp4': 'X.mp4.mp4',
+        'x.mp4': 'x.mp4.2.mp4',
+        '../y.mkv': 'outside/y.mp4',
+        '/a/y.mkv': 'outside/y.mkv.mp4',
+    }
+
+
+def test_totals():
+    assert totals(dict(a=Outcome('torn'), b=Outcome(None, 10, 4, 3600.0, 2))) == dict(
+        files=2, failed=1, damaged=1, hours=1.0, bytes_before=10, bytes_after=4
+    )

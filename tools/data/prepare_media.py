@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Writes the clips of a data set anew so that they are read fast in training.
+
+Small frames (the short side is scaled), a keyframe every few frames, H.264 without what is slow to decode, and mono sound
+at 16 kHz in the same file. The new folder is a data set of its own, with manifests and class lists: train with
+--data-root. A stopped run goes on where it was; a file under its own name is whole.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmav.datasets.checking import USUAL_MANIFESTS, manifests_of, read_rows
+from mmav.datasets.media.transcode import PRESETS, TranscodeOptions
+from mmav.datasets.transcoding import target_names, totals, transcode_all, write_lists
+from mmav.engine.cli import run_tool
+from mmav.errors import ConfigError, MmavError
+
+EXAMPLE = """examples:
+  python tools/data/prepare_media.py data/vggsound data/vggsound_256
+  python tools/data/prepare_media.py data/epic_kitchens data/epic_256 --max-fps 30 --jobs 32
+  python tools/train.py configs/mmt/mmt_k4_l4_vggsound.py --data-root data/vggsound_256"""
+
+
+def main() -> None:
+    default = TranscodeOptions()
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('data_root', type=Path, help='folder that the manifests lie in and their paths are relative to')
+    parser.add_argument('out', type=Path, help='folder of the new data set')
+    parser.add_argument(
+        '--manifest', nargs='+', metavar='FILE', help=f'manifests; default: {", ".join(USUAL_MANIFESTS)}'
+    )
+    parser.add_argument(
+        '--short-side', type=int, default=default.short_side, metavar='PIXELS',
+        help='of the frames, 256 or 320 as a rule; smaller ones keep their size (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--keyframes', type=int, default=default.keyframes, metavar='N', help='one every N frames (%(default)s)'
+    )
+    parser.add_argument('--max-fps', type=float, metavar='FPS', help='leave out frames in excess of this rate')
+    parser.add_argument('--crf', type=int, default=default.crf, help="x264's quality, lower is better (%(default)s)")
+    parser.add_argument(
+        '--preset', choices=PRESETS, default=default.preset, help="x264's speed of encoding (%(default)s)"
+    )
+    parser.add_argument(
+        '--audio-codec', choices=('flac', 'aac'), default=default.audio_codec,
+        help='flac keeps the sound as it is, aac saves about 10 kB a second (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument('--force', action='store_true', help='write all anew where an earlier run had other options')
+    args = parser.parse_args()
+    try:
+        options = TranscodeOptions(**{name: getattr(args, name) for name in default.to_dict() if hasattr(args, name)})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    manifests = [read_rows(str(path)) for path in manifests_of(args.data_root, args.manifest)]
+    names = target_names([clip.path for manifest in manifests for clip in manifest.clips])
+    outcomes = transcode_all(args.data_root, args.out, names, options, jobs=args.jobs, force=args.force)
+    errors = [f'{path}: {outcome.error}' for path, outcome in outcomes.items() if outcome.error is not None]
+    if errors and len(errors) == len(outcomes):
+        raise MmavError(f'none of the {len(errors)} files can be read; the first is {args.data_root}/{errors[0]}')
+    counts = write_lists(args.data_root, args.out, manifests, names, outcomes)
+    found = totals(outcomes)
+    print(
+        f'{found["files"] - found["failed"]} of {found["files"]} files, {found["hours"]:.2f} hours: '
+        f'{found["bytes_before"] / 1e6:.1f} MB before, {found["bytes_after"] / 1e6:.1f} MB now'
+    )
+    if found['damaged']:
+        print(f'{found["damaged"]} files were damaged; what could be decoded of them is there')
+    if found['failed']:
+        print(f'{found["failed"]} files could not be read: {args.out / "prepare_failed.csv"}')
+    for name, (rows, left_out) in counts.items():
+        print(f'{args.out / name}: {rows} clips' + (f', {left_out} left out' if left_out else ''))
+
+
+if __name__ == '__main__':
+    run_tool(main)
