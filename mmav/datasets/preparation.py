@@ -58,7 +58,8 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
             files[f'{split}.csv'] = _manifest(annotation, rows)
         else:
             left = ', and the one that is there is an older one' if (Path(out) / f'{split}.csv').exists() else ''
-            notes.append(f'{split}.csv is not written, as no clip was found for it{left}')
+            why = 'no clip was found' if annotation.rows[split] else 'no list is given'
+            notes.append(f'{split}.csv is not written, as {why} for it{left}')
     files['missing.csv'] = _missing_table(annotation, matched, patterns)
     report = dict(
         dataset=annotation.dataset,
@@ -153,10 +154,15 @@ def _counts(annotation: Annotation, matched: Matched) -> dict[str, dict[str, Any
     return {
         split: dict(
             rows=annotation.rows[split], found=found[split], missing=missing[split],
-            left_out=annotation.left_out[split], share=round(found[split] / annotation.rows[split], 4),
+            left_out=annotation.left_out[split], share=_share(found[split], annotation.rows[split]),
         )
         for split in sorted(annotation.rows, key=_split_order)
     }  # fmt: skip
+
+
+def _share(part: int, whole: int) -> float:
+    """Rounded down, so that 1 is nothing less than all."""
+    return part * 10000 // whole / 10000
 
 
 def _worst(annotation: Annotation, matched: Matched) -> list[dict[str, Any]]:
@@ -174,7 +180,7 @@ def _count_table(counts: dict[str, dict[str, Any]]) -> str:
     rows = [['split', 'rows', 'found', 'missing', 'left out', 'share']]
     for split, count in counts.items():
         numbers = [f'{count[name]:,}' for name in ('rows', 'found', 'missing', 'left_out')]
-        rows.append([split, *numbers, f'{count["share"]:.1%}'])
+        rows.append([split, *numbers, f'{count["share"]:.2%}'])
     return text_table(rows)
 
 

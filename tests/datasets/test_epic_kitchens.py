@@ -73,7 +73,7 @@ def test_manifests(write, tmp_path):
         'EPIC_100_tail_nouns.csv': 'noun\n0\n',
         'missing.csv': 'split,line,id,start,end,label,expected,reason\n',
     }
-    assert 'test      3      3        0         0  100.0%' in text
+    assert 'test      3      3        0         0  100.00%' in text
 
 
 def test_missing_videos(write, tmp_path):

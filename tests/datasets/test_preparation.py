@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_writes_manifests_and_report(root):
     assert report['most_missing'] == [dict(name='a', missing=1, rows=2)]
     assert (report['dataset'], report['media_files'], report['notes']) == ('Toy', 3, ['a note'])
     assert f'Toy: 3 media files in {root / "clips"}' in text
-    assert 'split  rows  found  missing  left out   share\ntrain     4      2        1         1   50.0%\n' in text
+    assert 'split  rows  found  missing  left out    share\ntrain     4      2        1         1   50.00%\n' in text
     assert 'malformed row: 1, left out\n  a.csv: line 5: bad' in text and 'a note' in text
     assert text.count('new') == 6
 
@@ -90,6 +91,12 @@ def test_segments(root):
     assert (root / 'test.csv').read_text() == 'path,start,end,label,narration_id\nclips/y.mp4,1.5,12.25,"b, c",n2\n'
 
 
+def test_a_split_without_a_list_is_not_written(root):
+    toy = annotation()
+    toy.clips, toy.rows = [clip for clip in toy.clips if clip.split == 'train'], Counter(train=4)
+    assert 'test.csv is not written, as no list is given for it' in prepare(toy, str(root / 'clips'), str(root))
+
+
 def test_a_split_without_clips_is_not_written(root):
     (root / 'clips' / 'y.mp4').unlink()
     text = prepare(annotation(), str(root / 'clips'), str(root))
@@ -122,6 +129,14 @@ def test_nothing_is_written_where_nothing_is_found(root):
     with pytest.raises(MmavError, match='none of the 4 clips has a file'):
         prepare(annotation(), str(root / 'clips' / 'deep'), str(root / 'out'), pattern='no_{id}')
     assert not (root / 'out').exists()
+
+
+def test_a_share_is_not_rounded_to_all(root):
+    toy = annotation(segments=True)
+    there = toy.clips[1]
+    toy.clips = [there._replace(line=line) for line in range(30_000)] + [there._replace(video='lost')]
+    toy.rows, toy.left_out = Counter(test=30_001), Counter()
+    assert 'test   30,001  30,000        1         0  99.99%' in prepare(toy, str(root / 'clips'), str(root))
 
 
 def test_dry_run():
