@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,32 @@ def test_a_file_under_its_name_is_whole(folder, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert run(folder, out)[1]['train.csv'] == (3, 0)
     assert not (out / transcoding.UNFINISHED).exists()
+
+
+def test_a_killed_process_leaves_no_half_file_and_the_next_goes_on(make_clip, tmp_path):
+    root, out = tmp_path / 'old', tmp_path / 'new'
+    root.mkdir()
+    source = make_clip('to_be_killed.mp4', seconds=6.0, fps=25, size=(96, 128))
+    names = {f'{k}.mp4': f'{k}.mp4' for k in range(6)}
+    for name in names:
+        shutil.copy(source, root / name)
+    child = multiprocessing.get_context('fork').Process(
+        target=transcode_all, args=(root, out, names, TranscodeOptions(preset='veryslow')), kwargs=dict(jobs=1)
+    )
+    child.start()
+    # In the middle of the third file.
+    deadline = time.monotonic() + 60
+    while not ((out / '1.mp4').exists() and list((out / transcoding.UNFINISHED).iterdir())):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    child.kill()
+    child.join()
+    whole = sorted(path.name for path in out.glob('*.mp4'))
+    assert 2 <= len(whole) < 6
+    stamps = {name: (out / name).stat().st_mtime_ns for name in whole[:-1]}
+    outcomes = transcode_all(root, out, names, TranscodeOptions(preset='veryslow'), jobs=1)
+    assert all(outcome.error is None and probe(str(out / name)).frames == 150 for name, outcome in outcomes.items())
+    assert {name: (out / name).stat().st_mtime_ns for name in stamps} == stamps
 
 
 def test_other_options_need_force(folder, tmp_path):

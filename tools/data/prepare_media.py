@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Writes the clips of a data set anew so that they are read fast in training.
 
-Small frames (the short side is scaled), a keyframe every few frames, H.264 without what is slow to decode, and mono sound
-at 16 kHz in the same file. The new folder is a data set of its own, with manifests and class lists: train with
+Small frames (the short side is scaled), a keyframe every few frames, H.264 without what is slow to decode, and mono
+sound at 16 kHz in the same file. The new folder is a data set of its own, with manifests and class lists: train with
 --data-root. A stopped run goes on where it was; a file under its own name is whole.
 """
 
