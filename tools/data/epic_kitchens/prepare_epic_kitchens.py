@@ -1,0 +1,26 @@
+#!/usr/bin/env python
+"""Writes the manifests of EPIC-Kitchens-100 from its official lists and the videos that are there."""
+
+import argparse
+
+from mmav.datasets.epic_kitchens import read_epic_kitchens
+from mmav.datasets.preparation import add_arguments, run
+from mmav.engine.cli import run_tool
+
+EXAMPLE = """examples:
+  python tools/data/epic_kitchens/prepare_epic_kitchens.py epic-kitchens-100-annotations --dry-run
+  python tools/data/epic_kitchens/prepare_epic_kitchens.py epic-kitchens-100-annotations --clips /disk/EPIC-KITCHENS"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('annotation', metavar='ANNOTATION_DIR', help='a copy of epic-kitchens-100-annotations')
+    add_arguments(parser, 'data/epic_kitchens')
+    args = parser.parse_args()
+    run(read_epic_kitchens(args.annotation), args)
+
+
+if __name__ == '__main__':
+    run_tool(main)
