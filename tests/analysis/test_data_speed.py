@@ -97,6 +97,14 @@ def test_measures_as_many_clips_as_asked_for(dataset):
     assert set(result.summary()['parts_ms']) == {'decode', 'video transforms', 'audio front end', 'pack', 'collate'}
 
 
+def test_any_clock(dataset):
+    ticks = iter(range(1000))
+    (clip,) = measure_steps(dataset, av_collate, clips=1, warm_up=0, clock=lambda: next(ticks), progress=False).clips
+    assert clip == ClipTimes(
+        dict.fromkeys(('LoadClip', 'RandomResizedCrop', 'LogMel', 'PackAVInputs', 'collate'), 1), 1
+    )
+
+
 def test_broken_clips_are_counted_and_passed_over(clip, broken, tmp_path):
     (tmp_path / 'train.csv').write_text(f'path,label\n{clip},0\n{broken["text"]},0\n')
     loader = dict(dataset=dict(LOADER['dataset'], ann_file=str(tmp_path / 'train.csv'), classes=('a',), data_root=''))
