@@ -12,6 +12,11 @@ import numpy as np
 from mmav.datasets.media import MediaReader
 
 FLASH_SECONDS = 0.12
+# These encoders take no other ticks than the frames'.
+FIXED_RATE = ('mpeg4', 'mpeg2video', 'mpeg1video', 'flv', 'libsvtav1')
+# Frames are numbered with so many black or white fields.
+BITS = 8
+CLOCK_TICKS = 90000
 
 
 def make_clip(
@@ -30,6 +35,12 @@ def make_clip(
     keyframes: int = 250,
     b_frames: int = 3,
     times: np.ndarray | None = None,
+    video_start: float = 0.0,
+    clock: float = 0.0,
+    numbered: bool = False,
+    pixels: str = 'yuv420p',
+    encoder: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
 ) -> Path:
     """Writes a clip.
 
@@ -48,44 +59,82 @@ def make_clip(
         keyframes: A keyframe every so many frames.
         b_frames: Frames between two that others refer to.
         times: Presentation times of the frames instead of an even rate.
+        video_start: Seconds of sound before the picture starts; what would be seen earlier is not in the file.
+        clock: Seconds added to every time stamp of the file.
+        numbered: Each frame shows its number, see :func:`frame_numbers`, and flashes in its upper half only.
+        pixels: Pixel format.
+        encoder: Options of the picture's encoder, over those that follow from the other arguments.
+        muxer: Options of the container.
     """
-    with av.open(str(path), 'w') as container:
+    with av.open(str(path), 'w', options=muxer or {}) as container:
         picture = sound = None
         if video:
             picture = container.add_stream(video, rate=fps)
             picture.height, picture.width = size
-            picture.pix_fmt = 'yuv420p'
+            picture.pix_fmt = pixels
             picture.gop_size = keyframes
-            picture.codec_context.time_base = Fraction(1, 600)
-            if video == 'mpeg4':
-                picture.options = {'bf': str(b_frames)}
-                picture.codec_context.time_base = Fraction(1, fps)
-            if video == 'libx264':
-                picture.options = {'bf': str(b_frames), 'x264-params': 'scenecut=0:open-gop=0', 'crf': '10'}
+            even = video in FIXED_RATE or path.suffix == '.avi' or (numbered and times is None)
+            picture.codec_context.time_base = Fraction(1, fps if even else 600)
+            picture.options = {**_encoder_options(video, b_frames), **(encoder or {})}
         if audio:
             layout = {1: 'mono', 2: 'stereo', 6: '5.1'}[channels]
             sound = container.add_stream(audio, rate=sample_rate, layout=layout)
+            sound.options = {'strict': 'experimental'}  # FFmpeg's own Vorbis
         # One after the other would leave all sound behind the picture, as no real file has it.
-        pictures = _pictures(picture, seconds, fps, size, events, times) if picture else iter(())
+        pictures = iter(())
+        if picture:
+            times = np.arange(round(seconds * fps)) / fps if times is None else times
+            draw = _numbered if numbered else _grey
+            pictures = _pictures(picture, times, events, video_start, lambda k, lit: draw(k, lit, size))
         sounds = _sounds(sound, audio_seconds or seconds, sample_rate, channels, events, audio_start) if sound else None
         heard = -1.0
         for time, packets in pictures:
-            container.mux(packets)
+            _mux(container, packets, clock)
             while sounds is not None and heard < time:
                 heard, packets = next(sounds, (float('inf'), []))
-                container.mux(packets)
+                _mux(container, packets, clock)
         for _, packets in sounds or ():
-            container.mux(packets)
+            _mux(container, packets, clock)
     return path
 
 
-def _pictures(stream, seconds, fps, size, events, times):
-    times = np.arange(round(seconds * fps)) / fps if times is None else times
+def _encoder_options(video, b_frames):
+    if video == 'libx264':
+        return {'bf': str(b_frames), 'x264-params': 'scenecut=0:open-gop=0', 'crf': '10'}
+    return {'bf': str(b_frames)} if video in FIXED_RATE else {}
+
+
+def _mux(container, packets, clock):
+    for packet in packets:
+        if clock:
+            # In ticks fine enough for both tracks, so that both move as far.
+            ticks = packet.time_base * CLOCK_TICKS
+            packet.pts, packet.dts = (
+                round(stamp * ticks) + round(clock * CLOCK_TICKS) for stamp in (packet.pts, packet.dts)
+            )
+            packet.time_base = Fraction(1, CLOCK_TICKS)
+        container.mux(packet)
+
+
+def _grey(k, flash, size):
     slope = np.linspace(0, 40, size[1])[None, :, None] + np.zeros((*size, 3))
+    return np.full((*size, 3), 235) if flash else slope + 20 + 8 * (k % 12)
+
+
+def _numbered(k, flash, size):
+    image = np.full((*size, 3), 235 if flash else 60)
+    width = size[1] // BITS
+    for bit in range(BITS):
+        image[size[0] // 2 :, bit * width : (bit + 1) * width] = 235 if k >> bit & 1 else 20
+    return image
+
+
+def _pictures(stream, times, events, begin, draw):
     for k, time in enumerate(times):
+        if time < begin - 1e-9:
+            continue
         flash = any(start <= time + 1e-9 < start + FLASH_SECONDS for start in events)
-        image = np.full((*size, 3), 235) if flash else slope + 20 + 8 * (k % 12)
-        frame = av.VideoFrame.from_ndarray(image.astype(np.uint8), format='rgb24')
+        frame = av.VideoFrame.from_ndarray(draw(k, flash).astype(np.uint8), format='rgb24')
         frame.pts, frame.time_base = round(time * 600), Fraction(1, 600)
         yield time, stream.encode(frame)
     yield times[-1], stream.encode(None)
@@ -111,33 +160,56 @@ def _sounds(stream, seconds, sample_rate, channels, events, begin):
 def cut_without_encoding(source: Path, path: Path, start: float) -> Path:
     """Cuts the beginning off as ``ffmpeg -ss START -i SOURCE -c copy`` does.
 
-    The picture is copied from the keyframe before the cut, and an edit list tells players to show it from the cut on.
+    The picture is copied from the keyframe before the cut. In mp4 an edit list tells players to show it from the cut
+    on; other containers have no such list and show it from the keyframe on, before the sound starts.
     """
-    with av.open(str(source)) as read, av.open(str(path), 'w', options={'avoid_negative_ts': 'disabled'}) as write:
+    options = {'avoid_negative_ts': 'disabled'} if path.suffix in ('.mp4', '.mov') else {}
+    with av.open(str(source)) as read, av.open(str(path), 'w', options=options) as write:
         copies = {stream.index: write.add_stream_from_template(stream) for stream in read.streams}
-        read.seek(round(start * av.time_base))
-        for packet in read.demux():
-            if packet.dts is None:
-                continue
+        # Not every container is searched by keyframes.
+        read.seek(round(max(start - 2.0, 0.0) * av.time_base))
+        packets = [packet for packet in read.demux() if packet.dts is not None]
+        keys = [p.pts for p in packets if p.stream.type == 'video' and p.is_keyframe and p.pts * p.time_base <= start]
+        begun = False
+        for packet in packets:
             base, copy = packet.time_base, copies[packet.stream_index]
-            if packet.stream.type == 'audio' and packet.pts * base < start:
-                continue
-            shift = round(start / base)
-            packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
-            write.mux(packet)
+            if packet.stream.type == 'audio':
+                kept = packet.pts * base >= start
+            else:
+                kept = begun = begun or packet.pts == keys[-1]
+            if kept:
+                shift = round(start / base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+                write.mux(packet)
     return path
 
 
-def rotate_by_metadata(path: Path) -> Path:
-    """Marks the picture of an mp4 file as filmed with the camera on its side: players turn it clockwise."""
+def rotate_by_metadata(path: Path, quarters: int = 1) -> Path:
+    """Marks the picture of an mp4 file as one that players turn clockwise by so many quarters."""
     data = bytearray(path.read_bytes())
     place = data.index(b'tkhd')
     while struct.unpack('>H', data[place + 36 + 2 : place + 36 + 4])[0]:  # volume is 0 in the picture's track
         place = data.index(b'tkhd', place + 4)
+    # A point (x, y) is shown at (ax + cy, bx + dy), with y downwards.
+    a, b = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
     matrix = place + 4 + 40
-    data[matrix : matrix + 36] = struct.pack('>9i', 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    data[matrix : matrix + 36] = struct.pack('>9i', a << 16, b << 16, 0, -b << 16, a << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
+
+
+def frame_numbers(frames: np.ndarray) -> np.ndarray:
+    """Reads the numbers (T,) off numbered frames (T, H, W, 3)."""
+    height, width = frames.shape[1], frames.shape[2] // BITS
+    # The middle of each field: codecs smear its edges.
+    fields = frames[:, 5 * height // 8 : 7 * height // 8, : BITS * width].mean(axis=(1, 3))
+    middle = fields.reshape(len(frames), BITS, width)[:, :, width // 4 : width - width // 4].mean(axis=2)
+    return (middle > 128) @ (1 << np.arange(BITS))
+
+
+def flashing(frames: np.ndarray) -> np.ndarray:
+    """Whether each (T,) of numbered frames (T, H, W, 3) flashes."""
+    return frames[:, : 3 * frames.shape[1] // 8].mean(axis=(1, 2, 3)) > 150
 
 
 def onset(wave: np.ndarray, sample_rate: int) -> float:
@@ -148,7 +220,8 @@ def onset(wave: np.ndarray, sample_rate: int) -> float:
 def displayed(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """All frames (T, H, W, 3) that a player shows and their times (T,) from the first one, read from first to last."""
     with av.open(str(path)) as container:
-        frames = [(frame.time, frame.to_ndarray(format='rgb24')) for frame in container.decode(video=0)]
+        picture = container.streams.best('video')
+        frames = [(frame.time, frame.to_ndarray(format='rgb24')) for frame in container.decode(picture)]
     times = np.array([time for time, _ in frames])
     return np.stack([image for _, image in frames]), times - times[0]
 

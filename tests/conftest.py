@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import clips
+from tests import clips, films
 
 EVENTS = (0.5, 2.2, 3.5)
 
@@ -58,6 +58,12 @@ def silent(make_clip: Callable[..., Path]) -> Path:
 def blind(make_clip: Callable[..., Path]) -> Path:
     """A clip without a picture."""
     return make_clip('blind.m4a', video=None, events=(0.5,))
+
+
+@pytest.fixture(scope='session')
+def film(make_clip: Callable[..., Path], clip_dir: Path) -> films.Studio:
+    """Makes a film of :data:`tests.films.FILMS` by name, with the truth about it."""
+    return films.Studio(make_clip, clip_dir)
 
 
 @pytest.fixture(scope='session')
