@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
+import torch
 from tqdm import tqdm
 
 Item = TypeVar('Item')
@@ -34,6 +35,7 @@ def cpu_count() -> int:
 def start_worker() -> None:
     """Prepares a process of a pool: one thread, since the processes are the parallelism, and an end with its parent."""
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     # Ctrl-C is for the parent, which ends its workers; each of them would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()

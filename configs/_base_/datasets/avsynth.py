@@ -6,7 +6,8 @@
 data_root = 'data/avsynth'
 num_classes = 16
 
-# picture: MViTv2's recipe, on 0 to 255. Sound: mean and standard deviation of the training split's log-mels
+# picture: MViTv2's recipe, on 0 to 255. Sound: measured on the training split,
+# python tools/data/audio_stats.py configs/mmt/mmt_tiny_avsynth.py
 norm = dict(
     video=dict(mean=0.45 * 255, std=0.225 * 255),
     audio=dict(mean=-4.69, std=3.15),

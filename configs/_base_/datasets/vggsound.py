@@ -7,7 +7,8 @@ data_root = 'data/vggsound'
 num_classes = 309
 
 # picture: MViTv2's recipe, on 0 to 255. Sound: statistics of VGGSound's log-mels as used by CAV-MAE (Gong et al. 2023,
-# YuanGongND/cav-mae, egs/vggsound), which divides by the standard deviation once
+# YuanGongND/cav-mae, egs/vggsound), which divides by the standard deviation once; of your copy of the clips:
+# python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_vggsound.py
 norm = dict(
     video=dict(mean=0.45 * 255, std=0.225 * 255),
     audio=dict(mean=-5.081, std=4.4849),

@@ -72,6 +72,11 @@ class LogMel(BaseTransform):
             ]
         return results
 
+    def num_frames(self, num_samples: int) -> int:
+        """How many of the ``target_frames`` a waveform of so many samples fills; the rest is padding."""
+        length, shift = (int(self.sample_rate * ms * 0.001) for ms in (FRAME_LENGTH_MS, self.frame_shift_ms))
+        return min(1 + (num_samples - length) // shift, self.target_frames) if num_samples >= length else 0
+
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """The spectrogram (F, T) of a waveform (S,)."""
         out = np.zeros((self.num_mel_bins, self.target_frames), np.float32)

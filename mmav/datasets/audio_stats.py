@@ -1,0 +1,139 @@
+"""Mean and standard deviation of a data set's log-mels, exactly: every value counts once, nothing is drawn."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmav.datasets.av_dataset import AVDataset
+from mmav.datasets.transforms import LoadClip, LogMel
+from mmav.errors import ConfigError, MediaError
+from mmav.parallel import run_parallel
+from mmav.registry import TRANSFORMS
+
+
+class ClipStats(NamedTuple):
+    """Number of values of a clip's spectrogram, their mean and the sum of their squared distances from it."""
+
+    number: int
+    mean: float
+    m2: float
+
+
+@dataclass(frozen=True)
+class AudioStats:
+    """Statistics of log-mels.
+
+    Attributes:
+        mean: Mean of all values that are sound.
+        std: Standard deviation of all values that are sound (of the population).
+        padded_mean: Mean with the zeros that fill spectrograms up to T frames, as AST's published values were taken.
+        padded_std: Standard deviation with these zeros.
+        clips: Clips measured.
+        silent: Clips without sound; they do not count.
+        broken: Clips that cannot be read, path and reason; they do not count.
+        padding: Share of the spectrograms that is padding.
+    """
+
+    mean: float
+    std: float
+    padded_mean: float
+    padded_std: float
+    clips: int
+    silent: int
+    broken: tuple[tuple[str, str], ...]
+    padding: float
+
+
+def clip_stats(load: LoadClip, mel: LogMel, clip: tuple[str, float | None, float | None]) -> ClipStats | str | None:
+    """Measures one clip: the middle window of it, without augmentation.
+
+    Returns:
+        Its statistics; None where it has no sound; what is wrong where it cannot be read.
+    """
+    path, start, end = clip
+    results: dict[str, Any] = dict(path=path, start=start, end=end, modalities=('audio',), broken=None, rng=None)
+    try:
+        (wave,) = load.transform(results)['audio']
+    except MediaError as error:
+        return None if error.reason.startswith('has no sound') else error.reason
+    frames = mel.num_frames(len(wave))
+    values = mel.spectrogram(wave)[:, :frames].astype(np.float64)
+    if not values.size:
+        return None
+    mean = float(values.mean())
+    return ClipStats(values.size, mean, float(np.square(values - mean).sum()))
+
+
+def merge(parts: Sequence[ClipStats], *, zeros: int = 0) -> tuple[float, float]:
+    """Mean and standard deviation of all values together, and of so many zeros more.
+
+    Sums are taken without rounding, so that the order does not matter. (Chan et al. 1979.)
+    """
+    total = sum(part.number for part in parts) + zeros
+    mean = math.fsum(part.number * part.mean for part in parts) / total
+    between = math.fsum(part.number * (part.mean - mean) ** 2 for part in parts)
+    m2 = math.fsum(part.m2 for part in parts) + between + zeros * mean**2
+    return mean, math.sqrt(m2 / total)
+
+
+def measure(dataset: AVDataset, load: LoadClip, mel: LogMel, *, jobs: int | None = None) -> AudioStats:
+    """Measures all clips of a data set.
+
+    Args:
+        dataset: Its rows are read, not its pipeline.
+        load: Reads the sound.
+        mel: Turns it into spectrograms (F, T).
+        jobs: Processes; None for one a core.
+
+    Raises:
+        ConfigError: No clip has any sound.
+    """
+    rows = [dataset.get_data_info(i) for i in range(len(dataset))]
+    clips = [(row['path'], row['start'], row['end']) for row in rows]
+    found: dict[int, ClipStats] = {}
+    broken: dict[int, tuple[str, str]] = {}
+    work = functools.partial(clip_stats, load, mel)
+    for index, result in run_parallel(work, clips, jobs=jobs, label='measuring'):
+        if isinstance(result, ClipStats):
+            found[index] = result
+        elif isinstance(result, str):
+            broken[index] = (clips[index][0], result)
+    if not found:
+        raise ConfigError(f'none of the {len(clips)} clips of {dataset.ann_file} has sound that can be read')
+    parts = [found[index] for index in sorted(found)]
+    whole = len(parts) * mel.num_mel_bins * mel.target_frames
+    zeros = whole - sum(part.number for part in parts)
+    mean, std = merge(parts)
+    padded_mean, padded_std = merge(parts, zeros=zeros)
+    return AudioStats(
+        mean=mean,
+        std=std,
+        padded_mean=padded_mean,
+        padded_std=padded_std,
+        clips=len(parts),
+        silent=len(clips) - len(parts) - len(broken),
+        broken=tuple(broken[index] for index in sorted(broken)),
+        padding=zeros / whole,
+    )
+
+
+def front_end(pipeline: Sequence[dict[str, Any]]) -> tuple[LoadClip, LogMel]:
+    """The reader and the log-mel front end of a pipeline, without what is random in them.
+
+    Args:
+        pipeline: Configs of transforms.
+
+    Raises:
+        ConfigError: The pipeline has no LoadClip or no LogMel.
+    """
+    steps = {step['type']: dict(step) for step in pipeline}
+    for name in ('LoadClip', 'LogMel'):
+        if name not in steps:
+            raise ConfigError(f'the pipeline has no {name}, only {", ".join(steps)}')
+    return TRANSFORMS.build({**steps['LoadClip'], 'mode': 'uniform', 'num_views': 1}), TRANSFORMS.build(steps['LogMel'])

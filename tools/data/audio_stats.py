@@ -1,0 +1,60 @@
+#!/usr/bin/env python
+"""Computes mean and standard deviation of a data set's log-mels, for the norm.audio of its config.
+
+Every clip of the training list counts, its middle window, without augmentation, in double precision. The result does
+not depend on the number of processes.
+"""
+
+import argparse
+from dataclasses import asdict
+
+from mmav.config_check import check_config
+from mmav.datasets.audio_stats import front_end, measure
+from mmav.engine.cli import load_config, run_tool, set_data_root, write_json
+from mmav.errors import ConfigError
+from mmav.registry import DATASETS
+
+EXAMPLE = """examples:
+  python tools/data/audio_stats.py configs/mmt/mmt_tiny_avsynth.py
+  python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_kinetics_sounds.py --data-root data/ks_256 --json stats.json"""
+BROKEN_SHOWN = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config whose training list, LoadClip and LogMel are used')
+    parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
+    parser.add_argument('--ann-file', metavar='FILE', help='another list, e.g. train_clean.csv')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument('--json', metavar='FILE', help='write all numbers to this file')
+    args = parser.parse_args()
+    cfg = load_config(args.config)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    check_config(cfg)
+    options = cfg.train_dataloader.dataset.to_dict()
+    if options.get('type') != 'AVDataset':
+        raise ConfigError(f"'{args.config}' trains on {options.get('type')!r}; this tool measures an AVDataset")
+    load, mel = front_end(options.pop('pipeline'))
+    options.pop('modality_dropout', None)
+    changes = dict(ann_file=args.ann_file) if args.ann_file else {}
+    dataset = DATASETS.build({**options, **changes, 'pipeline': [], 'modalities': ['audio']})
+    found = measure(dataset, load, mel, jobs=args.jobs)
+    print(
+        f'{found.clips} clips of {dataset.ann_file}, {found.silent} without sound, {len(found.broken)} unreadable; '
+        f'{found.padding:.1%} of the spectrograms ({mel.num_mel_bins} x {mel.target_frames}) is padding'
+    )
+    for path, reason in found.broken[:BROKEN_SHOWN]:
+        print(f'  {path}: {reason}')
+    if len(found.broken) > BROKEN_SHOWN:
+        print(f'  and {len(found.broken) - BROKEN_SHOWN} more')
+    print(f'sound:        audio=dict(mean={found.mean:.4f}, std={found.std:.4f})')
+    print(f'with padding: audio=dict(mean={found.padded_mean:.4f}, std={found.padded_std:.4f})')
+    if args.json:
+        write_json(args.json, {**asdict(found), 'config': args.config, 'ann_file': dataset.ann_file})
+
+
+if __name__ == '__main__':
+    run_tool(main)
