@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmav.datasets import AVDataset, av_collate
+from mmav.datasets.media.probe import probe
 from mmav.errors import ManifestError, TooManyBrokenClips
 
 CLASSES = ['cat', 'dog']
@@ -211,6 +213,37 @@ def test_a_clip_that_vanishes_between_epochs(folder, log):
     (folder / 'missing.mp4').unlink()
     read_all(data)
     assert data.broken_count() == 2
+
+
+def test_four_workers_survive_all_kinds_of_broken_files(tmp_path, clip, broken):
+    names = [f'{k}.mp4' for k in range(24)]
+    bad = dict(zip(names[::6], ('cut_off', 'text', 'empty', 'vanishing'), strict=True))
+    for name in names:
+        shutil.copy(broken.get(bad.get(name), clip), tmp_path / name)
+    (tmp_path / 'train.csv').write_text('path,label\n' + ''.join(f'{name},0\n' for name in names))
+    vanishing = tmp_path / names[18]
+    # It is whole when it is checked, and gone when it is trained on.
+    assert probe(str(vanishing)).error is None
+    vanishing.unlink()
+    log_file = tmp_path / 'train.log'
+    MMLogger.get_instance('four_workers', log_file=str(log_file))
+
+    try:
+        data = AVDataset('train.csv', PIPELINE, data_root=str(tmp_path), classes=CLASSES, max_broken_share=0.5)
+        loader = DataLoader(
+            data, batch_size=4, num_workers=4, persistent_workers=True, collate_fn=av_collate, timeout=60
+        )
+        for epoch in range(3):
+            data.set_epoch(epoch)
+            batches = list(loader)
+            assert sum(len(batch['data_samples']) for batch in batches) == 24
+            assert all(batch['masks']['video'].all() and batch['masks']['audio'].all() for batch in batches)
+    finally:
+        MMLogger._instance_dict.pop('four_workers')
+    assert data.broken_count() == 4
+    lines = [line for line in log_file.read_text().splitlines() if 'broken clip' in line]
+    assert len(lines) == 4
+    assert all(sum(f'{tmp_path}/{name}:' in line for line in lines) == 1 for name in bad)
 
 
 def test_built_by_the_runner(folder):
