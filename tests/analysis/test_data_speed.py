@@ -120,6 +120,13 @@ def test_a_clip_without_sound(silent, tmp_path):
     assert len(result.clips) == 1
 
 
+@pytest.mark.parametrize('modality', ['video', 'audio'])
+def test_one_modality(clip, tmp_path, modality):
+    loader = dict(dataset=dict(LOADER['dataset'], modalities=(modality,)))
+    result = measure_steps(build_dataset(loader, clip=clip, folder=tmp_path), av_collate, clips=1, progress=False)
+    assert result.summary()['data_path_to_bare'] > 0
+
+
 def test_a_clip_that_bare_decoding_cannot_read(dataset, monkeypatch):
     def fail(*args, **options):
         raise ValueError('no frame')
