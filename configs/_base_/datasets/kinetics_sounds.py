@@ -9,8 +9,8 @@ _base_ = ['./vggsound.py']
 data_root = 'data/kinetics_sounds'
 num_classes = 32
 
-# the sound's statistics are VGGSound's, which are 10 s clips from YouTube, too: none of Kinetics-Sounds are known to us,
-# and they are not yet measured. Yours: python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_kinetics_sounds.py
+# the sound's statistics are VGGSound's, which are 10 s clips from YouTube, too: we know of none of Kinetics-Sounds, and
+# they are not yet measured. Yours: python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_kinetics_sounds.py
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root))
