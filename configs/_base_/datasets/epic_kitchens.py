@@ -11,7 +11,7 @@ data_root = 'data/epic_kitchens'
 num_classes = dict(_delete_=True, verb=97, noun=300)
 
 # 16 frames over the whole segment, 2.6 s on average, and the sound of the same span, padded; of segments longer than a
-# spectrogram, 10.24 s of both. The sound's statistics are VGGSound's: we know of none of EPIC-Kitchens, and they are not
+# spectrogram, 10.24 s of both. The sound's statistics are VGGSound's: we know of none of EPIC-Kitchens, they are not
 # yet measured. Yours: python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_epic_kitchens.py
 load = dict(type='LoadClip', num_frames=16, short_side=256, window=10.24)
 train_pipeline = [dict(**load, mode='random', num_views=2), *_base_.train_pipeline[1:]]
