@@ -20,6 +20,8 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from mmav.errors import ConfigError, MmavError
+
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
@@ -62,11 +64,11 @@ def run_parallel(
         Index of an item and its result, as they come; None where the process died of it, twice.
 
     Raises:
-        ValueError: ``jobs`` is below 1.
+        ConfigError: ``jobs`` is below 1.
     """
     jobs = cpu_count() if jobs is None else jobs
     if jobs < 1:
-        raise ValueError(f'jobs must be at least 1, got {jobs}')
+        raise ConfigError(f'jobs must be at least 1, got {jobs}')
     total = done_before + len(items)
     with tqdm(total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.1) as bar:
         results = ((i, work(item)) for i, item in enumerate(items)) if jobs == 1 else _in_pools(work, items, jobs)
@@ -146,19 +148,27 @@ class Journal:
     Args:
         path: The file. Its first line holds the settings.
         settings: What the results depend on; a journal of other settings is started anew.
+
+    Raises:
+        MmavError: The file cannot be written.
     """
 
     def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
         self.path = Path(path)
         self.settings = dict(settings)
         self.entries = self._read()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Written anew, which drops a line that a kill has torn.
         lines = [dict(settings=self.settings), *self.entries]
         part = self.path.with_name(self.path.name + '.part')
-        part.write_text(''.join(json.dumps(line) + '\n' for line in lines))
-        os.replace(part, self.path)
-        self._file = self.path.open('a')
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+            os.replace(part, self.path)
+            self._file = self.path.open('a')
+        except OSError as error:
+            is_file = self.path.parent.is_file()
+            reason = 'its folder is a file' if is_file else error.strerror or str(error)
+            raise MmavError(f"cannot write '{self.path}': {reason}; give another folder to write to") from error
 
     def __enter__(self) -> Journal:
         return self

@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+from mmav.errors import ConfigError, MmavError
 from mmav.parallel import Journal, run_parallel
 
 
@@ -40,7 +41,7 @@ def test_progress_counts_what_an_earlier_run_has_done(capsys):
 
 
 def test_jobs_are_checked():
-    with pytest.raises(ValueError, match='jobs must be at least 1, got 0'):
+    with pytest.raises(ConfigError, match='jobs must be at least 1, got 0'):
         list(run_parallel(square, [1], jobs=0))
 
 
@@ -56,6 +57,12 @@ def test_a_journal_goes_on_where_it_was(tmp_path):
         journal.add(dict(path='c'))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [dict(settings=dict(size=1)), dict(path='a'), dict(path='c')]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(MmavError, match=r"cannot write '.*/file/j.jsonl': its folder is a file; give another folder"):
+        Journal(tmp_path / 'file' / 'j.jsonl', dict())
 
 
 def test_a_journal_of_other_settings_starts_anew(tmp_path):

@@ -90,10 +90,10 @@ def transcode_all(
             f'{out} was written with other options ({"; ".join(different)}); give another folder, or --force to write '
             'all files anew'
         )
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-    (out / UNFINISHED).mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, Outcome] = {}
     with Journal(out / JOURNAL, settings) as journal:
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        (out / UNFINISHED).mkdir()
         for entry in journal.entries:
             path = entry['path']
             if path in names and entry['stamp'] == file_stamp(os.path.join(data_root, path)):
