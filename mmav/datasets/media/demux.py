@@ -41,19 +41,10 @@ class Demuxer:
         """Whether the file is known to be joined of parts with clocks of their own: it must be read from its start."""
         return self._joined.found
 
-    def probe(self, size: int) -> bool:
-        """Looks for parts with clocks of their own.
-
-        Args:
-            size: Bytes of the file.
-
-        Returns:
-            Whether that moved the file, so that it must be read from the start next.
-        """
-        if self._container.format.name not in RESTARTING:
-            return False
-        self._joined.probe(self._container, self._main, size)
-        return True
+    def probe(self) -> None:
+        """Looks for parts with clocks of their own."""
+        if self._container.format.name in RESTARTING:
+            self._joined.probe(self._container.name, self._main)
 
     def read(self) -> Iterator[av.Packet[Any]]:
         """The packets from where the file stands on."""

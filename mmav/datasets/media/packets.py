@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -48,8 +47,7 @@ class PacketSpan:
         stamps = (packet.dts for packet in self._head if packet.stream_index == self._main.index)
         self._begin = min((stamp for stamp in stamps if stamp is not None), default=self._main.start_time or 0)
         late = 0.0 if self._without_pts else self._late_picture(self._head)
-        if self._demuxer.probe(os.path.getsize(container.name)):
-            self._head = None
+        self._demuxer.probe()
         self._clock = {
             stream.index: (float(stream.time_base), origin if stream is self._main else origin + late)
             for stream in streams
