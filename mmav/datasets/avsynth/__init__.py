@@ -2,16 +2,20 @@
 
 Every clip shows one visual event v out of n and plays one sound event s out of n (n = 4 unless asked otherwise). All
 else is nuisance: place, size, colour, shape, background and small distractors in the picture; pitch, timbre, onset,
-level, coloured noise and short blips in the sound. The tasks use the very same clips and differ in labels only:
+level, coloured noise and short blips in the sound. The first three tasks use the very same clips and differ in labels
+only:
 
 - ``pair``: the class is (v, s), n * n classes such as ``bounce+sweep_up``.
 - ``parity``: the class is (v + s) mod n, n classes ``sum0`` ... ``sum3``.
 - ``action``: two labels, as in EPIC-Kitchens: v is the verb and s the noun.
+- ``match``: picture and sound agree, s = v, and the class is their number: n classes such as ``bounce+sweep_up``.
+  Either modality alone can tell it: what a model loses without one of them, it had not learned from the other.
 
 Why one modality is not enough
 ------------------------------
-Each split holds every pair (v, s) equally often, and the random numbers of the picture are drawn from a stream of their
-own, as are those of the sound. So, given v, the picture X is independent of s and of the sound, and P(s | X) = 1/n.
+In the first three each split holds every pair (v, s) equally often, and the random numbers of the picture are drawn
+from a stream of their own, as are those of the sound. So, given v, the picture X is independent of s and of the sound,
+and P(s | X) = 1/n.
 
 - ``pair``, picture alone: P(class = (v, s) | X) = P(v | X) P(s | X) = P(v | X) / n <= 1/n. The best rule names the
   right v and guesses s: accuracy 1/n. The same holds for the sound alone. Both together can reach 1. So it is for the

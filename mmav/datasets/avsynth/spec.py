@@ -11,7 +11,7 @@ VERSION = 1
 VISUAL_EVENTS = ('bounce', 'slide', 'spin', 'pulse', 'squash', 'flash')
 SOUND_EVENTS = ('sweep_up', 'sweep_down', 'warble', 'beeps', 'hiss', 'chord')
 SPLITS = ('train', 'val', 'test')
-TASKS = ('pair', 'parity', 'action')
+TASKS = ('pair', 'parity', 'action', 'match')
 
 _STREAMS = {'order': 0, 'video': 1, 'audio': 2}
 
@@ -21,7 +21,7 @@ class AVSynthSpec:
     """All that decides the content of the dataset.
 
     Args:
-        task: 'pair', 'parity' or 'action', see the package's docstring.
+        task: 'pair', 'parity', 'action' or 'match', see the package's docstring.
         train: Clips in the training split; as for the others, a multiple of num_events squared.
         val: Clips in the validation split.
         test: Clips in the test split.
@@ -82,7 +82,7 @@ class AVSynthSpec:
         """Events of a clip.
 
         Each block of num_events squared clips is a shuffle of all pairs, so that every whole block is balanced and a
-        clip does not depend on the size of its split.
+        clip does not depend on the size of its split. In the task 'match' the sound event follows the visual one.
 
         Returns:
             Visual and sound index, each in [0, num_events).
@@ -90,7 +90,8 @@ class AVSynthSpec:
         pairs = self.num_events**2
         block, place = divmod(index, pairs)
         pair = int(self.rng(split, block, 'order').permutation(pairs)[place])
-        return divmod(pair, self.num_events)
+        visual, sound = divmod(pair, self.num_events)
+        return visual, visual if self.task == 'match' else sound
 
     def class_lists(self) -> dict[str, tuple[str, ...]]:
         """Names of the classes in the order of their indices, by the column of the manifests that holds them."""
@@ -99,6 +100,8 @@ class AVSynthSpec:
             return dict(verb=visual, noun=sound)
         if self.task == 'parity':
             return dict(label=tuple(f'sum{i}' for i in range(self.num_events)))
+        if self.task == 'match':
+            return dict(label=tuple(f'{v}+{s}' for v, s in zip(visual, sound, strict=True)))
         return dict(label=tuple(f'{v}+{s}' for v in visual for s in sound))
 
     def labels(self, visual: int, sound: int) -> dict[str, str]:
@@ -107,6 +110,7 @@ class AVSynthSpec:
             'pair': dict(label=visual * self.num_events + sound),
             'parity': dict(label=(visual + sound) % self.num_events),
             'action': dict(verb=visual, noun=sound),
+            'match': dict(label=visual),
         }[self.task]
         return {column: names[indices[column]] for column, names in self.class_lists().items()}
 

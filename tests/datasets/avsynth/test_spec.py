@@ -25,13 +25,21 @@ def test_parity_label_is_independent_of_each_event() -> None:
 
 
 def test_labels() -> None:
-    pair, parity, action = (AVSynthSpec(task=task) for task in TASKS)
+    pair, parity, action, match = (AVSynthSpec(task=task) for task in TASKS)
     assert len(set(pair.class_lists()['label'])) == 16
     assert pair.class_lists()['label'][6] == pair.labels(1, 2)['label'] == 'slide+warble'
     assert parity.class_lists() == dict(label=('sum0', 'sum1', 'sum2', 'sum3'))
     assert parity.labels(3, 2) == dict(label='sum1')
     assert action.labels(1, 2) == dict(verb='slide', noun='warble')
+    assert match.class_lists()['label'] == ('bounce+sweep_up', 'slide+sweep_down', 'spin+warble', 'pulse+beeps')
+    assert match.labels(2, 2) == dict(label='spin+warble')
     assert {column: len(names) for column, names in action.class_lists().items()} == dict(verb=4, noun=4)
+
+
+def test_picture_and_sound_agree_in_match() -> None:
+    spec = AVSynthSpec(task='match')
+    seen = Counter(spec.events('test', index) for index in range(spec.test))
+    assert seen == {(event, event): 120 for event in range(4)}
 
 
 def test_clip_depends_on_neither_task_nor_split_size() -> None:
