@@ -84,16 +84,20 @@ class Demuxer:
     def _demux(self) -> Iterator[av.Packet[Any]]:
         errors = 0
         while errors <= DEMUX_ERRORS:
+            packets: Any = self._container.demux(self._streams)
             try:
-                for packet in self._container.demux(self._streams):
+                for packet in packets:
                     # FFmpeg marks the last packet before a gap, too, which may be whole. A damaged picture is covered
                     # up by its decoder, damaged sound would crack.
                     if packet.size and not (packet.is_corrupt and packet.stream.type == 'audio'):
                         yield packet
                 return
-            except (av.FFmpegError, IndexError):  # noqa: PERF203 (a round is a stretch of the file, not a packet)
+            except (av.FFmpegError, IndexError):
                 # Damage may look like a packet of a track that does not exist: PyAV has no stream for it.
                 errors += 1
+            finally:
+                # PyAV leaks the packet at which a reading is broken off, unless it is told so.
+                packets.close()
 
     def _whole_frames(self) -> Iterator[av.Packet[Any]]:
         stamped = dict.fromkeys((stream.index for stream in self._streams), 0)

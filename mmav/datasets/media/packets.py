@@ -41,7 +41,7 @@ class PacketSpan:
         self._main = streams[0]
         self._without_pts = container.format.name in WITHOUT_PTS
         self._demuxer = Demuxer(container, streams)
-        self._source = self._demuxer.read()
+        self._source: Iterator[av.Packet[Any]] = self._demuxer.read()
         self._head: list[av.Packet[Any]] | None = []
         origin = float(self._first_ticks(self._head) * self._main.time_base)
         stamps = (packet.dts for packet in self._head if packet.stream_index == self._main.index)
@@ -72,6 +72,11 @@ class PacketSpan:
     def clear(self) -> None:
         """Lets go of the packets."""
         self._packets = {stream.index: [] for stream in self._streams}
+
+    def close(self) -> None:
+        """Ends the reading."""
+        self.clear()
+        self._head, self._source = None, iter(())
 
     def collect(self, start: float, end: float) -> bool:
         """Collects the packets needed to decode a span, in place of those collected before.

@@ -85,7 +85,7 @@ class PyAVReader:
 
     def close(self) -> None:
         """Closes the file."""
-        self._packets.clear()
+        self._packets.close()
         self._container.close()
 
     def fetch(self, start: float, end: float) -> tuple[float, float]:
