@@ -110,8 +110,25 @@ def test_a_header_without_length_takes_one_pass_and_no_memory(make_clip, clip_di
         assert work['read'] < 1.01 * 40 * ROUND * (FPS + RATE / 1024)
 
 
-def test_memory_does_not_grow(hour, clip, silent, flashes, clip_dir):
+def peak_mb() -> float:
     resource = pytest.importorskip('resource')
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def test_memory_does_not_grow_where_readings_are_broken_off(hour):
+    def open_often(rounds: int) -> None:
+        for k in range(rounds):
+            with open_media(str(hour('ts'))) as reader:
+                reader.fetch(1800.0 + k % 2, 1800.5)
+
+    open_often(100)
+    before = peak_mb()
+    open_often(200)
+    # It was 0.1 MB each time.
+    assert peak_mb() - before < 4
+
+
+def test_memory_does_not_grow(hour, clip, silent, flashes, clip_dir):
     data = bytearray(flashes.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
     damaged = clip_dir / 'memory_damaged.mp4'
@@ -126,10 +143,19 @@ def test_memory_does_not_grow(hour, clip, silent, flashes, clip_dir):
                 row = dict(path=str(path), start=start, end=end, modalities=('video', 'audio'), broken=None)
                 load(dict(row, rng=np.random.default_rng(seed)))
 
-    def peak_mb() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
     read_all(5)
     before = peak_mb()
     read_all(25)
     assert peak_mb() - before < 5
+
+
+def test_far_keyframes_do_not_lead_back_to_the_start(make_clip, clip_dir, work):
+    # A transport stream is not searched by keyframes; x264 sets one each 250 frames.
+    options = dict(seconds=ROUND, fps=FPS, events=EVENTS, keyframes=96, b_frames=2, numbered=True, sample_rate=RATE)
+    path = clip_dir / 'far_keyframes.ts'
+    remux.repeat(make_clip('round_of_one_group.mp4', **options), path, ROUNDS, seconds=ROUND)
+    with open_media(str(path)) as reader:
+        work.update(read=0)
+        _, times = reader.read_frames([1815.0, 1815.5])
+    np.testing.assert_allclose(times, [1815.0, 1815.5], atol=0.5 / FPS)
+    assert work['read'] < 100 * (FPS + RATE / 1024)
