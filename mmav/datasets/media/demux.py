@@ -1,9 +1,9 @@
 """Packets out of a file, with the time stamps that a reading from its start gives, past damaged places.
 
 What cannot be known here: MP3 in AVI is heard late by the encoder's delay (25 ms at 44.1 kHz), and so is raw AAC, MP2
-or AC-3 without a picture (5 to 21 ms at 48 kHz), as no container says otherwise. FFmpeg searches FLV without an index from
-the start, reads Matroska without a length once as a whole, and all headers of a fragmented mp4 file when it is opened;
-it refuses the file if one of these is damaged.
+or AC-3 without a picture (5 to 21 ms at 48 kHz), as no container says otherwise. FFmpeg searches FLV without an index
+from the start, reads Matroska without a length once as a whole, and all headers of a fragmented mp4 file when it is
+opened; it refuses the file if one of these is damaged.
 """
 
 from __future__ import annotations
