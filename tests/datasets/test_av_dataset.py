@@ -215,6 +215,8 @@ def test_a_clip_that_vanishes_between_epochs(folder, log):
     assert data.broken_count() == 2
 
 
+# torch finds four workers many on two cores
+@pytest.mark.filterwarnings('ignore:This DataLoader will create 4 worker processes')
 def test_four_workers_survive_all_kinds_of_broken_files(tmp_path, clip, broken):
     names = [f'{k}.mp4' for k in range(24)]
     bad = dict(zip(names[::6], ('cut_off', 'text', 'empty', 'vanishing'), strict=True))
