@@ -19,7 +19,9 @@ DESCRIPTION = (
 _AAC_FRAME = 1024
 
 
-def write_sample_clip(path: str | Path, *, seconds: float = SECONDS, seed: int = 0) -> Path:
+def write_sample_clip(
+    path: str | Path, *, seconds: float = SECONDS, height: int = HEIGHT, width: int = WIDTH, seed: int = 0
+) -> Path:
     """Writes an mp4 file like the 10 s clips of VGGSound at 256 pixels: H.264 in x264's defaults, stereo AAC.
 
     The picture is texture of all scales that pans, a patch of another texture that moves across it, and noise of the
@@ -28,6 +30,8 @@ def write_sample_clip(path: str | Path, *, seconds: float = SECONDS, seed: int =
     Args:
         path: The file, ending in .mp4.
         seconds: Length.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels.
         seed: Of texture, paths and noise.
 
     Returns:
@@ -36,13 +40,13 @@ def write_sample_clip(path: str | Path, *, seconds: float = SECONDS, seed: int =
     rng = np.random.default_rng(seed)
     with av.open(str(path), 'w') as container:
         video = container.add_stream('libx264', rate=FPS)
-        video.width, video.height, video.pix_fmt, video.gop_size = WIDTH, HEIGHT, 'yuv420p', KEYFRAME_INTERVAL
+        video.width, video.height, video.pix_fmt, video.gop_size = width, height, 'yuv420p', KEYFRAME_INTERVAL
         video.options = {'crf': '23'}
         audio = container.add_stream('aac', rate=SAMPLE_RATE, layout='stereo')
         audio.bit_rate = 128000
         wave = _sound(rng, round(seconds * SAMPLE_RATE))
         heard = 0
-        for index, picture in enumerate(_pictures(rng, round(seconds * FPS))):
+        for index, picture in enumerate(_pictures(rng, round(seconds * FPS), height, width)):
             frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
             frame.pts, frame.time_base = index, Fraction(1, FPS)
             container.mux(video.encode(frame))
@@ -70,18 +74,18 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return (out * (255 / out.max())).astype(np.uint8)
 
 
-def _pictures(rng: np.random.Generator, count: int) -> list[np.ndarray]:
-    ground, patch = _texture(rng, HEIGHT * 2, WIDTH * 2), _texture(rng, HEIGHT // 3, WIDTH // 3)
+def _pictures(rng: np.random.Generator, count: int, height: int, width: int) -> list[np.ndarray]:
+    ground, patch = _texture(rng, height * 2, width * 2), _texture(rng, height // 3, width // 3)
     pictures = []
     for index in range(count):
         phase = 2 * np.pi * index / (FPS * SECONDS)
-        top, left = (round(side / 2 * (1 + np.sin(k * phase))) for side, k in ((HEIGHT, 2), (WIDTH, 1)))
-        picture = ground[top : top + HEIGHT, left : left + WIDTH].copy()
+        top, left = (round(side / 2 * (1 + np.sin(k * phase))) for side, k in ((height, 2), (width, 1)))
+        picture = ground[top : top + height, left : left + width].copy()
         y, x = (round((side - size) / 2 * (1 + np.cos(k * phase))) for side, size, k in zip(
-            (HEIGHT, WIDTH), patch.shape, (5, 3), strict=False
+            (height, width), patch.shape, (5, 3), strict=False
         ))  # fmt: skip
         picture[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
-        noise = rng.normal(0, 3.5, (HEIGHT, WIDTH, 1)).astype(np.float32)
+        noise = rng.normal(0, 3.5, (height, width, 1)).astype(np.float32)
         pictures.append(np.clip(picture + noise, 0, 255).astype(np.uint8))
     return pictures
 
