@@ -11,5 +11,6 @@ CONFIG=$1
 CHECKPOINT=$2
 PROCESSES=$3
 shift 3
+# shellcheck source=tools/torchrun.sh
 source "$(dirname "${BASH_SOURCE[0]}")/torchrun.sh"
 launch "$PROCESSES" test.py "$CONFIG" "$CHECKPOINT" "$@"

@@ -10,5 +10,6 @@ fi
 CONFIG=$1
 PROCESSES=$2
 shift 2
+# shellcheck source=tools/torchrun.sh
 source "$(dirname "${BASH_SOURCE[0]}")/torchrun.sh"
 launch "$PROCESSES" train.py "$CONFIG" "$@"

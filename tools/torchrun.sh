@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by dist_train.sh and dist_test.sh: starts a tool under torchrun.
 
 # launch PROCESSES TOOL ARGUMENTS...
@@ -5,12 +6,22 @@ launch() {
     local processes=$1 tool
     tool=$(dirname "${BASH_SOURCE[0]}")/$2
     shift 2
+    if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
+        echo "error: N must be the number of processes on this machine, got '$processes'" >&2
+        exit 2
+    fi
     local nodes=${NNODES:-1}
     local rendezvous
     if [ "$nodes" = 1 ] && [ -z "${PORT:-}" ]; then
         # torchrun looks for a free port itself, so that two jobs on one machine do not collide
         rendezvous=(--standalone)
     else
+        if [ "$nodes" != 1 ] && { [ -z "${NODE_RANK:-}" ] || [ -z "${MASTER_ADDR:-}" ]; }; then
+            # with a default, every machine would wait for itself
+            echo "error: NNODES=$nodes needs NODE_RANK (0 on the first machine, 1 on the next, ...) and MASTER_ADDR" \
+                "(the first machine's address)" >&2
+            exit 2
+        fi
         rendezvous=(--node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
     fi
     # as many threads a process as there are cores for it, at least one
