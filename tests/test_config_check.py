@@ -78,7 +78,7 @@ def test_a_right_config_passes_and_nothing_is_built(cfg, monkeypatch):
         (
             'train_cfg.max_epoch',
             3,
-            "train_cfg.max_epoch: unknown, EpochBasedTrainLoop takes no such argument, did you mean 'max_epochs'?",
+            "train_cfg.max_epoch: unknown, AVTrainLoop takes no such argument, did you mean 'max_epochs'?",
         ),
         (
             'optim_wrapper.optimizer.weight_deca',
@@ -174,7 +174,7 @@ def test_what_is_missing(cfg):
     assert list(find_problems(cfg)) == [
         'model.type: missing; it has nothing',
         'train_dataloader.sampler: missing',
-        'train_cfg.max_epochs: missing, EpochBasedTrainLoop needs it',
+        'train_cfg.max_epochs: missing, AVTrainLoop needs it',
         'optim_wrapper.optimizer: missing',
     ]
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import gc
+import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import BatchSampler, Dataset
 
 from mmav.errors import MmavError
-from mmav.registry import DATASETS, MODELS
+from mmav.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS
 from mmav.structures import AVDataSample
 
 NUM_CLASSES = 3
@@ -28,8 +31,18 @@ class ToyDataset(Dataset):
 
     METAINFO = dict(classes=('a', 'b', 'c'))
 
-    def __init__(self, length: int = 12, *, broken: tuple[int, ...] = (), fail_at: int | None = None) -> None:
+    def __init__(
+        self,
+        length: int = 12,
+        *,
+        broken: tuple[int, ...] = (),
+        fail_at: int | None = None,
+        die_at: int | None = None,
+        infinite: tuple[int, ...] = (),
+        record: str | None = None,
+    ) -> None:
         self.length, self.broken, self.fail_at = length, broken, fail_at
+        self.die_at, self.infinite, self.record = die_at, infinite, record
         self.metainfo = dict(self.METAINFO)
         self.epochs: list[int] = []
 
@@ -45,9 +58,16 @@ class ToyDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         if index == self.fail_at:
             raise MmavError(f'clip {index} is a mistake')
+        if index == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.record is not None:
+            with open(self.record, 'a') as file:
+                file.write(f'{index}\n')
         label = index % NUM_CLASSES
         generator = torch.Generator().manual_seed(index)
         point = torch.randn(4, generator=generator) + 3 * nn.functional.one_hot(torch.tensor(label), 4)
+        if index in self.infinite:
+            point = point * torch.inf
         sample = AVDataSample(
             metainfo=dict(
                 path=f'{index}.mp4',
@@ -77,6 +97,27 @@ class ToyModel(BaseModel):
         return [sample.set_pred_score(score) for sample, score in zip(data_samples, logits.softmax(-1), strict=True)]
 
 
+@DATA_SAMPLERS.register_module()
+class ToyBatchSampler(BatchSampler):
+    """A sampler of batches that is not mmav's."""
+
+
+@HOOKS.register_module()
+class SignalHook(Hook):
+    """Sends this process a signal after an iteration, or in a validation, counted from 1."""
+
+    def __init__(self, number: int, after_iter: int | None = None, in_val: int | None = None) -> None:
+        self.number, self.after_iter, self.in_val = number, after_iter, in_val
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.after_iter:
+            os.kill(os.getpid(), self.number)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.epoch == self.in_val and batch_idx == 0:
+            os.kill(os.getpid(), self.number)
+
+
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / 'configs' / '_base_' / 'default_runtime.py'
 
@@ -98,7 +139,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 2))
 test_evaluator = val_evaluator
-train_cfg = dict(by_epoch=True, max_epochs=4)
+train_cfg = dict(type='AVTrainLoop', max_epochs=4)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.05))

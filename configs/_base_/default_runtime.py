@@ -12,7 +12,10 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),
     broken_clips=dict(type='BrokenClipHook'),
+    non_finite=dict(type='NonFiniteHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    # in mid-epoch, and when the machine is taken away
+    resume_point=dict(type='ResumePointHook', interval=1000),
 )
 
 env_cfg = dict(

@@ -6,5 +6,15 @@ from . import transforms
 from .av_dataset import AVDataset
 from .collate import av_collate
 from .manifest import Manifest, ManifestRow, read_classes, read_manifest
+from .resumable_sampler import ResumableSampler
 
-__all__ = ['AVDataset', 'Manifest', 'ManifestRow', 'av_collate', 'read_classes', 'read_manifest', 'transforms']
+__all__ = [
+    'AVDataset',
+    'Manifest',
+    'ManifestRow',
+    'ResumableSampler',
+    'av_collate',
+    'read_classes',
+    'read_manifest',
+    'transforms',
+]

@@ -205,8 +205,9 @@ def is_whole(path: str | Path) -> bool:
 def find_resume(work_dir: str | Path) -> str | None:
     """Finds the newest whole checkpoint of a work dir.
 
-    It starts from the file that ``last_checkpoint`` names; one of a later step written after it (the process was killed
-    in between) goes first, older ones follow. Damaged files are passed over with a warning.
+    It starts from the file that ``last_checkpoint`` names; one of a later step, or of the other kind (epoch or
+    iteration), that was written after it (the process was killed in between) goes first, older ones follow. Damaged
+    files are passed over with a warning.
 
     Returns:
         Its path, or None where there is none.
@@ -227,8 +228,13 @@ def _resume_candidates(work_dir: Path) -> list[Path]:
     last = work_dir / Path(record.read_text().strip()).name if record.is_file() else None
     if last not in step:
         return by_age
-    newer = [path for path in by_age if step[path] > step[last] and written[path] >= written[last]]
+    newer = [path for path in by_age if written[path] >= written[last] and path != last and _later(path, last, step)]
     return [*newer, last, *(path for path in by_age if path != last and path not in newer)]
+
+
+def _later(path: Path, last: Path, step: Mapping[Path, int]) -> bool:
+    same_kind = path.name.split('_')[0] == last.name.split('_')[0]
+    return step[path] > step[last] if same_kind else path.stat().st_mtime_ns > last.stat().st_mtime_ns
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:

@@ -21,9 +21,28 @@ AUTO = 'auto'
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Runs a tool's main function; a user's mistake ends it with one line on stderr and exit status 2."""
+    """Runs a tool's main function.
+
+    A user's mistake, or a data worker that died, ends it with one line on stderr and exit status 2; training that was
+    asked to stop and has saved its position ends with status 0.
+    """
+    from mmav.engine.preemption import TrainingStopped
+
     try:
         main()
+    except TrainingStopped as stopped:
+        if os.environ.get('RANK', '0') == '0':
+            print(stopped, file=sys.stderr, flush=True)
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
+            raise
+        print(
+            f'error: a data worker died: {one_line(error)}; where memory ran out, fewer num_workers help, and where '
+            'shared memory did, a larger /dev/shm',
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.exit(2)
     except MmavError as error:
         # a config may have several problems: one line each
         text = str(error).replace('\n', '\n  ') if isinstance(error, ConfigError) else one_line(error)

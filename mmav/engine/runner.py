@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.model import is_model_wrapper
@@ -33,6 +33,12 @@ class _TidyConsole(logging.Filter):
         message = record.getMessage()
         listing = record.levelno < logging.WARNING and '\n' in message.strip()
         return not listing and not message.startswith(self.noise)
+
+
+def _schedule(scheduler: Any) -> dict:
+    """What decides a schedule, without how far it has come."""
+    changing = ('last_step', '_global_step', '_last_value', 'verbose')
+    return {key: value for key, value in scheduler.state_dict().items() if key not in changing}
 
 
 @RUNNERS.register_module()
@@ -133,10 +139,61 @@ class AVRunner(Runner):
             super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
         finally:
             self._resuming = False
+        self._go_on_in_epoch(filename)
+        if resume_param_scheduler:
+            self._follow_new_schedule()
         if self.epoch >= self.max_epochs:
             self.logger.info(f'{filename} is at epoch {self.epoch} of {self.max_epochs}: nothing is left to train')
 
+    def _go_on_in_epoch(self, filename: str) -> None:
+        """Tells the loop where in the epoch a checkpoint was saved."""
+        batches, clips = self._position
+        go_on_after = getattr(self.train_loop, 'go_on_after', None)
+        if not batches or go_on_after is None:
+            return
+        now = self.train_loop.clips_per_batch
+        if now != clips:
+            self.logger.warning(
+                f'{filename} was saved after {batches} batches of {clips} clips, a batch has {now} now: training goes '
+                f'on after {batches * clips // now} of these'
+            )
+        go_on_after(batches * clips // now)
+
+    def _follow_new_schedule(self) -> None:
+        """Puts the learning rate where the config's schedule has it, if that is another than the checkpoint's.
+
+        MMEngine goes on with the checkpoint's, whose rate stays where it was once its end is reached.
+        """
+        schedulers = self.param_schedulers
+        if not isinstance(schedulers, list) or [_schedule(scheduler) for scheduler in schedulers] == self._fresh:
+            return
+        done = schedulers[0]._global_step
+        groups = self.optim_wrapper.param_groups
+        for group, base in zip(groups, self._fresh[0]['base_values'], strict=True):
+            group['lr'] = group['initial_lr'] = base
+        with warnings.catch_warnings():
+            # of steps of the schedule before any of the optimizer
+            warnings.simplefilter('ignore', UserWarning)
+            self.param_schedulers = self.build_param_scheduler(self.cfg.param_scheduler)
+            for _ in range(done):
+                for scheduler in self.param_schedulers:
+                    scheduler.step()
+        self.logger.warning(
+            'The schedule of the learning rate is not that of the checkpoint: training goes on where the new one has '
+            f'it after {done} steps, at {groups[0]["lr"]:.3g}'
+        )
+
+    param_schedulers: Any
     _resuming = False
+    _position = (0, 0)
+    _fresh: ClassVar[list[dict]] = []
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Builds MMEngine's schedulers, and remembers their schedule as the config has it."""
+        built = super().build_param_scheduler(scheduler)
+        if isinstance(built, list):
+            self._fresh = [_schedule(scheduler) for scheduler in built]  # type: ignore[misc]
+        return built
 
     def load_checkpoint(
         self, filename: str, map_location: str | Callable = 'cpu', strict: bool = False, revise_keys: list | None = None
@@ -163,6 +220,11 @@ class AVRunner(Runner):
             raise CheckpointError(
                 f"'{filename}' holds weights only and cannot be resumed from: set load_from='{filename}' in the config"
             )
+        if self._resuming:
+            meta = checkpoint['meta']
+            # MMEngine would run the text that stands here as Python.
+            meta.pop('config', None)
+            self._position = (meta.get('batches_done', 0), meta.get('clips_per_batch', 0))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_weights(model, checkpoint.get('state_dict', checkpoint), filename, strict=strict or self._resuming)

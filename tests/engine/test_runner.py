@@ -9,6 +9,10 @@ def config(tmp_path):
     return toys.write_config(tmp_path)
 
 
+def learning_rates(path):
+    return torch.load(path, weights_only=True)['message_hub']['log_scalars']['train/lr']['values']
+
+
 def weights(path):
     return torch.load(path, weights_only=True)['state_dict']
 
@@ -73,3 +77,34 @@ def test_console_is_short_and_the_file_complete(tmp_path, config, capsys):
         assert listing in log.read_text() and listing not in console
     assert 'Epoch(train) [1][3/3]' in console and 'top1:' in console
     assert len(console.splitlines()) < 12
+
+
+def test_a_longer_schedule_goes_on_where_the_new_one_is(tmp_path, config, capsys):
+    """MMEngine would stay at the rate at which the old schedule ended."""
+    longer = ['--cfg-options', 'train_cfg.max_epochs=6', 'param_scheduler.0.T_max=6']
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a') == 0
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', '--resume', *longer) == 0
+    assert 'training goes on where the new one has it after 12 steps' in capsys.readouterr().out
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'b', *longer) == 0
+    rates = [learning_rates(tmp_path / run / 'epoch_6.pth') for run in 'ab']
+    torch.testing.assert_close(rates[0][12:], rates[1][12:])
+    assert rates[0][12] > 0.01
+
+
+def test_another_rate_in_the_config_is_taken(tmp_path, config):
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a') == 0
+    options = ['train_cfg.max_epochs=6', 'param_scheduler.0.T_max=6', 'optim_wrapper.optimizer.lr=0.001']
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', '--resume', '--cfg-options', *options) == 0
+    rates = learning_rates(tmp_path / 'a' / 'epoch_6.pth')
+    assert 0 < rates[-1] < rates[12] < 0.001
+
+
+def test_a_checkpoint_cannot_bring_a_config_that_runs(tmp_path, config):
+    """MMEngine runs what it finds under meta.config when it resumes."""
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w') == 0
+    path = tmp_path / 'w' / 'epoch_4.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint['meta']['config'] = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+    torch.save(checkpoint, path)
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--resume') == 0
+    assert not (tmp_path / 'ran').exists()

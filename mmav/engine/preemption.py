@@ -1,0 +1,157 @@
+"""Resume points in mid-epoch: every so many iterations, and when the machine is about to be taken away."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmav.engine.checkpoint_io import atomic_write
+from mmav.errors import ConfigError
+from mmav.registry import HOOKS
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop, and all that is needed to go on is saved; no error."""
+
+
+@HOOKS.register_module()
+class ResumePointHook(Hook):
+    """Saves ``iter_N.pth``, from which ``--resume`` goes on in mid-epoch, and stops training when a signal asks for it.
+
+    Schedulers of clusters send a signal some time before they take a machine away: SIGTERM, or the one that was asked
+    for (Slurm: ``--signal=USR1@180``). Then the iteration is finished, the position saved, and the program ends with
+    status 0. In validation nothing needs to be saved: the epoch is.
+
+    While gradients are accumulated the end of the cycle is waited for, as gradients are not saved.
+
+    Args:
+        interval: Iterations from one resume point to the next; None for none but those of signals. The one before is
+            deleted when the new one is whole, and so is the last when the epoch's own checkpoint is.
+        signals: Names of the signals.
+        agree_every: With several processes, iterations between two questions whether one of them got a signal. They
+            must stop at the same iteration.
+
+    Raises:
+        ConfigError: A signal does not exist, or a number is below 1.
+    """
+
+    # after all other hooks have seen the iteration
+    priority = 'LOWEST'
+
+    def __init__(
+        self,
+        interval: int | None = None,
+        signals: tuple[str, ...] | list[str] = ('SIGTERM', 'SIGUSR1'),
+        agree_every: int = 10,
+    ) -> None:
+        if min(agree_every, 1 if interval is None else interval) < 1:
+            raise ConfigError(f'interval={interval} and agree_every={agree_every} must be at least 1')
+        unknown = [name for name in signals if not hasattr(signal, name)]
+        if unknown:
+            raise ConfigError(f'there is no signal {unknown[0]!r} on this system')
+        self.interval = interval
+        self.agree_every = agree_every
+        self._signals = [getattr(signal, name) for name in signals]
+        self._previous: dict[int, Any] = {}
+        self._got: int | None = None
+        self._questions = 0
+        self._stopping = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Begins to listen to the signals."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in self._signals}
+
+    def after_train(self, runner: Runner) -> None:
+        """Stops listening; what the last checkpoint makes superfluous is deleted."""
+        self._restore()
+        self._delete_outdated(runner)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Deletes the resume point that the last epoch's checkpoint makes superfluous."""
+        self._delete_outdated(runner)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Saves the position where it is time, or where a signal came; then training ends.
+
+        Raises:
+            TrainingStopped: A signal came.
+        """
+        wrapper = runner.optim_wrapper
+        whole = wrapper.should_update() if hasattr(wrapper, 'should_update') else True
+        self._stopping = self._asked_to_stop() or self._stopping
+        if not whole:
+            return
+        # Where the epoch ends here its own checkpoint follows.
+        last = batch_idx + 1 >= len(runner.train_dataloader)
+        if self._stopping or (self.interval and (runner.iter + 1) % self.interval == 0 and not last):
+            path = self._save(runner, batch_idx + 1)
+            if self._stopping:
+                self._restore()
+                raise TrainingStopped(f'{self._reason()}: {path} is saved, --resume goes on from there')
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Ends training where a signal comes in validation.
+
+        Raises:
+            TrainingStopped: A signal came.
+        """
+        if runner.train_loop is not None and self._previous and self._asked_to_stop():
+            self._restore()
+            raise TrainingStopped(f'{self._reason()} in validation: --resume goes on from the last checkpoint')
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._got = number
+
+    def _reason(self) -> str:
+        return f'stopped by {signal.Signals(self._got).name}' if self._got else 'stopped, as another process was'
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _asked_to_stop(self) -> bool:
+        if get_world_size() == 1:
+            return self._got is not None
+        self._questions += 1
+        if self._questions % self.agree_every:
+            return False
+        asked = torch.tensor(float(self._got is not None))
+        if torch.distributed.get_backend() == 'nccl':
+            asked = asked.cuda()
+        all_reduce(asked, op='max')
+        return bool(asked)
+
+    def _save(self, runner: Runner, batches: int) -> Path:
+        name = f'iter_{runner.iter + 1}.pth'
+        position = dict(batches_done=batches, clips_per_batch=runner.train_loop.clips_per_batch)
+        runner.save_checkpoint(runner.work_dir, name, by_epoch=False, meta=position)
+        path = Path(runner.work_dir) / name
+        if is_main_process():
+            atomic_write(path.with_name('last_checkpoint'), str(path).encode())
+            self._delete(runner, keep=name)
+        return path
+
+    def _delete_outdated(self, runner: Runner) -> None:
+        record = Path(runner.work_dir) / 'last_checkpoint'
+        if not is_main_process() or not record.is_file():
+            return
+        last = Path(runner.work_dir) / Path(record.read_text().strip()).name
+        if last.is_file() and not last.name.startswith('iter_'):
+            self._delete(runner, keep=last.name)
+
+    def _delete(self, runner: Runner, keep: str) -> None:
+        for path in Path(runner.work_dir).glob('iter_*.pth'):
+            if path.name != keep:
+                path.unlink(missing_ok=True)
