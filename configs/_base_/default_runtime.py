@@ -8,6 +8,7 @@ default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),
     seed=dict(type='SeedHook'),
     timer=dict(type='IterTimerHook'),
+    throughput=dict(type='ThroughputHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     logger=dict(type='LoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),

@@ -7,6 +7,7 @@ from mmav.engine.loops import AVTrainLoop
 from mmav.engine.optim import AutocastOptimWrapper
 from mmav.engine.preemption import ResumePointHook
 from mmav.engine.runner import AVRunner
+from mmav.engine.throughput import ThroughputHook
 
 __all__ = [
     'AVRunner',
@@ -17,4 +18,5 @@ __all__ = [
     'NonFiniteHook',
     'ResumePointHook',
     'SeedHook',
+    'ThroughputHook',
 ]
