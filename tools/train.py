@@ -23,7 +23,13 @@ def main() -> None:
         metavar='CKPT',
         help='continue from CKPT, or from the newest whole checkpoint of the work dir; without one, start anew',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16, on GPU and CPU')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=['bfloat16', 'float16'],
+        help='mixed precision: bfloat16 (alone, also on a CPU), or float16 with loss scaling',
+    )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch size')
     add_common_arguments(parser)
     train(parser.parse_args())

@@ -1,10 +1,12 @@
 """Hooks, runner, optimizer wrapper and checkpoint files that MMEngine lacks."""
 
+from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.engine.checkpoint_hook import CheckpointHook
 from mmav.engine.finite import NonFiniteHook
 from mmav.engine.hooks import BrokenClipHook, SeedHook
+from mmav.engine.layer_decay import LayerDecayConstructor
 from mmav.engine.loops import AVTrainLoop
-from mmav.engine.optim import AutocastOptimWrapper
+from mmav.engine.optim import AmpOptimWrapper, AutocastOptimWrapper
 from mmav.engine.preemption import ResumePointHook
 from mmav.engine.runner import AVRunner
 from mmav.engine.throughput import ThroughputHook
@@ -12,11 +14,14 @@ from mmav.engine.throughput import ThroughputHook
 __all__ = [
     'AVRunner',
     'AVTrainLoop',
+    'AmpOptimWrapper',
     'AutocastOptimWrapper',
     'BrokenClipHook',
     'CheckpointHook',
+    'LayerDecayConstructor',
     'NonFiniteHook',
     'ResumePointHook',
     'SeedHook',
     'ThroughputHook',
+    'turn_on_activation_checkpointing',
 ]

@@ -229,7 +229,7 @@ def train(args: argparse.Namespace) -> None:
     """
     cfg = prepare_config(args)
     if args.amp:
-        turn_on_amp(cfg)
+        turn_on_amp(cfg, args.amp)
     if args.auto_scale_lr:
         turn_on_auto_scale_lr(cfg)
     if args.resume is not None:
@@ -284,18 +284,27 @@ def require_checkpoint(path: str) -> None:
         raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
 
 
-def turn_on_amp(cfg: Config) -> None:
-    """Makes a config train in mixed precision (bfloat16); changes ``cfg``.
+def turn_on_amp(cfg: Config, dtype: str = 'bfloat16') -> None:
+    """Makes a config train in mixed precision; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        dtype: ``bfloat16``, on GPU and CPU, or ``float16`` with loss scaling, on a GPU.
 
     Raises:
-        ConfigError: The config has an optimizer wrapper of its own kind.
+        ConfigError: The config has an optimizer wrapper of its own kind, or float16 has no GPU.
     """
+    from mmav.engine.dist import without_gpu
+
+    kinds = dict(bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind in ('AmpOptimWrapper', 'AutocastOptimWrapper'):
-        return
-    if kind != 'OptimWrapper':
+    if kind not in ('OptimWrapper', *kinds.values()):
         raise ConfigError(f"--amp replaces optim_wrapper.type 'OptimWrapper'; this config has {kind!r}")
-    cfg.optim_wrapper.type = 'AutocastOptimWrapper'
+    if dtype == 'float16' and without_gpu():
+        raise ConfigError('--amp float16 needs a GPU and there is none: take --amp bfloat16')
+    cfg.optim_wrapper.update(type=kinds[dtype], dtype=dtype)
+    if dtype == 'bfloat16':  # it has float32's range
+        cfg.optim_wrapper.pop('loss_scale', None)
 
 
 def turn_on_auto_scale_lr(cfg: Config) -> None:

@@ -180,6 +180,9 @@ def test_switches():
     turn_on_amp(cfg)
     turn_on_amp(cfg)
     assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0)
+    turn_on_amp(cfg)  # the flag counts, and bfloat16 has no scale
+    assert cfg.optim_wrapper == dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD'))
     turn_on_auto_scale_lr(cfg)
     assert cfg.auto_scale_lr.enable
     with pytest.raises(ConfigError, match="this config has 'Other'"):

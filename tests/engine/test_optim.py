@@ -1,9 +1,16 @@
+import math
+from contextlib import contextmanager
+from functools import partial
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 
-from mmav.engine import AutocastOptimWrapper
+from mmav.engine import AmpOptimWrapper, AutocastOptimWrapper
+from mmav.errors import ConfigError
+from tests import toys
 
 
 def test_forward_in_bfloat16_weights_in_float32():
@@ -22,6 +29,85 @@ def test_forward_in_bfloat16_weights_in_float32():
 def test_other_dtypes_are_refused():
     with pytest.raises(ValueError, match=r"'float16'; for float16 .*AmpOptimWrapper"):
         AutocastOptimWrapper(dtype='float16', optimizer=None)
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Lets float16 with loss scaling run on a CPU, slowly; MMEngine refuses it there, and so do we."""
+
+    @contextmanager
+    def autocast(dtype):
+        with torch.autocast('cpu', dtype):
+            yield
+
+    for module in ('mmav.engine.optim', 'mmav.engine.dist'):
+        monkeypatch.setattr(f'{module}.without_gpu', lambda: False)
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, 'cpu'))
+    monkeypatch.setattr('mmengine.runner.amp.autocast', autocast)
+
+
+def test_float16_needs_a_gpu(tmp_path, capsys, monkeypatch):
+    for module in ('mmav.engine.optim', 'mmav.engine.dist'):
+        monkeypatch.setattr(f'{module}.without_gpu', lambda: True)
+    model = nn.Linear(2, 2)
+    with pytest.raises(ConfigError, match='needs a GPU and there is none; take --amp bfloat16'):
+        AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    assert toys.run_tool('train.py', toys.write_config(tmp_path), '--amp', 'float16') == 2
+    assert capsys.readouterr().err == 'error: --amp float16 needs a GPU and there is none: take --amp bfloat16\n'
+
+
+@pytest.mark.usefixtures('as_on_a_gpu')
+def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
+    model = nn.Linear(4, 4)
+    wrapper = AmpOptimWrapper(
+        dict(init_scale=1024.0, growth_interval=2),
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        clip_grad=dict(max_norm=1.0),
+    )
+    with wrapper.optim_context(model):
+        out = model(torch.ones(2, 4))
+    assert out.dtype is torch.float16 and wrapper.loss_scaler.get_scale() == 1024.0
+    before = model.weight.detach().clone()
+    wrapper.update_params((model(torch.ones(2, 4)) * math.inf).sum())
+    assert torch.equal(model.weight, before)
+    assert wrapper.loss_scaler.get_scale() == 512.0
+    wrapper.update_params(model(torch.ones(1, 4)).sum())
+    # clipped after the scale is taken out: a step of lr * max_norm
+    assert 0.05 < (model.weight - before).norm() <= 0.1
+
+
+@pytest.mark.usefixtures('as_on_a_gpu')
+def test_the_scale_is_saved_and_resumed(tmp_path):
+    scale = 'loss_scale=dict(init_scale=256.0, growth_interval=2)'
+    config = toys.write_config(tmp_path, f"optim_wrapper.update(type='AmpOptimWrapper', {scale})\n")
+    run = [config, '--amp', 'float16', '--work-dir']
+    assert toys.run_tool('train.py', *run, tmp_path / 'a') == 0
+    early_path = tmp_path / 'a' / 'epoch_2.pth'
+    assert toys.run_tool('train.py', *run, tmp_path / 'b', '--resume', early_path) == 0
+    early, one, two = (
+        torch.load(tmp_path / path, weights_only=True) for path in ('a/epoch_2.pth', 'a/epoch_4.pth', 'b/epoch_4.pth')
+    )
+    # 3 steps an epoch; every second one doubles the scale
+    assert [run['optimizer']['loss_scaler']['scale'] for run in (early, one)] == [256.0 * 2**3, 256.0 * 2**6]
+    torch.testing.assert_close(one['optimizer'], two['optimizer'], rtol=0, atol=0)
+    torch.testing.assert_close(one['state_dict'], two['state_dict'], rtol=0, atol=0)
+    # what was begun in float16 can go on in bfloat16, which has no scale
+    assert toys.run_tool('train.py', config, '--amp', '--work-dir', tmp_path / 'b', '--resume', early_path) == 0
+    assert 'loss_scaler' not in torch.load(tmp_path / 'b' / 'epoch_4.pth', weights_only=True)['optimizer']
+
+
+@pytest.mark.gpu
+def test_float16_on_a_gpu():
+    model = nn.Linear(4, 4).cuda()
+    wrapper = AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    before = model.weight.detach().clone()
+    with wrapper.optim_context(model):
+        out = model(torch.ones(2, 4, device='cuda'))
+    assert out.dtype is torch.float16
+    wrapper.update_params(out.float().sum())
+    assert not torch.equal(model.weight, before)
+    assert wrapper.state_dict()['loss_scaler']['scale'] == 65536.0
 
 
 def test_no_weight_decay_on_vectors_tokens_and_positions():
