@@ -2,6 +2,7 @@
 
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.engine.checkpoint_hook import CheckpointHook
+from mmav.engine.ema import EMAHook
 from mmav.engine.finite import NonFiniteHook
 from mmav.engine.hooks import BrokenClipHook, SeedHook
 from mmav.engine.layer_decay import LayerDecayConstructor
@@ -18,6 +19,7 @@ __all__ = [
     'AutocastOptimWrapper',
     'BrokenClipHook',
     'CheckpointHook',
+    'EMAHook',
     'LayerDecayConstructor',
     'NonFiniteHook',
     'ResumePointHook',
