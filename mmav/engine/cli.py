@@ -50,6 +50,9 @@ def run_tool(main: Callable[[], None]) -> None:
         where = '' if rank == '0' else f' (process {rank})'
         print(f'error{where}: {text}', file=sys.stderr, flush=True)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has seen enough; Python's own flush at the end would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -1,4 +1,5 @@
 import argparse
+import subprocess
 import sys
 
 import pytest
@@ -44,6 +45,20 @@ def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys, error, printed):
 def test_a_mistake_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_tool(lambda: 1 // 0)
+
+
+def test_a_reader_that_has_seen_enough_ends_a_tool_in_silence():
+    code = (
+        'from mmav.engine.cli import run_tool\n'
+        'def main():\n'
+        '    for _ in range(100000):\n'
+        "        print('line')\n"
+        'run_tool(main)\n'
+    )
+    tool = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert tool.stdout.readline() == b'line\n'
+    tool.stdout.close()
+    assert tool.stderr.read() == b'' and tool.wait() == 0
 
 
 def test_key_value():
