@@ -1,0 +1,190 @@
+"""What a training step of a model costs with and without the options that trade memory against time."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from mmav.analysis.complexity import _input_shape
+from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
+from mmav.errors import ConfigError
+from mmav.models.av_classifier import AVClassifier
+from mmav.models.layers import MultiscaleAttention
+from mmav.registry import MODELS
+
+OPTIONS = ('checkpointing', 'bfloat16', 'float16', 'compile', 'folded')
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One variant of the step.
+
+    Attributes:
+        options: What is turned on, joined by ``+``; ``plain`` for nothing.
+        saved: Bytes that the forward pass keeps for the backward pass, parameters not counted; None under compilation,
+            which keeps them where they cannot be counted.
+        peak: Bytes that the GPU held at most in a step; None on a CPU.
+        seconds: Median duration of forward and backward pass.
+        ratio: Median of the durations over those of the first variant in the same round.
+        spread: Least and greatest of these ratios.
+    """
+
+    options: str
+    saved: int | None
+    peak: int | None
+    seconds: float
+    ratio: float
+    spread: tuple[float, float]
+
+
+def saved_bytes(run: Callable[[], Any], parameters: Sequence[Tensor] = ()) -> tuple[int, Any]:
+    """Counts the bytes that a forward pass keeps for its backward pass, and returns its result.
+
+    Memory that several tensors share counts once; that of ``parameters``, which is there anyway, not at all.
+
+    >>> x = torch.zeros(10, requires_grad=True)
+    >>> saved_bytes(lambda: x.exp())[0]  # exp keeps its result: 10 numbers of 4 bytes
+    40
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = run()
+    return sum(held.values()), result
+
+
+def measure_steps(
+    model: Mapping[str, Any], variants: Sequence[Sequence[str]], *, batch_size: int = 1, rounds: int = 3
+) -> list[StepCost]:
+    """Measures forward and backward passes of variants in turn, on the GPU if there is one.
+
+    The loss is the mean of squares of the fused streams: heads and contrastive losses cost next to nothing.
+
+    Args:
+        model: Config of an :class:`~mmav.models.AVClassifier`; not changed.
+        variants: For each variant its options, out of ``OPTIONS``; ``folded`` is the form of multiscale attention that
+            runs on a GPU. The first variant is what the others are compared with.
+        batch_size: Clips.
+        rounds: How often every variant is timed; one more goes before, to warm up.
+
+    Raises:
+        ConfigError: An option is unknown or the model is of another type.
+    """
+    unknown = {option for variant in variants for option in variant} - set(OPTIONS)
+    if unknown:
+        raise ConfigError(f'unknown options {", ".join(sorted(unknown))}: choose of {", ".join(OPTIONS)}')
+    init_default_scope('mmav')
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    built = MODELS.build({key: value for key, value in model.items() if key != 'data_preprocessor'})
+    if not isinstance(built, AVClassifier):
+        raise ConfigError(f'model.type={model.get("type")!r}: only an AVClassifier can be measured')
+    built.to(device).train()
+    inputs = {
+        name: torch.randn(batch_size, 1, *_input_shape(model['backbones'][name]), device=device)
+        for name in built.backbones
+    }
+    steps = [_Step(built, inputs, tuple(variant)) for variant in variants]
+    saved = [step.count() for step in steps]
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds):
+        for step, durations in zip(steps, times, strict=True):
+            durations.append(step.time())
+    costs = []
+    for step, kept, durations in zip(steps, saved, times, strict=True):
+        ratios = [own / first for own, first in zip(durations, times[0], strict=True)]
+        costs.append(
+            StepCost(
+                '+'.join(step.options) or 'plain',
+                kept,
+                step.peak,
+                statistics.median(durations),
+                statistics.median(ratios),
+                (min(ratios), max(ratios)),
+            )
+        )
+    return costs
+
+
+class _Step:
+    """Forward and backward pass of a copy of a model, with options."""
+
+    def __init__(self, model: AVClassifier, inputs: Mapping[str, Tensor], options: tuple[str, ...]) -> None:
+        self.options, self.inputs = options, inputs
+        self.peak: int | None = None
+        self.device = next(model.parameters()).device
+        # options change modules in place: each variant has modules of its own, but the parameters are shared
+        self.model = copy.deepcopy(model, memo={id(parameter): parameter for parameter in model.parameters()})
+        if 'folded' in options:
+            for module in self.model.modules():
+                if isinstance(module, MultiscaleAttention):
+                    module.attention = 'folded'
+        turn_on_activation_checkpointing(self.model, 'checkpointing' in options)
+        self.forward: Callable[[], Tensor] = self._loss
+        if 'compile' in options:
+            self.forward = torch.compile(self._loss)
+
+    def _loss(self) -> Tensor:
+        tokens, _ = self.model.encode(self.inputs)
+        streams = self.model.neck(tokens)
+        return torch.stack([stream.float().square().mean() for stream in streams.values()]).sum()
+
+    def _forward(self) -> Tensor:
+        half = next((getattr(torch, option) for option in self.options if option.endswith('float16')), None)
+        with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
+            return self.forward()
+
+    def count(self) -> int | None:
+        """Runs the step once to warm it up, and counts what it saves."""
+        saved, loss = saved_bytes(self._forward, list(self.model.parameters()))
+        loss.backward()
+        _drop_gradients(self.model)
+        return None if 'compile' in self.options else saved
+
+    def time(self) -> float:
+        """Seconds of one step."""
+        if self.device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        self._forward().backward()
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize()
+            self.peak = torch.cuda.max_memory_allocated()
+        seconds = time.perf_counter() - start
+        _drop_gradients(self.model)
+        return seconds
+
+
+def _drop_gradients(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.grad = None
+
+
+def cost_table(costs: Sequence[StepCost]) -> str:
+    """A Markdown table, one row a variant."""
+    lines = [
+        '| options | saved for the backward pass | peak of the GPU | step | time ratio, median (range) |',
+        '|---|---|---|---|---|',
+    ]
+    for cost in costs:
+        saved, peak = ('-' if n is None else f'{n / 2**20:.0f} MiB' for n in (cost.saved, cost.peak))
+        low, high = cost.spread
+        lines.append(
+            f'| {cost.options} | {saved} | {peak} | {cost.seconds:.2f} s | {cost.ratio:.2f} ({low:.2f}-{high:.2f}) |'
+        )
+    return '\n'.join(lines)

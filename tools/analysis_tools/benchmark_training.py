@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Measures what a training step of a config's model costs with and without options: memory and time.
+
+Variants take turns, so that what slows the machine down for a while slows all; random numbers are the data. On a GPU
+the greatest memory of a step is measured, too.
+"""
+
+import argparse
+
+from mmav.analysis.training_cost import OPTIONS, cost_table, measure_steps
+from mmav.config_check import check_config
+from mmav.engine.cli import load_config, run_tool
+
+EXAMPLE = """examples:
+  python tools/analysis_tools/benchmark_training.py configs/mmt/mmt_k4_l4_vggsound.py
+  python tools/analysis_tools/benchmark_training.py CONFIG --batch-size 8 --variants plain bfloat16 bfloat16+compile"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--variants',
+        nargs='+',
+        default=['plain', 'checkpointing', 'bfloat16'],
+        metavar='A+B',
+        help=f"'plain', or options joined by +: {', '.join(OPTIONS)}; the first is what the others are compared with",
+    )
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='clips of a step (1)')
+    parser.add_argument('--rounds', type=int, default=3, metavar='N', help='how often each variant is timed (3)')
+    args = parser.parse_args()
+    cfg = load_config(args.config)
+    check_config(cfg)
+    if cfg.model.head.get('num_classes') == 'auto':
+        cfg.model.head.num_classes = 2  # the head is not measured
+    variants = [[] if variant == 'plain' else variant.split('+') for variant in args.variants]
+    print(cost_table(measure_steps(cfg.model, variants, batch_size=args.batch_size, rounds=args.rounds)))
+
+
+if __name__ == '__main__':
+    run_tool(main)
