@@ -241,8 +241,8 @@ def draw(logs: Sequence[Log], keys: Sequence[str], path: str | Path) -> None:
         for number, log in enumerate(logs):
             # runs often share their schedule: the later ones are drawn on top, thinner
             width = 1.2 if key != 'lr' else 1.2 + 1.5 * (len(logs) - 1 - number)
-            _draw_curve(axes, log.curve(key), _COLOURS[number % len(_COLOURS)], width)
-        axes.set_title(key + (' (thin: training, dots: validation)' if both else ''), fontsize=10)
+            _draw_curve(axes, log.curve(key), _COLOURS[number % len(_COLOURS)], width, noisy=key != 'lr')
+        axes.set_title(key + (' (thinner: training, with dots: validation)' if both else ''), fontsize=10)
         axes.set_xlabel('iteration', fontsize=9)
         axes.set_xlim(0, 1.03 * end)
         axes.tick_params(labelsize=8)
@@ -258,10 +258,12 @@ def draw(logs: Sequence[Log], keys: Sequence[str], path: str | Path) -> None:
         raise MmavError(f"cannot write the picture '{path}': {error}") from error
 
 
-def _draw_curve(axes: Any, curve: Mapping[str, tuple[list[float], list[float]]], colour: str, width: float) -> None:
+def _draw_curve(
+    axes: Any, curve: Mapping[str, tuple[list[float], list[float]]], colour: str, width: float, *, noisy: bool
+) -> None:
     if 'train' in curve:
         x, y = curve['train']
-        if (window := len(y) // 20) > 1:
+        if noisy and (window := len(y) // 20) > 1:
             axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.3)
             y = _running_mean(y, window)
         axes.plot(x, y, color=colour, linewidth=width, marker='.' if len(x) == 1 else None)

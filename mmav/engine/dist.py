@@ -46,8 +46,7 @@ def _export_ranks(launcher: str) -> None:
         env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
         env['LOCAL_RANK'] = env['SLURM_LOCALID']
         if 'MASTER_ADDR' not in env:
-            command = ['scontrol', 'show', 'hostname', env['SLURM_NODELIST']]
-            env['MASTER_ADDR'] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+            env['MASTER_ADDR'] = _first_node(env['SLURM_NODELIST'])
         env.setdefault('MASTER_PORT', _DEFAULT_PORT)
     elif launcher == 'mpi':
         env['RANK'], env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_RANK'], env['OMPI_COMM_WORLD_SIZE']
@@ -56,6 +55,16 @@ def _export_ranks(launcher: str) -> None:
         env.setdefault('MASTER_PORT', _DEFAULT_PORT)
     else:
         raise ConfigError(f"launcher must be 'none', 'pytorch', 'slurm' or 'mpi', got {launcher!r}")
+
+
+def _first_node(nodes: str) -> str:
+    command = ['scontrol', 'show', 'hostnames', nodes]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError) as error:
+        raise ConfigError(
+            f"cannot tell the first node of '{nodes}', as {' '.join(command)} fails: set MASTER_ADDR to its address"
+        ) from error
 
 
 def without_gpu() -> bool:

@@ -1,15 +1,16 @@
+import os
 import socket
 
 import pytest
 from torch import distributed
 
-from mmav.engine.dist import init_gloo, leave
+from mmav.engine.dist import _export_ranks, init_gloo, leave
 from mmav.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
-    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID', 'SLURM_NODELIST'):
         monkeypatch.setenv(name, '')  # so that what the code sets is undone
         monkeypatch.delenv(name)
     yield
@@ -41,3 +42,22 @@ def test_slurm_variables_make_a_group(monkeypatch):
     init_gloo('slurm', timeout=60)
     assert distributed.get_backend() == 'gloo' and distributed.get_world_size() == 1
     init_gloo('slurm')  # a second call changes nothing
+
+
+@pytest.mark.parametrize(
+    ('scontrol', 'expected'), [('echo first; echo second', 'first'), ('exit 1', None), (None, None)]
+)
+def test_processes_of_slurm_meet_on_the_first_node(scontrol, expected, monkeypatch, tmp_path):
+    """Also where scontrol fails, or is not there, as in a container."""
+    if scontrol is not None:
+        (tmp_path / 'scontrol').write_text(f'#!/bin/sh\n{scontrol}\n')
+        (tmp_path / 'scontrol').chmod(0o755)
+    for name, value in dict(SLURM_PROCID='1', SLURM_NTASKS='2', SLURM_LOCALID='1', SLURM_NODELIST='n[0-1]').items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    if expected is None:
+        with pytest.raises(ConfigError, match=r"first node of 'n\[0-1\]'.*set MASTER_ADDR"):
+            _export_ranks('slurm')
+    else:
+        _export_ranks('slurm')
+        assert (os.environ['MASTER_ADDR'], os.environ['RANK'], os.environ['LOCAL_RANK']) == (expected, '1', '1')
