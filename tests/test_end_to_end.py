@@ -22,7 +22,13 @@ from tests import toys
 
 CONFIG = toys.ROOT / 'configs' / 'mmt' / 'mmt_tiny_avsynth.py'
 FOLDER_CONFIG = toys.ROOT / 'configs' / 'mmt' / 'mmt_tiny_folder.py'
-SMALL = ['train_dataloader.batch_size=8', 'train_cfg.max_epochs=2', 'default_hooks.logger.interval=1']
+SMALL = [
+    'train_dataloader.batch_size=8',
+    'train_cfg.max_epochs=2',
+    'default_hooks.logger.interval=1',
+    'model.backbones.video.drop_path_rate=0.2',
+    'model.backbones.audio.drop_path_rate=0.2',
+]
 ALONE = [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'test')]
 
 
@@ -52,14 +58,14 @@ def finish(process: subprocess.Popen) -> str:
 def trained(data, tmp_path_factory):
     """Work dir of a run of two epochs that nothing interrupted, with persistent workers."""
     work_dir = tmp_path_factory.mktemp('trained')
-    train = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data]
+    train = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data, '--deterministic']
     finish(start(*train, '--work-dir', work_dir, '--cfg-options', *SMALL, cwd=work_dir))
     return work_dir
 
 
 def test_killed_and_resumed_equals_uninterrupted(data, trained, tmp_path):
     command = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data, '--work-dir', tmp_path]
-    command += ['--resume', '--cfg-options', *SMALL]
+    command += ['--deterministic', '--resume', '--cfg-options', *SMALL]
     process = start(*command)
     try:
         deadline = time.monotonic() + 200
@@ -74,6 +80,30 @@ def test_killed_and_resumed_equals_uninterrupted(data, trained, tmp_path):
     output = finish(start(*command))
     assert re.search(r"epoch_2\.pth' is damaged", output) and 'resumed epoch: 1' in output
     one, two = (torch.load(folder / 'epoch_2.pth', weights_only=True) for folder in (trained, tmp_path))
+    torch.testing.assert_close(one['state_dict'], two['state_dict'], rtol=0, atol=0)
+    torch.testing.assert_close(one['optimizer'], two['optimizer'], rtol=0, atol=0)
+
+
+def test_stopped_in_mid_epoch_equals_uninterrupted(data, trained, tmp_path, capsys):
+    """With dropout of paths, augmentation and persistent workers; stopped after 2 of the second epoch's 4 batches."""
+    config = tmp_path / 'stopped.py'
+    config.write_text(
+        f"_base_ = [{str(CONFIG)!r}]\ncustom_imports = dict(imports=['tests.toys'])\n"
+        "custom_hooks = [dict(type='SignalHook', number=15, after_iter=6)]\n"
+    )
+    command = ['train.py', config, '--data-root', data, '--work-dir', tmp_path / 'w', '--deterministic', '--resume']
+    threads = torch.get_num_threads()
+    # as in the process that was not interrupted
+    torch.set_num_threads(1)
+    try:
+        assert toys.run_tool(*command, '--cfg-options', *SMALL) == 0
+        assert 'stopped by SIGTERM' in capsys.readouterr().err
+        assert sorted(path.name for path in (tmp_path / 'w').glob('*.pth')) == ['epoch_1.pth', 'iter_6.pth']
+        assert toys.run_tool(*command, '--cfg-options', *SMALL) == 0
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+    one, two = (torch.load(folder / 'epoch_2.pth', weights_only=True) for folder in (trained, tmp_path / 'w'))
     torch.testing.assert_close(one['state_dict'], two['state_dict'], rtol=0, atol=0)
     torch.testing.assert_close(one['optimizer'], two['optimizer'], rtol=0, atol=0)
 

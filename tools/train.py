@@ -30,6 +30,9 @@ def main() -> None:
         choices=['bfloat16', 'float16'],
         help='mixed precision: bfloat16 (alone, also on a CPU), or float16 with loss scaling',
     )
+    parser.add_argument(
+        '--deterministic', action='store_true', help='only algorithms that give the same bits again; slower on a GPU'
+    )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch size')
     add_common_arguments(parser)
     train(parser.parse_args())

@@ -231,6 +231,8 @@ def train(args: argparse.Namespace) -> None:
         MmavError: A user's mistake, in one line.
     """
     cfg = prepare_config(args)
+    if args.deterministic:
+        turn_on_deterministic(cfg)
     if args.amp:
         turn_on_amp(cfg, args.amp)
     if args.auto_scale_lr:
@@ -285,6 +287,16 @@ def require_checkpoint(path: str) -> None:
 
     if '://' not in path and not Path(path).expanduser().is_file():
         raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
+
+
+def turn_on_deterministic(cfg: Config) -> None:
+    """Makes a config use deterministic algorithms only; changes ``cfg`` and the environment.
+
+    Where there is none for a GPU, torch raises an error that names the operation.
+    """
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'deterministic': True}
+    # what cuBLAS needs for it, read when the first GPU is touched
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
 
 def turn_on_amp(cfg: Config, dtype: str = 'bfloat16') -> None:

@@ -1,4 +1,5 @@
 import argparse
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from mmav.engine.cli import (
     set_drop,
     turn_on_amp,
     turn_on_auto_scale_lr,
+    turn_on_deterministic,
 )
 from mmav.errors import ConfigError, ManifestError, MmavError
 
@@ -188,6 +190,15 @@ def test_fixed_number_of_classes_needs_no_data():
     cfg = Config(dict(num_classes=5, model=dict(head=dict(num_classes=5))))
     resolve_num_classes(cfg)
     assert cfg.num_classes == 5
+
+
+def test_deterministic_keeps_the_seed(monkeypatch):
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    cfg = Config(dict(randomness=dict(seed=3)))
+    turn_on_deterministic(cfg)
+    assert cfg.randomness == dict(seed=3, deterministic=True)
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')
 
 
 def test_switches():
