@@ -106,8 +106,12 @@ class ToyBatchSampler(BatchSampler):
 class SignalHook(Hook):
     """Sends this process a signal after an iteration, or in a validation, counted from 1."""
 
-    def __init__(self, number: int, after_iter: int | None = None, in_val: int | None = None) -> None:
+    def __init__(
+        self, number: int, after_iter: int | None = None, in_val: int | None = None, rank: int | None = None
+    ) -> None:
         self.number, self.after_iter, self.in_val = number, after_iter, in_val
+        if rank not in (None, int(os.environ.get('RANK', '0'))):
+            self.after_iter = self.in_val = None
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.iter + 1 == self.after_iter:
