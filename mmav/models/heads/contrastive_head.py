@@ -22,6 +22,10 @@ class ContrastiveHead(BaseModule):
     The batch of the losses is that of all processes: embeddings are gathered with their gradients, so that N processes
     with B / N clips each give the losses and gradients of one with B clips.
 
+    With accumulated gradients (``optim_wrapper.accumulative_counts``) the batch stays that of one iteration over all
+    processes: positives and negatives are looked for in it alone, so that accumulation does not make up for a large
+    batch, as it does for classification (tests/engine/test_accumulation.py).
+
     Args:
         in_dims: Modality name -> width. :class:`~mmav.models.AVClassifier` fills it in.
         embed_dims: Width of the projected embeddings; 256 as in ALBEF (Li et al. 2021).
