@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from torch import multiprocessing
 
 from mmav.engine import AVRunner
@@ -44,11 +45,23 @@ def make_runner(folder: Path, name: str, processes: int, dump: bool = False, **o
     return AVRunner.from_cfg(cfg)
 
 
-def train(folder: Path, name: str, processes: int) -> dict[str, torch.Tensor]:
-    runner = make_runner(folder, name, processes, **TRAININGS[name])
+class BeginningHook(Hook):
+    """Keeps the parameters that training begins with."""
+
+    def before_train(self, runner) -> None:
+        self.parameters = parameters_of(runner)
+
+
+def parameters_of(runner: AVRunner) -> dict[str, torch.Tensor]:
+    return {key.removeprefix('module.'): value.clone() for key, value in runner.model.state_dict().items()}
+
+
+def train(folder: Path, name: str, processes: int) -> dict[str, dict[str, torch.Tensor]]:
+    runner, beginning = make_runner(folder, name, processes, **TRAININGS[name]), BeginningHook()
+    runner.register_hook(beginning)
     runner.train()
     assert runner.iter == 20
-    return {key.removeprefix('module.'): value for key, value in runner.model.state_dict().items()}
+    return dict(before=beginning.parameters, after=parameters_of(runner))
 
 
 def test(folder: Path, name: str, processes: int) -> dict[str, float]:
@@ -78,13 +91,10 @@ def pair(tmp_path_factory):
 def test_two_processes_train_as_one_does_with_the_whole_batch(name, pair, tmp_path):
     _, first, second = pair
     whole = train(tmp_path, name, 1)
-    start = make_runner(tmp_path, f'{name} untrained', 1, **TRAININGS[name]).model
-    assert first[name].keys() == whole.keys()
-    moved = 0.0
-    for key, value in whole.items():
-        torch.testing.assert_close(first[name][key], second[name][key], rtol=0, atol=0)
-        torch.testing.assert_close(first[name][key], value, rtol=0, atol=1e-5)
-        moved = max(moved, (value - start.state_dict()[key]).abs().max().item())
+    torch.testing.assert_close(first[name]['before'], whole['before'], rtol=0, atol=0)
+    torch.testing.assert_close(first[name]['after'], second[name]['after'], rtol=0, atol=0)
+    torch.testing.assert_close(first[name]['after'], whole['after'], rtol=0, atol=1e-5)
+    moved = max((value - whole['before'][key]).abs().max().item() for key, value in whole['after'].items())
     assert moved > 0.01  # a thousand times the tolerance: they did train
 
 
