@@ -31,6 +31,7 @@ from mmav.errors import ConfigError, did_you_mean
 # read by MMEngine from the config itself, not through the Runner's arguments
 _ENGINE_NAMES = (
     'activation_checkpointing',
+    'fsdp',
     'compile',
     'custom_imports',
     'efficient_conv_bn_eval',

@@ -4,7 +4,7 @@ from mmav.engine.activation_checkpointing import turn_on_activation_checkpointin
 from mmav.engine.checkpoint_hook import CheckpointHook
 from mmav.engine.ema import EMAHook
 from mmav.engine.finite import NonFiniteHook
-from mmav.engine.fsdp import wrap_blocks
+from mmav.engine.fsdp import spread_model
 from mmav.engine.hooks import BrokenClipHook, SeedHook
 from mmav.engine.layer_decay import LayerDecayConstructor
 from mmav.engine.loops import AVTrainLoop
@@ -26,6 +26,6 @@ __all__ = [
     'ResumePointHook',
     'SeedHook',
     'ThroughputHook',
+    'spread_model',
     'turn_on_activation_checkpointing',
-    'wrap_blocks',
 ]

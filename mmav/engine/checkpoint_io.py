@@ -24,6 +24,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
+from mmav.engine.fsdp import spread_like
 from mmav.errors import CheckpointError
 
 _STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
@@ -253,6 +254,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
     if hasattr(state_dict, '_metadata'):
         weights._metadata = state_dict._metadata  # type: ignore[attr-defined]
     own = model.state_dict()
+    weights.update((name, spread_like(weights[name], own[name])) for name in list(weights) if name in own)
     reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
     missing = [name for name in own if name not in weights]
     unexpected = [name for name in weights if name not in own]

@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from mmav.errors import MmavError
 from mmav.registry import HOOKS
@@ -88,7 +89,9 @@ class NonFiniteHook(Hook):
 
 def _all_finite(gradients: Iterable[Tensor]) -> bool:
     """Whether no value of the gradients is infinite or not a number; one synchronisation for all."""
-    return bool(torch.isfinite(torch.nn.utils.get_total_norm(list(gradients))))
+    norm = torch.nn.utils.get_total_norm(list(gradients))
+    # of spread gradients each process knows its part of the norm
+    return bool(torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm))
 
 
 def _clips(data_batch: Any) -> str:

@@ -1,26 +1,72 @@
-"""Which modules FSDP spreads over the processes as one unit."""
+"""FSDP: parameters, gradients and optimizer state spread over the processes, block by block, in whole checkpoints.
+
+The config says ``fsdp = True``, or gives arguments of :func:`spread_model`. This is torch's ``fully_shard``: the model
+keeps its class and its parameters their names, and checkpoints are those of any other run.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
-from mmav.engine.activation_checkpointing import BLOCKS
-from mmav.registry import FUNCTIONS
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-@FUNCTIONS.register_module()
-def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """The wrapping policy of ``configs/_base_/fsdp.py``: each block of a transformer is a unit.
+def spread_model(model: nn.Module, *, reshard_after_forward: bool = True) -> nn.Module:
+    """Spreads a model over the processes of the group; changes and returns ``model``.
 
-    A unit's parameters are gathered for its forward and backward pass, and freed after it; what lies outside of blocks
-    is one more unit.
+    Each block of a transformer is a unit: its parameters are gathered when it computes, and freed after it; what lies
+    outside of blocks is one more unit.
 
     Args:
-        module: The module that is asked about.
-        recurse: Whether the question is to look inside the module, rather than to make it a unit.
-        nonwrapped_numel: Number of its parameters that belong to no unit yet; does not matter here.
-
-    Returns:
-        The answer.
+        model: The model, with the same parameters in all processes, on the device where it computes.
+        reshard_after_forward: Free a block's parameters after the forward pass and gather them again in the backward
+            pass: less memory, half as much communication more.
     """
-    return recurse or isinstance(module, BLOCKS)
+    # here, as models import the reading of checkpoints, which imports this module
+    from mmav.engine.activation_checkpointing import BLOCKS
+
+    device = next(model.parameters()).device.type
+    mesh = init_device_mesh(device, (distributed.get_world_size(),))
+    for module in model.modules():
+        if isinstance(module, BLOCKS):
+            fully_shard(module, mesh=mesh, reshard_after_forward=reshard_after_forward)
+    fully_shard(model, mesh=mesh, reshard_after_forward=reshard_after_forward)
+    return model
+
+
+def is_spread(model: nn.Module) -> bool:
+    """Whether a model's parameters are spread over processes."""
+    return isinstance(model, FSDPModule)
+
+
+def gathered(value: Any) -> Any:
+    """A state with whole tensors in place of spread ones, on the CPU; all processes must call this together."""
+    if isinstance(value, DTensor):
+        return value.full_tensor().cpu()
+    if isinstance(value, dict):
+        return type(value)((key, gathered(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value)(gathered(item) for item in value)
+    return value
+
+
+def spread_like(value: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor, the same in all processes, spread as a parameter of its shape is; any other stays as it is."""
+    if not isinstance(parameter, DTensor) or isinstance(value, DTensor) or value.shape != parameter.shape:
+        return value
+    value = value.to(parameter.device)
+    # each process has the whole and takes its part: nothing needs to be sent
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def spread_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Spreads the whole tensors of an optimizer's saved state as its parameters are; changes ``state``."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    for index, of_parameter in state.get('state', {}).items():
+        for name, value in of_parameter.items():
+            if isinstance(value, Tensor):
+                of_parameter[name] = spread_like(value, parameters[int(index)])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain
 from mmav.engine.dist import init_gloo, without_gpu
+from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
 from mmav.errors import CheckpointError
 from mmav.registry import RUNNERS
 
@@ -58,6 +60,11 @@ class AVRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model for distribution; on the CPU there are no device ids."""
+        options = self.cfg.get('fsdp')
+        if self.distributed and options:
+            # before it is spread, so that all processes draw the same weights
+            cast(BaseModel, model).init_weights()
+            return spread_model(model.to(get_device()), **(options if isinstance(options, dict) else {}))
         if self.distributed and without_gpu():
             model_wrapper_cfg = dict(
                 model_wrapper_cfg
@@ -68,6 +75,19 @@ class AVRunner(Runner):
             # MMEngine passes an argument that newer versions of torch have renamed
             warnings.filterwarnings('ignore', message='.broadcast_buffers. is deprecated', category=FutureWarning)
             return super().wrap_model(model_wrapper_cfg, model)
+
+    def _init_model_weights(self) -> None:
+        if not is_spread(self.model):
+            super()._init_model_weights()
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Saves a checkpoint, see MMEngine's Runner; of a model that is spread over processes the whole one."""
+        if is_spread(self.model):
+            self._whole = dict(
+                state_dict=gathered(self.model.state_dict()), optimizer=gathered(self.optim_wrapper.state_dict())
+            )
+        super().save_checkpoint(*args, **kwargs)
+        self._whole = None
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> Any:
         """Builds MMEngine's logger; only the console is kept short."""
@@ -86,6 +106,7 @@ class AVRunner(Runner):
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_save_checkpoint':
             checkpoint = kwargs['checkpoint']
+            checkpoint.update({name: part for name, part in (self._whole or {}).items() if name in checkpoint})
             checkpoint.update({name: to_plain(part) for name, part in checkpoint.items()})
 
     def test(self) -> dict:
@@ -186,6 +207,8 @@ class AVRunner(Runner):
     param_schedulers: Any
     _resuming = False
     _position = (0, 0)
+    _whole: dict[str, Any] | None = None
+    optim_wrapper: Any
     _fresh: ClassVar[list[dict]] = []
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
@@ -225,6 +248,9 @@ class AVRunner(Runner):
             # MMEngine would run the text that stands here as Python.
             meta.pop('config', None)
             self._position = (meta.get('batches_done', 0), meta.get('clips_per_batch', 0))
+            if is_spread(self.model):
+                self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+                spread_optimizer_state(checkpoint['optimizer'], self.optim_wrapper.optimizer)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_weights(model, checkpoint.get('state_dict', checkpoint), filename, strict=strict or self._resuming)

@@ -1,66 +1,94 @@
-import copy
+"""A model spread over two processes trains as one that is not, and its checkpoints are those of any other run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
-from torch import distributed
-from torch.distributed.fsdp import FullyShardedDataParallel
+from mmengine.config import Config
+from torch import multiprocessing
+from torch.distributed.tensor import DTensor
 
 from mmav.config_check import find_problems
-from mmav.engine.activation_checkpointing import BLOCKS
+from mmav.engine import AVRunner
 from mmav.engine.cli import load_config
-from mmav.models import AVClassifier
-from mmav.registry import MODEL_WRAPPERS
-from mmav.structures import AVDataSample
+from mmav.engine.fsdp import gathered, is_spread
+from tests import synthetic
+from tests.processes import join_pair
 from tests.toys import ROOT
 
-BASE = ROOT / 'configs' / '_base_' / 'fsdp.py'
+OPTIMIZER = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
 
 
-@pytest.fixture
-def group_of_one(tmp_path):
-    distributed.init_process_group('gloo', init_method=f'file://{tmp_path / "group"}', rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
+def run(folder: Path, name: str, *, fsdp: bool, epochs: int = 2, resume: bool = False, launcher: str = 'pytorch'):
+    cfg = Config(synthetic.experiment(4 if launcher == 'pytorch' else 8, optimizer=OPTIMIZER, contrast=True))
+    cfg.merge_from_dict(dict(train_cfg=dict(_delete_=True, type='AVTrainLoop', max_epochs=epochs)))
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    cfg.default_hooks.non_finite = dict(type='NonFiniteHook')
+    cfg.update(work_dir=str(folder / name), experiment_name=f'{name}_{epochs}', launcher=launcher, fsdp=fsdp)
+    cfg.update(resume=resume)
+    runner = AVRunner.from_cfg(cfg)
+    runner.train()
+    return runner
 
 
-@pytest.mark.usefixtures('group_of_one')
-@pytest.mark.filterwarnings('ignore::UserWarning')
-def test_each_block_is_a_unit():
-    init_default_scope('mmav')
-    torch.manual_seed(0)
-    arch = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
-    model = AVClassifier(
-        dict(
-            video=dict(type='MViTv2', arch=arch, input_size=(4, 16, 16)),
-            audio=dict(type='AST', input_size=(32, 32), embed_dims=16, num_layers=2, num_heads=2),
-        ),
-        dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2),
-        dict(type='ClsHead', num_classes=3),
-    )
-    batch = (
-        dict(video=torch.randn(2, 1, 3, 4, 16, 16), audio=torch.randn(2, 1, 1, 32, 32)),
-        [AVDataSample().set_gt_label(i) for i in range(2)],
-    )
-    expected = model(*batch, mode='loss')['loss_cls']
-    # torch asks for an accelerator unless the CPU is named, which a config cannot do
-    cfg = dict(load_config(str(BASE)).model_wrapper_cfg, device_id=torch.device('cpu'), module=copy.deepcopy(model))
-    wrapped = MODEL_WRAPPERS.build(cfg)
-    units = [type(unit.module) for unit in FullyShardedDataParallel.fsdp_modules(wrapped)]
-    blocks = [type(module) for module in model.modules() if isinstance(module, BLOCKS)]
-    assert len(blocks) == 2 + 2 + 2 and sorted(map(str, units)) == sorted(map(str, [AVClassifier, *blocks]))
-    loss = wrapped(*batch, mode='loss')['loss_cls']
-    torch.testing.assert_close(loss, expected)
-    loss.backward()
-    expected.backward()
-    grads = {name.replace('_fsdp_wrapped_module.', ''): p.grad for name, p in wrapped.named_parameters()}
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(grads[name], parameter.grad)
+def both(rank: int, folder: Path) -> None:
+    os.environ['LOCAL_RANK'] = str(rank)  # as torchrun tells it
+    with join_pair(rank, str(folder / 'group')):
+        run(folder, 'plain', fsdp=False)
+        runner = run(folder, 'spread', fsdp=True)
+        assert is_spread(runner.model)
+        parameters = dict(runner.model.named_parameters())
+        assert all(isinstance(parameter, DTensor) for parameter in parameters.values())
+        held = sum(parameter.to_local().numel() for parameter in parameters.values())
+        assert held < 0.6 * sum(parameter.numel() for parameter in parameters.values())
+        whole = gathered(runner.model.state_dict())
+        assert all(type(value) is torch.Tensor for value in whole.values())
+        scores = runner.test()
+        # Stopped after one epoch and gone on.
+        run(folder, 'resumed', fsdp=True, epochs=1)
+        run(folder, 'resumed', fsdp=True, resume=True)
+        assert runner.test() == scores
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('fsdp')
+    multiprocessing.spawn(both, (folder,), nprocs=2)
+    return folder
+
+
+def load(folder: Path, name: str) -> dict:
+    return torch.load(folder / name / 'epoch_2.pth', weights_only=True)
+
+
+def test_equals_a_run_that_is_not_spread(folder):
+    one, other = load(folder, 'plain'), load(folder, 'spread')
+    assert list(one['state_dict']) == list(other['state_dict'])
+    torch.testing.assert_close(one['state_dict'], other['state_dict'], rtol=0, atol=1e-5)
+    # The same layout, in whole tensors: either can go on from the other's checkpoint.
+    assert one['optimizer'].keys() == other['optimizer'].keys()
+    for index, state in one['optimizer']['state'].items():
+        for key, value in state.items():
+            torch.testing.assert_close(other['optimizer']['state'][index][key], value, rtol=1e-3, atol=1e-5)
+
+
+def test_resumed_equals_uninterrupted(folder):
+    one, other = load(folder, 'spread'), load(folder, 'resumed')
+    torch.testing.assert_close(one['state_dict'], other['state_dict'], rtol=0, atol=0)
+    torch.testing.assert_close(one['optimizer'], other['optimizer'], rtol=0, atol=0)
+
+
+def test_one_process_goes_on_from_a_spread_run(folder, tmp_path):
+    (tmp_path / 'alone').mkdir()
+    (tmp_path / 'alone' / 'epoch_2.pth').write_bytes((folder / 'spread' / 'epoch_2.pth').read_bytes())
+    runner = run(tmp_path, 'alone', fsdp=True, epochs=3, resume=True, launcher='none')
+    assert runner.epoch == 3 and not is_spread(runner.model)
 
 
 def test_the_base_is_checked():
     cfg = load_config(str(ROOT / 'configs' / 'mmt' / 'mmt_tiny_avsynth.py'))
-    cfg.model_wrapper_cfg = load_config(str(BASE)).model_wrapper_cfg
+    cfg.merge_from_dict(dict(fsdp=load_config(str(ROOT / 'configs' / '_base_' / 'fsdp.py')).fsdp))
     assert list(find_problems(cfg)) == []
-    cfg.model_wrapper_cfg.auto_wrap_polcy = 'wrap_blocks'
-    assert "did you mean 'auto_wrap_policy'" in next(find_problems(cfg))
