@@ -197,10 +197,10 @@ def _optim_wrapper(value: Any, path: str) -> Problems:
         yield f'{path}.optimizer: missing'
     if isinstance(constructor, str) and _look_up(registry.OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
         yield _unregistered(constructor, f'{path}.constructor', registry.OPTIM_WRAPPER_CONSTRUCTORS)
-    if constructor is None and isinstance(value.get('paramwise_cfg'), dict):
-        yield from _keywords(
-            value['paramwise_cfg'], f'{path}.paramwise_cfg', _PARAMWISE, 'the default constructor takes'
-        )
+    known = {None: _PARAMWISE, 'LayerDecayConstructor': (*_PARAMWISE, 'layer_decay')}.get(constructor)
+    if known and isinstance(value.get('paramwise_cfg'), dict):
+        taker = constructor or 'the default constructor'
+        yield from _keywords(value['paramwise_cfg'], f'{path}.paramwise_cfg', known, f'{taker} takes')
     apart = ('clip_grad', 'paramwise_cfg', 'constructor')  # read by name, not built
     rest = {key: item for key, item in value.items() if key not in apart}
     yield from _part(rest, path, registry.OPTIM_WRAPPERS, default='OptimWrapper')

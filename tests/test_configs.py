@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmav.config_check import check_config
-from mmav.engine.cli import AUTO, load_config, resolve_num_classes
+from mmav.engine.cli import load_config
+from mmav.engine.config_edits import AUTO, resolve_num_classes
 from mmav.registry import MODELS
 
 ROOT = Path(__file__).parents[1]

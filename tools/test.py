@@ -3,7 +3,8 @@
 
 import argparse
 
-from mmav.engine.cli import MODALITIES, add_common_arguments, run_tool, test
+from mmav.engine.cli import add_common_arguments, run_tool, test
+from mmav.engine.config_edits import MODALITIES
 
 EXAMPLE = """examples:
   python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_10.pth --out metrics.json

@@ -135,7 +135,7 @@ class ResumePointHook(Hook):
 
     def _save(self, runner: Runner, batches: int) -> Path:
         name = f'iter_{runner.iter + 1}.pth'
-        position = dict(batches_done=batches, clips_per_batch=runner.train_loop.clips_per_batch)
+        position = dict(batches_done=batches, clips_per_batch=getattr(runner.train_loop, 'clips_per_batch', 0))
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False, meta=position)
         path = Path(runner.work_dir) / name
         if is_main_process():

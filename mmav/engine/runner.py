@@ -76,6 +76,21 @@ class AVRunner(Runner):
             warnings.filterwarnings('ignore', message='.broadcast_buffers. is deprecated', category=FutureWarning)
             return super().wrap_model(model_wrapper_cfg, model)
 
+    def build_train_loop(self, loop: Any) -> Any:
+        """Builds the training loop; of MMEngine's loop by epochs ours, which goes on in mid-epoch."""
+        if isinstance(loop, dict) and loop.get('by_epoch'):
+            loop = {**{k: v for k, v in loop.items() if k != 'by_epoch'}, 'type': 'AVTrainLoop'}
+        return super().build_train_loop(loop)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
+        """Scales the learning rate to the batch of a step, over all processes and a cycle of accumulated gradients."""
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            cycle = getattr(optim_wrapper, '_accumulative_counts', 1)
+            if cycle > 1:
+                self.logger.info(f'Gradients are accumulated over {cycle} iterations: a step has as many batches')
+            auto_scale_lr = {**auto_scale_lr, 'base_batch_size': auto_scale_lr['base_batch_size'] / cycle}
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
     def _init_model_weights(self) -> None:
         if not is_spread(self.model):
             super()._init_model_weights()

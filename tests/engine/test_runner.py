@@ -33,6 +33,23 @@ def test_resumed_at_a_boundary_equals_uninterrupted(tmp_path, config):
     assert len(losses[0]) == 12 and torch.equal(*losses)
 
 
+def test_mmengines_loop_by_epochs_is_ours(tmp_path, config):
+    path = tmp_path / 'by_epoch.py'
+    path.write_text(config.read_text().replace("type='AVTrainLoop', ", 'by_epoch=True, '))
+    hook = "custom_hooks = [dict(type='SignalHook', number=15, after_iter=2)]\n"
+    path.write_text(path.read_text() + hook)
+    assert toys.run_tool('train.py', path, '--work-dir', tmp_path / 'w') == 0
+    assert torch.load(tmp_path / 'w' / 'iter_2.pth', weights_only=True)['meta']['clips_per_batch'] == 4
+
+
+def test_the_rate_is_scaled_to_the_batch_of_a_step(tmp_path, config):
+    options = ['--auto-scale-lr', '--cfg-options', 'optim_wrapper.accumulative_counts=4', 'param_scheduler=None']
+    options += ['train_cfg.max_epochs=1']
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', *options) == 0
+    # The rate is for 8 clips; a step takes 4 batches of 4.
+    assert learning_rates(tmp_path / 'w' / 'epoch_1.pth')[0] == pytest.approx(2 * 0.05)
+
+
 def test_resume_without_a_checkpoint_starts_anew(tmp_path, config, capsys):
     one_epoch = ['--cfg-options', 'train_cfg.max_epochs=1']
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--resume', *one_epoch) == 0

@@ -15,7 +15,8 @@ from mmav.analysis.data_speed import build_collate, build_dataset, measure_loade
 from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
 from mmav.analysis.speed_report import loader_lines, machine, text_table
 from mmav.config_check import check_config
-from mmav.engine.cli import key_value, load_config, run_tool, set_data_root, write_json
+from mmav.engine.cli import key_value, load_config, run_tool, write_json
+from mmav.engine.config_edits import set_data_root
 from mmav.errors import ConfigError, MediaError
 
 EXAMPLE = """examples:

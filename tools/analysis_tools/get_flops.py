@@ -14,7 +14,8 @@ from mmengine.config import Config, DictAction
 from mmav.analysis.complexity import count_model, markdown_table, text_table
 from mmav.analysis.pages import fill_block
 from mmav.config_check import check_config
-from mmav.engine.cli import AUTO, key_value, load_config, resolve_num_classes, run_tool, write_json
+from mmav.engine.cli import key_value, load_config, run_tool, write_json
+from mmav.engine.config_edits import AUTO, resolve_num_classes
 from mmav.errors import ConfigError, ManifestError
 
 EXAMPLE = """examples:

@@ -7,7 +7,8 @@ from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
 from mmav.config_check import check_config
-from mmav.engine.cli import load_config, run_tool, set_data_root
+from mmav.engine.cli import load_config, run_tool
+from mmav.engine.config_edits import set_data_root
 from mmav.errors import ConfigError
 from mmav.evaluation.predictions import as_actions, load_predictions
 from mmav.registry import DATASETS

@@ -10,7 +10,8 @@ from dataclasses import asdict
 
 from mmav.config_check import check_config
 from mmav.datasets.audio_stats import front_end, measure
-from mmav.engine.cli import load_config, run_tool, set_data_root, write_json
+from mmav.engine.cli import load_config, run_tool, write_json
+from mmav.engine.config_edits import set_data_root
 from mmav.errors import ConfigError
 from mmav.registry import DATASETS
 

@@ -1,0 +1,139 @@
+"""Changes to a config that the tools' arguments ask for: where the data lie, how many classes, what kind of numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmav.errors import ConfigError
+
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+MODALITIES = ('video', 'audio')
+AUTO = 'auto'
+
+
+def _dicts(value: Any) -> Iterator[ConfigDict]:
+    """All dicts inside a part of a config, outer before inner."""
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _dicts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Relocates the data of every dataset of a config, wrapped ones included, and of its metrics; changes ``cfg``."""
+    root = str(Path(data_root).expanduser())
+    if 'data_root' in cfg:
+        cfg.data_root = root
+    for loader in DATALOADERS:
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            if 'ann_file' in part or 'data_root' in part:
+                part['data_root'] = root
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        for part in _dicts(cfg.get(evaluator)):
+            if 'data_root' in part:
+                part['data_root'] = root
+
+
+def set_drop(cfg: Config, modality: str) -> None:
+    """Makes a config test with a modality withheld from every clip; changes ``cfg``.
+
+    Raises:
+        ConfigError: The config's test set has no such modality, or no other.
+    """
+    parts = [part for part in _dicts((cfg.get('test_dataloader') or {}).get('dataset')) if 'ann_file' in part]
+    if not parts:
+        raise ConfigError(f'--drop {modality}: the config has no test set with an ann_file')
+    for part in parts:
+        modalities = list(part.get('modalities', MODALITIES))
+        if modality not in modalities or len(modalities) == 1:
+            tested = ' and '.join(modalities)
+            raise ConfigError(f'--drop {modality}: the config tests on {tested}; no other would be left')
+        part['drop'] = [modality]
+
+
+def resolve_num_classes(cfg: Config) -> None:
+    """Puts the length of the class list wherever the config says ``num_classes='auto'``; changes ``cfg``.
+
+    The list is that of the training set, or of the test set where the config has no training set.
+
+    Raises:
+        ConfigError: The config says ``'auto'`` but no dataset names its classes.
+        ManifestError: The class list cannot be read.
+    """
+    asking = [part for part in _dicts(cfg.get('model')) if part.get('num_classes') == AUTO]
+    if not asking and cfg.get('num_classes') != AUTO:
+        return
+    number = len(_class_names(cfg))
+    for part in asking:
+        part['num_classes'] = number
+    if cfg.get('num_classes') == AUTO:
+        cfg.num_classes = number
+
+
+def _class_names(cfg: Config) -> tuple[str, ...]:
+    from mmav.datasets.manifest import read_classes
+
+    for loader in DATALOADERS:
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            classes = part.get('classes', 'classes.txt' if 'ann_file' in part else None)
+            if isinstance(classes, dict):
+                raise ConfigError(
+                    f"num_classes='auto' needs one class list, not {' and '.join(classes)}: write the numbers"
+                )
+            if isinstance(classes, str):
+                return read_classes(os.path.join(part.get('data_root', ''), classes))
+            if classes:
+                return tuple(classes)
+    raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")
+
+
+def turn_on_deterministic(cfg: Config) -> None:
+    """Makes a config use deterministic algorithms only; changes ``cfg`` and the environment.
+
+    Where there is none for a GPU, torch raises an error that names the operation.
+    """
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'deterministic': True}
+    # what cuBLAS needs for it, read when the first GPU is touched
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+
+
+def turn_on_amp(cfg: Config, dtype: str = 'bfloat16') -> None:
+    """Makes a config train in mixed precision; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        dtype: ``bfloat16``, on GPU and CPU, or ``float16`` with loss scaling, on a GPU.
+
+    Raises:
+        ConfigError: The config has an optimizer wrapper of its own kind, or float16 has no GPU.
+    """
+    from mmav.engine.dist import without_gpu
+
+    kinds = dict(bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', *kinds.values()):
+        raise ConfigError(f"--amp replaces optim_wrapper.type 'OptimWrapper'; this config has {kind!r}")
+    if dtype == 'float16' and without_gpu():
+        raise ConfigError('--amp float16 needs a GPU and there is none: take --amp bfloat16')
+    cfg.optim_wrapper.update(type=kinds[dtype], dtype=dtype)
+    if dtype == 'bfloat16':  # it has float32's range
+        cfg.optim_wrapper.pop('loss_scale', None)
+
+
+def turn_on_auto_scale_lr(cfg: Config) -> None:
+    """Makes a config scale its learning rate to the batch; changes ``cfg``.
+
+    Raises:
+        ConfigError: The config does not say what batch its learning rate is for.
+    """
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise ConfigError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
+    cfg.auto_scale_lr.enable = True
