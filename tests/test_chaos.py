@@ -15,7 +15,7 @@ from mmav.engine.checkpoint_io import find_resume, is_whole
 from tests import toys
 
 KILLS = 20
-# 6 epochs of 12 batches, a resume point every 5; so wide that saving takes a while.
+# 6 epochs of 12 batches, a resume point every 5.
 CONFIG = """
 custom_imports = dict(imports=['tests.toys', 'tests.test_chaos'])
 model = dict(type='WideToy')
@@ -28,11 +28,11 @@ param_scheduler = [dict(type='CosineAnnealingLR', T_max=6, convert_to_iter_based
 
 @toys.MODELS.register_module(force=True)
 class WideToy(toys.ToyModel):
-    """The toy with a million weights that are trained, too."""
+    """The toy with many more weights, so that saving takes a while."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ballast = torch.nn.Parameter(torch.ones(1_000_000))
+        self.ballast = torch.nn.Parameter(torch.ones(200_000))
 
     def forward(self, inputs: list, data_samples: list, mode: str = 'tensor'):
         out = super().forward(inputs, data_samples, mode)
@@ -53,8 +53,9 @@ def start(config: Path, work_dir: Path) -> multiprocessing.Process:
     return process
 
 
-def half_written(work_dir: Path) -> bool:
-    return any(work_dir.glob('.*.tmp'))
+def half_written(work_dir: Path, pid: int | None = None) -> bool:
+    """Whether a process, or any, has begun a file that it has not ended."""
+    return any(work_dir.glob(f'.*.{pid or "*"}.tmp'))
 
 
 def wait_for(process: multiprocessing.Process, condition, seconds: float) -> None:
@@ -77,7 +78,7 @@ def test_killed_again_and_again(tmp_path):
         # Each goes a little further than the last, so that 20 fit into the run.
         process = start(config, work_dir)
         if kills % 2:
-            wait_for(process, lambda: half_written(work_dir), 60)
+            wait_for(process, lambda pid=process.pid: half_written(work_dir, pid), 60)
         else:
             time.sleep(usual * rng.uniform(0.0, 0.5))
         if not process.is_alive():
@@ -92,7 +93,7 @@ def test_killed_again_and_again(tmp_path):
         process.kill()
         process.join()
         kills += 1
-        while_saving += half_written(work_dir)
+        while_saving += half_written(work_dir, process.pid)
         picked = find_resume(work_dir)
         if picked is not None:
             assert is_whole(picked)
