@@ -1,0 +1,294 @@
+"""Where a model errs: confused classes, clips that one modality settles, calibration, and whether a gain is luck."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmav.engine.checkpoint_io import atomic_write
+from mmav.errors import MmavError
+from mmav.evaluation.predictions import clip_key, load_predictions
+
+PARTS = ('verb', 'noun', 'action')
+NO_ANSWER = -1
+_DENSE = 1000  # with more classes, as actions have, the matrix holds only those that occur
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of each clip of a dump; N clips.
+
+    Attributes:
+        name: What to call the dump in messages.
+        keys: Of each clip, see :func:`mmav.evaluation.predictions.clip_key`.
+        labels: True classes (N,).
+        paths: Of each clip.
+        predicted: Predicted classes (N,), NO_ANSWER of clips that are broken or whose scores are not finite. Of a tie
+            it is a wrong one, as in :func:`mmav.evaluation.accuracy.rank_of_label`.
+        confidence: Probability of the first guess (N,), NaN where there is no answer.
+        broken: Which clips could not be read (N,).
+        classes: Names of the classes.
+        sizes: Number of classes, of actions those of verbs and of nouns.
+        named: Whether the names are the dump's own, not numbers.
+    """
+
+    name: str
+    keys: list[tuple[int, str]]
+    paths: list[str]
+    labels: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    broken: np.ndarray
+    classes: list[str]
+    sizes: tuple[int, ...]
+    named: bool
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which clips are right at the first guess (N,)."""
+        return self.predicted == self.labels
+
+    def class_name(self, index: int) -> str:
+        """Name of a class, also of NO_ANSWER."""
+        return '(no answer)' if index == NO_ANSWER else self.classes[index]
+
+
+def read_outcomes(path: str | Path, part: str | None = None) -> Outcomes:
+    """Reads a dump of tools/test.py.
+
+    Args:
+        path: File of predictions.
+        part: Of clips with a verb and a noun, which of PARTS. An action is right if both are, and its probability is
+            the product of theirs.
+
+    Raises:
+        MmavError: The file is missing or wrong, its clips have other labels, or its scores are not probabilities.
+    """
+    rows, classes = load_predictions(path)
+    if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
+        wanted = 'no --part, its clips have one label' if part else f'--part {", ".join(PARTS[:-1])} or {PARTS[-1]}'
+        raise MmavError(f"'{path}' needs {wanted}")
+    keys = [clip_key(row) for row in rows]
+    if len(set(keys)) != len(keys):
+        raise MmavError(f"'{path}' has a clip twice: {Counter(keys).most_common(1)[0][0][1]}")
+    wanted_parts = PARTS[:-1] if part == 'action' else (part,)
+    answers = [_answers(path, rows, classes, each) for each in wanted_parts]
+    labels, predicted, confidence, sizes, lists = zip(*answers, strict=True)
+    names = lists[0]
+    if part == 'action':
+        names = [f'{verb} {noun}' for verb in lists[0] for noun in lists[1]]
+        unanswered = (predicted[0] == NO_ANSWER) | (predicted[1] == NO_ANSWER)
+        predicted = (np.where(unanswered, NO_ANSWER, predicted[0] * sizes[1] + predicted[1]),)
+        labels, confidence = (labels[0] * sizes[1] + labels[1],), (confidence[0] * confidence[1],)
+    broken = np.array([row['broken'] is not None for row in rows])
+    named = classes is not None
+    paths = [row['path'] for row in rows]
+    return Outcomes(str(path), keys, paths, labels[0], predicted[0], confidence[0], broken, names, tuple(sizes), named)
+
+
+def _answers(path: str | Path, rows: Sequence[dict], classes: Any, part: str | None) -> tuple[Any, ...]:
+    """Labels, first guesses and their probabilities (N,), the number of classes and their names."""
+    labels = np.array([row['label'][part] if part else row['label'] for row in rows])
+    each = [row['scores'][part] if part else row['scores'] for row in rows]
+    size, names = len(each[0]), classes[part] if part and classes else classes
+    if any(len(scores) != size for scores in each) or (names is not None and len(names) != size):
+        raise MmavError(f"'{path}' has clips or names of different numbers of classes")
+    if labels.min() < 0 or labels.max() >= size:
+        raise MmavError(f"'{path}' has a label that is none of its {size} classes: {labels.min()} to {labels.max()}")
+    table = np.array(each, dtype=np.float64)
+    silent = np.array([row['broken'] is not None for row in rows]) | ~np.isfinite(table).all(axis=1)
+    table[silent] = 0
+    if table.min() < -1e-3 or table.max() > 1 + 1e-3:
+        raise MmavError(f"'{path}' holds scores from {table.min():.3g} to {table.max():.3g}: not probabilities")
+    confidence = np.where(silent, np.nan, table.max(axis=1))
+    clips = np.arange(len(rows))
+    own = table[clips, labels]
+    table[clips, labels] = -np.inf
+    rival = table.argmax(axis=1)
+    predicted = np.where(table[clips, rival] >= own, rival, labels)
+    return labels, np.where(silent, NO_ANSWER, predicted), confidence, size, list(names or map(str, range(size)))
+
+
+def confusion(outcomes: Outcomes) -> tuple[np.ndarray, list[str]]:
+    """Counts how often each class is taken for each.
+
+    Returns:
+        Counts (C, C + 1), true by predicted class, the last column for clips without an answer; and the C names. Of
+        more than 1,000 classes only those that occur, as true or as predicted ones.
+    """
+    which = np.arange(len(outcomes.classes))
+    if len(which) > _DENSE:
+        which = np.setdiff1d(np.union1d(outcomes.labels, outcomes.predicted), [NO_ANSWER])
+    counts = np.zeros((len(which), len(which) + 1), dtype=np.int64)
+    columns = np.where(
+        outcomes.predicted == NO_ANSWER, len(which), np.searchsorted(which, outcomes.predicted.clip(min=0))
+    )
+    np.add.at(counts, (np.searchsorted(which, outcomes.labels), columns), 1)
+    return counts, [outcomes.classes[i] for i in which]
+
+
+def class_accuracies(outcomes: Outcomes) -> list[dict[str, Any]]:
+    """Accuracy of each class that has clips, worst first: ``class``, ``clips``, ``right``, ``top1``."""
+    clips, right = Counter(outcomes.labels.tolist()), Counter(outcomes.labels[outcomes.right].tolist())
+    order = sorted(clips, key=lambda i: (right[i] / clips[i], -clips[i], i))
+    return [
+        {'class': outcomes.classes[i], 'clips': clips[i], 'right': right[i], 'top1': right[i] / clips[i]} for i in order
+    ]
+
+
+def worst_pairs(outcomes: Outcomes) -> list[dict[str, Any]]:
+    """Wrong pairs, most frequent first: ``true``, ``predicted``, ``count``, ``share`` of the true class's clips."""
+    clips = Counter(outcomes.labels.tolist())
+    wrong = zip(outcomes.labels[~outcomes.right].tolist(), outcomes.predicted[~outcomes.right].tolist(), strict=True)
+    pairs = sorted(Counter(wrong).items(), key=lambda item: (-item[1], -item[1] / clips[item[0][0]], item[0]))
+    return [
+        dict(
+            true=outcomes.class_name(true), predicted=outcomes.class_name(guess), count=count, share=count / clips[true]
+        )
+        for (true, guess), count in pairs
+    ]
+
+
+def calibration(confidence: np.ndarray, right: np.ndarray, num_bins: int = 15) -> dict[str, Any]:
+    r"""Expected calibration error, Guo et al. 2017, "On Calibration of Modern Neural Networks", Eq. 3:
+
+    .. math:: \mathrm{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \left|\mathrm{acc}(B_m) - \mathrm{conf}(B_m)\right|
+
+    with :math:`B_m` the clips whose confidence is in ((m - 1) / M, m / M].
+
+    Args:
+        confidence: Probability of the first guess (N,).
+        right: Whether it is right (N,).
+        num_bins: M.
+
+    Returns:
+        ``ece``; ``accuracy``, ``confidence``, the means over all clips; ``clips``; and ``bins``, of each ``low``,
+        ``high``, ``clips``, ``accuracy``, ``confidence``. Means of no clips are None.
+    """
+    edges = np.linspace(0, 1, num_bins + 1)
+    places = (np.searchsorted(edges, confidence, side='left') - 1).clip(0, num_bins - 1)
+    bins: list[dict[str, Any]] = []
+    ece = 0.0
+    for place in range(num_bins):
+        inside = places == place
+        count = int(inside.sum())
+        means = dict(accuracy=_mean(right[inside]), confidence=_mean(confidence[inside]))
+        bins.append(dict(low=float(edges[place]), high=float(edges[place + 1]), clips=count, **means))
+        if count:
+            ece += count / len(right) * abs(float(right[inside].mean()) - float(confidence[inside].mean()))
+    return dict(
+        ece=ece if len(right) else None,
+        accuracy=_mean(right),
+        confidence=_mean(confidence),
+        clips=len(right),
+        bins=bins,
+    )
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def shared_clips(one: Outcomes, two: Outcomes) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the clips that two dumps share.
+
+    Returns:
+        Their places in the first and in the second dump, in the first one's order.
+
+    Raises:
+        MmavError: They are of different classes or labels, or share no clip.
+    """
+    if one.sizes != two.sizes or (one.named and two.named and one.classes != two.classes):
+        raise MmavError(f"'{one.name}' and '{two.name}' are of different classes")
+    places = {key: place for place, key in enumerate(two.keys)}
+    pairs = [(place, places[key]) for place, key in enumerate(one.keys) if key in places]
+    if not pairs:
+        raise MmavError(f"'{one.name}' and '{two.name}' have no clip in common")
+    first, second = np.array(pairs).T
+    odd = np.flatnonzero(one.labels[first] != two.labels[second])
+    if len(odd):
+        raise MmavError(f"'{one.name}' and '{two.name}' differ in the label of {one.keys[first[odd[0]]][1]}")
+    return first, second
+
+
+def modality_cases(audio: Outcomes, video: Outcomes, model: Outcomes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Sorts clips by which modality alone gets them right.
+
+    Returns:
+        Counts ``both``, ``audio_only``, ``video_only``, ``neither``, the clips that are not in both dumps, and
+        ``model``, case -> top-1 of the model on those of its clips; and one row for each clip that one of the two gets
+        right and the other wrong.
+    """
+    first, second = shared_clips(audio, video)
+    shared_clips(audio, model)  # for its checks
+    heard, seen = audio.right[first], video.right[second]
+    cases = dict(both=heard & seen, audio_only=heard & ~seen, video_only=~heard & seen, neither=~heard & ~seen)
+    fused = dict(zip(model.keys, model.right.tolist(), strict=True))
+    rows = []
+    for place in np.flatnonzero(heard != seen):
+        key, path = audio.keys[first[place]], audio.paths[first[place]]
+        guesses = {
+            'audio': audio.class_name(audio.predicted[first[place]]),
+            'video': video.class_name(video.predicted[second[place]]),
+        }
+        case = 'audio_only' if heard[place] else 'video_only'
+        label = audio.class_name(audio.labels[first[place]])
+        rows.append(dict(case=case, sample_idx=key[0], path=path, true=label, **guesses, model_right=fused.get(key)))
+    counts: dict[str, Any] = {case: int(inside.sum()) for case, inside in cases.items()}
+    keys = {case: [audio.keys[first[place]] for place in np.flatnonzero(inside)] for case, inside in cases.items()}
+    of_model = {case: _mean(np.array([fused[key] for key in each if key in fused])) for case, each in keys.items()}
+    lost = dict(only_in_audio=len(audio.keys) - len(first), only_in_video=len(video.keys) - len(first))
+    return dict(clips=len(first), **counts, **lost, model=of_model), rows
+
+
+def compare(one: Outcomes, two: Outcomes, *, resamples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+    """Asks whether two models differ on the clips that both dumps hold.
+
+    Returns:
+        ``clips``, ``only_in_first``, ``only_in_second``; ``top1_first``, ``top1_second``; ``first_right`` and
+        ``second_right``, the clips that only that model gets right; ``p_value`` of McNemar's exact test, two-sided: of
+        the clips on which the models differ each is as likely to win; ``difference`` of top-1, first minus second, and
+        ``interval``, where 95 % of the differences lie when the clips are drawn again with replacement (percentiles of
+        a paired bootstrap).
+
+    Raises:
+        MmavError: See :func:`shared_clips`.
+    """
+    from scipy.stats import binomtest  # imported here: most of a second that only this comparison needs to wait for
+
+    first, second = shared_clips(one, two)
+    mine, theirs, clips = one.right[first], two.right[second], len(first)
+    won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+    # a resample matters only by how many of its clips are won and lost, and those counts are multinomial
+    drawn = np.random.default_rng(seed).multinomial(clips, np.array([won, lost, clips - won - lost]) / clips, resamples)
+    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / clips, [2.5, 97.5])
+    return dict(
+        clips=clips,
+        only_in_first=len(one.keys) - clips,
+        only_in_second=len(two.keys) - clips,
+        top1_first=float(mine.mean()),
+        top1_second=float(theirs.mean()),
+        first_right=won,
+        second_right=lost,
+        p_value=float(binomtest(won, won + lost).pvalue) if won + lost else 1.0,
+        difference=(won - lost) / clips,
+        interval=[float(low), float(high)],
+    )
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Writes rows as CSV, whole or not at all; of no rows the header alone."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(
+        {name: f'{value:.4f}' if isinstance(value, float) else value for name, value in row.items()} for row in rows
+    )
+    atomic_write(path, text.getvalue().encode())

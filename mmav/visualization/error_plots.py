@@ -1,0 +1,204 @@
+"""Pictures of a model's errors: the confusion matrix and the reliability diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmav.errors import MmavError
+from mmav.visualization.prediction_sheet import OTHER, RIGHT, WRONG
+
+MOST_CLASSES = 1000  # a whole matrix of more would be less than a pixel a class
+_SIDE = 8.0  # inches of the largest matrix
+_SMALLEST = 4.5  # points of type that can still be read
+_NUMBERS = 20  # most classes whose cells hold numbers
+_LINES, _GUESSES = 20, 6  # of the enlarged rows
+
+
+def worst_rows(counts: np.ndarray, num: int) -> np.ndarray:
+    """Picks the classes with the lowest accuracy; of equal ones those with more clips first.
+
+    Args:
+        counts: (C, C + 1), see :func:`mmav.evaluation.error_analysis.confusion`.
+        num: How many.
+
+    >>> worst_rows(np.array([[9, 1, 0], [5, 5, 0]]), 1)
+    array([1])
+    """
+    clips = counts.sum(axis=1)
+    accuracy = np.diagonal(counts) / np.maximum(clips, 1)
+    order = np.lexsort((-clips, accuracy))
+    return order[clips[order] > 0][:num]
+
+
+def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Path) -> None:
+    """Draws a confusion matrix: the share of each true class's clips, in logarithmic colours.
+
+    Names stand at the axes where they are large enough to be read, numbers of classes otherwise. With more than 20
+    classes the worst ones are enlarged beside it, with what they are taken for; with more than 1,000 only those are
+    drawn.
+
+    Args:
+        counts: (C, C + 1), see :func:`mmav.evaluation.error_analysis.confusion`.
+        names: The C names.
+        out_file: The picture; its suffix tells the format.
+
+    Raises:
+        MmavError: There are no clips.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import colormaps, pyplot
+    from matplotlib.colors import LogNorm
+
+    if not counts.sum():
+        raise MmavError('there are no predictions to draw')
+    if not counts[:, -1].any():
+        counts = counts[:, :-1]  # every clip has an answer
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # from a quarter of the least share, so that the least is not white
+    colours: dict[str, Any] = dict(norm=LogNorm(shares[shares > 0].min() / 4, 1), cmap=colormaps['Blues'])
+    classes = len(counts)
+    whole, enlarged = classes <= MOST_CLASSES, classes > _NUMBERS
+    side = min(_SIDE, max(0.45 * classes, 2.5))
+    widths = [side] * whole + [_SIDE] * enlarged
+    figure, axes = pyplot.subplots(
+        1,
+        len(widths),
+        squeeze=False,
+        figsize=(sum(widths) + 2.0 * len(widths), side + 1.5),
+        gridspec_kw=dict(width_ratios=widths),
+        layout='constrained',
+    )
+    size = min(9.0, 0.8 * 72 * side / classes)  # points of type that fit a line of the matrix
+    if whole:
+        image = _matrix(axes[0, 0], counts, shares, names, size, colours)
+    if enlarged:
+        numbered = whole and size < _SMALLEST  # by number a line is found in the matrix
+        image = _worst(axes[0, -1], counts, shares, names, numbered, colours)
+    bar = figure.colorbar(image, ax=axes[0, -1], fraction=0.04, pad=0.02)
+    bar.set_label('share of the true class')
+    figure.savefig(out_file, dpi=150)
+    pyplot.close(figure)
+
+
+def _matrix(
+    axis: Any, counts: np.ndarray, shares: np.ndarray, names: Sequence[str], size: float, colours: dict[str, Any]
+) -> Any:
+    classes = len(counts)
+    image = axis.imshow(np.ma.masked_equal(shares, 0), interpolation='nearest', **colours)
+    if size >= _SMALLEST:
+        labels = [_short(name) for name in names] + ['(no answer)'] * (counts.shape[1] - classes)
+        axis.set_xticks(range(counts.shape[1]), labels, rotation=90, fontsize=size)
+        axis.set_yticks(range(classes), labels[:classes], fontsize=size)
+        _lines_between(axis, counts.shape)
+    if classes <= _NUMBERS:
+        for row, column in np.argwhere(counts):
+            _write(axis, column, row, str(counts[row, column]), shares[row, column], colours, size=7)
+    unit = '' if size >= _SMALLEST else ' (number of the class, from 0)'
+    last = '; last column: no answer' if counts.shape[1] > classes and unit else ''
+    axis.set_xlabel(f'predicted{unit}{last}')
+    axis.set_ylabel(f'true{unit}')
+    axis.set_title(f'{counts.sum()} clips of {classes} classes', fontsize=10)
+    return image
+
+
+def _worst(
+    axis: Any,
+    counts: np.ndarray,
+    shares: np.ndarray,
+    names: Sequence[str],
+    numbered: bool,
+    colours: dict[str, Any],
+) -> Any:
+    """One line a class: its most frequent predictions, with their number of clips."""
+    lines = worst_rows(counts, _LINES)
+    guesses = np.argsort(-counts[lines], axis=1, kind='stable')[:, :_GUESSES]
+    cells = np.take_along_axis(shares[lines], guesses, axis=1)
+    image = axis.imshow(np.ma.masked_equal(cells, 0), interpolation='nearest', aspect='auto', **colours)
+    for place, (row, columns) in enumerate(zip(lines, guesses, strict=True)):
+        for at, column in enumerate(columns):
+            if counts[row, column]:
+                name = names[column] if column < len(names) else '(no answer)'
+                text = f'{_short(name)}\n{counts[row, column]} clip{"s" * bool(counts[row, column] > 1)}'
+                _write(axis, at, place, text, shares[row, column], colours, size=6, bold=row == column)
+    labels = [
+        f'{row}  ' * numbered + f'{_short(names[row])}  {shares[row, row]:.0%} of {counts[row].sum()}' for row in lines
+    ]
+    axis.set_yticks(range(len(lines)), labels, fontsize=7)
+    axis.set_xticks([])
+    _lines_between(axis, cells.shape)
+    axis.set_title('the worst classes and what they are taken for, by number of clips (bold: right)', fontsize=10)
+    return image
+
+
+def _lines_between(axis: Any, shape: tuple[int, ...]) -> None:
+    """Light lines between the cells, which keep a row together under the eye."""
+    axis.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
+    axis.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
+    axis.grid(which='minor', color='#e4e8ec', linewidth=0.4)
+    axis.tick_params(which='minor', length=0)
+
+
+def _write(
+    axis: Any, x: int, y: int, text: str, share: float, colours: dict[str, Any], *, size: float, bold: bool = False
+) -> None:
+    dark = colours['norm'](share) > 0.6
+    axis.text(
+        x,
+        y,
+        text,
+        ha='center',
+        va='center',
+        fontsize=size,
+        color='white' if dark else 'black',
+        fontweight='bold' if bold else 'normal',
+    )
+
+
+def _short(name: str, most: int = 24) -> str:
+    return name if len(name) <= most else f'{name[: most - 1]}…'
+
+
+def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
+    """Draws accuracy against confidence, and below it how many clips have that confidence.
+
+    Args:
+        measured: See :func:`mmav.evaluation.error_analysis.calibration`.
+        out_file: The picture; its suffix tells the format.
+
+    Raises:
+        MmavError: There are no clips.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    if not measured['clips']:
+        raise MmavError('there are no clips with an answer to draw')
+    bins = [each for each in measured['bins'] if each['clips']]
+    width = measured['bins'][0]['high']
+    places = [each['low'] for each in bins]
+    accuracy, confidence = ([each[name] for each in bins] for name in ('accuracy', 'confidence'))
+    figure, (above, below) = pyplot.subplots(
+        2, 1, sharex=True, figsize=(4.6, 6), gridspec_kw=dict(height_ratios=[3, 1]), layout='constrained'
+    )
+    above.bar(places, accuracy, width, align='edge', color=RIGHT, alpha=0.6, edgecolor='white', label='accuracy')
+    above.vlines(confidence, accuracy, confidence, color=WRONG, linewidth=2, label='gap to the mean confidence')
+    above.scatter(confidence, confidence, s=9, color=WRONG)
+    above.plot([0, 1], [0, 1], '--', color='black', linewidth=1, label='calibrated')
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel='accuracy')
+    above.set_title(
+        f'ECE {measured["ece"]:.4f}; accuracy {measured["accuracy"]:.3f}, mean confidence {measured["confidence"]:.3f}',
+        fontsize=9,
+    )
+    figure.legend(*above.get_legend_handles_labels(), fontsize=7, loc='outside lower center', ncols=3)
+    below.bar(places, [each['clips'] for each in bins], width, align='edge', color=OTHER, edgecolor='white')
+    below.set(xlabel='confidence', ylabel='clips')
+    figure.savefig(out_file, dpi=110)
+    pyplot.close(figure)

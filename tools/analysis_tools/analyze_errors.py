@@ -1,0 +1,150 @@
+#!/usr/bin/env python
+"""Says where a model errs: confused classes, worst classes, calibration, what either modality settles alone, and
+whether its lead over another model is more than luck. Clips that cannot be read count as wrong.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mmav.engine.cli import run_tool, write_json
+from mmav.errors import MmavError
+from mmav.evaluation.error_analysis import (
+    NO_ANSWER,
+    PARTS,
+    Outcomes,
+    calibration,
+    class_accuracies,
+    compare,
+    confusion,
+    modality_cases,
+    read_outcomes,
+    worst_pairs,
+    write_csv,
+)
+from mmav.visualization.error_plots import draw_confusion, draw_reliability
+
+EXAMPLE = """examples:
+  python tools/test.py CONFIG CHECKPOINT --dump mmt.pkl
+  python tools/analysis_tools/analyze_errors.py mmt.pkl --out errors
+  python tools/analysis_tools/analyze_errors.py mmt.pkl --other mbt.pkl --audio mat.pkl --video mvit.pkl --out errors
+
+DIR gets confusion.png, worst_pairs.csv, classes.csv, reliability.png, errors.json, and with --audio and --video
+one_modality.csv, the clips that one of the two gets right and the other wrong."""
+
+CASES = ('both', 'audio_only', 'video_only', 'neither')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('predictions', help='file written by tools/test.py --dump')
+    parser.add_argument('--other', metavar='FILE.pkl', help='dump of the model to compare with, on the same clips')
+    parser.add_argument('--audio', metavar='FILE.pkl', help='dump of a model of sound alone; goes with --video')
+    parser.add_argument('--video', metavar='FILE.pkl', help='dump of a model of the picture alone; goes with --audio')
+    parser.add_argument('--part', choices=PARTS, help='which label, of clips with a verb and a noun; action: both')
+    parser.add_argument('--out', metavar='DIR', help='folder for pictures, tables and JSON; without it only print')
+    parser.add_argument('--num', type=int, default=5, help='number of worst classes and pairs to print')
+    args = parser.parse_args()
+    if bool(args.audio) != bool(args.video):
+        raise MmavError('--audio and --video go together: give the dumps of both')
+    if args.out and Path(args.out).exists() and not Path(args.out).is_dir():
+        raise MmavError(f"--out '{args.out}' is a file: give a folder")
+    model = read_outcomes(args.predictions, args.part)
+    answered = model.predicted != NO_ANSWER
+    classes, pairs = class_accuracies(model), worst_pairs(model)
+    figures: dict[str, Any] = dict(
+        predictions=args.predictions,
+        part=args.part,
+        clips=len(model.keys),
+        broken=int(model.broken.sum()),
+        not_finite=int((~answered & ~model.broken).sum()),
+        top1=float(model.right.mean()),
+        mean_class_top1=sum(row['top1'] for row in classes) / len(classes),
+        classes_without_clips=len(model.classes) - len(classes),
+        calibration=calibration(model.confidence[answered], model.right[answered]),
+    )
+    one_modality: list[dict[str, Any]] = []
+    if args.audio:
+        sound, picture = read_outcomes(args.audio, args.part), read_outcomes(args.video, args.part)
+        figures['modalities'], one_modality = modality_cases(sound, picture, model)
+        figures['modalities'].update(audio=args.audio, video=args.video)
+    if args.other:
+        other = read_outcomes(args.other, args.part)
+        figures['comparison'] = dict(other=args.other, **compare(model, other))
+    print(_summary(figures, classes[: args.num], pairs[: args.num]))
+    if args.out:
+        _write(Path(args.out), model, {**figures, 'classes': classes, 'pairs': pairs}, one_modality)
+
+
+def _summary(figures: dict[str, Any], classes: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+    measured = figures['calibration']
+    without = figures['classes_without_clips']
+    lines = [
+        f'{figures["predictions"]}: {figures["clips"]} clips'
+        + (f', {figures["part"]}s' if figures['part'] else '')
+        + (f'; {without} classes have no clip' if without else ''),
+        _line('top-1', f'{figures["top1"]:.4f}'),
+        _line('mean of the classes', f'{figures["mean_class_top1"]:.4f}'),
+        _line('cannot be read, so wrong', figures['broken']),
+        _line('scores not finite, so wrong', figures['not_finite']),
+    ]
+    if measured['clips']:
+        lines.append(_line('ECE (15 bins) of the others', f'{measured["ece"]:.4f}'))
+        lines.append(_line('their mean confidence', f'{measured["confidence"]:.4f}'))
+        lines.append(_line('their accuracy', f'{measured["accuracy"]:.4f}'))
+    lines += ['worst classes', *(f'  {row["top1"]:.4f} of {row["clips"]:<6} {row["class"]}' for row in classes)]
+    if pairs:
+        lines += ['worst pairs, true as predicted']
+        lines += [f'  {row["count"]:<6} ({row["share"]:.0%})  {row["true"]} as {row["predicted"]}' for row in pairs]
+    if 'modalities' in figures:
+        cases = figures['modalities']
+        lines.append(
+            f'sound alone ({cases["audio"]}) and picture alone ({cases["video"]}): {cases["clips"]} clips; '
+            f'{cases["only_in_audio"]} only in the first and {cases["only_in_video"]} only in the second left out'
+        )
+        for case in CASES:
+            top1 = cases['model'][case]
+            told = '' if top1 is None else f'; there {figures["predictions"]} has top-1 {top1:.4f}'
+            lines.append(f'  {case.replace("_", " "):12}{cases[case]:>6} ({cases[case] / cases["clips"]:.1%}){told}')
+    if 'comparison' in figures:
+        found = figures['comparison']
+        low, high = found['interval']
+        left_out = (
+            f'{found["only_in_first"]} only in the first and {found["only_in_second"]} only in the second left out'
+        )
+        lines.append(f'against {found["other"]}: {found["clips"]} clips; {left_out}')
+        lines.append(
+            f'  top-1 {found["top1_first"]:.4f} and {found["top1_second"]:.4f}, difference {found["difference"]:+.4f}, '
+            f'95 % in [{low:+.4f}, {high:+.4f}] (paired bootstrap)'
+        )
+        lines.append(
+            f'  only the first right {found["first_right"]}, only the second {found["second_right"]}: '
+            f"p = {found['p_value']:.3g} (McNemar's exact test)"
+        )
+    return '\n'.join(lines)
+
+
+def _line(name: str, value: object) -> str:
+    return f'  {name:30}{value}'
+
+
+def _write(folder: Path, model: Outcomes, figures: dict[str, Any], one_modality: list[dict[str, Any]]) -> None:
+    write_json(str(folder / 'errors.json'), figures)
+    write_csv(folder / 'classes.csv', figures['classes'], ['class', 'clips', 'right', 'top1'])
+    write_csv(folder / 'worst_pairs.csv', figures['pairs'], ['true', 'predicted', 'count', 'share'])
+    written = ['confusion.png', 'worst_pairs.csv', 'classes.csv', 'errors.json']
+    if 'modalities' in figures:
+        columns = ['case', 'sample_idx', 'path', 'true', 'audio', 'video', 'model_right']
+        write_csv(folder / 'one_modality.csv', one_modality, columns)
+        written.append('one_modality.csv')
+    draw_confusion(*confusion(model), folder / 'confusion.png')
+    if figures['calibration']['clips']:
+        draw_reliability(figures['calibration'], folder / 'reliability.png')
+        written.append('reliability.png')
+    print(f'written to {folder}: {", ".join(sorted(written))}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
