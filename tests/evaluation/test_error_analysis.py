@@ -103,6 +103,8 @@ def test_calibrated_and_overconfident():
     right = np.array([True] * 7 + [False] * 3)
     assert calibration(np.full(10, 0.7), right)['ece'] == pytest.approx(0)
     assert calibration(np.full(10, 1 + 1e-7), right)['ece'] == pytest.approx(0.3)  # rounded up by float32
+    halves = calibration(np.array([0.5, 0.6, 0.7]), np.ones(3, dtype=bool), 2)['bins']
+    assert [each['clips'] for each in halves] == [1, 2]  # an upper edge belongs to its bin
     nothing = calibration(np.array([]), np.array([], dtype=bool))
     assert nothing['ece'] is None and nothing['bins'][0]['accuracy'] is None
 
