@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def atomic_write(path: str | Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}; earlier files are kept") from error
     if os.name == 'posix':  # the rename itself is durable only once the folder is on disk
         folder = os.open(path.parent, os.O_RDONLY)

@@ -46,6 +46,12 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ['a.pth']
 
 
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(CheckpointError, match=r"cannot write '.*file/m.json': (File exists|Not a directory)"):
+        atomic_write(tmp_path / 'file' / 'm.json', b'{}')
+
+
 def test_torn_files_are_removed(tmp_path):
     (tmp_path / '.epoch_1.pth.123.tmp').write_bytes(b'half')
     (tmp_path / 'epoch_1.pth').write_bytes(b'whole')
