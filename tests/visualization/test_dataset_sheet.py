@@ -152,7 +152,7 @@ def test_masks_are_seen(tmp_path):
     for width in (0, 8):
         values[:width] = 0
         draw_dataset_sheet(
-            [Clip('a $ b', 0.0, '', (Row('view 1', dict(audio=Sound(values, 0.5))),))], tmp_path / 'a.png'
+            [Clip(r'costs $\nothing$', 0.0, '', (Row('view 1', dict(audio=Sound(values, 0.5))),))], tmp_path / 'a.png'
         )
         shares.append(share_of(tmp_path / 'a.png', MASKED))
     assert shares[0] < 0.001 and shares[1] > 0.15
