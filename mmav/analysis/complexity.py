@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmav import tables
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.layers import MultiscaleAttention
@@ -153,13 +154,7 @@ def _rows(costs: Sequence[Cost]) -> list[list[str]]:
 def text_table(costs: Sequence[Cost]) -> str:
     """A table for a terminal: one line a part, the multiply-accumulates in both forms."""
     rows = [['part', 'type', 'parameters', 'MACs', 'MACs, folded'], *_rows(costs)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append('  '.join(left + right))
-    return '\n'.join(lines)
+    return tables.text_table(rows, left=2)
 
 
 def markdown_table(counted: Mapping[str, Sequence[Cost]]) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 import scipy
 import torch
 
+from mmav import tables
+
 # what a step belongs to; steps of one's own are 'other'
 PART_OF = dict(
     LoadClip='decode',
@@ -122,15 +124,9 @@ def text_table(summary: Mapping[str, Any]) -> str:
         add('sum', part, figures)
     add('total', '', summary['total_ms'])
     add('bare decoding', '', summary['bare_decoding_ms'])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append('  '.join(left + right))
     return '\n'.join(
         [
-            *lines,
+            tables.text_table(rows, left=2),
             f'data path / bare decoding  {summary["data_path_to_bare"]:.2f}',
             f'LoadClip / bare decoding   {summary["load_clip_to_bare"]:.2f}',
             f'audio front end            {summary["audio_front_end_share"]:.1%} of a clip',

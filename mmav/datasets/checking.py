@@ -16,6 +16,7 @@ from mmav.datasets.media.probe import Probe, probe
 from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import ManifestError
 from mmav.parallel import Journal, run_parallel
+from mmav.tables import csv_bytes
 
 # Under this level, in dB of full scale, nothing is heard: one step of 16-bit sound is -90.
 SILENT_DB = -60.0
@@ -205,11 +206,7 @@ def write_clean(check: ManifestCheck, path: Path, drop: Sequence[str]) -> int:
 
 def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV file, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(header)
-    writer.writerows(rows)
-    atomic_write(path, text.getvalue().encode())
+    atomic_write(path, csv_bytes([header, *rows]))
 
 
 def _probe(work: tuple[str, float | None, float | None]) -> Probe:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import os
 from collections import Counter
@@ -16,6 +14,7 @@ from mmav.datasets.annotations import SPLITS, Annotation, Clip, Problem
 from mmav.datasets.clip_files import ClipFolder, check_pattern
 from mmav.datasets.clip_matching import WHAT_HAPPENS, Matched, expected_name, match
 from mmav.errors import MmavError
+from mmav.tables import csv_bytes, text_table
 
 CLASS_FILES = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
 _SHOWN, _REPORTED, _WORST = 3, 1000, 5
@@ -126,24 +125,6 @@ def run(annotation: Annotation, args: argparse.Namespace) -> None:
         print(prepare(annotation, args.clips, args.out, pattern=args.pattern, progress=True))
 
 
-def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A table for a terminal.
-
-    Args:
-        rows: Cells; the first row is the header.
-        left: So many columns, from the left, begin at the left; the others end at the right.
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append('  '.join(cells).rstrip())
-    return '\n'.join(lines)
-
-
 def _split_order(split: str) -> tuple[bool, int]:
     return (split not in SPLITS, SPLITS.index(split) if split in SPLITS else 0)
 
@@ -217,21 +198,15 @@ def _prefix(clips: str, out: str) -> str:
     return Path(os.path.abspath(clips)).as_posix().rstrip('/') + '/'
 
 
-def _csv(rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows(rows)
-    return text.getvalue().encode()
-
-
 def _seconds(value: float) -> str:
     return f'{value:.3f}'.rstrip('0').rstrip('.')
 
 
 def _manifest(annotation: Annotation, rows: Iterable[tuple[Clip, str]]) -> bytes:
     if not annotation.segments:
-        return _csv([['path', *annotation.classes], *([path, *clip.labels] for clip, path in rows)])
+        return csv_bytes([['path', *annotation.classes], *([path, *clip.labels] for clip, path in rows)])
     cells = ([path, _seconds(clip.start), _seconds(clip.end), *clip.labels, clip.id] for clip, path in rows)
-    return _csv([['path', 'start', 'end', *annotation.classes, 'narration_id'], *cells])
+    return csv_bytes([['path', 'start', 'end', *annotation.classes, 'narration_id'], *cells])
 
 
 def _missing_table(annotation: Annotation, matched: Matched, patterns: Sequence[str]) -> bytes:
@@ -240,7 +215,7 @@ def _missing_table(annotation: Annotation, matched: Matched, patterns: Sequence[
          expected_name(clip, annotation, patterns), reason]
         for clip, reason in matched.missing
     ]  # fmt: skip
-    return _csv([['split', 'line', 'id', 'start', 'end', 'label', 'expected', 'reason'], *rows])
+    return csv_bytes([['split', 'line', 'id', 'start', 'end', 'label', 'expected', 'reason'], *rows])
 
 
 def _write(files: dict[str, bytes], out: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from mmav.datasets.annotations import Annotation, Clip, Problem
-from mmav.datasets.preparation import dry_run, prepare, text_table
+from mmav.datasets.preparation import dry_run, prepare
 from mmav.errors import MmavError
 
 CLASSES = ('b, c', 'a')
@@ -144,8 +144,3 @@ def test_dry_run():
     assert 'split  rows  left out  clips  classes\ntrain     4         1      3        2\n' in text
     assert "classes.txt: 2 names, 'b, c' to 'a'" in text and 'a.csv: line 5: bad' in text and 'a note' in text
     assert text.endswith('Nothing was written (--dry-run).')
-
-
-def test_text_table():
-    assert text_table([['a', 'bb'], ['ccc', 'd']]) == 'a    bb\nccc   d'
-    assert text_table([['a', 'bb'], ['ccc', 'd']], left=2) == 'a    bb\nccc  d'
