@@ -120,6 +120,19 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     return cfg
 
 
+def load_checked_config(path: str, options: dict[str, Any] | None = None, data_root: str | None = None) -> Config:
+    """Reads a config, applies overrides, moves its data if asked to, and checks it.
+
+    Raises:
+        MmavError: See :func:`load_config` and :func:`mmav.config_check.check_config`.
+    """
+    cfg = load_config(path, options)
+    if data_root:
+        set_data_root(cfg, data_root)
+    check_config(cfg)
+    return cfg
+
+
 def prepare_config(args: argparse.Namespace, *, work_dir_suffix: str = '') -> Config:
     """Turns the common arguments of a tool into a checked config.
 

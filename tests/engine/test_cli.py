@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from mmav.engine.cli import key_value, load_config, run_tool
+from mmav.engine.cli import key_value, load_checked_config, load_config, run_tool
 from mmav.errors import ConfigError, ManifestError, MmavError
+from tests.toys import ROOT
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,11 @@ def test_modules_of_the_current_folder_can_be_registered(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'path', [entry for entry in sys.path if entry not in ('', str(tmp_path))])
     load_config('config.py')
     assert sys.modules['my_neck_of_this_test'].LOADED
+
+
+def test_a_checked_config_has_its_data_moved(tmp_path):
+    path = str(ROOT / 'configs' / 'mmt' / 'mmt_tiny_avsynth.py')
+    cfg = load_checked_config(path, {'train_dataloader.batch_size': 3}, str(tmp_path))
+    assert cfg.train_dataloader.dataset.data_root == str(tmp_path) and cfg.train_dataloader.batch_size == 3
+    with pytest.raises(ConfigError, match="did you mean 'batch_size'"):
+        load_checked_config(path, {'train_dataloader.bacth_size': 3})

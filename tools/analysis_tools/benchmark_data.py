@@ -14,9 +14,7 @@ from mmengine.config import Config, DictAction
 from mmav.analysis.data_speed import build_collate, build_dataset, measure_loader, measure_steps
 from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
 from mmav.analysis.speed_report import loader_lines, machine, text_table
-from mmav.config_check import check_config
-from mmav.engine.cli import key_value, load_config, run_tool, write_json
-from mmav.engine.config_edits import set_data_root
+from mmav.engine.cli import key_value, load_checked_config, run_tool, write_json
 from mmav.errors import ConfigError, MediaError
 
 EXAMPLE = """examples:
@@ -72,10 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.clips < 1 or args.workers < 0:
         raise ConfigError(f'--clips {args.clips} --workers {args.workers}: give at least 1 clip and no negative number')
-    cfg = load_config(args.config, args.cfg_options)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    check_config(cfg)
+    cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:
         raise ConfigError(f"'{args.config}' has no {args.split}_dataloader")

@@ -8,8 +8,7 @@ the greatest memory of a step is measured, too.
 import argparse
 
 from mmav.analysis.training_cost import OPTIONS, cost_table, measure_steps
-from mmav.config_check import check_config
-from mmav.engine.cli import load_config, run_tool
+from mmav.engine.cli import load_checked_config, run_tool
 
 EXAMPLE = """examples:
   python tools/analysis_tools/benchmark_training.py configs/mmt/mmt_k4_l4_vggsound.py
@@ -31,8 +30,7 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='clips of a step (1)')
     parser.add_argument('--rounds', type=int, default=3, metavar='N', help='how often each variant is timed (3)')
     args = parser.parse_args()
-    cfg = load_config(args.config)
-    check_config(cfg)
+    cfg = load_checked_config(args.config)
     if cfg.model.head.get('num_classes') == 'auto':
         cfg.model.head.num_classes = 2  # the head is not measured
     variants = [[] if variant == 'plain' else variant.split('+') for variant in args.variants]

@@ -9,9 +9,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
-from mmav.config_check import check_config
-from mmav.engine.cli import key_value, load_config, run_tool
-from mmav.engine.config_edits import set_data_root
+from mmav.engine.cli import key_value, load_checked_config, run_tool
 from mmav.errors import ConfigError
 from mmav.visualization.dataset_sheet import build_av_datasets, draw_dataset_sheet, read_clips
 from mmav.visualization.prediction_sheet import pick_rows
@@ -51,10 +49,7 @@ def main() -> None:
     out = args.out or str(Path('work_dirs', config, f'browse_{config}_{args.split}.png'))
     if Path(out).suffix.lower() != '.png':
         raise ConfigError(f'--out {out}: the picture is a PNG file, give a name that ends in .png')
-    cfg = load_config(args.config, args.cfg_options)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    check_config(cfg)
+    cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:
         raise ConfigError(f"'{args.config}' has no {args.split}_dataloader")

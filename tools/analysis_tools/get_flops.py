@@ -13,8 +13,7 @@ from mmengine.config import Config, DictAction
 
 from mmav.analysis.complexity import count_model, markdown_table, text_table
 from mmav.analysis.pages import fill_block
-from mmav.config_check import check_config
-from mmav.engine.cli import key_value, load_config, run_tool, write_json
+from mmav.engine.cli import key_value, load_checked_config, run_tool, write_json
 from mmav.engine.config_edits import AUTO, resolve_num_classes
 from mmav.errors import ConfigError, ManifestError
 
@@ -63,8 +62,7 @@ def main() -> None:
     sizes = {name: size(value) for name, value in args.input_size.items()}
     counted = {}
     for path in args.configs:
-        cfg = load_config(path)
-        check_config(cfg)
+        cfg = load_checked_config(path)
         settle_num_classes(cfg, args.num_classes)
         counted[path] = count_model(cfg.model, sizes)
         print(f'{path}\n{text_table(counted[path])}\n')

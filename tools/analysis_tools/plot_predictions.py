@@ -6,9 +6,7 @@ import argparse
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmav.config_check import check_config
-from mmav.engine.cli import load_config, run_tool
-from mmav.engine.config_edits import set_data_root
+from mmav.engine.cli import load_checked_config, run_tool
 from mmav.errors import ConfigError
 from mmav.evaluation.predictions import as_actions, load_predictions
 from mmav.registry import DATASETS
@@ -30,10 +28,7 @@ def main() -> None:
     parser.add_argument('--num', type=int, default=8, help='number of clips')
     args = parser.parse_args()
     rows, classes = load_predictions(args.predictions)
-    cfg = load_config(args.config)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    check_config(cfg)
+    cfg = load_checked_config(args.config, data_root=args.data_root)
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f"'{args.config}' has no test_dataloader")
     init_default_scope('mmav')

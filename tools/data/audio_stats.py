@@ -8,10 +8,8 @@ not depend on the number of processes.
 import argparse
 from dataclasses import asdict
 
-from mmav.config_check import check_config
 from mmav.datasets.audio_stats import front_end, measure
-from mmav.engine.cli import load_config, run_tool, write_json
-from mmav.engine.config_edits import set_data_root
+from mmav.engine.cli import load_checked_config, run_tool, write_json
 from mmav.errors import ConfigError
 from mmav.registry import DATASETS
 
@@ -31,10 +29,7 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
     parser.add_argument('--json', metavar='FILE', help='write all numbers to this file')
     args = parser.parse_args()
-    cfg = load_config(args.config)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    check_config(cfg)
+    cfg = load_checked_config(args.config, data_root=args.data_root)
     options = cfg.train_dataloader.dataset.to_dict()
     if options.get('type') != 'AVDataset':
         raise ConfigError(f"'{args.config}' trains on {options.get('type')!r}; this tool measures an AVDataset")
