@@ -205,6 +205,13 @@ def is_whole(path: str | Path) -> bool:
     return isinstance(checkpoint, dict) and {'meta', 'state_dict', 'optimizer', 'message_hub'} <= checkpoint.keys()
 
 
+def last_checkpoint(work_dir: str | Path) -> Path | None:
+    """The file that ``last_checkpoint`` names, there or not; None where nothing is recorded."""
+    record = Path(work_dir) / 'last_checkpoint'
+    # only the name counts: the work dir may have been moved
+    return Path(work_dir) / Path(record.read_text().strip()).name if record.is_file() else None
+
+
 def find_resume(work_dir: str | Path) -> str | None:
     """Finds the newest whole checkpoint of a work dir.
 
@@ -226,9 +233,7 @@ def _resume_candidates(work_dir: Path) -> list[Path]:
     step = {path: int(match[1]) for path in work_dir.glob('*.pth') if (match := _STEP.fullmatch(path.name))}
     written = {path: path.stat().st_mtime_ns for path in step}
     by_age = sorted(step, key=lambda path: (written[path], step[path]), reverse=True)
-    record = work_dir / 'last_checkpoint'
-    # only the name counts: the work dir may have been moved
-    last = work_dir / Path(record.read_text().strip()).name if record.is_file() else None
+    last = last_checkpoint(work_dir)
     if last not in step:
         return by_age
     newer = [path for path in by_age if written[path] >= written[last] and path != last and _later(path, last, step)]

@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmav.engine.checkpoint_io import atomic_write
+from mmav.engine.checkpoint_io import atomic_write, last_checkpoint
 from mmav.errors import ConfigError
 from mmav.registry import HOOKS
 
@@ -144,11 +144,8 @@ class ResumePointHook(Hook):
         return path
 
     def _delete_outdated(self, runner: Runner) -> None:
-        record = Path(runner.work_dir) / 'last_checkpoint'
-        if not is_main_process() or not record.is_file():
-            return
-        last = Path(runner.work_dir) / Path(record.read_text().strip()).name
-        if last.is_file() and not last.name.startswith('iter_'):
+        last = last_checkpoint(runner.work_dir) if is_main_process() else None
+        if last is not None and last.is_file() and not last.name.startswith('iter_'):
             self._delete(runner, keep=last.name)
 
     def _delete(self, runner: Runner, keep: str) -> None:
