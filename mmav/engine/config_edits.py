@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,24 @@ def set_drop(cfg: Config, modality: str) -> None:
         part['drop'] = [modality]
 
 
-def resolve_num_classes(cfg: Config) -> None:
+def find_test_set(cfg: Config) -> ConfigDict:
+    """The config of the data set that is tested on, of several the first; inside its wrappers.
+
+    Raises:
+        ConfigError: The config has none with a pipeline.
+    """
+    for loader in ('test_dataloader', 'val_dataloader'):
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            if 'pipeline' in part:
+                return part
+    raise ConfigError('the config has no test_dataloader with a pipeline, which says how clips are read')
+
+
+def resolve_num_classes(cfg: Config, classes: Sequence[str] | None = None) -> None:
     """Puts the length of the class list wherever the config says ``num_classes='auto'``; changes ``cfg``.
 
-    The list is that of the training set, or of the test set where the config has no training set.
+    The list is the one that is given, else that of the training set, or of the test set where the config has no
+    training set.
 
     Raises:
         ConfigError: The config says ``'auto'`` but no dataset names its classes.
@@ -71,7 +85,7 @@ def resolve_num_classes(cfg: Config) -> None:
     asking = [part for part in _dicts(cfg.get('model')) if part.get('num_classes') == AUTO]
     if not asking and cfg.get('num_classes') != AUTO:
         return
-    number = len(_class_names(cfg))
+    number = len(_class_names(cfg) if classes is None else classes)
     for part in asking:
         part['num_classes'] = number
     if cfg.get('num_classes') == AUTO:

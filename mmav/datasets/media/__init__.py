@@ -1,9 +1,10 @@
-"""Media readers: PyAV (the default) and decord (pictures only), behind one interface."""
+"""Media readers behind one interface: PyAV (the default), decord (pictures only), and arrays in memory."""
 
 from __future__ import annotations
 
 from mmav.errors import did_you_mean
 
+from .array_reader import ArrayReader
 from .base import MediaInfo, MediaReader
 from .decord_reader import DecordReader
 from .pyav_reader import PyAVReader
@@ -37,4 +38,4 @@ def open_media(path: str, *, backend: str = 'pyav', threads: int = 1) -> MediaRe
     return READERS[backend](path, threads=threads)
 
 
-__all__ = ['READERS', 'MediaInfo', 'MediaReader', 'check_backend', 'open_media']
+__all__ = ['READERS', 'ArrayReader', 'MediaInfo', 'MediaReader', 'check_backend', 'open_media']

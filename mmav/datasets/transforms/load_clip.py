@@ -21,7 +21,8 @@ class LoadClip(BaseTransform):
     """Reads frames and sound of one window of a clip; the file is opened once and read once.
 
     Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities that are
-    withheld, and ``dropout``, modalities that are withheld where the clip has another one. Gives
+    withheld, and ``dropout``, modalities that are withheld where the clip has another one; ``reader``, an open
+    :class:`mmav.datasets.media.MediaReader` in place of the file, which is closed. Gives
 
     - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
     - ``audio``: list of one array (S,) float32, mono, the sound of exactly the window;
@@ -87,7 +88,8 @@ class LoadClip(BaseTransform):
                 self._blank(results, modality)
             return results
         rng = results['rng'] if self.mode == 'random' else None
-        with open_media(results['path'], backend=self.backend, threads=self.threads) as reader:
+        opened = results.pop('reader', None)
+        with opened or open_media(results['path'], backend=self.backend, threads=self.threads) as reader:
             start, end = self._window(reader, results['start'], results['end'], rng)
             results['start'], results['end'] = start, end
             dropped, dropout = results.get('dropped', ()), results.get('dropout', ())
