@@ -237,9 +237,7 @@ class AVInferencer(BaseInferencer):
 
     def _build(self, content: dict[str, Any] | None, name: str, device: torch.device) -> nn.Module:
         model = MODELS.build(self.cfg.model)
-        if content is None:
-            model.init_weights()
-        else:
+        if content is not None:
             load_weights(model, content.get('state_dict', content), name, strict=True)
         return model.to(device).eval()
 

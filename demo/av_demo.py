@@ -1,0 +1,64 @@
+#!/usr/bin/env python
+"""Classifies one's own files: prints what the model says, and writes it as JSON and into a copy of the picture."""
+
+import argparse
+from pathlib import Path
+
+from mmav.apis import AVInferencer
+from mmav.apis.report import report_of
+from mmav.engine.cli import run_tool, write_json
+from mmav.engine.config_edits import MODALITIES
+from mmav.errors import ConfigError, MmavError
+
+EXAMPLE = """examples:
+  python demo/av_demo.py clip.mp4 --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth
+  python demo/av_demo.py clips/ sound.wav --config CONFIG --checkpoint CHECKPOINT --out-dir results --batch-size 16
+  python demo/av_demo.py hour.mp4 --config CONFIG --checkpoint CHECKPOINT --stride 2 --no-video --drop audio"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('files', nargs='+', metavar='FILE', help='video or sound files, or folders of them')
+    parser.add_argument('--config', required=True, help='config file of the model')
+    parser.add_argument('--checkpoint', required=True, help='checkpoint file (.pth or .safetensors)')
+    parser.add_argument(
+        '--out-dir', default='work_dirs/av_demo', help='folder for predictions.json and the annotated videos'
+    )
+    parser.add_argument('--no-video', action='store_true', help='write no annotated videos')
+    parser.add_argument('--topk', type=int, default=5, metavar='K', help='labels that are given; default: 5')
+    parser.add_argument('--window', type=float, metavar='S', help="seconds looked at at once; default: the config's")
+    parser.add_argument('--stride', type=float, metavar='S', help='seconds between windows; default: the window')
+    parser.add_argument('--drop', choices=MODALITIES, help='withhold this modality from the model')
+    parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
+    parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='windows in a batch; default: 8')
+    parser.add_argument('--device', help='such as cuda:1 or cpu; default: the GPU where there is one')
+    args = parser.parse_args()
+    for name in ('topk', 'batch_size', 'window', 'stride'):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise ConfigError(f'--{name.replace("_", "-")} {value:g} must be above 0')
+    inferencer = AVInferencer(args.config, args.checkpoint, device=args.device, classes=args.classes)
+    results = inferencer(
+        args.files,
+        args.batch_size,
+        args.topk,
+        window=args.window,
+        stride=args.stride,
+        drop=[args.drop] if args.drop else [],
+        errors='report',
+        out_dir=None if args.no_video else args.out_dir,
+    )
+    print(report_of(results))
+    out = Path(args.out_dir, 'predictions.json')
+    write_json(str(out), dict(config=args.config, checkpoint=args.checkpoint, results=results))
+    for what, path in [('predictions', out), *(('video', result['video']) for result in results if 'video' in result)]:
+        print(f'{what:>11}: {path}')
+    wrong = [f'{result["path"]}: {result["error"]}' for result in results if result['error'] is not None]
+    if wrong:
+        raise MmavError(wrong[0] if len(wrong) == 1 else f'{len(wrong)} of {len(results)} clips: {wrong[0]}, ...')
+
+
+if __name__ == '__main__':
+    run_tool(main)
