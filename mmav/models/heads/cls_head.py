@@ -71,7 +71,7 @@ class ClsHead(BaseModule):
     def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Returns probabilities (B, C); ``masks`` maps a modality to (B,), True where the clip has it."""
         probs = {name: logits.softmax(dim=-1) for name, logits in self(streams).items()}
-        return self._mean(probs, masks)
+        return self.mean_over_streams(probs, masks)
 
     def loss(
         self, streams: Mapping[str, Tensor], target: Tensor, masks: Mapping[str, Tensor] | None = None
@@ -88,9 +88,9 @@ class ClsHead(BaseModule):
         """
         logits = self(streams)
         losses = {name: self.loss_module(value, target) for name, value in logits.items()}
-        loss = self._mean(losses, masks).mean()
+        loss = self.mean_over_streams(losses, masks).mean()
         with torch.no_grad():
-            scores = self._mean({name: value.softmax(dim=-1) for name, value in logits.items()}, masks)
+            scores = self.mean_over_streams({name: value.softmax(dim=-1) for name, value in logits.items()}, masks)
             label = target if target.dim() == 1 else target.argmax(dim=-1)
             top1 = (scores.argmax(dim=-1) == label).float().mean()
         return {'loss_cls': loss, 'top1': top1}
@@ -104,8 +104,13 @@ class ClsHead(BaseModule):
         for sample, score in zip(data_samples, scores, strict=True):
             sample.set_pred_score(score, self.part)
 
-    def _mean(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
-        """Mean of (B, ...) over the streams a clip has; over all of them where it has none."""
+    def mean_over_streams(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
+        """Mean of (B, ...) over the streams a clip has; over all of them where it has none.
+
+        Args:
+            values: Stream name -> (B, ...).
+            masks: Modality name -> (B,), True where the clip has it.
+        """
         names = list(values)
         stacked = torch.stack([values[name] for name in names])  # (streams, B, ...)
         if masks is None or not any(name in masks for name in names):
