@@ -30,7 +30,8 @@ class AVDataSample(BaseDataElement):
 
     Data fields: ``gt_label`` (int64, ()), ``gt_score`` (C,) where labels are soft, ``pred_score`` (C,) probabilities,
     ``pred_label`` (int64, ()). Of a clip with a verb and a noun, the same of each part: ``gt_verb``,
-    ``gt_verb_score``, ``pred_verb_score``, ``pred_verb`` and ``gt_noun`` and so on. ``feature`` (D,) where asked for.
+    ``gt_verb_score``, ``pred_verb_score``, ``pred_verb`` and ``gt_noun`` and so on. ``feature`` (D,) and
+    ``features``, a dict of name -> (D,), where asked for.
     Meta fields: ``path``; ``start``, ``end`` in seconds; ``sample_idx``, the manifest's row counted from 0;
     ``broken``, the reason why the clip could not be read, or None.
 
@@ -58,6 +59,11 @@ class AVDataSample(BaseDataElement):
     def set_feature(self, value: Tensor) -> AVDataSample:
         """Sets what the head sees of the clip (D,)."""
         self.set_field(value, 'feature')
+        return self
+
+    def set_features(self, values: dict[str, Tensor]) -> AVDataSample:
+        """Sets features by name (D,), such as ``video``, ``audio`` and ``fused``; none of a modality that is absent."""
+        self.set_field(values, 'features')
         return self
 
     def target(self, part: str = 'label') -> Tensor:

@@ -48,7 +48,8 @@ def save_predictions(path: str | Path, rows: Sequence[dict], classes: Classes | 
         path: A file name, usually ending in .pkl.
         rows: One dict a clip: ``path``; ``start``, ``end`` in seconds or None; ``label``, the true class; ``scores``
             (C,) float32 probabilities; ``broken``, why the clip could not be read, or None; ``sample_idx``, the row of
-            the manifest from 0; ``feature`` (D,) float32 where the model keeps it. Of clips with a verb and a noun
+            the manifest from 0; ``feature`` (D,) float32 and ``features``, name -> (D,) float32, where the model keeps
+            them. Of clips with a verb and a noun
             ``label`` and ``scores`` are dicts, ``verb`` and ``noun`` -> what they are of one label.
         classes: Names of the classes, of clips with a verb and a noun a dict of both lists.
     """
@@ -148,7 +149,7 @@ def average_predictions(
         else:
             scores = _weighted([rows[i]['scores'] for i in heard], weights_heard)
         broken = first['broken'] if all(row['broken'] is not None for row in rows) else None
-        row = {name: value for name, value in first.items() if name != 'feature'}  # that of one model only
+        row = {name: value for name, value in first.items() if name not in ('feature', 'features')}  # of one model only
         averaged.append({**row, 'scores': scores, 'broken': broken})
     return averaged
 
@@ -222,7 +223,9 @@ class DumpPredictions(BaseMetric):
             scores: Any = {part: _numpy(sample[f'pred_{part}_score']) for part in label}
             if not label:
                 label, scores = int(sample['gt_label']), _numpy(sample['pred_score'])
-            feature = dict(feature=_numpy(sample['feature'])) if 'feature' in sample else {}
+            features: dict[str, Any] = dict(feature=_numpy(sample['feature'])) if 'feature' in sample else {}
+            if 'features' in sample:
+                features['features'] = {name: _numpy(value) for name, value in sample['features'].items()}
             self.results.append(
                 dict(
                     path=str(sample['path']),
@@ -233,7 +236,7 @@ class DumpPredictions(BaseMetric):
                     scores=scores,
                     broken=sample['broken'],
                     sample_idx=int(sample['sample_idx']),
-                    **feature,
+                    **features,
                 )
             )
 

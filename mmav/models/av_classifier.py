@@ -25,7 +25,8 @@ class AVClassifier(BaseModel):
         contrast: Config of the head whose losses compare the backbones' class embeddings in training, such as
             :class:`~mmav.models.ContrastiveHead`; the widths of the backbones are filled in as ``in_dims``.
         data_preprocessor: Config of the data preprocessor.
-        keep_features: Whether the mode ``predict`` leaves the streams, side by side, as ``feature`` on the samples.
+        keep_features: Whether the mode ``predict`` leaves on the samples what the last layer reads: the streams, side
+            by side, as ``feature``, and by name, with the class embedding of each encoder, as ``features``.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -102,9 +103,7 @@ class AVClassifier(BaseModel):
         if data_samples is None or mode == 'tensor':
             return scores
         if self.keep_features:
-            features = torch.cat(list(streams.values()), dim=-1).float()  # (B * V, D)
-            for sample, feature in zip(data_samples, features.unflatten(0, (-1, views)).mean(dim=1), strict=True):
-                sample.set_feature(feature)
+            _write_features(data_samples, tokens, streams, clip_masks or {})
         self.head.write(data_samples, scores)
         return data_samples
 
@@ -132,6 +131,22 @@ class AVClassifier(BaseModel):
                 encoded = Tokens(cls, patches, encoded.grid)
             tokens[name] = encoded
         return tokens, views
+
+
+def _write_features(
+    samples: list[AVDataSample],
+    tokens: Mapping[str, Tokens],
+    streams: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+) -> None:
+    """Writes the features of B clips, averaged over their views; by name only those of what a clip has."""
+    # a stream that is named after a modality takes the place of its class embedding: the last layer reads that one
+    named = {name: encoded.cls for name, encoded in tokens.items()} | dict(streams)
+    named = {name: value.float().unflatten(0, (len(samples), -1)).mean(dim=1) for name, value in named.items()}
+    joined = torch.cat([named[name] for name in streams], dim=-1)  # (B, D)
+    for i, sample in enumerate(samples):
+        present = {name: value[i] for name, value in named.items() if name not in masks or masks[name][i]}
+        sample.set_feature(joined[i]).set_features(present)
 
 
 def _mean_over_views(values: Tensor | dict[str, Tensor], views: int) -> Tensor | dict[str, Tensor]:

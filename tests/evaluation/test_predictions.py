@@ -63,6 +63,7 @@ def test_dump_of_verbs_and_nouns_with_features(tmp_path):
         meta = dict(path=f'{i}.mp4', start=None, end=None, sample_idx=i, broken='torn' if i == 3 else None)
         made = AVDataSample(metainfo=meta).set_gt_label(i % 2, 'verb').set_gt_label(i % 3, 'noun')
         made.set_pred_score(torch.rand(2, generator=generator), 'verb').set_feature(torch.full((4,), float(i)))
+        made.set_features(dict(video=torch.full((2,), -i)) if i else {})
         samples.append(made.set_pred_score(torch.rand(3, generator=generator), 'noun').to_dict())
     for one in (dump, metric):
         one.process(None, samples)
@@ -70,6 +71,8 @@ def test_dump_of_verbs_and_nouns_with_features(tmp_path):
     loaded, classes = load_predictions(path)
     assert classes == dict(verb=['cut', 'wash'], noun=['onion', 'cup', 'pan'])
     assert loaded[5]['label'] == dict(verb=1, noun=2) and loaded[5]['feature'].tolist() == [5] * 4
+    assert loaded[0]['features'] == {} and loaded[5]['features']['video'].tolist() == [-5, -5]
+    assert loaded[5]['features']['video'].dtype == np.float32
     expected = metric.evaluate(20)
     assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
     actions, names = as_actions(loaded, classes)
@@ -81,10 +84,10 @@ def test_dump_of_verbs_and_nouns_with_features(tmp_path):
 def test_average_of_verbs_and_nouns():
     def row(verb, noun):
         scores = dict(verb=np.float32(verb), noun=np.float32(noun))
-        return dict(rows([[0]])[0], label=dict(verb=0, noun=1), scores=scores, feature=np.zeros(2))
+        return dict(rows([[0]])[0], label=dict(verb=0, noun=1), scores=scores, feature=np.zeros(2), features={})
 
     (one,) = average_predictions([[row([1, 0], [0.2, 0.8])], [row([0, 1], [0.6, 0.4])]], [3, 1])
-    assert one['scores']['verb'].tolist() == [0.75, 0.25] and 'feature' not in one
+    assert one['scores']['verb'].tolist() == [0.75, 0.25] and not {'feature', 'features'} & set(one)
     assert one['scores']['noun'].tolist() == pytest.approx([0.3, 0.7])
     with pytest.raises(MmavError, match='number of classes'):
         average_predictions([[row([1, 0], [0.2, 0.8])], [row([1, 0], [1.0])]])

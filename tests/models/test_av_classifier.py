@@ -132,6 +132,33 @@ def test_features_are_the_streams_on_demand(late):
     torch.testing.assert_close(torch.stack([sample.feature for sample in samples]), expected)
 
 
+@pytest.mark.parametrize('late', [False, True])
+def test_features_by_name_are_those_of_the_encoders_and_the_streams(late):
+    model, inputs = make(neck=dict(type='Avg') if late else None), make_inputs(video_views=2)
+    model.keep_features = True
+    tokens, _ = model.encode(inputs)
+    expected = {name: encoded.cls for name, encoded in tokens.items()} | model.neck(tokens)
+    samples = model(inputs, make_samples(), mode='predict')
+    assert [list(sample.features) for sample in samples] == 3 * [['video', 'audio'] if late else [*tokens, 'fused']]
+    for name, values in expected.items():
+        found = torch.stack([sample.features[name] for sample in samples])
+        torch.testing.assert_close(found, values.unflatten(0, (3, 2)).mean(dim=1))
+
+
+def test_an_absent_modality_has_no_feature():
+    model, inputs = make(), make_inputs(video_views=2)
+    model.keep_features = True
+    masks = dict(video=torch.tensor([True, True, False]), audio=torch.tensor([True, False, True]))
+    samples = model(inputs, make_samples(), masks, mode='predict')
+    assert [set(sample.features) for sample in samples] == [
+        {'video', 'audio', 'fused'},
+        {'video', 'fused'},
+        {'audio', 'fused'},
+    ]
+    for sample in samples:
+        torch.testing.assert_close(sample.features['fused'], sample.feature)
+
+
 def test_bad_calls():
     model, inputs = make(), make_inputs()
     with pytest.raises(
