@@ -29,7 +29,7 @@ FILES = {'runtime': ['runtime.txt'], 'tests': ['runtime.txt', 'tests.txt']}
 # What the commands import from them, directly or not.
 IMPORTS = {
     'runtime': 'av cv2 matplotlib.pyplot mmcv.transforms mmengine.runner scipy.signal sklearn.manifold torchaudio tqdm',
-    'tests': 'pytest timm torchvision transformers xdist',
+    'tests': 'gradio pytest timm torchvision transformers xdist',
 }
 GIGABYTES = 7  # size of an environment on Linux, most of it CUDA
 
