@@ -99,12 +99,38 @@ def read_features(path: str | Path, part: str | None = None) -> tuple[np.ndarray
     """
     rows = [row for row in load_predictions(path)[0] if row['broken'] is None]
     if any('feature' not in row for row in rows):
-        raise MmavError(f"'{path}' has no features: dump it with --cfg-options model.keep_features=True")
+        raise no_features(path)
+    labels = labels_of(rows, part, path)
+    return np.array([row['feature'] for row in rows]), labels
+
+
+def no_features(path: str | Path) -> MmavError:
+    """The error of a file that was dumped without features."""
+    return MmavError(f"'{path}' has no features: dump it with --cfg-options model.keep_features=True")
+
+
+def labels_of(rows: Sequence[dict], part: str | None, path: str | Path) -> np.ndarray:
+    """The classes (clips,) of one label; ``part`` is 'verb' or 'noun' of clips that have both, else None.
+
+    Raises:
+        MmavError: The clips of this file do not have this label.
+    """
     if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
         wanted = 'no --part, its clips have one label' if part else '--part verb or --part noun'
         raise MmavError(f"'{path}' needs {wanted}")
-    labels = [row['label'][part] if part else row['label'] for row in rows]
-    return np.array([row['feature'] for row in rows]), np.array(labels)
+    return np.array([row['label'][part] if part else row['label'] for row in rows], dtype=int)
+
+
+def by_clip(rows: Sequence[dict], name: str | Path) -> dict[tuple[int, str], dict]:
+    """Rows by :func:`clip_key`.
+
+    Raises:
+        MmavError: A clip is there twice.
+    """
+    table = {clip_key(row): row for row in rows}
+    if len(table) != len(rows):
+        raise MmavError(f'{name} has a clip twice')
+    return table
 
 
 def average_predictions(
@@ -128,10 +154,8 @@ def average_predictions(
     if len(shares) != len(dumps) or (shares < 0).any() or not shares.sum() > 0:
         raise MmavError(f'need {len(dumps)} weights, none negative and not all zero, got {weights}')
     shares = shares / shares.sum()
-    tables = [{clip_key(row): row for row in dump} for dump in dumps]
-    for name, dump, table in zip(names, dumps, tables, strict=True):
-        if len(table) != len(dump):
-            raise MmavError(f'{name} has a clip twice')
+    tables = [by_clip(dump, name) for dump, name in zip(dumps, names, strict=True)]
+    for name, table in zip(names, tables, strict=True):
         if table.keys() != tables[0].keys():
             odd = next(iter(table.keys() ^ tables[0].keys()))
             raise MmavError(f'{names[0]} and {name} are of different clips: only one has {odd[1]} in row {odd[0]}')
