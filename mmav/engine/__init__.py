@@ -1,5 +1,6 @@
 """Hooks, runner, optimizer wrapper and checkpoint files that MMEngine lacks."""
 
+from mmav.engine import config_text
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.engine.checkpoint_hook import CheckpointHook
 from mmav.engine.ema import EMAHook
@@ -26,6 +27,7 @@ __all__ = [
     'ResumePointHook',
     'SeedHook',
     'ThroughputHook',
+    'config_text',
     'spread_model',
     'turn_on_activation_checkpointing',
 ]
