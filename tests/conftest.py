@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,3 +87,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if 'gpu' in item.keywords:
                 item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))
+
+
+def pytest_collection_finish() -> None:
+    """Takes what has been imported out of the garbage collector's sight, which each end of a run calls."""
+    gc.collect()
+    gc.freeze()

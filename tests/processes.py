@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
+import cv2
 import torch
-from torch import distributed
+from torch import distributed, multiprocessing
+
+from tests import toys
+
+
+def run_pair(work: Callable[..., None], *args: object) -> None:
+    """Calls ``work(rank, *args)`` in two processes and waits for both; what one of them raises is raised here.
+
+    They are forks of this one, which spares both the import of torch. A CUDA context does not survive a fork: where
+    there is a GPU they are new.
+    """
+    method = 'spawn' if torch.cuda.is_available() else 'fork'
+    multiprocessing.start_processes(work, args=args, nprocs=2, start_method=method)
 
 
 @contextmanager
 def join_pair(rank: int, file: str) -> Iterator[None]:
-    """Joins a gloo group of two through a file, as the body of what ``torch.multiprocessing.spawn`` starts."""
+    """Joins a gloo group of two through a file, as the body of what :func:`run_pair` starts."""
     torch.set_num_threads(1)
     distributed.init_process_group(
         'gloo', init_method=f'file://{file}', rank=rank, world_size=2, timeout=timedelta(seconds=120)
@@ -21,3 +37,30 @@ def join_pair(rank: int, file: str) -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def run_tool_in_pair(folder: Path, tool: str, *arguments: object) -> None:
+    """Runs a tool in two processes with the variables that torchrun sets for each, in a current folder.
+
+    What tools/dist_train.sh and tools/dist_test.sh run, but for torchrun itself, whose call is tested in
+    tests/tools/test_launchers.py and which is really run by tests/test_distributed.py and tests/test_end_to_end.py.
+    """
+    run_pair(_be_one_of_torchrun, free_port(), folder, tool, arguments)
+
+
+def _be_one_of_torchrun(rank: int, port: int, folder: Path, tool: str, arguments: tuple) -> None:
+    os.chdir(folder)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', LOCAL_WORLD_SIZE='2')
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # its threads do not survive a fork
+    status = toys.run_tool(tool, *arguments, '--launcher', 'pytorch')
+    if status:
+        raise SystemExit(status)

@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +14,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from torch import multiprocessing
 
 from mmav.engine import AVRunner
 from mmav.evaluation.predictions import load_predictions
 from tests import synthetic, toys
-from tests.processes import join_pair
+from tests.processes import free_port, join_pair, run_pair
 
 SGD = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4)
 ADAMW = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
@@ -83,7 +81,7 @@ def be_one_of_two(rank: int, folder: Path) -> None:
 def pair(tmp_path_factory):
     """Folder, and what both processes came to: parameters of each training, metrics of each test."""
     folder = tmp_path_factory.mktemp('pair')
-    multiprocessing.spawn(be_one_of_two, args=(folder,), nprocs=2)
+    run_pair(be_one_of_two, folder)
     return folder, *(torch.load(folder / f'{rank}.pth', weights_only=True) for rank in range(2))
 
 
@@ -152,14 +150,11 @@ def test_two_machines_by_the_commands_of_the_documentation(start, tmp_path):
     page = (toys.ROOT / 'docs' / 'distributed.md').read_text()
     commands = re.findall(r'^ +(NNODES=2 .* tools/dist_train\.sh CONFIG 8)', page, flags=re.MULTILINE)
     assert [re.search(r'NODE_RANK=(\d)', command)[1] for command in commands] == ['0', '1']
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
     config, work_dir = toys.write_config(tmp_path), shlex.quote(str(tmp_path / 'w'))
     for old, new in {
         'CONFIG 8': f'{shlex.quote(str(config))} 1 --work-dir {work_dir}',
         r'MASTER_ADDR=\S+': 'MASTER_ADDR=127.0.0.1',
-        r'PORT=\d+': f'PORT={port}',
+        r'PORT=\d+': f'PORT={free_port()}',
     }.items():
         commands = [re.sub(old, new, command) for command in commands]
     first, second = finish(*(start(command) for command in commands))

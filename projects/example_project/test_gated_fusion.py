@@ -1,9 +1,6 @@
 """What tests/models/test_contracts.py asks of every neck of the package, and what is particular to this one."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,6 +13,7 @@ from mmav.registry import MODELS
 from mmav.structures import Tokens
 from projects.example_project.gated_fusion import GatedFusion
 from tests import toys
+from tests.processes import run_tool_in_pair
 
 CONFIG = toys.ROOT / 'projects' / 'example_project' / 'configs' / 'gated_fusion_tiny_avsynth.py'
 WIDTHS = dict(video=16, audio=8)
@@ -100,9 +98,6 @@ def test_trains_on_two_processes_with_workers_and_tests(tmp_path, monkeypatch):
     options = [f'{loader}_dataloader.batch_size=4' for loader in ('train', 'val', 'test')]
     options += [f'{loader}_dataloader.num_workers=1' for loader in ('train', 'val', 'test')]
     common = ['--data-root', tmp_path / 'data', '--work-dir', tmp_path / 'w', '--cfg-options', *options]
-    command = [toys.ROOT / 'tools' / 'dist_train.sh', CONFIG, 2, *common, 'train_cfg.max_epochs=1']
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHON=sys.executable)
-    done = subprocess.run([str(word) for word in command], env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_tool_in_pair(toys.ROOT, 'train.py', CONFIG, *common, 'train_cfg.max_epochs=1')
     assert toys.run_tool('test.py', CONFIG, tmp_path / 'w' / 'epoch_1.pth', '--out', tmp_path / 'm.json', *common) == 0
     assert json.loads((tmp_path / 'm.json').read_text())['broken'] == 0

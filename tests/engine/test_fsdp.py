@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from torch import multiprocessing
 from torch.distributed.tensor import DTensor
 
 from mmav.config_check import find_problems
@@ -16,7 +15,7 @@ from mmav.engine import AVRunner
 from mmav.engine.cli import load_config
 from mmav.engine.fsdp import gathered, is_spread
 from tests import synthetic
-from tests.processes import join_pair
+from tests.processes import join_pair, run_pair
 from tests.toys import ROOT
 
 OPTIMIZER = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
@@ -56,7 +55,7 @@ def both(rank: int, folder: Path) -> None:
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('fsdp')
-    multiprocessing.spawn(both, (folder,), nprocs=2)
+    run_pair(both, folder)
     return folder
 
 

@@ -1,9 +1,6 @@
 """Runs that are asked to stop, and go on where they were, bit for bit."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 from mmav.engine import ResumePointHook
 from mmav.errors import ConfigError
 from tests import toys
+from tests.processes import run_tool_in_pair
 
 # 3 batches an epoch, 4 epochs
 EXTRA = """
@@ -56,23 +54,14 @@ def test_stopped_in_mid_epoch_equals_uninterrupted(tmp_path, uninterrupted, numb
     assert not list(work_dir.glob('iter_*.pth'))
 
 
-def test_all_processes_stop_where_one_got_a_signal(tmp_path):
+def test_all_processes_stop_where_one_got_a_signal(tmp_path, capfd):
     text = (
         "custom_hooks = [dict(type='SignalHook', number=10, after_iter=3, rank=1)]\n"
         "train_dataloader['dataset']['length'] = 80\n"
         'default_hooks = dict(resume_point=dict(agree_every=4))\n'
     )
-    command = [
-        toys.ROOT / 'tools' / 'dist_train.sh',
-        toys.write_config(tmp_path, text),
-        '2',
-        '--work-dir',
-        tmp_path / 'w',
-    ]
-    environment = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(toys.ROOT), PYTHON=sys.executable)
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
-    assert run.returncode == 0, run.stderr
-    assert 'iter_4.pth is saved, --resume goes on from there' in run.stderr
+    run_tool_in_pair(tmp_path, 'train.py', toys.write_config(tmp_path, text), '--work-dir', tmp_path / 'w')
+    assert 'iter_4.pth is saved, --resume goes on from there' in capfd.readouterr().err
     assert [path.name for path in (tmp_path / 'w').glob('*.pth')] == ['iter_4.pth']
 
 

@@ -1,9 +1,8 @@
 import pytest
 import torch
-from torch import multiprocessing
 
 from mmav.models.gather import gather_labels, gather_rows, is_spread
-from tests.processes import join_pair
+from tests.processes import join_pair, run_pair
 
 ROWS = torch.arange(12.0).reshape(4, 3)
 WEIGHTS = torch.linspace(-1, 1, 12).reshape(4, 3)
@@ -30,7 +29,7 @@ def compare_half(rank, file):
 
 
 def test_two_processes_see_the_whole_batch(tmp_path):
-    multiprocessing.spawn(compare_half, args=(str(tmp_path / 'pair'),), nprocs=2)
+    run_pair(compare_half, str(tmp_path / 'pair'))
 
 
 def test_a_single_process_keeps_its_own():

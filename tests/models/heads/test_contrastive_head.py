@@ -3,12 +3,11 @@ import copy
 import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
-from torch import multiprocessing
 
 from mmav.models import ContrastiveHead
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
-from tests.processes import join_pair
+from tests.processes import join_pair, run_pair
 
 FULL = [dict(type='AVCLoss', loss_weight=0.25), dict(type='IMCLoss', loss_weight=0.25)]
 LABELS = (2, 0, 2, 1)
@@ -83,7 +82,7 @@ def train_on_half(rank, file):
 def halves(tmp_path_factory):
     """Losses and gradients of each case, as both processes have them."""
     file = str(tmp_path_factory.mktemp('pair') / 'pair')
-    multiprocessing.spawn(train_on_half, args=(file,), nprocs=2)
+    run_pair(train_on_half, file)
     return list(zip(*(torch.load(f'{file}.{rank}', weights_only=True) for rank in range(2)), strict=True))
 
 
