@@ -175,15 +175,63 @@ class PyAVReader:
         Raises:
             MediaError: There is no sound track, or nothing of it can be decoded.
         """
+        frames, after = self._decode_sound(start, end)
+        inside = [time for time, _ in frames if time < end]
+        self.heard = (max(start, inside[0]), min(end, after)) if inside and after > start else None
+        with media_errors(self.info.path, 'its sound cannot be resampled'):
+            return place_frames(frames, start, end, sample_rate)
+
+    def iter_sound(self, start: float, end: float) -> Iterator[tuple[float, av.AudioFrame]]:
+        """Decodes the sound of a span in the channels and at the rate that it has.
+
+        Yields:
+            Time in seconds and frame, for each frame that reaches into the span.
+
+        Raises:
+            MediaError: There is no sound track, or nothing of it can be decoded.
+        """
+        for time, frame in self._decode_sound(start, end)[0]:
+            if time < end and time + frame.samples / frame.sample_rate > start:
+                yield time, frame
+
+    def iter_sound_packets(self, start: float, end: float) -> Iterator[tuple[float, av.Packet[Any]]]:
+        """The sound of a span as it is stored, to be copied.
+
+        Yields:
+            Time in seconds from which a packet is heard, and packet, for each packet whose time lies in the span.
+
+        Raises:
+            MediaError: There is no sound track.
+        """
+        stream = self.sound_stream
+        self._require(start, end)
+        base, origin = self._packets.clock(stream)
+        for packet in self._packets.of(stream):
+            ticks = packet.dts if packet.pts is None else packet.pts
+            if ticks is not None and start <= ticks * base - origin < end:
+                yield ticks * base - origin, packet
+
+    @property
+    def sound_stream(self) -> Any:
+        """PyAV's stream of the sound track, whose parameters a copy needs.
+
+        Raises:
+            MediaError: There is no sound track.
+        """
         if self._audio is None:
             raise MediaError(self.info.path, 'has no sound track')
+        return self._audio
+
+    def _decode_sound(self, start: float, end: float) -> tuple[list[tuple[float, av.AudioFrame]], float]:
+        """Frames of a span and a little around it with their times, and the time at which the last one ends."""
+        stream = self.sound_stream
         self._require(start, end)
-        base, origin = self._packets.clock(self._audio)
-        codec = self._audio.codec_context
+        base, origin = self._packets.clock(stream)
+        codec = stream.codec_context
         codec.flush_buffers()
         tried, failed, expected = 0, 0, 0.0
         frames: list[tuple[float, av.AudioFrame]] = []
-        for packet in self._packets.of(self._audio):
+        for packet in self._packets.of(stream):
             if packet.pts is not None and not start - PREROLL <= packet.pts * base - origin <= end + PREROLL:
                 continue
             tried += 1
@@ -197,12 +245,9 @@ class PyAVReader:
                 time = expected if frame.pts is None else frame.pts * base - origin
                 frames.append((time, frame))
                 expected = time + frame.samples / frame.sample_rate
-        inside = [time for time, _ in frames if time < end]
-        self.heard = (max(start, inside[0]), min(end, expected)) if inside and expected > start else None
         if failed and failed == tried:
             raise MediaError(self.info.path, 'nothing of its sound track can be decoded')
-        with media_errors(self.info.path, 'its sound cannot be resampled'):
-            return place_frames(frames, start, end, sample_rate)
+        return frames, expected
 
     def _count_damage(self) -> None:
         self.info.damaged += 1

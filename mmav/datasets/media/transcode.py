@@ -116,7 +116,7 @@ def _write(source: str, target: str, options: TranscodeOptions, *, sound: bool) 
         ) as container:  # fmt: skip
             frames = _frames(pictures, options.max_fps) if info.has_video else iter(())
             first = next(frames, None)
-            video = _VideoTrack(container, first[1], info.fps, options, result) if first else None
+            video = VideoTrack(container, first[1], info.fps, options, result) if first else None
             audio = _AudioTrack(container, sounds, options, result) if sound else None
             # In turns, as players and readers expect it.
             if video and first:
@@ -132,11 +132,11 @@ def _write(source: str, target: str, options: TranscodeOptions, *, sound: bool) 
     return result
 
 
-def _pieces(reader: PyAVReader) -> Iterator[tuple[float, float]]:
+def pieces(reader: PyAVReader, start: float = 0.0, end: float = np.inf) -> Iterator[tuple[float, float]]:
     """Spans of the file, one after the other, each made ready for reading."""
-    position = 0.0
-    while position < reader.info.duration:
-        _, stop = reader.fetch(position, min(position + PIECE, reader.info.duration))
+    position = start
+    while position < min(end, reader.info.duration):
+        _, stop = reader.fetch(position, min(position + PIECE, end, reader.info.duration))
         if stop <= position:
             return
         yield position, stop
@@ -146,14 +146,24 @@ def _pieces(reader: PyAVReader) -> Iterator[tuple[float, float]]:
 def _frames(reader: PyAVReader, max_fps: float | None) -> Iterator[tuple[float, av.VideoFrame]]:
     """All frames of the file, or as many as the rate allows, each with its time in seconds."""
     last = -np.inf
-    for start, end in _pieces(reader):
+    for start, end in pieces(reader):
         for time, frame in reader.iter_frames(start, end):
             if max_fps is None or time - last >= 1 / max_fps - 1e-3:
                 last = time
                 yield time, frame
 
 
-class _VideoTrack:
+class VideoTrack:
+    """The picture of a file that is written: H.264, frames at any times.
+
+    Args:
+        container: The file.
+        first: A frame that tells size and colours of all.
+        fps: Frames per second; 0 where that is unknown.
+        options: How it is written.
+        result: Where frames are counted.
+    """
+
     def __init__(
         self,
         container: av.container.OutputContainer,
@@ -163,6 +173,7 @@ class _VideoTrack:
         result: TranscodeResult,
     ) -> None:
         self._container, self._result = container, result
+        self._first_dts: int | None = None
         rate = min(fps or 25.0, options.max_fps or 1000.0)
         self._stream = cast(Any, container.add_stream('libx264', rate=Fraction(rate).limit_denominator(1001)))
         self._stream.height, self._stream.width = self._size = _target_size(_upright(first), options.short_side)
@@ -183,12 +194,20 @@ class _VideoTrack:
             width, height, format='yuv420p', dst_color_range='MPEG', interpolation='BICUBIC', threads=1
         )
         small.pts, small.time_base, small.pict_type = round(time / TICKS), TICKS, PictureType.NONE
-        self._container.mux(self._stream.encode(small))
+        self._mux(self._stream.encode(small))
         self._result.frames += 1
 
-    def finish(self) -> None:
-        """Writes what the encoder has held back."""
-        self._container.mux(self._stream.encode(None))
+    def finish(self, end: float | None = None) -> None:
+        """Writes what the encoder has held back; the last frame is shown until a time in seconds, where it is given."""
+        self._mux(self._stream.encode(None), end)
+
+    def _mux(self, packets: list[av.Packet[Any]], end: float | None = None) -> None:
+        if packets and self._first_dts is None:
+            self._first_dts = packets[0].dts
+        if packets and end is not None:
+            # A track lasts as long as its packets take to decode.
+            packets[-1].duration = max(1, round(end / TICKS) - cast(int, packets[-1].dts) + cast(int, self._first_dts))
+        self._container.mux(packets)
 
 
 def _target_size(frame: av.VideoFrame, short_side: int) -> tuple[int, int]:
@@ -248,7 +267,7 @@ class _AudioTrack:
 def _waves(reader: PyAVReader, sample_rate: int) -> Iterator[np.ndarray]:
     """Waveforms that follow each other from time zero to the last sample that the file has; none where it has none."""
     silence = 0
-    for start, end in _pieces(reader):
+    for start, end in pieces(reader):
         wave = reader.read_audio(start, end, sample_rate)
         first, last = round(start * sample_rate), round(end * sample_rate)
         if wave is None or reader.heard is None:

@@ -1,0 +1,242 @@
+"""A copy of a media file with something drawn on each frame, and its sound."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from tqdm import tqdm
+
+from mmav.datasets.media.pyav_reader import PyAVReader, media_errors
+from mmav.datasets.media.sound_track import SoundTrack
+from mmav.datasets.media.transcode import TranscodeOptions, TranscodeResult, VideoTrack, pieces
+from mmav.errors import MediaError
+from mmav.visualization.spectrogram_canvas import SpectrogramCanvas
+
+# Suffix -> FFmpeg's name of the container.
+CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska'}
+# The frame that is shown when a part starts may have appeared so many seconds before.
+LEAD = 5.0
+# Frames come in the size that is written.
+OPTIONS = TranscodeOptions(short_side=2**15, keyframes=50, crf=18, preset='veryfast')
+# FFmpeg's number of a colour matrix -> swscale's name.
+MATRICES = {1: 'ITU709', 4: 'FCC', 5: 'ITU601', 6: 'ITU601', 7: 'SMPTE240M', 9: 'BT2020'}
+UNTAGGED = (None, 2, 2, 2)
+BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]'
+
+Draw = Callable[[np.ndarray, float], np.ndarray]
+
+
+def write_annotated_video(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    draw: Draw,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    max_side: int | None = 1280,
+    min_side: int = 320,
+    canvas_fps: float = 25.0,
+    progress: bool = False,
+) -> None:
+    """Writes a copy of a file with something drawn on each frame: H.264, upright, frames at their times, and the sound.
+
+    Sound is copied in its codec where the container takes it, else it becomes AAC. In place of the missing picture of a
+    sound file a moving spectrogram is drawn on. The copy is written whole or not at all.
+
+    Args:
+        path: Any media file.
+        out: The copy, .mp4, .mov or .mkv; its folder is made if need be, what stands there is replaced.
+        draw: Makes a frame (H, W, 3) uint8 RGB, upright, and its time in seconds from the file's start into what is
+            written, of one size for all frames.
+        start: Start of the part that is written in seconds; None for the file's.
+        end: Its end in seconds; None for the file's.
+        max_side: Largest height and width in pixels; larger frames are shrunk. None keeps their size.
+        min_side: Smaller frames are enlarged so that the longer side has so many pixels, for text to be readable.
+        canvas_fps: Frames a second that are drawn for a file without a picture.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        MediaError: The file cannot be read, or the copy not be written.
+        ValueError: An argument makes no sense, or what ``draw`` returns.
+    """
+    path, target = os.fspath(path), Path(out)
+    _check(path, target, start, end, max_side, min_side, canvas_fps)
+    with PyAVReader(path) as reader:
+        begin, stop = start or 0.0, math.inf if end is None else end
+        if begin >= reader.info.duration:
+            raise MediaError(path, f'the part starts at {begin:g} s, but the file ends at {reader.info.duration:g} s')
+        if reader.info.has_video:
+            frames, fps = _frames(reader, begin, stop, max_side, min_side), reader.info.fps
+        else:
+            frames, fps = _canvas_frames(reader, begin, stop, canvas_fps), canvas_fps
+        form = CONTAINERS[target.suffix.lower()]
+        with ExitStack() as stack:
+            part = stack.enter_context(_written_whole(target))
+            sounds = stack.enter_context(PyAVReader(path)) if reader.info.has_audio else None
+            container = stack.enter_context(_opened(part, target, form))
+            length = min(stop, reader.info.duration) - begin
+            bar = stack.enter_context(
+                tqdm(desc=target.name, total=round(length, 2), unit='s', disable=not progress, bar_format=BAR)
+            )
+            video, sound, size = None, None, ()
+            for time, image, source in frames:
+                drawn = draw(image, time)
+                size = size or np.shape(drawn)
+                _check_drawn(drawn, size)
+                with _writing(target):
+                    picture = _picture(drawn, source)
+                    if video is None:
+                        video = VideoTrack(container, picture, fps, OPTIONS, TranscodeResult())
+                        sound = SoundTrack(container, sounds, start=begin, end=stop) if sounds else None
+                    video.write(time - begin, picture)
+                    if sound:
+                        sound.write_until(time - begin)
+                bar.update(time - begin - bar.n)
+            if video is None:
+                raise MediaError(path, f'no frame of its picture track can be decoded{" in this part" * (begin > 0)}')
+            with _writing(target):
+                video.finish(min(stop, reader.info.duration) - begin)
+                if sound:
+                    sound.write_until(math.inf)
+
+
+def _check(
+    path: str,
+    target: Path,
+    start: float | None,
+    end: float | None,
+    max_side: int | None,
+    min_side: int,
+    canvas_fps: float,
+) -> None:
+    if target.suffix.lower() not in CONTAINERS:
+        raise MediaError(str(target), f'a copy is written as {", ".join(CONTAINERS)}, not as {target.suffix!r}')
+    if target.is_dir():
+        raise MediaError(str(target), 'is a folder; name the file that is to be written')
+    with suppress(OSError):
+        if os.path.samefile(path, target):
+            raise MediaError(str(target), 'is the source itself; give the copy another name')
+    if not 0 <= (start or 0.0) < (math.inf if end is None else end):
+        raise ValueError(f'start={start} and end={end} are no part of a file: 0 <= start < end is needed')
+    if (max_side is not None and max_side < 2) or min_side < 0 or not canvas_fps > 0:
+        raise ValueError(
+            f'max_side={max_side} must be 2 or more, min_side={min_side} not below 0, canvas_fps={canvas_fps} above 0'
+        )
+
+
+def _writing(target: Path) -> AbstractContextManager[None]:
+    return media_errors(str(target), 'cannot be written')
+
+
+@contextmanager
+def _opened(part: str, target: Path, form: str) -> Iterator[av.container.OutputContainer]:
+    """The file that is written. What goes wrong in closing it counts only if nothing did before."""
+    with _writing(target):
+        container = av.open(part, 'w', format=form, options={} if form == 'matroska' else {'movflags': '+faststart'})
+    try:
+        yield container
+    except BaseException:
+        with suppress(Exception):
+            container.close()
+        raise
+    with _writing(target):
+        container.close()
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[str]:
+    """A name to write to, beside the target and in its place once all went well, else removed."""
+    part = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    with media_errors(str(target), 'its folder cannot be made'):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield str(part)
+        with media_errors(str(target), 'cannot be written'):
+            with open(part, 'rb') as file:
+                os.fsync(file.fileno())
+            os.replace(part, target)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+class _Frame(NamedTuple):
+    """Time in seconds and image (H, W, 3) uint8, upright, of the size of the copy; what it was made of, if anything."""
+
+    time: float
+    image: np.ndarray
+    source: av.VideoFrame | None
+
+
+def _frames(reader: PyAVReader, start: float, end: float, max_side: int | None, min_side: int) -> Iterator[_Frame]:
+    size: tuple[int, int] | None = None
+    # What is shown when the part starts may have appeared before.
+    shown: av.VideoFrame | None = None
+    for first, last in pieces(reader, max(0.0, start - LEAD), end):
+        for time, frame in reader.iter_frames(first, last):
+            size = size or _upright_size(frame, max_side, min_side)
+            if time <= start:
+                shown = frame
+                continue
+            if shown is not None:
+                yield _Frame(start, _image(shown, size), shown)
+                shown = None
+            yield _Frame(time, _image(frame, size), frame)
+    if shown is not None and size is not None:
+        yield _Frame(start, _image(shown, size), shown)
+
+
+def _upright_size(frame: av.VideoFrame, max_side: int | None, min_side: int) -> tuple[int, int]:
+    """Even height and width of the copy."""
+    sides = frame.height, frame.width
+    longer = max(sides)
+    scale = max(1.0, min_side / longer) if max_side is None else min(max(1.0, min_side / longer), max_side / longer)
+    height, width = (max(2, 2 * round(side * scale / 2)) for side in sides)
+    return (width, height) if round(frame.rotation / 90) % 2 else (height, width)
+
+
+def _image(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+    turns = round(frame.rotation / 90) % 4
+    height, width = size[::-1] if turns % 2 else size
+    image = frame.to_ndarray(format='rgb24', height=height, width=width, interpolation='BICUBIC', threads=1)
+    # The file's rotation is counter-clockwise, as NumPy's.
+    return np.ascontiguousarray(np.rot90(image, turns))
+
+
+def _canvas_frames(reader: PyAVReader, start: float, end: float, fps: float) -> Iterator[_Frame]:
+    canvas = SpectrogramCanvas(reader, start=start, end=end)
+    for k in range(max(1, math.ceil((canvas.end - start) * fps - 1e-6))):
+        yield _Frame(start + k / fps, canvas.draw(start + k / fps), None)
+
+
+def _colours(frame: av.VideoFrame) -> tuple[str | None, int, int, int]:
+    """Matrix by swscale's name, and FFmpeg's tags of matrix, primaries and transfer, to encode as a frame was."""
+    matrix = MATRICES.get(frame.colorspace)
+    return (matrix, frame.colorspace, frame.color_primaries, frame.color_trc) if matrix else UNTAGGED
+
+
+def _picture(drawn: np.ndarray, source: av.VideoFrame | None) -> av.VideoFrame:
+    """What is drawn as it is encoded, of even size, in the colours of the source."""
+    matrix, *tags = UNTAGGED if source is None else _colours(source)
+    height, width = (side + side % 2 for side in drawn.shape[:2])
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format='rgb24').reformat(
+        width, height, format='yuv420p', dst_colorspace=matrix, dst_color_range='MPEG', threads=1
+    )
+    picture.colorspace, picture.color_primaries, picture.color_trc = tags
+    return picture
+
+
+def _check_drawn(drawn: Any, size: tuple[int, ...]) -> None:
+    if not isinstance(drawn, np.ndarray) or drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3:
+        what = f'shape {drawn.shape} of {drawn.dtype}' if isinstance(drawn, np.ndarray) else type(drawn).__name__
+        raise ValueError(f'draw must return a frame (H, W, 3) uint8, got {what}')
+    if drawn.shape != size:
+        raise ValueError(f'draw must return frames of one size, got {drawn.shape} after {size}')

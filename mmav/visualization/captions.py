@@ -1,0 +1,195 @@
+"""Predictions as captions of a frame."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+POSITIONS = ('top', 'bottom')
+PANEL, BAR, FIRST_BAR, TEXT, FAINT = (
+    (12, 16, 22, 165),
+    (74, 101, 128, 220),
+    (38, 132, 214, 235),
+    (255,) * 3,
+    (200, 208, 216),
+)
+LINE_HEIGHT = 1.38  # of the size of the letters
+SMALLEST = 8  # pixels
+
+
+def window_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> Mapping[str, Any] | None:
+    """The window whose centre is nearest to a time, of two the earlier; None where there are none.
+
+    Args:
+        windows: Dicts with ``start`` and ``end`` in seconds, as :class:`mmav.apis.AVInferencer` gives them.
+        seconds: The time.
+
+    >>> window_at([dict(start=0, end=4), dict(start=3, end=7)], 3.6)
+    {'start': 3, 'end': 7}
+    """
+    return min(windows, key=lambda window: abs((window['start'] + window['end']) / 2 - seconds), default=None)
+
+
+def predictions_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> list[tuple[str, float]]:
+    """Labels and probabilities that hold at a time, the most probable first: those of :func:`window_at`.
+
+    >>> predictions_at([dict(start=0, end=4, predictions=[dict(label='dog', score=0.9)])], 1.0)
+    [('dog', 0.9)]
+    """
+    window = window_at(windows, seconds)
+    return [] if window is None else [(each['label'], each['score']) for each in window['predictions']]
+
+
+def span_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> str:
+    """Start and end of :func:`window_at`, to stand above its predictions.
+
+    >>> span_at([dict(start=0.0, end=4.0), dict(start=62.5, end=66.5)], 70.0)
+    '1:02.5 to 1:06.5'
+    """
+    window = window_at(windows, seconds)
+    return '' if window is None else f'{clock(window["start"])} to {clock(window["end"])}'
+
+
+def clock(seconds: float) -> str:
+    """A time as people write it, in tenths of a second.
+
+    >>> clock(3725.04)
+    '1:02:05.0'
+    """
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest / 10:04.1f}' if hours else f'{minutes}:{rest / 10:04.1f}'
+
+
+def draw_captions(
+    frame: np.ndarray,
+    lines: Sequence[tuple[str, float]],
+    *,
+    heading: str = '',
+    position: str = 'top',
+    max_lines: int = 5,
+) -> np.ndarray:
+    """Draws labels with their probabilities over a frame, on a dark panel that lets it shine through.
+
+    Letters grow with the frame, lines that do not fit are left out, and labels that are too long end in an ellipsis.
+    Frames smaller than some 200 pixels are better enlarged before.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB; it is not changed.
+        lines: Label and probability of each line.
+        heading: A line above them, such as the time.
+        position: 'top' or 'bottom'.
+        max_lines: Lines that are drawn at most, without the heading.
+
+    Returns:
+        The captioned frame (H, W, 3) uint8.
+
+    Raises:
+        ValueError: ``position`` is neither, or the frame no such array.
+    """
+    if position not in POSITIONS:
+        raise ValueError(f"position {position!r} is neither 'top' nor 'bottom'")
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise ValueError(f'a frame is (H, W, 3) uint8, got shape {frame.shape} of {frame.dtype}')
+    drawn = frame.copy()
+    shown = tuple((str(label), float(score)) for label, score in lines[:max_lines])
+    panel = _panel(frame.shape[0], frame.shape[1], shown, heading)
+    if panel is None:
+        return drawn
+    margin = _margin(*frame.shape[:2])
+    top = margin if position == 'top' else frame.shape[0] - margin - panel.shape[0]
+    place = drawn[top : top + panel.shape[0], margin : margin + panel.shape[1]]
+    alpha = panel[..., 3:].astype(np.uint16)
+    place[:] = (place * (255 - alpha) + panel[..., :3] * alpha + 127) // 255
+    return drawn
+
+
+def _margin(height: int, width: int) -> int:
+    return min(height, width) // 40
+
+
+@functools.lru_cache(maxsize=32)
+def _panel(height: int, width: int, lines: tuple[tuple[str, float], ...], heading: str) -> np.ndarray | None:
+    """The panel (h, w, 4) uint8 RGBA for a frame of a size; None where nothing is to be shown or nothing fits."""
+    margin = _margin(height, width)
+    rows = len(lines) + bool(heading)
+    if not rows:
+        return None
+    # Not more than half of the frame, as long as that can be read.
+    size = round(min(11 + 0.025 * min(height, width), max(SMALLEST, (0.5 * height) / (LINE_HEIGHT * rows + 0.5))))
+    line, pad = math.ceil(size * LINE_HEIGHT), size // 3
+    fitting = (height - 2 * margin - 2 * pad) // line
+    widest = width - 2 * margin
+    if fitting < 1 or widest < 4 * size:
+        return None
+    texts = ([(heading, None)] if heading and (fitting > 1 or not lines) else []) + [
+        (f'{score:.2f}  {_plain(label)}', score) for label, score in lines
+    ]
+    texts = texts[:fitting]
+    longest = max(fitting_font(text, size).getlength(text) for text, _ in texts)
+    wide = min(widest, max(math.ceil(longest) + 4 * pad, width // 2, 14 * size))
+    image = Image.new('RGBA', (wide, line * len(texts) + 2 * pad), PANEL)
+    pen = ImageDraw.Draw(image)
+    for k, (text, score) in enumerate(texts):
+        top = pad + k * line
+        font = fitting_font(text, size if score is not None else max(SMALLEST, round(0.85 * size)))
+        if score is not None:
+            length = (wide - 2 * pad) * (min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0)
+            colour = FIRST_BAR if k == (texts[0][1] is None) else BAR
+            if length >= 1:
+                pen.rectangle((pad, top + 1, pad + length - 1, top + line - 2), fill=colour)
+        fill = TEXT if score is not None else FAINT
+        pen.text((2 * pad, top + line / 2), shortened(text, font, wide - 4 * pad), fill=fill, font=font, anchor='lm')
+    return np.asarray(image)
+
+
+def _plain(label: str) -> str:
+    """The label on one line."""
+    return ' '.join(''.join(letter if letter.isprintable() else ' ' for letter in label).split())
+
+
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, or as much of its beginning as fits into so many pixels, and an ellipsis."""
+    if font.getlength(text) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if font.getlength(text[:middle].rstrip() + '…') <= width else (low, middle - 1)
+    return text[:low].rstrip() + '…'
+
+
+def fitting_font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans of a size in pixels; where it lacks letters of the text, an installed font that has them."""
+    return _font(_font_file(text), size)
+
+
+@functools.lru_cache(maxsize=64)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    # The same letters on every machine, whichever shaping library is there.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@functools.lru_cache(maxsize=1024)
+def _font_file(text: str) -> str:
+    """DejaVu Sans, which comes with matplotlib, or an installed font that has letters of the text which that lacks."""
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    usual = font_manager.findfont('DejaVu Sans')
+    known = FT2Font(usual).get_charmap()
+    letters = {ord(letter) for letter in text if not letter.isspace()}
+    if letters <= known.keys():
+        return usual
+    for entry in font_manager.fontManager.ttflist:
+        with contextlib.suppress(OSError, RuntimeError):
+            if letters <= FT2Font(entry.fname).get_charmap().keys():
+                return entry.fname
+    return usual
