@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mmav.apis.sources import Source
+from mmav.errors import MediaError
 
 
 def annotate(
@@ -28,10 +31,13 @@ def annotate(
         progress: Whether to show a progress bar.
 
     Returns:
-        The files written.
+        The files written; a file whose picture cannot be read to its end is named in the log.
+
+    Raises:
+        MediaError: A copy cannot be written.
     """
     from mmav.visualization.annotated_video import write_annotated_video
-    from mmav.visualization.captions import draw_captions, predictions_at
+    from mmav.visualization.captions import draw_captions, predictions_at, span_at
 
     written: list[str] = []
     for source, result in zip(sources, results, strict=True):
@@ -39,10 +45,18 @@ def annotate(
             continue
 
         def draw(frame: np.ndarray, seconds: float, windows: Any = result['windows']) -> np.ndarray:
-            return draw_captions(frame, predictions_at(windows, seconds))
+            heading = span_at(windows, seconds) if len(windows) > 1 else ''
+            return draw_captions(frame, predictions_at(windows, seconds), heading=heading)
 
         out = free_name(Path(out_dir), Path(source.path).stem, written)
-        write_annotated_video(source.path, out, draw, progress=progress)
+        try:
+            write_annotated_video(source.path, out, draw, progress=progress)
+        except MediaError as error:
+            if error.path != source.path:
+                raise
+            # one damaged file must not cost the results of the others
+            print_log(f'no annotated copy of {error}', 'current', level=logging.WARNING)
+            continue
         result['video'] = out
         written.append(out)
     return written
