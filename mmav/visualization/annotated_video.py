@@ -23,6 +23,8 @@ from mmav.visualization.spectrogram_canvas import SpectrogramCanvas
 CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska'}
 # The frame that is shown when a part starts may have appeared so many seconds before.
 LEAD = 5.0
+# Seconds between frames that the copy's clock may not tell apart; the later of two is shown.
+CLOSE = 1e-4
 # Frames come in the size that is written.
 OPTIONS = TranscodeOptions(short_side=2**15, keyframes=50, crf=18, preset='veryfast')
 # FFmpeg's number of a colour matrix -> swscale's name.
@@ -183,7 +185,7 @@ def _frames(reader: PyAVReader, start: float, end: float, max_side: int | None, 
     for first, last in pieces(reader, max(0.0, start - LEAD), end):
         for time, frame in reader.iter_frames(first, last):
             size = size or _upright_size(frame, max_side, min_side)
-            if time <= start:
+            if time <= start + CLOSE:
                 shown = frame
                 continue
             if shown is not None:

@@ -194,8 +194,10 @@ class PyAVReader:
             if time < end and time + frame.samples / frame.sample_rate > start:
                 yield time, frame
 
-    def iter_sound_packets(self, start: float, end: float) -> Iterator[tuple[float, av.Packet[Any]]]:
-        """The sound of a span as it is stored, to be copied.
+    def iter_sound_packets(
+        self, start: float, end: float, *, lead: float = 0.0
+    ) -> Iterator[tuple[float, av.Packet[Any]]]:
+        """The sound of a span as it is stored, to be copied, and of up to 0.25 s before, for decoders to get ready.
 
         Yields:
             Time in seconds from which a packet is heard, and packet, for each packet whose time lies in the span.
@@ -208,7 +210,7 @@ class PyAVReader:
         base, origin = self._packets.clock(stream)
         for packet in self._packets.of(stream):
             ticks = packet.dts if packet.pts is None else packet.pts
-            if ticks is not None and start <= ticks * base - origin < end:
+            if ticks is not None and start - lead <= ticks * base - origin < end:
                 yield ticks * base - origin, packet
 
     @property

@@ -83,7 +83,8 @@ class SoundTrack:
             yield position, stop
             position = stop
         if position < self._end:
-            # What is heard after the last picture.
+            # What is heard after the last picture; a span that holds none of it would hold no sound either.
+            position = max(0.0, min(position, self._reader.info.duration) - 1e-3)
             self._reader.fetch(position, self._end)
             yield position, self._end
 
@@ -91,7 +92,7 @@ class SoundTrack:
         stream: Any = None
         last = -math.inf
         for start, end in self._spans():
-            for time, packet in self._reader.iter_sound_packets(start - lead * (start == self._start), end):
+            for time, packet in self._reader.iter_sound_packets(start, end, lead=lead * (start == self._start)):
                 if time <= last:
                     continue
                 last = time

@@ -1,0 +1,86 @@
+"""Sound goes into another file in its channels, at its rate, and with its gaps."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+
+from mmav.datasets.media.pyav_reader import PyAVReader
+from mmav.datasets.media.sound_track import SoundTrack, copies_sound
+from tests import clips
+
+
+def write(source, target, **part):
+    """Writes the sound alone."""
+    form = dict(mp4='mp4', mkv='matroska', mov='mov')[target.suffix[1:]]
+    with av.open(str(target), 'w', format=form) as container, PyAVReader(str(source)) as reader:
+        SoundTrack(container, reader, **part).write_until(float('inf'))
+    with av.open(str(target)) as container:
+        stream = container.streams.audio[0]
+        frames = list(container.decode(stream))
+        wave = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+        late = np.zeros((len(wave), round(frames[0].time * stream.sample_rate)), wave.dtype)
+        return stream.codec.canonical_name, stream.sample_rate, stream.layout.name, np.append(late, wave, axis=1)
+
+
+@pytest.mark.parametrize(
+    ('channels', 'rate', 'expected'),
+    [
+        (1, 8000, (8000, 'mono')),
+        (2, 44100, (44100, 'stereo')),
+        (6, 48000, (48000, '5.1')),
+        (1, 37800, (44100, 'mono')),
+        (2, 192000, (48000, 'stereo')),
+    ],
+)
+def test_encoded_as_it_was(make_clip, tmp_path, channels, rate, expected):
+    source = make_clip(
+        f'sound_{channels}_{rate}.wav', video=None, audio='pcm_s16le', channels=channels, sample_rate=rate,
+        events=(0.5,), seconds=1.0,
+    )  # fmt: skip
+    codec, *form, wave = write(source, tmp_path / 'out.mp4')
+    assert (codec, *form) == ('aac', *expected) and wave.shape[0] == channels
+    assert wave.shape[1] / form[0] == pytest.approx(1.0, abs=0.03)
+    assert clips.onset(wave[0], form[0]) == pytest.approx(0.5, abs=0.002)
+
+
+def test_gap_stays(make_clip, tmp_path):
+    source = make_clip('sound_gap.mkv', audio='pcm_s16le', events=(0.5, 1.5))
+    # as if half a second of packets had been lost
+    torn = clips_without(source, tmp_path / 'torn.mkv', 0.7, 1.2)
+    _, rate, _, wave = write(torn, tmp_path / 'out.mp4')
+    assert clips.onset(wave[0, rate:], rate) + 1 == pytest.approx(1.5, abs=0.002)
+    assert np.abs(wave[0, round(0.85 * rate) : round(1.1 * rate)]).max() < 1e-3
+
+
+def clips_without(source, target, first, last):
+    with av.open(str(source)) as read, av.open(str(target), 'w') as copy:
+        streams = {stream.index: copy.add_stream_from_template(stream) for stream in read.streams}
+        for packet in read.demux():
+            sound = packet.stream.type == 'audio'
+            if packet.size and not (sound and first < packet.pts * packet.time_base < last):
+                packet.stream = streams[packet.stream_index]
+                copy.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'mkv'])
+def test_part(flashes, tmp_path, suffix):
+    codec, rate, _, wave = write(flashes, tmp_path / f'out.{suffix}', start=1.9, end=3.0)
+    assert codec == 'aac'
+    assert wave.shape[1] / rate == pytest.approx(1.1, abs=0.05)
+    assert clips.onset(wave[0], rate) == pytest.approx(0.3, abs=0.002)
+
+
+def test_sound_longer_than_its_picture(make_clip, tmp_path):
+    source = make_clip('sound_is_longer.mp4', seconds=1.0, audio_seconds=2.0, events=(1.7,))
+    assert write(source, tmp_path / 'out.mp4')[3].shape[1] / 16000 == pytest.approx(2.0, abs=0.07)
+    wave = write(source, tmp_path / 'part.mp4', start=0.5, end=1.0)[3]
+    assert wave.shape[1] / 16000 == pytest.approx(0.5, abs=0.07)
+
+
+def test_what_is_copied():
+    assert not copies_sound('mp4', 'mp3', 8000) and copies_sound('matroska', 'mp3', 8000)
+    assert not copies_sound('mp4', 'pcm_s16le', 44100) and copies_sound('mov', 'pcm_s16le', 44100)
+    assert not copies_sound('mp4', 'aac', 0)
