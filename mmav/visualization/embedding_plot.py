@@ -110,7 +110,7 @@ def draw_embeddings(
     rows = -(-len(panels) // columns)
     named = len(drawn) <= MOST_NAMED
     width = _SIDE * columns + _LEGEND * named
-    note = textwrap.fill(note, int(_SIGNS_AN_INCH * width))
+    note = _even_lines(note, int(_SIGNS_AN_INCH * width))
     height = (_SIDE + 0.7) * rows + 0.15 * (note.count('\n') + 1)
     figure, axes = pyplot.subplots(rows, columns, squeeze=False, figsize=(width, height), layout='constrained')
     styles = class_styles(len(drawn))
@@ -142,6 +142,11 @@ def _scatter(axis: Any, panel: Panel, labels: np.ndarray, drawn: np.ndarray, sty
     axis.set(xticks=[], yticks=[], box_aspect=1)
     axis.set_aspect('equal', adjustable='datalim')  # distances are what the picture is about
     axis.set_xlabel(panel.caption, fontsize=8.5)
+
+
+def _even_lines(text: str, longest: int) -> str:
+    lines = -(-len(text) // longest) or 1
+    return textwrap.fill(text, min(longest, len(text) // lines + 10))
 
 
 def _letter(place: int) -> str:

@@ -61,7 +61,7 @@ def test_one_dump_gives_figure_and_table(tmp_path, capsys, captions):
     assert captions['panels'][0].caption == (
         f'ARI {first["ari"]:.3f}   HS {first["homogeneity"]:.3f}\nof all 59 clips, 6 classes'
     )
-    assert 'perplexity 6.33333, seed 2' in captions['note'] and '1 could not be read' in captions['note']
+    assert 'perplexity 6.33, seed 2' in captions['note'] and '1 could not be read' in captions['note']
     assert 'left out: 1 could not be read\n' in capsys.readouterr().out and out.stat().st_size > 10_000
 
 

@@ -50,14 +50,13 @@ def test_panels_show_their_points_in_the_same_colours(tmp_path, figure):
 
 
 def test_the_legend_stands_outside_and_only_where_it_can_be_read(tmp_path, figure):
-    for classes in (20, 21):
+    for classes, name in ((20, 'e.png'), (21, 'e.pdf')):
         labels = np.arange(2 * classes) % classes
-        draw_embeddings(panels(labels, 1), labels, [40 * 'n'] * classes, out_file=tmp_path / f'{classes}.pdf')
-        assert (tmp_path / f'{classes}.pdf').read_bytes().startswith(b'%PDF')
+        draw_embeddings(panels(labels, 1), labels, [40 * 'n'] * classes, out_file=tmp_path / name)
     few, many = figure
+    assert (tmp_path / 'e.pdf').read_bytes().startswith(b'%PDF')
     assert len(few.legends) == 1 and not many.legends
     assert few.legends[0].get_texts()[0].get_text() == 27 * 'n' + '…'
-    few.canvas.draw()
     assert few.legends[0].get_window_extent().x0 > few.axes[0].get_window_extent().x1
     assert few.legends[0].get_window_extent().x1 <= few.bbox.x1
 

@@ -130,7 +130,7 @@ def _note(args: argparse.Namespace, sets: FeatureSets, drawn: np.ndarray, perple
     how = 'Principal components'
     if args.method == 'tsne':
         first = f', after PCA to {WIDEST}' if any(values.shape[1] > WIDEST for values in sets.features) else ''
-        how = f't-SNE (perplexity {perplexity:g}, seed {args.seed}{first})'
+        how = f't-SNE (perplexity {perplexity:.3g}, seed {args.seed}{first})'
     left_out = f' Left out: {_counts(sets.left_out)}.' if sets.left_out else ''
     same = ', the same in all panels' if len(sets.names) > 1 else ''
     return (
