@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from mmengine.registry import init_default_scope
@@ -19,11 +21,13 @@ from mmav.engine.cli import load_config
 from mmav.evaluation.predictions import load_predictions
 from mmav.registry import MODELS
 from tests import toys
+from tests.processes import run_tool_in_pair
 
 CONFIG = toys.ROOT / 'configs' / 'mmt' / 'mmt_tiny_avsynth.py'
 FOLDER_CONFIG = toys.ROOT / 'configs' / 'mmt' / 'mmt_tiny_folder.py'
 SMALL = [
-    'train_dataloader.batch_size=8',
+    'train_dataloader.batch_size=4',
+    'val_dataloader.dataset.indices=4',
     'train_cfg.max_epochs=2',
     'default_hooks.logger.interval=1',
     'model.backbones.video.drop_path_rate=0.2',
@@ -35,14 +39,14 @@ ALONE = [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'te
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('avsynth')
-    generate(folder, train=32, val=16, test=16, jobs=1, progress=False)
+    generate(folder, train=16, val=16, test=16, jobs=1, progress=False)
     return folder
 
 
 def start(*command: object, cwd: Path | None = None, **env: str) -> subprocess.Popen:
     """Starts a tool as a user does, as leader of a process group so that a kill reaches its workers."""
-    full = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(toys.ROOT), PYTHON=sys.executable, **env)
     words = [str(word) for word in command]
+    full = toys.tool_environment(**env)
     return subprocess.Popen(
         words, cwd=cwd, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -54,30 +58,46 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
+def fork_training(data: Path, work_dir: Path, *options: str) -> multiprocessing.Process:
+    """Starts training in a fork of this process, which need not import torch, as leader of a process group."""
+    command = ['train.py', CONFIG, '--data-root', data, '--work-dir', work_dir, '--deterministic', *options]
+    process = multiprocessing.get_context('fork').Process(target=_train, args=([*command, '--cfg-options', *SMALL],))
+    process.start()
+    return process
+
+
+def _train(command: list) -> None:
+    os.setsid()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # its threads do not survive a fork
+    sys.exit(toys.run_tool(*command))
+
+
 @pytest.fixture(scope='module')
 def trained(data, tmp_path_factory):
     """Work dir of a run of two epochs that nothing interrupted, with persistent workers."""
     work_dir = tmp_path_factory.mktemp('trained')
-    train = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data, '--deterministic']
-    finish(start(*train, '--work-dir', work_dir, '--cfg-options', *SMALL, cwd=work_dir))
+    process = fork_training(data, work_dir)
+    process.join()
+    assert process.exitcode == 0
     return work_dir
 
 
 def test_killed_and_resumed_equals_uninterrupted(data, trained, tmp_path):
-    command = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data, '--work-dir', tmp_path]
-    command += ['--deterministic', '--resume', '--cfg-options', *SMALL]
-    process = start(*command)
+    process = fork_training(data, tmp_path, '--resume')
     try:
         deadline = time.monotonic() + 200
-        while not (tmp_path / 'epoch_1.pth').exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        while not (tmp_path / 'epoch_1.pth').exists() and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.join()
     assert (tmp_path / 'epoch_1.pth').exists() and not (tmp_path / 'epoch_2.pth').exists()
     # as a kill during a save of MMEngine alone would have left it
     (tmp_path / 'epoch_2.pth').write_bytes((tmp_path / 'epoch_1.pth').read_bytes()[:5000])
-    output = finish(start(*command))
+    # as a user goes on: by a process that knows nothing of the first
+    command = [sys.executable, toys.ROOT / 'tools' / 'train.py', CONFIG, '--data-root', data, '--work-dir', tmp_path]
+    output = finish(start(*command, '--deterministic', '--resume', '--cfg-options', *SMALL))
     assert re.search(r"epoch_2\.pth' is damaged", output) and 'resumed epoch: 1' in output
     one, two = (torch.load(folder / 'epoch_2.pth', weights_only=True) for folder in (trained, tmp_path))
     torch.testing.assert_close(one['state_dict'], two['state_dict'], rtol=0, atol=0)
@@ -108,13 +128,10 @@ def test_stopped_in_mid_epoch_equals_uninterrupted(data, trained, tmp_path, caps
     torch.testing.assert_close(one['optimizer'], two['optimizer'], rtol=0, atol=0)
 
 
-def test_two_processes(data, tmp_path):
-    train = start(
-        toys.ROOT / 'tools' / 'dist_train.sh', CONFIG, 2, '--data-root', data, '--work-dir', tmp_path / 'w',
-        '--cfg-options', *SMALL, 'train_cfg.max_epochs=1', *ALONE, cwd=tmp_path,
-    )  # fmt: skip
-    output = finish(train)
-    assert '[1][2/2]' in output  # 32 clips, 2 processes of batch 8
+def test_two_processes(data, tmp_path, capfd):
+    options = ['--cfg-options', *SMALL, 'train_cfg.max_epochs=1', *ALONE]
+    run_tool_in_pair(tmp_path, 'train.py', CONFIG, '--data-root', data, '--work-dir', tmp_path / 'w', *options)
+    assert '[1][2/2]' in capfd.readouterr().out  # 16 clips, 2 processes of batch 4
     assert [path.name for path in (tmp_path / 'w').glob('*.pth')] == ['epoch_1.pth']
     assert len(list((tmp_path / 'w').glob('*/*.log'))) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ['w']  # nothing is left in the current folder
@@ -275,6 +292,7 @@ train_cfg = dict(max_epochs=1)
     rows, classes = load_predictions(tmp_path / 'p.pkl')
     assert [row['label'] for row in rows] == [dict(verb=1, noun=0), dict(verb=0, noun=2)]
     assert classes['noun'] == ['cup', 'onion', 'pan'] and rows[0]['feature'].ndim == 1
+    assert [list(row['features']) for row in rows] == [['video', 'audio', 'fused'], ['video', 'fused']]  # one is silent
     tools = 'analysis_tools'
     assert toys.run_tool(f'{tools}/cluster_features.py', tmp_path / 'p.pkl', '--part', 'noun') == 0
     sheet = [config, tmp_path / 'p.pkl', tmp_path / 's.png', '--data-root', tmp_path]
