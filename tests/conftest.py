@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,23 @@ import pytest
 from tests import clips, films
 
 EVENTS = (0.5, 2.2, 3.5)
+collect_ignore = ['without']
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _plain_configs() -> Iterator[None]:
+    """Leaves a config's text, which each run writes, in one line an entry: yapf takes longer than a toy's training.
+
+    Processes that a test starts by a command do format it, and so does tests/engine/test_config_text.py.
+    """
+
+    def check(text: str, style_config: dict) -> tuple[str, bool]:
+        compile(text, '<config>', 'exec')
+        return text, False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmav.engine.config_text.FormatCode', check)
+        yield
 
 
 @pytest.fixture(scope='session')

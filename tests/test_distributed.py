@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +123,9 @@ def start():
     started = []
 
     def start(command: str, **variables: str) -> subprocess.Popen:
-        env = {name: value for name, value in os.environ.items() if name not in ('PORT', 'MASTER_PORT', 'MASTER_ADDR')}
-        env |= dict(OMP_NUM_THREADS='1', PYTHON=sys.executable, PYTHONPATH=str(toys.ROOT)) | variables
+        env = toys.tool_environment(**variables)
+        for name in {'PORT', 'MASTER_PORT', 'MASTER_ADDR'} - variables.keys():
+            env.pop(name, None)
         process = subprocess.Popen(
             command, shell=True, cwd=toys.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True, text=True,

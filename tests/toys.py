@@ -152,6 +152,15 @@ auto_scale_lr = dict(base_batch_size=8)
 """
 
 
+def tool_environment(**variables: str) -> dict[str, str]:
+    """Variables for a tool in a process of its own, with the packages of requirements/runtime.txt only.
+
+    MMEngine imports transformers and torchvision where they are, which takes longer than a toy's training.
+    """
+    path = os.pathsep.join([str(ROOT / 'tests' / 'without'), str(ROOT)])
+    return dict(os.environ, OMP_NUM_THREADS='1', PYTHON=sys.executable, PYTHONPATH=path) | variables
+
+
 def run_tool(tool: str, *arguments: object) -> int:
     """Runs a tool of the repository in this process, which saves importing torch; returns its exit status."""
     # runs that start in the same second share their name, and so MMEngine's global state

@@ -9,9 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from mmav.datasets.av_dataset import AVDataset
@@ -215,6 +212,8 @@ def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: st
         MmavError: There is nothing to draw, or too much for one picture.
         CheckpointError: The file cannot be written.
     """
+    from matplotlib.figure import Figure  # imported here: a second that training need not wait for
+
     if not clips:
         raise MmavError('there are no clips to draw')
     rows = [row for clip in clips for row in clip.rows]
@@ -271,7 +270,7 @@ def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: st
     atomic_write(out_file, canvas.getvalue())
 
 
-def _draw_frames(axes: Axes, frames: Frames) -> None:
+def _draw_frames(axes: Any, frames: Frames) -> None:
     axes.set_axis_off()
     axes.set_anchor('W')
     axes.imshow(frames.strip)
@@ -282,7 +281,7 @@ def _draw_frames(axes: Axes, frames: Frames) -> None:
         text.set_bbox(dict(facecolor='black', alpha=0.45 if words else 0, linewidth=0, pad=1))
 
 
-def _draw_sound(axes: Axes, sound: Sound, start: float, longest: float, *, labelled: bool) -> None:
+def _draw_sound(axes: Any, sound: Sound, start: float, longest: float, *, labelled: bool) -> None:
     values = sound.values
     first, last = (start, start + sound.seconds) if sound.seconds else (0, values.shape[-1])
     if values.ndim == 1:
@@ -291,6 +290,8 @@ def _draw_sound(axes: Axes, sound: Sound, start: float, longest: float, *, label
     else:
         shown = np.ma.masked_equal(values, 0)
         low, high = np.percentile(shown.compressed(), (0.5, 99.8)) if shown.count() else (0, 1)
+        from matplotlib import colormaps
+
         colours, extent = colormaps['magma'].with_extremes(bad=MASKED), (first, last, 0, len(values))
         axes.imshow(shown, colours, aspect='auto', vmin=low, vmax=high, origin='lower', extent=extent)
         axes.set_yticks([0, len(values) // 2, len(values)])

@@ -6,7 +6,7 @@ import pytest
 
 from mmav.engine.cli import key_value, load_checked_config, load_config, run_tool
 from mmav.errors import ConfigError, ManifestError, MmavError
-from tests.toys import ROOT
+from tests.toys import ROOT, tool_environment
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,21 @@ def test_a_mistake_of_ours_keeps_its_traceback():
         run_tool(lambda: 1 // 0)
 
 
-def test_a_reader_that_has_seen_enough_ends_a_tool_in_silence():
+def test_a_tool_starts_light_and_ends_in_silence_when_its_reader_has_seen_enough():
     code = (
+        'import sys, mmav.models, mmav.datasets, mmav.evaluation, mmav.visualization\n'
         'from mmav.engine.cli import run_tool\n'
+        "slow = ('matplotlib', 'scipy', 'sklearn', 'torchaudio', 'decord', 'tensorboard')\n"
+        "print('and'.join(name for name in slow if name in sys.modules))\n"
         'def main():\n'
         '    for _ in range(100000):\n'
         "        print('line')\n"
         'run_tool(main)\n'
     )
-    tool = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    tool = subprocess.Popen(
+        [sys.executable, '-c', code], env=tool_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert tool.stdout.readline() == b'\n'
     assert tool.stdout.readline() == b'line\n'
     tool.stdout.close()
     assert tool.stderr.read() == b'' and tool.wait() == 0

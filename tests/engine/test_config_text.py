@@ -1,3 +1,4 @@
+import pytest
 from mmengine.config import Config
 from yapf.yapflib.yapf_api import FormatCode
 
@@ -5,6 +6,14 @@ from mmav.engine import config_text
 
 STYLE = dict(based_on_style='pep8', split_before_expression_after_opening_paren=True)
 TEXT = 'a = dict( ' + ', '.join(f'b{k}=1' for k in range(14)) + ')\n'
+
+
+@pytest.fixture(autouse=True)
+def _formatted(monkeypatch):
+    monkeypatch.setattr(config_text, 'FormatCode', FormatCode)
+    config_text._format.cache_clear()
+    yield
+    config_text._format.cache_clear()
 
 
 def test_gives_what_yapf_gives():
@@ -15,7 +24,6 @@ def test_gives_what_yapf_gives():
 
 
 def test_a_config_is_formatted_once_until_it_changes(monkeypatch):
-    config_text._format.cache_clear()
     calls = []
 
     def counted(text, **options):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from scipy import special
 
 from mmav.registry import TRANSFORMS
 
@@ -20,6 +19,8 @@ def normal_levels(mean: float, std: float) -> np.ndarray:
 
     Drawing normal numbers themselves takes four times as long.
     """
+    from scipy import special  # imported here: half a second that only this transform needs to wait for
+
     quantiles = special.ndtri((np.arange(LEVELS) + 0.5) / LEVELS)
     return np.clip(quantiles * std + mean, 0, 255).astype(np.uint8)
 

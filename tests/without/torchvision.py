@@ -1,0 +1,1 @@
+raise ModuleNotFoundError('hidden by tests/without: the tools do not need what requirements/tests.txt adds')
