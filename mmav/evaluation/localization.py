@@ -33,6 +33,12 @@ class Event(NamedTuple):
         """The boxes (T, 4) of the frames nearest to the given times (T,)."""
         return self.boxes[np.abs(self.seconds[None] - np.asarray(seconds)[:, None]).argmin(axis=1)]
 
+    def boxes_in(self, seconds: np.ndarray, region: Sequence[float]) -> np.ndarray:
+        """The same in [0, 1] of a part of the frame: left, top, right, bottom in [0, 1] of the whole."""
+        left, top, right, bottom = region
+        scale = np.array([right - left, bottom - top] * 2)
+        return (self.boxes_at(seconds) - np.array([left, top] * 2)) / scale
+
 
 class Shares(NamedTuple):
     """Share of the map's mass on the event, NaN where the map is zero, and the event's share of the room."""
@@ -90,18 +96,11 @@ def box_cover(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     )
 
 
-def interval_cover(start: np.ndarray, end: np.ndarray, length: int) -> np.ndarray:
+def interval_cover(start: np.ndarray | float, end: np.ndarray | float, length: int) -> np.ndarray:
     """Which part of each of ``length`` cells of size 1 lies between start and end (...,): (..., length) in [0, 1]."""
     cells = np.arange(length)
     inside = np.minimum(np.asarray(end)[..., None], cells + 1) - np.maximum(np.asarray(start)[..., None], cells)
     return np.clip(inside, 0, 1)
-
-
-def boxes_in_crop(boxes: np.ndarray, region: Sequence[float]) -> np.ndarray:
-    """Boxes (..., 4) in [0, 1] of the whole frame as [0, 1] of a part of it: left, top, right, bottom."""
-    left, top, right, bottom = region
-    scale = np.array([right - left, bottom - top] * 2)
-    return (np.asarray(boxes, dtype=float) - np.array([left, top] * 2)) / scale
 
 
 def shares(values: np.ndarray, cover: np.ndarray) -> Shares:

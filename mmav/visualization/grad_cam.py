@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models import AVClassifier
-from mmav.models.layers import MultiscaleBlock, TransformerBlock
 from mmav.models.necks.joining import absent_to_zero
-from mmav.visualization.token_grid import Axis, spread, token_axes
+from mmav.visualization.token_grid import spread
+from mmav.visualization.token_sites import Site, block_name, find_site
 
 METHODS = ('gradcam', 'hirescam', 'centred')
-BLOCKS = (MultiscaleBlock, TransformerBlock)
-FINE_ENOUGH = 7
-
-
-class _Site(NamedTuple):
-    """Where a modality is looked at: what ``block`` reads, the axes of its patch tokens, and where these stand."""
-
-    block: nn.Module
-    axes: tuple[Axis, ...]
-    tokens: slice
 
 
 class GradCAM:
@@ -77,15 +66,14 @@ class GradCAM:
             raise ConfigError(f'{type(model).__name__} is no AVClassifier: give the model itself, without a wrapper')
         self.model = model
         self.method = method
-        self.blocks: dict[str, int | str | None] = dict.fromkeys(model.backbones)
+        self.blocks: dict[str, str | None] = dict.fromkeys(model.backbones)
         for modality, block in (blocks or {}).items():
             if modality not in self.blocks:
                 raise ConfigError(
                     f'blocks has {modality!r}, but the model reads {" and ".join(self.blocks)}'
                     f'{did_you_mean(modality, self.blocks)}'
                 )
-            self.blocks[modality] = block
-            self._find_block(modality, block)
+            self.blocks[modality] = block_name(model, modality, block)
 
     def __call__(
         self,
@@ -126,7 +114,7 @@ class GradCAM:
             inputs = {name: x.detach().clone().float().requires_grad_() for name, x in inputs.items()}
             masks = None if masks is None else {name: mask.clone() for name, mask in masks.items()}
             sizes = {name: inputs[name].shape[3:] for name in self.blocks}
-            sites = {name: self._site(name, sizes) for name in sizes}
+            sites = {name: find_site(self.model, name, self.blocks[name], sizes) for name in sizes}
             before: dict[str, Tensor] = {}
             after: dict[str, Tensor] = {}
             logits: dict[str, dict[str, Tensor]] = {}
@@ -142,7 +130,7 @@ class GradCAM:
             score = head.mean_over_streams(logits['streams'], every)  # (B * V, C)
             chosen = score.gather(1, classes.repeat_interleave(views)[:, None]).sum()
             read = {
-                name: after[name] if self.method != 'gradcam' and x.shape[1] > _count(sites[name].axes) else x
+                name: after[name] if self.method != 'gradcam' and x.shape[1] > sites[name].num_tokens else x
                 for name, x in before.items()
             }
             gradients = torch.autograd.grad(chosen, list(read.values()), allow_unused=True, materialize_grads=True)
@@ -175,59 +163,6 @@ class GradCAM:
                 'the model was made inside torch.inference_mode, which allows no gradients: make it outside'
             )
 
-    def _find_block(self, modality: str, chosen: int | str) -> tuple[nn.Module, int | None]:
-        """The block, and how many blocks of the encoder come before it; None for a block of the neck."""
-        prefix = f'backbones.{modality}.blocks.'
-        own = list(getattr(self.model.backbones[modality], 'blocks', ()))
-        if isinstance(chosen, str) and chosen.removeprefix(prefix).isdigit():
-            chosen = int(chosen.removeprefix(prefix))
-        if isinstance(chosen, int):
-            if not -len(own) <= chosen < len(own):
-                raise ConfigError(
-                    f'{modality} has no block {chosen}: its encoder has {len(own)}, give {-len(own)} to {len(own) - 1}'
-                )
-            return own[chosen], chosen % len(own)
-        fused = {
-            f'neck.{name}': block
-            for name, block in self.model.neck.named_modules()
-            # a block that reads one modality bears its name, one that reads all has a number only
-            if isinstance(block, BLOCKS) and (name.endswith(f'.{modality}') or name.split('.')[-1].isdigit())
-        }
-        if chosen not in fused:
-            names = [*(f'{prefix}{k}' for k in range(len(own))), *fused]
-            raise ConfigError(f'no block {chosen!r} reads {modality}: choose one of {", ".join(names)}')
-        return fused[chosen], None
-
-    def _site(self, modality: str, sizes: Mapping[str, Sequence[int]]) -> _Site:
-        """Where the patch tokens of a modality stand in what its block reads."""
-        backbones: Any = self.model.backbones
-        chosen = self.blocks[modality]
-        if chosen is None:
-            chosen = _last_fine_block(backbones[modality], sizes[modality])
-        block, depth = self._find_block(modality, chosen)
-        axes = {
-            name: token_axes(backbones[name], size, len(backbones[name].blocks) if depth is None else depth)
-            for name, size in sizes.items()
-            if name == modality or depth is None
-        }
-        count = _count(axes[modality])
-        if depth is not None:
-            return _Site(block, axes[modality], slice(-count, None))
-        neck: Any = self.model.neck
-        others = () if str(chosen).endswith(f'.{modality}') else neck.order[: neck.order.index(modality)]
-        start = 1 + sum(1 + _count(axes[other]) for other in others)
-        return _Site(block, axes[modality], slice(start, start + count))
-
-
-def _last_fine_block(backbone: Any, size: Sequence[int]) -> int:
-    """The last block that reads at least 7 tokens along the last two axes; the first where there is none."""
-    grids = [token_axes(backbone, size, depth) for depth in range(len(backbone.blocks))]
-    return max((k for k, axes in enumerate(grids) if min(a.length for a in axes[-2:]) >= FINE_ENOUGH), default=0)
-
-
-def _count(axes: Sequence[Axis]) -> int:
-    return math.prod(axis.length for axis in axes)
-
 
 def _classes(target: int | Tensor | None, scores: Tensor) -> Tensor:
     """Class indices (B,) for probabilities (B, C)."""
@@ -241,7 +176,7 @@ def _classes(target: int | Tensor | None, scores: Tensor) -> Tensor:
     return classes.long().expand(len(scores))
 
 
-def _to_input(values: Tensor, site: _Site, x: Tensor, mask: Tensor | None) -> Tensor:
+def _to_input(values: Tensor, site: Site, x: Tensor, mask: Tensor | None) -> Tensor:
     """A map of tokens before the ReLU (B * V', N) to (B, V, *size) in [0, 1].
 
     V' is V, or above it where several views of another modality shared the one: the mean of their maps is taken.

@@ -5,9 +5,9 @@ import pytest
 
 from mmav.errors import ManifestError
 from mmav.evaluation.localization import (
+    Event,
     Shares,
     box_cover,
-    boxes_in_crop,
     interval_cover,
     read_events,
     shares,
@@ -49,8 +49,9 @@ def test_time_of_a_spectrogram():
 
 
 def test_boxes_in_a_crop():
-    found = boxes_in_crop(np.array([[[0.25, 0.25, 0.5, 1.0]]]), (0.25, 0.0, 0.75, 0.5))
-    np.testing.assert_allclose(found, [[[0.0, 0.5, 0.5, 2.0]]])
+    event = Event(np.array([0.0, 1.0]), np.array([[0.25, 0.25, 0.5, 1.0], [0, 0, 1, 1]]), 0.0, 1.0)
+    found = event.boxes_in(np.array([0.2, 0.9]), (0.25, 0.0, 0.75, 0.5))
+    np.testing.assert_allclose(found, [[0.0, 0.5, 0.5, 2.0], [-0.5, 0, 1.5, 2]])
 
 
 def test_a_summary_leaves_out_maps_of_nothing():

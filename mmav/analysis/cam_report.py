@@ -1,0 +1,322 @@
+"""Clips through one or several models, and what these look at as pages, videos or scores (tools/.../grad_cam.py)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from mmav.analysis.cam_score import CamScores, score_table
+from mmav.apis import AVInferencer
+from mmav.apis.sources import list_sources
+from mmav.apis.windows import place_windows
+from mmav.engine.cli import require_checkpoint, write_json
+from mmav.engine.config_edits import find_test_set
+from mmav.errors import ConfigError, MmavError, did_you_mean
+from mmav.evaluation.localization import Event, read_events
+from mmav.visualization.annotated_video import write_annotated_video
+from mmav.visualization.cam_clips import SeenClip, look
+from mmav.visualization.cam_figure import draw_cam_figure
+from mmav.visualization.cam_pictures import CamRow, cam_painter
+from mmav.visualization.dataset_sheet import build_av_datasets
+from mmav.visualization.grad_cam import GradCAM
+from mmav.visualization.prediction_sheet import pick_rows
+
+BATCH, LONGEST_PATH = 16, 70
+
+
+class Clip(NamedTuple):
+    """A clip to look at.
+
+    Attributes:
+        path: The file.
+        name: Of the clip, for file names.
+        start: Start of the part in seconds; None for the file's.
+        end: Its end.
+        label: Part -> name of its true class; empty where it is not known.
+        event: Where its event is, of clips of AVSynth.
+    """
+
+    path: str
+    name: str
+    start: float | None
+    end: float | None
+    label: dict[str, str]
+    event: Event | None
+
+
+class CamModel:
+    """A trained model that is looked at.
+
+    Args:
+        config: Config file.
+        checkpoint: Checkpoint file.
+        device: Such as 'cpu'; the best there is if None.
+        data_root: Folder of the data in place of the config's.
+        part: 'verb' or 'noun' of a model of both; 'verb', or the only one, if None.
+
+    Raises:
+        MmavError: Something is missing or wrong.
+    """
+
+    def __init__(
+        self, config: str, checkpoint: str, *, device: str | None, data_root: str | None, part: str | None
+    ) -> None:
+        require_checkpoint(checkpoint)
+        self.name = Path(config).stem
+        self.inferencer = AVInferencer(config, checkpoint, device=device, data_root=data_root, show_progress=False)
+        self.model: Any = self.inferencer.model
+        head = self.model.head
+        parts = [name for name in ('verb', 'noun') if hasattr(head, name)] or [getattr(head, 'part', 'label')]
+        if part is not None and part not in parts:
+            raise ConfigError(f'--part {part}: {self.name} tells {" and ".join(parts)} apart')
+        self.part = part or parts[0]
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        """Names of the classes of its part."""
+        names: Any = self.inferencer.classes
+        return names.get(self.part) if isinstance(names, Mapping) else names
+
+    def target(self, name: str | None) -> int | None:
+        """Index of a class that is given by its name or index.
+
+        Raises:
+            ConfigError: There is no such class.
+        """
+        if name is None:
+            return None
+        names = list(self.classes or ())
+        if name in names:
+            return names.index(name)
+        width = (getattr(self.model.head, self.part, None) or self.model.head).num_classes
+        if name.isdigit() and int(name) < width:
+            return int(name)
+        raise ConfigError(
+            f'--class {name}: {self.name} knows no such class, give a name or an index from 0 to {width - 1}'
+            f'{did_you_mean(name, names)}'
+        )
+
+    def row(self, seen: SeenClip, clip: Clip, cam: GradCAM, target: int | None) -> CamRow:
+        """What the model makes of a clip."""
+        data = self.inferencer.prepare([seen.item])
+        with torch.no_grad():
+            scores = self.model(data['inputs'], masks=data['masks'])
+        probabilities = (scores[self.part] if isinstance(scores, dict) else scores)[0]
+        best = int(probabilities.argmax())
+        maps = {
+            name: values[0, 0].cpu().numpy()
+            for name, values in cam(data['inputs'], data['masks'], target=target, part=self.part).items()
+        }
+        truth = clip.label.get(self.part)
+        words = f'{self.name}: {self._name(best)} {probabilities[best]:.2f}'
+        if target is not None and target != best:
+            words += f'; map of {self._name(target)} {probabilities[target]:.2f}'
+        nothing = [
+            {'video': 'picture', 'audio': 'sound'}[name]
+            for name, values in maps.items()
+            if bool(seen.item['masks'][name]) and not values.any()
+        ]
+        if nothing:
+            words += f'  (nothing in the {" and the ".join(nothing)} speaks for it)'
+        shown = seen.frames is not None and 'video' in maps
+        return CamRow(
+            label=words,
+            right=None if truth is None else truth == self._name(best),
+            frames=seen.frames[0] if shown and seen.frames is not None else None,
+            cam=maps.get('video') if shown else None,
+            times=seen.frame_times[0] if shown and seen.frame_times is not None else None,
+            spectrogram=None if seen.sound is None else seen.item['inputs']['audio'][0, 0].numpy(),
+            sound_cam=maps.get('audio'),
+            axes=seen.sound,
+            start=seen.start,
+        )
+
+    def _name(self, index: int) -> str:
+        return str(index) if self.classes is None else self.classes[index]
+
+
+def name_apart(models: Sequence[CamModel]) -> None:
+    """Numbers the models that have the name of an earlier one, as checkpoints of one config have."""
+    given = [model.name for model in models]
+    for k, model in enumerate(models):
+        if given[k] in given[:k]:
+            model.name = f'{given[k]}_{given[:k].count(given[k]) + 1}'
+
+
+def parse_blocks(items: Sequence[str]) -> dict[str, int | str]:
+    """Modality -> block, of arguments such as ``video=-1``.
+
+    Raises:
+        ConfigError: An argument is of another form.
+
+    >>> parse_blocks(['video=-1', 'audio=neck.blocks.1.audio'])
+    {'video': -1, 'audio': 'neck.blocks.1.audio'}
+    """
+    blocks: dict[str, int | str] = {}
+    for item in items:
+        modality, sign, block = item.partition('=')
+        if not modality or not sign or not block:
+            raise ConfigError(f'--block {item}: give MODALITY=BLOCK, such as video=-1 or audio=neck.blocks.1.audio')
+        blocks[modality] = int(block) if block.removeprefix('-').isdigit() else block
+    return blocks
+
+
+def list_clips(
+    model: CamModel, files: Sequence[str] | None, indices: Sequence[int] | None, count: int | None
+) -> list[Clip]:
+    """The clips that are looked at: files, or clips of the test set by their indices, or so many of it, or all.
+
+    Raises:
+        MmavError: There are none, or a file or manifest cannot be read.
+    """
+    if files:
+        return [_own_clip(model.inferencer, source.path) for source in list_sources(list(files))]
+    config = find_test_set(model.inferencer.cfg)
+    if not config:
+        raise ConfigError(f'{model.name} has no test set: give --file')
+    rows: list[Clip] = []
+    for dataset in build_av_datasets(config):
+        classes = dataset.metainfo['classes']
+        root = str(dataset.data_root)
+        try:
+            events = read_events(root)
+        except MmavError:
+            events = {}
+        for k in range(len(dataset)):
+            info = dataset.get_data_info(k)
+            label = info['label']
+            words = {p: classes[p][i] for p, i in label.items()} if isinstance(label, Mapping) else {}
+            words = words or dict(label=classes[label])
+            relative = os.path.relpath(info['path'], root or '.')
+            name = f'{len(rows):05d}_{Path(info["path"]).stem}'
+            rows.append(Clip(info['path'], name, info['start'], info['end'], words, events.get(relative)))
+    if indices is not None:
+        outside = [index for index in indices if not 0 <= index < len(rows)]
+        if outside:
+            raise ConfigError(f'there is no clip {outside[0]}: the test set has {len(rows)}, counted from 0')
+        return [rows[index] for index in indices]
+    return rows if count is None else pick_rows(rows, count)  # type: ignore[arg-type, return-value]
+
+
+def _own_clip(inferencer: AVInferencer, path: str) -> Clip:
+    """A file; of one that is longer than the model's window, the window in the middle."""
+    with list_sources(path)[0].open() as reader:
+        windows = place_windows(reader.info.duration, inferencer.window)
+    start, end = windows[len(windows) // 2] if len(windows) > 1 else (None, None)
+    return Clip(path, Path(path).stem, start, end, {}, None)
+
+
+def show_clips(
+    models: Sequence[CamModel],
+    clips: Sequence[Clip],
+    out: Path,
+    *,
+    blocks: Mapping[str, int | str],
+    method: str,
+    target: str | None = None,
+    frames: int = 9,
+    video: bool = False,
+) -> list[Path]:
+    """Draws a page a clip, and if asked for a video of it for each model that sees.
+
+    Args:
+        models: The models, in the order of their rows.
+        clips: The clips.
+        out: Folder.
+        blocks: Modality -> block; each model takes those of its modalities.
+        method: Of :data:`mmav.visualization.grad_cam.METHODS`.
+        target: Name or index of the class; what each model predicts if None.
+        frames: Frames in a row.
+        video: Whether to write videos.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        MmavError: A clip cannot be read, a class or block is unknown, or a file cannot be written.
+    """
+    cams = [_cam(model, blocks, method, len(models) > 1) for model in models]
+    targets = [model.target(target) for model in models]
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for clip in tqdm(clips, desc='clips', unit='clip'):
+        seen = [look(model.inferencer, clip.path, start=clip.start, end=clip.end) for model in models]
+        rows = [model.row(s, clip, cam, t) for model, s, cam, t in zip(models, seen, cams, targets, strict=True)]
+        first = next((s for s, row in zip(seen, rows, strict=True) if row.frames is not None), None)
+        box = None
+        if clip.event is not None and first is not None and first.region is not None:
+            box = clip.event.boxes_in(first.frame_times[0], first.region)  # type: ignore[index]
+        truth = ' '.join(clip.label.values())
+        title = f'{_tail(clip.path)}   {seen[0].start:.2f} to {seen[0].end:.2f} s' + f'   true class: {truth}' * bool(
+            truth
+        )
+        written.append(out / f'{clip.name}.png')
+        draw_cam_figure(rows, written[-1], title=title, num_frames=frames, box=box)
+        for model, s, row in zip(models, seen, rows, strict=True):
+            if video and row.cam is not None and row.times is not None:
+                written.append(out / f'{clip.name}_{model.name}.mp4')
+                paint = cam_painter(row.cam, row.times, s.region)
+                write_annotated_video(clip.path, written[-1], paint, start=s.start, end=s.end)
+    if video and not any(path.suffix == '.mp4' for path in written):
+        raise MmavError('--video: none of the clips has a picture that a model saw; the pages are written')
+    return written
+
+
+def _tail(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f'…{path[-LONGEST_PATH:]}'
+
+
+def _cam(model: CamModel, blocks: Mapping[str, int | str], method: str, several: bool) -> GradCAM:
+    own = {name: block for name, block in blocks.items() if not several or name in model.model.backbones}
+    return GradCAM(model.model, blocks=own, method=method)
+
+
+def score_models(
+    models: Sequence[CamModel],
+    clips: Sequence[Clip],
+    out: Path,
+    *,
+    blocks: Mapping[str, int | str] | None,
+    methods: Sequence[str],
+) -> str:
+    """Measures how well the maps of models find the events of clips; writes ``scores.json``.
+
+    Args:
+        models: The models.
+        clips: Clips of AVSynth.
+        out: Folder.
+        blocks: Modality -> block; None for every block.
+        methods: Of :data:`mmav.visualization.grad_cam.METHODS`.
+
+    Returns:
+        A table for each model.
+
+    Raises:
+        MmavError: The events are not known, or a clip cannot be read.
+    """
+    known = [clip for clip in clips if clip.event is not None]
+    if not known:
+        raise MmavError(
+            '--score: where the events are is not known of these clips, only of AVSynth (tools/data/avsynth)'
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    texts, content = [], []
+    for model in models:
+        own = None if blocks is None else {m: b for m, b in blocks.items() if m in model.model.backbones}
+        scores = CamScores(model.inferencer, own, methods)
+        with tqdm(total=len(known), desc=model.name, unit='clip') as bar:
+            for k in range(0, len(known), BATCH):
+                part = known[k : k + BATCH]
+                seen = [look(model.inferencer, clip.path, start=clip.start, end=clip.end) for clip in part]
+                scores.add(seen, [clip.event for clip in part if clip.event is not None], part=model.part)
+                bar.update(len(part))
+        rows = scores.rows()
+        content.append(dict(model=model.name, clips=len(known), rows=rows))
+        texts.append(f'{model.name}: {len(known)} clips\n{score_table(rows)}')
+    write_json(str(out / 'scores.json'), dict(models=content))
+    return '\n\n'.join(texts)

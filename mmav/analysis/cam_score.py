@@ -1,0 +1,119 @@
+"""How well maps of what a model looks at find the events of AVSynth: their shares of mass, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mmav.apis import AVInferencer
+from mmav.evaluation.localization import Event, Shares, shares, summarise
+from mmav.tables import text_table
+from mmav.visualization.cam_clips import SeenClip
+from mmav.visualization.grad_cam import GradCAM
+from mmav.visualization.token_grid import Axis, spread
+from mmav.visualization.token_sites import blocks_of, find_site
+
+
+class Look(NamedTuple):
+    """A way to look at one modality of a model."""
+
+    modality: str
+    block: str
+    method: str
+
+
+class CamScores:
+    """Gathers shares of mass over clips.
+
+    Beside what the maps of a model reach, ``ceiling`` is what the event itself would reach if it was drawn on the grid
+    of the tokens and interpolated as a map is: the most that can be asked of a block.
+
+    Args:
+        inferencer: The model.
+        blocks: Modality -> block, as :class:`GradCAM` takes it; or None for every block that reads a modality.
+        methods: Of :data:`mmav.visualization.grad_cam.METHODS`.
+    """
+
+    def __init__(
+        self, inferencer: AVInferencer, blocks: Mapping[str, int | str] | None, methods: Sequence[str]
+    ) -> None:
+        self.inferencer = inferencer
+        self.methods = tuple(methods)
+        model: Any = inferencer.model
+        if blocks is not None:
+            self.rounds: list[dict[str, int | str]] = [dict(blocks)]
+        else:
+            # one round looks at the k-th block of each modality; the default fills in where one has fewer
+            names = {modality: list(blocks_of(model, modality)) for modality in model.backbones}
+            most = max(len(each) for each in names.values())
+            self.rounds = [{m: each[k] for m, each in names.items() if k < len(each)} for k in range(most)]
+        self.every = blocks is None
+        self.found: dict[Look, list[Shares]] = {}
+        self.ceilings: dict[tuple[str, str], list[Shares]] = {}
+        self.grids: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def add(self, clips: Sequence[SeenClip], events: Sequence[Event], *, part: str = 'label') -> None:
+        """Looks at some clips, each for the class that the model finds most probable."""
+        data = self.inferencer.prepare([clip.item for clip in clips])
+        inputs = data['inputs']
+        model: Any = self.inferencer.model
+        sizes = {name: x.shape[3:] for name, x in inputs.items()}
+        covers = [clip.covers(event) for clip, event in zip(clips, events, strict=True)]
+        for blocks in self.rounds:
+            wanted = list(blocks) if self.every else list(model.backbones)
+            for method in self.methods:
+                cam = GradCAM(model, blocks=blocks, method=method)
+                maps = cam(inputs, data['masks'], part=part)
+                for modality in wanted:
+                    site = find_site(model, modality, cam.blocks[modality], sizes)
+                    place = modality, site.name
+                    self.grids[place] = tuple(axis.length for axis in site.axes)
+                    rows = self.found.setdefault(Look(*place, method), [])
+                    for values, cover in zip(maps[modality], covers, strict=True):
+                        if modality in cover:
+                            rows.append(shares(values[0].cpu().numpy(), cover[modality]))
+            for modality in wanted:
+                site = find_site(model, modality, blocks.get(modality), sizes)
+                best = self.ceilings.setdefault((modality, site.name), [])
+                for cover in covers:
+                    if modality in cover:
+                        best.append(_ceiling(cover[modality], site.axes, sizes[modality]))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict for each way to look: ``modality``, ``block``, ``grid``, ``method``, what :func:`summarise` gives,
+        and ``ceiling``, the ratio that can be reached at most.
+        """
+        found = []
+        for look in sorted(self.found, key=lambda look: (look.modality != 'video', list(self.grids).index(look[:2]))):
+            place = look[:2]
+            ceiling = summarise(self.ceilings[place])['ratio']
+            row = dict(modality=look.modality, block=look.block, grid=list(self.grids[place]), method=look.method)
+            found.append({**row, **summarise(self.found[look]), 'ceiling': ceiling})
+        return found
+
+
+def _ceiling(cover: np.ndarray, axes: Sequence[Axis], size: Sequence[int]) -> Shares:
+    """Shares of a map that is the event itself at the centres of the tokens."""
+    whole = np.broadcast_to(cover, tuple(size))
+    values = torch.as_tensor(np.array(whole), dtype=torch.float32)
+    for k, (axis, samples) in enumerate(zip(axes, size, strict=True)):
+        centres = axis.first + axis.step * torch.arange(axis.length)
+        values = values.index_select(k, centres.round().long().clamp(0, samples - 1))
+    return shares(spread(values, axes, size).numpy(), cover)
+
+
+def score_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The rows as a text table: shares in percent, the ratio with its interval of 95 %."""
+    lines = [('modality', 'block', 'grid', 'method', 'mass', 'room', 'ratio', '95 %', 'at most', 'no map')]
+    for row in rows:
+        cells = ['-'] * 4
+        if row['ratio'] is not None:
+            low, high = row['interval']
+            cells = [f'{row["mass"]:.1%}', f'{row["room"]:.1%}', f'{row["ratio"]:.2f}', f'{low:.2f} to {high:.2f}']
+        ceiling = '-' if row['ceiling'] is None else f'{row["ceiling"]:.2f}'
+        grid = 'x'.join(map(str, row['grid']))
+        lines.append((row['modality'], row['block'], grid, row['method'], *cells, ceiling, str(row['without_map'])))
+    return text_table(lines, left=4)
