@@ -4,18 +4,20 @@ import json
 
 from mmav.analysis.pages import END, START
 from mmav.datasets.avsynth import generate
-from tests.toys import run_tool
+from tests.toys import run_tool, tool_environment
 
 TOOL = 'analysis_tools/run_ablation.py'
 
 
-def test_runs_once_and_fills_the_page(tmp_path, capsys):
-    generate(tmp_path / 'data', train=160, val=16, test=16, jobs=1, progress=False)
+def test_runs_once_and_fills_the_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', tool_environment()['PYTHONPATH'])  # of the processes that the tool starts
+    # 16 batches an epoch: a tenth of them, the warm-up, has to be one at least
+    generate(tmp_path / 'data', train=32, val=16, test=16, jobs=1, progress=False)
     page = tmp_path / 'page.md'
     marks = dict(name='ablation', tool=f'tools/{TOOL}')
     page.write_text(f'before\n{START.format(**marks)}\n{END.format(**marks)}\nafter\n')
     work_dir = tmp_path / 'w'
-    common = ['--data-root', tmp_path / 'data', '--work-dir', work_dir, '--page', page, '--seeds', 0]
+    common = ['--data-root', tmp_path / 'data', '--work-dir', work_dir, '--page', page, '--seeds', 0, '--batch-size', 2]
     arguments = [*common, '--only', 'mat_tiny', '--epochs', 1]
     assert run_tool(TOOL, *arguments) == 0
     assert '1 runs, 0 of them done' in capsys.readouterr().out

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmav.models import MAT
+from mmav.models.backbones.mvit import resolve_arch
 
 
 def test_base_is_table_1():
@@ -30,11 +31,20 @@ def test_any_length_of_sound(frames):
     assert tokens.cls.isfinite().all()
 
 
-def test_forward_and_backward_at_paper_size():
-    model = MAT(drop_path_rate=0.1)
+# Table 1 with two blocks in its third stage in place of 16, which all have the same shapes
+SHORT = dict(resolve_arch('base'), num_layers=10, stage_blocks=(2, 5, 7))
+
+
+@pytest.mark.parametrize(
+    ('arch', 'size', 'grid'),
+    [('base', (64, 128), (4, 4)), (SHORT, (128, 1024), (8, 32))],
+    ids=['paper depth', 'paper size'],
+)
+def test_forward_and_backward(arch, size, grid):
+    model = MAT(arch, drop_path_rate=0.1)
     model.init_weights()
-    tokens = model(torch.randn(1, 1, 128, 1024))
-    assert tokens.grid == (8, 32)
+    tokens = model(torch.randn(1, 1, *size))
+    assert tokens.grid == grid
     (tokens.cls.square().mean() + tokens.patches.square().mean()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name

@@ -10,20 +10,28 @@ from tests.models.peers import from_timm_mvitv2, from_torchvision_mvit, randomis
 SMALL = dict(embed_dims=16, num_layers=3, num_heads=1, stage_blocks=(1,))
 
 
-@pytest.mark.parametrize('attention', ['explicit', 'folded'])
-def test_small_equals_torchvision(attention):
+@pytest.fixture(scope='module')
+def torchvision_small():
+    """Weights of torchvision's MViTv2-S under our names, a clip, and what it makes of the clip, class token first."""
     peer = randomise(mvit_v2_s())
-    model = MViTv2('small', input_size=(16, 224, 224), attention=attention).eval()
-    model.load_state_dict(from_torchvision_mvit(peer.state_dict()))
     clip = torch.randn(1, 3, 16, 224, 224, generator=torch.Generator().manual_seed(1))
     seen = {}
     peer.norm.register_forward_hook(lambda module, args, output: seen.update(out=output))
     with torch.inference_mode():
         peer(clip)
+    return from_torchvision_mvit(peer.state_dict()), clip, seen['out']
+
+
+@pytest.mark.parametrize('attention', ['explicit', 'folded'])
+def test_small_equals_torchvision(attention, torchvision_small):
+    weights, clip, expected = torchvision_small
+    model = MViTv2('small', input_size=(16, 224, 224), attention=attention).eval()
+    model.load_state_dict(weights)
+    with torch.inference_mode():
         tokens = model(clip)
     assert tokens.grid == (8, 7, 7)
-    torch.testing.assert_close(tokens.cls, seen['out'][:, 0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(tokens.patches, seen['out'][:, 1:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize('attention', ['explicit', 'folded'])
@@ -115,11 +123,20 @@ def test_sizes_that_contradict_are_refused():
         MViTv2(SMALL, input_size=(4, 32, 32))(torch.zeros(1, 1, 4, 32, 32))
 
 
-def test_forward_and_backward_at_paper_size():
-    model = MViTv2('base', drop_path_rate=0.3)
+# MViTv2-B with two blocks in its third stage in place of 16, which all have the same shapes
+SHORT_BASE = dict(resolve_arch('base'), num_layers=10, stage_blocks=(2, 5, 7))
+
+
+@pytest.mark.parametrize(
+    ('arch', 'size', 'grid'),
+    [('base', (4, 64, 64), (2, 2, 2)), (SHORT_BASE, (16, 224, 224), (8, 7, 7))],
+    ids=['paper depth', 'paper size'],
+)
+def test_forward_and_backward(arch, size, grid):
+    model = MViTv2(arch, drop_path_rate=0.3)
     model.init_weights()
-    tokens = model(torch.randn(1, 3, 16, 224, 224))
-    assert tokens.grid == (8, 7, 7)
+    tokens = model(torch.randn(1, 3, *size))
+    assert tokens.grid == grid
     (tokens.cls.square().mean() + tokens.patches.square().mean()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
