@@ -1,4 +1,4 @@
-"""Clips through one or several models, and what these look at as pages, videos or scores (tools/.../grad_cam.py)."""
+"""Clips through one or several models, and what these look at as pages and videos: tools/analysis_tools/grad_cam.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from mmav.analysis.cam_score import CamScores, score_table
 from mmav.apis import AVInferencer
 from mmav.apis.sources import list_sources
 from mmav.apis.windows import place_windows
-from mmav.engine.cli import require_checkpoint, write_json
+from mmav.engine.cli import require_checkpoint
 from mmav.engine.config_edits import find_test_set
 from mmav.errors import ConfigError, MmavError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
@@ -26,7 +25,7 @@ from mmav.visualization.dataset_sheet import build_av_datasets
 from mmav.visualization.grad_cam import GradCAM
 from mmav.visualization.prediction_sheet import pick_rows
 
-BATCH, LONGEST_PATH = 16, 70
+LONGEST_PATH = 70  # characters
 
 
 class Clip(NamedTuple):
@@ -274,49 +273,3 @@ def _tail(path: str) -> str:
 def _cam(model: CamModel, blocks: Mapping[str, int | str], method: str, several: bool) -> GradCAM:
     own = {name: block for name, block in blocks.items() if not several or name in model.model.backbones}
     return GradCAM(model.model, blocks=own, method=method)
-
-
-def score_models(
-    models: Sequence[CamModel],
-    clips: Sequence[Clip],
-    out: Path,
-    *,
-    blocks: Mapping[str, int | str] | None,
-    methods: Sequence[str],
-) -> str:
-    """Measures how well the maps of models find the events of clips; writes ``scores.json``.
-
-    Args:
-        models: The models.
-        clips: Clips of AVSynth.
-        out: Folder.
-        blocks: Modality -> block; None for every block.
-        methods: Of :data:`mmav.visualization.grad_cam.METHODS`.
-
-    Returns:
-        A table for each model.
-
-    Raises:
-        MmavError: The events are not known, or a clip cannot be read.
-    """
-    known = [clip for clip in clips if clip.event is not None]
-    if not known:
-        raise MmavError(
-            '--score: where the events are is not known of these clips, only of AVSynth (tools/data/avsynth)'
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    texts, content = [], []
-    for model in models:
-        own = None if blocks is None else {m: b for m, b in blocks.items() if m in model.model.backbones}
-        scores = CamScores(model.inferencer, own, methods)
-        with tqdm(total=len(known), desc=model.name, unit='clip') as bar:
-            for k in range(0, len(known), BATCH):
-                part = known[k : k + BATCH]
-                seen = [look(model.inferencer, clip.path, start=clip.start, end=clip.end) for clip in part]
-                scores.add(seen, [clip.event for clip in part if clip.event is not None], part=model.part)
-                bar.update(len(part))
-        rows = scores.rows()
-        content.append(dict(model=model.name, clips=len(known), rows=rows))
-        texts.append(f'{model.name}: {len(known)} clips\n{score_table(rows)}')
-    write_json(str(out / 'scores.json'), dict(models=content))
-    return '\n\n'.join(texts)

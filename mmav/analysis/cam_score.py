@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from mmav.analysis.cam_report import CamModel, Clip
 from mmav.apis import AVInferencer
+from mmav.engine.cli import write_json
+from mmav.errors import MmavError
 from mmav.evaluation.localization import Event, Shares, shares, summarise
 from mmav.tables import text_table
-from mmav.visualization.cam_clips import SeenClip
+from mmav.visualization.cam_clips import SeenClip, look
 from mmav.visualization.grad_cam import GradCAM
 from mmav.visualization.token_grid import Axis, spread
 from mmav.visualization.token_sites import blocks_of, find_site
+
+BATCH = 16
 
 
 class Look(NamedTuple):
@@ -87,11 +94,11 @@ class CamScores:
         and ``ceiling``, the ratio that can be reached at most.
         """
         found = []
-        for look in sorted(self.found, key=lambda look: (look.modality != 'video', list(self.grids).index(look[:2]))):
-            place = look[:2]
+        for way in sorted(self.found, key=lambda way: (way.modality != 'video', list(self.grids).index(way[:2]))):
+            place = way[:2]
             ceiling = summarise(self.ceilings[place])['ratio']
-            row = dict(modality=look.modality, block=look.block, grid=list(self.grids[place]), method=look.method)
-            found.append({**row, **summarise(self.found[look]), 'ceiling': ceiling})
+            row = dict(modality=way.modality, block=way.block, grid=list(self.grids[place]), method=way.method)
+            found.append({**row, **summarise(self.found[way]), 'ceiling': ceiling})
         return found
 
 
@@ -117,3 +124,49 @@ def score_table(rows: Iterable[Mapping[str, Any]]) -> str:
         grid = 'x'.join(map(str, row['grid']))
         lines.append((row['modality'], row['block'], grid, row['method'], *cells, ceiling, str(row['without_map'])))
     return text_table(lines, left=4)
+
+
+def score_models(
+    models: Sequence[CamModel],
+    clips: Sequence[Clip],
+    out: Path,
+    *,
+    blocks: Mapping[str, int | str] | None,
+    methods: Sequence[str],
+) -> str:
+    """Measures how well the maps of models find the events of clips; writes ``scores.json``.
+
+    Args:
+        models: The models.
+        clips: Clips of AVSynth.
+        out: Folder.
+        blocks: Modality -> block; None for every block.
+        methods: Of :data:`mmav.visualization.grad_cam.METHODS`.
+
+    Returns:
+        A table for each model.
+
+    Raises:
+        MmavError: The events are not known, or a clip cannot be read.
+    """
+    known = [clip for clip in clips if clip.event is not None]
+    if not known:
+        raise MmavError(
+            '--score: where the events are is not known of these clips, only of AVSynth (tools/data/avsynth)'
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    texts, content = [], []
+    for model in models:
+        own = None if blocks is None else {m: b for m, b in blocks.items() if m in model.model.backbones}
+        scores = CamScores(model.inferencer, own, methods)
+        with tqdm(total=len(known), desc=model.name, unit='clip') as bar:
+            for k in range(0, len(known), BATCH):
+                part = known[k : k + BATCH]
+                seen = [look(model.inferencer, clip.path, start=clip.start, end=clip.end) for clip in part]
+                scores.add(seen, [clip.event for clip in part if clip.event is not None], part=model.part)
+                bar.update(len(part))
+        rows = scores.rows()
+        content.append(dict(model=model.name, clips=len(known), rows=rows))
+        texts.append(f'{model.name}: {len(known)} clips\n{score_table(rows)}')
+    write_json(str(out / 'scores.json'), dict(models=content))
+    return '\n\n'.join(texts)

@@ -2,7 +2,8 @@ import av
 import numpy as np
 import pytest
 
-from mmav.analysis.cam_report import CamModel, list_clips, name_apart, parse_blocks, score_models, show_clips
+from mmav.analysis.cam_report import CamModel, list_clips, name_apart, parse_blocks, show_clips
+from mmav.analysis.cam_score import score_models
 from mmav.errors import ConfigError, MmavError
 from mmav.visualization.cam_clips import look
 from mmav.visualization.grad_cam import GradCAM

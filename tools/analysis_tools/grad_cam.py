@@ -6,7 +6,8 @@ models below each other, also as a video. With --score, measures on AVSynth how 
 import argparse
 from pathlib import Path
 
-from mmav.analysis.cam_report import CamModel, list_clips, name_apart, parse_blocks, score_models, show_clips
+from mmav.analysis.cam_report import CamModel, list_clips, name_apart, parse_blocks, show_clips
+from mmav.analysis.cam_score import score_models
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.visualization.grad_cam import METHODS
