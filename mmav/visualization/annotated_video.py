@@ -120,7 +120,9 @@ def _check(
 ) -> None:
     if target.suffix.lower() not in CONTAINERS:
         raise MediaError(str(target), f'a copy is written as {", ".join(CONTAINERS)}, not as {target.suffix!r}')
-    if target.is_dir():
+    with media_errors(str(target), 'cannot be reached'):
+        folder = target.is_dir()
+    if folder:
         raise MediaError(str(target), 'is a folder; name the file that is to be written')
     with suppress(OSError):
         if os.path.samefile(path, target):
@@ -184,7 +186,7 @@ def _frames(reader: PyAVReader, start: float, end: float, max_side: int | None, 
     shown: av.VideoFrame | None = None
     for first, last in pieces(reader, max(0.0, start - LEAD), end):
         for time, frame in reader.iter_frames(first, last):
-            size = size or _upright_size(frame, max_side, min_side)
+            size = size or _upright_size(frame, reader.pixel_ratio, max_side, min_side)
             if time <= start + CLOSE:
                 shown = frame
                 continue
@@ -196,9 +198,9 @@ def _frames(reader: PyAVReader, start: float, end: float, max_side: int | None, 
         yield _Frame(start, _image(shown, size), shown)
 
 
-def _upright_size(frame: av.VideoFrame, max_side: int | None, min_side: int) -> tuple[int, int]:
-    """Even height and width of the copy."""
-    sides = frame.height, frame.width
+def _upright_size(frame: av.VideoFrame, pixel_ratio: float, max_side: int | None, min_side: int) -> tuple[int, int]:
+    """Even height and width of the copy, whose pixels are square."""
+    sides = frame.height, frame.width * pixel_ratio
     longer = max(sides)
     scale = max(1.0, min_side / longer) if max_side is None else min(max(1.0, min_side / longer), max_side / longer)
     height, width = (max(2, 2 * round(side * scale / 2)) for side in sides)

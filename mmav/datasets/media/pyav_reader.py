@@ -214,6 +214,11 @@ class PyAVReader:
                 yield ticks * base - origin, packet
 
     @property
+    def pixel_ratio(self) -> float:
+        """Width of a stored pixel, as it is to be shown, in heights of it; 1 where the file does not say."""
+        return float((self._video and self._video.codec_context.sample_aspect_ratio) or 1.0)
+
+    @property
     def sound_stream(self) -> Any:
         """PyAV's stream of the sound track, whose parameters a copy needs.
 

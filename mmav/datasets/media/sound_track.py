@@ -75,7 +75,9 @@ class SoundTrack:
         """Writes the sound up to a time in seconds from the start of the part; infinity for the rest."""
         while self._time < time:
             self._time, packets = next(self._source, (math.inf, []))
-            self._container.mux(packets)
+            # A damaged packet whose header cannot be rewritten is left out; a full disk is another error.
+            with suppress(av.error.InvalidDataError, av.error.ArgumentError):
+                self._container.mux(packets)
 
     def _spans(self) -> Iterator[tuple[float, float]]:
         position = self._start
