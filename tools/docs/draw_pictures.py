@@ -1,0 +1,144 @@
+#!/usr/bin/env python
+"""Draws the pictures of the docs anew, from the checkpoint that `make demo` leaves."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from mmav.datasets.avsynth.encode import encode_mp4
+from mmav.datasets.media import open_media
+from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.errors import ConfigError, MmavError
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / 'docs'
+FPS, SAMPLE_RATE = 12, 16000  # of AVSynth
+CONFIG = str(ROOT / 'configs/mmt/mmt_tiny_avsynth.py')
+EXAMPLE = """examples:
+  make demo && python tools/docs/draw_pictures.py
+  python tools/docs/draw_pictures.py errors embeddings"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('pictures', nargs='*', metavar='NAME', help=f'of {", ".join(PICTURES)}; default: all')
+    parser.add_argument('--demo', default='work_dirs/demo', help='folder that `make demo` wrote')
+    parser.add_argument('--data-root', default='data/avsynth', help='AVSynth')
+    args = parser.parse_args()
+    for name in args.pictures:
+        if name not in PICTURES:
+            raise ConfigError(f'no picture {name!r}, only {", ".join(PICTURES)}')
+    checkpoints = sorted(Path(args.demo).glob('epoch_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
+    require_checkpoint(str(checkpoints[-1] if checkpoints else Path(args.demo, 'epoch_10.pth')))
+    demo = Demo(str(checkpoints[-1]), str(Path(args.demo, 'predictions.pkl')), args.data_root)
+    for name in args.pictures or PICTURES:
+        print(f'\n[{name}]', flush=True)
+        before = {path: path.stat().st_mtime_ns for path in DOCS.glob('*.png')}
+        with tempfile.TemporaryDirectory() as folder:
+            PICTURES[name](demo, Path(folder))
+        for path in DOCS.glob('*.png'):
+            if path.stat().st_mtime_ns != before.get(path):
+                shrink(path)
+
+
+class Demo:
+    """What `make demo` left: checkpoint, predictions, and the folder of the data."""
+
+    def __init__(self, checkpoint: str, predictions: str, data_root: str) -> None:
+        self.checkpoint, self.predictions, self.data_root = checkpoint, predictions, data_root
+
+    def clip(self, index: int) -> str:
+        """Path of a test clip."""
+        return str(Path(self.data_root, 'clips', 'test', f'{index:05}.mp4'))
+
+
+def shrink(path: Path) -> None:
+    """Reduces a picture to 256 colours, which makes it a third as long and looks the same."""
+    with Image.open(path) as picture:
+        reduced = picture.convert('RGB').quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    reduced.save(path, optimize=True)
+    print(f'{path}: {path.stat().st_size / 1000:.0f} kB', flush=True)
+
+
+def tool(name: str, *arguments: object) -> None:
+    """Runs a tool, and shows the command."""
+    words = [str(argument) for argument in arguments]
+    print(f'python {name} {" ".join(words)}', flush=True)
+    if subprocess.run([sys.executable, str(ROOT / name), *words]).returncode:
+        raise MmavError(f'{name} failed; its own message stands above')
+
+
+def draw_predictions(demo: Demo, folder: Path) -> None:
+    out = DOCS / 'predictions.png'
+    root = ['--data-root', demo.data_root]
+    tool('tools/analysis_tools/plot_predictions.py', CONFIG, demo.predictions, out, *root)
+
+
+def draw_dataset(demo: Demo, folder: Path) -> None:
+    config, options = str(ROOT / 'configs/mmt/mmt_tiny_avc_2views_avsynth.py'), ['--data-root', demo.data_root]
+    out = DOCS / 'browse_dataset.png'
+    tool('tools/analysis_tools/browse_dataset.py', config, '--clips', 2, *options, '--out', out)
+
+
+def draw_errors(demo: Demo, folder: Path) -> None:
+    dump, options = folder / 'video.pkl', ['--data-root', demo.data_root, '--work-dir', folder]
+    tool('tools/test.py', CONFIG, demo.checkpoint, '--drop', 'audio', '--dump', dump, *options)
+    tool('tools/analysis_tools/analyze_errors.py', dump, '--out', folder / 'errors')
+    for name in ('confusion', 'reliability'):
+        shutil.copy(folder / 'errors' / f'{name}.png', DOCS / f'errors_{name}.png')
+
+
+def draw_embeddings(demo: Demo, folder: Path) -> None:
+    dump, options = folder / 'features.pkl', ['--data-root', demo.data_root, '--work-dir', folder]
+    keep = ['--cfg-options', 'model.keep_features=True']
+    tool('tools/test.py', CONFIG, demo.checkpoint, '--dump', dump, *options, *keep)
+    tool('tools/analysis_tools/plot_embeddings.py', dump, '--out', DOCS / 'embeddings.png')
+
+
+def draw_annotated(demo: Demo, folder: Path) -> None:
+    """A frame of what av_demo makes of a long file: six test clips one after the other."""
+    joined = folder / 'six_clips.mp4'
+    join_clips([demo.clip(index) for index in range(6)], joined)
+    options = ['--config', CONFIG, '--checkpoint', demo.checkpoint, '--out-dir', folder / 'out']
+    tool('demo/av_demo.py', joined, *options)
+    with av.open(str(folder / 'out' / joined.name)) as container:
+        frames = [frame.to_image() for frame in container.decode(video=0)]
+    chosen = frames[12 : len(frames) : 24][:4]
+    sheet = Image.new('RGB', (sum(frame.width + 8 for frame in chosen) - 8, chosen[0].height), 'white')
+    for k, frame in enumerate(chosen):
+        sheet.paste(frame, (k * (frame.width + 8), 0))
+    sheet.save(DOCS / 'av_demo.png')
+
+
+def join_clips(paths: Sequence[str], out: Path) -> None:
+    """Joins clips of 12 frames a second into one file."""
+    frames, waves = [], []
+    for path in paths:
+        with open_media(path) as reader:
+            start, end = reader.fetch(0.0, reader.info.duration)
+            frames.append(reader.read_frames((np.arange(round(end * FPS)) + 0.25) / FPS)[0])
+            waves.append(reader.read_audio(start, end, SAMPLE_RATE))
+    out.write_bytes(encode_mp4(np.concatenate(frames), np.concatenate(waves), fps=FPS, sample_rate=SAMPLE_RATE))
+
+
+PICTURES: dict[str, Callable[[Demo, Path], None]] = dict(
+    predictions=draw_predictions,
+    dataset=draw_dataset,
+    errors=draw_errors,
+    embeddings=draw_embeddings,
+    annotated=draw_annotated,
+)
+
+
+if __name__ == '__main__':
+    run_tool(main)
