@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -148,6 +150,17 @@ def test_sizes(clip, tmp_path, options, size):
     assert read(tmp_path / 'new' / 'out.mp4')[0].shape[1:3] == size
 
 
+def test_oblong_pixels_become_square(tmp_path):
+    with av.open(str(tmp_path / 'pal.mkv'), 'w') as container:
+        stream = container.add_stream('libx264', rate=10, width=180, height=144, pix_fmt='yuv420p')
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        frame = av.VideoFrame.from_ndarray(np.zeros((144, 180, 3), np.uint8), format='rgb24')
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    write_annotated_video(tmp_path / 'pal.mkv', tmp_path / 'out.mp4', same, min_side=0)
+    assert read(tmp_path / 'out.mp4')[0].shape[1:3] == (144, 262)
+
+
 def test_silent_clip_stays_silent(silent, tmp_path):
     write_annotated_video(silent, tmp_path / 'out.mp4', same, progress=True)
     frames, _, wave, _ = read(tmp_path / 'out.mp4')
@@ -205,6 +218,7 @@ def test_what_cannot_be_written(clip, broken, tmp_path):
         ('folder', clip, tmp_path, 'not as|is a folder'),
         ('itself', clip, clip, 'is the source itself'),
         ('below a file', clip, clip / 'out.mp4', 'folder cannot be made'),
+        ('long name', clip, tmp_path / f'{"a" * 300}.mp4', 'cannot be'),
         ('no source', broken['missing'], tmp_path / 'out.mp4', 'missing.mp4: no such file'),
         ('text', broken['text'], tmp_path / 'new' / 'out.mp4', 'cannot be opened'),
     ):
