@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from pathlib import Path
@@ -146,9 +147,10 @@ class ResumePointHook(Hook):
     def _delete_outdated(self, runner: Runner) -> None:
         last = last_checkpoint(runner.work_dir) if is_main_process() else None
         if last is not None and last.is_file() and not last.name.startswith('iter_'):
-            self._delete(runner, keep=last.name)
+            # one that was written later is what this run goes on from: it was killed before last_checkpoint named it
+            self._delete(runner, keep=last.name, written_before=last.stat().st_mtime_ns)
 
-    def _delete(self, runner: Runner, keep: str) -> None:
+    def _delete(self, runner: Runner, keep: str, written_before: float = math.inf) -> None:
         for path in Path(runner.work_dir).glob('iter_*.pth'):
-            if path.name != keep:
+            if path.name != keep and path.stat().st_mtime_ns < written_before:
                 path.unlink(missing_ok=True)

@@ -1,7 +1,9 @@
 """Runs that are asked to stop, and go on where they were, bit for bit."""
 
+import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,6 +65,23 @@ def test_all_processes_stop_where_one_got_a_signal(tmp_path, capfd):
     run_tool_in_pair(tmp_path, 'train.py', toys.write_config(tmp_path, text), '--work-dir', tmp_path / 'w')
     assert 'iter_4.pth is saved, --resume goes on from there' in capfd.readouterr().err
     assert [path.name for path in (tmp_path / 'w').glob('*.pth')] == ['iter_4.pth']
+
+
+def test_a_resume_point_that_was_not_yet_named_stays_until_a_later_checkpoint(tmp_path):
+    """A run that is killed after it has written iter_4.pth, and before last_checkpoint names it, goes on from there."""
+    files = {name: tmp_path / name for name in ('iter_2.pth', 'epoch_1.pth', 'iter_4.pth')}
+    for age, path in enumerate(files.values()):
+        path.touch()
+        os.utime(path, (age, age))
+    (tmp_path / 'last_checkpoint').write_text(str(files['epoch_1.pth']))
+    hook, runner = ResumePointHook(), SimpleNamespace(work_dir=str(tmp_path))
+    hook.before_train_epoch(runner)
+    assert {path.name for path in tmp_path.glob('*.pth')} == {'epoch_1.pth', 'iter_4.pth'}
+    files['epoch_2.pth'] = tmp_path / 'epoch_2.pth'
+    files['epoch_2.pth'].touch()
+    (tmp_path / 'last_checkpoint').write_text(str(files['epoch_2.pth']))
+    hook.before_train_epoch(runner)
+    assert {path.name for path in tmp_path.glob('*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
 
 
 def test_stopped_in_validation(tmp_path, uninterrupted, capsys):
