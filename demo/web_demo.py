@@ -1,0 +1,55 @@
+#!/usr/bin/env python
+"""Serves a web page where a visitor uploads or records a clip and sees what a trained model makes of it."""
+
+import argparse
+import logging
+
+from mmav.apis.web_demo import Limits, PageInferencer, WebDemo
+from mmav.apis.web_page import DEFAULT_TITLE, build_page, copy_examples, import_gradio
+from mmav.apis.web_server import bind, make_app, serve, upload_folder
+from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.errors import ConfigError
+
+EXAMPLE = """examples:
+  python demo/web_demo.py configs/mmt/mmt_tiny_avsynth.py work_dirs/demo/epoch_10.pth
+  python demo/web_demo.py CONFIG CHECKPOINT --port 8000 --max-seconds 30 --examples clips/ --title 'Sounds of a farm'"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoint', help='checkpoint file (.pth or .safetensors)')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; default: 127.0.0.1, this machine')
+    parser.add_argument('--port', type=int, default=7860, help='port to listen at, 0 for a free one; default: 7860')
+    parser.add_argument('--max-seconds', type=float, default=60, metavar='S', help='longest clip taken; default: 60')
+    parser.add_argument(
+        '--max-megabytes', type=float, default=100, metavar='MB', help='largest file taken; default: 100'
+    )
+    parser.add_argument(
+        '--max-request-seconds', type=float, default=120, metavar='S', help='time for one answer; default: 120'
+    )
+    parser.add_argument('--device', help='such as cuda:1 or cpu; default: the GPU where there is one')
+    parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
+    parser.add_argument('--title', default=DEFAULT_TITLE, help='heading of the page')
+    parser.add_argument('--examples', metavar='FOLDER', help='folder of clips that visitors may choose (8 at most)')
+    args = parser.parse_args()
+    for name in ('max_seconds', 'max_megabytes', 'max_request_seconds'):
+        if not getattr(args, name) > 0:
+            raise ConfigError(f'--{name.replace("_", "-")} {getattr(args, name):g} must be above 0')
+    if not 0 <= args.port < 65536:
+        raise ConfigError(f'--port {args.port} must be 0 to 65535')
+    logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
+    require_checkpoint(args.checkpoint)
+    with upload_folder() as folder, bind(args.host, args.port) as listener:
+        examples = copy_examples(args.examples, folder) if args.examples else []
+        import_gradio()
+        limits = Limits(args.max_seconds, args.max_megabytes, args.max_request_seconds)
+        inferencer = PageInferencer(args.config, args.checkpoint, device=args.device, classes=args.classes)
+        page = build_page(WebDemo(inferencer, limits), title=args.title, examples=examples)
+        serve(make_app(page, folder, limits=limits), listener)
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""Draws docs/web_demo.png: starts the page of demo/web_demo.py, classifies a clip in a browser, saves what is seen."""
+
+import argparse
+
+from mmav.apis.web_browser import take_screenshot
+from mmav.apis.web_demo import PageInferencer, WebDemo
+from mmav.apis.web_page import DEFAULT_TITLE, build_page
+from mmav.apis.web_server import bind, make_app, serving, upload_folder
+from mmav.engine.cli import require_checkpoint, run_tool
+
+EXAMPLE = """example:
+  python tools/docs/screenshot_web_demo.py data/avsynth/clips/test/00003.mp4 \\
+      --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth --out docs/web_demo.png"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('clip', help='the clip that is classified')
+    parser.add_argument('--config', default='configs/mmt/mmt_tiny_avsynth.py', help='config file of the model')
+    parser.add_argument('--checkpoint', default='work_dirs/demo/epoch_10.pth', help='checkpoint file')
+    parser.add_argument('--out', default='docs/web_demo.png', help='the picture; default: docs/web_demo.png')
+    args = parser.parse_args()
+    require_checkpoint(args.checkpoint)
+    with upload_folder() as folder, bind('127.0.0.1', 0) as listener:
+        demo = WebDemo(PageInferencer(args.config, args.checkpoint))
+        app = make_app(build_page(demo, title=DEFAULT_TITLE), folder, limits=demo.limits)
+        with serving(app, listener) as url:
+            take_screenshot(url, args.clip, args.out)
+    print(args.out)
+
+
+if __name__ == '__main__':
+    run_tool(main)
