@@ -212,7 +212,7 @@ def copy_examples(folder: str, uploads: str) -> list[str]:
         raise MmavError(f"no clips in '{folder}' for --examples, such as {', '.join(sorted(suffixes)[:6])}, ...")
     own = Path(uploads, 'examples')
     own.mkdir()
-    return [shutil.copy(str(path), own) for path in found[:MOST_EXAMPLES]]
+    return [str(shutil.copy(path, own / path.name)) for path in found[:MOST_EXAMPLES]]
 
 
 # Words
