@@ -22,6 +22,7 @@ def run_pair(work: Callable[..., None], *args: object) -> None:
     They are forks of this one, which spares both the import of torch. A CUDA context does not survive a fork: where
     there is a GPU they are new.
     """
+    toys.import_all()
     method = 'spawn' if torch.cuda.is_available() else 'fork'
     multiprocessing.start_processes(work, args=args, nprocs=2, start_method=method)
 

@@ -65,6 +65,7 @@ def wait_for(process: multiprocessing.Process, condition, seconds: float) -> Non
 
 
 def test_killed_again_and_again(tmp_path):
+    toys.import_all()
     config = toys.write_config(tmp_path, CONFIG)
     whole, work_dir = tmp_path / 'whole', tmp_path / 'chaos'
     began = time.monotonic()

@@ -60,6 +60,7 @@ def finish(process: subprocess.Popen) -> str:
 
 def fork_training(data: Path, work_dir: Path, *options: str) -> multiprocessing.Process:
     """Starts training in a fork of this process, which need not import torch, as leader of a process group."""
+    toys.import_all()
     command = ['train.py', CONFIG, '--data-root', data, '--work-dir', work_dir, '--deterministic', *options]
     process = multiprocessing.get_context('fork').Process(target=_train, args=([*command, '--cfg-options', *SMALL],))
     process.start()

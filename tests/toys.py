@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import runpy
 import signal
@@ -14,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
+from mmengine.utils.dl_utils import collect_env
 from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import BatchSampler, Dataset
@@ -159,6 +161,13 @@ def tool_environment(**variables: str) -> dict[str, str]:
     """
     path = os.pathsep.join([str(ROOT / 'tests' / 'without'), str(ROOT)])
     return dict(os.environ, OMP_NUM_THREADS='1', PYTHON=sys.executable, PYTHONPATH=path) | variables
+
+
+def import_all() -> None:
+    """Imports what a tool does on its way, so that the forks of this process need not, each for itself."""
+    for name in ('torch._dynamo', 'mmav.datasets', 'mmav.evaluation', 'mmav.models', 'mmav.visualization'):
+        importlib.import_module(name)
+    collect_env()  # MMEngine's, for the log: torchvision and setuptools
 
 
 def run_tool(tool: str, *arguments: object) -> int:
