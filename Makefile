@@ -5,13 +5,14 @@ setup := PYTHON="$(PYTHON)" python3 tools/setup_env.py
 # One thread in each test process: xdist already uses the cores.
 threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format pictures clean
 
 help:
 	@echo "make demo     set up, make the small data set, train and test on it, draw a picture (work_dirs/demo)"
 	@echo "make test     set up and run all tests; one of them: make test ARGS='tests/test_registry.py -k scope'"
 	@echo "make lint     check style and types"
 	@echo "make format   put style right where that can be done by itself"
+	@echo "make pictures draw the pictures of the docs anew, from what make demo left; ARGS='errors grad_cam' for some"
 	@echo "make clean    remove caches and build leftovers; data/, work_dirs/ and .venv stay"
 	@echo "Add PYTHON=python3.12 to choose the Python (3.10 to 3.13) of .venv."
 
@@ -31,6 +32,9 @@ lint:
 format:
 	@$(setup) tests -- python -m ruff check --fix .
 	@$(setup) tests -- python -m ruff format .
+
+pictures:
+	@$(setup) tests -- python tools/docs/draw_pictures.py $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -131,12 +131,32 @@ def join_clips(paths: Sequence[str], out: Path) -> None:
     out.write_bytes(encode_mp4(np.concatenate(frames), np.concatenate(waves), fps=FPS, sample_rate=SAMPLE_RATE))
 
 
+def draw_grad_cam(demo: Demo, folder: Path) -> None:
+    """Two models of one clip; the one of the picture alone is trained first, where it is not there."""
+    config, root = str(ROOT / 'configs/mvitv2/mvitv2_tiny_avsynth.py'), ['--data-root', demo.data_root]
+    work_dir = Path('work_dirs/mvitv2_tiny_avsynth')
+    checkpoint = work_dir / 'epoch_10.pth'
+    if not checkpoint.is_file():
+        tool('tools/train.py', config, *root, '--work-dir', work_dir)
+    options = ['--compare', CONFIG, demo.checkpoint, '--indices', 383, *root, '--out', folder]
+    tool('tools/analysis_tools/grad_cam.py', config, checkpoint, *options)
+    (page,) = folder.glob('*.png')
+    shutil.copy(page, DOCS / 'grad_cam.png')
+
+
+def draw_web_demo(demo: Demo, folder: Path) -> None:
+    options = ['--config', CONFIG, '--checkpoint', demo.checkpoint, '--out', DOCS / 'web_demo.png']
+    tool('tools/docs/screenshot_web_demo.py', demo.clip(3), *options)
+
+
 PICTURES: dict[str, Callable[[Demo, Path], None]] = dict(
     predictions=draw_predictions,
     dataset=draw_dataset,
     errors=draw_errors,
     embeddings=draw_embeddings,
     annotated=draw_annotated,
+    grad_cam=draw_grad_cam,
+    web_demo=draw_web_demo,
 )
 
 
