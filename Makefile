@@ -38,4 +38,4 @@ pictures:
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	find mmav tools tests configs projects -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mmav tools tests configs projects demo -name __pycache__ -type d -prune -exec rm -rf {} +

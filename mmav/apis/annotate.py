@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from mmav.apis.sources import Source
 from mmav.errors import MediaError
 
+LONG_SOUND = 120.0  # seconds
+
 
 def annotate(
     sources: Sequence[Source],
@@ -49,8 +51,10 @@ def annotate(
             return draw_captions(frame, predictions_at(windows, seconds), heading=heading)
 
         out = free_name(Path(out_dir), Path(source.path).stem, written)
+        # where there is no picture frames are drawn, at a cost: of a long sound few a second will do
+        canvas_fps = 25.0 if result['duration'] <= LONG_SOUND else 5.0
         try:
-            write_annotated_video(source.path, out, draw, progress=progress)
+            write_annotated_video(source.path, out, draw, canvas_fps=canvas_fps, progress=progress)
         except MediaError as error:
             if error.path != source.path:
                 raise

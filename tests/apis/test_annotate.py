@@ -12,7 +12,7 @@ from mmav.errors import MediaError
 def result(path, *windows):
     labels = [dict(label='dog', index=0, score=0.9)]
     return new_result(str(path), []) | dict(
-        predictions=labels, windows=[dict(start=a, end=b, predictions=labels) for a, b in windows]
+        duration=2.0, predictions=labels, windows=[dict(start=a, end=b, predictions=labels) for a, b in windows]
     )
 
 
@@ -47,7 +47,7 @@ def test_windows_are_told_apart_by_their_times(clip, tmp_path, monkeypatch):
 
 
 def test_a_file_that_breaks_off_costs_only_its_own_copy(clip, tmp_path, monkeypatch, capsys):
-    def fail(path, out, draw, progress):
+    def fail(path, out, draw, **options):
         raise MediaError(path if 'torn' in path else out, 'cannot be read or written')
 
     monkeypatch.setattr('mmav.visualization.annotated_video.write_annotated_video', fail)
