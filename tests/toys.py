@@ -165,7 +165,8 @@ def tool_environment(**variables: str) -> dict[str, str]:
 
 def import_all() -> None:
     """Imports what a tool does on its way, so that the forks of this process need not, each for itself."""
-    for name in ('torch._dynamo', 'mmav.datasets', 'mmav.evaluation', 'mmav.models', 'mmav.visualization'):
+    parts = ('datasets', 'evaluation', 'models', 'visualization')
+    for name in ('torch._dynamo', 'matplotlib.backends.backend_agg', *(f'mmav.{part}' for part in parts)):
         importlib.import_module(name)
     collect_env()  # MMEngine's, for the log: torchvision and setuptools
 

@@ -212,7 +212,7 @@ def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: st
         MmavError: There is nothing to draw, or too much for one picture.
         CheckpointError: The file cannot be written.
     """
-    from matplotlib.figure import Figure  # imported here: a second that training need not wait for
+    from matplotlib.figure import Figure  # imported here: a second that only pictures need to wait for
 
     if not clips:
         raise MmavError('there are no clips to draw')
