@@ -28,7 +28,7 @@ LONGEST = (
 def _plain_configs() -> Iterator[None]:
     """Leaves a config's text, which each run writes, in one line an entry: yapf takes longer than a toy's training.
 
-    Processes that a test starts by a command do format it, and so does tests/engine/test_config_text.py.
+    Processes that a test starts by a command do format it, and so do tests that ask for ``formatted_configs``.
     """
 
     def check(text: str, style_config: dict) -> tuple[str, bool]:
@@ -38,6 +38,19 @@ def _plain_configs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmav.engine.config_text.FormatCode', check)
         yield
+
+
+@pytest.fixture
+def formatted_configs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Has configs formatted by yapf as a user has them."""
+    from yapf.yapflib.yapf_api import FormatCode
+
+    from mmav.engine import config_text
+
+    monkeypatch.setattr(config_text, 'FormatCode', FormatCode)
+    config_text._format.cache_clear()
+    yield
+    config_text._format.cache_clear()
 
 
 @pytest.fixture(scope='session')

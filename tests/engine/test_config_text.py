@@ -4,16 +4,9 @@ from yapf.yapflib.yapf_api import FormatCode
 
 from mmav.engine import config_text
 
+pytestmark = pytest.mark.usefixtures('formatted_configs')
 STYLE = dict(based_on_style='pep8', split_before_expression_after_opening_paren=True)
 TEXT = 'a = dict( ' + ', '.join(f'b{k}=1' for k in range(14)) + ')\n'
-
-
-@pytest.fixture(autouse=True)
-def _formatted(monkeypatch):
-    monkeypatch.setattr(config_text, 'FormatCode', FormatCode)
-    config_text._format.cache_clear()
-    yield
-    config_text._format.cache_clear()
 
 
 def test_gives_what_yapf_gives():

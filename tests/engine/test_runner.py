@@ -84,6 +84,7 @@ def test_weights_only_cannot_be_resumed(tmp_path, config, capsys):
     assert 'holds weights only and cannot be resumed from: set load_from=' in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures('formatted_configs')
 def test_console_is_short_and_the_file_complete(tmp_path, config, capsys):
     assert (
         toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1') == 0
