@@ -21,7 +21,7 @@ MOST_EXAMPLES = 8
 # Models see a few hundred pixels; more would only take longer to encode and to send.
 CAMERA = dict(width=dict(ideal=640), height=dict(ideal=480))
 STYLE = """
-.gradio-container {max-width: 1240px !important; margin: 0 auto !important}
+.gradio-container {width: 100% !important; max-width: 1240px !important; margin: 0 auto !important}
 #use .wrap {gap: .35rem}
 #use label {padding: .35rem .5rem; font-size: .83rem}
 #use label span {margin-left: .35rem}

@@ -42,6 +42,7 @@ def timeline_html(answer: Answer, names: dict[str, list[str]]) -> str:
     drawn, rows = '', ''
     for part, scores in answer.scores.items():
         what = 'What the model says along the clip' + ('' if part == 'label' else f': {part}s')
+        drawn += f'<div class="mmav-caption">{what}</div>'
         drawn += image_html(draw_timeline(answer.spans, scores, names[part]), what)
     for number, (start, end) in enumerate(answer.spans):
         cells = ''
