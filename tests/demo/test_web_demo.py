@@ -29,11 +29,11 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def site(files, blind, tmp_path_factory):
+def site(files, silent, tmp_path_factory):
     """Address of the page, and the folder of its uploads."""
     pytest.importorskip('gradio')
     clips = tmp_path_factory.mktemp('examples')
-    shutil.copy(blind, clips)
+    shutil.copy(silent, clips)
     with upload_folder() as folder, bind('127.0.0.1', 0) as listener:
         examples = copy_examples(str(clips), folder)
         demo = WebDemo(PageInferencer(*files, device='cpu'), LIMITS)
@@ -153,7 +153,7 @@ def browser():
         pytest.skip(str(error))
 
 
-def test_in_a_browser(browser, site, clip, flashes, blind, broken):
+def test_in_a_browser(browser, site, clip, flashes, blind, silent, broken):
     hosts, wrong = set(), []
     page = browser.new_context(viewport=dict(width=1200, height=1000)).new_page()
     page.set_default_timeout(60000)
@@ -202,9 +202,16 @@ def test_in_a_browser(browser, site, clip, flashes, blind, broken):
     classify(flashes)
     assert page.locator('#timeline img').evaluate('picture => picture.naturalWidth') > 200
 
-    page.locator('#example input').click()
-    page.get_by_role('option', name=blind.name).click()
-    page.locator('#video video').wait_for(state='detached')
+    # a clip in the one field empties the other
+    page.get_by_role('tab', name='Sound').click()
+    page.locator('#sound input[type=file]').set_input_files(str(blind))
+    page.locator('#sound audio, #sound .waveform-container').first.wait_for(state='attached')
     assert 'This file has no picture; the sound alone decides.' in classify()
+
+    page.locator('#example input').click()
+    page.get_by_role('option', name=silent.name).click()
+    page.get_by_role('tab', name='Video').click()
+    page.locator('#video video').wait_for()
+    assert 'This file has no sound; the picture alone decides.' in classify()
 
     assert hosts - {''} == {site[0].split('/')[2]} and wrong == []
