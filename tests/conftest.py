@@ -136,6 +136,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Takes what has been imported out of the garbage collector's sight, which each end of a run calls."""
+    """Prepares a process that has imported all tests for running them.
+
+    What has been imported goes out of the sight of the garbage collector, which each end of a run calls. And the first
+    backward pass comes before the first compilation, which pretends that there are GPUs: seeing them, autograd would
+    start a thread for each, and forks of a process with such threads cannot go backward.
+    """
+    import torch
+
+    torch.ones((), requires_grad=True).backward()
     gc.collect()
     gc.freeze()
