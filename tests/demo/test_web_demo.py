@@ -31,10 +31,10 @@ def files(tmp_path_factory):
 @pytest.fixture(scope='module')
 def site(files, silent, tmp_path_factory):
     """Address of the page, and the folder of its uploads."""
-    pytest.importorskip('gradio')
     clips = tmp_path_factory.mktemp('examples')
     shutil.copy(silent, clips)
     with upload_folder() as folder, bind('127.0.0.1', 0) as listener:
+        pytest.importorskip('gradio')  # here, since it notes the folder when it is first imported
         examples = copy_examples(str(clips), folder)
         demo = WebDemo(PageInferencer(*files, device='cpu'), LIMITS)
         page = build_page(demo, title='Farm & field', examples=examples)
