@@ -40,6 +40,15 @@ def _plain_configs() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_loggers_of_others() -> Iterator[None]:
+    """Forgets a run's logger: uvicorn closes the files of all, and a model that is built later would write to them."""
+    yield
+    from mmengine.logging import MMLogger
+
+    MMLogger._instance_dict.clear()
+
+
 @pytest.fixture
 def formatted_configs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Has configs formatted by yapf as a user has them."""

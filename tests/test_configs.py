@@ -61,6 +61,15 @@ def test_dump_and_reload_are_equal(path, tmp_path):
     check_config(again)
 
 
+@pytest.mark.usefixtures('formatted_configs')
+def test_a_formatted_dump_is_equal(tmp_path):
+    """As users have it; the others are dumped as they are, since formatting takes longer than all else."""
+    cfg = load_config(str(ROOT / 'configs' / 'mmt' / 'mmt_k4_l4_avc_imc_epic_kitchens.py'))
+    cfg.dump(tmp_path / 'dumped.py')
+    assert '\nmodel = dict(\n' in (tmp_path / 'dumped.py').read_text()
+    assert load_config(str(tmp_path / 'dumped.py')).to_dict() == cfg.to_dict()
+
+
 @by_name(EXPERIMENTS)
 def test_model_builds(path, tmp_path):
     cfg = load_config(str(path))
