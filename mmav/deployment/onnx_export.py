@@ -1,0 +1,300 @@
+"""Trained classifiers to ONNX: the graph, a comparison with PyTorch, and a description of what it is to be fed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmav import __version__
+from mmav.apis import AVInferencer
+from mmav.deployment.graph import ExportGraph, traceable
+from mmav.deployment.preprocessing import blank_clip, describe_pipeline, dtype_name, norm_of
+from mmav.engine.checkpoint_io import atomic_write
+from mmav.engine.config_edits import find_test_set
+from mmav.errors import ConfigError, MmavError, did_you_mean
+from mmav.models.av_classifier import AVClassifier
+
+TOLERANCE = 1e-4
+OPSETS = range(17, 21)  # 17 has LayerNormalization, 20 is the last that PyTorch's tracing exporter knows
+DEFAULT_OPSET = 18
+# clips at once in the trace and in the two runs that are compared; all differ, so that no batch can be built in
+TRACED_BATCH, CHECKED_BATCHES = 2, (1, 3)
+_LARGEST = 2**31 - 1  # what one protobuf file can hold
+
+
+def require(*packages: str) -> None:
+    """Fails where a package is not installed.
+
+    Raises:
+        MmavError: One is missing; says how to get it.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MmavError(f'{" and ".join(missing)} not installed: pip install -r requirements/optional.txt')
+
+
+def export_onnx(
+    inferencer: AVInferencer,
+    out: str | Path,
+    *,
+    drop: Sequence[str] = (),
+    opset: int = DEFAULT_OPSET,
+    check: bool = True,
+    notes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes a model as ONNX, and beside it the description as JSON. Nothing is written where the check fails.
+
+    Args:
+        inferencer: Model and test pipeline, on the CPU.
+        out: The file, ending in .onnx; its folder is made.
+        drop: Modalities that no clip will have: they become no inputs, and their encoders are left out.
+        opset: Version of ONNX's operators.
+        check: Whether the file is run in onnxruntime and compared with PyTorch, see :func:`measure_difference`.
+        notes: What else the description shall say, such as the names of config and checkpoint.
+
+    Returns:
+        The description.
+
+    Raises:
+        MmavError: A package is missing, the model cannot be exported, or the exported one says something else.
+    """
+    require('onnx', *(['onnxruntime'] if check else []))
+    out = Path(out)
+    if out.suffix != '.onnx':
+        raise ConfigError(f"--out '{out}': the name has to end in .onnx")
+    if opset not in OPSETS:
+        raise ConfigError(f'opset {opset} is none of {OPSETS[0]} to {OPSETS[-1]}')
+    graph, clip = export_graph(inferencer, drop)
+    model = _trace(graph, clip, opset)
+    description = _describe(inferencer, graph, clip, opset, notes or {})
+    _add_metadata(model, description)
+    if model.ByteSize() > _LARGEST:
+        raise MmavError(f'the model has {model.ByteSize() / 2**30:.1f} GiB, an ONNX file holds 2 at most')
+    data = model.SerializeToString()
+    if check:
+        difference = measure_difference(data, graph, clip)
+        description['check'] = dict(
+            runtime='onnxruntime, CPUExecutionProvider', max_abs_difference=difference, tolerance=TOLERANCE
+        )
+        if not difference <= TOLERANCE:  # NaN is no success
+            raise MmavError(
+                f'onnxruntime and PyTorch differ by {difference:.2e} in a probability, more than {TOLERANCE:g}: '
+                'nothing was written'
+            )
+    atomic_write(out, data)
+    atomic_write(out.with_suffix('.json'), (json.dumps(description, indent=2) + '\n').encode())
+    return description
+
+
+def export_graph(inferencer: AVInferencer, drop: Sequence[str] = ()) -> tuple[ExportGraph, dict[str, Tensor]]:
+    """Builds what is exported.
+
+    Returns:
+        The graph as a module, and a blank clip: modality name -> (V, C, ...).
+
+    Raises:
+        ConfigError: The model is no AVClassifier, or a modality that is dropped is unknown or the only one.
+    """
+    model = inferencer.model
+    if not isinstance(model, AVClassifier):
+        raise ConfigError(f'model.type={type(model).__name__!r}: only an AVClassifier can be exported')
+    names = list(model.backbones)
+    for name in drop:
+        if name not in names:
+            raise ConfigError(f'cannot drop {name!r}: the model reads {" and ".join(names)}{did_you_mean(name, names)}')
+    if set(names) <= set(drop):
+        raise ConfigError(f'dropping {" and ".join(drop)} leaves the model nothing')
+    clip = blank_clip(inferencer.pipeline.transforms, inferencer.modalities)
+    missing = [name for name in names if name not in clip]
+    if missing:
+        raise ConfigError(f'the model reads {" and ".join(names)}, but the test set has no {" and no ".join(missing)}')
+    return ExportGraph(model, {name: clip[name].shape[1:] for name in names}, drop), clip
+
+
+def random_batch(graph: ExportGraph, clip: Mapping[str, Tensor], batch_size: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Inputs of a graph: noise in the range of pictures and log-mels; of 3 clips and more one lacks each modality."""
+    generator = torch.Generator().manual_seed(seed)
+    norm = norm_of(graph.model.data_preprocessor)
+    values = []
+    for name in graph.inputs:
+        shape = (batch_size, *clip[name].shape[1:])
+        if clip[name].dtype == torch.uint8:
+            values.append(torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator))
+        else:
+            scale = norm.get(name, dict(mean=[0.0], std=[1.0]))
+            noise = torch.randn(shape, generator=generator)
+            values.append(noise * scale['std'][0] + scale['mean'][0])
+    masks = [torch.ones(batch_size, dtype=torch.bool) for _ in graph.masks]
+    if batch_size > len(masks):
+        for index, mask in enumerate(masks):
+            mask[-1 - index] = False
+    return (*values, *masks)
+
+
+def measure_difference(data: bytes, graph: ExportGraph, clip: Mapping[str, Tensor]) -> float:
+    """Runs an exported model in onnxruntime and the model itself in PyTorch, on other batches than that of the trace.
+
+    PyTorch takes the way of tools/test.py, through data preprocessor and classifier; where modalities are dropped it is
+    given noise for them, which must not matter.
+
+    Returns:
+        The largest absolute difference of a probability; with both modalities, and without either of them.
+
+    Raises:
+        MmavError: onnxruntime refuses the model.
+    """
+    session = open_session(data)
+    largest = 0.0
+    for batch_size in CHECKED_BATCHES:
+        values = random_batch(graph, clip, batch_size, seed=batch_size)
+        inputs = dict(zip(graph.input_names, values, strict=True))
+        try:
+            found = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        except Exception as error:  # onnxruntime's errors share no class
+            raise MmavError(
+                f'onnxruntime cannot run the exported model on {batch_size} clips: {_brief(error)}'
+            ) from error
+        for ours, theirs in zip(_reference(graph, clip, inputs, batch_size), found, strict=True):
+            difference = np.abs(ours - theirs).max()
+            largest = max(largest, float(difference)) if np.isfinite(difference) else float('nan')
+            if np.isnan(largest):
+                return largest
+    return largest
+
+
+def open_session(data: bytes | str, threads: int | None = None) -> Any:
+    """Opens a model, as bytes or by its path, in onnxruntime on the CPU.
+
+    Args:
+        data: The model.
+        threads: Threads of one operator; those of PyTorch if None.
+
+    Raises:
+        MmavError: onnxruntime is missing, or cannot load it.
+    """
+    require('onnxruntime')
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.log_severity_level = 4  # what goes wrong is raised
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # onnxruntime's errors share no class
+        raise MmavError(f'onnxruntime cannot load the exported model: {_brief(error)}') from error
+
+
+def _reference(
+    graph: ExportGraph, clip: Mapping[str, Tensor], inputs: Mapping[str, Tensor], batch_size: int
+) -> list[np.ndarray]:
+    given = {name: inputs[name] for name in graph.inputs}
+    masks = {name: inputs.get(f'{name}_mask', torch.ones(batch_size, dtype=torch.bool)) for name in graph.inputs}
+    for name in graph.drop:
+        given[name] = torch.randn(batch_size, *clip[name].shape[1:])
+        masks[name] = torch.zeros(batch_size, dtype=torch.bool)
+    with torch.inference_mode():
+        data = dict(inputs={name: value[:, None] for name, value in given.items()}, masks=masks, data_samples=None)
+        prepared = graph.model.data_preprocessor(data)
+        scores = graph.model(prepared['inputs'], masks=prepared['masks'])
+    return [value.numpy() for value in (scores.values() if isinstance(scores, dict) else [scores])]
+
+
+def _trace(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int) -> Any:
+    """The model as ONNX's protobuf.
+
+    By PyTorch's older exporter: the newer one (``dynamo=True``) gives the same numbers, but takes ten times as long:
+    many minutes for models of paper size.
+    """
+    import onnx
+
+    values = random_batch(graph, clip, TRACED_BATCH)
+    with torch.no_grad():
+        result = graph(*values)
+    outputs = list(result) if isinstance(result, dict) else ['probabilities']
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), traceable(graph), torch.no_grad():
+        file = str(Path(folder) / 'model.onnx')
+        warnings.simplefilter('ignore')  # of constants in the trace, which are meant
+        try:
+            torch.onnx.export(
+                graph,
+                values,
+                file,
+                dynamo=False,
+                opset_version=opset,
+                input_names=graph.input_names,
+                output_names=outputs,
+                dynamic_axes={name: {0: 'batch'} for name in (*graph.input_names, *outputs)},
+            )
+        except Exception as error:  # a component that is not ours can do anything
+            parts = ', '.join(type(part).__name__ for part in (*graph.model.backbones.values(), graph.model.neck))
+            raise MmavError(f'this model ({parts}) cannot be exported to ONNX: {_brief(error)}') from error
+        return onnx.load(file)
+
+
+def _describe(
+    inferencer: AVInferencer, graph: ExportGraph, clip: Mapping[str, Tensor], opset: int, notes: Mapping[str, Any]
+) -> dict[str, Any]:
+    inputs = [
+        dict(name=name, dtype=dtype_name(clip[name]), shape=['batch', *clip[name].shape[1:]]) for name in graph.inputs
+    ]
+    inputs += [
+        dict(name=name, dtype='bool', shape=['batch'], meaning=f'whether the clip has {name.removesuffix("_mask")}')
+        for name in graph.masks
+    ]
+    parts = [part for part in ('verb', 'noun') if hasattr(graph.model.head, part)]
+    heads = {part: getattr(graph.model.head, part) for part in parts} or {'probabilities': graph.model.head}
+    outputs = [
+        dict(name=n, dtype='float32', shape=['batch', getattr(h, 'num_classes', None)]) for n, h in heads.items()
+    ]
+    steps, config = inferencer.pipeline.transforms, find_test_set(inferencer.cfg).pipeline
+    classes = inferencer.classes
+    return dict(
+        **notes,
+        inputs=inputs,
+        outputs=outputs,
+        absent=(
+            'a clip that lacks a modality: zeros, and False in its mask; a clip that has it: True'
+            if graph.masks
+            else None
+        ),
+        dropped=graph.drop,
+        classes={part: list(names) for part, names in classes.items()}
+        if isinstance(classes, Mapping)
+        else None
+        if classes is None
+        else list(classes),
+        preprocessing=describe_pipeline(steps, config, graph.inputs, norm_of(graph.model.data_preprocessor)),
+        opset=opset,
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {name: importlib.metadata.version(name) for name in ('torch', 'onnx')}
+    if importlib.util.find_spec('onnxruntime') is not None:
+        found['onnxruntime'] = importlib.metadata.version('onnxruntime')
+    return dict(mmav=__version__, **found)
+
+
+def _add_metadata(model: Any, description: Mapping[str, Any]) -> None:
+    """Classes and preprocessing into the file itself, as JSON: a file that is passed on alone explains itself."""
+    for key in ('classes', 'preprocessing', 'inputs', 'outputs', 'config', 'checkpoint', 'versions'):
+        if description.get(key) is not None:
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, json.dumps(description[key])
+
+
+def _brief(error: BaseException) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

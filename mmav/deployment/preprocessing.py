@@ -1,0 +1,179 @@
+"""What has to be done to a file before an exported model sees it, in words and numbers, read off the test pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mmav.datasets.transforms import CenterCrop, LoadClip, LogMel, PackAVInputs, Resize
+from mmav.datasets.transforms.log_mel import EPSILON, FRAME_LENGTH_MS, LOW_FREQ, PREEMPHASIS
+from mmav.errors import ConfigError, one_line
+
+KNOWN = (LoadClip, Resize, CenterCrop, LogMel, PackAVInputs)
+
+
+def blank_clip(steps: Sequence[Any], modalities: Sequence[str]) -> dict[str, Tensor]:
+    """Sends a clip of zeros through a test pipeline: shapes and dtypes of what the model is fed.
+
+    Args:
+        steps: The built transforms.
+        modalities: What the model reads.
+
+    Returns:
+        Modality name -> (V, C, ...).
+
+    Raises:
+        ConfigError: A step of the pipeline cannot handle it.
+    """
+    results: dict[str, Any] = dict(path='', label={}, start=None, end=None, sample_idx=0, modalities=tuple(modalities))
+    results.update(dropped=(), dropout=(), broken='blank', rng=None)
+    try:
+        for step in steps:
+            results = step(results)
+        return dict(results['inputs'])
+    except Exception as error:  # a config's own steps can raise anything
+        raise ConfigError(f'the test pipeline does not say what the model is fed: {one_line(error)}') from error
+
+
+def describe_pipeline(
+    steps: Sequence[Any],
+    config: Sequence[Any],
+    modalities: Sequence[str],
+    norm: Mapping[str, Mapping[str, list[float]]],
+) -> dict[str, Any]:
+    """Describes a test pipeline for somebody who has no mmav.
+
+    Args:
+        steps: The built transforms, which know their defaults.
+        config: The same as they stand in the config; unknown ones are given as they are.
+        modalities: What the exported model reads.
+        norm: Modality name -> mean and std that the graph subtracts and divides by.
+
+    Returns:
+        ``window``, ``video`` and ``audio``, what is done in order; ``other_steps``, those of the pipeline that are
+        not described here.
+    """
+    described: dict[str, Any] = {}
+    load = next((step for step in steps if isinstance(step, LoadClip)), None)
+    if load is not None:
+        described['window'] = dict(
+            seconds=load.window,
+            place='the middle of the clip; a shorter clip is taken whole' if load.window else 'the whole clip',
+        )
+    if 'video' in modalities:
+        described['video'] = _video(steps, load, norm.get('video'))
+    if 'audio' in modalities:
+        described['audio'] = _audio(steps, load, norm.get('audio'))
+    described['other_steps'] = [
+        _plain(written) for step, written in zip(steps, config, strict=True) if not isinstance(step, KNOWN)
+    ]
+    return described
+
+
+def norm_of(preprocessor: Any) -> dict[str, dict[str, list[float]]]:
+    """Modality name -> mean and std, one per channel, of a data preprocessor."""
+    return {
+        name: {key: getattr(preprocessor, f'{name}_{key}').tolist() for key in ('mean', 'std')}
+        for name in preprocessor.modalities
+    }
+
+
+def _video(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[float]] | None) -> dict[str, Any]:
+    video: dict[str, Any] = {}
+    if load is not None:
+        video['frames'] = load.num_frames
+        video['sampling'] = _sampling(load)
+        video['views'] = load.num_views
+        if load.num_views > 1:
+            video['averaging'] = 'run the model on each view as a clip of its own and average the probabilities'
+        video['rotation'] = 'upright: the rotation that the file asks for is applied'
+        if load.short_side is not None:
+            video['short_side'] = load.short_side
+            video['scaling'] = 'the short side to this number of pixels, the aspect ratio kept, bilinear'
+    changes: list[dict[str, Any]] = []
+    for step in steps:
+        if isinstance(step, Resize):
+            changes.append(dict(step='resize', size=step.size, interpolation='bilinear'))
+        if isinstance(step, CenterCrop):
+            height, width = step.size
+            changes.append(dict(step='center_crop', height=height, width=width, too_small='scaled up first, bilinear'))
+    video['then'] = changes
+    video.update(color_order='RGB', value_range=[0, 255], layout='B, C, T, H, W', normalised_in_graph=norm)
+    return video
+
+
+def _sampling(load: LoadClip) -> dict[str, Any]:
+    """Times of the frames; view v of V counts from 0."""
+    if load.frame_interval is None:
+        return dict(
+            mode='uniform',
+            rule='cut the window into T equal segments; view v of V takes the frame nearest to (v + 0.5) / V of each',
+        )
+    return dict(
+        mode='interval',
+        seconds_between_frames=load.frame_interval,
+        rule=(
+            'frame t of a view at start + t * seconds_between_frames, nearest frame; spare = window - T * '
+            'seconds_between_frames, 0 at least; start = spare / 2 for one view, v / (V - 1) * spare for view v of V; '
+            "beyond the window's end the last frame is repeated"
+        ),
+    )
+
+
+def _audio(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[float]] | None) -> dict[str, Any]:
+    audio: dict[str, Any] = {}
+    if load is not None:
+        audio.update(
+            sample_rate=load.sample_rate,
+            channels='mono: the mean of two channels, of more a downmix',
+            span='exactly the window',
+            samples='-1 to 1',
+        )
+    for step in steps:
+        if isinstance(step, LogMel):
+            audio['log_mel'] = dict(
+                waveform='its mean is subtracted',
+                filter_bank='Kaldi fbank (torchaudio.compliance.kaldi.fbank)',
+                sample_rate=step.sample_rate,
+                frame_length_ms=FRAME_LENGTH_MS,
+                frame_shift_ms=step.frame_shift_ms,
+                edges='only frames that lie wholly in the waveform (snip_edges)',
+                frame_mean='subtracted (remove_dc_offset)',
+                preemphasis=PREEMPHASIS,
+                window='hanning',
+                fft_size=1 << (int(step.sample_rate * FRAME_LENGTH_MS * 0.001) - 1).bit_length(),
+                spectrum='power',
+                num_mel_bins=step.num_mel_bins,
+                mel_scale='1127 * ln(1 + f / 700)',
+                low_freq=LOW_FREQ,
+                high_freq=step.sample_rate / 2,
+                dither=0.0,
+                use_energy=False,
+                log='natural, of the energy or epsilon, whichever is larger',
+                epsilon=float(EPSILON),
+            )
+            audio['target_frames'] = step.target_frames
+            audio['length'] = 'zeros are appended to the log-mels up to target_frames; what exceeds them is cut'
+    audio.update(layout='B, 1, F, T', normalised_in_graph=norm)
+    return audio
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def dtype_name(value: Tensor) -> str:
+    """Name of a dtype without its module.
+
+    >>> import torch
+    >>> dtype_name(torch.zeros(1, dtype=torch.uint8))
+    'uint8'
+    """
+    return str(value.dtype).removeprefix('torch.')
