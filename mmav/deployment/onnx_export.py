@@ -172,6 +172,16 @@ def measure_difference(data: bytes, graph: ExportGraph, clip: Mapping[str, Tenso
     return largest
 
 
+def onnx_bytes(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int = DEFAULT_OPSET) -> bytes:
+    """The graph as an ONNX file's content, without a check or names.
+
+    Raises:
+        MmavError: It cannot be exported.
+    """
+    require('onnx')
+    return _trace(graph, clip, opset).SerializeToString()
+
+
 def open_session(data: bytes | str, threads: int | None = None) -> Any:
     """Opens a model, as bytes or by its path, in onnxruntime on the CPU.
 
