@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
+from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel
 from mmav.errors import MmavError
 from mmav.visualization.cam_clips import Region, SpectrogramAxes
 
@@ -109,7 +110,13 @@ def side_by_side(frames: np.ndarray) -> np.ndarray:
 
 
 def draw_spectrogram(
-    axes: Axes, values: np.ndarray, cam: np.ndarray | None, *, axes_of: SpectrogramAxes | None, start: float = 0.0
+    axes: Axes,
+    values: np.ndarray,
+    cam: np.ndarray | None,
+    *,
+    axes_of: SpectrogramAxes | None,
+    start: float = 0.0,
+    small: bool = False,
 ) -> Any:
     """Draws a spectrogram, in grey with the map over it, or in colour without one; axes in seconds and mel bins.
 
@@ -119,6 +126,7 @@ def draw_spectrogram(
         cam: Its map (F, T) in [0, 1]; None for none.
         axes_of: What its axes mean; without it they count columns and bins.
         start: Seconds of the file where the window begins.
+        small: Whether the unit of frequency stands once, at the axis, and not at each tick.
 
     Returns:
         What a colour bar needs.
@@ -142,8 +150,9 @@ def draw_spectrogram(
     else:
         known = [(mel_bin(khz * 1000, bins, axes_of.sample_rate), khz) for khz in KILOHERTZ]
         known = [(place, khz) for place, khz in known if 0 <= place <= bins + 0.5]
-        axes.set_yticks([min(place, bins) for place, _ in known], [f'{khz:g} kHz' for _, khz in known])
-    axes.set_ylabel(f'{bins} mel bins', fontsize=8)
+        unit = '' if small else ' kHz'
+        axes.set_yticks([min(place, bins) for place, _ in known], [f'{khz:g}{unit}' for _, khz in known])
+    axes.set_ylabel('kHz' if small and axes_of is not None else f'{bins} mel bins', fontsize=8)
     axes.set_xlabel('column' if axes_of is None else 'seconds', fontsize=8)
     axes.tick_params(labelsize=7, length=2, pad=2)
     return image
@@ -155,8 +164,8 @@ def mel_bin(hertz: float, bins: int, sample_rate: int) -> float:
     >>> round(mel_bin(8000, 128, 16000)), round(mel_bin(20, 128, 16000))
     (128, 0)
     """
-    low, high, mel = (1127.0 * np.log(1.0 + f / 700.0) for f in (20.0, sample_rate / 2, hertz))
-    return float((mel - low) / (high - low) * (bins + 1) - 0.5)
+    low, high, mel = (hertz_to_mel(f) for f in (LOW_FREQ, sample_rate / 2, hertz))
+    return (mel - low) / (high - low) * (bins + 1) - 0.5
 
 
 def cam_painter(

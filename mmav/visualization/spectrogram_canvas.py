@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from mmav.datasets.media.pyav_reader import PyAVReader
 from mmav.datasets.media.transcode import pieces
-from mmav.datasets.transforms.log_mel import LOW_FREQ, native_fbank
+from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel, native_fbank
 from mmav.visualization.captions import clock, fitting_font, shortened
 
 SAMPLE_RATE, MEL_BINS, SHIFT_MS, FRAME = 16000, 64, 10.0, 400  # Hz, bins, ms, samples
@@ -90,9 +90,9 @@ class SpectrogramCanvas:
         left, top, right, bottom = self._box
         image = Image.new('RGB', (width, height), BACKGROUND)
         pen, font = ImageDraw.Draw(image), fitting_font('0', self._font)
-        low, high = _mel(LOW_FREQ), _mel(SAMPLE_RATE / 2)
+        low, high = hertz_to_mel(LOW_FREQ), hertz_to_mel(SAMPLE_RATE / 2)
         for hertz in TICKS_HZ:
-            y = bottom - (_mel(hertz) - low) / (high - low) * (bottom - top)
+            y = bottom - (hertz_to_mel(hertz) - low) / (high - low) * (bottom - top)
             pen.line((left - self._font // 3, y, left, y), fill=FAINT)
             pen.text((left - self._font // 2, y), f'{hertz / 1000:g}', fill=TEXT, font=font, anchor='rm')
         words = Image.new('RGB', (bottom - top, round(1.5 * self._font)), BACKGROUND)
@@ -105,10 +105,6 @@ class SpectrogramCanvas:
         name = shortened(self._name, font, (right - left) / 3)
         pen.text((self._font, height - self._font // 2), name, fill=TEXT, font=font, anchor='lb')
         return image
-
-
-def _mel(hertz: float) -> float:
-    return 1127.0 * math.log(1.0 + hertz / 700.0)
 
 
 def _levels(reader: PyAVReader, start: float, end: float) -> Image.Image:

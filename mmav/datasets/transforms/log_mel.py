@@ -150,11 +150,20 @@ def native_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_
     return (power @ mel).clamp_(min=EPSILON).log_()
 
 
+def hertz_to_mel(hertz: float) -> float:
+    """A frequency on the mel scale (HTK's, which is Kaldi's).
+
+    >>> round(hertz_to_mel(1000.0), 1)
+    1000.0
+    """
+    return float(1127.0 * np.log(1.0 + hertz / 700.0))
+
+
 @functools.lru_cache(maxsize=8)
 def _window_and_mel(length: int, padded: int, num_mel_bins: int, sample_rate: int) -> tuple[Tensor, Tensor]:
     """Hann window (length,) and triangular filters (padded / 2, F), equally wide on the mel scale."""
     window = torch.hann_window(length, periodic=False)
-    low, high = (1127.0 * np.log(1.0 + f / 700.0) for f in (LOW_FREQ, 0.5 * sample_rate))
+    low, high = (hertz_to_mel(f) for f in (LOW_FREQ, 0.5 * sample_rate))
     width = (high - low) / (num_mel_bins + 1)
     left = low + torch.arange(num_mel_bins) * width
     bins = 1127.0 * (1.0 + torch.arange(padded // 2) * (sample_rate / padded) / 700.0).log()
