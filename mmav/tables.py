@@ -25,6 +25,21 @@ def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return '\n'.join(lines)
 
 
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Args:
+        rows: Cells; the first row is the header.
+
+    >>> print(markdown_table([('config', 'seconds'), ('mmt', '3.1')]))
+    | config | seconds |
+    |---|---|
+    | mmt | 3.1 |
+    """
+    header, *lines = (f'| {" | ".join(row)} |' for row in rows)
+    return '\n'.join([header, '|' + '---|' * len(rows[0]), *lines])
+
+
 def csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
     """Rows, the first being the header, as the content of a CSV file in UTF-8."""
     text = io.StringIO()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmav import tables
+
 RESULT = 'result.json'
 # metric -> heading of its column
 METRICS = {'top1': 'top-1', 'ari': 'ARI', 'homogeneity': 'homogeneity'}
@@ -58,17 +60,14 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 def markdown_table(results: Results, seeds: Sequence[int], heading: str) -> str:
     """Returns the table; a row of which no run has ended says so."""
-    lines = [
-        f'| {heading} | config | {" | ".join(METRICS.values())} | {" | ".join(f"top-1, seed {s}" for s in seeds)} |',
-        '|---' * (2 + len(METRICS) + len(seeds)) + '|',
-    ]
+    rows = [[heading, 'config', *METRICS.values(), *(f'top-1, seed {seed}' for seed in seeds)]]
     for row, runs in results.items():
         cells = [_summary(_values(runs, metric)) for metric in METRICS]
         cells[0] = cells[0] or 'not yet run'
         cells += ['' if run is None else f'{run["top1"]:.3f}' for run in runs]
         config = 'the two above' if row.parts else f'`{row.config}`'
-        lines.append(f'| {row.title} | {config} | {" | ".join(cells)} |')
-    return '\n'.join(lines)
+        rows.append([row.title, config, *cells])
+    return tables.markdown_table(rows)
 
 
 def _values(runs: Sequence[Mapping[str, float] | None], metric: str) -> list[float]:

@@ -159,9 +159,9 @@ def text_table(costs: Sequence[Cost]) -> str:
 
 def markdown_table(counted: Mapping[str, Sequence[Cost]]) -> str:
     """A Markdown table of several configs (name -> costs), beside the figures of the paper."""
-    lines = ['| config | part | type | parameters | MACs | MACs, folded | paper |', '|---|---|---|---|---|---|---|']
+    lines = [['config', 'part', 'type', 'parameters', 'MACs', 'MACs, folded', 'paper']]
     for config, costs in counted.items():
         for number, (cost, row) in enumerate(zip(costs, _rows(costs), strict=True)):
             paper = PAPER.get(config, {}).get(cost.part, '')
-            lines.append('| ' + ' | '.join([config if number == 0 else '', *row, paper]) + ' |')
-    return '\n'.join(lines)
+            lines.append([config if number == 0 else '', *row, paper])
+    return tables.markdown_table(lines)

@@ -86,9 +86,3 @@ def latency_rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 def _ms(value: float) -> str:
     return f'{value:.0f}' if value >= 100 else f'{value:.1f}'
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first being the header, as a table in Markdown."""
-    lines = [f'| {" | ".join(row)} |' for row in rows]
-    return '\n'.join([lines[0], '|' + '---|' * len(rows[0]), *lines[1:]])

@@ -19,6 +19,7 @@ from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.layers import MultiscaleAttention
 from mmav.registry import MODELS
+from mmav.tables import markdown_table
 
 OPTIONS = ('checkpointing', 'bfloat16', 'float16', 'compile', 'folded')
 
@@ -177,14 +178,9 @@ def _drop_gradients(model: nn.Module) -> None:
 
 def cost_table(costs: Sequence[StepCost]) -> str:
     """A Markdown table, one row a variant."""
-    lines = [
-        '| options | saved for the backward pass | peak of the GPU | step | time ratio, median (range) |',
-        '|---|---|---|---|---|',
-    ]
+    rows = [['options', 'saved for the backward pass', 'peak of the GPU', 'step', 'time ratio, median (range)']]
     for cost in costs:
         saved, peak = ('-' if n is None else f'{n / 2**20:.0f} MiB' for n in (cost.saved, cost.peak))
         low, high = cost.spread
-        lines.append(
-            f'| {cost.options} | {saved} | {peak} | {cost.seconds:.2f} s | {cost.ratio:.2f} ({low:.2f}-{high:.2f}) |'
-        )
-    return '\n'.join(lines)
+        rows.append([cost.options, saved, peak, f'{cost.seconds:.2f} s', f'{cost.ratio:.2f} ({low:.2f}-{high:.2f})'])
+    return markdown_table(rows)

@@ -1,7 +1,8 @@
 import pytest
 
-from mmav.analysis.inference_latency import latency_rows, markdown, measure_latency
+from mmav.analysis.inference_latency import latency_rows, measure_latency
 from mmav.apis import AVInferencer
+from mmav.tables import markdown_table
 from tests.apis.models import config, write_model
 from tests.toys import run_tool
 
@@ -39,7 +40,10 @@ def test_time_is_that_of_one_clip(files, clip, monkeypatch):
 def test_tables():
     rows = latency_rows([dict(what='model', backend='torch', batch_size=2, median=123.4, low=9.96, high=200.0)])
     assert rows[1] == ('model', 'torch', '2', '123', '10.0 to 200')
-    assert markdown(rows).splitlines()[1:] == ['|---|---|---|---|---|', '| model | torch | 2 | 123 | 10.0 to 200 |']
+    assert markdown_table(rows).splitlines()[1:] == [
+        '|---|---|---|---|---|',
+        '| model | torch | 2 | 123 | 10.0 to 200 |',
+    ]
 
 
 def test_tool_fills_its_block_of_a_page(files, clip, tmp_path, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mmav.analysis.inference_latency import BACKENDS, latency_rows, markdown, measure_latency
+from mmav.analysis.inference_latency import BACKENDS, latency_rows, measure_latency
 from mmav.analysis.pages import fill_block, find_block
 from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
 from mmav.analysis.speed_report import machine
@@ -17,7 +17,7 @@ from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import require
 from mmav.engine.cli import require_checkpoint, run_tool, write_json
 from mmav.errors import ConfigError, MediaError
-from mmav.tables import text_table
+from mmav.tables import markdown_table, text_table
 
 TOOL = 'tools/analysis_tools/benchmark_inference.py'
 EXAMPLE = """examples:
@@ -71,7 +71,7 @@ def main() -> None:
     rows = latency_rows(results)
     print(f'{args.config}, {about["threads"]} threads, median of {args.rounds}\n{text_table(rows, left=2)}')
     if args.page:
-        fill_block(args.page, name, TOOL, markdown(rows))
+        fill_block(args.page, name, TOOL, markdown_table(rows))
     if args.json:
         write_json(args.json, dict(about, results=results))
 
