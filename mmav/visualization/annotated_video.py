@@ -13,6 +13,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from mmav.datasets.media.pictures import upright
 from mmav.datasets.media.pyav_reader import PyAVReader, media_errors
 from mmav.datasets.media.sound_track import SoundTrack
 from mmav.datasets.media.transcode import TranscodeOptions, TranscodeResult, VideoTrack, pieces
@@ -208,11 +209,9 @@ def _upright_size(frame: av.VideoFrame, pixel_ratio: float, max_side: int | None
 
 
 def _image(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    turns = round(frame.rotation / 90) % 4
-    height, width = size[::-1] if turns % 2 else size
+    height, width = size[::-1] if round(frame.rotation / 90) % 2 else size
     image = frame.to_ndarray(format='rgb24', height=height, width=width, interpolation='BICUBIC', threads=1)
-    # The file's rotation is counter-clockwise, as NumPy's.
-    return np.ascontiguousarray(np.rot90(image, turns))
+    return np.ascontiguousarray(upright(image, frame))
 
 
 def _canvas_frames(reader: PyAVReader, start: float, end: float, fps: float) -> Iterator[_Frame]:

@@ -152,6 +152,11 @@ def _convert(chosen: Iterable[tuple[int, av.VideoFrame]], short_side: int | None
         size = size or scaled_size(frame.height, frame.width, short_side)
         # One pass of swscale scales and converts; more threads than one only cost time at these sizes.
         image = frame.to_ndarray(format='rgb24', height=size[0], width=size[1], threads=1)
-        # The file's rotation is counter-clockwise, as NumPy's.
-        done.append((ticks, np.rot90(image, round(frame.rotation / 90) % 4)))
+        done.append((ticks, upright(image, frame)))
     return done
+
+
+def upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turns an image (H, W, ...) of a frame as the file says that it is to be shown."""
+    # The file's rotation is counter-clockwise, as NumPy's.
+    return np.rot90(image, round(frame.rotation / 90) % 4)

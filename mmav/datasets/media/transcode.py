@@ -15,6 +15,7 @@ from av.video.reformatter import ColorRange
 
 from mmav.errors import MediaError
 
+from .pictures import upright
 from .pyav_reader import PyAVReader, media_errors
 
 # Read at once; so much of the file is held, compressed.
@@ -217,11 +218,10 @@ def _target_size(frame: av.VideoFrame, short_side: int) -> tuple[int, int]:
 
 
 def _upright(frame: av.VideoFrame) -> av.VideoFrame:
-    turns = round(frame.rotation / 90) % 4
-    if not turns:
+    if not round(frame.rotation / 90) % 4:
         return frame
-    # The file's rotation is counter-clockwise, as NumPy's. Few files are turned; the way over RGB is simple.
-    turned = np.ascontiguousarray(np.rot90(frame.to_ndarray(format='rgb24'), turns), dtype=np.uint8)
+    # Few files are turned; the way over RGB is simple.
+    turned = np.ascontiguousarray(upright(frame.to_ndarray(format='rgb24'), frame), dtype=np.uint8)
     return av.VideoFrame.from_ndarray(turned, format='rgb24')
 
 
