@@ -10,18 +10,6 @@ from mmav.visualization.embedding_plot import Panel, check_picture_name, class_s
 matplotlib.use('Agg')
 
 
-@pytest.fixture
-def figure(monkeypatch):
-    """Keeps the figures that are drawn, so that they can be looked into."""
-    from matplotlib import pyplot
-
-    kept = []
-    monkeypatch.setattr(pyplot, 'close', kept.append)
-    yield kept
-    monkeypatch.undo()
-    pyplot.close('all')
-
-
 def panels(labels, number=3):
     rng = np.random.default_rng(0)
     return [Panel(f'model {i}', rng.standard_normal((len(labels), 2)), f'ARI 0.{i}') for i in range(number)]

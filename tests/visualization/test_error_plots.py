@@ -10,18 +10,6 @@ from mmav.visualization.error_plots import draw_confusion, draw_reliability, wor
 matplotlib.use('Agg')
 
 
-@pytest.fixture
-def figure(monkeypatch):
-    """Keeps the figures that are drawn, so that their texts can be read."""
-    from matplotlib import pyplot
-
-    kept = []
-    monkeypatch.setattr(pyplot, 'close', kept.append)
-    yield kept
-    monkeypatch.undo()
-    pyplot.close('all')
-
-
 def matrix(classes, seed=0):
     generator = np.random.default_rng(seed)
     counts = generator.poisson(0.3, (classes, classes + 1)) + 20 * np.eye(classes, classes + 1, dtype=int)
