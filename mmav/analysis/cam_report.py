@@ -13,10 +13,12 @@ from tqdm import tqdm
 from mmav.apis import AVInferencer
 from mmav.apis.sources import list_sources
 from mmav.apis.windows import place_windows
+from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.engine.cli import require_checkpoint
 from mmav.engine.config_edits import find_test_set
 from mmav.errors import ConfigError, MmavError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
+from mmav.models.heads import heads_of
 from mmav.visualization.annotated_video import write_annotated_video
 from mmav.visualization.cam_clips import SeenClip, look
 from mmav.visualization.cam_figure import draw_cam_figure
@@ -69,8 +71,8 @@ class CamModel:
         self.name = Path(config).stem
         self.inferencer = AVInferencer(config, checkpoint, device=device, data_root=data_root, show_progress=False)
         self.model: Any = self.inferencer.model
-        head = self.model.head
-        parts = [name for name in ('verb', 'noun') if hasattr(head, name)] or [getattr(head, 'part', 'label')]
+        self.heads = heads_of(self.model.head)
+        parts = list(self.heads)
         if part is not None and part not in parts:
             raise ConfigError(f'--part {part}: {self.name} tells {" and ".join(parts)} apart')
         self.part = part or parts[0]
@@ -92,7 +94,7 @@ class CamModel:
         names = list(self.classes or ())
         if name in names:
             return names.index(name)
-        width = (getattr(self.model.head, self.part, None) or self.model.head).num_classes
+        width = self.heads[self.part].num_classes
         if name.isdigit() and int(name) < width:
             return int(name)
         raise ConfigError(
@@ -115,11 +117,7 @@ class CamModel:
         words = f'{self.name}: {self._name(best)} {probabilities[best]:.2f}'
         if target is not None and target != best:
             words += f'; map of {self._name(target)} {probabilities[target]:.2f}'
-        nothing = [
-            {'video': 'picture', 'audio': 'sound'}[name]
-            for name, values in maps.items()
-            if bool(seen.item['masks'][name]) and not values.any()
-        ]
+        nothing = [TRACKS[name] for name, values in maps.items() if bool(seen.item['masks'][name]) and not values.any()]
         if nothing:
             words += f'  (nothing in the {" and the ".join(nothing)} speaks for it)'
         shown = seen.frames is not None and 'video' in maps
@@ -175,11 +173,8 @@ def list_clips(
     """
     if files:
         return [_own_clip(model.inferencer, source.path) for source in list_sources(list(files))]
-    config = find_test_set(model.inferencer.cfg)
-    if not config:
-        raise ConfigError(f'{model.name} has no test set: give --file')
     rows: list[Clip] = []
-    for dataset in build_av_datasets(config):
+    for dataset in build_av_datasets(find_test_set(model.inferencer.cfg)):
         classes = dataset.metainfo['classes']
         root = str(dataset.data_root)
         try:
@@ -199,7 +194,7 @@ def list_clips(
         if outside:
             raise ConfigError(f'there is no clip {outside[0]}: the test set has {len(rows)}, counted from 0')
         return [rows[index] for index in indices]
-    return rows if count is None else pick_rows(rows, count)  # type: ignore[arg-type, return-value]
+    return rows if count is None else pick_rows(rows, count)
 
 
 def _own_clip(inferencer: AVInferencer, path: str) -> Clip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from mmav.engine.checkpoint_io import load_checkpoint_file, load_weights
 from mmav.engine.cli import load_config
 from mmav.engine.config_edits import MODALITIES, find_test_set, resolve_num_classes, set_data_root
 from mmav.errors import ConfigError, MediaError, did_you_mean
+from mmav.models.heads import heads_of
 from mmav.parallel import cpu_count
 from mmav.registry import MODELS, TRANSFORMS
 
@@ -71,7 +73,7 @@ class AVInferencer(BaseInferencer):
         show_progress: bool = True,
     ) -> None:
         # MMEngine's own constructor would run the text of a config that a checkpoint holds, and loads what fits.
-        self.cfg = config if isinstance(config, Config) else load_config(os.fspath(config))
+        self.cfg = copy.deepcopy(config) if isinstance(config, Config) else load_config(os.fspath(config))
         if data_root:
             set_data_root(self.cfg, data_root)
         check_config(self.cfg)
@@ -243,8 +245,7 @@ class AVInferencer(BaseInferencer):
 
     def _check_classes(self) -> None:
         """The class list has to be as long as the head is wide."""
-        heads = {part: getattr(self.model.head, part) for part in ('verb', 'noun') if hasattr(self.model.head, part)}
-        for part, head in (heads or {getattr(self.model.head, 'part', 'label'): self.model.head}).items():
+        for part, head in heads_of(self.model.head).items():
             names = self.classes.get(part) if isinstance(self.classes, dict) else self.classes
             width = getattr(head, 'num_classes', None)
             if names is not None and width is not None and len(names) != width:

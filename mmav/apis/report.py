@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.tables import text_table
 
-TRACKS = dict(video='picture', audio='sound')
 BAR = 20  # characters of a probability of 1
 # So many clips get a block each; more of them a line each.
 MOST_BLOCKS = 8

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from mmav.apis.inferencer import AVInferencer
-from mmav.apis.report import TRACKS
 from mmav.datasets.media import MediaInfo, open_media
+from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.errors import MediaError, MmavError
+from mmav.models.heads import heads_of
 from mmav.visualization.cam_clips import SeenClip, look
 from mmav.visualization.grad_cam import GradCAM
 
@@ -160,9 +161,7 @@ class WebDemo:
     @cached_property
     def classes(self) -> dict[str, list[str]]:
         """Part ('label', or 'verb' and 'noun') -> names of the classes; numbers where the model brings none."""
-        head: Any = self.inferencer.model.head
-        heads = {part: getattr(head, part) for part in ('verb', 'noun') if hasattr(head, part)}
-        heads = heads or {getattr(head, 'part', 'label'): head}
+        heads = heads_of(self.inferencer.model.head)
         given = self.inferencer.classes
         names = given if isinstance(given, Mapping) else dict.fromkeys(heads, given)
         return {part: list(map(str, names.get(part) or range(int(each.num_classes)))) for part, each in heads.items()}

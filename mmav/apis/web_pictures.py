@@ -7,11 +7,11 @@ import io
 from html import escape
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmav.apis.web_demo import Answer, Explanation
-from mmav.visualization.cam_pictures import draw_spectrogram, overlay_heatmap, pick_frames
+from mmav.datasets.transforms.load_clip import TRACKS
+from mmav.visualization.cam_pictures import draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
 from mmav.visualization.timeline import draw_timeline
 
 # inches, about as wide as on the page, so that letters keep their size
@@ -67,7 +67,7 @@ def explanation_html(found: Explanation, name: str) -> str:
     if 'audio' in found.maps:
         figure = _draw_sound(found)
         html += image_html(figure, f'Spectrogram of the sound, and what in it speaks for {name}')
-    silent = [what for key, what in dict(video='picture', audio='sound').items() if _is_zero(found, key)]
+    silent = [what for key, what in TRACKS.items() if _is_zero(found, key)]
     words = f'Red is what speaks for <b>{escape(name)}</b> (Grad-CAM), {seen.start:.1f} to {seen.end:.1f} s.'
     if silent:
         words += f' Nothing in the {" or the ".join(silent)} does.'
@@ -87,7 +87,7 @@ def _draw_frames(frames: np.ndarray, cam: np.ndarray, times: np.ndarray) -> Figu
     whole = 2 * high + TEXT_HEIGHT
     for row, shown in enumerate((frames[chosen], overlay_heatmap(frames[chosen], cam[chosen]))):
         axes = figure.add_axes((0, (1 - row) * high / whole, 1, high / whole))
-        axes.imshow(np.concatenate(list(shown), axis=1), interpolation='bicubic', aspect='auto')
+        axes.imshow(side_by_side(shown), interpolation='bicubic', aspect='auto')
         axes.set_axis_off()
         for edge in range(1, len(chosen)):
             axes.axvline(edge * frames.shape[2] - 0.5, color='white', lw=1.5)
@@ -103,17 +103,7 @@ def _draw_sound(found: Explanation) -> Figure:
     values = seen.item['inputs']['audio'][0, 0].numpy()  # (F, T)
     figure = Figure(figsize=(WIDTH, 2 * SOUND_HEIGHT + 0.5), layout='constrained')
     above, below = figure.subplots(2, sharex=True)
-    draw_spectrogram(above, values, None, axes_of=seen.sound, start=seen.start)
-    draw_spectrogram(below, values, found.maps['audio'][0].numpy(), axes_of=seen.sound, start=seen.start)
-    for axes in (above, below):
-        _label_kilohertz(axes)
+    for axes, cam in ((above, None), (below, found.maps['audio'][0].numpy())):
+        draw_spectrogram(axes, values, cam, axes_of=seen.sound, start=seen.start, small=True)
     above.set_xlabel('')
     return figure
-
-
-def _label_kilohertz(axes: Axes) -> None:
-    """The unit stands once, at the axis, where the picture is small."""
-    texts = [label.get_text() for label in axes.get_yticklabels()]
-    if texts and all(text.endswith(' kHz') for text in texts):
-        axes.set_yticks(axes.get_yticks(), [text.removesuffix(' kHz') for text in texts])
-        axes.set_ylabel('kHz', fontsize=8)

@@ -18,11 +18,12 @@ from torch import Tensor
 from mmav import __version__
 from mmav.apis import AVInferencer
 from mmav.deployment.graph import ExportGraph, traceable
-from mmav.deployment.preprocessing import blank_clip, describe_pipeline, dtype_name, norm_of
+from mmav.deployment.preprocessing import blank_clip, describe_pipeline, dtype_name, norm_of, plain
 from mmav.engine.checkpoint_io import atomic_write
 from mmav.engine.config_edits import find_test_set
 from mmav.errors import ConfigError, MmavError, did_you_mean
 from mmav.models.av_classifier import AVClassifier
+from mmav.models.heads import heads_of
 
 TOLERANCE = 1e-4
 OPSETS = range(17, 21)  # 17 has LayerNormalization, 20 is the last that PyTorch's tracing exporter knows
@@ -261,13 +262,12 @@ def _describe(
         dict(name=name, dtype='bool', shape=['batch'], meaning=f'whether the clip has {name.removesuffix("_mask")}')
         for name in graph.masks
     ]
-    parts = [part for part in ('verb', 'noun') if hasattr(graph.model.head, part)]
-    heads = {part: getattr(graph.model.head, part) for part in parts} or {'probabilities': graph.model.head}
+    parts = heads_of(graph.model.head)
+    heads = parts if len(parts) > 1 else {'probabilities': graph.model.head}
     outputs = [
         dict(name=n, dtype='float32', shape=['batch', getattr(h, 'num_classes', None)]) for n, h in heads.items()
     ]
     steps, config = inferencer.pipeline.transforms, find_test_set(inferencer.cfg).pipeline
-    classes = inferencer.classes
     return dict(
         **notes,
         inputs=inputs,
@@ -278,11 +278,7 @@ def _describe(
             else None
         ),
         dropped=graph.drop,
-        classes={part: list(names) for part, names in classes.items()}
-        if isinstance(classes, Mapping)
-        else None
-        if classes is None
-        else list(classes),
+        classes=plain(inferencer.classes),
         preprocessing=describe_pipeline(steps, config, graph.inputs, norm_of(graph.model.data_preprocessor)),
         opset=opset,
         versions=_versions(),

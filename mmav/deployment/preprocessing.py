@@ -67,7 +67,7 @@ def describe_pipeline(
     if 'audio' in modalities:
         described['audio'] = _audio(steps, load, norm.get('audio'))
     described['other_steps'] = [
-        _plain(written) for step, written in zip(steps, config, strict=True) if not isinstance(step, KNOWN)
+        plain(written) for step, written in zip(steps, config, strict=True) if not isinstance(step, KNOWN)
     ]
     return described
 
@@ -160,12 +160,12 @@ def _audio(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
     return audio
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+def plain(value: Any) -> Any:
+    """What JSON gives back as it was: dicts and lists of numbers and text, anything else as text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 

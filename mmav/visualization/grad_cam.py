@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models import AVClassifier
+from mmav.models.heads import heads_of
 from mmav.models.necks.joining import absent_to_zero
 from mmav.visualization.token_grid import spread
 from mmav.visualization.token_sites import Site, block_name, find_site
@@ -150,9 +151,7 @@ class GradCAM:
         return (gradient * values).sum(dim=-1)
 
     def _head(self, part: str) -> Any:
-        head: Any = self.model.head
-        heads = {name: getattr(head, name) for name in ('verb', 'noun') if hasattr(head, name)}
-        heads = heads or {getattr(head, 'part', 'label'): head}
+        heads = heads_of(self.model.head)
         if part not in heads:
             raise ValueError(f'part={part!r}: the model tells {" and ".join(heads)} apart, choose {" or ".join(heads)}')
         return heads[part]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -12,10 +12,11 @@ from torch import Tensor
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import clip_key
 
+Row = TypeVar('Row')
 RIGHT, WRONG, OTHER = '#2e8b57', '#c0392b', '#9aa5b1'
 
 
-def pick_rows(rows: Sequence[dict], num: int) -> list[dict]:
+def pick_rows(rows: Sequence[Row], num: int) -> list[Row]:
     """Picks clips evenly from the whole list, so that all classes of a sorted manifest have a chance.
 
     >>> [row['i'] for row in pick_rows([dict(i=i) for i in range(10)], 3)]

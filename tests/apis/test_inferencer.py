@@ -219,7 +219,10 @@ def test_wrong_files(files, tmp_path):
 
 def test_class_list_decides_a_head_of_any_size(files, tmp_path):
     cfg = config(head=dict(type='ClsHead', num_classes='auto'))
-    assert AVInferencer(cfg, files[1], show_progress=False).model.head.num_classes == len(CLASSES)
+    inferencer = AVInferencer(cfg, files[1], data_root=str(tmp_path), show_progress=False)
+    assert inferencer.model.head.num_classes == len(CLASSES)
+    # the config that was given is left as it was
+    assert cfg.model.head.num_classes == 'auto' and cfg.test_dataloader.dataset.data_root == ''
 
 
 def test_model_is_left_in_float32_without_gradients(inferencer, clip):

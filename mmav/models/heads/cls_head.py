@@ -14,6 +14,16 @@ from mmav.registry import MODELS
 from mmav.structures import AVDataSample
 
 
+def heads_of(head: Any) -> dict[str, Any]:
+    """The heads of one label each that a model's head consists of: part -> head, 'verb' and 'noun' of one of both.
+
+    >>> list(heads_of(ClsHead(num_classes=5, in_dims=dict(fused=8))))
+    ['label']
+    """
+    parts = {part: getattr(head, part) for part in ('verb', 'noun') if hasattr(head, part)}
+    return parts or {getattr(head, 'part', 'label'): head}
+
+
 @MODELS.register_module()
 class ClsHead(BaseModule):
     """Classifies each stream with its own linear layer.
