@@ -82,6 +82,21 @@ LAYOUTS = (
         r'^head\.',
     ),
     Layout(
+        'torchvision MViTv2',
+        (r'^conv_proj\.weight$', r'^blocks\.0\.attn\.pool_q\.pool\.weight$', r'^blocks\.0\.attn\.rel_pos_t$'),
+        (
+            (r'^conv_proj\.', 'patch_embed.proj.'),
+            (r'^pos_encoding\.class_token$', 'cls_token'),
+            (r'\.attn\.(pool_[qkv])\.pool\.', r'.attn.\1.conv.'),
+            (r'\.attn\.(pool_[qkv])\.norm_act\.0\.', r'.attn.\1.norm.'),
+            (r'\.attn\.project\.0\.', '.attn.proj.'),
+            (r'\.mlp\.0\.', '.mlp.fc1.'),
+            (r'\.mlp\.3\.', '.mlp.fc2.'),
+            (r'^(blocks\.\d+)\.project\.', r'\1.proj.'),
+        ),
+        r'^head\.',
+    ),
+    Layout(
         'AST (YuanGongND/ast)',
         (r'^(module\.)?v\.pos_embed$', r'^(module\.)?v\.blocks\.0\.attn\.qkv\.weight$'),
         ((r'^(module\.)?v\.', ''),),
@@ -159,7 +174,8 @@ def to_ours(state: Mapping[str, Tensor], layout: Layout) -> tuple[dict[str, Tens
             continue
         for pattern, replacement in layout.rules:
             key = re.sub(pattern, replacement, key)
-        renamed[key] = value
+        # torchvision's class token is a vector
+        renamed[key] = value.reshape(1, 1, -1) if key == 'cls_token' else value
     return _join_queries(_number_tables(_number_stages(renamed))), left_out
 
 

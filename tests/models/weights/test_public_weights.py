@@ -41,13 +41,17 @@ def make_mvit_peer(size):
 
 @pytest.mark.parametrize(
     ('write', 'size'),
-    [(slowfast, (16, 224, 224)), (lambda ours: openmmlab(ours, 'cls_head.fc_cls'), (8, 160, 160))],
-    ids=['SlowFast', 'mmaction2, another size'],
+    [
+        (lambda theirs: slowfast(from_torchvision_mvit(theirs)), (16, 224, 224)),
+        (lambda theirs: openmmlab(from_torchvision_mvit(theirs), 'cls_head.fc_cls'), (8, 160, 160)),
+        (lambda theirs: theirs, (4, 96, 96)),
+    ],
+    ids=['SlowFast', 'mmaction2, another size', 'torchvision'],
 )
 def test_video_weights_give_the_outputs_of_their_model(tmp_path, write, size):
-    """torchvision's model, its weights written as SlowFast and mmaction2 distribute theirs."""
+    """torchvision's model, its weights as torchvision, SlowFast and mmaction2 distribute theirs."""
     peer = make_mvit_peer(size)
-    torch.save(write(from_torchvision_mvit(peer.state_dict())), tmp_path / 'video.pyth')
+    torch.save(write(peer.state_dict()), tmp_path / 'video.pyth')
     model = MViTv2('small', input_size=size).eval()
     report = load_public_weights(model, tmp_path / 'video.pyth')
     assert len(report.loaded) == len(model.state_dict())
@@ -59,6 +63,14 @@ def test_video_weights_give_the_outputs_of_their_model(tmp_path, write, size):
     with torch.inference_mode():
         peer(clip)
         torch.testing.assert_close(model(clip).cls, seen['out'][:, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_torchvision_weights_of_the_first_version_are_refused(tmp_path):
+    with torch.device('meta'):
+        keys = mvit.mvit_v1_b().state_dict()
+    torch.save({key: torch.zeros(1) for key in keys}, tmp_path / 'v1.pth')
+    with pytest.raises(CheckpointError, match='none of the layouts .*torchvision MViTv2'):
+        load_public_weights(MViTv2('small', input_size=(4, 96, 96)), tmp_path / 'v1.pth')
 
 
 def test_image_weights_give_the_outputs_of_their_model(tiny):
