@@ -87,13 +87,14 @@ class Measurement:
         )
 
 
-def resident_memory(process: int | str = 'self') -> int | None:
-    """Resident memory of a process in bytes; None where there is no ``/proc``."""
+def resident_memory(process: int | str = 'self', *, peak: bool = False) -> int | None:
+    """Resident memory of a process in bytes, now or at its ``peak``; None where there is no ``/proc``."""
     try:
         status = Path(f'/proc/{process}/status').read_text()
     except OSError:
         return None
-    sizes = [line.split()[1] for line in status.splitlines() if line.startswith('VmRSS:')]
+    field = 'VmHWM:' if peak else 'VmRSS:'
+    sizes = [line.split()[1] for line in status.splitlines() if line.startswith(field)]
     return int(sizes[0]) * 1024 if sizes else None
 
 

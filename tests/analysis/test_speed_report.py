@@ -49,3 +49,8 @@ def test_the_machine_in_words():
     told = machine()
     assert told['cpu'] and {'av', 'numpy', 'torch', 'libavcodec'} <= set(told['versions'])
     assert resident_memory(2**30) is None
+    if resident_memory():
+        block = bytearray(b'1') * 200 * 2**20
+        with_block = resident_memory()
+        del block
+        assert resident_memory(peak=True) >= with_block - 2**20 > resident_memory()
