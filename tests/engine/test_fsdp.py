@@ -66,7 +66,12 @@ def load(folder: Path, name: str) -> dict:
 def test_equals_a_run_that_is_not_spread(folder):
     one, other = load(folder, 'plain'), load(folder, 'spread')
     assert list(one['state_dict']) == list(other['state_dict'])
-    torch.testing.assert_close(one['state_dict'], other['state_dict'], rtol=0, atol=1e-5)
+    # What is added to all keys alike changes no probability: its gradient is rounding, of which Adam makes full steps.
+    weights = [
+        {k: v for k, v in run['state_dict'].items() if not k.endswith('pool_k.norm.bias')} for run in (one, other)
+    ]
+    assert len(weights[0]) < len(one['state_dict'])
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
     # The same layout, in whole tensors: either can go on from the other's checkpoint.
     assert one['optimizer'].keys() == other['optimizer'].keys()
     for index, state in one['optimizer']['state'].items():

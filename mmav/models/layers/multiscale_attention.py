@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mmav.models.layers.pooling import TokenPool
 from mmav.models.layers.relative_position import RelativePosition
+from mmav.models.layers.tiled_attention import onehot_positions, tiled_attention
 
-FORMS = ('auto', 'explicit', 'folded')
+FORMS = ('auto', 'explicit', 'folded', 'tiled')
 
 
 def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
@@ -56,13 +57,7 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_
         # fused GPU kernels ask for rows of a multiple of 8 elements
         fill = -(dim + extra) % 8
         q_cols = F.pad(torch.cat(list(bias), dim=-1), (0, fill, num_cls, 0))
-        onehots = []
-        for axis, size in enumerate(k_grid):
-            shape = [1] * len(k_grid) + [size]
-            shape[axis] = size
-            eye = torch.eye(size, dtype=k.dtype, device=k.device)
-            onehots.append(eye.reshape(shape).expand(*k_grid, size).flatten(0, -2))
-        k_cols = F.pad(torch.cat(onehots, dim=-1), (0, fill, num_cls, 0)).expand(*k.shape[:2], -1, -1)
+        k_cols = F.pad(onehot_positions(k_grid, k), (0, fill, num_cls, 0)).expand(*k.shape[:2], -1, -1)
         q = torch.cat((q, q_cols), dim=-1)
         k = torch.cat((k, k_cols), dim=-1)
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)
@@ -86,8 +81,9 @@ class MultiscaleAttention(nn.Module):
         qkv_bias: Whether the projection to queries, keys and values has a bias.
         rel_pos: Whether there are relative positions.
         residual_pooling: Whether the pooled query is added to the result.
-        attention: ``explicit``, ``folded`` (see the two functions above) or ``auto``: explicit on a CPU, folded
-            elsewhere.
+        attention: ``explicit``, ``folded`` (see the two functions above), ``tiled`` (see
+            :func:`~mmav.models.layers.tiled_attention.tiled_attention`) or ``auto``: tiled on a CPU, but explicit when
+            traced, compiled or in a half type; folded elsewhere.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``out_dims`` or ``attention`` is unknown.
@@ -137,14 +133,33 @@ class MultiscaleAttention(nn.Module):
             Tokens (B, 1 + N', out_dims) and the grid that N' unrolls.
         """
         q_grid, k_grid = self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)
-        num_cls = x.shape[1] - math.prod(grid)
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, 1 + N, d)
-        q, k, v = self.pool_q(q, grid), self.pool_k(k, grid), self.pool_v(v, grid)
-        bias = self.rel_pos(q[:, :, num_cls:], q_grid, k_grid) if self.rel_pos is not None else []
-        form = self.attention if self.attention != 'auto' else ('explicit' if x.device.type == 'cpu' else 'folded')
-        attend = explicit_attention if form == 'explicit' else folded_attention
-        out = attend(q, k, v, bias, k_grid)
-        if self.residual_pooling:
-            # tests/models/layers/test_multiscale_attention.py guards that the class token gets no residual
-            out = out + (F.pad(q[:, :, num_cls:], (0, 0, num_cls, 0)) if num_cls else q)
-        return self.proj(out.transpose(1, 2).flatten(2)), q_grid
+        # three products: each result is what a convolution reads, without a copy
+        weights, biases = self.qkv.weight.chunk(3), (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
+        q, k, v = (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        pools = (self.pool_q, self.pool_k, self.pool_v)
+        pooled = [pool(tokens, grid) for pool, tokens in zip(pools, (q, k, v), strict=True)]
+        q, k, v = (patches for _, patches in pooled)
+        bias = self.rel_pos(q, q_grid, k_grid) if self.rel_pos is not None else []
+        form = self._form(q) if self.attention == 'auto' else self.attention
+        if form == 'tiled':
+            classes = None if pooled[0][0] is None else tuple(cls for cls, _ in pooled)
+            out = tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=self.residual_pooling)
+        else:
+            attend = explicit_attention if form == 'explicit' else folded_attention
+            # (B, heads, 1 + N, d)
+            q, k, v = (patches if cls is None else torch.cat((cls, patches), dim=1) for cls, patches in pooled)
+            by_head = [x.transpose(1, 2) for x in (q, k, v, *bias)]
+            out = attend(by_head[0], by_head[1], by_head[2], by_head[3:], k_grid).transpose(1, 2)
+            if self.residual_pooling:
+                # tests/models/layers/test_multiscale_attention.py guards that the class token gets no residual
+                num_cls = x.shape[1] - math.prod(grid)
+                out = out + (F.pad(q[:, num_cls:], (0, 0, 0, 0, num_cls, 0)) if num_cls else q)
+        return self.proj(out.flatten(2)), q_grid
+
+    @staticmethod
+    def _form(x: Tensor) -> str:
+        if x.device.type != 'cpu':
+            return 'folded'
+        # compilers and exporters make something of their own out of plain products; half types have no fast ones
+        followed = torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled('cpu')
+        return 'explicit' if followed or x.dtype not in (torch.float32, torch.float64) else 'tiled'

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmav.models.layers.depthwise_conv import depthwise_conv
+
 CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-CONV_FUNCTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
@@ -67,58 +68,24 @@ class TokenPool(nn.Module):
         """Returns the grid that ``grid`` becomes."""
         return pooled_grid(grid, self.stride, self.kernel)
 
-    def forward(self, x: Tensor, grid: Sequence[int]) -> Tensor:
-        """Pools (B, heads, 1 + N, head_dim), the 1 present only with a class token, to the same with the new N."""
-        batch, heads, length, dim = x.shape
-        num_cls = length - math.prod(grid)
-        cells = x[:, :, num_cls:].reshape(batch * heads, *grid, dim)
-        on_cpu = x.device.type == 'cpu' and len(grid) == 3
-        if on_cpu and (torch.is_grad_enabled() or math.prod(self.stride) > 1):
-            pooled = depthwise_conv_by_planes(cells, self.conv.weight, self.stride)
-        else:
-            # Views in the "channels last" layout of 2-D convolutions: nothing is copied. The weight passes through a
-            # matrix, so that its gradient has the weight's own strides, for which DistributedDataParallel asks.
-            weight = self.conv.weight.flatten(1).unflatten(1, self.conv.weight.shape[1:])
-            padding = [k // 2 for k in self.kernel]
-            images = cells.movedim(-1, 1)
-            pooled = CONV_FUNCTIONS[len(grid)](images, weight, None, self.stride, padding, 1, dim).movedim(1, -1)
-        patches = pooled.reshape(batch, heads, -1, dim)
-        if num_cls:
-            patches = torch.cat((x[:, :, :num_cls], patches), dim=2)
-        return self.norm(patches)
+    def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor | None, Tensor]:
+        """Pools tokens whose heads lie side by side.
 
+        Args:
+            x: (B, c + N, heads * head_dim), c = 1 with a class token, else 0.
+            grid: What N unrolls.
 
-def depthwise_conv_by_planes(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """The depthwise 3-D convolution with padding ``kernel // 2``, as a sum of 2-D ones over the planes of the kernel.
-
-    On a CPU the backward pass of PyTorch's depthwise 3-D convolution is slow: forward and backward took 2 to 7 times as
-    long as in this form on the shapes of MViTv2 (2 cores, torch 2.14). tests/models/layers/test_pooling.py guards that
-    the two are equal.
-
-    Args:
-        x: Cells (B, T, H, W, C), in which a frame lies as 2-D convolutions like it.
-        weight: Kernel (C, 1, kT, kH, kW).
-        stride: Stride (T, H, W).
-
-    Returns:
-        Cells (B, T', H', W', C).
-    """
-    batch, frames, channels = x.shape[0], x.shape[1], x.shape[-1]
-    kernel = weight.shape[2:]
-    out_frames = pooled_grid((frames,), stride[:1], kernel[:1])[0]
-    images = x.flatten(0, 1).movedim(-1, 1)
-    total: Tensor | None = None
-    for tap in range(kernel[0]):
-        plane = F.conv2d(images, weight[:, :, tap], None, stride[1:], [k // 2 for k in kernel[1:]], groups=channels)
-        plane = plane.movedim(1, -1).unflatten(0, (batch, frames))  # (B, T, H', W', C)
-        # output frame t takes input frame t * stride + tap - kernel // 2; frames outside count as zeros
-        before = max(kernel[0] // 2 - tap, 0)
-        after = max((out_frames - 1) * stride[0] + tap - kernel[0] // 2 - (frames - 1), 0)
-        plane = F.pad(plane[:, max(tap - kernel[0] // 2, 0) :], (0, 0, 0, 0, 0, 0, before, after))
-        plane = plane[:, : (out_frames - 1) * stride[0] + 1 : stride[0]]
-        total = plane if total is None else total + plane
-    assert total is not None  # a kernel has a plane
-    return total
+        Returns:
+            The class token (B, 1, heads, head_dim), None without one, and the patch tokens (B, N', heads, head_dim).
+        """
+        num_cls, dim = x.shape[1] - math.prod(grid), self.norm.weight.shape[0]
+        heads = x.shape[2] // dim
+        # The heads share a kernel: repeated for each, it convolves all of them where they lie. It passes through a
+        # matrix, so that its gradient has the weight's own strides, for which DistributedDataParallel asks.
+        weight = self.conv.weight.flatten(1).repeat(heads, 1).unflatten(1, self.conv.weight.shape[1:])
+        cells = depthwise_conv(x[:, num_cls:].unflatten(1, tuple(grid)), weight, self.stride)
+        patches = self.norm(cells.flatten(1, -2).unflatten(2, (heads, dim)))
+        return (self.norm(x[:, :num_cls].unflatten(2, (heads, dim))) if num_cls else None), patches
 
 
 def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -133,6 +100,18 @@ def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Te
         return x
     kernel = [s + 1 if s > 1 else 1 for s in stride]
     num_cls = x.shape[1] - math.prod(grid)
-    patches = x[:, num_cls:].transpose(1, 2).reshape(x.shape[0], x.shape[2], *grid)
-    patches = MAX_POOLS[len(grid)](patches, kernel, stride, [k // 2 for k in kernel]).flatten(2).transpose(1, 2)
+    cells = x[:, num_cls:].unflatten(1, tuple(grid))
+    if len(grid) == 3 and stride[0] == 1:
+        # frame by frame, as 2-D pooling is the faster one on a CPU
+        frames = _max_pool(cells.flatten(0, 1), kernel[1:], stride[1:])
+        patches = frames.unflatten(0, cells.shape[:2])
+    else:
+        patches = _max_pool(cells, kernel, stride)
+    patches = patches.flatten(1, -2)
     return torch.cat((x[:, :num_cls], patches), dim=1) if num_cls else patches
+
+
+def _max_pool(cells: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """Pools (B, *grid, C) in the "channels last" layout."""
+    padding = [k // 2 for k in kernel]
+    return MAX_POOLS[len(kernel)](cells.movedim(-1, 1), kernel, stride, padding).movedim(1, -1)

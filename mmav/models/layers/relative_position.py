@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -63,21 +64,25 @@ class RelativePosition(nn.Module):
         """Returns, per axis, the products of every query with the rows that its keys' positions select.
 
         Args:
-            q: Pooled, unscaled queries of the patch tokens (B, heads, Nq, head_dim).
+            q: Pooled, unscaled queries of the patch tokens (B, Nq, heads, head_dim).
             q_grid: What Nq unrolls.
             k_grid: The keys' grid.
 
         Returns:
-            One tensor (B, heads, Nq, k_grid[axis]) per axis.
+            One tensor (B, Nq, heads, k_grid[axis]) per axis.
         """
-        rank = len(q_grid)
-        grid_q = q.unflatten(2, tuple(q_grid))  # (B, heads, *q_grid, head_dim)
+        length, heads, dim = q.shape[1:]
         products = []
         for axis, table in enumerate(self.tables):
-            rows = resize_table(table, 2 * max(q_grid[axis], k_grid[axis]) - 1)
-            rows = rows[self._index(q_grid[axis], k_grid[axis], q.device)].to(q.dtype)  # (q, k, head_dim)
-            # bring this axis next to head_dim, so that one batched product serves every position along it
-            moved = grid_q.movedim(2 + axis, -2)  # (B, heads, *others, q, head_dim)
-            product = torch.einsum('...qd,qkd->...qk', moved, rows)
-            products.append(product.movedim(-2, 2 + axis).flatten(2, 1 + rank))
+            size = q_grid[axis]
+            rows = resize_table(table, 2 * max(size, k_grid[axis]) - 1)
+            rows = rows[self._index(size, k_grid[axis], q.device)].to(q.dtype)  # (size, k, head_dim)
+            # One batched product for all queries, which stay where they lie: those of one position on this axis are
+            # the rows of a matrix. On the last axis they lie apart, with all other positions and heads between them.
+            if axis == len(q_grid) - 1:
+                rows = rows.repeat_interleave(heads, dim=0).transpose(1, 2)
+                product = (q.reshape(-1, size * heads, dim).transpose(0, 1) @ rows).transpose(0, 1)
+            else:
+                product = q.reshape(-1, size, math.prod(q_grid[axis + 1 :]) * heads, dim) @ rows.transpose(1, 2)
+            products.append(product.reshape(-1, length, heads, k_grid[axis]))
         return products

@@ -22,7 +22,7 @@ def torchvision_small():
     return from_torchvision_mvit(peer.state_dict()), clip, seen['out']
 
 
-@pytest.mark.parametrize('attention', ['explicit', 'folded'])
+@pytest.mark.parametrize('attention', ['explicit', 'folded', 'tiled'])
 def test_small_equals_torchvision(attention, torchvision_small):
     weights, clip, expected = torchvision_small
     model = MViTv2('small', input_size=(16, 224, 224), attention=attention).eval()
@@ -34,7 +34,7 @@ def test_small_equals_torchvision(attention, torchvision_small):
     torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize('attention', ['explicit', 'folded'])
+@pytest.mark.parametrize('attention', ['explicit', 'folded', 'tiled'])
 def test_image_model_equals_timm(attention):
     peer = randomise(timm.create_model('mvitv2_tiny'))
     model = MViTv2(

@@ -1,9 +1,11 @@
+import copy
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from mmav.models.layers import MultiscaleAttention
+from mmav.models.layers import MultiscaleAttention, multiscale_attention
 from mmav.models.layers.multiscale_attention import explicit_attention, folded_attention
 
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
@@ -63,17 +65,17 @@ def make(**kwargs):
     return MultiscaleAttention(8, 16, 2, **args).eval()
 
 
-def test_residual_is_the_pooled_query_without_class_token():
+@pytest.mark.parametrize('attention', ['explicit', 'folded', 'tiled'])
+def test_residual_is_the_pooled_query_without_class_token(attention):
     torch.manual_seed(0)
-    with_residual, without = make(), make(residual_pooling=False)
+    with_residual, without = (make(residual_pooling=on, attention=attention) for on in (True, False))
     without.load_state_dict(with_residual.state_dict())
     x = torch.randn(3, 25, 8)
     out, grid = with_residual(x, (4, 6))
     assert grid == (2, 3)
-    q = with_residual.qkv(x)[..., :16].unflatten(-1, (2, 8)).transpose(1, 2)
-    residual = with_residual.pool_q(q, (4, 6))
-    residual[:, :, 0] = 0
-    expected = residual.transpose(1, 2).flatten(2) @ with_residual.proj.weight.t()
+    _, patches = with_residual.pool_q(with_residual.qkv(x)[..., :16], (4, 6))
+    residual = F.pad(patches.flatten(2), (0, 0, 1, 0))
+    expected = residual @ with_residual.proj.weight.t()
     torch.testing.assert_close(out - without(x, (4, 6))[0], expected, atol=1e-5, rtol=1e-5)
 
 
@@ -87,8 +89,27 @@ def test_relative_positions_matter_and_can_be_off():
     assert make(rel_pos=False)(x, (4, 6))[0].shape == (2, 7, 16)
 
 
+def test_auto_is_what_the_situation_asks_for(monkeypatch):
+    attn, x = make().requires_grad_(False), torch.randn(2, 25, 8)
+    seen = []
+    for form in ('explicit', 'folded', 'tiled'):
+        function = getattr(multiscale_attention, f'{form}_attention')
+
+        def record(*args, form=form, function=function, **kwargs):
+            seen.append(form)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(multiscale_attention, f'{form}_attention', record)
+    attn(x, (4, 6))
+    with torch.autocast('cpu', torch.bfloat16):
+        attn(x, (4, 6))
+    torch.jit.trace(lambda value: attn(value, (4, 6))[0], x, check_trace=False)
+    copy.deepcopy(attn).to('meta')(x.to('meta'), (4, 6))
+    assert seen == ['tiled', 'explicit', 'explicit', 'folded']
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match='num_heads=3 does not divide the width 16'):
         MultiscaleAttention(8, 16, 3, grid=(4,), q_stride=(1,), kv_stride=(1,), kernel=(3,))
-    with pytest.raises(ValueError, match="attention='flash' is unknown: choose one of auto, explicit, folded"):
+    with pytest.raises(ValueError, match="attention='flash' is unknown: choose one of auto, explicit, folded, tiled"):
         make(attention='flash')

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmav.models.layers import TokenPool
-from mmav.models.layers.pooling import depthwise_conv_by_planes, max_pool_tokens, pooled_grid, to_tuple
+from mmav.models.layers.pooling import max_pool_tokens, pooled_grid, to_tuple
 
 
 @pytest.mark.parametrize(('grid', 'stride'), [((7,), (2,)), ((5, 8), (1, 2)), ((4, 5, 6), (2, 1, 2))])
@@ -12,48 +12,27 @@ def test_token_pool_convolves_each_head_alike(grid, stride, num_cls):
     torch.manual_seed(0)
     rank, n = len(grid), torch.Size(grid).numel()
     pool = TokenPool(4, (3,) * rank, stride)
-    x = torch.randn(2, 3, num_cls + n, 4)
-    out = pool(x, grid)
+    x = torch.randn(2, num_cls + n, 3, 4)
+    cls, out = pool(x.flatten(2), grid)
     conv = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
     for head in range(3):
-        patches = x[:, head, num_cls:].transpose(1, 2).reshape(2, 4, *grid)
+        patches = x[:, num_cls:, head].transpose(1, 2).reshape(2, 4, *grid)
         expected = conv(patches, pool.conv.weight, stride=stride, padding=1, groups=4)
         assert expected.shape[2:] == pool.out_grid(grid)
-        expected = torch.cat((x[:, head, :num_cls], expected.flatten(2).transpose(1, 2)), dim=1)
-        torch.testing.assert_close(out[:, head], F.layer_norm(expected, (4,), eps=1e-6))
-
-
-@pytest.mark.parametrize('stride', [(1, 1, 1), (1, 2, 2), (2, 1, 3), (3, 2, 1), (8, 8, 8)])
-@pytest.mark.parametrize('kernel', [(3, 3, 3), (1, 3, 3), (5, 3, 1)])
-@pytest.mark.parametrize('frames', [1, 2, 7])
-def test_planes_equal_the_3d_convolution(stride, kernel, frames):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, frames, 5, 6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(4, 1, *kernel, generator=generator, dtype=torch.float64, requires_grad=True)
-    out = depthwise_conv_by_planes(x, weight, stride)
-    padding = [k // 2 for k in kernel]
-    expected = F.conv3d(x.movedim(-1, 1), weight, None, stride, padding, groups=4).movedim(1, -1)
-    torch.testing.assert_close(out, expected)
-    seed = torch.randn(out.shape, generator=generator, dtype=torch.float64)
-    for ours, theirs in zip(
-        torch.autograd.grad(out, (x, weight), seed), torch.autograd.grad(expected, (x, weight), seed), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)
-
-
-def test_training_and_inference_pool_alike():
-    pool = TokenPool(4, (3, 3, 3), (1, 1, 1))
-    x = torch.randn(2, 3, 1 + 40, 4)
-    with torch.no_grad():
-        inference = pool(x, (2, 4, 5))
-    torch.testing.assert_close(pool(x, (2, 4, 5)), inference)
+        expected = expected.flatten(2).transpose(1, 2)
+        torch.testing.assert_close(out[:, :, head], F.layer_norm(expected, (4,), eps=1e-6))
+    if num_cls:
+        torch.testing.assert_close(cls, F.layer_norm(x[:, :1], (4,), eps=1e-6))
+    else:
+        assert cls is None
 
 
 @pytest.mark.parametrize('grid', [(7,), (5, 8), (4, 5, 6)])
 def test_gradient_has_the_strides_of_the_weight(grid):
     # otherwise DistributedDataParallel warns and copies
     pool = TokenPool(4, (3,) * len(grid), (1,) * len(grid))
-    pool(torch.randn(2, 3, 1 + torch.Size(grid).numel(), 4), grid).sum().backward()
+    cls, out = pool(torch.randn(2, 1 + torch.Size(grid).numel(), 12), grid)
+    (cls.sum() + out.sum()).backward()
     assert pool.conv.weight.grad.stride() == pool.conv.weight.stride()
 
 
@@ -65,6 +44,20 @@ def test_max_pool_leaves_the_class_token():
     expected = F.max_pool2d(patches, (3, 1), (2, 1), (1, 0)).flatten(2).transpose(1, 2)
     torch.testing.assert_close(out, torch.cat((x[:, :1], expected), dim=1))
     torch.testing.assert_close(max_pool_tokens(x[:, 1:], (4, 6), (2, 1)), expected)
+
+
+@pytest.mark.parametrize('grid', [(9,), (4, 7), (4, 7, 6)])
+def test_max_pool_equals_pytorchs_on_any_grid(grid):
+    x = torch.randn(2, torch.Size(grid).numel(), 3, requires_grad=True)
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(grid) - 1]
+    for stride in {(1,) * (len(grid) - 1) + (2,), (2,) * len(grid)}:
+        kernel = [s + 1 if s > 1 else 1 for s in stride]
+        padding = [k // 2 for k in kernel]
+        expected = pool(x.transpose(1, 2).reshape(2, 3, *grid), kernel, stride, padding).flatten(2).transpose(1, 2)
+        out = max_pool_tokens(x, grid, stride)
+        torch.testing.assert_close(out, expected)
+        seed = torch.randn(out.shape)
+        torch.testing.assert_close(torch.autograd.grad(out, x, seed), torch.autograd.grad(expected, x, seed))
 
 
 def test_pooled_grid_equals_the_convolution():

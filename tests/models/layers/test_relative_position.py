@@ -26,16 +26,16 @@ def test_products_equal_a_slow_loop():
     module = RelativePosition(6, q_grid, k_grid)
     for table in module.tables:
         torch.nn.init.normal_(table)
-    q = torch.randn(2, 2, 60, 6)
+    q = torch.randn(2, 60, 3, 6)
     products = module(q, q_grid, k_grid)
-    assert [tuple(p.shape) for p in products] == [(2, 2, 60, n) for n in k_grid]
+    assert [tuple(p.shape) for p in products] == [(2, 60, 3, n) for n in k_grid]
     cells = torch.cartesian_prod(*(torch.arange(n) for n in q_grid))
     for axis in range(3):
         index = relative_index(q_grid[axis], k_grid[axis])
         for i, cell in enumerate(cells):
             for j in range(k_grid[axis]):
-                expected = q[:, :, i] @ module.tables[axis][index[cell[axis], j]]
-                torch.testing.assert_close(products[axis][:, :, i, j], expected)
+                expected = q[:, i] @ module.tables[axis][index[cell[axis], j]]
+                torch.testing.assert_close(products[axis][:, i, :, j], expected)
 
 
 def test_tables_are_interpolated_for_other_sizes():
@@ -46,4 +46,4 @@ def test_tables_are_interpolated_for_other_sizes():
     assert (resized.diff(dim=0) >= 0).all()
     assert resize_table(table.bfloat16(), 9).dtype == torch.bfloat16
     module = RelativePosition(3, (3, 3), (3, 3))
-    assert [p.shape[-1] for p in module(torch.randn(1, 1, 30, 3), (5, 6), (5, 6))] == [5, 6]
+    assert [p.shape[-1] for p in module(torch.randn(1, 30, 1, 3), (5, 6), (5, 6))] == [5, 6]

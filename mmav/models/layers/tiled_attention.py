@@ -1,0 +1,300 @@
+"""Attention in tiles that stay in the processor's cache: no Nq x Nk matrix is kept, forward or backward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# scores of a tile and thread: 2 MB of float32; a quarter of it took up to a third longer, twice as much the same
+TILE = 512 * 1024
+# with fewer rows at a time, the gradients of keys and values pass through the cache too often
+FEWEST_ROWS = 32
+# Up to so many columns a product adds the bias of a tile faster than broadcasting does, whose inner loops are as short
+# as the last axis of the keys (docs/performance.md).
+PRODUCT_COLUMNS = 32
+# where a row of scores is no longer than so many heads are wide, keeping it takes less than computing it again
+KEPT_WIDTHS = 3
+# rows of scores begin at multiples of so many numbers: products write others up to a third slower
+ALIGNMENT = 8
+
+Tile = tuple[slice | int, slice, slice | int]
+Classes = tuple[Tensor, Tensor, Tensor]
+
+
+def tiled_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Sequence[Tensor] = (),
+    k_grid: Sequence[int] = (),
+    *,
+    classes: Classes | None = None,
+    residual: bool = False,
+) -> Tensor:
+    """softmax(q k^T / sqrt(d) + E_rel) v, exactly, tile by tile.
+
+    A tile of rows of scores is computed, biased, normalised and multiplied with the values before the next one is
+    begun, in memory that all tiles share; the backward pass computes the scores again (Dao et al. 2022,
+    FlashAttention, but with whole rows, as keys are pooled). Short rows are kept instead, see ``KEPT_WIDTHS``.
+
+    Args:
+        q: Queries of the patch tokens (B, Nq, heads, d).
+        k: Their keys (B, Nk, heads, d).
+        v: Their values (B, Nk, heads, d).
+        bias: Per axis (B, Nq, heads, k_grid[axis]); empty for no relative positions.
+        k_grid: What Nk unrolls; only read with ``bias``.
+        classes: Query, key and value of the class token, each (B, 1, heads, d), which have no bias.
+        residual: Whether ``q`` is added to its result; the class token's never is.
+
+    Returns:
+        (B, c + Nq, heads, d), contiguous, c = 1 with a class token, else 0.
+    """
+    onehot = None
+    if bias and sum(k_grid) <= PRODUCT_COLUMNS:
+        fill = -sum(k_grid) % 8  # products of a width that is no multiple of 8 take up to half as long again
+        bias = [F.pad(torch.cat(list(bias), dim=-1), (0, fill))]
+        onehot = F.pad(onehot_positions(k_grid, k), (0, fill))
+    q_cls, k_cls, v_cls = classes or (None, None, None)
+    return _TiledAttention.apply(q, k, v, q_cls, k_cls, v_cls, onehot, tuple(k_grid), residual, *bias)
+
+
+def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
+    """Returns the position of each cell on each axis, one-hot and side by side (N, sum of the sizes).
+
+    >>> onehot_positions((2, 2), torch.zeros(1)).int().tolist()
+    [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]]
+    """
+    columns = []
+    for axis, size in enumerate(grid):
+        shape = [1] * len(grid) + [size]
+        shape[axis] = size
+        eye = torch.eye(size, dtype=like.dtype, device=like.device)
+        columns.append(eye.reshape(shape).expand(*grid, size).flatten(0, -2))
+    return torch.cat(columns, dim=-1)
+
+
+def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[Tile]:
+    """Divides (batch, rows, heads) so that a tile has at most ``size`` scores if one row allows it.
+
+    Batch entries are taken together only for a single head, or heads for a single entry: then a tile is a batch of
+    matrices with equal strides, which products read where it lies.
+
+    Args:
+        batch: Batch entries.
+        rows: Queries of each.
+        heads: Heads.
+        width: Keys.
+        size: Most scores of a tile.
+
+    Yields:
+        Indices of the three axes; one of the outer ones is a number.
+    """
+    per_tile = min(rows, max(FEWEST_ROWS, size // width))
+    per_tile = math.ceil(rows / math.ceil(rows / per_tile))  # equal tiles
+    group = max(1, size // (rows * width)) if per_tile == rows else 1
+    pieces = [slice(start, min(start + per_tile, rows)) for start in range(0, rows, per_tile)]
+    outer, inner = (heads, batch) if batch >= heads else (batch, heads)
+    for one in range(outer):
+        for start in range(0, inner, group):
+            many = slice(start, min(start + group, inner))
+            for piece in pieces:
+                yield (many, piece, one) if batch >= heads else (one, piece, many)
+
+
+def _cut(x: Tensor, tile: Tile, *, rows: bool = True) -> Tensor:
+    """The tile of (B, N, heads, d), or all its N, as a batch of matrices."""
+    part = x[tile[0], tile[1] if rows else slice(None), tile[2]]
+    return part if isinstance(tile[0], slice) else part.transpose(0, 1)
+
+
+def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
+    """(B, width, heads, d): keys or values, the class token's after those of the patches, then zeros."""
+    batch, length, heads, dim = patches.shape
+    num_cls = 0 if cls is None else cls.shape[1]
+    width = -(-(length + num_cls) // ALIGNMENT) * ALIGNMENT
+    if width == length:
+        return patches
+    padded = patches.new_zeros(batch, width, heads, dim)
+    padded[:, :length] = patches
+    if cls is not None:
+        padded[:, length : length + num_cls] = cls
+    return padded
+
+
+def _multiply(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False, scale: float = 1.0) -> None:
+    """out = scale * a b, plus ``out`` if ``add``, of batches of matrices."""
+    beta = float(add)
+    if a.shape[0] == 1:  # less work around the product than for a batch of one
+        torch.addmm(out[0], a[0], b[0], beta=beta, alpha=scale, out=out[0])
+    else:
+        torch.baddbmm(out, a, b, beta=beta, alpha=scale, out=out)
+
+
+@dataclass
+class _Scores:
+    """What the probabilities of a tile are computed from.
+
+    Attributes:
+        keys: (B, width, heads, d), padded.
+        number: How many of them there are; the others get no weight.
+        onehot: One-hot positions of the patches' keys, or None where the bias is broadcast.
+        k_grid: What the patches' keys unroll.
+    """
+
+    keys: Tensor
+    number: int
+    onehot: Tensor | None
+    k_grid: Sequence[int]
+
+    def probabilities(self, q: Tensor, bias: Sequence[Tensor], tile: Tile, out: Tensor) -> Tensor:
+        """Writes softmax(q k^T / sqrt(d) + E_rel) of a tile into ``out`` (matrices, rows, width)."""
+        _multiply(q, _cut(self.keys, tile, rows=False).transpose(1, 2), out, scale=q.shape[-1] ** -0.5)
+        if bias:
+            cells = out[..., : math.prod(self.k_grid)]
+            parts = [_cut(values, tile) for values in bias]
+            if self.onehot is not None:
+                _multiply(parts[0], self.onehot.t().expand(q.shape[0], -1, -1), cells, add=True)
+            else:
+                cells = cells.unflatten(-1, self.k_grid)
+                for axis, part in enumerate(parts):
+                    cells += part.unflatten(-1, _only(axis, self.k_grid))
+        if self.number < out.shape[-1]:
+            out[..., self.number :] = -math.inf
+        return torch.softmax(out, dim=-1, out=out)
+
+    def grad_bias(self, grad_scores: Tensor, tile: Tile, out: Sequence[Tensor]) -> None:
+        """Sums the gradients of a tile's scores over the keys that share a bias."""
+        cells = grad_scores[..., : math.prod(self.k_grid)]
+        targets = [_cut(values, tile) for values in out]
+        if self.onehot is not None:
+            _multiply(cells, self.onehot.expand(cells.shape[0], -1, -1), targets[0])
+            return
+        cells = cells.unflatten(-1, self.k_grid)
+        for axis, target in enumerate(targets):
+            others = [2 + other for other in range(len(self.k_grid)) if other != axis]
+            if others:
+                torch.sum(cells, others, out=target)
+            else:
+                target.copy_(cells)
+
+
+def _only(axis: int, sizes: Sequence[int]) -> list[int]:
+    return [size if number == axis else 1 for number, size in enumerate(sizes)]
+
+
+def _segments(
+    q: Tensor, q_cls: Tensor | None, bias: Sequence[Tensor], residual: bool
+) -> Iterator[tuple[Tensor, Sequence[Tensor], slice, bool]]:
+    """(queries, their bias, where their result lies, whether they are added to it): the patches', the class token's."""
+    num_cls = 0 if q_cls is None else q_cls.shape[1]
+    yield q, bias, slice(num_cls, None), residual
+    if q_cls is not None:
+        yield q_cls, (), slice(0, num_cls), False
+
+
+class _Buffer:
+    """Memory for the scores of one tile after the other."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+        self.memory = like.new_empty(0)
+
+    def take(self, *shape: int) -> Tensor:
+        number = math.prod(shape)
+        if self.memory.numel() < number:
+            self.memory = self.like.new_empty(number)
+        return self.memory[:number].view(shape)
+
+
+_softmax_backward = torch.ops.aten._softmax_backward_data.out
+
+
+class _TiledAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        q_cls: Tensor | None,
+        k_cls: Tensor | None,
+        v_cls: Tensor | None,
+        onehot: Tensor | None,
+        k_grid: tuple[int, ...],
+        residual: bool,
+        *bias: Tensor,
+    ) -> Tensor:
+        num_cls = 0 if q_cls is None else q_cls.shape[1]
+        batch, rows, heads, dim = q.shape
+        keys, values = _padded(k, k_cls), _padded(v, v_cls)
+        width = keys.shape[1]
+        scores = _Scores(keys, k.shape[1] + num_cls, onehot, k_grid)
+        size = TILE * torch.get_num_threads()
+        needed = any(ctx.needs_input_grad)
+        kept: list[Tensor] = []
+        keep = needed and width <= KEPT_WIDTHS * dim
+        out = q.new_empty(batch, num_cls + rows, heads, dim)
+        buffer = _Buffer(q)
+        for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
+            result = out[:, place]
+            for tile in tiles(batch, queries.shape[1], heads, width, size):
+                part, target = _cut(queries, tile), _cut(result, tile)
+                shape = (*part.shape[:2], width)
+                memory = q.new_empty(shape) if keep else buffer.take(*shape)
+                probabilities = scores.probabilities(part, its_bias, tile, memory)
+                if keep:
+                    kept.append(probabilities)
+                if its_residual:
+                    target.copy_(part)
+                _multiply(probabilities, _cut(values, tile, rows=False), target, add=its_residual)
+        if needed:
+            ctx.save_for_backward(q, keys, values, q_cls, onehot, *bias, *kept)
+            ctx.about = (k.shape[1], k_grid, residual, len(bias), keep, size)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, keys, values, q_cls, onehot, *rest = ctx.saved_tensors
+        length, k_grid, residual, num_bias, is_kept, size = ctx.about
+        bias, kept = rest[:num_bias], iter(rest[num_bias:])
+        num_cls = 0 if q_cls is None else q_cls.shape[1]
+        batch, _, heads, dim = q.shape
+        width, scale = keys.shape[1], dim**-0.5
+        scores = _Scores(keys, length + num_cls, onehot, k_grid)
+        grad_keys, grad_values = torch.zeros_like(keys), torch.zeros_like(values)
+        grad_bias = [torch.empty_like(part) for part in bias]
+        grad_queries = []
+        buffer, grad_buffer = _Buffer(q), _Buffer(q)
+        for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
+            grad_queries.append(torch.empty_like(queries))
+            for tile in tiles(batch, queries.shape[1], heads, width, size):
+                part, grad_out, target = (_cut(x, tile) for x in (queries, grad[:, place], grad_queries[-1]))
+                shape = (*part.shape[:2], width)
+                if is_kept:
+                    probabilities = next(kept)
+                else:
+                    probabilities = scores.probabilities(part, its_bias, tile, buffer.take(*shape))
+                _multiply(probabilities.transpose(1, 2), grad_out, _cut(grad_values, tile, rows=False), add=True)
+                grad_scores = grad_buffer.take(*shape)
+                _multiply(grad_out, _cut(values, tile, rows=False).transpose(1, 2), grad_scores)
+                _softmax_backward(grad_scores, probabilities, -1, q.dtype, grad_input=grad_scores)
+                if its_residual:
+                    target.copy_(grad_out)
+                _multiply(grad_scores, _cut(keys, tile, rows=False), target, add=its_residual, scale=scale)
+                _multiply(grad_scores.transpose(1, 2), part, _cut(grad_keys, tile, rows=False), add=True, scale=scale)
+                if its_bias:
+                    scores.grad_bias(grad_scores, tile, grad_bias)
+        grad_cls: tuple[Tensor | None, ...] = (None, None, None)
+        if q_cls is not None:
+            of_cls = slice(length, length + num_cls)
+            grad_cls = (grad_queries[1], grad_keys[:, of_cls], grad_values[:, of_cls])
+        grads = (grad_queries[0], grad_keys[:, :length], grad_values[:, :length], *grad_cls)
+        return (*grads, None, None, None, *grad_bias)

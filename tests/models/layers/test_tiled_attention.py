@@ -1,0 +1,118 @@
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mmav.models.layers import tiled_attention as module
+from mmav.models.layers.multiscale_attention import explicit_attention
+from mmav.models.layers.tiled_attention import tiled_attention, tiles
+
+# one, two and three axes; the last two have a bias of more columns than are added by a product
+GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3)), ((4, 6), (4, 30)), ((40,), (40,))]
+
+
+@pytest.fixture(params=[(16, 1, 0), (16, 3, 99), (10**6, 32, 0), (10**6, 32, 99)], ids=str)
+def tile(request, monkeypatch):
+    """Many tiles or one, their probabilities computed again or kept."""
+    for name, value in zip(('TILE', 'FEWEST_ROWS', 'KEPT_WIDTHS'), request.param, strict=True):
+        monkeypatch.setattr(module, name, value)
+
+
+def draw(batch, heads, num_cls, q_grid, k_grid, dim=4, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    n_q, n_k = math.prod(q_grid), math.prod(k_grid)
+    lengths = [n_q, n_k, n_k, *[num_cls] * 3]
+    shapes = [(batch, n, heads, dim) for n in lengths] + [(batch, n_q, heads, n) for n in k_grid]
+    return [torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+def explicit(q, k, v, q_cls, k_cls, v_cls, *bias, k_grid, residual):
+    """The reference: the whole matrix, heads first."""
+    q, k, v = (torch.cat(pair, dim=1).transpose(1, 2) for pair in ((q_cls, q), (k_cls, k), (v_cls, v)))
+    out = explicit_attention(q, k, v, [part.transpose(1, 2) for part in bias], k_grid)
+    if residual:
+        out[:, :, q_cls.shape[1] :] += q[:, :, q_cls.shape[1] :]
+    return out.transpose(1, 2)
+
+
+def tiled(q, k, v, *rest, k_grid, residual):
+    classes = rest[:3] if rest[0].shape[1] else None
+    return tiled_attention(q, k, v, rest[3:], k_grid, classes=classes, residual=residual)
+
+
+@pytest.mark.usefixtures('tile')
+@pytest.mark.parametrize(('q_grid', 'k_grid'), GRIDS)
+@pytest.mark.parametrize(('batch', 'heads'), [(1, 1), (1, 3), (3, 2), (2, 3)])
+@pytest.mark.parametrize('num_cls', [0, 1])
+def test_values_and_gradients_equal_the_explicit_form(q_grid, k_grid, batch, heads, num_cls):
+    residual, with_bias = heads != 2, batch != 2
+    leaves = draw(batch, heads, num_cls, q_grid, k_grid)
+    if not with_bias:
+        leaves = leaves[:6]
+    ours, theirs = (form(*leaves, k_grid=k_grid, residual=residual) for form in (tiled, explicit))
+    torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(tiled(*leaves, k_grid=k_grid, residual=residual), theirs)
+    seed = torch.randn(ours.shape, dtype=ours.dtype, generator=torch.Generator().manual_seed(1))
+    used = [leaf for leaf in leaves if leaf.numel()]
+    for own, other in zip(torch.autograd.grad(ours, used, seed), torch.autograd.grad(theirs, used, seed), strict=True):
+        torch.testing.assert_close(own, other)
+
+
+def test_exact_in_float32_at_the_size_of_an_encoder():
+    q_grid, k_grid = (8, 28, 28), (8, 7, 7)
+    leaves = draw(1, 2, 1, q_grid, k_grid, dim=96, dtype=torch.float32)
+    with torch.no_grad():
+        ours, theirs = (form(*leaves, k_grid=k_grid, residual=True) for form in (tiled, explicit))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Bytes of the largest memory that any operation, in the backward pass too, writes its result to."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
+        return result
+
+
+def test_nothing_of_the_size_of_the_matrix_is_allocated(monkeypatch):
+    monkeypatch.setattr(module, 'TILE', 2**15)
+    q_grid, k_grid = (32, 32), (16, 32)
+    leaves = draw(1, 1, 1, q_grid, k_grid, dim=16, dtype=torch.float32)
+    matrix = 4 * math.prod(q_grid) * math.prod(k_grid)
+    largest = {}
+    for form in (tiled, explicit):
+        with LargestTensor() as seen:
+            form(*leaves, k_grid=k_grid, residual=True).sum().backward()
+        largest[form] = seen.bytes
+    assert largest[explicit] >= matrix
+    assert largest[tiled] <= matrix / 8
+
+
+def test_gradients_that_are_not_needed():
+    leaves = draw(1, 2, 1, (4, 6), (2, 3))
+    for leaf in leaves[1:]:
+        leaf.requires_grad_(False)
+    tiled(*leaves, k_grid=(2, 3), residual=True).sum().backward()
+    assert leaves[0].grad is not None
+    assert all(leaf.grad is None for leaf in leaves[1:])
+
+
+@pytest.mark.parametrize('size', [1, 40, 100, 10**6])
+@pytest.mark.parametrize(('batch', 'rows', 'heads'), [(1, 7, 1), (2, 70, 3), (5, 70, 2), (3, 33, 3)])
+def test_tiles_cover_everything_once(batch, rows, heads, size, monkeypatch):
+    monkeypatch.setattr(module, 'FEWEST_ROWS', 2)
+    covered = torch.zeros(batch, rows, heads)
+    for tile in tiles(batch, rows, heads, 10, size):
+        covered[tile] += 1
+        # at least two rows, whatever the size; otherwise no more than asked for
+        assert covered[tile].numel() * 10 <= max(size, 20)
+        assert isinstance(tile[0], int) != isinstance(tile[2], int)
+    assert (covered == 1).all()
