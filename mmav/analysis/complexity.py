@@ -83,7 +83,7 @@ def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int
     if not isinstance(built, AVClassifier):
         raise ConfigError(f'model.type={model.get("type")!r}: parts are counted of an AVClassifier only')
     built.eval()
-    sizes = {name: _input_shape(model['backbones'][name]) for name in built.backbones}
+    sizes = {name: input_shape(model['backbones'][name]) for name in built.backbones}
     for name, size in (input_sizes or {}).items():
         if name not in sizes:
             raise ConfigError(f'input size of {name!r}: the model reads {" and ".join(sizes)}')
@@ -109,7 +109,7 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _input_shape(backbone: Mapping[str, Any]) -> tuple[int, ...]:
+def input_shape(backbone: Mapping[str, Any]) -> tuple[int, ...]:
     """(channels, *size) that a backbone is built for: what its config says, else its signature."""
     known: dict[str, Any] = {}
     for cls in reversed(inspect.getmro(MODELS.get(backbone['type']))):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
+from mmav.analysis.rounds import quartiles, time_in_turn
 from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import DEFAULT_OPSET, export_graph, onnx_bytes, open_session, random_batch
 
@@ -56,23 +54,17 @@ def measure_latency(
     ways['file to labels, all views', 'torch', 1] = lambda: inferencer.forward(
         inferencer.collate_fn([inferencer.read(path)])
     )
-    seconds: dict[tuple[str, str, int], list[float]] = {way: [] for way in ways}
     with torch.inference_mode():
-        for number in tqdm(range(rounds + 1), desc='rounds', unit='round', disable=not progress):
-            for way, run in ways.items():
-                begin = time.perf_counter()
-                run()
-                if number:
-                    seconds[way].append((time.perf_counter() - begin) / way[2])
+        seconds = time_in_turn(ways, rounds, progress=progress)
     return [
-        dict(what=what, backend=backend, batch_size=size, **_quartiles(seconds[what, backend, size]))
+        dict(
+            what=what,
+            backend=backend,
+            batch_size=size,
+            **quartiles([1e3 * s / size for s in seconds[what, backend, size]]),
+        )
         for what, backend, size in ways
     ]
-
-
-def _quartiles(seconds: Sequence[float]) -> dict[str, float]:
-    low, median, high = np.percentile(seconds, [25, 50, 75]) * 1000
-    return dict(median=float(median), low=float(low), high=float(high))
 
 
 def latency_rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

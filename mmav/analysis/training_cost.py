@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
-from mmav.analysis.complexity import _input_shape
+from mmav.analysis.complexity import input_shape
+from mmav.analysis.rounds import ratio, time_in_turn
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
@@ -69,6 +71,26 @@ def saved_bytes(run: Callable[[], Any], parameters: Sequence[Tensor] = ()) -> tu
     return sum(held.values()), result
 
 
+def live_bytes(run: Callable[[], Any]) -> int:
+    """By how many bytes a call on the CPU exceeds at most what was allocated before it.
+
+    Of PyTorch's allocator, as its profiler tells: memory of tensors, whoever holds them. What libraries take for
+    themselves, and Python's objects, are not in it.
+
+    >>> live_bytes(lambda: torch.zeros(10) + torch.zeros(10))  # three tensors of 10 numbers of 4 bytes
+    120
+    """
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # it would tell on the console when it begins and ends
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = profiler.profiler.kineto_results.events()
+    now = most = 0
+    for event in sorted((event for event in events if event.name() == '[memory]'), key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
 def measure_steps(
     model: Mapping[str, Any], variants: Sequence[Sequence[str]], *, batch_size: int = 1, rounds: int = 3
 ) -> list[StepCost]:
@@ -96,26 +118,23 @@ def measure_steps(
         raise ConfigError(f'model.type={model.get("type")!r}: only an AVClassifier can be measured')
     built.to(device).train()
     inputs = {
-        name: torch.randn(batch_size, 1, *_input_shape(model['backbones'][name]), device=device)
+        name: torch.randn(batch_size, 1, *input_shape(model['backbones'][name]), device=device)
         for name in built.backbones
     }
     steps = [_Step(built, inputs, tuple(variant)) for variant in variants]
     saved = [step.count() for step in steps]
-    times: list[list[float]] = [[] for _ in steps]
-    for _ in range(rounds):
-        for step, durations in zip(steps, times, strict=True):
-            durations.append(step.time())
+    seconds = time_in_turn(dict(enumerate(steps)), rounds, after=lambda: _drop_gradients(built))
     costs = []
-    for step, kept, durations in zip(steps, saved, times, strict=True):
-        ratios = [own / first for own, first in zip(durations, times[0], strict=True)]
+    for number, (step, kept) in enumerate(zip(steps, saved, strict=True)):
+        times = ratio(seconds[number], seconds[0])
         costs.append(
             StepCost(
                 '+'.join(step.options) or 'plain',
                 kept,
                 step.peak,
-                statistics.median(durations),
-                statistics.median(ratios),
-                (min(ratios), max(ratios)),
+                statistics.median(seconds[number]),
+                times['median'],
+                (times['least'], times['greatest']),
             )
         )
     return costs
@@ -150,25 +169,20 @@ class _Step:
             return self.forward()
 
     def count(self) -> int | None:
-        """Runs the step once to warm it up, and counts what it saves."""
+        """Runs the step once, and counts what it saves."""
         saved, loss = saved_bytes(self._forward, list(self.model.parameters()))
         loss.backward()
         _drop_gradients(self.model)
         return None if 'compile' in self.options else saved
 
-    def time(self) -> float:
-        """Seconds of one step."""
+    def __call__(self) -> None:
+        """The step."""
         if self.device.type == 'cuda':
             torch.cuda.reset_peak_memory_stats()
-            torch.cuda.synchronize()
-        start = time.perf_counter()
         self._forward().backward()
         if self.device.type == 'cuda':
-            torch.cuda.synchronize()
+            # what is allocated is known when the work is queued
             self.peak = torch.cuda.max_memory_allocated()
-        seconds = time.perf_counter() - start
-        _drop_gradients(self.model)
-        return seconds
 
 
 def _drop_gradients(model: nn.Module) -> None:

@@ -32,7 +32,7 @@ def test_each_way_is_timed_as_often_and_in_turn(files, clip, monkeypatch):
 def test_time_is_that_of_one_clip(files, clip, monkeypatch):
     inferencer = AVInferencer(*files, device='cpu', show_progress=False)
     clock = iter(range(1000))
-    monkeypatch.setattr('mmav.analysis.inference_latency.time.perf_counter', lambda: float(next(clock)))
+    monkeypatch.setattr('mmav.analysis.rounds.time.perf_counter', lambda: float(next(clock)))
     results = measure_latency(inferencer, str(clip), backends=['torch'], batch_sizes=(1, 4), rounds=2)
     assert [result['median'] for result in results] == [1000.0, 250.0, 1000.0, 1000.0]
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmav.analysis.training_cost import StepCost, cost_table, measure_steps, saved_bytes
+from mmav.analysis.training_cost import StepCost, cost_table, live_bytes, measure_steps, saved_bytes
 from mmav.errors import ConfigError
 from mmav.models.layers import TransformerBlock
 
@@ -41,7 +41,7 @@ def test_options_reach_the_model(monkeypatch):
     monkeypatch.setattr(TransformerBlock, 'forward', lambda *args: (forms.append(1), forward(*args))[1])
     backbone = dict(type='AST', input_size=(32, 32), embed_dims=8, num_layers=1, num_heads=2)
     measure_steps(dict(MODEL, backbones=dict(audio=backbone)), [[], ['checkpointing']], rounds=1)
-    assert len(forms) == 2 * (1 + 2)  # one step to count and one round: once plain, twice with checkpointing
+    assert len(forms) == 3 * (1 + 2)  # one step to count and two rounds: once plain, twice with checkpointing
 
 
 def test_mistakes():
@@ -59,3 +59,16 @@ def test_table():
         '| plain | 2 MiB | - | 1.50 s | 1.00 (1.00-1.00) |',
         '| compile | - | 1024 MiB | 0.50 s | 0.25 (0.20-0.30) |',
     ]
+
+
+def test_live_bytes_by_hand():
+    def run():
+        a = torch.zeros(1000)
+        b = a + 1
+        del a
+        return b.sum()  # 4 bytes, beside b alone
+
+    assert live_bytes(run) == 2 * 4000
+    before = torch.zeros(10_000)
+    assert live_bytes(lambda: before.exp().exp()) == 2 * 40_000
+    assert live_bytes(lambda: before.mul_(2)) <= 8  # in place
