@@ -64,11 +64,11 @@ def test_table():
 def test_live_bytes_by_hand():
     def run():
         a = torch.zeros(1000)
-        b = a + 1
+        b = a.exp()
         del a
         return b.sum()  # 4 bytes, beside b alone
 
     assert live_bytes(run) == 2 * 4000
     before = torch.zeros(10_000)
     assert live_bytes(lambda: before.exp().exp()) == 2 * 40_000
-    assert live_bytes(lambda: before.mul_(2)) <= 8  # in place
+    assert live_bytes(lambda: before.zero_()) == 0
