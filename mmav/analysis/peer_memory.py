@@ -29,7 +29,8 @@ from mmav.models import AST, MAT
 
 # the paper (Table 2), on a V100: 16.8 GB at 64 clips and 20.6 GB at 8, which is 9.8 times as much for a clip
 PAPER = dict(MAT=dict(batch_size=64, bytes=16.8e9), AST=dict(batch_size=8, bytes=20.6e9))
-# of a parameter in float32: itself, its gradient, and AdamW's two moments
+# Of a parameter in float32: itself, its gradient, and AdamW's two moments. When the peak is reached not all gradients
+# need be there: what is counted beyond these bytes is too small by 4 bytes of each that is not.
 FIXED_BYTES = 4 * 4
 _STEPS = 2  # AdamW's moments are there from the first on
 

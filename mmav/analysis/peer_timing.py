@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from mmav.analysis.peer_check import check, half, loss_of
 from mmav.analysis.peers import Case, DoesNotFit
 from mmav.analysis.rounds import ratio, time_in_turn
+from mmav.analysis.training_cost import live_bytes
 
-MODES = ('forward', 'backward', 'step')
-DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 _CHECKED = 2  # inputs that are checked
 
 
@@ -47,6 +46,13 @@ class Pass:
         if self.optimizer is not None:
             self.optimizer.step()
 
+    def held_bytes(self) -> int:
+        """Weights, input and the optimizer's state."""
+        tensors = [*self.model.parameters(), *self.model.buffers(), self.x]
+        for state in self.optimizer.state.values() if self.optimizer is not None else ():
+            tensors += [value for value in state.values() if isinstance(value, Tensor)]
+        return sum(tensor.nbytes for tensor in tensors)
+
     def drop_gradients(self) -> None:
         """Frees the gradients."""
         self.model.zero_grad(set_to_none=True)
@@ -77,8 +83,8 @@ def compare(
         One dict for every mode and every other model: ``mode``, ``ours``, ``peer`` (names), ``seconds`` (name ->
         those of each round), ``median`` (name -> seconds), ``ratio_of_medians`` (above 1 where ours is faster),
         ``ratio`` (quartiles and extremes of the ratios within the rounds), ``fastest`` (whether no other peer is
-        faster), ``differences`` (see :func:`~mmav.analysis.peer_check.check`) and ``peak_bytes`` (name -> bytes; empty
-        on a CPU).
+        faster), ``differences`` (see :func:`~mmav.analysis.peer_check.check`) and ``peak_bytes`` (name -> bytes,
+        see :func:`peak_bytes`).
 
     Raises:
         MmavError: The models do not say the same.
@@ -102,7 +108,7 @@ def _compare(
     differences = check(case, models, x[:_CHECKED], gradients=set(modes) != {'forward'}, dtype=dtype)
     results = []
     for mode in modes:
-        peaks = peak_bytes(models, mode, x, dtype=dtype) if device == 'cuda' else {}
+        peaks = peak_bytes(models, mode, x, dtype=dtype)
         passes = {name: Pass(model, mode, x, dtype=dtype) for name, model in models.items()}
         seconds = time_in_turn(passes, rounds, after=lambda: _drop_gradients(models.values()), progress=progress)
         median = {name: statistics.median(values) for name, values in seconds.items()}
@@ -119,7 +125,7 @@ def _compare(
                     ratio=ratio(seconds[peer], seconds[ours]),
                     fastest=median[peer] == min(median[name] for name in peers),
                     differences=differences.get(peer, {}),
-                    peak_bytes={name: peaks[name] for name in (ours, peer) if name in peaks},
+                    peak_bytes={name: peaks[name] for name in (ours, peer)},
                 )
             )
     return results
@@ -128,24 +134,30 @@ def _compare(
 def peak_bytes(
     models: Mapping[str, nn.Module], mode: str, x: Tensor, *, dtype: torch.dtype = torch.float32
 ) -> dict[str, int]:
-    """Bytes that the GPU holds at most in the second run of each model, the others not being there.
+    """Bytes that each model's pass takes at most when it is warm, by PyTorch's allocator.
 
-    That is input, weights, what the pass needs, gradients and the optimizer's state.
+    Weights, input, what the pass needs, gradients and the optimizer's state. On a GPU the other models are not there.
     """
-    for model in models.values():
-        model.cpu()
-    peaks = {}
+    gpu, peaks = x.device.type == 'cuda', {}
+    if gpu:
+        for model in models.values():
+            model.cpu()
     for name, model in models.items():
         one = Pass(model.to(x.device), mode, x, dtype=dtype)
-        one()
+        if gpu or mode == 'step':
+            one()
+            one.drop_gradients()
+        if gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            one()
+            torch.cuda.synchronize()
+            peaks[name] = torch.cuda.max_memory_allocated()
+        else:
+            peaks[name] = one.held_bytes() + live_bytes(one)
         one.drop_gradients()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        one()
-        torch.cuda.synchronize()
-        peaks[name] = torch.cuda.max_memory_allocated()
-        one.drop_gradients()
-        model.cpu()
+        if gpu:
+            model.cpu()
     for model in models.values():
         model.to(x.device)
     return peaks
@@ -168,12 +180,12 @@ def _drop_gradients(models: Iterable[nn.Module]) -> None:
 
 def timing_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """A table of what :func:`compare` found, with the ``case`` of each; the first row is the header."""
-    gpu = any(result['peak_bytes'] for result in results)
     header = ['case', 'timed', 'ours', 'time', 'compared with', 'time', 'ratio', 'quartiles', 'extremes', 'differ by']
-    rows = [header + (['peak', 'peak', 'ratio'] if gpu else [])]
+    rows = [[*header, 'peak', 'peak', 'ratio']]
     for result in results:
         ours, peer, spread = result['ours'], result['peer'], result['ratio']
         alone = sum((r['case'], r['mode']) == (result['case'], result['mode']) for r in results) == 1
+        peaks = [result['peak_bytes'][name] for name in (ours, peer)]
         row = [
             result['case'],
             result['mode'],
@@ -185,11 +197,9 @@ def timing_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             f'{spread["low"]:.2f} to {spread["high"]:.2f}',
             f'{spread["least"]:.2f} to {spread["greatest"]:.2f}',
             _differences(result['differences']),
+            *(f'{peak / 1e9:.2f} GB' for peak in peaks),
+            f'{peaks[1] / peaks[0]:.2f}',
         ]
-        if gpu:
-            peaks = [result['peak_bytes'].get(name) for name in (ours, peer)]
-            row += ['-' if peak is None else f'{peak / 1e9:.2f} GB' for peak in peaks]
-            row.append('-' if None in peaks else f'{peaks[1] / peaks[0]:.2f}')
         rows.append(row)
     return rows
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Compares mmav's encoders with those of torchvision, timm and transformers: time, and on a GPU memory.
+"""Compares mmav's encoders with those of torchvision, timm and transformers: time and memory.
 
 Both have the same weights and get the same input. That they say the same is checked first, in float32; where they do
 not, the run ends with exit status 2. The models are timed in turn. A ratio is the other's median over ours: above 1,
 ours is faster; quartiles and extremes are those of the ratios within the rounds. "differ by" is the largest difference
-of outputs over the largest output, in a half type also how far ours / the other's are then from those in float32.
+of outputs over the largest output, in a half type also how far ours / the other's are then from those in float32. The
+peak is of PyTorch's allocator: weights, input, what the pass needs, gradients, optimizer's state.
 
 cases:
   video      MViTv2-S on 16x224x224, and torchvision's
@@ -20,9 +21,10 @@ import sys
 
 import torch
 
+from mmav.analysis.model_passes import DTYPES, MODES
 from mmav.analysis.pages import fill_block, find_block
 from mmav.analysis.peer_memory import SETTINGS, measure_memory, memory_rows
-from mmav.analysis.peer_timing import DTYPES, MODES, compare, timing_rows
+from mmav.analysis.peer_timing import compare, timing_rows
 from mmav.analysis.peers import CASES, DoesNotFit, peer_versions, require_peers
 from mmav.analysis.speed_report import machine
 from mmav.engine.cli import run_tool, write_json
