@@ -1,7 +1,7 @@
 """The memory that training takes: the paper's comparison of MAT at 64 clips and AST at 8, on a GPU or a CPU.
 
-On a GPU the peak is what PyTorch's allocator held at most. On a CPU it is the peak of the resident memory of a process
-that does nothing else, less what the process had before the model was built; scratch space of libraries is in it.
+The peak is what PyTorch's allocator held at most. On a CPU the peak of the resident memory is told, too, of a process
+that does nothing else, less what it had before the model was built: scratch space of libraries and gaps are in that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from mmav.analysis.peer_timing import Pass
 from mmav.analysis.peers import ClassEmbedding, DoesNotFit, draw_parameters
 from mmav.analysis.speed_report import resident_memory
+from mmav.analysis.training_cost import live_bytes
 from mmav.engine import turn_on_activation_checkpointing
 from mmav.errors import MmavError
 from mmav.models import AST, MAT
@@ -56,6 +57,14 @@ class Setting:
     plain: bool = False
 
 
+class Measured(NamedTuple):
+    """Bytes of the allocator's peak and of the resident memory's, and the number of parameters."""
+
+    peak: int
+    resident: int | None
+    parameters: int
+
+
 SETTINGS = (
     Setting('MAT', 'MAT', MAT),
     Setting('MAT, activation checkpointing', 'MAT', MAT, checkpointing=True),
@@ -81,10 +90,11 @@ def measure_memory(
         progress: Whether to show a progress bar.
 
     Returns:
-        One dict a setting: ``name``, ``batch_size``, ``parameters``, ``peak`` (bytes, measured), ``per_clip`` (peak
-        over clips), ``fixed`` (bytes of weights, gradients and AdamW's moments, computed), ``beyond`` (for each clip
-        what the peak has beyond that), ``paper_batch`` and ``at_paper_batch`` (bytes per clip there, computed of the
-        two), ``ratio`` and ``ratio_at_paper_batch`` (how many times as much the last setting takes for a clip).
+        One dict a setting: ``name``, ``batch_size``, ``parameters``, ``peak`` and ``resident`` (bytes, measured; the
+        latter None on a GPU), ``per_clip`` and ``resident_per_clip`` (these over the clips), ``fixed`` (bytes of
+        weights, gradients and AdamW's moments, computed), ``beyond`` (for each clip what the peak has beyond that),
+        ``paper_batch`` and ``at_paper_batch`` (bytes per clip there, computed of the two), and ``ratio_per_clip``,
+        ``ratio_resident_per_clip`` and ``ratio_at_paper_batch`` (how many times as much the last setting takes).
 
     Raises:
         DoesNotFit: The memory did not suffice.
@@ -94,24 +104,25 @@ def measure_memory(
     for setting in tqdm(settings, desc='memory', unit='model', disable=not progress):
         batch_size = batches[setting.model]
         measure = _gpu_peak if device == 'cuda' else _cpu_peak
-        peak, parameters = measure(setting, batch_size, dtype)
-        results.append(_summary(setting, batch_size, peak, parameters))
-    for key, ratio in (('per_clip', 'ratio'), ('at_paper_batch', 'ratio_at_paper_batch')):
+        results.append(_summary(setting, batch_size, measure(setting, batch_size, dtype)))
+    for key in ('per_clip', 'at_paper_batch', 'resident_per_clip'):
         for result in results:
-            result[ratio] = results[-1][key] / result[key]
+            result[f'ratio_{key}'] = None if result[key] is None else results[-1][key] / result[key]
     return results
 
 
-def _summary(setting: Setting, batch_size: int, peak: int, parameters: int) -> dict[str, Any]:
-    fixed = FIXED_BYTES * parameters
+def _summary(setting: Setting, batch_size: int, measured: Measured) -> dict[str, Any]:
+    peak, resident, fixed = measured.peak, measured.resident, FIXED_BYTES * measured.parameters
     beyond = (peak - fixed) / batch_size
     paper_batch = int(PAPER[setting.model]['batch_size'])
     return dict(
         name=setting.name,
         batch_size=batch_size,
-        parameters=parameters,
+        parameters=measured.parameters,
         peak=peak,
         per_clip=peak / batch_size,
+        resident=resident,
+        resident_per_clip=None if resident is None else resident / batch_size,
         fixed=fixed,
         beyond=beyond,
         paper_batch=paper_batch,
@@ -119,45 +130,49 @@ def _summary(setting: Setting, batch_size: int, peak: int, parameters: int) -> d
     )
 
 
-def _train(setting: Setting, batch_size: int, device: str, dtype: torch.dtype) -> int:
-    """Builds a model, takes training steps, and returns the number of its parameters."""
-    encoder = draw_parameters(setting.build()).to(device)
-    x = torch.randn(batch_size, *setting.shape, device=device)
-    turn_on_activation_checkpointing(encoder, setting.checkpointing)
-    step = Pass(ClassEmbedding(encoder), 'step', x, dtype=dtype)
-    for _ in range(_STEPS):
-        with sdpa_kernel(SDPBackend.MATH) if setting.plain else contextlib.nullcontext():
-            step()
-        step.drop_gradients()
-    return sum(parameter.numel() for parameter in encoder.parameters())
+class _Training:
+    """Steps of one setting; each call is one."""
+
+    def __init__(self, setting: Setting, batch_size: int, device: str, dtype: torch.dtype) -> None:
+        self.plain = setting.plain
+        encoder = draw_parameters(setting.build()).to(device)
+        turn_on_activation_checkpointing(encoder, setting.checkpointing)
+        self.parameters = sum(parameter.numel() for parameter in encoder.parameters())
+        x = torch.randn(batch_size, *setting.shape, device=device)
+        self.step = Pass(ClassEmbedding(encoder), 'step', x, dtype=dtype)
+
+    def __call__(self) -> None:
+        with sdpa_kernel(SDPBackend.MATH) if self.plain else contextlib.nullcontext():
+            self.step()
+        self.step.drop_gradients()
 
 
-def _gpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> tuple[int, int]:
+def _gpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured:
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     try:
-        parameters = _train(setting, batch_size, 'cuda', dtype)
+        training = _Training(setting, batch_size, 'cuda', dtype)
+        for _ in range(_STEPS):
+            training()
     except torch.OutOfMemoryError as error:
         raise _too_large(setting, batch_size, 'GPU') from error
-    return torch.cuda.max_memory_allocated() - before, parameters
+    return Measured(torch.cuda.max_memory_allocated() - before, None, training.parameters)
 
 
-def _cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> tuple[int, int]:
-    """As :func:`resident_peak`, in a process of its own: this one's peak is that of all it has done."""
+def _cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured:
+    """As :func:`cpu_peak`, in a process of its own: this one's peak is that of all it has done."""
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(resident_peak, setting, batch_size, dtype, torch.get_num_threads()).result()
+            return pool.submit(cpu_peak, setting, batch_size, dtype, torch.get_num_threads()).result()
         except BrokenProcessPool as error:  # the kernel ends what takes too much
             raise _too_large(setting, batch_size, 'memory') from error
 
 
-def resident_peak(setting: Setting, batch_size: int, dtype: torch.dtype, threads: int) -> tuple[int, int]:
-    """Trains on the CPU and returns by how many bytes the peak lies above what this process has now.
-
-    Also returns the number of parameters.
+def cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype, threads: int) -> Measured:
+    """Trains in this process, which is taken to have done nothing else.
 
     Raises:
         MmavError: The system does not tell.
@@ -165,11 +180,15 @@ def resident_peak(setting: Setting, batch_size: int, dtype: torch.dtype, threads
     torch.set_num_threads(threads)
     Pass(nn.Linear(2, 2), 'step', torch.zeros(1, 2))()  # what torch loads at the first step is not the model's
     before = resident_memory()
-    parameters = _train(setting, batch_size, 'cpu', dtype)
-    peak = resident_memory(peak=True)
-    if before is None or peak is None:
+    training = _Training(setting, batch_size, 'cpu', dtype)
+    for _ in range(_STEPS):
+        training()
+    resident = resident_memory(peak=True)
+    if before is None or resident is None:
         raise MmavError('the memory of a process on a CPU is read from /proc, which is not there: take a GPU')
-    return peak - before, parameters
+    # after that, as the profiler takes memory of its own
+    peak = training.step.held_bytes() + live_bytes(training)
+    return Measured(peak, resident - before, training.parameters)
 
 
 def _too_large(setting: Setting, batch_size: int, where: str) -> DoesNotFit:
@@ -180,36 +199,28 @@ def _too_large(setting: Setting, batch_size: int, where: str) -> DoesNotFit:
 
 def memory_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """A table of what :func:`measure_memory` found; the first row is the header."""
-    rows = [
-        [
-            'training of',
-            'clips',
-            'peak',
-            'peak / clips',
-            f'{results[-1]["name"].split(",")[0]} takes',
-            'weights, gradients, AdamW (computed)',
-            'a clip beyond these',
-            "a clip in the paper's batch (computed)",
-            f'{results[-1]["name"].split(",")[0]} takes (computed)',
-        ]
-    ]
+    takes = f'{results[-1]["name"].split(",")[0]} takes'
+    cpu = results[-1]['resident'] is not None
+    header = ['training of', 'clips', 'peak', 'peak / clips', takes]
+    header += ['resident', 'resident / clips', takes] if cpu else []
+    header += ['weights, gradients, AdamW (computed)', 'a clip beyond these']
+    rows = [[*header, "a clip in the paper's batch (computed)", f'{takes} (computed)']]
     for result in results:
-        rows.append(
-            [
-                result['name'],
-                str(result['batch_size']),
-                f'{result["peak"] / 1e9:.2f} GB',
-                f'{result["per_clip"] / 1e9:.3f} GB',
-                f'{result["ratio"]:.2f} x',
-                f'{result["fixed"] / 1e9:.2f} GB',
-                f'{result["beyond"] / 1e9:.3f} GB',
-                f'{result["at_paper_batch"] / 1e9:.3f} GB of {result["paper_batch"]}',
-                f'{result["ratio_at_paper_batch"]:.2f} x',
-            ]
-        )
+        row = [result['name'], str(result['batch_size']), _gb(result['peak'], 2), _gb(result['per_clip'])]
+        row.append(f'{result["ratio_per_clip"]:.2f} x')
+        if cpu:
+            row += [_gb(result['resident'], 2), _gb(result['resident_per_clip'])]
+            row.append(f'{result["ratio_resident_per_clip"]:.2f} x')
+        row += [_gb(result['fixed'], 2), _gb(result['beyond'])]
+        row += [f'{_gb(result["at_paper_batch"])} of {result["paper_batch"]}']
+        rows.append([*row, f'{result["ratio_at_paper_batch"]:.2f} x'])
     per_clip = {model: figures['bytes'] / figures['batch_size'] for model, figures in PAPER.items()}
     for model, figures in PAPER.items():
-        cells = [f'{figures["bytes"] / 1e9:.1f} GB', f'{per_clip[model] / 1e9:.3f} GB']
-        ratio = f'{per_clip["AST"] / per_clip[model]:.2f} x'
-        rows.append([f'the paper: {model}', str(figures['batch_size']), *cells, ratio, *['-'] * 4])
+        cells = [f'the paper: {model}', str(figures['batch_size']), _gb(figures['bytes'], 1), _gb(per_clip[model])]
+        cells.append(f'{per_clip["AST"] / per_clip[model]:.2f} x')
+        rows.append([*cells, *['-'] * (len(rows[0]) - len(cells))])
     return rows
+
+
+def _gb(value: float, digits: int = 3) -> str:
+    return f'{value / 1e9:.{digits}f} GB'

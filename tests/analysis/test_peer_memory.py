@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mmav.analysis import peer_memory
-from mmav.analysis.peer_memory import FIXED_BYTES, PAPER, Setting, measure_memory, memory_rows
+from mmav.analysis.peer_memory import FIXED_BYTES, PAPER, Measured, Setting, measure_memory, memory_rows
 from mmav.analysis.peers import DoesNotFit
 from mmav.errors import MmavError
 from mmav.models import AST, MAT
@@ -22,11 +22,12 @@ def test_peak_of_a_process_of_its_own():
     (result,) = measure_memory(dict(AST=2), settings=[WIDE])
     assert result['parameters'] == sum(p.numel() for p in WIDE.build().parameters()) > 12e6
     assert result['fixed'] == 16 * result['parameters']
-    assert 0.95 * result['fixed'] < result['peak'] < result['fixed'] + 60e6
+    assert result['fixed'] < result['peak'] < 1.05 * result['fixed']
+    assert 0.95 * result['fixed'] < result['resident'] < result['fixed'] + 60e6
 
 
 def test_figures_per_clip(monkeypatch):
-    peaks = dict(MAT=(16.8e9, 0), AST=(5.5e9, 10**8))
+    peaks = dict(MAT=Measured(16.8e9, 32e9, 0), AST=Measured(5.5e9, 6e9, 10**8))
     monkeypatch.setattr(peer_memory, '_cpu_peak', lambda setting, batch_size, dtype: peaks[setting.model])
     settings = [Setting('MAT', 'MAT', MAT), Setting('AST, plain attention', 'AST', AST)]
     mat, ast = measure_memory(dict(MAT=64, AST=2), settings=settings)
@@ -34,12 +35,14 @@ def test_figures_per_clip(monkeypatch):
     # 1.6 GB do not depend on the clips, which take 3.9 / 2 each
     assert (ast['fixed'], ast['beyond'], ast['per_clip']) == (1.6e9, 1.95e9, 2.75e9)
     assert ast['at_paper_batch'] == 1.6e9 / 8 + 1.95e9 and ast['paper_batch'] == PAPER['AST']['batch_size'] == 8
-    assert mat['ratio'] == pytest.approx(2.75 / 0.2625) and ast['ratio'] == 1
+    assert mat['ratio_per_clip'] == pytest.approx(2.75 / 0.2625) and ast['ratio_per_clip'] == 1
+    assert mat['ratio_resident_per_clip'] == 6.0
     assert mat['ratio_at_paper_batch'] == pytest.approx(2.15 / 0.2625)
     rows = memory_rows([mat, ast])
     assert rows[0][4] == 'AST takes'
     assert rows[2][:4] == ['AST, plain attention', '2', '5.50 GB', '2.750 GB']
-    assert rows[2][5:] == ['1.60 GB', '1.950 GB', '2.150 GB of 8', '1.00 x']
+    assert rows[1][5:8] == ['32.00 GB', '0.500 GB', '6.00 x']
+    assert rows[2][8:] == ['1.60 GB', '1.950 GB', '2.150 GB of 8', '1.00 x']
     # the paper says 9.8
     assert rows[3][:5] == ['the paper: MAT', '64', '16.8 GB', '0.263 GB', '9.81 x']
     assert len({len(row) for row in rows}) == 1 and len(rows) == 5
@@ -62,8 +65,10 @@ class Spy(nn.Module):
 def test_plain_attention_is_that_without_fused_kernels(plain):
     seen = []
     setting = Setting('spy', 'AST', lambda: Spy(seen), shape=(4,), plain=plain)
-    assert peer_memory._train(setting, 3, 'cpu', torch.float32) == 20
-    assert seen == [('plain' if plain else 'fused', True, 3)] * 2
+    training = peer_memory._Training(setting, 3, 'cpu', torch.float32)
+    training()
+    assert training.parameters == 20
+    assert seen == [('plain' if plain else 'fused', True, 3)]
 
 
 def test_checkpointing_computes_the_blocks_twice():
@@ -77,24 +82,37 @@ def test_checkpointing_computes_the_blocks_twice():
             return model
 
         setting = Setting('MAT', 'MAT', build, shape=SMALL['shape'], checkpointing=checkpointing)
-        peer_memory._train(setting, 1, 'cpu', torch.float32)
+        peer_memory._Training(setting, 1, 'cpu', torch.float32)()
         counts.append(len(calls))
-    assert counts == [2, 4]
+    assert counts == [1, 2]
 
 
 def test_gpu_peak_is_what_was_added(monkeypatch):
+    log = []
+
+    class Training:
+        parameters = 5
+
+        def __init__(self, setting, batch_size, device, dtype):
+            log.append(device)
+
+        def __call__(self):
+            log.append('step')
+
     for name in ('empty_cache', 'reset_peak_memory_stats'):
-        monkeypatch.setattr(torch.cuda, name, lambda: None)
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: log.append(name))
     monkeypatch.setattr(torch.cuda, 'memory_allocated', lambda: 100)
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 350)
-    monkeypatch.setattr(peer_memory, '_train', lambda setting, batch_size, device, dtype: dict(cuda=5)[device])
-    (result,) = measure_memory(dict(MAT=2), settings=[Setting('MAT', 'MAT', MAT)], device='cuda')
-    assert (result['peak'], result['fixed']) == (250, 5 * FIXED_BYTES)
+    monkeypatch.setattr(peer_memory, '_Training', Training)
+    results = measure_memory(dict(MAT=2), settings=[Setting('MAT', 'MAT', MAT)], device='cuda')
+    assert log == ['empty_cache', 'reset_peak_memory_stats', 'cuda', 'step', 'step']
+    assert (results[0]['peak'], results[0]['fixed'], results[0]['resident']) == (250, 5 * FIXED_BYTES, None)
+    assert 'resident' not in memory_rows(results)[0] and len({len(row) for row in memory_rows(results)}) == 1
 
 
 @pytest.mark.parametrize(
     ('device', 'function', 'error'),
-    [('cuda', '_train', torch.OutOfMemoryError('')), ('cpu', 'ProcessPoolExecutor', BrokenProcessPool(''))],
+    [('cuda', '_Training', torch.OutOfMemoryError('')), ('cpu', 'ProcessPoolExecutor', BrokenProcessPool(''))],
 )
 def test_too_little_memory_is_told(monkeypatch, device, function, error):
     def fail(*args, **kwargs):
@@ -119,4 +137,4 @@ def test_too_little_memory_is_told(monkeypatch, device, function, error):
 def test_system_that_does_not_tell(monkeypatch):
     monkeypatch.setattr(peer_memory, 'resident_memory', lambda peak=False: None)
     with pytest.raises(MmavError, match='read from /proc, which is not there'):
-        peer_memory.resident_peak(Setting('MAT', 'MAT', **SMALL), 1, torch.float32, 1)
+        peer_memory.cpu_peak(Setting('MAT', 'MAT', **SMALL), 1, torch.float32, 1)

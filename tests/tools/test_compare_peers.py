@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmav.analysis import peer_memory, peers
-from mmav.analysis.peer_memory import Setting
+from mmav.analysis.peer_memory import Measured, Setting
 from mmav.analysis.peers import DoesNotFit
 from mmav.models import AST, MAT
 from tests.analysis.peer_cases import ARCH, CASES
@@ -25,7 +25,7 @@ def tiny(monkeypatch):
     for name, build in CASES.items():
         monkeypatch.setitem(peers.CASES, name, build)
     monkeypatch.setattr(peer_memory, 'SETTINGS', SETTINGS)
-    monkeypatch.setattr(peer_memory, '_cpu_peak', lambda setting, batch_size, dtype: (batch_size * 10**9, 10**6))
+    monkeypatch.setattr(peer_memory, '_cpu_peak', lambda s, batch_size, dtype: Measured(batch_size * 10**9, 10**9, 9))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
