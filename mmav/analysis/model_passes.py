@@ -208,7 +208,9 @@ class Run:
             return self.loss() if training else self.tensor()
 
     def _run(self) -> None:
-        result = self._forward()
+        self._finish(self._forward())
+
+    def _finish(self, result: Any) -> None:
         if self.wrapper is not None:
             self.wrapper.update_params(result)
         elif self.case.mode != 'forward':
@@ -237,8 +239,11 @@ class Run:
                 self.wrapper = self.setup.wrapper(self.case.dtype)
             saved = None
             if self.case.mode != 'forward' and not self.setup.compiled:
-                saved, _ = saved_bytes(self._forward, list(self.setup.model.parameters()))
-            self._run()
+                saved, loss = saved_bytes(self._forward, list(self.setup.model.parameters()))
+                self._finish(loss)
+                del loss
+            else:
+                self._run()
             self.setup.drop_gradients()
             peak = self._peak()
         except torch.OutOfMemoryError:

@@ -6,10 +6,11 @@ from mmav.engine.checkpoint_hook import CheckpointHook
 from mmav.engine.ema import EMAHook
 from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import spread_model
-from mmav.engine.hooks import BrokenClipHook, SeedHook
+from mmav.engine.hooks import BrokenClipHook, RuntimeInfoHook, SeedHook
 from mmav.engine.layer_decay import LayerDecayConstructor
 from mmav.engine.loops import AVTrainLoop
-from mmav.engine.optim import AmpOptimWrapper, AutocastOptimWrapper
+from mmav.engine.optim import AmpOptimWrapper, AutocastOptimWrapper, OptimWrapper
+from mmav.engine.param_groups import DefaultOptimWrapperConstructor
 from mmav.engine.preemption import ResumePointHook
 from mmav.engine.runner import AVRunner
 from mmav.engine.throughput import ThroughputHook
@@ -21,10 +22,13 @@ __all__ = [
     'AutocastOptimWrapper',
     'BrokenClipHook',
     'CheckpointHook',
+    'DefaultOptimWrapperConstructor',
     'EMAHook',
     'LayerDecayConstructor',
     'NonFiniteHook',
+    'OptimWrapper',
     'ResumePointHook',
+    'RuntimeInfoHook',
     'SeedHook',
     'ThroughputHook',
     'config_text',

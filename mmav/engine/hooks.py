@@ -1,7 +1,8 @@
-"""Hooks that MMEngine lacks: random state that a resumed run repeats, and a count of unreadable clips."""
+"""Hooks that MMEngine lacks: random state that a resumed run repeats, a count of unreadable clips, unhurried logs."""
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
 from mmengine.runner import Runner
 
+from mmav.engine.late import LateValues, is_time
 from mmav.registry import HOOKS
 
 
@@ -70,3 +73,40 @@ class BrokenClipHook(Hook):
             number = count() if count is not None else 0
             if number:
                 runner.logger.warning(f'{number} of {len(dataset)} training clips {fate}')
+
+
+@HOOKS.register_module()
+class RuntimeInfoHook(MMEngineRuntimeInfoHook):
+    """MMEngine's hook of this name, which brings losses into the log, but without waiting for the GPU each time.
+
+    On a GPU losses and the norm of the gradients are read after iterations that are logged, at the end of an epoch and
+    before a checkpoint is written, those of all iterations since the last time at once. The log is the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._late = LateValues()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Takes the values of an iteration."""
+        values = {name: torch.as_tensor(value) for name, value in (outputs or {}).items()}
+        take_grad_norm = getattr(runner.optim_wrapper, 'take_grad_norm', None)
+        if take_grad_norm is not None:
+            values.update(take_grad_norm())
+        self._late.add(None, values)
+        if is_time(runner, batch_idx, values):
+            self.read_late(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Reads what was not yet."""
+        self.read_late(runner)
+
+    def read_late(self, runner: Runner) -> None:
+        """Puts what was collected where the log is made."""
+        for _, numbers in self._late.take():
+            for name, number in numbers.items():
+                if name == 'grad_norm' and not math.isfinite(number):
+                    continue  # of a step that was left out
+                runner.message_hub.update_scalar(f'train/{name}', number)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from mmav.engine.param_groups import merged
 from mmav.errors import ConfigError
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -78,7 +78,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         scales = self._scales(module)
         for group in params:
             group['lr'] = group.get('lr', self.lr) * scales.get(id(group['params'][0]), 1.0)
-        params[:] = _merged(params)
+        params[:] = merged(params)
 
     def _scales(self, model: nn.Module) -> dict[int, float]:
         """The factor of each parameter of the backbones, by its id."""
@@ -103,14 +103,3 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             print_log(f'Learning rates of {name} ({len(blocks)} blocks, decay {self.layer_decay}): {rates}', 'current')
         print_log(f'Learning rate of neck and heads: {self.lr:.2e}', 'current')
         return scales
-
-
-def _merged(groups: Iterable[dict]) -> list[dict]:
-    """Joins the groups whose options are equal, in the order of their first parameters."""
-    joined: dict[tuple, dict] = {}
-    for group in groups:
-        # MMEngine leaves the factors of custom_keys in the group after it has applied them
-        options = {key: value for key, value in group.items() if key not in ('params', 'lr_mult', 'decay_mult')}
-        key = tuple(sorted((name, repr(value)) for name, value in options.items()))
-        joined.setdefault(key, dict(params=[], **options))['params'] += group['params']
-    return list(joined.values())

@@ -1,4 +1,7 @@
-"""Mixed precision: bfloat16 with or without a GPU, float16 with loss scaling on one."""
+"""MMEngine's wrappers of the optimizer, which do not wait for the GPU, and mixed precision.
+
+bfloat16 works with or without a GPU, float16 with loss scaling on one.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,61 @@ from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper as MMEngineAmpOptimWrapper
-from mmengine.optim import OptimWrapper
-from torch import nn
+from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from mmav.engine.dist import without_gpu
 from mmav.errors import ConfigError
 from mmav.registry import OPTIM_WRAPPERS
 
 
+class _Unhurried(MMEngineOptimWrapper):
+    """What all wrappers share.
+
+    MMEngine reads the norm of the gradients after each clipping, for the log: the CPU waits until the GPU has computed
+    the backward pass, and only then hands it the optimizer's step. Here the norm stays where it is, for
+    :class:`~mmav.engine.hooks.RuntimeInfoHook` to read later.
+    """
+
+    grad_norm: Tensor | None = None
+
+    def _clip_grad(self) -> None:
+        parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
+        if not parameters:
+            return
+        norm = self.clip_func(parameters, **self.clip_grad_kwargs)  # None where values are clipped, not their norm
+        # of spread gradients each process knows its part of the norm
+        self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+    def take_grad_norm(self) -> dict[str, Tensor]:
+        """The norm of the last step's gradients by its name in the log, once; empty where nothing was clipped."""
+        norm, self.grad_norm = self.grad_norm, None
+        return {} if norm is None else {self.grad_name: norm}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Loads the state of a wrapper; how the optimizer computes stays as the config says, e.g. ``fused``."""
+        own = self.optimizer.param_groups
+        saved = state_dict['param_groups']
+        if len(own) == len(saved):  # else torch says what is wrong
+            how = [{k: group[k] for k in ('fused', 'foreach') if k in group} for group in own]
+            saved = [{**group, **options} for group, options in zip(saved, how, strict=True)]
+        super().load_state_dict({**state_dict, 'param_groups': saved})
+
+
 @OPTIM_WRAPPERS.register_module()
-class AutocastOptimWrapper(OptimWrapper):
+class OptimWrapper(_Unhurried):
+    """MMEngine's wrapper of this name, which does not wait for the GPU to log the norm of the gradients.
+
+    Args:
+        optimizer: The optimizer.
+        accumulative_counts: Iterations of a step.
+        clip_grad: Arguments of ``torch.nn.utils.clip_grad_norm_``, or of ``clip_grad_value_`` with ``type='value'``.
+    """
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(_Unhurried):
     """Runs the forward pass under ``torch.autocast`` on the device that the model is on, CPU included.
 
     MMEngine's ``AmpOptimWrapper`` asserts a GPU. bfloat16 has float32's range, so there is no loss scaling; for
@@ -26,7 +74,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Args:
         dtype: ``bfloat16``.
-        kwargs: Passed to MMEngine's ``OptimWrapper``.
+        kwargs: Passed to :class:`OptimWrapper`.
 
     Raises:
         ValueError: Another dtype is asked for.
@@ -50,7 +98,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(MMEngineAmpOptimWrapper):
+class AmpOptimWrapper(_Unhurried, MMEngineAmpOptimWrapper):
     """MMEngine's wrapper of this name: float16 with loss scaling, on a GPU.
 
     The loss is multiplied by a scale, so that small gradients do not vanish; where a gradient overflows, the step is

@@ -15,7 +15,10 @@ from torch import nn
 
 from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain
 from mmav.engine.dist import init_gloo, without_gpu
+from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
+from mmav.engine.hooks import RuntimeInfoHook
+from mmav.engine.param_groups import regroup
 from mmav.errors import CheckpointError
 from mmav.registry import RUNNERS
 
@@ -97,6 +100,9 @@ class AVRunner(Runner):
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Saves a checkpoint, see MMEngine's Runner; of a model that is spread over processes the whole one."""
+        for hook in self.hooks:
+            if isinstance(hook, (RuntimeInfoHook, NonFiniteHook)):
+                hook.read_late(self)
         if is_spread(self.model):
             self._whole = dict(
                 state_dict=gathered(self.model.state_dict()), optimizer=gathered(self.optim_wrapper.state_dict())
@@ -258,16 +264,17 @@ class AVRunner(Runner):
             raise CheckpointError(
                 f"'{filename}' holds weights only and cannot be resumed from: set load_from='{filename}' in the config"
             )
+        model = self.model.module if is_model_wrapper(self.model) else self.model
         if self._resuming:
             meta = checkpoint['meta']
             # MMEngine would run the text that stands here as Python.
             meta.pop('config', None)
             self._position = (meta.get('batches_done', 0), meta.get('clips_per_batch', 0))
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            regroup(checkpoint, self.optim_wrapper, model)
             if is_spread(self.model):
-                self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
                 spread_optimizer_state(checkpoint['optimizer'], self.optim_wrapper.optimizer)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
         load_weights(model, checkpoint.get('state_dict', checkpoint), filename, strict=strict or self._resuming)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')

@@ -18,7 +18,7 @@ from tests import synthetic
 from tests.processes import join_pair, run_pair
 from tests.toys import ROOT
 
-OPTIMIZER = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+OPTIMIZER = dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True)
 
 
 def run(folder: Path, name: str, *, fsdp: bool, epochs: int = 2, resume: bool = False, launcher: str = 'pytorch'):

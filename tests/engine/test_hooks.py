@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from mmav.engine import BrokenClipHook, SeedHook
+from mmav.engine import BrokenClipHook, SeedHook, late
+from mmav.engine.late import LateValues
+from tests import toys
 
 
 def runner(dataset, *, seed=1, epoch=0, iteration=0):
@@ -59,3 +61,23 @@ def test_broken_clips_are_logged(caplog):
         '2 of 3 training clips could not be read and were replaced by others',
         '1 of 3 training clips are damaged; what can be decoded of them is used',
     ]
+
+
+def test_losses_on_a_gpu_are_read_when_they_are_logged(tmp_path, monkeypatch):
+    """The log and the checkpoints are the same as where each is read at once."""
+    reads = []
+    take = LateValues.take
+    monkeypatch.setattr(LateValues, 'take', lambda late: reads.append(1) or take(late))
+    logger = 'default_hooks.logger.interval=2'
+    options = ['--cfg-options', 'train_cfg.max_epochs=2', logger, 'optim_wrapper.clip_grad.max_norm=1.0']
+    for name in 'ab':
+        assert toys.run_tool('train.py', toys.write_config(tmp_path), '--work-dir', tmp_path / name, *options) == 0
+        if name == 'a':
+            at_once = len(reads)
+            monkeypatch.setattr(late, 'is_cpu', lambda value: False)
+    # in every second of 6 iterations and at the end of an epoch, by two hooks; and before a checkpoint
+    assert len(reads) - at_once < at_once
+    one, two = (torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True) for name in 'ab')
+    for scalar in ('train/loss', 'train/grad_norm', 'train/lr'):
+        values = [run['message_hub']['log_scalars'][scalar]['values'] for run in (one, two)]
+        assert len(values[0]) == 6 and torch.equal(*values), scalar

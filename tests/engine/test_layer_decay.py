@@ -103,7 +103,8 @@ def test_few_groups_and_no_decay_means_the_same_steps():
     torch.manual_seed(0)
     model = make_model('MAT')
     assert len(build(model).optimizer.param_groups) == 2 * 5
-    wrappers = [build_optim_wrapper(model, recipe()), build(model, decay=1.0)]
+    mmengines = dict(recipe(), constructor='mmengine.DefaultOptimWrapperConstructor')
+    wrappers = [build_optim_wrapper(model, mmengines), build(model, decay=1.0)]
     assert [len(wrapper.optimizer.param_groups) for wrapper in wrappers] == [len(list(model.parameters())), 2]
     start = [parameter.detach().clone() for parameter in model.parameters()]
     results = []

@@ -8,7 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 
-from mmav.engine import AmpOptimWrapper, AutocastOptimWrapper
+from mmav.engine import AmpOptimWrapper, AutocastOptimWrapper, OptimWrapper
 from mmav.errors import ConfigError
 from tests import toys
 
@@ -29,6 +29,34 @@ def test_forward_in_bfloat16_weights_in_float32():
 def test_other_dtypes_are_refused():
     with pytest.raises(ValueError, match=r"'float16'; for float16 .*AmpOptimWrapper"):
         AutocastOptimWrapper(dtype='float16', optimizer=None)
+
+
+def test_the_norm_of_gradients_is_told_once():
+    layer = nn.Linear(2, 1, bias=False)
+    wrapper = OptimWrapper(torch.optim.SGD(layer.parameters(), lr=0.1), clip_grad=dict(max_norm=1.0))
+    wrapper.update_params(layer(torch.tensor([[3.0, 4.0]])).sum())
+    assert {name: float(norm) for name, norm in wrapper.take_grad_norm().items()} == dict(grad_norm=5.0)
+    assert wrapper.take_grad_norm() == {}
+    values = OptimWrapper(torch.optim.SGD(layer.parameters(), lr=0.1), clip_grad=dict(type='value', clip_value=1.0))
+    values.update_params(layer(torch.tensor([[3.0, 4.0]])).sum())
+    assert values.take_grad_norm() == {}
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_how_the_optimizer_computes_is_the_configs(fused):
+    layer = nn.Linear(2, 1)
+
+    def make(value):
+        return OptimWrapper(torch.optim.AdamW(layer.parameters(), fused=value))
+
+    saved = make(not fused)
+    saved.update_params(layer(torch.ones(1, 2)).sum())
+    loaded = make(fused)
+    state = saved.state_dict()
+    loaded.load_state_dict(state)
+    assert loaded.optimizer.param_groups[0]['fused'] is fused and state['param_groups'][0]['fused'] is not fused
+    loaded.update_params(layer(torch.ones(1, 2)).sum())
+    assert float(loaded.optimizer.state[layer.weight]['step']) == 2
 
 
 @pytest.fixture
