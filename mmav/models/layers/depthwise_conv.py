@@ -8,6 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmav.models.layers.eager_cpu import on_eager_cpu
 
 CONV_FUNCTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -23,10 +26,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
     Returns:
         Cells (B, *new grid, C).
     """
-    if x.dim() == 5 and x.device.type == 'cpu' and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        if torch.is_autocast_enabled('cpu'):
-            dtype = torch.get_autocast_dtype('cpu')
-            x, weight = x.to(dtype), weight.to(dtype)
+    if x.dim() == 5 and torch.is_grad_enabled() and on_eager_cpu(x):
         return _DepthwiseConv3d.apply(x, weight, tuple(stride))
     return _convolve(x, weight, stride)
 
@@ -53,7 +53,7 @@ class _DepthwiseConv3d(torch.autograd.Function):
         return _convolve(x, weight, stride)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         kernel, (step, *stride) = weight.shape[2:], ctx.stride

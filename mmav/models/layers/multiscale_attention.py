@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmav.models.layers.eager_cpu import on_eager_cpu
 from mmav.models.layers.pooling import TokenPool
 from mmav.models.layers.relative_position import RelativePosition
 from mmav.models.layers.tiled_attention import onehot_positions, tiled_attention
@@ -133,14 +134,14 @@ class MultiscaleAttention(nn.Module):
             Tokens (B, 1 + N', out_dims) and the grid that N' unrolls.
         """
         q_grid, k_grid = self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)
-        # three products: each result is what a convolution reads, without a copy
-        weights, biases = self.qkv.weight.chunk(3), (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
-        q, k, v = (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        q, k, v = _thirds(self.qkv, x)
         pools = (self.pool_q, self.pool_k, self.pool_v)
         pooled = [pool(tokens, grid) for pool, tokens in zip(pools, (q, k, v), strict=True)]
         q, k, v = (patches for _, patches in pooled)
         bias = self.rel_pos(q, q_grid, k_grid) if self.rel_pos is not None else []
-        form = self._form(q) if self.attention == 'auto' else self.attention
+        form = self.attention
+        if form == 'auto':
+            form = 'tiled' if on_eager_cpu(q) else 'explicit' if q.device.type == 'cpu' else 'folded'
         if form == 'tiled':
             classes = None if pooled[0][0] is None else tuple(cls for cls, _ in pooled)
             out = tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=self.residual_pooling)
@@ -156,10 +157,10 @@ class MultiscaleAttention(nn.Module):
                 out = out + (F.pad(q[:, num_cls:], (0, 0, 0, 0, num_cls, 0)) if num_cls else q)
         return self.proj(out.flatten(2)), q_grid
 
-    @staticmethod
-    def _form(x: Tensor) -> str:
-        if x.device.type != 'cpu':
-            return 'folded'
-        # compilers and exporters make something of their own out of plain products; half types have no fast ones
-        followed = torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled('cpu')
-        return 'explicit' if followed or x.dtype not in (torch.float32, torch.float64) else 'tiled'
+
+def _thirds(linear: nn.Module, x: Tensor) -> Sequence[Tensor]:
+    """Queries, keys and values; of a plain layer by three products, whose results convolutions read in place."""
+    if type(linear) is not nn.Linear:  # something else has been put in its place
+        return linear(x).chunk(3, dim=-1)
+    biases = (None,) * 3 if linear.bias is None else linear.bias.chunk(3)
+    return [F.linear(x, weight, bias) for weight, bias in zip(linear.weight.chunk(3), biases, strict=True)]

@@ -82,7 +82,7 @@ class TokenPool(nn.Module):
         heads = x.shape[2] // dim
         # The heads share a kernel: repeated for each, it convolves all of them where they lie. It passes through a
         # matrix, so that its gradient has the weight's own strides, for which DistributedDataParallel asks.
-        weight = self.conv.weight.flatten(1).repeat(heads, 1).unflatten(1, self.conv.weight.shape[1:])
+        weight = torch.cat([self.conv.weight.flatten(1)] * heads).unflatten(1, self.conv.weight.shape[1:])
         cells = depthwise_conv(x[:, num_cls:].unflatten(1, tuple(grid)), weight, self.stride)
         patches = self.norm(cells.flatten(1, -2).unflatten(2, (heads, dim)))
         return (self.norm(x[:, :num_cls].unflatten(2, (heads, dim))) if num_cls else None), patches

@@ -76,7 +76,8 @@ class RelativePosition(nn.Module):
         for axis, table in enumerate(self.tables):
             size = q_grid[axis]
             rows = resize_table(table, 2 * max(size, k_grid[axis]) - 1)
-            rows = rows[self._index(size, k_grid[axis], q.device)].to(q.dtype)  # (size, k, head_dim)
+            # (size, k, head_dim); an embedding, as the backward pass of indexing is slow on a CPU
+            rows = F.embedding(self._index(size, k_grid[axis], q.device), rows).to(q.dtype)
             # One batched product for all queries, which stay where they lie: those of one position on this axis are
             # the rows of a matrix. On the last axis they lie apart, with all other positions and heads between them.
             if axis == len(q_grid) - 1:

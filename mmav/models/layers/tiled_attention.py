@@ -60,7 +60,7 @@ def tiled_attention(
     if bias and sum(k_grid) <= PRODUCT_COLUMNS:
         fill = -sum(k_grid) % 8  # products of a width that is no multiple of 8 take up to half as long again
         bias = [F.pad(torch.cat(list(bias), dim=-1), (0, fill))]
-        onehot = F.pad(onehot_positions(k_grid, k), (0, fill))
+        onehot = _cached_onehot(tuple(k_grid), fill, k.dtype)
     q_cls, k_cls, v_cls = classes or (None, None, None)
     return _TiledAttention.apply(q, k, v, q_cls, k_cls, v_cls, onehot, tuple(k_grid), residual, *bias)
 
@@ -78,6 +78,22 @@ def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
         eye = torch.eye(size, dtype=like.dtype, device=like.device)
         columns.append(eye.reshape(shape).expand(*grid, size).flatten(0, -2))
     return torch.cat(columns, dim=-1)
+
+
+_onehots: dict[tuple[tuple[int, ...], int, torch.dtype], Tensor] = {}
+
+
+def _cached_onehot(grid: tuple[int, ...], fill: int, dtype: torch.dtype) -> Tensor:
+    key = (grid, fill, dtype)
+    if key not in _onehots:
+        if len(_onehots) > 64:  # inputs of ever new sizes must not fill the memory
+            _onehots.clear()
+        with torch.inference_mode(False), torch.no_grad():  # later passes may save it for their gradients
+            onehot = F.pad(onehot_positions(grid, torch.empty(0, dtype=dtype, device='cpu')), (0, fill))
+        if type(onehot) is not Tensor:  # a stand-in of a tracing mode
+            return onehot
+        _onehots[key] = onehot
+    return _onehots[key]
 
 
 def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[Tile]:

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
+from mmav.models.layers.tiled_mlp import tiled_mlp, tiles_pay
+
 
 class MLP(nn.Module):
     """Linear, GELU, Linear on (..., in_dims) -> (..., out_dims)."""
@@ -16,6 +18,9 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden_dims, out_dims)
 
     def forward(self, x: Tensor) -> Tensor:
+        # a layer that someone has put in the place of a linear one computes something else
+        if type(self.fc1) is type(self.fc2) is nn.Linear and tiles_pay(x, self.fc1.weight):
+            return tiled_mlp(x, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
         return self.fc2(F.gelu(self.fc1(x)))
 
 

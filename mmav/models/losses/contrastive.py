@@ -79,7 +79,7 @@ class ContrastiveLoss(nn.Module):
         """Weight (B, B) of each pair of clips as positives of each other."""
         parts = [labels] if isinstance(labels, Tensor) else list(labels.values())
         if not self.by_category:
-            return torch.eye(len(parts[0]))
+            return torch.eye(len(parts[0]), device=parts[0].device)
         return torch.stack([_agreement(part) for part in parts]).prod(dim=0)
 
     def _losses(self, units: Mapping[str, Tensor], weights: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -113,3 +113,10 @@ def test_bad_arguments():
         MultiscaleAttention(8, 16, 3, grid=(4,), q_stride=(1,), kv_stride=(1,), kernel=(3,))
     with pytest.raises(ValueError, match="attention='flash' is unknown: choose one of auto, explicit, folded, tiled"):
         make(attention='flash')
+
+
+def test_another_projection_in_the_place_of_the_linear_one():
+    attn, x = make(), torch.randn(2, 25, 8)
+    before = attn(x, (4, 6))[0]
+    attn.qkv = torch.nn.Sequential(attn.qkv)
+    torch.testing.assert_close(attn(x, (4, 6))[0], before)

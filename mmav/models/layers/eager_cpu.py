@@ -1,0 +1,16 @@
+"""Where work in tiles pays: on a CPU, when PyTorch runs operation by operation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def on_eager_cpu(x: Tensor) -> bool:
+    """Whether ``x`` is a tensor of float32 or float64 on a CPU that nothing but PyTorch's own operations works on.
+
+    Compilers and exporters make something of their own out of plain operations, and half types have no fast ones.
+    """
+    if x.device.type != 'cpu' or x.dtype not in (torch.float32, torch.float64):
+        return False
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled('cpu'))
