@@ -213,6 +213,8 @@ class Run:
     def _finish(self, result: Any) -> None:
         if self.wrapper is not None:
             self.wrapper.update_params(result)
+            # what a step leaves for the log is not to be freed by the next one, where memory is counted
+            getattr(self.wrapper, 'take_grad_norm', dict)()
         elif self.case.mode != 'forward':
             result.backward()
 

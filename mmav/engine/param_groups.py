@@ -16,7 +16,7 @@ class DefaultOptimWrapperConstructor(MMEngineConstructor):
     """MMEngine's constructor of this name, but for the groups: one for all parameters of equal options.
 
     With ``paramwise_cfg`` MMEngine makes a group for each parameter, so that the optimizer updates them one by one: a
-    step of AdamW for the small MMT, with ``fused=True``, takes 7 times as long that way (docs/training.md). The
+    step of AdamW for the small MMT, with ``fused=True``, takes 5 times as long that way (docs/training.md). The
     updates are the same.
 
     Args:
