@@ -10,6 +10,7 @@ from mmav.structures import AVDataSample
 from tests import toys
 from tests.models.test_contracts import BACKBONES, build, defaults
 
+FUSED = 'optim_wrapper.optimizer.fused=True'  # as in the schedules
 ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
 
 
@@ -69,7 +70,7 @@ def test_the_runner_trains_the_same(tmp_path):
     config = toys.write_config(tmp_path)
     for name, options in (('a', []), ('b', ['compile.backend=eager'])):
         torch._dynamo.reset()
-        run = ['--work-dir', tmp_path / name, '--cfg-options', 'train_cfg.max_epochs=1', *options]
+        run = ['--work-dir', tmp_path / name, '--cfg-options', 'train_cfg.max_epochs=1', FUSED, *options]
         assert toys.run_tool('train.py', config, *run) == 0
     one, two = (torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True) for name in 'ab')
     losses = [run['message_hub']['log_scalars']['train/loss']['values'] for run in (one, two)]
