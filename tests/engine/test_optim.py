@@ -86,6 +86,19 @@ def test_float16_needs_a_gpu(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures('as_on_a_gpu')
+def test_a_fused_optimizer_leaves_overflowing_steps_out_by_itself():
+    layer = nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(layer.parameters(), fused=True)
+    wrapper = AmpOptimWrapper(dict(init_scale=1024.0), optimizer=optimizer, clip_grad=dict(max_norm=1.0))
+    before = layer.weight.detach().clone()
+    wrapper.update_params((layer(torch.ones(1, 2)) * math.inf).sum())
+    assert torch.equal(layer.weight, before) and wrapper.loss_scaler.get_scale() == 512.0
+    assert float(optimizer.state[layer.weight]['step']) == 0
+    wrapper.update_params(layer(torch.ones(1, 2)).sum())
+    assert not torch.equal(layer.weight, before) and float(optimizer.state[layer.weight]['step']) == 1
+
+
+@pytest.mark.usefixtures('as_on_a_gpu')
 def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
     model = nn.Linear(4, 4)
     wrapper = AmpOptimWrapper(
