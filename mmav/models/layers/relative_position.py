@@ -57,7 +57,8 @@ class RelativePosition(nn.Module):
         if key not in self._index_cache:
             if len(self._index_cache) > 64:  # inputs of ever new sizes must not fill the memory
                 self._index_cache.clear()
-            self._index_cache[key] = relative_index(q_size, k_size).to(device)
+            with torch.inference_mode(False):  # training may follow and keep it for its gradients
+                self._index_cache[key] = relative_index(q_size, k_size).to(device)
         return self._index_cache[key]
 
     def forward(self, q: Tensor, q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:

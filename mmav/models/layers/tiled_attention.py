@@ -10,12 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # scores of a tile and thread: 2 MB of float32; a quarter of it took up to a third longer, twice as much the same
 TILE = 512 * 1024
 # with fewer rows at a time, the gradients of keys and values pass through the cache too often
-FEWEST_ROWS = 32
+FEWEST_ROWS = 64
 # Up to so many columns a product adds the bias of a tile faster than broadcasting does, whose inner loops are as short
 # as the last axis of the keys (docs/performance.md).
 PRODUCT_COLUMNS = 32
@@ -62,7 +61,11 @@ def tiled_attention(
         bias = [F.pad(torch.cat(list(bias), dim=-1), (0, fill))]
         onehot = _cached_onehot(tuple(k_grid), fill, k.dtype)
     q_cls, k_cls, v_cls = classes or (None, None, None)
-    return _TiledAttention.apply(q, k, v, q_cls, k_cls, v_cls, onehot, tuple(k_grid), residual, *bias)
+    tensors = (q, k, v, q_cls, k_cls, v_cls, *bias)
+    needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    keep = needed and k.shape[1] <= KEPT_WIDTHS * q.shape[-1]
+    arguments = (q, k, v, q_cls, k_cls, v_cls, onehot, list(bias), list(k_grid), residual, keep)
+    return torch.ops.mmav.tiled_attention(*arguments)[0]
 
 
 def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
@@ -113,7 +116,8 @@ def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[
         Indices of the three axes; one of the outer ones is a number.
     """
     per_tile = min(rows, max(FEWEST_ROWS, size // width))
-    per_tile = math.ceil(rows / math.ceil(rows / per_tile))  # equal tiles
+    # about equal tiles, of a multiple of 16 rows: products of 64 rows took a sixth less than of 63
+    per_tile = min(rows, -(-math.ceil(rows / math.ceil(rows / per_tile)) // 16) * 16)
     group = max(1, size // (rows * width)) if per_tile == rows else 1
     pieces = [slice(start, min(start + per_tile, rows)) for start in range(0, rows, per_tile)]
     outer, inner = (heads, batch) if batch >= heads else (batch, heads)
@@ -232,85 +236,96 @@ class _Buffer:
 _softmax_backward = torch.ops.aten._softmax_backward_data.out
 
 
-class _TiledAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        q_cls: Tensor | None,
-        k_cls: Tensor | None,
-        v_cls: Tensor | None,
-        onehot: Tensor | None,
-        k_grid: tuple[int, ...],
-        residual: bool,
-        *bias: Tensor,
-    ) -> Tensor:
-        num_cls = 0 if q_cls is None else q_cls.shape[1]
-        batch, rows, heads, dim = q.shape
-        keys, values = _padded(k, k_cls), _padded(v, v_cls)
-        width = keys.shape[1]
-        scores = _Scores(keys, k.shape[1] + num_cls, onehot, k_grid)
-        size = TILE * torch.get_num_threads()
-        needed = any(ctx.needs_input_grad)
-        kept: list[Tensor] = []
-        keep = needed and width <= KEPT_WIDTHS * dim
-        out = q.new_empty(batch, num_cls + rows, heads, dim)
-        buffer = _Buffer(q)
-        for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
-            result = out[:, place]
-            for tile in tiles(batch, queries.shape[1], heads, width, size):
-                part, target = _cut(queries, tile), _cut(result, tile)
-                shape = (*part.shape[:2], width)
-                memory = q.new_empty(shape) if keep else buffer.take(*shape)
-                probabilities = scores.probabilities(part, its_bias, tile, memory)
-                if keep:
-                    kept.append(probabilities)
-                if its_residual:
-                    target.copy_(part)
-                _multiply(probabilities, _cut(values, tile, rows=False), target, add=its_residual)
-        if needed:
-            ctx.save_for_backward(q, keys, values, q_cls, onehot, *bias, *kept)
-            ctx.about = (k.shape[1], k_grid, residual, len(bias), keep, size)
-        return out
+def _forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_cls: Tensor | None,
+    k_cls: Tensor | None,
+    v_cls: Tensor | None,
+    onehot: Tensor | None,
+    bias: Sequence[Tensor],
+    k_grid: Sequence[int],
+    residual: bool,
+    keep: bool,
+) -> list[Tensor]:
+    """The result and, if ``keep``, the probabilities of all tiles."""
+    num_cls = 0 if q_cls is None else q_cls.shape[1]
+    batch, rows, heads, dim = q.shape
+    keys, values = _padded(k, k_cls), _padded(v, v_cls)
+    width = keys.shape[1]
+    scores = _Scores(keys, k.shape[1] + num_cls, onehot, k_grid)
+    kept: list[Tensor] = []
+    out = q.new_empty(batch, num_cls + rows, heads, dim)
+    buffer = _Buffer(q)
+    for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
+        result = out[:, place]
+        for tile in tiles(batch, queries.shape[1], heads, width, TILE * torch.get_num_threads()):
+            part, target = _cut(queries, tile), _cut(result, tile)
+            shape = (*part.shape[:2], width)
+            memory = q.new_empty(shape) if keep else buffer.take(*shape)
+            probabilities = scores.probabilities(part, its_bias, tile, memory)
+            if keep:
+                kept.append(probabilities)
+            if its_residual:
+                target.copy_(part)
+            _multiply(probabilities, _cut(values, tile, rows=False), target, add=its_residual)
+    return [out, *kept]
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, keys, values, q_cls, onehot, *rest = ctx.saved_tensors
-        length, k_grid, residual, num_bias, is_kept, size = ctx.about
-        bias, kept = rest[:num_bias], iter(rest[num_bias:])
-        num_cls = 0 if q_cls is None else q_cls.shape[1]
-        batch, _, heads, dim = q.shape
-        width, scale = keys.shape[1], dim**-0.5
-        scores = _Scores(keys, length + num_cls, onehot, k_grid)
-        grad_keys, grad_values = torch.zeros_like(keys), torch.zeros_like(values)
-        grad_bias = [torch.empty_like(part) for part in bias]
-        grad_queries = []
-        buffer, grad_buffer = _Buffer(q), _Buffer(q)
-        for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
-            grad_queries.append(torch.empty_like(queries))
-            for tile in tiles(batch, queries.shape[1], heads, width, size):
-                part, grad_out, target = (_cut(x, tile) for x in (queries, grad[:, place], grad_queries[-1]))
-                shape = (*part.shape[:2], width)
-                if is_kept:
-                    probabilities = next(kept)
-                else:
-                    probabilities = scores.probabilities(part, its_bias, tile, buffer.take(*shape))
-                _multiply(probabilities.transpose(1, 2), grad_out, _cut(grad_values, tile, rows=False), add=True)
-                grad_scores = grad_buffer.take(*shape)
-                _multiply(grad_out, _cut(values, tile, rows=False).transpose(1, 2), grad_scores)
-                _softmax_backward(grad_scores, probabilities, -1, q.dtype, grad_input=grad_scores)
-                if its_residual:
-                    target.copy_(grad_out)
-                _multiply(grad_scores, _cut(keys, tile, rows=False), target, add=its_residual, scale=scale)
-                _multiply(grad_scores.transpose(1, 2), part, _cut(grad_keys, tile, rows=False), add=True, scale=scale)
-                if its_bias:
-                    scores.grad_bias(grad_scores, tile, grad_bias)
-        grad_cls: tuple[Tensor | None, ...] = (None, None, None)
-        if q_cls is not None:
-            of_cls = slice(length, length + num_cls)
-            grad_cls = (grad_queries[1], grad_keys[:, of_cls], grad_values[:, of_cls])
-        grads = (grad_queries[0], grad_keys[:, :length], grad_values[:, :length], *grad_cls)
-        return (*grads, None, None, None, *grad_bias)
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    q, k, v, q_cls, k_cls, v_cls, onehot, bias, k_grid, residual, keep = inputs
+    # as many tiles in the backward pass, whatever the number of threads is by then
+    ctx.about = (k_grid, residual, keep, len(bias), TILE * torch.get_num_threads())
+    ctx.save_for_backward(q, k, v, q_cls, k_cls, v_cls, onehot, *bias, *output[1:])
+
+
+def _backward(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    q, k, v, q_cls, k_cls, v_cls, onehot, *rest = ctx.saved_tensors
+    k_grid, residual, is_kept, num_bias, size = ctx.about
+    grad = grads[0]
+    assert grad is not None  # the only output that anything is computed from
+    bias, kept = rest[:num_bias], iter(rest[num_bias:])
+    length, num_cls = k.shape[1], 0 if q_cls is None else q_cls.shape[1]
+    batch, _, heads, dim = q.shape
+    keys, values = _padded(k, k_cls), _padded(v, v_cls)
+    width, scale = keys.shape[1], dim**-0.5
+    scores = _Scores(keys, length + num_cls, onehot, k_grid)
+    grad_keys, grad_values = torch.zeros_like(keys), torch.zeros_like(values)
+    grad_bias = [torch.empty_like(part) for part in bias]
+    grad_queries = []
+    buffer, grad_buffer = _Buffer(q), _Buffer(q)
+    for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
+        grad_queries.append(torch.empty_like(queries))
+        for tile in tiles(batch, queries.shape[1], heads, width, size):
+            part, grad_out, target = (_cut(x, tile) for x in (queries, grad[:, place], grad_queries[-1]))
+            shape = (*part.shape[:2], width)
+            if is_kept:
+                probabilities = next(kept)
+            else:
+                probabilities = scores.probabilities(part, its_bias, tile, buffer.take(*shape))
+            _multiply(probabilities.transpose(1, 2), grad_out, _cut(grad_values, tile, rows=False), add=True)
+            grad_scores = grad_buffer.take(*shape)
+            _multiply(grad_out, _cut(values, tile, rows=False).transpose(1, 2), grad_scores)
+            _softmax_backward(grad_scores, probabilities, -1, q.dtype, grad_input=grad_scores)
+            if its_residual:
+                target.copy_(grad_out)
+            _multiply(grad_scores, _cut(keys, tile, rows=False), target, add=its_residual, scale=scale)
+            _multiply(grad_scores.transpose(1, 2), part, _cut(grad_keys, tile, rows=False), add=True, scale=scale)
+            if its_bias:
+                scores.grad_bias(grad_scores, tile, grad_bias)
+    of_cls = slice(length, length + num_cls)
+    grad_cls = (grad_queries[1], grad_keys[:, of_cls], grad_values[:, of_cls]) if num_cls else (None, None, None)
+    patches = (grad_queries[0], grad_keys[:, :length], grad_values[:, :length])
+    return (*patches, *grad_cls, None, grad_bias, None, None, None)
+
+
+# An operator of PyTorch's, so that selective activation checkpointing can keep its result.
+_operator = torch.library.custom_op(
+    'mmav::tiled_attention',
+    _forward,
+    mutates_args=(),
+    schema='(Tensor q, Tensor k, Tensor v, Tensor? q_cls, Tensor? k_cls, Tensor? v_cls, Tensor? onehot, Tensor[] bias, '
+    'int[] k_grid, bool residual, bool keep) -> Tensor[]',
+)
+_operator.register_autograd(_backward, setup_context=_keep_for_backward)

@@ -47,3 +47,11 @@ def test_tables_are_interpolated_for_other_sizes():
     assert resize_table(table.bfloat16(), 9).dtype == torch.bfloat16
     module = RelativePosition(3, (3, 3), (3, 3))
     assert [p.shape[-1] for p in module(torch.randn(1, 30, 1, 3), (5, 6), (5, 6))] == [5, 6]
+
+
+def test_training_after_inference():
+    module = RelativePosition(3, (4,), (4,))
+    with torch.inference_mode():
+        module(torch.randn(1, 4, 1, 3), (4,), (4,))
+    module(torch.randn(1, 4, 1, 3), (4,), (4,))[0].sum().backward()
+    assert module.tables[0].grad is not None

@@ -112,7 +112,7 @@ def test_tiles_cover_everything_once(batch, rows, heads, size, monkeypatch):
     covered = torch.zeros(batch, rows, heads)
     for tile in tiles(batch, rows, heads, 10, size):
         covered[tile] += 1
-        # at least two rows, whatever the size; otherwise no more than asked for
-        assert covered[tile].numel() * 10 <= max(size, 20)
+        # at least two rows, whatever the size; otherwise no more than asked for, but rows come in sixteens
+        assert covered[tile].numel() * 10 <= max(size, 20) + 15 * 10
         assert isinstance(tile[0], int) != isinstance(tile[2], int)
     assert (covered == 1).all()
