@@ -45,7 +45,8 @@ class Setting:
         model: 'MAT' or 'AST', as in ``PAPER``.
         build: Makes the encoder; a function of a module, so that another process can find it.
         shape: Of one input (C, F, T).
-        checkpointing: Whether the blocks are computed again in the backward pass.
+        checkpointing: Whether the blocks are computed again in the backward pass, and with what, see
+            :func:`~mmav.engine.turn_on_activation_checkpointing`.
         plain: Whether the attention writes its matrix out, as that of 2021 did, in place of a fused kernel.
     """
 
@@ -53,7 +54,7 @@ class Setting:
     model: str
     build: Callable[[], nn.Module]
     shape: tuple[int, ...] = (1, 128, 1024)
-    checkpointing: bool = False
+    checkpointing: bool | Mapping[str, bool] = False
     plain: bool = False
 
 
@@ -68,6 +69,7 @@ class Measured(NamedTuple):
 SETTINGS = (
     Setting('MAT', 'MAT', MAT),
     Setting('MAT, activation checkpointing', 'MAT', MAT, checkpointing=True),
+    Setting('MAT, the same, attention kept', 'MAT', MAT, checkpointing=dict(keep_attention=True)),
     Setting('AST, plain attention', 'AST', AST, plain=True),
 )
 

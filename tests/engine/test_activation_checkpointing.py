@@ -5,11 +5,12 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmav.engine.activation_checkpointing import BLOCKS, turn_on_activation_checkpointing
+from mmav.engine.activation_checkpointing import _ATTENTION, BLOCKS, turn_on_activation_checkpointing
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
-from mmav.models.layers import TransformerBlock
+from mmav.models.layers import TransformerBlock, tiled_attention
 from mmav.structures import AVDataSample
 from tests import toys
 
@@ -77,6 +78,52 @@ def test_losses_and_gradients_are_bit_equal_and_less_is_saved(neck, dtype):
     assert list(model.state_dict()) == names == list(make_model(neck).state_dict())
 
 
+def attention_runs(model):
+    """How often attention is computed in a training step, by any operator that computes it."""
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func in _ATTENTION:
+                seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        step(model)
+    return len(seen)
+
+
+@pytest.mark.parametrize('neck', ['AVBottleneck', 'MergedAttention'])
+def test_attention_that_is_kept_is_not_computed_again(neck, monkeypatch):
+    monkeypatch.setattr(tiled_attention, 'KEPT_WIDTHS', 0)
+    plain, full, kept = (make_model(neck) for _ in range(3))
+    turn_on_activation_checkpointing(full, True)
+    turn_on_activation_checkpointing(kept, dict(keep_attention=True))
+    runs = attention_runs(plain)
+    assert runs > 5
+    assert [attention_runs(full), attention_runs(kept)] == [2 * runs, runs]
+    (losses, grads, saved), (again, grads_again, saved_again) = step(plain), step(kept)
+    torch.testing.assert_close(losses, again, rtol=0, atol=0)
+    torch.testing.assert_close(grads, grads_again, rtol=0, atol=0)
+    assert step(full)[2] < saved_again + kept_bytes(kept) < saved / 2
+
+
+def kept_bytes(model):
+    """Bytes of what attention computes in a step: selective checkpointing keeps it where the hooks do not see it."""
+    total = []
+
+    class Weigh(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            if func in _ATTENTION:
+                total.append(result[0].untyped_storage().nbytes())
+            return result
+
+    with Weigh():
+        step(model)
+    return sum(total)
+
+
 def test_drop_paths_are_dropped_at_all():
     """Else the test above would not see that random state is kept."""
     model = make_model()
@@ -136,6 +183,8 @@ def test_nothing_is_computed_twice_in_evaluation_and_copies_stand_alone():
 def test_mistakes():
     with pytest.raises(ConfigError, match="the model has no 'backbones.vido', did you mean 'backbones.video'"):
         turn_on_activation_checkpointing(make_model(), ['backbones.vido'])
+    with pytest.raises(ConfigError, match="no 'keep_atention', did you mean 'keep_attention'"):
+        turn_on_activation_checkpointing(make_model(), dict(keep_atention=True))
     with pytest.raises(ConfigError, match='ToyModel has no MultiscaleBlock or TransformerBlock; name its modules'):
         turn_on_activation_checkpointing(toys.ToyModel(), True)
 
