@@ -9,17 +9,19 @@ Importing this module makes MMEngine's Runner use this form.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from mmengine.runner import runner as mmengine_runner
 from torch import nn
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.layers import MultiscaleBlock, TransformerBlock
+from mmav.models.layers.tiled_attention import keeping_nothing
 
 BLOCKS = (MultiscaleBlock, TransformerBlock)
 
@@ -95,22 +97,28 @@ def _forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def _forward_keeping_attention(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    return _checkpointed(self, args, kwargs, context_fn=partial(create_selective_checkpoint_contexts, _policy))
+    return _checkpointed(self, args, kwargs, context_fn=partial(create_selective_checkpoint_contexts, list(_ATTENTION)))
 
 
 def _checkpointed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> Any:
     forward = type(module).forward
     if not (module.training and torch.is_grad_enabled()):
         return forward(module, *args, **kwargs)
+    if not torch.compiler.is_compiling():  # compilers know PyTorch's own contexts only
+        options = dict(context_fn=partial(_sparing, options.get('context_fn', noop_context_fn)))
     return checkpoint(forward, module, *args, use_reentrant=False, **options, **kwargs)
 
 
-def _policy(context: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
-    # where tiled attention keeps its probabilities, they are more than all else, and quickly computed
-    keeps_probabilities = operator is torch.ops.mmav.tiled_attention.default and args[-1]
-    if operator in _ATTENTION and not keeps_probabilities:
-        return CheckpointPolicy.MUST_SAVE
-    return CheckpointPolicy.PREFER_RECOMPUTE
+def _sparing(contexts: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+    """The contexts of both passes, in which attention does not keep its probabilities either."""
+    first, second = contexts()
+    return _spared(first), _spared(second)
+
+
+@contextmanager
+def _spared(context: Any) -> Iterator[None]:
+    with keeping_nothing(), context:
+        yield
 
 
 # tests/engine/test_activation_checkpointing.py guards that the Runner calls it

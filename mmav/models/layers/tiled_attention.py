@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ FEWEST_ROWS = 64
 # Up to so many columns a product adds the bias of a tile faster than broadcasting does, whose inner loops are as short
 # as the last axis of the keys (docs/performance.md).
 PRODUCT_COLUMNS = 32
-# where a row of scores is no longer than so many heads are wide, keeping it takes less than computing it again
-KEPT_WIDTHS = 3
+# Rows of scores up to so many times as long as a head is wide are kept for the backward pass, unless memory is to be
+# spared: that takes a seventh off the time of attention. Of longer ones the matrix would be most of what a block keeps.
+KEPT_WIDTHS = 6
 # rows of scores begin at multiples of so many numbers: products write others up to a third slower
 ALIGNMENT = 8
 
@@ -63,9 +65,23 @@ def tiled_attention(
     q_cls, k_cls, v_cls = classes or (None, None, None)
     tensors = (q, k, v, q_cls, k_cls, v_cls, *bias)
     needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    keep = needed and k.shape[1] <= KEPT_WIDTHS * q.shape[-1]
+    keep = needed and _may_keep and k.shape[1] <= KEPT_WIDTHS * q.shape[-1]
     arguments = (q, k, v, q_cls, k_cls, v_cls, onehot, list(bias), list(k_grid), residual, keep)
     return torch.ops.mmav.tiled_attention(*arguments)[0]
+
+
+_may_keep = True
+
+
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """Rows of scores of any length are computed again: for passes whose memory is to be spared."""
+    global _may_keep
+    before, _may_keep = _may_keep, False
+    try:
+        yield
+    finally:
+        _may_keep = before
 
 
 def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
@@ -129,9 +145,12 @@ def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[
 
 
 def _cut(x: Tensor, tile: Tile, *, rows: bool = True) -> Tensor:
-    """The tile of (B, N, heads, d), or all its N, as a batch of matrices."""
-    part = x[tile[0], tile[1] if rows else slice(None), tile[2]]
-    return part if isinstance(tile[0], slice) else part.transpose(0, 1)
+    """The tile of (B, N, heads, d), or all its N, as a batch of matrices; as a matrix if it is only one."""
+    batch, piece, head = tile
+    many, part = (batch, x[:, :, head]) if isinstance(batch, slice) else (head, x[batch].transpose(0, 1))
+    assert isinstance(many, slice)  # tiles() yields one number and one slice
+    part = part[many.start] if many.stop == many.start + 1 else part[many]
+    return part.narrow(-2, piece.start, piece.stop - piece.start) if rows else part
 
 
 def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
@@ -149,12 +168,9 @@ def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False, scale: float = 1.0) -> None:
-    """out = scale * a b, plus ``out`` if ``add``, of batches of matrices."""
-    beta = float(add)
-    if a.shape[0] == 1:  # less work around the product than for a batch of one
-        torch.addmm(out[0], a[0], b[0], beta=beta, alpha=scale, out=out[0])
-    else:
-        torch.baddbmm(out, a, b, beta=beta, alpha=scale, out=out)
+    """out = scale * a b, plus ``out`` if ``add``, of matrices or batches of them."""
+    product = torch.addmm if a.dim() == 2 else torch.baddbmm
+    product(out, a, b, beta=float(add), alpha=scale, out=out)
 
 
 @dataclass
@@ -175,16 +191,25 @@ class _Scores:
 
     def probabilities(self, q: Tensor, bias: Sequence[Tensor], tile: Tile, out: Tensor) -> Tensor:
         """Writes softmax(q k^T / sqrt(d) + E_rel) of a tile into ``out`` (matrices, rows, width)."""
-        _multiply(q, _cut(self.keys, tile, rows=False).transpose(1, 2), out, scale=q.shape[-1] ** -0.5)
-        if bias:
-            cells = out[..., : math.prod(self.k_grid)]
-            parts = [_cut(values, tile) for values in bias]
-            if self.onehot is not None:
-                _multiply(parts[0], self.onehot.t().expand(q.shape[0], -1, -1), cells, add=True)
+        parts = [_cut(values, tile) for values in bias]
+        length = math.prod(self.k_grid)
+        broadcast = bool(parts) and self.onehot is None
+        if broadcast:  # first, as the product adds to what is there
+            cells = out[..., :length].unflatten(-1, self.k_grid)
+            of_axes = [part.unflatten(-1, _only(axis, self.k_grid)) for axis, part in enumerate(parts)]
+            if len(of_axes) == 2:
+                torch.add(*of_axes, out=cells)
             else:
-                cells = cells.unflatten(-1, self.k_grid)
-                for axis, part in enumerate(parts):
-                    cells += part.unflatten(-1, _only(axis, self.k_grid))
+                cells.copy_(of_axes[0])
+                for part in of_axes[1:]:
+                    cells += part
+            out[..., length:] = 0
+        _multiply(q, _cut(self.keys, tile, rows=False).transpose(-1, -2), out, add=broadcast, scale=q.shape[-1] ** -0.5)
+        if parts and self.onehot is not None:
+            columns = self.onehot.t()
+            _multiply(
+                parts[0], columns if q.dim() == 2 else columns.expand(len(q), -1, -1), out[..., :length], add=True
+            )
         if self.number < out.shape[-1]:
             out[..., self.number :] = -math.inf
         return torch.softmax(out, dim=-1, out=out)
@@ -194,11 +219,12 @@ class _Scores:
         cells = grad_scores[..., : math.prod(self.k_grid)]
         targets = [_cut(values, tile) for values in out]
         if self.onehot is not None:
-            _multiply(cells, self.onehot.expand(cells.shape[0], -1, -1), targets[0])
+            onehot = self.onehot
+            _multiply(cells, onehot if cells.dim() == 2 else onehot.expand(len(cells), -1, -1), targets[0])
             return
         cells = cells.unflatten(-1, self.k_grid)
         for axis, target in enumerate(targets):
-            others = [2 + other for other in range(len(self.k_grid)) if other != axis]
+            others = [other - len(self.k_grid) for other in range(len(self.k_grid)) if other != axis]
             if others:
                 torch.sum(cells, others, out=target)
             else:
@@ -262,7 +288,7 @@ def _forward(
         result = out[:, place]
         for tile in tiles(batch, queries.shape[1], heads, width, TILE * torch.get_num_threads()):
             part, target = _cut(queries, tile), _cut(result, tile)
-            shape = (*part.shape[:2], width)
+            shape = (*part.shape[:-1], width)
             memory = q.new_empty(shape) if keep else buffer.take(*shape)
             probabilities = scores.probabilities(part, its_bias, tile, memory)
             if keep:
@@ -299,19 +325,19 @@ def _backward(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
         grad_queries.append(torch.empty_like(queries))
         for tile in tiles(batch, queries.shape[1], heads, width, size):
             part, grad_out, target = (_cut(x, tile) for x in (queries, grad[:, place], grad_queries[-1]))
-            shape = (*part.shape[:2], width)
+            shape = (*part.shape[:-1], width)
             if is_kept:
                 probabilities = next(kept)
             else:
                 probabilities = scores.probabilities(part, its_bias, tile, buffer.take(*shape))
-            _multiply(probabilities.transpose(1, 2), grad_out, _cut(grad_values, tile, rows=False), add=True)
+            _multiply(probabilities.transpose(-1, -2), grad_out, _cut(grad_values, tile, rows=False), add=True)
             grad_scores = grad_buffer.take(*shape)
-            _multiply(grad_out, _cut(values, tile, rows=False).transpose(1, 2), grad_scores)
+            _multiply(grad_out, _cut(values, tile, rows=False).transpose(-1, -2), grad_scores)
             _softmax_backward(grad_scores, probabilities, -1, q.dtype, grad_input=grad_scores)
             if its_residual:
                 target.copy_(grad_out)
             _multiply(grad_scores, _cut(keys, tile, rows=False), target, add=its_residual, scale=scale)
-            _multiply(grad_scores.transpose(1, 2), part, _cut(grad_keys, tile, rows=False), add=True, scale=scale)
+            _multiply(grad_scores.transpose(-1, -2), part, _cut(grad_keys, tile, rows=False), add=True, scale=scale)
             if its_bias:
                 scores.grad_bias(grad_scores, tile, grad_bias)
     of_cls = slice(length, length + num_cls)
