@@ -1,6 +1,8 @@
 """Figures and tables from known times."""
 
-from __future__ import mmap
+from __future__ import annotations
+
+import mmap
 
 import pytest
 
