@@ -1,0 +1,39 @@
+import json
+
+from tests.toys import ROOT, run_tool
+
+TOOL = 'analysis_tools/benchmark_attention.py'
+CONFIG = ROOT / 'configs' / 'mat' / 'mat_tiny_avsynth.py'
+
+
+def test_fills_its_block_of_a_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mmav.analysis.attention_speed.matmul_peak', lambda *_: 1e12)
+    block = '<!-- attention, mat_tiny_avsynth, threads: 1: {} -->'
+    page = tmp_path / 'page.md'
+    page.write_text(f'before\n{block.format(f"start, written by tools/{TOOL}")}\n{block.format("end")}\nafter\n')
+    options = ['--device', 'cpu', '--threads', 1, '--rounds', 1, '--page', page, '--json', tmp_path / 'a.json']
+    assert run_tool(TOOL, CONFIG, *options) == 0
+    text = page.read_text()
+    assert text.startswith('before') and text.endswith('after\n')
+    assert '| audio | 1 | 16x24 | 8x12 | 1 x 32 |' in text and '| audio, all | 4 |' in text
+    found = json.loads((tmp_path / 'a.json').read_text())
+    assert found['threads'] == 1 and found['peak'] == 1e12 and found['versions']['torch']
+    assert {*found['results'][0]['forms']} == {'explicit', 'folded', 'tiled'}
+    assert capsys.readouterr().out.startswith('attention, mat_tiny_avsynth, threads: 1: 1 threads of the CPU, median')
+
+
+def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mmav.analysis.attention_speed.matmul_peak', lambda *_: 1e12)
+    for config, wrong, message in (
+        (CONFIG, ['--rounds', 0], '--rounds 0: give 1 or more'),
+        (CONFIG, ['--dtype', 'bfloat16', '--forms', 'tiled'], '--forms tiled: with cpu and bfloat16'),
+        (CONFIG, ['--page', tmp_path / 'no.md'], 'no page'),
+        (ROOT / 'configs' / 'ast' / 'ast_tiny_avsynth.py', [], 'no backbone has multiscale attention (audio: AST)'),
+        (tmp_path / 'no.py', [], 'no.py'),
+    ):
+        assert run_tool(TOOL, config, '--device', 'cpu', *wrong) == 2
+        error = capsys.readouterr().err
+        assert error.startswith('error: ') and message in error and error.count('\n') == 1
+    monkeypatch.setattr('mmav.analysis.attention_speed.folded_attention', lambda q, *_: q)
+    assert run_tool(TOOL, CONFIG, '--device', 'cpu', '--rounds', 1) == 2
+    assert 'error: folded attention is off by' in capsys.readouterr().err

@@ -1,0 +1,89 @@
+#!/usr/bin/env python
+"""Measures the forms of multiscale attention at the sizes of a config's encoders, on a GPU or the CPU.
+
+All forms are timed in turn on generated inputs; medians. Each pair: milliseconds of a forward pass in inference mode
+and of one with its backward pass. Floor: the operations of the two products (three times as many with a backward pass)
+over what a large product of matrices reaches here. Off by: largest difference from explicit attention in float32, over
+the largest value; a form that is too far off is an error. Heads: their number x the width of one.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from mmav.analysis.attention_speed import FORMS, attention_rows, measure_attention
+from mmav.analysis.model_passes import DTYPES
+from mmav.analysis.pages import fill_block, find_block
+from mmav.analysis.speed_report import machine
+from mmav.engine.cli import load_checked_config, run_tool, write_json
+from mmav.errors import ConfigError
+from mmav.tables import markdown_table, text_table
+
+TOOL = 'tools/analysis_tools/benchmark_attention.py'
+EXAMPLE = """examples:
+  python tools/analysis_tools/benchmark_attention.py configs/mmt/mmt_tiny_avsynth.py --threads 1
+  python tools/analysis_tools/benchmark_attention.py configs/mmt/mmt_k4_l4_vggsound.py --forms explicit tiled --rounds 9
+  python tools/analysis_tools/benchmark_attention.py configs/mat/mat_base_vggsound.py --device cuda --dtype bfloat16"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--forms', nargs='+', choices=FORMS, default=(), help='default: all; tiled on a CPU in float32')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: the GPU if there is one')
+    parser.add_argument('--dtype', choices=DTYPES, default='float32', help='type of all tensors; default: float32')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='clips at once; default: 1')
+    parser.add_argument('--threads', type=int, metavar='N', help='threads on the CPU; default: one per core')
+    parser.add_argument('--rounds', type=int, default=5, metavar='N', help='how often each form is timed; default: 5')
+    parser.add_argument('--json', metavar='FILE', help='write the numbers, the versions and the machine to this file')
+    parser.add_argument('--page', metavar='FILE.md', help='write the table into the block of this config of a page')
+    args = parser.parse_args()
+    for name, value in (('--threads', args.threads), ('--rounds', args.rounds), ('--batch-size', args.batch_size)):
+        if value is not None and value < 1:
+            raise ConfigError(f'{name} {value}: give 1 or more')
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    name = block_name(args, device)
+    if args.page:
+        find_block(args.page, name, TOOL)
+    cfg = load_checked_config(args.config)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    found = measure_attention(
+        cfg,
+        forms=args.forms,
+        device=device,
+        dtype=args.dtype,
+        batch_size=args.batch_size,
+        rounds=args.rounds,
+        progress=True,
+    )
+    where = torch.cuda.get_device_name() if device == 'cuda' else f'{torch.get_num_threads()} threads of the CPU'
+    rows = attention_rows(found['results'])
+    peak = f'{found["peak"] / 1e9:.4g} GFLOP/s in {args.dtype}'
+    print(f'{name}: {where}, median of {args.rounds}; forward / with backward; peak: {peak}\n{text_table(rows)}')
+    if args.page:
+        note = f'Forward pass / with its backward pass, median of {args.rounds}. Peak of the machine, {where}: {peak}.'
+        fill_block(args.page, name, TOOL, f'{markdown_table(rows)}\n\n{note}')
+    if args.json:
+        options = {key: value for key, value in vars(args).items() if key not in ('json', 'page')}
+        about = dict(options, device=device, where=where, threads=torch.get_num_threads(), **machine())
+        write_json(args.json, dict(about, **found))
+
+
+def block_name(args: argparse.Namespace, device: str) -> str:
+    """The config and what is out of the ordinary, so that a page can hold several tables of a config."""
+    notes = [
+        f'forms: {" ".join(args.forms)}' if args.forms else '',
+        f'clips: {args.batch_size}' if args.batch_size > 1 else '',
+        args.dtype if args.dtype != 'float32' else '',
+        'cuda' if device == 'cuda' else '',
+        f'threads: {args.threads}' if args.threads else '',
+    ]
+    return ', '.join(['attention', Path(args.config).stem, *filter(None, notes)])
+
+
+if __name__ == '__main__':
+    run_tool(main)
