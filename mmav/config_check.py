@@ -145,7 +145,7 @@ def _top_level(name: str, value: Any) -> Problems:
     elif name in ('train_cfg', 'val_cfg', 'test_cfg'):
         by_epoch = isinstance(value, dict) and value.get('by_epoch', True)
         train = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
-        default = {'train_cfg': train, 'val_cfg': 'ValLoop', 'test_cfg': 'TestLoop'}[name]
+        default = {'train_cfg': train, 'val_cfg': 'AVValLoop', 'test_cfg': 'AVTestLoop'}[name]
         yield from _part(value, name, registry.LOOPS, default=default, extra=() if 'type' in value else ('by_epoch',))
     elif name == 'optim_wrapper':
         yield from _optim_wrapper(value, name)

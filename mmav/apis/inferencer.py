@@ -206,6 +206,11 @@ class AVInferencer(BaseInferencer):
 
     # What BaseInferencer asks for
 
+    @torch.inference_mode()
+    def forward(self, inputs: Any, **kwargs: Any) -> Any:
+        """Runs the model on a batch of the test pipeline; MMEngine's only turns gradients off."""
+        return super().forward(inputs, **kwargs)
+
     def _inputs_to_list(self, inputs: Any) -> list[Source]:
         return list_sources(inputs)
 

@@ -8,7 +8,7 @@ from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import spread_model
 from mmav.engine.hooks import BrokenClipHook, RuntimeInfoHook, SeedHook
 from mmav.engine.layer_decay import LayerDecayConstructor
-from mmav.engine.loops import AVTrainLoop
+from mmav.engine.loops import AVTestLoop, AVTrainLoop, AVValLoop
 from mmav.engine.optim import AmpOptimWrapper, AutocastOptimWrapper, OptimWrapper
 from mmav.engine.param_groups import DefaultOptimWrapperConstructor
 from mmav.engine.preemption import ResumePointHook
@@ -17,7 +17,9 @@ from mmav.engine.throughput import ThroughputHook
 
 __all__ = [
     'AVRunner',
+    'AVTestLoop',
     'AVTrainLoop',
+    'AVValLoop',
     'AmpOptimWrapper',
     'AutocastOptimWrapper',
     'BrokenClipHook',

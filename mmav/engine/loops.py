@@ -1,15 +1,18 @@
-"""MMEngine's training loop, which goes on in the middle of an epoch."""
+"""MMEngine's loops: training goes on in the middle of an epoch, validation and testing run in inference mode."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-from mmengine.runner import EpochBasedTrainLoop, Runner
+import torch
+from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mmav.datasets.resumable_sampler import ResumableSampler
+from mmav.engine.fsdp import is_spread
 from mmav.registry import LOOPS
 
 
@@ -82,3 +85,36 @@ class AVTrainLoop(EpochBasedTrainLoop):
                 self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+
+@LOOPS.register_module()
+class AVValLoop(ValLoop):
+    """Validates with the model in inference mode, see :func:`evaluating`; its arguments are those of MMEngine's."""
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Validates a batch."""
+        with evaluating(self.runner.model):
+            super().run_iter(idx, data_batch)
+
+
+@LOOPS.register_module()
+class AVTestLoop(TestLoop):
+    """Tests with the model in inference mode, see :func:`evaluating`; its arguments are those of MMEngine's."""
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Tests a batch."""
+        with evaluating(self.runner.model):
+            super().run_iter(idx, data_batch)
+
+
+def evaluating(model: nn.Module) -> AbstractContextManager[Any]:
+    """The mode in which a model computes what needs no gradients.
+
+    It is torch's inference mode, of which two things follow. A module that keeps a tensor from one call to the next
+    has to make it under ``torch.inference_mode(False)``, as training cannot use one of inference mode. A metric that
+    changes a prediction in place after its batch has to clone it first.
+
+    A model that is spread over processes keeps the tensors into which it gathers parameters: for that one it is
+    ``torch.no_grad``, so that training can use them after validation.
+    """
+    return torch.no_grad() if is_spread(model) else torch.inference_mode()

@@ -85,6 +85,14 @@ class AVRunner(Runner):
             loop = {**{k: v for k, v in loop.items() if k != 'by_epoch'}, 'type': 'AVTrainLoop'}
         return super().build_train_loop(loop)
 
+    def build_val_loop(self, loop: Any) -> Any:
+        """Builds the validation loop; ours, which runs in inference mode, where the config names none."""
+        return super().build_val_loop({'type': 'AVValLoop', **loop} if isinstance(loop, dict) else loop)
+
+    def build_test_loop(self, loop: Any) -> Any:
+        """Builds the test loop; ours, which runs in inference mode, where the config names none."""
+        return super().build_test_loop({'type': 'AVTestLoop', **loop} if isinstance(loop, dict) else loop)
+
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
         """Scales the learning rate to the batch of a step, over all processes and a cycle of accumulated gradients."""
         if auto_scale_lr and auto_scale_lr.get('enable'):

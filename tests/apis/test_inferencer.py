@@ -66,6 +66,18 @@ def test_labels_and_probabilities(inferencer, clip):
     assert json.loads(json.dumps(everything)) == everything
 
 
+def test_the_model_runs_in_inference_mode_and_the_sound_is_encoded_once(tmp_path, clip, silent):
+    inferencer = AVInferencer(*write_model(tmp_path, config(views=5)), device='cpu', show_progress=False)
+    calls = []
+    for name, encoder in inferencer.model.backbones.items():
+        encoder.register_forward_pre_hook(
+            lambda _, args, name=name: calls.append((name, len(args[0]), torch.is_inference_mode_enabled()))
+        )
+    (one, two) = inferencer([clip, silent])
+    assert sorted(calls) == [('audio', 2, True), ('video', 10, True)]
+    assert one['error'] is None and two['missing'] == ['audio']
+
+
 def test_long_file_is_looked_at_window_by_window(inferencer, flashes):
     (result,) = inferencer(flashes, stride=0.5, topk=None)
     spans = [(window['start'], window['end']) for window in result['windows']]

@@ -29,6 +29,8 @@ def run(folder: Path, name: str, *, fsdp: bool, epochs: int = 2, resume: bool = 
     cfg.update(work_dir=str(folder / name), experiment_name=f'{name}_{epochs}', launcher=launcher, fsdp=fsdp)
     cfg.update(resume=resume)
     runner = AVRunner.from_cfg(cfg)
+    if fsdp and not resume:
+        runner.test()  # what is gathered for it first is used again in training
     runner.train()
     return runner
 

@@ -28,5 +28,5 @@ param_scheduler = [
 auto_scale_lr = dict(base_batch_size=64)
 
 train_cfg = dict(type='AVTrainLoop', max_epochs=max_epochs, val_interval=1)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+val_cfg = dict(type='AVValLoop')
+test_cfg = dict(type='AVTestLoop')
