@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmav.models.layers.tiles import Buffer, Tile, cut, multiply, tiles
+
 # scores of a tile and thread: 2 MB of float32; a quarter of it took up to a third longer, twice as much the same
 TILE = 512 * 1024
-# with fewer rows at a time, the gradients of keys and values pass through the cache too often
-FEWEST_ROWS = 64
 # Up to so many columns a product adds the bias of a tile faster than broadcasting does, whose inner loops are as short
 # as the last axis of the keys (docs/performance.md).
 PRODUCT_COLUMNS = 32
@@ -25,7 +25,6 @@ KEPT_WIDTHS = 6
 # rows of scores begin at multiples of so many numbers: products write others up to a third slower
 ALIGNMENT = 8
 
-Tile = tuple[slice | int, slice, slice | int]
 Classes = tuple[Tensor, Tensor, Tensor]
 
 
@@ -115,44 +114,6 @@ def _cached_onehot(grid: tuple[int, ...], fill: int, dtype: torch.dtype) -> Tens
     return _onehots[key]
 
 
-def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[Tile]:
-    """Divides (batch, rows, heads) so that a tile has at most ``size`` scores if one row allows it.
-
-    Batch entries are taken together only for a single head, or heads for a single entry: then a tile is a batch of
-    matrices with equal strides, which products read where it lies.
-
-    Args:
-        batch: Batch entries.
-        rows: Queries of each.
-        heads: Heads.
-        width: Keys.
-        size: Most scores of a tile.
-
-    Yields:
-        Indices of the three axes; one of the outer ones is a number.
-    """
-    per_tile = min(rows, max(FEWEST_ROWS, size // width))
-    # about equal tiles, of a multiple of 16 rows: products of 64 rows took a sixth less than of 63
-    per_tile = min(rows, -(-math.ceil(rows / math.ceil(rows / per_tile)) // 16) * 16)
-    group = max(1, size // (rows * width)) if per_tile == rows else 1
-    pieces = [slice(start, min(start + per_tile, rows)) for start in range(0, rows, per_tile)]
-    outer, inner = (heads, batch) if batch >= heads else (batch, heads)
-    for one in range(outer):
-        for start in range(0, inner, group):
-            many = slice(start, min(start + group, inner))
-            for piece in pieces:
-                yield (many, piece, one) if batch >= heads else (one, piece, many)
-
-
-def _cut(x: Tensor, tile: Tile, *, rows: bool = True) -> Tensor:
-    """The tile of (B, N, heads, d), or all its N, as a batch of matrices; as a matrix if it is only one."""
-    batch, piece, head = tile
-    many, part = (batch, x[:, :, head]) if isinstance(batch, slice) else (head, x[batch].transpose(0, 1))
-    assert isinstance(many, slice)  # tiles() yields one number and one slice
-    part = part[many.start] if many.stop == many.start + 1 else part[many]
-    return part.narrow(-2, piece.start, piece.stop - piece.start) if rows else part
-
-
 def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
     """(B, width, heads, d): keys or values, the class token's after those of the patches, then zeros."""
     batch, length, heads, dim = patches.shape
@@ -165,12 +126,6 @@ def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
     if cls is not None:
         padded[:, length : length + num_cls] = cls
     return padded
-
-
-def _multiply(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False, scale: float = 1.0) -> None:
-    """out = scale * a b, plus ``out`` if ``add``, of matrices or batches of them."""
-    product = torch.addmm if a.dim() == 2 else torch.baddbmm
-    product(out, a, b, beta=float(add), alpha=scale, out=out)
 
 
 @dataclass
@@ -191,7 +146,7 @@ class _Scores:
 
     def probabilities(self, q: Tensor, bias: Sequence[Tensor], tile: Tile, out: Tensor) -> Tensor:
         """Writes softmax(q k^T / sqrt(d) + E_rel) of a tile into ``out`` (matrices, rows, width)."""
-        parts = [_cut(values, tile) for values in bias]
+        parts = [cut(values, tile) for values in bias]
         length = math.prod(self.k_grid)
         broadcast = bool(parts) and self.onehot is None
         if broadcast:  # first, as the product adds to what is there
@@ -204,12 +159,10 @@ class _Scores:
                 for part in of_axes[1:]:
                     cells += part
             out[..., length:] = 0
-        _multiply(q, _cut(self.keys, tile, rows=False).transpose(-1, -2), out, add=broadcast, scale=q.shape[-1] ** -0.5)
+        multiply(q, cut(self.keys, tile, rows=False).transpose(-1, -2), out, add=broadcast, scale=q.shape[-1] ** -0.5)
         if parts and self.onehot is not None:
             columns = self.onehot.t()
-            _multiply(
-                parts[0], columns if q.dim() == 2 else columns.expand(len(q), -1, -1), out[..., :length], add=True
-            )
+            multiply(parts[0], columns if q.dim() == 2 else columns.expand(len(q), -1, -1), out[..., :length], add=True)
         if self.number < out.shape[-1]:
             out[..., self.number :] = -math.inf
         return torch.softmax(out, dim=-1, out=out)
@@ -217,10 +170,10 @@ class _Scores:
     def grad_bias(self, grad_scores: Tensor, tile: Tile, out: Sequence[Tensor]) -> None:
         """Sums the gradients of a tile's scores over the keys that share a bias."""
         cells = grad_scores[..., : math.prod(self.k_grid)]
-        targets = [_cut(values, tile) for values in out]
+        targets = [cut(values, tile) for values in out]
         if self.onehot is not None:
             onehot = self.onehot
-            _multiply(cells, onehot if cells.dim() == 2 else onehot.expand(len(cells), -1, -1), targets[0])
+            multiply(cells, onehot if cells.dim() == 2 else onehot.expand(len(cells), -1, -1), targets[0])
             return
         cells = cells.unflatten(-1, self.k_grid)
         for axis, target in enumerate(targets):
@@ -243,20 +196,6 @@ def _segments(
     yield q, bias, slice(num_cls, None), residual
     if q_cls is not None:
         yield q_cls, (), slice(0, num_cls), False
-
-
-class _Buffer:
-    """Memory for the scores of one tile after the other."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.like = like
-        self.memory = like.new_empty(0)
-
-    def take(self, *shape: int) -> Tensor:
-        number = math.prod(shape)
-        if self.memory.numel() < number:
-            self.memory = self.like.new_empty(number)
-        return self.memory[:number].view(shape)
 
 
 _softmax_backward = torch.ops.aten._softmax_backward_data.out
@@ -283,11 +222,11 @@ def _forward(
     scores = _Scores(keys, k.shape[1] + num_cls, onehot, k_grid)
     kept: list[Tensor] = []
     out = q.new_empty(batch, num_cls + rows, heads, dim)
-    buffer = _Buffer(q)
+    buffer = Buffer(q)
     for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
         result = out[:, place]
         for tile in tiles(batch, queries.shape[1], heads, width, TILE * torch.get_num_threads()):
-            part, target = _cut(queries, tile), _cut(result, tile)
+            part, target = cut(queries, tile), cut(result, tile)
             shape = (*part.shape[:-1], width)
             memory = q.new_empty(shape) if keep else buffer.take(*shape)
             probabilities = scores.probabilities(part, its_bias, tile, memory)
@@ -295,7 +234,7 @@ def _forward(
                 kept.append(probabilities)
             if its_residual:
                 target.copy_(part)
-            _multiply(probabilities, _cut(values, tile, rows=False), target, add=its_residual)
+            multiply(probabilities, cut(values, tile, rows=False), target, add=its_residual)
     return [out, *kept]
 
 
@@ -320,24 +259,24 @@ def _backward(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     grad_keys, grad_values = torch.zeros_like(keys), torch.zeros_like(values)
     grad_bias = [torch.empty_like(part) for part in bias]
     grad_queries = []
-    buffer, grad_buffer = _Buffer(q), _Buffer(q)
+    buffer, grad_buffer = Buffer(q), Buffer(q)
     for queries, its_bias, place, its_residual in _segments(q, q_cls, bias, residual):
         grad_queries.append(torch.empty_like(queries))
         for tile in tiles(batch, queries.shape[1], heads, width, size):
-            part, grad_out, target = (_cut(x, tile) for x in (queries, grad[:, place], grad_queries[-1]))
+            part, grad_out, target = (cut(x, tile) for x in (queries, grad[:, place], grad_queries[-1]))
             shape = (*part.shape[:-1], width)
             if is_kept:
                 probabilities = next(kept)
             else:
                 probabilities = scores.probabilities(part, its_bias, tile, buffer.take(*shape))
-            _multiply(probabilities.transpose(-1, -2), grad_out, _cut(grad_values, tile, rows=False), add=True)
+            multiply(probabilities.transpose(-1, -2), grad_out, cut(grad_values, tile, rows=False), add=True)
             grad_scores = grad_buffer.take(*shape)
-            _multiply(grad_out, _cut(values, tile, rows=False).transpose(-1, -2), grad_scores)
+            multiply(grad_out, cut(values, tile, rows=False).transpose(-1, -2), grad_scores)
             _softmax_backward(grad_scores, probabilities, -1, q.dtype, grad_input=grad_scores)
             if its_residual:
                 target.copy_(grad_out)
-            _multiply(grad_scores, _cut(keys, tile, rows=False), target, add=its_residual, scale=scale)
-            _multiply(grad_scores.transpose(-1, -2), part, _cut(grad_keys, tile, rows=False), add=True, scale=scale)
+            multiply(grad_scores, cut(keys, tile, rows=False), target, add=its_residual, scale=scale)
+            multiply(grad_scores.transpose(-1, -2), part, cut(grad_keys, tile, rows=False), add=True, scale=scale)
             if its_bias:
                 scores.grad_bias(grad_scores, tile, grad_bias)
     of_cls = slice(length, length + num_cls)
