@@ -15,6 +15,8 @@ from mmav.models.layers.relative_position import RelativePosition
 from mmav.models.layers.tiled_attention import onehot_positions, tiled_attention
 
 FORMS = ('auto', 'explicit', 'folded', 'tiled')
+# with fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md)
+LEAST_SCORES = 256 * 1024
 
 
 def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
@@ -83,8 +85,8 @@ class MultiscaleAttention(nn.Module):
         rel_pos: Whether there are relative positions.
         residual_pooling: Whether the pooled query is added to the result.
         attention: ``explicit``, ``folded`` (see the two functions above), ``tiled`` (see
-            :func:`~mmav.models.layers.tiled_attention.tiled_attention`) or ``auto``: tiled on a CPU, but explicit when
-            traced, compiled or in a half type; folded elsewhere.
+            :func:`~mmav.models.layers.tiled_attention.tiled_attention`) or ``auto``: tiled on a CPU, but explicit where
+            there are few scores and when traced, compiled or in a half type; folded elsewhere.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``out_dims`` or ``attention`` is unknown.
@@ -141,7 +143,8 @@ class MultiscaleAttention(nn.Module):
         bias = self.rel_pos(q, q_grid, k_grid) if self.rel_pos is not None else []
         form = self.attention
         if form == 'auto':
-            form = 'tiled' if on_eager_cpu(q) else 'explicit' if q.device.type == 'cpu' else 'folded'
+            large = math.prod(q.shape[:3]) * k.shape[1] >= LEAST_SCORES
+            form = 'folded' if q.device.type != 'cpu' else 'tiled' if large and on_eager_cpu(q) else 'explicit'
         if form == 'tiled':
             classes = None if pooled[0][0] is None else tuple(cls for cls, _ in pooled)
             out = tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=self.residual_pooling)

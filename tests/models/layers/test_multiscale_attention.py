@@ -100,12 +100,14 @@ def test_auto_is_what_the_situation_asks_for(monkeypatch):
             return function(*args, **kwargs)
 
         monkeypatch.setattr(multiscale_attention, f'{form}_attention', record)
+    attn(x, (4, 6))  # 2 clips, 2 heads, 6 queries, 6 keys
+    monkeypatch.setattr(multiscale_attention, 'LEAST_SCORES', 2 * 2 * 6 * 6)
     attn(x, (4, 6))
     with torch.autocast('cpu', torch.bfloat16):
         attn(x, (4, 6))
     torch.jit.trace(lambda value: attn(value, (4, 6))[0], x, check_trace=False)
     copy.deepcopy(attn).to('meta')(x.to('meta'), (4, 6))
-    assert seen == ['tiled', 'explicit', 'explicit', 'folded']
+    assert seen == ['explicit', 'tiled', 'explicit', 'explicit', 'folded']
 
 
 def test_bad_arguments():
