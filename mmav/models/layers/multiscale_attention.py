@@ -15,7 +15,8 @@ from mmav.models.layers.relative_position import RelativePosition
 from mmav.models.layers.tiled_attention import onehot_positions, tiled_attention
 
 FORMS = ('auto', 'explicit', 'folded', 'tiled')
-# with fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md)
+# With fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md); so it does
+# where there are fewer keys than a head is wide, and the matrix is smaller than the queries.
 LEAST_SCORES = 256 * 1024
 
 
@@ -86,7 +87,7 @@ class MultiscaleAttention(nn.Module):
         residual_pooling: Whether the pooled query is added to the result.
         attention: ``explicit``, ``folded`` (see the two functions above), ``tiled`` (see
             :func:`~mmav.models.layers.tiled_attention.tiled_attention`) or ``auto``: tiled on a CPU, but explicit where
-            there are few scores and when traced, compiled or in a half type; folded elsewhere.
+            there are few scores or keys and when traced, compiled or in a half type; folded elsewhere.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``out_dims`` or ``attention`` is unknown.
@@ -143,7 +144,7 @@ class MultiscaleAttention(nn.Module):
         bias = self.rel_pos(q, q_grid, k_grid) if self.rel_pos is not None else []
         form = self.attention
         if form == 'auto':
-            large = math.prod(q.shape[:3]) * k.shape[1] >= LEAST_SCORES
+            large = math.prod(q.shape[:3]) * k.shape[1] >= LEAST_SCORES and k.shape[1] > q.shape[-1]
             form = 'folded' if q.device.type != 'cpu' else 'tiled' if large and on_eager_cpu(q) else 'explicit'
         if form == 'tiled':
             classes = None if pooled[0][0] is None else tuple(cls for cls, _ in pooled)
