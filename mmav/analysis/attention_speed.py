@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmav.analysis.machine_peak import matmul_peak
-from mmav.analysis.model_passes import DTYPES
+from mmav.analysis.model_passes import DTYPES, check_device
 from mmav.analysis.rounds import quartiles, ratio, time_in_turn
 from mmav.errors import ConfigError, MmavError
 from mmav.models.backbones.mvit import MultiscaleTransformer
@@ -211,10 +211,7 @@ def measure_attention(
 
 
 def _checked_forms(forms: Sequence[str], device: str, dtype: str) -> tuple[str, ...]:
-    if device == 'cuda' and not torch.cuda.is_available():
-        raise ConfigError('--device cuda: there is no GPU that PyTorch can use; take --device cpu')
-    if device == 'cpu' and dtype == 'float16':
-        raise ConfigError('float16 needs a GPU: take --dtype bfloat16 or float32')
+    check_device(device, [dtype])
     usable = FORMS if device == 'cpu' and dtype == 'float32' else FORMS[:2]  # tiles are for these only
     for form in forms:
         if form not in usable:

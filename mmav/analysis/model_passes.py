@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
@@ -16,7 +16,8 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 
 from mmav.analysis.complexity import input_shape
-from mmav.analysis.training_cost import live_bytes, saved_bytes
+from mmav.analysis.speed_report import machine
+from mmav.analysis.training_cost import autocast, live_bytes, saved_bytes
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.av_classifier import AVClassifier
@@ -35,6 +36,29 @@ class Case:
     mode: str
     dtype: str
     batch_size: int
+
+
+def check_device(device: str, dtypes: Iterable[str]) -> None:
+    """Fails where a device, or a type on it, cannot be measured.
+
+    Raises:
+        ConfigError: There is no GPU, or float16 is asked for on a CPU.
+    """
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError('--device cuda: there is no GPU that PyTorch can use; take --device cpu')
+    if device == 'cpu' and 'float16' in dtypes:
+        raise ConfigError('float16 needs a GPU: take --dtype bfloat16 or float32')
+
+
+def place(device: str) -> str:
+    """Where a pass runs, in words: the GPU's name, or the number of threads."""
+    return torch.cuda.get_device_name() if device == 'cuda' else f'{torch.get_num_threads()} threads of the CPU'
+
+
+def about(options: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """What a file with figures tells of how they were taken: options of the tool, device, threads, versions."""
+    given = {key: value for key, value in options.items() if key not in ('json', 'page')}
+    return dict(given, device=device, where=place(device), threads=torch.get_num_threads(), **machine())
 
 
 def own_dtype(cfg: Config) -> str:
@@ -200,11 +224,7 @@ class Run:
 
     def _forward(self) -> Any:
         dtype, training = DTYPES[self.case.dtype], self.case.mode != 'forward'
-        half = dtype if dtype is not torch.float32 else torch.bfloat16
-        with (
-            torch.inference_mode(not training),
-            torch.autocast(self.setup.device.type, half, enabled=dtype is not torch.float32),
-        ):
+        with torch.inference_mode(not training), autocast(self.setup.device, dtype):
             return self.loss() if training else self.tensor()
 
     def _run(self) -> None:

@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 
 from mmav.analysis.complexity import count_model
 from mmav.analysis.machine_peak import matmul_peak
-from mmav.analysis.model_passes import DTYPES, MODES, Case, Run, Setup, own_dtype
+from mmav.analysis.model_passes import DTYPES, MODES, Case, Run, Setup, check_device, own_dtype
 from mmav.analysis.rounds import quartiles, time_in_turn
 from mmav.errors import ConfigError
 
@@ -111,10 +111,7 @@ def _check(device: str, dtypes: Sequence[str], modes: Sequence[str]) -> None:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ConfigError(f'unknown {what} {", ".join(unknown)}: choose of {", ".join(known)}')
-    if device == 'cuda' and not torch.cuda.is_available():
-        raise ConfigError('--device cuda: there is no GPU that PyTorch can use; take --device cpu')
-    if device == 'cpu' and 'float16' in dtypes:
-        raise ConfigError('float16 needs a GPU: take --dtype bfloat16 or float32')
+    check_device(device, dtypes)
 
 
 def speed_rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

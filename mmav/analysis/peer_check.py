@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from mmav.analysis.peers import Case
+from mmav.analysis.training_cost import autocast
 from mmav.errors import MmavError
 
 # relative, in float32
 TOLERANCE = 1e-4
 # in half precision we may be so many times as far from the float32 reference as that one's own half precision is
 HALF_MARGIN = 3.0
-
-
-def half(x: Tensor, dtype: torch.dtype) -> AbstractContextManager:
-    """Autocast to a half type where ``x`` is; no change for float32."""
-    enabled = dtype != torch.float32
-    return torch.autocast(x.device.type, dtype if enabled else torch.bfloat16, enabled=enabled)
 
 
 def loss_of(out: Tensor) -> Tensor:
@@ -88,7 +82,7 @@ def _run(model: nn.Module, x: Tensor, gradients: bool, dtype: torch.dtype = torc
     model.train(gradients)
     # what passes for float32 in a GPU's convolutions by default has the precision of bfloat16
     exact: Callable = torch.backends.cudnn.flags
-    with exact(enabled=True, allow_tf32=False), torch.set_grad_enabled(gradients), half(x, dtype):
+    with exact(enabled=True, allow_tf32=False), torch.set_grad_enabled(gradients), autocast(x.device, dtype):
         out = model(x)
     result = dict(output=out.detach().float())
     if gradients:

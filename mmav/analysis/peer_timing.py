@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmav.analysis.peer_check import check, half, loss_of
+from mmav.analysis.peer_check import check, loss_of
 from mmav.analysis.peers import Case, DoesNotFit
 from mmav.analysis.rounds import ratio, time_in_turn
-from mmav.analysis.training_cost import live_bytes
+from mmav.analysis.training_cost import autocast, live_bytes
 
 _CHECKED = 2  # inputs that are checked
 
@@ -37,10 +37,10 @@ class Pass:
         """Runs it; gradients stay, see :meth:`drop_gradients`."""
         self.model.train(self.mode != 'forward')
         if self.mode == 'forward':
-            with torch.inference_mode(), half(self.x, self.dtype):
+            with torch.inference_mode(), autocast(self.x.device, self.dtype):
                 self.model(self.x)
             return
-        with half(self.x, self.dtype):
+        with autocast(self.x.device, self.dtype):
             out = self.model(self.x)
         loss_of(out).backward()
         if self.optimizer is not None:
@@ -105,12 +105,13 @@ def _compare(
     for name in case.optional & set(models):
         if not all(_runs(Pass(models[name], mode, x[:_CHECKED], dtype=dtype)) for mode in modes):
             models.pop(name)
+    everything = nn.ModuleList(models.values())
     differences = check(case, models, x[:_CHECKED], gradients=set(modes) != {'forward'}, dtype=dtype)
     results = []
     for mode in modes:
         peaks = peak_bytes(models, mode, x, dtype=dtype)
         passes = {name: Pass(model, mode, x, dtype=dtype) for name, model in models.items()}
-        seconds = time_in_turn(passes, rounds, after=lambda: _drop_gradients(models.values()), progress=progress)
+        seconds = time_in_turn(passes, rounds, after=everything.zero_grad, progress=progress)
         median = {name: statistics.median(values) for name, values in seconds.items()}
         peers = [name for name in models if name != ours]
         for peer in sorted(peers, key=median.__getitem__):
@@ -171,11 +172,6 @@ def _runs(one: Pass) -> bool:
     finally:
         one.drop_gradients()
     return True
-
-
-def _drop_gradients(models: Iterable[nn.Module]) -> None:
-    for model in models:
-        model.zero_grad(set_to_none=True)
 
 
 def timing_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -6,12 +6,13 @@ import copy
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mmav.analysis.complexity import input_shape
@@ -71,6 +72,12 @@ def saved_bytes(run: Callable[[], Any], parameters: Sequence[Tensor] = ()) -> tu
     return sum(held.values()), result
 
 
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
+    """Autocast to a half type on a device; no change for float32."""
+    enabled = dtype != torch.float32
+    return torch.autocast(device.type, dtype if enabled else torch.bfloat16, enabled=enabled)
+
+
 def live_bytes(run: Callable[[], Any]) -> int:
     """By how many bytes a call on the CPU exceeds at most what was allocated before it.
 
@@ -123,7 +130,7 @@ def measure_steps(
     }
     steps = [_Step(built, inputs, tuple(variant)) for variant in variants]
     saved = [step.count() for step in steps]
-    seconds = time_in_turn(dict(enumerate(steps)), rounds, after=lambda: _drop_gradients(built))
+    seconds = time_in_turn(dict(enumerate(steps)), rounds, after=built.zero_grad)
     costs = []
     for number, (step, kept) in enumerate(zip(steps, saved, strict=True)):
         times = ratio(seconds[number], seconds[0])
@@ -164,15 +171,15 @@ class _Step:
         return torch.stack([stream.float().square().mean() for stream in streams.values()]).sum()
 
     def _forward(self) -> Tensor:
-        half = next((getattr(torch, option) for option in self.options if option.endswith('float16')), None)
-        with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
+        half = [getattr(torch, option) for option in self.options if option.endswith('float16')]
+        with autocast(self.device, half[0] if half else torch.float32):
             return self.forward()
 
     def count(self) -> int | None:
         """Runs the step once, and counts what it saves."""
         saved, loss = saved_bytes(self._forward, list(self.model.parameters()))
         loss.backward()
-        _drop_gradients(self.model)
+        self.model.zero_grad()
         return None if 'compile' in self.options else saved
 
     def __call__(self) -> None:
@@ -183,11 +190,6 @@ class _Step:
         if self.device.type == 'cuda':
             # what is allocated is known when the work is queued
             self.peak = torch.cuda.max_memory_allocated()
-
-
-def _drop_gradients(model: nn.Module) -> None:
-    for parameter in model.parameters():
-        parameter.grad = None
 
 
 def cost_table(costs: Sequence[StepCost]) -> str:

@@ -116,7 +116,7 @@ def test_peak_on_a_gpu_is_that_of_a_warm_run_alone(monkeypatch):
         monkeypatch.setattr(
             model, 'to', lambda device, name=name, model=model: log.append(f'{name} to {device}') or model
         )
-    monkeypatch.setattr(peer_timing, 'half', lambda x, dtype: contextlib.nullcontext())
+    monkeypatch.setattr(peer_timing, 'autocast', lambda device, dtype: contextlib.nullcontext())
     monkeypatch.setattr(peer_timing, 'loss_of', lambda out: out.as_subclass(torch.Tensor).sum())
     peaks = peak_bytes(case.contenders, 'step', torch.randn(1, 4).as_subclass(OnGPU))
     runs = [

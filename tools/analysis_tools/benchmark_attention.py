@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 
 from mmav.analysis.attention_speed import FORMS, attention_rows, measure_attention
-from mmav.analysis.model_passes import DTYPES
+from mmav.analysis.model_passes import DTYPES, about, place
 from mmav.analysis.pages import fill_block, find_block
-from mmav.analysis.speed_report import machine
 from mmav.engine.cli import load_checked_config, run_tool, write_json
 from mmav.errors import ConfigError
 from mmav.tables import markdown_table, text_table
@@ -60,7 +59,7 @@ def main() -> None:
         rounds=args.rounds,
         progress=True,
     )
-    where = torch.cuda.get_device_name() if device == 'cuda' else f'{torch.get_num_threads()} threads of the CPU'
+    where = place(device)
     rows = attention_rows(found['results'])
     peak = f'{found["peak"] / 1e9:.4g} GFLOP/s in {args.dtype}'
     print(f'{name}: {where}, median of {args.rounds}; forward / with backward; peak: {peak}\n{text_table(rows)}')
@@ -68,9 +67,7 @@ def main() -> None:
         note = f'Forward pass / with its backward pass, median of {args.rounds}. Peak of the machine, {where}: {peak}.'
         fill_block(args.page, name, TOOL, f'{markdown_table(rows)}\n\n{note}')
     if args.json:
-        options = {key: value for key, value in vars(args).items() if key not in ('json', 'page')}
-        about = dict(options, device=device, where=where, threads=torch.get_num_threads(), **machine())
-        write_json(args.json, dict(about, **found))
+        write_json(args.json, about(vars(args), device) | found)
 
 
 def block_name(args: argparse.Namespace, device: str) -> str:

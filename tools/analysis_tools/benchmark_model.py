@@ -12,10 +12,9 @@ from pathlib import Path
 
 import torch
 
-from mmav.analysis.model_passes import DTYPES, MODES
+from mmav.analysis.model_passes import DTYPES, MODES, about, place
 from mmav.analysis.model_speed import measure_model, speed_rows
 from mmav.analysis.pages import fill_block, find_block
-from mmav.analysis.speed_report import machine
 from mmav.engine.cli import load_checked_config, resolve_num_classes, run_tool, write_json
 from mmav.errors import ConfigError, MmavError
 from mmav.tables import markdown_table, text_table
@@ -74,16 +73,14 @@ def main() -> None:
         compiled=args.compile,
         progress=True,
     )
-    where = torch.cuda.get_device_name() if device == 'cuda' else f'{torch.get_num_threads()} threads of the CPU'
+    where = place(device)
     rows = speed_rows(found['results'])
     peaks = ', '.join(f'{speed / 1e9:.4g} GFLOP/s in {dtype}' for dtype, speed in found['peaks'].items())
     print(f'{name}: {where}, median of {args.rounds}; peak: {peaks}\n{text_table(rows, left=2)}')
     if args.page:
         fill_block(args.page, name, TOOL, f'{markdown_table(rows)}\n\nPeak of the machine, {where}: {peaks}.')
     if args.json:
-        options = {key: value for key, value in vars(args).items() if key not in ('json', 'page')}
-        about = dict(options, device=device, where=where, threads=torch.get_num_threads(), **machine())
-        write_json(args.json, dict(about, **found))
+        write_json(args.json, about(vars(args), device) | found)
 
 
 def block_name(args: argparse.Namespace, device: str) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmav.models.layers.eager_cpu import on_eager_cpu
 from mmav.models.layers.pooling import TokenPool
 from mmav.models.layers.relative_position import RelativePosition
-from mmav.models.layers.tiled_attention import onehot_positions, tiled_attention
+from mmav.models.layers.tiled_attention import along, onehot_positions, tiled_attention
 
 FORMS = ('auto', 'explicit', 'folded', 'tiled')
 # With fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md); so it does
@@ -36,12 +36,9 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], 
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias:
         num_cls = k.shape[2] - math.prod(k_grid)
-        rank = len(k_grid)
         total: Tensor | int = 0
         for axis, part in enumerate(bias):
-            shape = [1] * rank
-            shape[axis] = k_grid[axis]
-            total = total + part.unflatten(-1, shape)
+            total = total + part.unflatten(-1, along(axis, k_grid))
         scores = scores + F.pad(total.flatten(3), (num_cls, 0, num_cls, 0))  # type: ignore[union-attr]
     return scores.softmax(dim=-1) @ v
 

@@ -83,6 +83,15 @@ def keeping_nothing() -> Iterator[None]:
         _may_keep = before
 
 
+def along(axis: int, sizes: Sequence[int]) -> list[int]:
+    """The shape of what varies along one axis only.
+
+    >>> along(1, (2, 3, 4))
+    [1, 3, 1]
+    """
+    return [size if number == axis else 1 for number, size in enumerate(sizes)]
+
+
 def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
     """Returns the position of each cell on each axis, one-hot and side by side (N, sum of the sizes).
 
@@ -91,10 +100,8 @@ def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
     """
     columns = []
     for axis, size in enumerate(grid):
-        shape = [1] * len(grid) + [size]
-        shape[axis] = size
         eye = torch.eye(size, dtype=like.dtype, device=like.device)
-        columns.append(eye.reshape(shape).expand(*grid, size).flatten(0, -2))
+        columns.append(eye.reshape(*along(axis, grid), size).expand(*grid, size).flatten(0, -2))
     return torch.cat(columns, dim=-1)
 
 
@@ -151,7 +158,7 @@ class _Scores:
         broadcast = bool(parts) and self.onehot is None
         if broadcast:  # first, as the product adds to what is there
             cells = out[..., :length].unflatten(-1, self.k_grid)
-            of_axes = [part.unflatten(-1, _only(axis, self.k_grid)) for axis, part in enumerate(parts)]
+            of_axes = [part.unflatten(-1, along(axis, self.k_grid)) for axis, part in enumerate(parts)]
             if len(of_axes) == 2:
                 torch.add(*of_axes, out=cells)
             else:
@@ -182,10 +189,6 @@ class _Scores:
                 torch.sum(cells, others, out=target)
             else:
                 target.copy_(cells)
-
-
-def _only(axis: int, sizes: Sequence[int]) -> list[int]:
-    return [size if number == axis else 1 for number, size in enumerate(sizes)]
 
 
 def _segments(
