@@ -82,6 +82,20 @@ class ToyDataset(Dataset):
         return dict(inputs=point, data_samples=sample.set_gt_label(label))
 
 
+@DATASETS.register_module()
+class ToyTwice(Dataset):
+    """A data set around another, which it goes through twice."""
+
+    def __init__(self) -> None:
+        self.dataset = ToyDataset()
+
+    def __len__(self) -> int:
+        return 2 * len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.dataset[index % len(self.dataset)]
+
+
 @MODELS.register_module()
 class ToyModel(BaseModel):
     """A linear layer behind dropout."""

@@ -26,9 +26,9 @@ class Log:
 
     Attributes:
         name: What to call it.
-        train: One dict a line of the training log, in the order of ``iter``: ``epoch``, ``time`` (s an iteration),
-            ``data_time``, ``lr``, losses and so on.
-        val: One dict a validation, in the order of ``epoch``: the metrics.
+        train: One dict a line of the training log, in the order of ``iter``: ``epoch`` (None in a training by
+            iterations), ``time`` (s an iteration), ``data_time``, ``lr``, losses and so on.
+        val: One dict a validation, in the order of ``iter``: ``epoch`` (likewise) and the metrics.
     """
 
     name: str
@@ -86,6 +86,7 @@ def _name_of(file: Path) -> str:
 def _read_file(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     train: list[dict[str, Any]] = []
     val: list[dict[str, Any]] = []
+    place: list[int | None] = []
     lines = file.read_text(errors='replace').splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -98,20 +99,26 @@ def _read_file(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             raise MmavError(f"'{file}' is not a log of MMEngine: line {number} is not JSON") from error
         if not isinstance(row, dict) or 'step' not in row:
             raise MmavError(f"'{file}' is not a log of MMEngine: line {number} has no 'step'")
-        # a validation's step is its epoch
         if 'iter' in row:
-            train.append(row)
+            train.append({'epoch': None, **row})
         else:
-            val.append({**row, 'epoch': row['step'], 'iter': train[-1]['iter'] if train else None})
-    return train, val
+            val.append(row)
+            place.append(train[-1]['iter'] if train else None)
+    # A validation's step is its epoch, but its iteration where training counts these.
+    by_epoch = any(row['epoch'] is not None for row in train) or not train
+    places = zip(val, place, strict=True)
+    return train, [
+        dict(row, epoch=row['step'], iter=at) if by_epoch else dict(row, epoch=None, iter=max(row['step'], at or 0))
+        for row, at in places
+    ]
 
 
 def _join(log: Log, train: Sequence[dict[str, Any]], val: Sequence[dict[str, Any]]) -> None:
     """Adds a restart: what it did again replaces what was done before."""
     first_iter = train[0]['iter'] if train else math.inf
-    first_epoch = val[0]['epoch'] if val else math.inf
+    first_epoch = val[0]['epoch'] if val and val[0]['epoch'] is not None else math.inf
     log.train = [row for row in log.train if row['iter'] < first_iter]
-    log.val = [row for row in log.val if row['iter'] < first_iter and row['epoch'] < first_epoch]
+    log.val = [row for row in log.val if row['iter'] < first_iter and (row['epoch'] or 0) < first_epoch]
     begun = log.train[-1]['iter'] if log.train else 0
     log.train += train
     log.val += [{**row, 'iter': begun if row['iter'] is None else row['iter']} for row in val]
@@ -121,9 +128,10 @@ def summarise(log: Log) -> dict[str, Any]:
     """Returns the figures of a run.
 
     Returns:
-        ``iterations``, ``epochs``; ``hours`` of training, without validation; ``time`` and ``data_share``, the mean
-        seconds of an iteration and the share of them spent waiting for data; ``clips_per_s`` and ``memory`` (MB, peak)
-        where they were logged; ``best``, metric -> ``value`` and ``epoch``; ``last_loss``.
+        ``iterations``, ``epochs`` (None in a training by iterations); ``hours`` of training, without validation;
+        ``time`` and ``data_share``, the mean seconds of an iteration and the share of them spent waiting for data;
+        ``clips_per_s`` and ``memory`` (MB, peak) where they were logged; ``best``, metric -> ``value`` and ``epoch``
+        or ``iter``; ``last_loss``.
     """
     spans = _spans(log.train)
     weights = sum(span for span, _ in spans) or 1
@@ -161,14 +169,15 @@ def _best(val: Iterable[Mapping[str, Any]], key: str) -> dict[str, float]:
     less = any(word in key for word in _LESS_IS_BETTER)
     rows = [row for row in val if isinstance(row.get(key), (int, float)) and math.isfinite(row[key])]
     best = (min if less else max)(rows, key=lambda row: row[key], default=dict(epoch=0))
-    return dict(value=best.get(key, math.nan), epoch=best['epoch'])
+    when = 'iter' if best['epoch'] is None else 'epoch'
+    return {'value': best.get(key, math.nan), when: best[when]}
 
 
 def table(logs: Sequence[Log]) -> str:
     """Returns the figures of runs as a table in Markdown, one column a run."""
     columns = [summarise(log) for log in logs]
     rows: list[tuple[str, list[str]]] = [
-        ('epochs', [str(c['epochs']) for c in columns]),
+        ('epochs', ['' if c['epochs'] is None else str(c['epochs']) for c in columns]),
         ('iterations', [str(c['iterations']) for c in columns]),
         ('training time', [_duration(c['hours']) for c in columns]),
         ('time of an iteration', [f'{c["time"]:.4g} s' for c in columns]),
@@ -179,12 +188,16 @@ def table(logs: Sequence[Log]) -> str:
     ]
     for key in dict.fromkeys(key for c in columns for key in c['best']):
         cells = [c['best'].get(key) for c in columns]
-        rows.append((f'best {key}', [f'{cell["value"]:.4f} (epoch {cell["epoch"]})' if cell else '' for cell in cells]))
+        rows.append((f'best {key}', [f'{cell["value"]:.4f} ({_when(cell)})' if cell else '' for cell in cells]))
     rows = [(title, cells) for title, cells in rows if any(cells)]
     lines = [['', *(log.name for log in logs)], *([title, *cells] for title, cells in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     padded = ['| ' + ' | '.join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + ' |' for line in lines]
     return '\n'.join([padded[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *padded[1:]])
+
+
+def _when(best: Mapping[str, Any]) -> str:
+    return f'epoch {best["epoch"]}' if 'epoch' in best else f'iteration {best["iter"]}'
 
 
 def _duration(hours: float) -> str:

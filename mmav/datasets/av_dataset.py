@@ -144,23 +144,25 @@ class AVDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
             raise IndexError(f'clip {index} of {len(self)}')
+        # An endless sampler knows the round itself: it runs ahead of what training is at.
+        epoch = getattr(index, 'epoch', int(self._epoch[0]))
         index %= len(self)
         if self.test_mode:
             return self._test_item(index)
-        item, others = self._train_item(index), None
+        item, others = self._train_item(index, epoch), None
         while item is None:
             # Drawn apart from the augmentation, so that it does not matter which worker met the broken clip first.
-            others = others or np.random.default_rng((self.seed, int(self._epoch[0]), index, 1))
-            item = self._train_item(int(others.integers(len(self))))
+            others = others or np.random.default_rng((self.seed, epoch, index, 1))
+            item = self._train_item(int(others.integers(len(self))), epoch)
         return item
 
-    def _train_item(self, index: int) -> Any:
+    def _train_item(self, index: int, epoch: int) -> Any:
         """A clip, or None where it is broken."""
         if self._seen[index] == BROKEN:
             self._judge()
             return None
         info = self.get_data_info(index)
-        key = (self.seed, int(self._epoch[0]), info['sample_idx'])
+        key = (self.seed, epoch, info['sample_idx'])
         results = dict(info, rng=np.random.default_rng(key), dropout=self._draw_dropout(key))
         try:
             item = self.pipeline(results)

@@ -1,4 +1,4 @@
-"""A sampler that can begin its next round in the middle, without reading what comes before."""
+"""Samplers of training: rounds that can begin in the middle, without reading what comes before, and endless ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,29 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from mmengine.dataset import InfiniteSampler as MMEngineInfiniteSampler
 from torch.utils.data import Dataset, Sampler
 
 from mmav.registry import DATA_SAMPLERS
+
+
+class Draw(int):
+    """An index that knows the round over the data in which it was drawn, which decides its augmentation.
+
+    A worker reads ahead: what it is told of the round when it reads may be of another one.
+
+    Attributes:
+        epoch: The round, from 0 on.
+    """
+
+    epoch: int
+
+    @classmethod
+    def of(cls, index: int, epoch: int) -> Draw:
+        """An index of a round."""
+        draw = cls(index)
+        draw.epoch = epoch
+        return draw
 
 
 @DATA_SAMPLERS.register_module()
@@ -28,6 +48,11 @@ class ResumableSampler(Sampler[int]):
         self.inner = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=dataset, seed=seed))
         self.skip = 0
 
+    @property
+    def endless(self) -> bool:
+        """Whether the other sampler never comes to the end of a round."""
+        return is_endless(self.inner)
+
     def __iter__(self) -> Iterator[int]:
         """The indices of a round."""
         skip, self.skip = self.skip, 0
@@ -41,3 +66,23 @@ class ResumableSampler(Sampler[int]):
         """Tells the other sampler the epoch."""
         if hasattr(self.inner, 'set_epoch'):
             self.inner.set_epoch(epoch)
+
+
+@DATA_SAMPLERS.register_module()
+class InfiniteSampler(MMEngineInfiniteSampler):
+    """MMEngine's sampler of this name: round after round without an end, in the same order.
+
+    Its indices know their round, see :class:`Draw`; those of MMEngine's do not, and every round would be augmented as
+    the first one was.
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        """The indices of this process, from the first round on."""
+        for place, index in enumerate(self._infinite_indices()):
+            if place % self.world_size == self.rank:
+                yield Draw.of(index, place // self.size)
+
+
+def is_endless(sampler: Any) -> bool:
+    """Whether a sampler, or the one inside it, never comes to an end."""
+    return isinstance(getattr(sampler, 'inner', sampler), MMEngineInfiniteSampler)

@@ -8,14 +8,16 @@ from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import spread_model
 from mmav.engine.hooks import BrokenClipHook, RuntimeInfoHook, SeedHook
 from mmav.engine.layer_decay import LayerDecayConstructor
-from mmav.engine.loops import AVTestLoop, AVTrainLoop, AVValLoop
+from mmav.engine.loops import AVTestLoop, AVValLoop
 from mmav.engine.optim import AmpOptimWrapper, AutocastOptimWrapper, OptimWrapper
 from mmav.engine.param_groups import DefaultOptimWrapperConstructor
 from mmav.engine.preemption import ResumePointHook
 from mmav.engine.runner import AVRunner
 from mmav.engine.throughput import ThroughputHook
+from mmav.engine.train_loops import AVIterTrainLoop, AVTrainLoop
 
 __all__ = [
+    'AVIterTrainLoop',
     'AVRunner',
     'AVTestLoop',
     'AVTrainLoop',

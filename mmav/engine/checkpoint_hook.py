@@ -28,6 +28,12 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_main_process():
             remove_torn_files(self.out_dir)
             remove_torn_files(runner.work_dir)
+        cycle = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if not self.by_epoch and self.interval > 0 and self.interval % cycle:
+            runner.logger.warning(
+                f'A checkpoint is saved every {self.interval} iterations, no multiple of accumulative_counts={cycle}: '
+                'a run that is resumed from one loses the gradients of the cycle that was begun there'
+            )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated: list[int] = []

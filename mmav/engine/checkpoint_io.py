@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from mmav.engine.fsdp import spread_like
 from mmav.errors import CheckpointError
 
-_STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+_STEP = re.compile(r'(?:epoch|iter|resume_iter)_(\d+)\.pth')
 _NAMES_SHOWN = 3
 # exact types: numpy's float64 is a float too, and would be written as numpy's
 _PLAIN = (str, bytes, bool, int, float, complex, torch.dtype, torch.device, torch.Size)

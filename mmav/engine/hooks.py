@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,18 @@ from mmav.engine.late import LateValues, is_time
 from mmav.registry import HOOKS
 
 
-def _innermost(dataset: Any, name: str) -> Any:
-    """Looks for an attribute in a dataset and in those that it wraps (``dataset.dataset``); else None."""
-    while dataset is not None:
-        if hasattr(dataset, name):
-            return getattr(dataset, name)
-        dataset = getattr(dataset, 'dataset', None)
-    return None
+def datasets_within(dataset: Any) -> Iterator[Any]:
+    """A dataset and all that it wraps: ``dataset.dataset`` of one that repeats, ``dataset.datasets`` of joined ones."""
+    if dataset is None:
+        return
+    yield dataset
+    for inner in (getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or ())):
+        yield from datasets_within(inner)
+
+
+def _each(dataset: Any, name: str) -> list[Callable[..., Any]]:
+    """The methods of a name of a dataset and of those that it wraps."""
+    return [getattr(part, name) for part in datasets_within(dataset) if hasattr(part, name)]
 
 
 @HOOKS.register_module()
@@ -40,8 +46,7 @@ class SeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Tells the dataset the epoch; augmentation is a function of (seed, epoch, index)."""
-        set_epoch = _innermost(runner.train_dataloader.dataset, 'set_epoch')
-        if set_epoch is not None:
+        for set_epoch in _each(runner.train_dataloader.dataset, 'set_epoch'):
             set_epoch(runner.epoch)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -69,8 +74,7 @@ class BrokenClipHook(Hook):
             ('broken_count', 'could not be read and were replaced by others'),
             ('damaged_count', 'are damaged; what can be decoded of them is used'),
         ):
-            count = _innermost(dataset, counter)
-            number = count() if count is not None else 0
+            number = sum(count() for count in _each(dataset, counter))
             if number:
                 runner.logger.warning(f'{number} of {len(dataset)} training clips {fate}')
 

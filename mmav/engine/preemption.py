@@ -10,13 +10,16 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.dist import all_reduce, broadcast_object_list, get_world_size, is_main_process
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from mmav.engine.checkpoint_io import atomic_write, last_checkpoint
 from mmav.errors import ConfigError
 from mmav.registry import HOOKS
+
+# Under this name the log's hub, which checkpoints hold, knows the resume points that were written.
+RESUME_POINTS = 'resume_points'
 
 
 class TrainingStopped(Exception):
@@ -29,7 +32,11 @@ class ResumePointHook(Hook):
 
     Schedulers of clusters send a signal some time before they take a machine away: SIGTERM, or the one that was asked
     for (Slurm: ``--signal=USR1@180``). Then the iteration is finished, the position saved, and the program ends with
-    status 0. In validation nothing needs to be saved: the epoch is.
+    status 0. In validation nothing needs to be saved: the epoch is, and in a training by iterations a resume point is
+    written before each validation.
+
+    Where checkpoints are asked for after so many iterations, they are called ``iter_N.pth`` and resume points
+    ``resume_iter_N.pth``. Nothing but resume points is deleted.
 
     While gradients are accumulated the end of the cycle is waited for, as gradients are not saved.
 
@@ -93,10 +100,14 @@ class ResumePointHook(Hook):
         self._stopping = self._asked_to_stop() or self._stopping
         if not whole:
             return
-        # Where the epoch ends here its own checkpoint follows.
-        last = batch_idx + 1 >= len(runner.train_dataloader)
-        if self._stopping or (self.interval and (runner.iter + 1) % self.interval == 0 and not last):
-            path = self._save(runner, batch_idx + 1)
+        by_iterations = hasattr(runner.train_loop, 'validates_next')
+        # Where the epoch ends here its own checkpoint follows; a validation between epochs comes after it.
+        last = not by_iterations and batch_idx + 1 >= len(runner.train_dataloader)
+        before_validation = by_iterations and runner.train_loop.validates_next
+        if self._stopping or (
+            self.interval and not last and ((runner.iter + 1) % self.interval == 0 or before_validation)
+        ):
+            path = self._save(runner)
             if self._stopping:
                 self._restore()
                 raise TrainingStopped(f'{self._reason()}: {path} is saved, --resume goes on from there')
@@ -134,23 +145,42 @@ class ResumePointHook(Hook):
         all_reduce(asked, op='max')
         return bool(asked)
 
-    def _save(self, runner: Runner, batches: int) -> Path:
-        name = f'iter_{runner.iter + 1}.pth'
-        position = dict(batches_done=batches, clips_per_batch=getattr(runner.train_loop, 'clips_per_batch', 0))
-        runner.save_checkpoint(runner.work_dir, name, by_epoch=False, meta=position)
-        path = Path(runner.work_dir) / name
+    def _save(self, runner: Runner) -> Path:
+        counted = Path(runner.work_dir) / f'iter_{runner.iter + 1}.pth'
+        saved = [last_checkpoint(runner.work_dir) == counted if is_main_process() else None]
+        broadcast_object_list(saved)
+        if saved[0]:
+            # CheckpointHook has counted to the same iteration.
+            return counted
+        # Checkpoints that were asked for after so many iterations must not be taken for resume points.
+        others = any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks)
+        path = counted.with_name(f'{"resume_" if others else ""}{counted.name}')
+        mine = self._mine(runner)
+        runner.message_hub.update_info(RESUME_POINTS, [*(name for name in mine if name != path.name), path.name])
+        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
         if is_main_process():
             atomic_write(path.with_name('last_checkpoint'), str(path).encode())
-            self._delete(runner, keep=name)
+            self._delete(runner, keep=path.name)
         return path
+
+    @staticmethod
+    def _mine(runner: Runner) -> list[str]:
+        """Names of the resume points that this run, or those that it goes on with, wrote and has not deleted."""
+        hub = runner.message_hub
+        return list(hub.get_info(RESUME_POINTS)) if RESUME_POINTS in hub.runtime_info else []
 
     def _delete_outdated(self, runner: Runner) -> None:
         last = last_checkpoint(runner.work_dir) if is_main_process() else None
-        if last is not None and last.is_file() and not last.name.startswith('iter_'):
+        if last is not None and last.is_file() and last.name not in self._mine(runner):
             # one that was written later is what this run goes on from: it was killed before last_checkpoint named it
             self._delete(runner, keep=last.name, written_before=last.stat().st_mtime_ns)
 
     def _delete(self, runner: Runner, keep: str, written_before: float = math.inf) -> None:
-        for path in Path(runner.work_dir).glob('iter_*.pth'):
-            if path.name != keep and path.stat().st_mtime_ns < written_before:
+        left = []
+        for name in self._mine(runner):
+            path = Path(runner.work_dir) / name
+            if name == keep or (path.is_file() and path.stat().st_mtime_ns >= written_before):
+                left.append(name)
+            else:
                 path.unlink(missing_ok=True)
+        runner.message_hub.update_info(RESUME_POINTS, left)

@@ -19,8 +19,22 @@ from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
 from mmav.engine.hooks import RuntimeInfoHook
 from mmav.engine.param_groups import regroup
+from mmav.engine.resuming import (
+    drop_average,
+    follow_options,
+    follow_schedule,
+    go_on_in_round,
+    optimizer_kind,
+    options_of,
+    require_same_optimizer,
+    schedules,
+)
+from mmav.engine.train_loops import refuse_endless
 from mmav.errors import CheckpointError
 from mmav.registry import RUNNERS
+
+# What MMEngine calls the loops of training, and ours.
+_LOOPS = dict(EpochBasedTrainLoop='AVTrainLoop', IterBasedTrainLoop='AVIterTrainLoop')
 
 
 class _TidyConsole(logging.Filter):
@@ -38,12 +52,6 @@ class _TidyConsole(logging.Filter):
         message = record.getMessage()
         listing = record.levelno < logging.WARNING and '\n' in message.strip()
         return not listing and not message.startswith(self.noise)
-
-
-def _schedule(scheduler: Any) -> dict:
-    """What decides a schedule, without how far it has come."""
-    changing = ('last_step', '_global_step', '_last_value', 'verbose')
-    return {key: value for key, value in scheduler.state_dict().items() if key not in changing}
 
 
 @RUNNERS.register_module()
@@ -80,18 +88,24 @@ class AVRunner(Runner):
             return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: Any) -> Any:
-        """Builds the training loop; of MMEngine's loop by epochs ours, which goes on in mid-epoch."""
-        if isinstance(loop, dict) and loop.get('by_epoch'):
-            loop = {**{k: v for k, v in loop.items() if k != 'by_epoch'}, 'type': 'AVTrainLoop'}
+        """Builds the training loop; of MMEngine's two ours, which go on where a run was stopped."""
+        if isinstance(loop, dict):
+            ours: dict[Any, str] = {True: 'AVTrainLoop', False: 'AVIterTrainLoop', **_LOOPS}
+            kind = loop.get('type', loop.get('by_epoch', True))
+            loop = {**{k: v for k, v in loop.items() if k != 'by_epoch'}, 'type': ours.get(kind, kind)}
         return super().build_train_loop(loop)
 
     def build_val_loop(self, loop: Any) -> Any:
         """Builds the validation loop; ours, which runs in inference mode, where the config names none."""
-        return super().build_val_loop({'type': 'AVValLoop', **loop} if isinstance(loop, dict) else loop)
+        built = super().build_val_loop({'type': 'AVValLoop', **loop} if isinstance(loop, dict) else loop)
+        refuse_endless(built.dataloader, 'val_dataloader')
+        return built
 
     def build_test_loop(self, loop: Any) -> Any:
         """Builds the test loop; ours, which runs in inference mode, where the config names none."""
-        return super().build_test_loop({'type': 'AVTestLoop', **loop} if isinstance(loop, dict) else loop)
+        built = super().build_test_loop({'type': 'AVTestLoop', **loop} if isinstance(loop, dict) else loop)
+        refuse_endless(built.dataloader, 'test_dataloader')
+        return built
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
         """Scales the learning rate to the batch of a step, over all processes and a cycle of accumulated gradients."""
@@ -115,6 +129,10 @@ class AVRunner(Runner):
             self._whole = dict(
                 state_dict=gathered(self.model.state_dict()), optimizer=gathered(self.optim_wrapper.state_dict())
             )
+        # Between two epochs there is no place to remember.
+        position = {} if kwargs.get('by_epoch', True) else getattr(self.train_loop, 'position', {})
+        kind = optimizer_kind(self.optim_wrapper)
+        kwargs['meta'] = {**position, 'optimizer_kind': kind, **(kwargs.get('meta') or {})}
         super().save_checkpoint(*args, **kwargs)
         self._whole = None
 
@@ -189,62 +207,31 @@ class AVRunner(Runner):
             super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
         finally:
             self._resuming = False
-        self._go_on_in_epoch(filename)
+        if resume_optimizer:
+            follow_options(self, self._wanted, filename)
+        go_on_in_round(self, self._meta, filename)
         if resume_param_scheduler:
-            self._follow_new_schedule()
+            follow_schedule(self, self._fresh, self._saved_schedules)
         if self.epoch >= self.max_epochs:
             self.logger.info(f'{filename} is at epoch {self.epoch} of {self.max_epochs}: nothing is left to train')
-
-    def _go_on_in_epoch(self, filename: str) -> None:
-        """Tells the loop where in the epoch a checkpoint was saved."""
-        batches, clips = self._position
-        go_on_after = getattr(self.train_loop, 'go_on_after', None)
-        if not batches or go_on_after is None:
-            return
-        now = self.train_loop.clips_per_batch
-        if now != clips:
-            self.logger.warning(
-                f'{filename} was saved after {batches} batches of {clips} clips, a batch has {now} now: training goes '
-                f'on after {batches * clips // now} of these'
-            )
-        go_on_after(batches * clips // now)
-
-    def _follow_new_schedule(self) -> None:
-        """Puts the learning rate where the config's schedule has it, if that is another than the checkpoint's.
-
-        MMEngine goes on with the checkpoint's, whose rate stays where it was once its end is reached.
-        """
-        schedulers = self.param_schedulers
-        if not isinstance(schedulers, list) or [_schedule(scheduler) for scheduler in schedulers] == self._fresh:
-            return
-        done = schedulers[0]._global_step
-        groups = self.optim_wrapper.param_groups
-        for group, base in zip(groups, self._fresh[0]['base_values'], strict=True):
-            group['lr'] = group['initial_lr'] = base
-        with warnings.catch_warnings():
-            # of steps of the schedule before any of the optimizer
-            warnings.simplefilter('ignore', UserWarning)
-            self.param_schedulers = self.build_param_scheduler(self.cfg.param_scheduler)
-            for _ in range(done):
-                for scheduler in self.param_schedulers:
-                    scheduler.step()
-        self.logger.warning(
-            'The schedule of the learning rate is not that of the checkpoint: training goes on where the new one has '
-            f'it after {done} steps, at {groups[0]["lr"]:.3g}'
-        )
+        elif self.iter >= self.max_iters:
+            self.logger.info(f'{filename} is at iteration {self.iter} of {self.max_iters}: nothing is left to train')
 
     param_schedulers: Any
     _resuming = False
-    _position = (0, 0)
     _whole: dict[str, Any] | None = None
     optim_wrapper: Any
+    # Of the config's schedule and optimizer, and of the checkpoint that is resumed.
     _fresh: ClassVar[list[dict]] = []
+    _wanted: ClassVar[list[dict]] = []
+    _meta: ClassVar[dict[str, Any]] = {}
+    _saved_schedules: Any = None
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Builds MMEngine's schedulers, and remembers their schedule as the config has it."""
         built = super().build_param_scheduler(scheduler)
         if isinstance(built, list):
-            self._fresh = [_schedule(scheduler) for scheduler in built]  # type: ignore[misc]
+            self._fresh = schedules(built)  # type: ignore[misc]
         return built
 
     def load_checkpoint(
@@ -277,9 +264,14 @@ class AVRunner(Runner):
             meta = checkpoint['meta']
             # MMEngine would run the text that stands here as Python.
             meta.pop('config', None)
-            self._position = (meta.get('batches_done', 0), meta.get('clips_per_batch', 0))
+            self._meta = meta  # type: ignore[misc]
+            self._saved_schedules = checkpoint.get('param_schedulers')
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self._wanted = options_of(self.optim_wrapper)  # type: ignore[misc]
             regroup(checkpoint, self.optim_wrapper, model)
+            require_same_optimizer(checkpoint, self.optim_wrapper, filename)
+            if note := drop_average(checkpoint, self.hooks, filename):
+                self.logger.warning(note)
             if is_spread(self.model):
                 spread_optimizer_state(checkpoint['optimizer'], self.optim_wrapper.optimizer)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from mmav.engine import ResumePointHook
+from mmav.engine.preemption import RESUME_POINTS
 from mmav.errors import ConfigError
 from tests import toys
 from tests.processes import run_tool_in_pair
@@ -74,7 +76,9 @@ def test_a_resume_point_that_was_not_yet_named_stays_until_a_later_checkpoint(tm
         path.touch()
         os.utime(path, (age, age))
     (tmp_path / 'last_checkpoint').write_text(str(files['epoch_1.pth']))
-    hook, runner = ResumePointHook(), SimpleNamespace(work_dir=str(tmp_path))
+    hub = MessageHub('a test of resume points')
+    hub.update_info(RESUME_POINTS, ['iter_2.pth', 'iter_4.pth'])
+    hook, runner = ResumePointHook(), SimpleNamespace(work_dir=str(tmp_path), message_hub=hub)
     hook.before_train_epoch(runner)
     assert {path.name for path in tmp_path.glob('*.pth')} == {'epoch_1.pth', 'iter_4.pth'}
     files['epoch_2.pth'] = tmp_path / 'epoch_2.pth'
