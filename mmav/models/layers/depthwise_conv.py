@@ -26,9 +26,21 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
     Returns:
         Cells (B, *new grid, C).
     """
+    if x.device.type == 'cpu' and torch.is_grad_enabled() and (half := _half_type(x)) is not None:
+        # oneDNN's gradient of such a kernel in bfloat16 takes up memory that nothing was written to, or writes where
+        # nothing is its own, on processors with AVX-512 and small grids: wrong values, or the end of the process.
+        with torch.autocast('cpu', enabled=False):
+            return depthwise_conv(x.float(), weight.float(), stride).to(half)
     if x.dim() == 5 and torch.is_grad_enabled() and on_eager_cpu(x):
         return _DepthwiseConv3d.apply(x, weight, tuple(stride))
     return _convolve(x, weight, stride)
+
+
+def _half_type(x: Tensor) -> torch.dtype | None:
+    """The half type in which a convolution on a CPU would be computed; None where it is a whole one."""
+    if torch.is_autocast_enabled('cpu') and x.dtype != torch.float64:
+        return torch.get_autocast_dtype('cpu')
+    return x.dtype if x.dtype in (torch.bfloat16, torch.float16) else None
 
 
 def _convolve(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:

@@ -36,6 +36,24 @@ def test_one_and_two_axes(grid, stride, kernel):
     check(grid, stride, kernel)
 
 
+@pytest.mark.parametrize(
+    ('grid', 'stride'), [((4, 2), (4, 4)), ((3, 1), (2, 2)), ((2, 3, 2), (1, 4, 4)), ((1,), (4,)), ((7, 7), (8, 8))]
+)
+def test_gradients_in_bfloat16_are_those_of_the_kernel(grid, stride):
+    """oneDNN's kernel for AVX-512 left some of them to whatever had been in memory before."""
+    garbage = [torch.full((size,), torch.nan) for size in (64, 256, 1024, 4096, 16384) for _ in range(8)]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, *grid, 8, generator=generator, requires_grad=True)
+    weight = torch.randn(8, 1, *[3] * len(grid), generator=generator, requires_grad=True)
+    del garbage
+    with torch.autocast('cpu', torch.bfloat16):
+        out = depthwise_conv(x, weight, stride)
+    assert out.dtype == torch.bfloat16
+    expected = torch.autograd.grad(depthwise_conv(x, weight, stride).sum(), (x, weight))
+    for ours, exact in zip(torch.autograd.grad(out.sum(), (x, weight)), expected, strict=True):
+        torch.testing.assert_close(ours, exact, atol=0.01, rtol=0.01)
+
+
 def test_half_types_of_autocast():
     x = torch.randn(1, 2, 5, 6, 4, requires_grad=True)
     weight = torch.randn(4, 1, 3, 3, 3, requires_grad=True)
