@@ -100,10 +100,11 @@ class ToyTwice(Dataset):
 class ToyModel(BaseModel):
     """A linear layer behind dropout."""
 
-    def __init__(self, width: int = 4, num_classes: int = NUM_CLASSES) -> None:
+    def __init__(self, width: int = 4, num_classes: int = NUM_CLASSES, freeze: bool = False) -> None:
         super().__init__()
         self.drop = nn.Dropout(0.5)
         self.fc = nn.Linear(width, num_classes)
+        self.fc.bias.requires_grad_(not freeze)
 
     def forward(self, inputs: list, data_samples: list, mode: str = 'tensor'):
         logits = self.fc(self.drop(torch.stack(list(inputs))))

@@ -246,7 +246,7 @@ def _later(path: Path, last: Path, step: Mapping[Path, int]) -> bool:
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
-    """Loads weights into a model.
+    """Loads weights into a model; positions of another input size are interpolated, and that is logged.
 
     Args:
         model: The model, not wrapped for distribution.
@@ -261,6 +261,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
     if hasattr(state_dict, '_metadata'):
         weights._metadata = state_dict._metadata  # type: ignore[attr-defined]
     own = model.state_dict()
+    weights.update(_of_another_input_size(model, weights, own, source))
     weights.update((name, spread_like(weights[name], own[name])) for name in list(weights) if name in own)
     reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
     missing = [name for name in own if name not in weights]
@@ -283,6 +284,32 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
     model.load_state_dict({k: v for k, v in weights.items() if k not in reshaped and k in own}, strict=False)
     if report:
         print_log(f"'{source}' was loaded in part: {report}", 'current', level=30)
+
+
+def _of_another_input_size(
+    model: nn.Module, weights: Mapping[str, Any], own: Mapping[str, Any], source: str
+) -> dict[str, Tensor]:
+    """What a model's parts make of weights of another shape by their ``adapt_weight``, such as relative positions."""
+    adapted: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if name not in own or not isinstance(value, Tensor) or _shape(value) == _shape(own[name]):
+            continue
+        parts = name.split('.')
+        for k in reversed(range(len(parts))):
+            adapt = getattr(model.get_submodule('.'.join(parts[:k])), 'adapt_weight', None)
+            if adapt is not None:
+                fitted = adapt('.'.join(parts[k:]), value)
+                if fitted is not None:
+                    adapted[name] = fitted
+                break
+    if adapted:
+        shown = [f'{name} {_shape(weights[name])} to {_shape(value)}' for name, value in adapted.items()]
+        print_log(
+            f"'{source}' was trained at another input size: {len(adapted)} tables of positions are interpolated "
+            f'({", ".join(shown[:_NAMES_SHOWN])}{", ..." if len(shown) > _NAMES_SHOWN else ""})',
+            'current',
+        )
+    return adapted
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

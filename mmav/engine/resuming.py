@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import EMAHook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmav.errors import CheckpointError
 
@@ -39,12 +40,23 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key not in ('params', 'param_names')}
 
 
-def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, filename: str) -> None:
+def parameter_names(optim_wrapper: Any, model: nn.Module) -> list[str]:
+    """Names of an optimizer's parameters in the order of its state; none of several optimizers."""
+    optimizer = getattr(optim_wrapper, 'optimizer', None)
+    if optimizer is None:
+        return []
+    plain: Any = model.module if is_model_wrapper(model) else model
+    names = {id(parameter): name for name, parameter in plain.named_parameters()}
+    return [names.get(id(parameter), '?') for group in optimizer.param_groups for parameter in group['params']]
+
+
+def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, model: nn.Module, filename: str) -> None:
     """Refuses to put the state of one optimizer into another, which torch may do and fail at the first step.
 
     Args:
         checkpoint: Of a training.
         optim_wrapper: The wrapper that its optimizer's state is to be loaded into.
+        model: Whose parameters it updates.
         filename: The checkpoint's.
 
     Raises:
@@ -57,16 +69,18 @@ def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, fi
     groups = optimizer.param_groups
     kind = optimizer_kind(optim_wrapper)
     saved_kind = checkpoint['meta'].get('optimizer_kind') or ('another optimizer' if _differ(groups, saved) else kind)
-    was, now = (
-        f'{name} over {sum(len(group["params"]) for group in of)} parameters in {len(of)} groups'
-        for name, of in ((saved_kind, saved), (kind, groups))
-    )
+    sizes, saved_sizes = ([len(group['params']) for group in of] for of in (groups, saved))
     remedy = (
         f"'{filename}' cannot be resumed: {{}}; to train on from its weights alone, with a new optimizer, leave "
         f"--resume out and set load_from='{filename}'"
     )
-    if saved_kind != kind or [len(group['params']) for group in groups] != [len(group['params']) for group in saved]:
+    if saved_kind != kind or saved_sizes != sizes:
+        was, now = _described(saved_kind, saved_sizes), _described(kind, sizes)
         raise CheckpointError(remedy.format(f'it was trained by {was}, this config has {now}'))
+    names, saved_names = parameter_names(optim_wrapper, model), checkpoint['meta'].get('optimizer_parameters') or []
+    for name, saved_name in zip(names, saved_names, strict=False):
+        if name != saved_name:
+            raise CheckpointError(remedy.format(f'its optimizer has {saved_name} where this config has {name}'))
     parameters = [parameter for group in groups for parameter in group['params']]
     places = [place for group in saved for place in group['params']]
     for parameter, place in zip(parameters, places, strict=True):
@@ -78,6 +92,11 @@ def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, fi
                         f'of shape {tuple(parameter.shape)}'
                     )
                 )
+
+
+def _described(kind: str | None, sizes: list[int]) -> str:
+    groups = f'groups of {", ".join(map(str, sizes))}' if len(sizes) < 5 else f'{len(sizes)} groups'
+    return f'{kind} over {sum(sizes)} parameter{"s" * (sum(sizes) != 1)} ({groups})'
 
 
 def _differ(groups: Iterable[Mapping[str, Any]], saved: Iterable[Mapping[str, Any]]) -> bool:

@@ -26,6 +26,7 @@ from mmav.engine.resuming import (
     go_on_in_round,
     optimizer_kind,
     options_of,
+    parameter_names,
     require_same_optimizer,
     schedules,
 )
@@ -131,8 +132,11 @@ class AVRunner(Runner):
             )
         # Between two epochs there is no place to remember.
         position = {} if kwargs.get('by_epoch', True) else getattr(self.train_loop, 'position', {})
-        kind = optimizer_kind(self.optim_wrapper)
-        kwargs['meta'] = {**position, 'optimizer_kind': kind, **(kwargs.get('meta') or {})}
+        optimizer = dict(
+            optimizer_kind=optimizer_kind(self.optim_wrapper),
+            optimizer_parameters=parameter_names(self.optim_wrapper, self.model),
+        )
+        kwargs['meta'] = {**position, **optimizer, **(kwargs.get('meta') or {})}
         super().save_checkpoint(*args, **kwargs)
         self._whole = None
 
@@ -269,7 +273,7 @@ class AVRunner(Runner):
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             self._wanted = options_of(self.optim_wrapper)  # type: ignore[misc]
             regroup(checkpoint, self.optim_wrapper, model)
-            require_same_optimizer(checkpoint, self.optim_wrapper, filename)
+            require_same_optimizer(checkpoint, self.optim_wrapper, model, filename)
             if note := drop_average(checkpoint, self.hooks, filename):
                 self.logger.warning(note)
             if is_spread(self.model):

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.dist import master_only
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
 from mmav.errors import ConfigError
+from mmav.models.init import report_origins
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 
@@ -56,6 +58,11 @@ class AVClassifier(BaseModel):
         self.head = MODELS.build({'in_dims': self.neck.out_dims, **head})
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
         self.keep_features = keep_features
+
+    @master_only
+    def _dump_init_info(self) -> None:
+        """Called by MMEngine when ``init_weights`` is done."""
+        report_origins(self)
 
     def forward(
         self,

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from mmav.engine.checkpoint_io import load_weights
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 
@@ -103,6 +104,20 @@ def assert_tokens(backbone, x):
     assert len(tokens.grid) == x.dim() - 2
     assert tokens.cls.isfinite().all() and tokens.patches.isfinite().all()
     return tokens
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('strict', [False, True])
+def test_weights_of_another_input_size_are_those_of_run_time(name, strict):
+    """Our own checkpoint in a config of longer inputs: what is interpolated there is interpolated here."""
+    small = torch.nn.ModuleDict(dict(it=randomise(make_backbone(name))))
+    size = (*small['it'].input_size[:-1], small['it'].input_size[-1] + 32)
+    large = torch.nn.ModuleDict(dict(it=build(name, input_size=size).eval()))
+    load_weights(large, small.state_dict(), 'small.pth', strict=strict)
+    x = torch.randn(2, defaults(name)['in_channels'], *size, generator=torch.Generator().manual_seed(0))
+    ours, at_run_time = (model['it'](x) for model in (large, small))
+    torch.testing.assert_close(ours.patches, at_run_time.patches)
+    torch.testing.assert_close(ours.cls, at_run_time.cls)
 
 
 @pytest.mark.parametrize('name', BACKBONES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,20 @@ def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) 
     grid = positions.transpose(1, 2).unflatten(2, tuple(old)).float()  # (1, D, *old)
     resized = F.interpolate(grid, size=tuple(new), mode=MODES[len(old)], align_corners=False)
     return resized.flatten(2).transpose(1, 2).to(positions.dtype)
+
+
+def _grid_of(number: int, like: Sequence[int]) -> tuple[int, ...] | None:
+    """The grid of so many positions that differs from another along one axis, from the last on, or is a square.
+
+    >>> _grid_of(12 * 50, (12, 101)), _grid_of(49, (12, 101)), _grid_of(50, (12, 101))
+    ((12, 50), (7, 7), None)
+    """
+    for axis in reversed(range(len(like))):
+        length, rest = divmod(number, math.prod(like) // like[axis])
+        if length and not rest:
+            return (*like[:axis], length, *like[axis + 1 :])
+    side = math.isqrt(max(number, 0))
+    return (side, side) if len(like) == 2 and side and side * side == number else None
 
 
 class PlainTransformer(BaseModule):
@@ -108,6 +123,23 @@ class PlainTransformer(BaseModule):
         """Draws all parameters anew, then applies ``init_cfg``."""
         init_transformer(self, [self.cls_token, self.dist_token, self.pos_embed], std=self.init_std)
         super().init_weights()
+
+    def adapt_weight(self, name: str, value: Tensor) -> Tensor | None:
+        """Positions of another input size, interpolated as they are at run time; None for other weights.
+
+        A checkpoint does not say what its positions unroll: the size may differ along one axis, else it was a square.
+
+        Args:
+            name: Name of the parameter within this module.
+            value: A checkpoint's.
+        """
+        own = self.pos_embed
+        number = value.shape[1] - self.num_extra if value.dim() == 3 else 0
+        old = _grid_of(number, self.grid)
+        if name != 'pos_embed' or old is None or value.shape[2] != own.shape[2]:
+            return None
+        patches = resize_positions(value[:, self.num_extra :], old, self.grid)
+        return torch.cat((value[:, : self.num_extra], patches), dim=1)
 
     def forward(self, x: Tensor) -> Tokens:
         """Encodes (B, C, *size) into tokens of width ``out_dims``.

@@ -52,6 +52,17 @@ class RelativePosition(nn.Module):
         )
         self._index_cache: dict[tuple[int, int, torch.device], Tensor] = {}
 
+    def adapt_weight(self, name: str, value: Tensor) -> Tensor | None:
+        """A table of another input size, interpolated as one is at run time; None for what is no such table.
+
+        Args:
+            name: Name of the parameter within this module.
+            value: A checkpoint's.
+        """
+        own = self.get_parameter(name)
+        fits = value.dim() == 2 and value.shape[1] == own.shape[1]
+        return resize_table(value, own.shape[0]) if fits else None
+
     def _index(self, q_size: int, k_size: int, device: torch.device) -> Tensor:
         key = (q_size, k_size, device)
         if key not in self._index_cache:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmav.engine.checkpoint_io import describe_mismatch, load_checkpoint_file
 from mmav.errors import CheckpointError
 from mmav.models.backbones.ast import resize_positions
+from mmav.models.init import note_origin
 from mmav.models.layers.relative_position import resize_table
 from mmav.models.weights.layouts import find_layout, state_of, to_ours
 from mmav.registry import WEIGHT_INITIALIZERS
@@ -179,4 +180,7 @@ class PublicWeights:
         Raises:
             CheckpointError: See :func:`load_public_weights`.
         """
-        print_log(str(load_public_weights(module, self.checkpoint, strict=self.strict)), 'current')
+        report = load_public_weights(module, self.checkpoint, strict=self.strict)
+        note_origin(module, [*report.loaded, *report.adapted], f"loaded from '{self.checkpoint}' ({report.layout})")
+        for line in str(report).splitlines():  # the console shows no listings
+            print_log(line, 'current')

@@ -1,3 +1,4 @@
+import logging
 import pickle
 import unittest.mock
 
@@ -5,10 +6,12 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torchvision.models.video import mvit
 from transformers import ASTConfig, ASTModel
 
+from mmav.engine.runner import _TidyConsole
 from mmav.errors import CheckpointError
 from mmav.models import MAT, MViTv2
 from mmav.models.backbones.ast import AST
@@ -145,6 +148,35 @@ def test_as_init_cfg_of_a_config(tiny):
         model = MODELS.build(cfg)
         model.init_weights()
     assert torch.equal(model.blocks[3].attn.qkv.weight, tiny[0].state_dict()['stages.2.blocks.0.attn.qkv.weight'])
+
+
+def test_the_log_says_where_initial_values_are_from(tiny, tmp_path, capsys):
+    """MMEngine says of norms, biases and a backbone alone that nothing was done, and of a file's that they were drawn.
+
+    The report of the file is on the console, which leaves MMEngine's listings out.
+    """
+    audio = dict(type='MAT', arch='tiny', input_size=(64, 256), init_cfg=dict(type='PublicWeights'))
+    audio['init_cfg']['checkpoint'] = str(tiny[1])
+    head = dict(type='ClsHead', num_classes=5)
+    with DefaultScope.overwrite_default_scope('mmav'):
+        model = MODELS.build(dict(type='AVClassifier', backbones=dict(audio=audio), neck=dict(type='Avg'), head=head))
+        logger = MMLogger('origins', log_file=str(tmp_path / 'it.log'))
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_TidyConsole())
+        with unittest.mock.patch.object(MMLogger, 'get_current_instance', return_value=logger):
+            model.init_weights()
+    lines = (tmp_path / 'it.log').read_text().splitlines()
+    said = dict(line.split(': ', 1) for line in lines if line.startswith(('backbones.', 'head.')))
+    assert said['backbones.audio.blocks.3.attn.qkv.weight (1152, 192)'] == f"loaded from '{tiny[1]}' (timm mvitv2)"
+    assert said['backbones.audio.cls_token (1, 1, 96)'] == 'drawn by init_weights of MAT'
+    assert said['head.fcs.audio.bias (5,)'] == 'constant 0'
+    assert said['head.fcs.audio.weight (5, 768)'] == 'drawn by init_weights of ClsHead'
+    assert len(said) == len(list(model.parameters()))
+    err = capsys.readouterr()
+    console = err.out + err.err
+    assert 'weights loaded as they are' in console and 'adapted: ' in console
+    assert f'Initial values of {len(said)} parameters: ' in console
 
 
 def test_adapt_leaves_alone_what_fits():
