@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmav.datasets import read_classes
+from mmav.engine.class_lists import as_given
+from mmav.engine.class_names import in_config, read_names, trained_with
 
 # of one label, or of a verb and a noun each
 Classes = Sequence[str] | Mapping[str, Sequence[str]] | None
@@ -27,24 +27,6 @@ def find_classes(given: Any, meta: Mapping[str, Any], dataset: Mapping[str, Any]
         ManifestError: A file that the user gives is missing or wrong.
     """
     if given is not None:
-        return _names(given, '')
-    trained_with = (meta.get('dataset_meta') or {}).get('classes')
-    if trained_with:
-        return _names(trained_with, '')
-    root = os.path.expanduser(dataset.get('data_root') or '')
-    named = dataset.get('classes', 'classes.txt')
-    files = [named] if isinstance(named, str) else [name for name in _values(named) if isinstance(name, str)]
-    listed = isinstance(named, str) or (isinstance(named, Mapping) and files)
-    if listed and not all(os.path.isfile(os.path.join(root, name)) for name in files):
-        return None
-    return _names(named, root)
-
-
-def _values(named: Any) -> list[Any]:
-    return list(named.values()) if isinstance(named, Mapping) else list(named)
-
-
-def _names(classes: Any, root: str) -> Any:
-    if isinstance(classes, Mapping):
-        return {part: _names(each, root) for part, each in classes.items()}
-    return read_classes(os.path.join(root, classes)) if isinstance(classes, str) else tuple(map(str, classes))
+        return read_names(given)
+    noted = trained_with(dict(meta=meta))
+    return in_config({'classes': 'classes.txt', **dataset}) if noted is None else as_given(noted)

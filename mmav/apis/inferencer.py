@@ -26,10 +26,11 @@ from mmav.config_check import check_config
 from mmav.datasets import av_collate
 from mmav.datasets.transforms import LoadClip, LogMel
 from mmav.engine.checkpoint_io import load_checkpoint_file, load_weights
+from mmav.engine.class_heads import check_widths, class_heads, match_classes
+from mmav.engine.class_names import by_part, trained_with
 from mmav.engine.cli import load_config
 from mmav.engine.config_edits import MODALITIES, find_test_set, resolve_num_classes, set_data_root
 from mmav.errors import ConfigError, MediaError, did_you_mean
-from mmav.models.heads import heads_of
 from mmav.parallel import cpu_count
 from mmav.registry import MODELS, TRANSFORMS
 
@@ -47,7 +48,8 @@ class AVInferencer(BaseInferencer):
         checkpoint: Checkpoint file; None for random weights.
         device: Such as 'cuda:1' or 'cpu'; a GPU where there is one if None.
         classes: Names of the classes, or a file with one a line, of a verb and a noun a dict of both. If None those
-            that the checkpoint was trained with, else those of the config's data set, else numbers.
+            that the checkpoint was trained with, else those of the config's data set, else numbers. The checkpoint's
+            names in another order give the classes that order; other names rename its classes, place by place.
         data_root: Folder of the data in place of the config's; only a class list is looked for there.
         show_progress: Whether to show a progress bar.
 
@@ -84,13 +86,12 @@ class AVInferencer(BaseInferencer):
         self.modalities: tuple[str, ...] = tuple(dataset.get('modalities', MODALITIES))
         content = None if checkpoint is None else load_checkpoint_file(os.fspath(checkpoint))
         self.classes = find_classes(classes, (content or {}).get('meta') or {}, dataset)
-        names = self.classes if isinstance(self.classes, tuple) else None
-        resolve_num_classes(self.cfg, names)
+        trained = trained_with(content or {}) or by_part(self.classes)
+        resolve_num_classes(self.cfg, (trained or {}).get('label'))
         self.model = self._build(content, str(checkpoint), _device(device))
         self.pipeline = self._init_pipeline(self.cfg)
         self.collate_fn = self._init_collate(self.cfg)
         self.visualizer = None
-        self._check_classes()
 
     def __call__(
         self,
@@ -244,20 +245,18 @@ class AVInferencer(BaseInferencer):
 
     def _build(self, content: dict[str, Any] | None, name: str, device: torch.device) -> nn.Module:
         model = MODELS.build(self.cfg.model)
+        names, trained = by_part(self.classes), trained_with(content or {})
+        widths = [width._replace(where='the model') for width in class_heads(model)]
+        if trained is not None:
+            remedy = 'give the config that the checkpoint was trained with'
+            check_widths(widths, trained, f"'{name}'", remedy=remedy)
+        if names is not None:
+            remedy = 'give the list that it was trained with as classes'
+            check_widths(widths, names, 'the class list', remedy=remedy)
         if content is not None:
-            load_weights(model, content.get('state_dict', content), name, strict=True)
+            weights = match_classes(content, model, names, source=name, who='the class list', purpose='infer')
+            load_weights(model, weights, name, strict=True)
         return model.to(device).eval()
-
-    def _check_classes(self) -> None:
-        """The class list has to be as long as the head is wide."""
-        for part, head in heads_of(self.model.head).items():
-            names = self.classes.get(part) if isinstance(self.classes, dict) else self.classes
-            width = getattr(head, 'num_classes', None)
-            if names is not None and width is not None and len(names) != width:
-                raise ConfigError(
-                    f'the class list has {len(names)} names, but the model tells {width} apart: give the list that it '
-                    'was trained with as classes'
-                )
 
     def _check_arguments(
         self, batch_size: int, topk: int | None, drop: Sequence[str], errors: str, window: float | None

@@ -25,6 +25,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
+from mmav.engine.class_heads import tell_other_number
 from mmav.engine.fsdp import spread_like
 from mmav.errors import CheckpointError
 
@@ -274,8 +275,9 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
             # the modules judge: a loading hook of theirs may adapt what looks like a mismatch
             model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
+            why = tell_other_number(weights, model) or report or error
             raise CheckpointError(
-                f"'{source}' does not fit the model of this config: {report or error}; give the config that the "
+                f"'{source}' does not fit the model of this config: {why}; give the config that the "
                 'checkpoint was trained with (its work dir holds a copy)'
             ) from error
         return

@@ -6,13 +6,15 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from mmav.config_check import check_config, top_level_names
+from mmav.engine.class_heads import check_config_widths
+from mmav.engine.class_names import noted_in
 from mmav.engine.config_edits import (
     DATALOADERS,
     resolve_num_classes,
@@ -133,11 +135,19 @@ def load_checked_config(path: str, options: dict[str, Any] | None = None, data_r
     return cfg
 
 
-def prepare_config(args: argparse.Namespace, *, work_dir_suffix: str = '') -> Config:
+def prepare_config(
+    args: argparse.Namespace, *, work_dir_suffix: str = '', loaders: Sequence[str] = DATALOADERS
+) -> Config:
     """Turns the common arguments of a tool into a checked config.
 
+    Args:
+        args: The arguments; the class names in their ``checkpoint``, if they have one, decide ``num_classes='auto'``.
+        work_dir_suffix: Folder in the default work dir.
+        loaders: Dataloaders whose class lists have to fit the model.
+
     Raises:
-        MmavError: See :func:`load_config`, :func:`mmav.config_check.check_config` and :func:`resolve_num_classes`.
+        MmavError: See :func:`load_config`, :func:`mmav.config_check.check_config`, :func:`resolve_num_classes` and
+            :func:`~mmav.engine.class_heads.check_config_widths`.
     """
     from mmav.engine.dist import without_gpu
 
@@ -147,7 +157,10 @@ def prepare_config(args: argparse.Namespace, *, work_dir_suffix: str = '') -> Co
     if getattr(args, 'drop', None):
         set_drop(cfg, args.drop)
     check_config(cfg)
-    resolve_num_classes(cfg)
+    checkpoint = getattr(args, 'checkpoint', '')
+    trained = noted_in(checkpoint) if checkpoint else None
+    resolve_num_classes(cfg, (trained or {}).get('label'))
+    check_config_widths(cfg, loaders, trained, source=checkpoint)
     cfg.launcher = args.launcher
     default = os.path.join('work_dirs', Path(args.config).stem, work_dir_suffix)
     cfg.work_dir = args.work_dir or (cfg.get('work_dir') if not work_dir_suffix else None) or default.rstrip(os.sep)
@@ -191,7 +204,7 @@ def test(args: argparse.Namespace) -> None:
         MmavError: A user's mistake, in one line.
     """
     require_checkpoint(args.checkpoint)
-    cfg = prepare_config(args, work_dir_suffix='test')
+    cfg = prepare_config(args, work_dir_suffix='test', loaders=['test_dataloader'])
     cfg.load_from, cfg.resume = args.checkpoint, False
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f"'{args.config}' has no test_dataloader")

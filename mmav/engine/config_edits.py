@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmav.engine.class_names import in_config
 from mmav.errors import ConfigError
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -93,19 +94,16 @@ def resolve_num_classes(cfg: Config, classes: Sequence[str] | None = None) -> No
 
 
 def _class_names(cfg: Config) -> tuple[str, ...]:
-    from mmav.datasets.manifest import read_classes
-
     for loader in DATALOADERS:
         for part in _dicts((cfg.get(loader) or {}).get('dataset')):
-            classes = part.get('classes', 'classes.txt' if 'ann_file' in part else None)
+            classes = part.get('classes')
             if isinstance(classes, dict):
                 raise ConfigError(
                     f"num_classes='auto' needs one class list, not {' and '.join(classes)}: write the numbers"
                 )
-            if isinstance(classes, str):
-                return read_classes(os.path.join(part.get('data_root', ''), classes))
-            if classes:
-                return tuple(classes)
+            names = in_config(part, missing_ok=False)
+            if names:
+                return names
     raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")
 
 

@@ -14,6 +14,9 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain
+from mmav.engine.class_heads import match_classes
+from mmav.engine.class_lists import check_class_lists, note_classes
+from mmav.engine.class_names import Names
 from mmav.engine.dist import init_gloo, without_gpu
 from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
@@ -157,18 +160,36 @@ class AVRunner(Runner):
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_save_checkpoint':
             checkpoint = kwargs['checkpoint']
+            note_classes(checkpoint, self._class_names)
             checkpoint.update({name: part for name, part in (self._whole or {}).items() if name in checkpoint})
             checkpoint.update({name: to_plain(part) for name, part in checkpoint.items()})
 
+    def train(self) -> nn.Module:
+        """Trains the model, see MMEngine's Runner."""
+        self._purpose = 'begin'
+        return super().train()
+
     def test(self) -> dict:
         """Tests the model of ``load_from``, strictly loaded."""
+        if self._test_loop is not None:
+            self._test_loop = self.build_test_loop(self._test_loop)
+            self._use_classes('test', test_dataloader=self._test_loop)
         self._load_strictly()
         return super().test()
 
     def val(self) -> dict:
         """Validates the model of ``load_from``, strictly loaded."""
+        if self._val_loop is not None:
+            self._val_loop = self.build_val_loop(self._val_loop)
+            self._use_classes('test', val_dataloader=self._val_loop)
         self._load_strictly()
         return super().val()
+
+    def _use_classes(self, purpose: str, **loops: Any) -> None:
+        """Takes the class list that the model works with from now on."""
+        self._purpose, self._list_of = purpose, next(iter(loops))
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        self._class_names = check_class_lists(model, loops, self._class_names)
 
     def _load_strictly(self) -> None:
         if self._load_from is not None and not self._has_loaded:
@@ -180,6 +201,9 @@ class AVRunner(Runner):
         Raises:
             CheckpointError: The file is missing, damaged, or of another architecture.
         """
+        if self._purpose == 'begin':
+            loops = dict(train_dataloader=self._train_loop, val_dataloader=self._val_loop)
+            self._use_classes('begin', **{name: loop for name, loop in loops.items() if loop is not None})
         if self._has_loaded:
             return
         resume_from = self._resume
@@ -223,6 +247,8 @@ class AVRunner(Runner):
 
     param_schedulers: Any
     _resuming = False
+    _class_names: Names | None = None
+    _purpose, _list_of = '', ''
     _whole: dict[str, Any] | None = None
     optim_wrapper: Any
     # Of the config's schedule and optimizer, and of the checkpoint that is resumed.
@@ -264,6 +290,12 @@ class AVRunner(Runner):
                 f"'{filename}' holds weights only and cannot be resumed from: set load_from='{filename}' in the config"
             )
         model = self.model.module if is_model_wrapper(self.model) else self.model
+        purpose = 'resume' if self._resuming else self._purpose
+        weights = match_classes(
+            checkpoint, model, self._class_names, source=filename, who=self._list_of, purpose=purpose
+        )
+        if 'state_dict' in checkpoint:
+            checkpoint['state_dict'] = weights
         if self._resuming:
             meta = checkpoint['meta']
             # MMEngine would run the text that stands here as Python.

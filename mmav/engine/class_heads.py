@@ -1,0 +1,313 @@
+"""Heads and class lists: as many rows as names, and each row that of its name.
+
+A checkpoint notes the names of its classes. Where a model is loaded to work with the same names in another order, the
+rows of its head (weights and biases, of each stream, verb and noun) are put into that order: the model then speaks the
+language of the list, and labels, metrics, dumps and what is trained on and saved agree.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmav.engine.class_names import Names, by_part, in_config, places, reordered, shown, tell_difference, trained_with
+from mmav.engine.fsdp import gathered
+from mmav.errors import CheckpointError, ConfigError
+
+WARNING = 30
+
+
+class Width(NamedTuple):
+    """How many classes a part of a model counts with.
+
+    Attributes:
+        where: The setting, or the module.
+        part: 'label', 'verb' or 'noun'.
+        number: How many.
+    """
+
+    where: str
+    part: str
+    number: int
+
+
+def class_heads(model: nn.Module) -> list[Width]:
+    """The heads of a model, wherever they are: modules with ``num_classes`` and a ``loss``, but for the backbones'."""
+    found = []
+    for name, module in model.named_modules():
+        number = getattr(module, 'num_classes', None)
+        is_head = callable(getattr(module, 'loss', None)) or name == 'head'
+        if name and is_head and type(number) is int and not name.startswith('backbones.'):
+            found.append(Width(name, str(getattr(module, 'part', 'label')), number))
+    return found
+
+
+def widths_of(model: nn.Module) -> list[Width]:
+    """The heads, and what mixes the clips of a batch, which makes labels as wide."""
+    augment = getattr(getattr(model, 'data_preprocessor', None), 'batch_augment', None)
+    mixed = getattr(augment, 'num_classes', None)
+    mixed = dict(label=mixed) if type(mixed) is int else mixed if isinstance(mixed, Mapping) else {}
+    where = 'data_preprocessor.batch_augment'
+    return [*class_heads(model), *(Width(where, part, number) for part, number in mixed.items())]
+
+
+def widths_in_config(model: Any, path: str = 'model') -> Iterator[Width]:
+    """The numbers of classes that a model's config states, but for the backbones'."""
+    if isinstance(model, (list, tuple)):
+        for i, item in enumerate(model):
+            yield from widths_in_config(item, f'{path}.{i}')
+    if not isinstance(model, Mapping):
+        return
+    for key, part in (('num_classes', str(model.get('part', 'label'))), ('num_verbs', 'verb'), ('num_nouns', 'noun')):
+        value = model.get(key)
+        if type(value) is int:
+            yield Width(f'{path}.{key}', part, value)
+        elif key == 'num_classes' and isinstance(value, Mapping):
+            yield from (Width(f'{path}.{key}.{name}', name, n) for name, n in value.items() if type(n) is int)
+    for key, value in model.items():
+        if key not in ('backbones', 'num_classes'):
+            yield from widths_in_config(value, f'{path}.{key}')
+
+
+def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str = '') -> None:
+    """Fails where a part of a model counts with another number of classes than there are names.
+
+    Args:
+        widths: Of the model.
+        names: The class list.
+        who: What has it.
+        remedy: What to do; to set the number, if not given.
+
+    Raises:
+        ConfigError: With both numbers.
+    """
+    for where, part, number in widths:
+        if part not in names:
+            raise ConfigError(
+                f'{who} has names of {" and ".join(names)}, but {where} tells {part}s apart: give '
+                "classes='classes.txt' for one label, classes=dict(verb=..., noun=...) for both, and the model the head "
+                'for it'
+            )
+        if len(names[part]) != number:
+            what = 'classes' if part == 'label' else f'{part}s'
+            raise ConfigError(
+                f'{who} has {len(names[part])} names, but {where} tells {number} apart ({what}: {shown(names[part])}): '
+                + (remedy or f'set it to {len(names[part])}, or give the list of the {number}')
+            )
+
+
+def check_names(trained: Names, given: Names, *, source: str, who: str) -> None:
+    """Fails where a checkpoint is to be tested with a class list that has other names than its own, in any order.
+
+    Raises:
+        CheckpointError: Names the first that differ.
+    """
+    if not reordered(trained, given) and trained != given:
+        told = tell_difference(trained, given, ('the checkpoint', who))
+        raise CheckpointError(
+            f"'{source}' was trained with other classes ({told}): test it with the class list that it was trained with"
+        )
+
+
+def of_parts(names: Names, heads: Sequence[Width]) -> Names:
+    """The names of what heads learn: a model of verbs alone does not care for the nouns."""
+    learnt = {head.part for head in heads}
+    return {part: each for part, each in names.items() if part in learnt} or names
+
+
+def check_config_widths(cfg: Any, loaders: Sequence[str], trained: Names | None = None, *, source: str = '') -> None:
+    """Compares the class lists of a config, as far as they are there to be read, with its model and a checkpoint.
+
+    Args:
+        cfg: The config.
+        loaders: Its dataloaders that will be used.
+        trained: The class names of the checkpoint that is tested, if there is one and it has them.
+        source: Its file.
+
+    Raises:
+        ConfigError: A list is of another length, see :func:`check_widths`.
+        CheckpointError: It has other names, see :func:`check_names`.
+    """
+    widths = list(widths_in_config(cfg.get('model')))
+    for loader in loaders:
+        # what mixes the clips of training does not touch others
+        mine = [w for w in widths if loader == 'train_dataloader' or '.data_preprocessor.' not in w.where]
+        for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
+            names = by_part(in_config(dataset))
+            if names is None:
+                continue
+            if trained is not None:
+                check_names(of_parts(trained, widths), of_parts(names, widths), source=source, who=loader)
+            check_widths(mine, names, f'the class list of {loader}')
+
+
+def _datasets(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _datasets(item)
+    elif isinstance(value, Mapping):
+        if 'ann_file' in value or 'classes' in value:
+            yield value
+        yield from _datasets(value.get('dataset'))
+        yield from _datasets(value.get('datasets'))
+
+
+def match_classes(
+    checkpoint: Mapping[str, Any], model: nn.Module, given: Names | None, *, source: str, who: str, purpose: str
+) -> Mapping[str, Tensor]:
+    """Makes the weights of a checkpoint ready for a model that works with a class list.
+
+    The same names in another order: the head's rows are put into the order of the list, and that is logged. Other names
+    are refused in testing. Training that begins with such a checkpoint takes the rows of the names that both have; the
+    others begin anew, and that is logged as a warning. A training that is resumed has to have the same list, as its
+    optimizer's state belongs to the rows, too. In inference other names rename the classes, which is logged, but are
+    refused where they give a class the name of another one. A checkpoint without names is taken as it is.
+
+    Args:
+        checkpoint: What its file holds; not changed.
+        model: The model, not wrapped for distribution.
+        given: The list; None where it is not known.
+        source: The file's name for messages.
+        who: What has the list.
+        purpose: 'test', 'infer', 'begin' (training with ``load_from``) or 'resume'.
+
+    Returns:
+        The weights.
+
+    Raises:
+        CheckpointError: The names are others, or the model does not say which rows belong to classes.
+    """
+    weights: Mapping[str, Tensor] = checkpoint.get('state_dict', checkpoint)
+    trained, heads = trained_with(checkpoint), class_heads(model)
+    if trained is None or given is None:
+        return weights
+    trained, given = (of_parts(each, heads) for each in (trained, given))
+    if trained == given:
+        return weights
+    told = tell_difference(trained, given, ('the checkpoint', who))
+    same = reordered(trained, given)
+    if purpose == 'resume':
+        raise CheckpointError(
+            f"'{source}' cannot be resumed with another class list ({told}): give the list that it was trained with, "
+            f"or begin anew from its weights: load_from='{source}'"
+        )
+    if purpose == 'infer' and not same:
+        _tell_renaming(trained, given, source)
+        return weights
+    if purpose == 'test':
+        check_names(trained, given, source=source, who=who)
+    matched, unknown = _by_name(weights, model, heads, trained, given)
+    if same and not unknown:
+        print_log(f"'{source}' has the classes in another order ({told}): its head's rows are put in order", 'current')
+        return matched
+    if purpose in ('test', 'infer'):
+        raise CheckpointError(
+            f"'{source}' has the classes in another order ({told}), and which weights of {unknown} belong to a class is "
+            'not known: give the list in the order of the checkpoint'
+        )
+    kept = [name for part, names in given.items() for name in names if name in trained.get(part, ())]
+    if not heads:
+        fate = f'its weights are loaded as they are, as {unknown} has no head that states num_classes'
+    elif unknown:
+        fate = f'the weights of {unknown} begin anew'
+    elif kept:
+        fate = f"the head's rows of {len(kept)} names that both have ({shown(kept)}) are taken, the others begin anew"
+    else:
+        fate = 'the head begins anew'
+    what = 'the classes in another order than' if same else 'other classes than'
+    print_log(f"'{source}' has {what} {who} ({told}): {fate}", 'current', level=WARNING)
+    return matched
+
+
+def _tell_renaming(trained: Names, given: Names, source: str) -> None:
+    """Logs the new names of classes, of which none may be that of another class."""
+    changed = [
+        (part, old, new)
+        for part in given
+        for old, new in zip(trained.get(part, ()), given[part], strict=False)
+        if old != new
+    ]
+    for part, old, new in changed:
+        if new in trained[part]:
+            raise CheckpointError(
+                f"the class list calls {old!r} of '{source}' {new!r}, which is the name of another of its classes: give "
+                'the names that it was trained with, in any order'
+            )
+    told = ', '.join(f'{old!r} is called {new!r}' for _, old, new in changed[:3]) + ', ...' * (len(changed) > 3)
+    print_log(f"the class list renames classes of '{source}': {told}", 'current', level=WARNING)
+
+
+def _by_name(
+    weights: Mapping[str, Tensor], model: nn.Module, heads: Sequence[Width], trained: Names, given: Names
+) -> tuple[Mapping[str, Tensor], str]:
+    """The weights with each row of a head where the list has its name, and the heads of which that is not known.
+
+    Their own values stand where the list has a name that the checkpoint has not, and in heads of which nothing is known.
+    """
+    matched = OrderedDict((name.removeprefix('module.'), value) for name, value in weights.items())
+    if hasattr(weights, '_metadata'):
+        matched._metadata = weights._metadata  # type: ignore[attr-defined]
+    own = model.state_dict()
+    unknown = [] if heads else [type(model).__name__]
+    for where, part, _ in heads:
+        prefix = f'{where}.'
+        if any(other.where.startswith(prefix) for other in heads):
+            continue  # it consists of others
+        if trained.get(part) == given.get(part):
+            continue
+        rows = class_rows(matched, prefix, len(trained[part])) if part in trained and part in given else None
+        if rows is None:
+            unknown.append(where)
+            for name in [name for name in matched if name.startswith(prefix)]:
+                if name in own and own[name].shape == matched[name].shape:
+                    matched[name] = gathered(own[name])
+            continue
+        old = places(given[part], trained[part])
+        for name in rows:
+            matched[name] = _arranged(matched[name], old, own.get(name))
+    return matched, ' and '.join(unknown)
+
+
+def class_rows(weights: Mapping[str, Any], prefix: str, number: int) -> list[str] | None:
+    """The weights of a head, by the prefix of their names, that have a row for each class.
+
+    Returns:
+        Names; None where it cannot be told. ``fcs``, the linear layers of :class:`~mmav.models.ClsHead`, are known to
+        have one. Of others it is what has as many rows as there are classes, unless something in the head also takes
+        in as many values: then these rows may be those of a hidden layer.
+    """
+    shapes = {
+        name: tuple(value.shape)
+        for name, value in weights.items()
+        if name.startswith(prefix) and isinstance(value, Tensor) and value.dim()
+    }
+    sure = f'{prefix}fcs.'
+    if any(number in shape[1:] for name, shape in shapes.items() if not name.startswith(sure)):
+        return None
+    return [name for name, shape in shapes.items() if shape[0] == number] or None
+
+
+def _arranged(value: Tensor, rows: Sequence[int | None], own: Tensor | None) -> Tensor:
+    known = [row for row in rows if row is not None]
+    if len(known) == len(rows):
+        return value[known]
+    shape = (len(rows), *value.shape[1:])
+    begun = gathered(own) if own is not None and tuple(own.shape) == shape else value.new_zeros(shape)
+    begun = begun.detach().clone().to(value.device, value.dtype)
+    begun[[place for place, row in enumerate(rows) if row is not None]] = value[known]
+    return begun
+
+
+def tell_other_number(weights: Mapping[str, Any], model: nn.Module) -> str:
+    """Says that heads of a model have other numbers of classes than weights; empty where they have not."""
+    own = model.state_dict()
+    for where, _, number in class_heads(model):
+        for name in class_rows(own, f'{where}.', number) or ():
+            value = weights.get(name)
+            if isinstance(value, Tensor) and value.shape[1:] == own[name].shape[1:] and len(value) != number:
+                return f'it tells {len(value)} classes apart, {where} of this config {number}'
+    return ''
