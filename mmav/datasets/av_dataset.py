@@ -113,6 +113,9 @@ class AVDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def full_init(self) -> None:
+        """Does nothing; MMEngine's wrappers, such as RepeatDataset, call it on what they wrap."""
+
     def set_epoch(self, epoch: int) -> None:
         """Makes the next items those of the epoch; workers that are running see it, too."""
         self._epoch[0] = epoch

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmav.engine.class_names import Names, by_part, in_config, places, reordered, shown, tell_difference, trained_with
+from mmav.engine.class_names import Names, places, reordered, shown, tell_difference, trained_with
 from mmav.engine.fsdp import gathered
 from mmav.errors import CheckpointError, ConfigError
 
@@ -117,43 +117,6 @@ def of_parts(names: Names, heads: Sequence[Width]) -> Names:
     """The names of what heads learn: a model of verbs alone does not care for the nouns."""
     learnt = {head.part for head in heads}
     return {part: each for part, each in names.items() if part in learnt} or names
-
-
-def check_config_widths(cfg: Any, loaders: Sequence[str], trained: Names | None = None, *, source: str = '') -> None:
-    """Compares the class lists of a config, as far as they are there to be read, with its model and a checkpoint.
-
-    Args:
-        cfg: The config.
-        loaders: Its dataloaders that will be used.
-        trained: The class names of the checkpoint that is tested, if there is one and it has them.
-        source: Its file.
-
-    Raises:
-        ConfigError: A list is of another length, see :func:`check_widths`.
-        CheckpointError: It has other names, see :func:`check_names`.
-    """
-    widths = list(widths_in_config(cfg.get('model')))
-    for loader in loaders:
-        # what mixes the clips of training does not touch others
-        mine = [w for w in widths if loader == 'train_dataloader' or '.data_preprocessor.' not in w.where]
-        for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
-            names = by_part(in_config(dataset))
-            if names is None:
-                continue
-            if trained is not None:
-                check_names(of_parts(trained, widths), of_parts(names, widths), source=source, who=loader)
-            check_widths(mine, names, f'the class list of {loader}')
-
-
-def _datasets(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _datasets(item)
-    elif isinstance(value, Mapping):
-        if 'ann_file' in value or 'classes' in value:
-            yield value
-        yield from _datasets(value.get('dataset'))
-        yield from _datasets(value.get('datasets'))
 
 
 def match_classes(

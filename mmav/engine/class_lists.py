@@ -1,18 +1,78 @@
-"""The class lists of a run's loops: the same in all, as long as the head is wide, noted in its checkpoints."""
+"""The class lists of a config and of a run's loops: one for all, as long as the head is wide, noted in checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
 
-from mmav.engine.class_heads import WARNING, check_widths, class_heads, widths_of
-from mmav.engine.class_names import Names, classes_of, tell_difference
+from mmav.engine.class_heads import (
+    WARNING,
+    check_names,
+    check_widths,
+    class_heads,
+    of_parts,
+    widths_in_config,
+    widths_of,
+)
+from mmav.engine.class_names import Names, by_part, check_joined, classes_of, in_config, reordered, tell_difference
 from mmav.errors import ConfigError
 
-TRAIN = 'train_dataloader'
+TRAIN, VAL, TEST = 'train_dataloader', 'val_dataloader', 'test_dataloader'
+
+
+def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None = None, *, source: str = '') -> None:
+    """Compares the class lists of a config, as far as they are there to be read, with its model and with each other.
+
+    Args:
+        cfg: The config.
+        loaders: Its dataloaders that will be used.
+        trained: The class names of the checkpoint that is tested, if there is one and it has them.
+        source: Its file.
+
+    Raises:
+        ConfigError: A list has another number of names than the model has classes, or lists of one training differ.
+        CheckpointError: A list has other names than the checkpoint.
+    """
+    widths = list(widths_in_config(cfg.get('model')))
+    lists: dict[str, Names] = {}
+    for loader in loaders:
+        for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
+            names = by_part(in_config(dataset))
+            if names is None:
+                continue
+            check_joined(lists.setdefault(loader, names), names, loader)
+            if trained is not None:
+                check_names(of_parts(trained, widths), of_parts(names, widths), source=source, who=loader)
+            # what mixes the clips of training does not touch others
+            mine = [width for width in widths if loader == TRAIN or '.data_preprocessor.' not in width.where]
+            check_widths(mine, names, f'the class list of {loader}')
+    if TRAIN in lists:
+        _agree(lists[TRAIN], TRAIN, lists.get(VAL), VAL)
+        test = lists.get(TEST, lists[TRAIN])
+        if not reordered(lists[TRAIN], test) and test != lists[TRAIN]:
+            told = tell_difference(lists[TRAIN], test, (TRAIN, TEST))
+            print_log(f'what is trained here cannot be tested with this {TEST}: {told}', 'current', level=WARNING)
+
+
+def _datasets(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The configs of data sets that may have a class list, inside their wrappers."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _datasets(item)
+    elif isinstance(value, Mapping):
+        if 'ann_file' in value or 'classes' in value:
+            yield value
+        yield from _datasets(value.get('dataset'))
+        yield from _datasets(value.get('datasets'))
+
+
+def _agree(first: Names, first_name: str, names: Names | None, name: str) -> None:
+    if names is not None and first != names:
+        told = tell_difference(first, names, (first_name, name))
+        raise ConfigError(f'{first_name} and {name} have different class lists ({told}): give both the same')
 
 
 def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names | None = None) -> Names | None:
@@ -39,14 +99,12 @@ def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names |
         check_widths(widths_of(model) if name == TRAIN else class_heads(model), names, f'the class list of {name}')
         if first is None:
             first, first_name = names, name
-        elif first != names:
-            told = tell_difference(first, names, (first_name, name))
-            raise ConfigError(f'{first_name} and {name} have different class lists ({told}): give both the same')
+        _agree(first, first_name, names, name)
         evaluator = getattr(loop, 'evaluator', None)
         if evaluator is not None:
             if not (evaluator.dataset_meta or {}).get('classes'):
                 evaluator.dataset_meta = {**(evaluator.dataset_meta or {}), 'classes': as_given(names)}
-            _check_topk(evaluator.metrics, names, name)
+            _check_metrics(evaluator.metrics, names, name)
     return first
 
 
@@ -62,14 +120,23 @@ def note_classes(checkpoint: Mapping[str, Any], names: Names | None) -> None:
         meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names)}
 
 
-def _check_topk(metrics: Iterable[Any], names: Names, who: str) -> None:
-    """Says which top-k is always right."""
+def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:
+    """Says which top-k is always right; refuses indices of classes that there are not."""
     least = min(map(len, names.values()))
     for metric in metrics:
+        kind = type(metric).__name__
         idle = [k for k in getattr(metric, 'topk', ()) if k >= least]
         if idle:
             print_log(
-                f'{type(metric).__name__} of {who}: of {least} classes, top-{idle[0]} is always right: it tells nothing',
+                f'{kind} of {who}: of {least} classes, top-{idle[0]} is always right: it tells nothing',
                 'current',
                 level=WARNING,
             )
+        for part, of_part in names.items():
+            setting = f'tail_{part}s'
+            for index in sorted(getattr(metric, setting, ())):
+                if not (index.isdecimal() and int(index) < len(of_part)):
+                    raise ConfigError(
+                        f'{kind} of {who}: {setting} has {index!r}, which is no index of its {len(of_part)} {part}s, 0 '
+                        f'to {len(of_part) - 1}'
+                    )

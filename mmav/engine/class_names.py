@@ -55,16 +55,15 @@ def noted_in(path: str) -> Names | None:
     return trained_with(checkpoint) if isinstance(checkpoint, Mapping) else None
 
 
-def leaves(dataset: Any) -> Iterator[Any]:
-    """The data sets inside a data set's wrappers (``dataset``, ``datasets``), or itself."""
-    inner = getattr(dataset, 'datasets', None)
-    if inner is None:
-        inner = [dataset.dataset] if getattr(dataset, 'dataset', None) is not None else []
-    if not isinstance(inner, (list, tuple)) or not inner:
+def holders(dataset: Any, name: str) -> Iterator[Any]:
+    """What has an attribute: a data set, or else those inside it (``dataset``, ``datasets``), the outermost of each."""
+    if getattr(dataset, name, None) is not None:
         yield dataset
         return
-    for part in inner:
-        yield from leaves(part)
+    inner = getattr(dataset, 'datasets', None)
+    for part in inner if isinstance(inner, (list, tuple)) else [getattr(dataset, 'dataset', None)]:
+        if part is not None:
+            yield from holders(part, name)
 
 
 def classes_of(dataset: Any, name: str) -> Names | None:
@@ -77,13 +76,22 @@ def classes_of(dataset: Any, name: str) -> Names | None:
     Raises:
         ConfigError: It joins several with other names, or in another order.
     """
-    known = [by_part((getattr(part, 'metainfo', None) or {}).get('classes')) for part in leaves(dataset)]
+    known = [by_part(part.metainfo.get('classes')) for part in holders(dataset, 'metainfo')]
     lists = [names for names in known if names is not None]
     for names in lists[1:]:
-        if names != lists[0]:
-            told = tell_difference(lists[0], names, ('the first', 'another'))
-            raise ConfigError(f'{name} joins data sets with different class lists ({told}): give all the same list')
+        check_joined(lists[0], names, name)
     return lists[0] if lists else None
+
+
+def check_joined(first: Names, names: Names, name: str) -> None:
+    """Fails where two data sets that a third joins have different lists.
+
+    Raises:
+        ConfigError: With the first difference.
+    """
+    if names != first:
+        told = tell_difference(first, names, ('the first', 'another'))
+        raise ConfigError(f'{name} joins data sets with different class lists ({told}): give all the same list')
 
 
 def in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> Any:

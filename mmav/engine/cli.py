@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from mmav.config_check import check_config, top_level_names
-from mmav.engine.class_heads import check_config_widths
+from mmav.engine.class_lists import check_config_lists
 from mmav.engine.class_names import noted_in
 from mmav.engine.config_edits import (
     DATALOADERS,
@@ -147,7 +147,7 @@ def prepare_config(
 
     Raises:
         MmavError: See :func:`load_config`, :func:`mmav.config_check.check_config`, :func:`resolve_num_classes` and
-            :func:`~mmav.engine.class_heads.check_config_widths`.
+            :func:`~mmav.engine.class_lists.check_config_lists`.
     """
     from mmav.engine.dist import without_gpu
 
@@ -160,7 +160,7 @@ def prepare_config(
     checkpoint = getattr(args, 'checkpoint', '')
     trained = noted_in(checkpoint) if checkpoint else None
     resolve_num_classes(cfg, (trained or {}).get('label'))
-    check_config_widths(cfg, loaders, trained, source=checkpoint)
+    check_config_lists(cfg, loaders, trained, source=checkpoint)
     cfg.launcher = args.launcher
     default = os.path.join('work_dirs', Path(args.config).stem, work_dir_suffix)
     cfg.work_dir = args.work_dir or (cfg.get('work_dir') if not work_dir_suffix else None) or default.rstrip(os.sep)

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from mmav.errors import MmavError
 from mmav.registry import METRICS
 
 
@@ -24,11 +25,16 @@ def rank_of_label(scores: np.ndarray, label: int) -> int:
         0 for a right first guess. Ties count against the prediction, and so do scores that are not finite: a model that
         says nothing is never right by accident.
 
+    Raises:
+        MmavError: There is no such class.
+
     >>> rank_of_label(np.array([0.1, 0.6, 0.3]), 2)
     1
     >>> rank_of_label(np.array([0.5, 0.5]), 0)
     1
     """
+    if not 0 <= label < len(scores):
+        raise MmavError(f'a clip has the label {label}, but the model tells {len(scores)} classes apart, counted from 0')
     if not np.isfinite(scores).all():
         return len(scores)
     return int((scores >= scores[label]).sum()) - 1
