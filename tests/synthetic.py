@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.utils.data import Dataset
 
@@ -15,12 +17,21 @@ ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
 
 @DATASETS.register_module()
 class SyntheticClips(Dataset):
-    """Clips of a picture and a sound; every fifth has no sound, one cannot be read."""
+    """Clips of a picture and a sound; every fifth has no sound, one cannot be read. ``classes`` may be in any order."""
 
-    def __init__(self, length: int = 32, *, views: int = 1, actions: bool = False, broken: int | None = None) -> None:
+    def __init__(
+        self,
+        length: int = 32,
+        *,
+        views: int = 1,
+        actions: bool = False,
+        broken: int | None = None,
+        classes: Any = None,
+    ) -> None:
         self.length, self.views, self.actions, self.broken = length, views, actions, broken
         names = [f'class {i}' for i in range(CLASSES)]
-        self.metainfo = dict(classes=dict(verb=names[:VERBS], noun=names[:NOUNS]) if actions else names)
+        known = dict(verb=names[:VERBS], noun=names[:NOUNS]) if actions else names
+        self.metainfo = dict(classes=known if classes is None else classes)
 
     def __len__(self) -> int:
         return self.length
@@ -36,10 +47,17 @@ class SyntheticClips(Dataset):
         path = f'P{index % 3:02}_{index}.mp4'
         sample = AVDataSample(metainfo=dict(path=path, start=0.0, end=1.0, sample_idx=index, broken=broken))
         if self.actions:
-            sample.set_gt_label(index % VERBS, 'verb').set_gt_label(index % NOUNS, 'noun')
+            for part, number in (('verb', VERBS), ('noun', NOUNS)):
+                sample.set_gt_label(_place(index % number, self.metainfo['classes'][part]), part)
         else:
-            sample.set_gt_label(index % CLASSES)
+            sample.set_gt_label(_place(index % CLASSES, self.metainfo['classes']))
         return dict(inputs=inputs, masks=masks, data_samples=sample)
+
+
+def _place(number: int, names: list[str]) -> int:
+    """Where a list has the class of a number."""
+    name = f'class {number}'
+    return names.index(name) if name in names else number % len(names)
 
 
 @MODELS.register_module()

@@ -123,7 +123,8 @@ class CamModel:
         shown = seen.frames is not None and 'video' in maps
         return CamRow(
             label=words,
-            right=None if truth is None else truth == self._name(best),
+            # what the model has no name for is neither right nor wrong
+            right=None if truth not in (self.classes or ()) else truth == self._name(best),
             frames=seen.frames[0] if shown and seen.frames is not None else None,
             cam=maps.get('video') if shown else None,
             times=seen.frame_times[0] if shown and seen.frame_times is not None else None,
@@ -135,6 +136,17 @@ class CamModel:
 
     def _name(self, index: int) -> str:
         return str(index) if self.classes is None else self.classes[index]
+
+
+def common_targets(models: Sequence[CamModel], target: str | None) -> list[int | None]:
+    """The index of one class in each model; an index that is given is the first's, others may have another order.
+
+    Raises:
+        ConfigError: A model knows no such class.
+    """
+    first = models[0].target(target)
+    called = target if first is None or models[0].classes is None else models[0].classes[first]
+    return [first, *(model.target(target if model.classes is None else called) for model in models[1:])]
 
 
 def name_apart(models: Sequence[CamModel]) -> None:
@@ -235,7 +247,7 @@ def show_clips(
         MmavError: A clip cannot be read, a class or block is unknown, or a file cannot be written.
     """
     cams = [_cam(model, blocks, method, len(models) > 1) for model in models]
-    targets = [model.target(target) for model in models]
+    targets = common_targets(models, target)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for clip in tqdm(clips, desc='clips', unit='clip'):

@@ -89,8 +89,7 @@ def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str
         if part not in names:
             raise ConfigError(
                 f'{who} has names of {" and ".join(names)}, but {where} tells {part}s apart: give '
-                "classes='classes.txt' for one label, classes=dict(verb=..., noun=...) for both, and the model the head "
-                'for it'
+                "classes='classes.txt' for one label, classes=dict(verb=..., noun=...) for both, and the model its head"
             )
         if len(names[part]) != number:
             what = 'classes' if part == 'label' else f'{part}s'
@@ -169,8 +168,8 @@ def match_classes(
         return matched
     if purpose in ('test', 'infer'):
         raise CheckpointError(
-            f"'{source}' has the classes in another order ({told}), and which weights of {unknown} belong to a class is "
-            'not known: give the list in the order of the checkpoint'
+            f"'{source}' has the classes in another order ({told}), and which weights of {unknown} belong to a class "
+            'is not known: give the list in the order of the checkpoint'
         )
     kept = [name for part, names in given.items() for name in names if name in trained.get(part, ())]
     if not heads:
@@ -197,8 +196,8 @@ def _tell_renaming(trained: Names, given: Names, source: str) -> None:
     for part, old, new in changed:
         if new in trained[part]:
             raise CheckpointError(
-                f"the class list calls {old!r} of '{source}' {new!r}, which is the name of another of its classes: give "
-                'the names that it was trained with, in any order'
+                f"the class list calls {old!r} of '{source}' {new!r}, which is another of its classes: give the names "
+                'that it was trained with, in any order'
             )
     told = ', '.join(f'{old!r} is called {new!r}' for _, old, new in changed[:3]) + ', ...' * (len(changed) > 3)
     print_log(f"the class list renames classes of '{source}': {told}", 'current', level=WARNING)
@@ -209,7 +208,7 @@ def _by_name(
 ) -> tuple[Mapping[str, Tensor], str]:
     """The weights with each row of a head where the list has its name, and the heads of which that is not known.
 
-    Their own values stand where the list has a name that the checkpoint has not, and in heads of which nothing is known.
+    The model's values stand where the list has a name that the checkpoint has not, and in heads of which it is not.
     """
     matched = OrderedDict((name.removeprefix('module.'), value) for name, value in weights.items())
     if hasattr(weights, '_metadata'):

@@ -34,7 +34,9 @@ def rank_of_label(scores: np.ndarray, label: int) -> int:
     1
     """
     if not 0 <= label < len(scores):
-        raise MmavError(f'a clip has the label {label}, but the model tells {len(scores)} classes apart, counted from 0')
+        raise MmavError(
+            f'a clip has the label {label}, but the model tells {len(scores)} classes apart, counted from 0'
+        )
     if not np.isfinite(scores).all():
         return len(scores)
     return int((scores >= scores[label]).sum()) - 1

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import MmavError
+from mmav.evaluation.class_order import in_order
 from mmav.evaluation.predictions import clip_key, load_predictions
 
 PARTS = ('verb', 'noun', 'action')
@@ -37,6 +38,7 @@ class Outcomes:
         classes: Names of the classes.
         sizes: Number of classes, of actions those of verbs and of nouns.
         named: Whether the names are the dump's own, not numbers.
+        lists: The names as the dump has them, of verbs and of nouns where it has both; None if it has none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Outcomes:
     classes: list[str]
     sizes: tuple[int, ...]
     named: bool
+    lists: Any = None
 
     @property
     def right(self) -> np.ndarray:
@@ -60,18 +63,19 @@ class Outcomes:
         return '(no answer)' if index == NO_ANSWER else self.classes[index]
 
 
-def read_outcomes(path: str | Path, part: str | None = None) -> Outcomes:
+def read_outcomes(path: str | Path, part: str | None = None, *, like: Any = None) -> Outcomes:
     """Reads a dump of tools/test.py.
 
     Args:
         path: File of predictions.
         part: Of clips with a verb and a noun, which of PARTS. An action is right if both are, and its probability is
             the product of theirs.
+        like: ``lists`` of the outcomes that they are compared with, whose order of classes they get.
 
     Raises:
         MmavError: The file is missing or wrong, its clips have other labels, or its scores are not probabilities.
     """
-    rows, classes = load_predictions(path)
+    rows, classes = in_order(*load_predictions(path), like, name=path)
     if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
         wanted = 'no --part, its clips have one label' if part else f'--part {", ".join(PARTS[:-1])} or {PARTS[-1]}'
         raise MmavError(f"'{path}' needs {wanted}")
@@ -90,7 +94,8 @@ def read_outcomes(path: str | Path, part: str | None = None) -> Outcomes:
     broken = np.array([row['broken'] is not None for row in rows])
     named = classes is not None
     paths = [row['path'] for row in rows]
-    return Outcomes(str(path), keys, paths, labels[0], predicted[0], confidence[0], broken, names, tuple(sizes), named)
+    own = (names, tuple(sizes), named, classes)
+    return Outcomes(str(path), keys, paths, labels[0], predicted[0], confidence[0], broken, *own)
 
 
 def _answers(path: str | Path, rows: Sequence[dict], classes: Any, part: str | None) -> tuple[Any, ...]:

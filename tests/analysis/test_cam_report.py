@@ -2,7 +2,7 @@ import av
 import numpy as np
 import pytest
 
-from mmav.analysis.cam_report import CamModel, list_clips, name_apart, parse_blocks, show_clips
+from mmav.analysis.cam_report import CamModel, common_targets, list_clips, name_apart, parse_blocks, show_clips
 from mmav.analysis.cam_score import score_models
 from mmav.errors import ConfigError, MmavError
 from mmav.visualization.cam_clips import look
@@ -108,6 +108,12 @@ def test_classes_and_parts(models, tmp_path):
         models[0].target('dgo')
     with pytest.raises(ConfigError, match='--class 4: '):
         models[0].target('4')
+    # an index is the first model's
+    turned = CamModel(*map(str, write_model(tmp_path, config(), classes=CLASSES[::-1])), **OPTIONS)
+    nameless = CamModel(*map(str, write_model(tmp_path, config(), classes=None)), **OPTIONS)
+    assert common_targets([models[0], turned, nameless], '3') == [3, 0, 3]
+    assert common_targets([turned, models[0]], 'cat') == [3, 0]
+    assert common_targets([models[0], turned], None) == [None, None]
     head = dict(type='VerbNounHead', num_verbs=2, num_nouns=3)
     names = dict(verb=('run', 'hop'), noun=('cat', 'dog', 'fox'))
     files = [str(path) for path in write_model(tmp_path, config(head=head), classes=names)]

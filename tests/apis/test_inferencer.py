@@ -242,3 +242,29 @@ def test_model_is_left_in_float32_without_gradients(inferencer, clip):
     assert not inferencer.model.training and all(p.grad is None for p in inferencer.model.parameters())
     batch = inferencer.prepare([inferencer.read(clip)])
     assert batch['inputs']['video'].dtype == torch.float32 and batch['masks'] is None
+
+
+def test_names_in_another_order_are_those_of_the_checkpoint(files, clip, capfd):
+    own = scores_of(AVInferencer(*files, show_progress=False)(clip)[0])
+    turned = AVInferencer(*files, classes=CLASSES[::-1], show_progress=False)
+    assert 'has the classes in another order' in capfd.readouterr().out
+    found = scores_of(turned(clip)[0])
+    assert found == pytest.approx(own, abs=1e-6)
+    (best,) = turned(clip, topk=1)[0]['predictions']
+    assert CLASSES[::-1][best['index']] == best['label']
+
+
+def test_other_names_rename_but_not_as_another_class(files, clip, capfd):
+    own = scores_of(AVInferencer(*files, show_progress=False)(clip)[0])
+    names = ['Katze', 'Hund', 'fox', 'owl']
+    found = scores_of(AVInferencer(*files, classes=names, show_progress=False)(clip)[0])
+    assert 'renames classes of' in (told := capfd.readouterr().out) and "'cat' is called 'Katze'" in told
+    assert [found[name] for name in names] == pytest.approx([own[name] for name in CLASSES])
+    with pytest.raises(CheckpointError, match=r"calls 'cat' of .* 'dog', which is another of its classes"):
+        AVInferencer(*files, classes=['dog', 'fox', 'owl', 'hen'])
+
+
+def test_the_number_of_classes_is_told_before_shapes(files):
+    for number in (3, 16):
+        with pytest.raises(ConfigError, match=f"model.pth' has 4 names, but the model tells {number} apart"):
+            AVInferencer(config(head=dict(type='ClsHead', num_classes=number)), files[1])

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from mmav.datasets import AVDataset, av_collate
 from mmav.datasets.media.probe import probe
 from mmav.errors import ManifestError, TooManyBrokenClips
+from mmav.registry import DATASETS
 
 CLASSES = ['cat', 'dog']
 PIPELINE = [
@@ -85,6 +86,16 @@ def test_classes_and_rows(folder):
     )
     assert dataset(folder, classes=['a', 'b', 'c']).num_classes == 3
     assert AVDataset(str(folder / 'train.csv'), [], classes=CLASSES).num_classes == 2
+
+
+@pytest.mark.parametrize('kind', ['RepeatDataset', 'ConcatDataset'])
+def test_mmengines_wrappers_wrap_it(folder, kind):
+    inner = dict(type='AVDataset', ann_file='whole.csv', data_root=str(folder), pipeline=PIPELINE)
+    inside = dict(dataset=inner, times=2) if kind == 'RepeatDataset' else dict(datasets=[inner, inner])
+    init_default_scope('mmav')
+    twice = DATASETS.build(dict(type=kind, **inside))
+    assert len(twice) == 12 and twice.metainfo == dict(classes=('cat', 'dog'))
+    assert twice[7]['data_samples'].gt_label == 1
 
 
 def test_verbs_and_nouns(folder):

@@ -51,6 +51,10 @@ def test_dataset_learns_the_epoch_also_when_wrapped():
     SeedHook().before_train_epoch(runner(SimpleNamespace(dataset=clips), epoch=7))
     assert clips.epoch == 7
     SeedHook().before_train_epoch(runner([1, 2], epoch=7))  # a dataset that does not ask
+    parts = [Clips(), Clips()]
+    joined = SimpleNamespace(datasets=[parts[0], SimpleNamespace(dataset=parts[1])])
+    SeedHook().before_train_epoch(runner(joined, epoch=8))
+    assert [part.epoch for part in parts] == [8, 8]
 
 
 def test_broken_clips_are_logged(caplog):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import top_k_accuracy_score
 
+from mmav.errors import MmavError
 from mmav.evaluation import Accuracy
 from mmav.structures import AVDataSample
 
@@ -53,3 +54,9 @@ def test_results_of_one_epoch_do_not_reach_the_next():
 def test_bad_k():
     with pytest.raises(ValueError, match=r'topk must be positive numbers, got \(0,\)'):
         Accuracy(topk=(0,))
+
+
+@pytest.mark.parametrize('label', [2, -1])
+def test_a_label_beyond_the_scores_is_one_line(label):
+    with pytest.raises(MmavError, match=f'label {label}, but the model tells 2 classes apart'):
+        Accuracy().process(None, [sample([0.9, 0.1], label)])

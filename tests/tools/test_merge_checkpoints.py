@@ -40,3 +40,43 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         assert toys.run_tool(TOOL, tmp_path / 'v.pth', tmp_path / other, '--out', tmp_path / 'o.pth') == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / 'o.pth').exists()
+
+
+def save(path, model, classes):
+    torch.save(dict(meta=dict(dataset_meta=dict(classes=classes)), state_dict=model.state_dict()), path)
+    return path
+
+
+def test_heads_of_the_same_names_in_another_order(tmp_path, capsys):
+    names, order = list('abcde'), [4, 2, 0, 1, 3]
+    video, audio = make('video'), make('audio')
+    same = {name: value.clone() for name, value in audio.state_dict().items()}
+    turned = {name: value[order] if name.startswith('head.') else value for name, value in same.items()}
+    one = save(tmp_path / 'v.pth', video, names)
+    audio.load_state_dict(turned)
+    two = save(tmp_path / 'a.pth', audio, [names[k] for k in order])
+    assert run_tool(one, two, out=tmp_path / 'avg.pth') == 0
+    assert "a.pth' has the classes in another order" in capsys.readouterr().out
+    merged = load_checkpoint_file(tmp_path / 'avg.pth')
+    assert merged['meta']['dataset_meta']['classes'] == tuple(names)
+    for name, value in same.items():
+        assert torch.equal(merged['state_dict'][name], value)
+
+
+def test_heads_of_other_classes_are_not_averaged(tmp_path, capsys):
+    one = save(tmp_path / 'v.pth', make('video'), list('abcde'))
+    two = save(tmp_path / 'a.pth', make('audio'), list('abcdx'))
+    assert run_tool(one, two, out=tmp_path / 'avg.pth') == 2
+    told = "was trained with other classes than the one before (only the one before has 'e'; only "
+    assert told in capsys.readouterr().err
+    audio = make('audio')
+    audio.head = MODELS.build(
+        dict(type='ClsHead', num_classes=3, in_dims=dict(audio=audio.head.fcs['audio'].in_features))
+    )
+    torch.save(dict(state_dict=audio.state_dict()), two)
+    assert run_tool(one, two, out=tmp_path / 'avg.pth') == 2
+    assert 'tells 3 classes apart, the one before 5' in capsys.readouterr().err
+
+
+def run_tool(*checkpoints, out):
+    return toys.run_tool(TOOL, *checkpoints, '--out', out)

@@ -67,11 +67,11 @@ def main() -> None:
     )
     one_modality: list[dict[str, Any]] = []
     if args.audio:
-        sound, picture = read_outcomes(args.audio, args.part), read_outcomes(args.video, args.part)
+        sound, picture = (read_outcomes(path, args.part, like=model.lists) for path in (args.audio, args.video))
         figures['modalities'], one_modality = modality_cases(sound, picture, model)
         figures['modalities'].update(audio=args.audio, video=args.video)
     if args.other:
-        other = read_outcomes(args.other, args.part)
+        other = read_outcomes(args.other, args.part, like=model.lists)
         figures['comparison'] = dict(other=args.other, **compare(model, other))
     print(_summary(figures, classes[: args.num], pairs[: args.num]))
     if args.out:

@@ -4,7 +4,8 @@
 import argparse
 
 from mmav.engine.cli import run_tool, write_json
-from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, save_predictions
+from mmav.evaluation.class_order import load_alike
+from mmav.evaluation.predictions import accuracy_of, average_predictions, save_predictions
 
 EXAMPLE = """example:
   python tools/test.py configs/mat/mat_tiny_avsynth.py A.pth --dump audio.pkl
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument('--out', metavar='FILE.json', help='write the accuracies to this file')
     parser.add_argument('--dump', metavar='FILE.pkl', help='write the averaged predictions to this file')
     args = parser.parse_args()
-    loaded = [load_predictions(path) for path in args.predictions]
+    loaded = load_alike(args.predictions)
     rows = average_predictions([dump for dump, _ in loaded], args.weights, names=args.predictions)
     for name, (dump, _) in zip(args.predictions, loaded, strict=True):
         print(_line(name, accuracy_of(dump)))
@@ -30,7 +31,7 @@ def main() -> None:
     if args.out:
         write_json(args.out, accuracy)
     if args.dump:
-        save_predictions(args.dump, rows, loaded[0][1])
+        save_predictions(args.dump, rows, next((classes for _, classes in loaded if classes), None))
 
 
 def _line(name: str, accuracy: dict) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mmav.engine.cli import run_tool, write_json
 from mmav.errors import MmavError
+from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.clustering import cluster_metrics
 from mmav.evaluation.embeddings import (
     METHODS,
@@ -23,7 +24,6 @@ from mmav.evaluation.embeddings import (
     join_features,
     pick_clips,
 )
-from mmav.evaluation.predictions import load_predictions
 from mmav.visualization.embedding_plot import Panel, check_picture_name, draw_embeddings
 
 STARTS = 10  # of k-means
@@ -65,7 +65,7 @@ def main() -> None:
     check_picture_name(args.out)
     if args.seed < 0:
         raise MmavError(f'--seed {args.seed}: give a number from 0')
-    dumps = {path: load_predictions(path) for path in args.predictions}
+    dumps = dict(zip(args.predictions, load_alike(args.predictions), strict=True))
     if len(dumps) < len(args.predictions):
         raise MmavError('a file is named twice: panels of one file are chosen by --features')
     chosen = choose_features({path: rows for path, (rows, _) in dumps.items()}, args.features)

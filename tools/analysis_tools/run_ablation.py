@@ -17,6 +17,7 @@ from mmav.analysis.ablation import RESULT, Row, draw, markdown_table, read_resul
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import run_tool, write_json
 from mmav.errors import MmavError
+from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.clustering import cluster_metrics
 from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, read_features
 
@@ -144,7 +145,7 @@ def average(row: Row, seed: int, work_dir: Path) -> None:
     if all(dump.is_file() for dump in dumps):
         folder = row.folder(work_dir, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        averaged = average_predictions([load_predictions(dump)[0] for dump in dumps])
+        averaged = average_predictions([rows for rows, _ in load_alike(dumps)])
         write_json(str(folder / RESULT), accuracy_of(averaged))
 
 

@@ -7,6 +7,9 @@ import io
 import torch
 
 from mmav.engine.checkpoint_io import atomic_write, load_checkpoint_file
+from mmav.engine.class_lists import as_given
+from mmav.engine.class_merge import alike, check_rows
+from mmav.engine.class_names import Names
 from mmav.engine.cli import run_tool
 from mmav.errors import CheckpointError
 
@@ -23,19 +26,22 @@ def main() -> None:
     parser.add_argument('--out', required=True, help='file to write')
     args = parser.parse_args()
     merged: dict[str, torch.Tensor] = {}
+    names: Names | None = None
     for path in args.checkpoints:
         checkpoint = load_checkpoint_file(path)
-        state = checkpoint.get('state_dict', checkpoint)
+        state, names = alike(checkpoint, names, path)
         modalities = sorted({key.split('.')[1] for key in state if key.startswith('backbones.')})
         if not modalities:
             raise CheckpointError(f"'{path}' holds no backbone of mmav: give checkpoints of tools/train.py")
         twice = [key for key in state if key in merged]
         if twice:
             raise CheckpointError(f"'{path}' repeats {twice[0]}: give one checkpoint a modality")
+        check_rows(merged, state, path)
         merged.update(state)
         print(f'{path}: {", ".join(modalities)}, {len(state)} weights')
     buffer = io.BytesIO()
-    torch.save(dict(state_dict=merged), buffer)
+    meta = {} if names is None else dict(dataset_meta=dict(classes=as_given(names)))
+    torch.save(dict(meta=meta, state_dict=merged), buffer)
     atomic_write(args.out, buffer.getvalue())
     print(f'written: {args.out}, {len(merged)} weights')
 

@@ -1,0 +1,61 @@
+"""Checkpoints that become one: the rows of their heads have to be the same classes, in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor
+
+from mmav.engine.class_heads import class_rows
+from mmav.engine.class_names import Names, places, reordered, tell_difference, trained_with
+from mmav.errors import CheckpointError
+
+
+def alike(checkpoint: Mapping[str, Any], first: Names | None, path: str) -> tuple[Mapping[str, Tensor], Names | None]:
+    """The weights of a checkpoint with the rows of its head in the order of another's classes.
+
+    Args:
+        checkpoint: What its file holds.
+        first: The names of the other; None where they are not known.
+        path: The file, for messages.
+
+    Returns:
+        The weights, and the names that both have now.
+
+    Raises:
+        CheckpointError: The names are others, or which weights have a row for each class cannot be told.
+    """
+    state, names = checkpoint.get('state_dict', checkpoint), trained_with(checkpoint)
+    if first is None or names is None or names == first:
+        return state, first or names
+    told = tell_difference(first, names, ('the one before', f"'{path}'"))
+    if not reordered(first, names):
+        raise CheckpointError(f"'{path}' was trained with other classes than the one before ({told})")
+    state = dict(state)
+    for part in names:
+        prefix = 'head.' if part == 'label' else f'head.{part}.'
+        rows = class_rows(state, prefix, len(names[part]))
+        if rows is None:
+            raise CheckpointError(
+                f"'{path}' has the classes in another order ({told}), in a head that is not ClsHead's"
+            )
+        order = places(first[part], names[part])
+        state.update({name: state[name][order] for name in rows})
+    print_log(f"'{path}' has the classes in another order ({told}): its head's rows are put in order")
+    return state, first
+
+
+def check_rows(merged: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str) -> None:
+    """Fails where the heads of two checkpoints tell different numbers of classes apart.
+
+    Raises:
+        CheckpointError: With both numbers.
+    """
+    for head in ('head.fcs.', 'head.verb.fcs.', 'head.noun.fcs.'):
+        one, other = ([len(value) for name, value in each.items() if name.startswith(head)] for each in (merged, state))
+        if one and other and one[0] != other[0]:
+            raise CheckpointError(
+                f"'{path}' tells {other[0]} classes apart, the one before {one[0]}: give models of the same classes"
+            )

@@ -1,0 +1,65 @@
+"""Dumps of predictions brought into one order of classes, as models may have been tested with lists in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+from mmav.engine.class_names import Names, by_part, places, reordered, tell_difference
+from mmav.errors import MmavError
+from mmav.evaluation.predictions import load_predictions
+
+Dump = tuple[list[dict], Any]
+
+
+def load_alike(paths: Sequence[str | Path]) -> list[Dump]:
+    """Reads dumps that will be joined, see :func:`mmav.evaluation.predictions.load_predictions`.
+
+    Returns:
+        Rows and class names of each, in the order of the first that names its classes.
+
+    Raises:
+        MmavError: A file is missing or wrong, or its classes have other names.
+    """
+    dumps = [load_predictions(path) for path in paths]
+    first = next((k for k, (_, classes) in enumerate(dumps) if classes), 0)
+    wanted = by_part(dumps[first][1])
+    alike = []
+    for path, (rows, classes) in zip(paths, dumps, strict=True):
+        names = by_part(classes)
+        if names is not None and wanted is not None and names != wanted and not reordered(names, wanted):
+            told = tell_difference(wanted, names, (f"'{paths[first]}'", f"'{path}'"))
+            raise MmavError(f"'{paths[first]}' and '{path}' are of different classes: {told}")
+        alike.append(in_order(rows, classes, dumps[first][1], name=path))
+    return alike
+
+
+def in_order(rows: list[dict], classes: Any, like: Any, *, name: str | Path) -> Dump:
+    """Brings rows into another order of their classes, and says so; rows of other classes stay as they are.
+
+    Args:
+        rows: As :func:`mmav.evaluation.predictions.load_predictions` gives them.
+        classes: Names of their classes, or None.
+        like: The names in the wanted order, or None.
+        name: What to call them.
+    """
+    old, new = by_part(classes), by_part(like)
+    if old is None or new is None or old == new or not reordered(old, new):
+        return rows, classes
+    print_log(f"'{name}' has the classes in another order: its scores and labels are put in order")
+    return [{**row, **_arranged(row, old, new)} for row in rows], like
+
+
+def _arranged(row: dict, old: Names, new: Names) -> dict[str, Any]:
+    label, scores = row['label'], row['scores']
+    if not isinstance(label, dict):
+        label, scores = dict(label=label), dict(label=scores)
+    label = {part: places(old[part], new[part])[index] for part, index in label.items()}
+    scores = {part: np.asarray(values)[places(new[part], old[part])] for part, values in scores.items()}
+    if isinstance(row['label'], dict):
+        return dict(label=label, scores=scores)
+    return dict(label=label['label'], scores=scores['label'])
