@@ -83,8 +83,12 @@ def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str
         remedy: What to do; to set the number, if not given.
 
     Raises:
-        ConfigError: With both numbers.
+        ConfigError: With both numbers; or a class is named twice.
     """
+    for each in names.values():
+        twice = [name for k, name in enumerate(each) if name in each[:k]] if len(set(each)) < len(each) else []
+        if twice:
+            raise ConfigError(f'{who} names {twice[0]!r} twice: give each class a name of its own')
     for where, part, number in widths:
         if part not in names:
             raise ConfigError(

@@ -248,6 +248,8 @@ class AVRunner(Runner):
     param_schedulers: Any
     _resuming = False
     _class_names: Names | None = None
+    _val_loop: Any
+    _test_loop: Any
     _purpose, _list_of = '', ''
     _whole: dict[str, Any] | None = None
     optim_wrapper: Any

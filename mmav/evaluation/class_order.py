@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 
-from mmav.engine.class_names import Names, by_part, places, reordered, tell_difference
+from mmav.engine.class_names import by_part, reordered, tell_difference
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import load_predictions
 
@@ -51,15 +51,17 @@ def in_order(rows: list[dict], classes: Any, like: Any, *, name: str | Path) -> 
     if old is None or new is None or old == new or not reordered(old, new):
         return rows, classes
     print_log(f"'{name}' has the classes in another order: its scores and labels are put in order")
-    return [{**row, **_arranged(row, old, new)} for row in rows], like
+    # part -> where the scores come from, and where the labels go
+    sources = {part: np.array([old[part].index(name) for name in new[part]]) for part in new}
+    targets = {part: source.argsort() for part, source in sources.items()}
+    return [{**row, **_arranged(row, sources, targets)} for row in rows], like
 
 
-def _arranged(row: dict, old: Names, new: Names) -> dict[str, Any]:
+def _arranged(row: dict, sources: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
     label, scores = row['label'], row['scores']
     if not isinstance(label, dict):
-        label, scores = dict(label=label), dict(label=scores)
-    label = {part: places(old[part], new[part])[index] for part, index in label.items()}
-    scores = {part: np.asarray(values)[places(new[part], old[part])] for part, values in scores.items()}
-    if isinstance(row['label'], dict):
-        return dict(label=label, scores=scores)
-    return dict(label=label['label'], scores=scores['label'])
+        return dict(label=int(targets['label'][label]), scores=np.asarray(scores)[sources['label']])
+    return dict(
+        label={part: int(targets[part][index]) for part, index in label.items()},
+        scores={part: np.asarray(values)[sources[part]] for part, values in scores.items()},
+    )

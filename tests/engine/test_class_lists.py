@@ -57,6 +57,11 @@ def test_head_and_list_of_different_lengths(loader, wrap):
     assert check_class_lists(model(), {loader: loop(wrap(Clips()))}) is None
 
 
+def test_a_class_that_is_named_twice():
+    with pytest.raises(ConfigError, match="the class list of val_dataloader names 'cat' twice"):
+        check_class_lists(model(), dict(val_dataloader=loop(Clips(('cat', 'dog', 'cat', 'owl')))))
+
+
 def test_every_head_and_what_mixes_the_clips():
     auxiliary = MODELS.build(dict(type='ClsHead', num_classes=5, in_dims=dict(x=2)))
     with pytest.raises(ConfigError, match='4 names, but auxiliary tells 5 apart'):
