@@ -121,10 +121,16 @@ def note_classes(checkpoint: Mapping[str, Any], names: Names | None) -> None:
 
 
 def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:
-    """Says which top-k is always right; refuses indices of classes that there are not."""
+    """Says which top-k is always right; refuses labels and indices of classes that there are not."""
     least = min(map(len, names.values()))
     for metric in metrics:
         kind = type(metric).__name__
+        for part in getattr(metric, 'parts', ()):
+            if part not in names:
+                raise ConfigError(
+                    f'{kind} of {who} measures {part}s, but the class list has names of {" and ".join(names)}: Accuracy '
+                    'is for one label, ActionAccuracy for a verb and a noun'
+                )
         idle = [k for k in getattr(metric, 'topk', ()) if k >= least]
         if idle:
             print_log(

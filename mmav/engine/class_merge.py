@@ -35,6 +35,8 @@ def alike(checkpoint: Mapping[str, Any], first: Names | None, path: str) -> tupl
         raise CheckpointError(f"'{path}' was trained with other classes than the one before ({told})")
     state = dict(state)
     for part in names:
+        if names[part] == first[part]:
+            continue
         prefix = 'head.' if part == 'label' else f'head.{part}.'
         rows = class_rows(state, prefix, len(names[part]))
         if rows is None:

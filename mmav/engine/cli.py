@@ -159,7 +159,7 @@ def prepare_config(
     check_config(cfg)
     checkpoint = getattr(args, 'checkpoint', '')
     trained = noted_in(checkpoint) if checkpoint else None
-    resolve_num_classes(cfg, (trained or {}).get('label'))
+    resolve_num_classes(cfg, (trained or {}).get('label'), loaders=loaders)
     check_config_lists(cfg, loaders, trained, source=checkpoint)
     cfg.launcher = args.launcher
     default = os.path.join('work_dirs', Path(args.config).stem, work_dir_suffix)

@@ -73,11 +73,15 @@ def find_test_set(cfg: Config) -> ConfigDict:
     raise ConfigError('the config has no test_dataloader with a pipeline, which says how clips are read')
 
 
-def resolve_num_classes(cfg: Config, classes: Sequence[str] | None = None) -> None:
+def resolve_num_classes(
+    cfg: Config, classes: Sequence[str] | None = None, *, loaders: Sequence[str] = DATALOADERS
+) -> None:
     """Puts the length of the class list wherever the config says ``num_classes='auto'``; changes ``cfg``.
 
-    The list is the one that is given, else that of the training set, or of the test set where the config has no
-    training set.
+    Args:
+        cfg: The config.
+        classes: The list; that of the first dataloader that has one, if not given.
+        loaders: The dataloaders to look at.
 
     Raises:
         ConfigError: The config says ``'auto'`` but no dataset names its classes.
@@ -86,15 +90,15 @@ def resolve_num_classes(cfg: Config, classes: Sequence[str] | None = None) -> No
     asking = [part for part in _dicts(cfg.get('model')) if part.get('num_classes') == AUTO]
     if not asking and cfg.get('num_classes') != AUTO:
         return
-    number = len(_class_names(cfg) if classes is None else classes)
+    number = len(_class_names(cfg, loaders) if classes is None else classes)
     for part in asking:
         part['num_classes'] = number
     if cfg.get('num_classes') == AUTO:
         cfg.num_classes = number
 
 
-def _class_names(cfg: Config) -> tuple[str, ...]:
-    for loader in DATALOADERS:
+def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
+    for loader in loaders:
         for part in _dicts((cfg.get(loader) or {}).get('dataset')):
             classes = part.get('classes')
             if isinstance(classes, dict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -82,6 +82,8 @@ class Accuracy(BaseMetric):
     Raises:
         ValueError: A k is not positive.
     """
+
+    parts: ClassVar = ('label',)  # what it measures
 
     def __init__(
         self, topk: int | Sequence[int] = (1, 5), *, collect_device: str = 'gpu', prefix: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -97,6 +97,8 @@ class ActionAccuracy(BaseMetric):
         ValueError: A k is not positive.
         MmavError: A file cannot be read.
     """
+
+    parts: ClassVar = ('verb', 'noun')  # what it measures
 
     def __init__(
         self,

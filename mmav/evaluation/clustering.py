@@ -78,6 +78,7 @@ class ClusterMetrics(BaseMetric):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be a positive number, got {value}')
         self.num_clusters, self.part, self.seed, self.repeats = num_clusters, part, seed, repeats
+        self.parts = (part,)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch: dicts with ``feature`` (D,), ``gt_label`` (or that of the part) and ``broken``."""

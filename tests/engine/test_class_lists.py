@@ -10,8 +10,10 @@ from torch.utils.data import ConcatDataset, Dataset
 from mmav.engine import AVRunner
 from mmav.engine.class_lists import check_class_lists, check_config_lists, note_classes
 from mmav.engine.cli import prepare_config
+from mmav.engine.config_edits import resolve_num_classes
 from mmav.errors import CheckpointError, ConfigError
 from mmav.evaluation import Accuracy, ActionAccuracy
+from mmav.evaluation.clustering import ClusterMetrics
 from mmav.registry import MODELS
 from tests import synthetic, toys
 from tests.engine.test_class_heads import ACTIONS, NAMES, SGD, experiment, write_checkpoint
@@ -112,6 +114,23 @@ def test_metrics_that_tell_nothing_or_name_no_class(caplog, capsys):
     check_class_lists(verbs, dict(val_dataloader=loop(clips, ActionAccuracy(topk=1, tail_verbs=[1], tail_nouns=[2]))))
 
 
+@pytest.mark.parametrize(
+    ('metric', 'classes', 'told'),
+    [
+        (
+            Accuracy(),
+            dict(verb=['cut'], noun=['cup']),
+            'Accuracy of val_dataloader measures labels, .* of verb and noun',
+        ),
+        (ActionAccuracy(), ['cut'], 'ActionAccuracy of val_dataloader measures verbs, .* names of label'),
+        (ClusterMetrics(part='noun'), ['cut'], 'ClusterMetrics of val_dataloader measures nouns'),
+    ],
+)
+def test_metrics_of_labels_that_there_are_not(metric, classes, told):
+    with pytest.raises(ConfigError, match=told):
+        check_class_lists(nn.Linear(1, 1), dict(val_dataloader=loop(Clips(classes), metric)))
+
+
 def test_names_behind_a_wrapper_reach_metrics_and_checkpoints():
     hidden = loop(Wrapper(Clips(FOUR)), Accuracy(topk=1))
     names = check_class_lists(model(), dict(test_dataloader=hidden))
@@ -195,6 +214,13 @@ def test_the_names_in_a_checkpoint_decide_an_automatic_number(tmp_path):
     path = toys.ROOT / 'configs/mmt/mmt_tiny_folder.py'
     made = prepare_config(arguments(path, tmp_path / 'c.pth', str(tmp_path)), loaders=['test_dataloader'])
     assert made.model.head.num_classes == len(NAMES)
+    # without names it is the list that is tested with; that of the training may be elsewhere
+    cfg = Config(
+        dict(model=dict(head=dict(num_classes='auto')), train_dataloader=dict(dataset=dict(classes='gone.txt')))
+    )
+    cfg.test_dataloader = dict(dataset=dict(classes=FOUR))
+    resolve_num_classes(cfg, loaders=['test_dataloader'])
+    assert cfg.model.head.num_classes == 4
     (tmp_path / 'classes.txt').write_text('\n'.join(NAMES[:3]))
     with pytest.raises(CheckpointError, match="5 classes, test_dataloader 3; only the checkpoint has 'class 3'"):
         prepare_config(arguments(path, tmp_path / 'c.pth', str(tmp_path)), loaders=['test_dataloader'])
