@@ -128,8 +128,8 @@ def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:
         for part in getattr(metric, 'parts', ()):
             if part not in names:
                 raise ConfigError(
-                    f'{kind} of {who} measures {part}s, but the class list has names of {" and ".join(names)}: Accuracy '
-                    'is for one label, ActionAccuracy for a verb and a noun'
+                    f'{kind} of {who} measures {part}s, but the class list has names of {" and ".join(names)}: '
+                    'Accuracy is for one label, ActionAccuracy for a verb and a noun'
                 )
         idle = [k for k in getattr(metric, 'topk', ()) if k >= least]
         if idle:
