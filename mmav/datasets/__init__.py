@@ -7,11 +7,13 @@ from .av_dataset import AVDataset
 from .collate import av_collate
 from .manifest import Manifest, ManifestRow, read_classes, read_manifest
 from .resumable_sampler import ResumableSampler
+from .wrappers import RepeatDataset
 
 __all__ = [
     'AVDataset',
     'Manifest',
     'ManifestRow',
+    'RepeatDataset',
     'ResumableSampler',
     'av_collate',
     'read_classes',

@@ -17,6 +17,7 @@ from mmav.errors import MediaError, TooManyBrokenClips, did_you_mean
 from mmav.registry import DATASETS, TRANSFORMS
 
 from .manifest import read_classes, read_manifest
+from .resumable_sampler import Draw
 
 MODALITIES = ('video', 'audio')
 UNSEEN, WHOLE, BROKEN, DAMAGED = range(4)
@@ -147,25 +148,30 @@ class AVDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
             raise IndexError(f'clip {index} of {len(self)}')
-        # An endless sampler knows the round itself: it runs ahead of what training is at.
-        epoch = getattr(index, 'epoch', int(self._epoch[0]))
+        drawn = self._drawn(index)
         index %= len(self)
         if self.test_mode:
             return self._test_item(index)
-        item, others = self._train_item(index, epoch), None
+        item, others = self._train_item(index, drawn), None
         while item is None:
             # Drawn apart from the augmentation, so that it does not matter which worker met the broken clip first.
-            others = others or np.random.default_rng((self.seed, epoch, index, 1))
-            item = self._train_item(int(others.integers(len(self))), epoch)
+            others = others or np.random.default_rng((self.seed, drawn.epoch, index, 1))
+            item = self._train_item(int(others.integers(len(self))), drawn)
         return item
 
-    def _train_item(self, index: int, epoch: int) -> Any:
+    def _drawn(self, index: int) -> Draw:
+        """What decides the augmentation of a clip; a sampler or wrapper may know better than what training is at."""
+        known = index if isinstance(index, Draw) else Draw.of(index, None)
+        return known if known.epoch is not None else Draw.of(known, int(self._epoch[0]), repeat=known.repeat)
+
+    def _train_item(self, index: int, drawn: Draw) -> Any:
         """A clip, or None where it is broken."""
         if self._seen[index] == BROKEN:
             self._judge()
             return None
         info = self.get_data_info(index)
-        key = (self.seed, epoch, info['sample_idx'])
+        again = (3, drawn.repeat) if drawn.repeat else ()
+        key = (self.seed, drawn.epoch, info['sample_idx'], *again)
         results = dict(info, rng=np.random.default_rng(key), dropout=self._draw_dropout(key))
         try:
             item = self.pipeline(results)

@@ -13,21 +13,23 @@ from mmav.registry import DATA_SAMPLERS
 
 
 class Draw(int):
-    """An index that knows the round over the data in which it was drawn, which decides its augmentation.
+    """An index that knows how often its clip was drawn before, which decides its augmentation.
 
     A worker reads ahead: what it is told of the round when it reads may be of another one.
 
     Attributes:
-        epoch: The round, from 0 on.
+        epoch: The round over the data, from 0 on; None for the one that the data set has been told.
+        repeat: How often the clip came before in this round.
     """
 
-    epoch: int
+    epoch: Any
+    repeat: int
 
     @classmethod
-    def of(cls, index: int, epoch: int) -> Draw:
+    def of(cls, index: int, epoch: int | None, *, repeat: int = 0) -> Draw:
         """An index of a round."""
         draw = cls(index)
-        draw.epoch = epoch
+        draw.epoch, draw.repeat = epoch, repeat
         return draw
 
 
