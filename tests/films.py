@@ -161,13 +161,14 @@ TRACKS['cover.mp4'] = [('cover.mp4', 'video', COVER), picture, sound], None
 
 
 class Film(NamedTuple):
-    """A file and the truth about it; times are seconds from the first frame shown.
+    """A file and the truth about it; times are seconds from the first frame shown, or the first sample that is heard
+    before it.
 
     Attributes:
         path: The file.
         times: Times of the frames (T,).
         numbers: What they show (T,).
-        zero: Time of the first one in the recording.
+        zero: Where time zero lies in the recording.
         flashes: Times of the events that are seen.
         clicks: Times of those that are heard.
     """
@@ -180,11 +181,23 @@ class Film(NamedTuple):
     clicks: list[float]
 
 
-def _truth(path: Path, *, first: int = 0, fps: int = FPS, times: np.ndarray | None = None, heard: float = 0.0) -> Film:
+# Where the sound of these begins: its encoder's delay stands before the recording, and no header says so.
+DELAYS = {'late_picture.ts': 1024 / 44100, 'late_picture.flv': 1024 / 44100, 'late_picture.mpg': 481 / 44100}
+
+
+def _truth(
+    path: Path,
+    *,
+    first: int = 0,
+    fps: int = FPS,
+    times: np.ndarray | None = None,
+    heard: float = 0.0,
+    zero: float | None = None,
+) -> Film:
     times = np.arange(round(SECONDS * fps)) / fps if times is None else times
-    zero = float(times[first])
-    flashes = [event - zero for event in EVENTS if event > zero]
-    clicks = [event for event in flashes if event + zero > heard]
+    zero = float(times[first]) if zero is None else zero
+    flashes = [event - zero for event in EVENTS if event > times[first]]
+    clicks = [event - zero for event in EVENTS if event > max(zero, heard)]
     return Film(path, times[first:] - zero, np.arange(first, len(times)), zero, flashes, clicks)
 
 
@@ -234,7 +247,8 @@ class Studio:
             times = options.get('times')
             first = round(options.get('video_start', 0.0) * options['fps'])
             heard = options.get('audio_start', 0.0)
-            return _truth(self._encoded(name), first=first, fps=options['fps'], times=times, heard=heard)
+            zero = -DELAYS.get(name, 0.0) if first else None
+            return _truth(self._encoded(name), first=first, fps=options['fps'], times=times, heard=heard, zero=zero)
         if name in CUTS:
             source, start, first = CUTS[name]
             clock = ENCODED[source].get('clock', 0.0)

@@ -187,6 +187,9 @@ def _frames(reader: PyAVReader, start: float, end: float, max_side: int | None, 
     shown: av.VideoFrame | None = None
     for first, last in pieces(reader, max(0.0, start - LEAD), end):
         for time, frame in reader.iter_frames(first, last):
+            if size is None and time > start + CLOSE:
+                # Sound that begins earlier is heard with the first picture.
+                shown = frame
             size = size or _upright_size(frame, reader.pixel_ratio, max_side, min_side)
             if time <= start + CLOSE:
                 shown = frame

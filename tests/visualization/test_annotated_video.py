@@ -59,9 +59,13 @@ def test_frames_and_sound_keep_their_times(film, tmp_path, name):
     seen = []
     write_annotated_video(truth.path, tmp_path / 'out.mp4', lambda frame, t: seen.append(t) or frame, min_side=0)
     frames, times, wave, codec = read(tmp_path / 'out.mp4')
-    np.testing.assert_array_equal(clips.frame_numbers(frames), truth.numbers)
-    np.testing.assert_allclose(times, truth.times, atol=0.002)
-    np.testing.assert_allclose(seen, truth.times, atol=0.002)
+    # Where the sound begins first, the first picture stands until it is its time.
+    stands = truth.times[0] > 0.5
+    shown = np.concatenate([[0.0], truth.times]) if stands else truth.times
+    numbers = np.concatenate([truth.numbers[:1], truth.numbers]) if stands else truth.numbers
+    np.testing.assert_array_equal(clips.frame_numbers(frames), numbers)
+    np.testing.assert_allclose(times, shown, atol=0.002)
+    np.testing.assert_allclose(seen, shown, atol=0.002)
     check_clicks(wave, truth.clicks)
     assert codec == FILMS[name]
 

@@ -25,7 +25,7 @@ class ArrayReader:
         video: Frames (T, H, W, 3) uint8 RGB, evenly spaced; None for none.
         fps: Frames per second; needed with ``video``.
         audio: Samples (S,) or, of several channels, (C, S): floats in [-1, 1], or whole numbers of any type over its
-            full range; None for none. It begins with the first frame.
+            full range; None for none. It begins with the first frame; where it is longer, the last frame stands.
         sample_rate: Samples per second; needed with ``audio``.
         name: What messages call the clip.
 
@@ -57,7 +57,8 @@ class ArrayReader:
         if self._video is not None and fps:
             self.info.fps = float(fps)
             self.info.height, self.info.width = self._video.shape[1:3]
-            self.info.duration = len(self._video) / self.info.fps
+            self.info.duration = max(self.info.duration, len(self._video) / self.info.fps)
+        self.info.promised = self.info.duration
 
     def fetch(self, start: float, end: float) -> tuple[float, float]:
         """The part of the span that the clip holds."""

@@ -16,8 +16,8 @@ class MediaInfo:
 
     Attributes:
         path: The file.
-        duration: Length in seconds: the picture's where there is one, else the sound's. From the file's header until
-            reading shows that the header is wrong.
+        duration: Length in seconds: from the first picture or sample, whichever comes first, to the end of the last,
+            as players have it; what stands in the file, not what its header says.
         has_video: There is a picture track (cover art is none).
         has_audio: There is a sound track.
         height: Height of the picture as stored, in pixels; 0 without one.
@@ -28,6 +28,7 @@ class MediaInfo:
         video_codec: Name of the picture's codec; empty without one.
         audio_codec: Name of the sound's codec; empty without one.
         damaged: Packets met so far that could not be decoded; what is around them was read.
+        promised: Length in seconds by the file's header; 0 where it does not say.
     """
 
     path: str
@@ -42,14 +43,16 @@ class MediaInfo:
     video_codec: str = ''
     audio_codec: str = ''
     damaged: int = 0
+    promised: float = 0.0
 
 
 @runtime_checkable
 class MediaReader(Protocol):
     """Reads pictures and sound of one file by time.
 
-    Times are presentation times in seconds from the first displayed frame (from the first sample where there is no
-    picture). Everything that fails raises :class:`mmav.errors.MediaError`.
+    Times are presentation times in seconds from the first displayed frame, or from the first sample where there is no
+    picture or where it starts later than an encoder's delay explains: the first frame stands before it begins, the last
+    one after it has ended. Everything that fails raises :class:`mmav.errors.MediaError`.
     """
 
     info: MediaInfo

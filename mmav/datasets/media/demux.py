@@ -13,19 +13,37 @@ from typing import Any
 
 import av
 
+from .counted import Counter, is_counted
 from .joined import RESTARTING, JoinedParts
 
 # A demuxer may recover behind damage; a few tries, so that a hopeless file ends.
 DEMUX_ERRORS = 8
+# Each track has an index of its own in these.
+MOV = 'mov,mp4,m4a,3gp,3g2,mj2'
 # These files store no presentation times, and where frames are reordered FFmpeg guesses some of them wrongly. Their
 # decoding times, taken in the order of display, are exact: the first one is shown as the sound starts, without the
 # delay of a decoder that reorders.
 WITHOUT_PTS = ('avi',)
+# Nor does FFmpeg give times to the frames of these codecs where there is no container.
+UNDATED = ('h264', 'hevc', 'vvc', 'vc1', 'cavs')
 # In an MPEG program stream a packet of the file holds parts of frames. What FFmpeg finds first after a search is the
 # rest of a frame, to which it gives the time of the next, and it counts on from there until the next time stamp.
 PARTS_OF_FRAMES = ('mpeg',)
+# FFmpeg's flag of formats that hold frames and nothing else: a search in them would lead nowhere.
+NO_TIMESTAMPS = 0x80
 # The position of an AVI packet is that of its data, behind eight bytes to which the index points.
 AVI_CHUNK_HEADER = 8
+
+
+def lacks_container(form: av.ContainerFormat) -> bool:
+    """Whether files of a format hold a track's frames and nothing else."""
+    return bool(form.flags & NO_TIMESTAMPS)
+
+
+def lacks_pts(stream: Any) -> bool:
+    """Whether the time stamps of a picture track are those of decoding, which are exact in the order of display."""
+    form = stream.container.format
+    return form.name in WITHOUT_PTS or (lacks_container(form) and stream.codec_context.name in UNDATED)
 
 
 class Demuxer:
@@ -41,11 +59,29 @@ class Demuxer:
         self._streams = streams
         self._main = streams[0]
         self._joined = JoinedParts(self._main.index)
+        self._raw = lacks_container(container.format)
+        self._counter = Counter(self._main) if self._raw or is_counted(container.format) else None
+
+    @property
+    def must_start(self) -> bool:
+        """Whether a search by time would lead astray, so that the file must be read from its start."""
+        return self.joined or self._raw or (self._counter is not None and self._counter.uneven)
 
     @property
     def joined(self) -> bool:
-        """Whether the file is known to be joined of parts with clocks of their own: it must be read from its start."""
+        """Whether the file is known to be joined of parts with clocks of their own."""
         return self._joined.found
+
+    def note(self, *, joined: bool, uneven: bool) -> None:
+        """Takes over what an earlier reading of the whole file found out."""
+        self._joined.found |= joined
+        if self._counter is not None:
+            self._counter.uneven |= uneven
+
+    @property
+    def uneven(self) -> bool:
+        """Whether FFmpeg counts wrongly, as the frames of a raw stream change their length."""
+        return self._counter is not None and self._counter.uneven
 
     def probe(self) -> None:
         """Looks for parts with clocks of their own."""
@@ -53,7 +89,12 @@ class Demuxer:
             self._joined.probe(self._container.name, self._main)
 
     def read(self) -> Iterator[av.Packet[Any]]:
-        """The packets from where the file stands on."""
+        """The packets from the file's start on, where it stands."""
+        return self._read(self._counter)
+
+    def _read(self, counter: Counter | None) -> Iterator[av.Packet[Any]]:
+        if counter is not None:
+            return counter.count(self._demux())
         if self._container.format.name in WITHOUT_PTS:
             return self._redated()
         packets = self._demux()
@@ -65,12 +106,23 @@ class Demuxer:
         Args:
             begin: Where the main track begins, in its ticks.
         """
-        if self._container.format.name in RESTARTING:
-            # A search by time may lead to a later part.
-            self._container.seek(0, unsupported_byte_offset=True)
-        elif not self._seek(begin):
+        if self._container.format.name in RESTARTING or self._counter is not None:
+            # A search by time may lead to a later part, or nowhere.
+            try:
+                self._container.seek(0, unsupported_byte_offset=True)
+            except av.FFmpegError:
+                self._container.seek(0)
+        elif not self._seek_first() and not self._seek(begin):
             self._container.seek(0)
         return self.read()
+
+    def _seek_first(self) -> bool:
+        """Searches for what the file stores first; a search by the main track misses what others have before that."""
+        indexed = [stream for stream in self._streams if len(stream.index_entries)]
+        if self._container.format.name == MOV or not indexed:
+            return False
+        first = min(indexed, key=lambda stream: stream.index_entries[0].pos)
+        return self._seek(first.index_entries[0].timestamp, first)
 
     def read_after(self, target: int) -> Iterator[av.Packet[Any]]:
         """The packets from the keyframe before a time of the main track, in its ticks, on."""
@@ -78,11 +130,11 @@ class Demuxer:
             # Without a usable index: read from the start.
             self._container.seek(0)
             return self.read()
-        return self._whole_frames() if self._container.format.name in PARTS_OF_FRAMES else self.read()
+        return self._whole_frames() if self._container.format.name in PARTS_OF_FRAMES else self._read(None)
 
-    def _seek(self, target: int) -> bool:
+    def _seek(self, target: int, stream: Any = None) -> bool:
         try:
-            self._container.seek(target, stream=self._main)
+            self._container.seek(target, stream=stream or self._main)
         except av.FFmpegError:
             return False
         return True
@@ -94,8 +146,8 @@ class Demuxer:
             try:
                 for packet in packets:
                     # FFmpeg marks the last packet before a gap, too, which may be whole. A damaged picture is covered
-                    # up by its decoder, damaged sound would crack.
-                    if packet.size and not (packet.is_corrupt and packet.stream.type == 'audio'):
+                    # up by its decoder, damaged sound would crack; plain samples are only cut short.
+                    if packet.size and not (packet.is_corrupt and _would_crack(packet.stream)):
                         yield packet
                 return
             except (av.FFmpegError, IndexError):
@@ -107,7 +159,7 @@ class Demuxer:
 
     def _whole_frames(self) -> Iterator[av.Packet[Any]]:
         stamped = dict.fromkeys((stream.index for stream in self._streams), 0)
-        for packet in self.read():
+        for packet in self._read(None):
             # Only packets with a time stamp in the file have a position.
             stamped[packet.stream_index] += packet.pos is not None
             if stamped[packet.stream_index] > 1:
@@ -139,6 +191,10 @@ class Demuxer:
                 packet.dts += shift[track]
                 packet.pts = packet.dts
             yield packet
+
+
+def _would_crack(stream: Any) -> bool:
+    return stream.type == 'audio' and not stream.codec_context.name.startswith('pcm_')
 
 
 def _index_unit(packet: av.Packet[Any]) -> int:

@@ -18,8 +18,8 @@ BACK = 0.5
 # What goes further ahead than this is a gap in the recording, or damage.
 AHEAD = 10.0
 # Places, spread over the file, at which its clock is looked at.
-PROBES = 8
-PROBE_BYTES = 1 << 18
+PROBES = 32
+PROBE_BYTES = 1 << 16
 CLOCK_RATE, CLOCK_RANGE = 90000, 1 << 33
 # The head of a frame, or of some, up to its decoding time, or to that of presentation where they are the same. No
 # codec's data may look like it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -9,7 +10,8 @@ from typing import Any
 
 import av
 
-from .demux import WITHOUT_PTS, Demuxer
+from .demux import Demuxer, lacks_pts
+from .track_end import TrackEnd
 
 # Sound decoders need some packets before the first good sample (AAC one, MP3 up to nine, Opus 80 ms).
 PREROLL = 0.25
@@ -22,13 +24,18 @@ SEEK_BACK = (2 * PREROLL, 3.0, 12.0, 60.0, math.inf)
 NEAR_START = 1.0
 # No decoder holds back more pictures than this; among so many the first one displayed is found.
 REORDER = 17
+# Sound that begins so many seconds before the picture, or two of its frames, is an encoder's delay. What begins earlier
+# is heard before the first picture is seen.
+ENCODER_DELAY = 0.15
+# Packets after which a sound decoder must have given a first frame.
+FIRST_SOUND = 8
 
 
 class PacketSpan:
     """Collects packets of some tracks by time.
 
-    Time zero is what is displayed first of the main track, wherever the file's own clock stands and whatever its header
-    says; for sound alone, its first sample.
+    Time zero is the first picture displayed, or the first sample where sound begins earlier or is alone, wherever the
+    file's own clock stands and whatever its header says.
 
     Args:
         container: The open file.
@@ -39,7 +46,7 @@ class PacketSpan:
         self._container = container
         self._streams = streams
         self._main = streams[0]
-        self._without_pts = container.format.name in WITHOUT_PTS
+        self._without_pts = lacks_pts(self._main)
         self._demuxer = Demuxer(container, streams)
         self._source: Iterator[av.Packet[Any]] = self._demuxer.read()
         self._head: list[av.Packet[Any]] | None = []
@@ -48,13 +55,19 @@ class PacketSpan:
         self._begin = min((stamp for stamp in stamps if stamp is not None), default=self._main.start_time or 0)
         late = 0.0 if self._without_pts else self._late_picture(self._head)
         self._demuxer.probe()
+        before = self._heard_before(self._head, origin + late)
         self._clock = {
-            stream.index: (float(stream.time_base), origin if stream is self._main else origin + late)
+            stream.index: (float(stream.time_base), origin - before + (0.0 if stream is self._main else late))
             for stream in streams
         }
         self._packets: dict[int, list[av.Packet[Any]]] = {stream.index: [] for stream in streams}
-        self._last = self._last_stamp = -math.inf
+        self._ends = {stream.index: TrackEnd() for stream in streams}
         self._first: dict[int, float] = {}
+
+    @property
+    def demuxer(self) -> Demuxer:
+        """Where the packets come from."""
+        return self._demuxer
 
     @property
     def joined(self) -> bool:
@@ -91,7 +104,7 @@ class PacketSpan:
         Raises:
             av.FFmpegError: The file cannot be searched.
         """
-        known = self.joined
+        known = self._demuxer.must_start
         ended = False
         for back in SEEK_BACK:
             ended = self._collect_from(start - back, start, end)
@@ -101,22 +114,23 @@ class PacketSpan:
                 or (self._decodable_from(start) and (back > INTERLEAVE or self._heard_from(start)))
             ):
                 break
-        if self.joined and not known:
+        if self._demuxer.must_start and not known:
             # Where the search led is only known now.
             ended = self._collect_from(0.0, start, end)
         return ended
 
-    def collect_end(self) -> None:
-        """Reads the whole file and keeps what its last frames need."""
-        self._collect_from(0.0, math.inf, math.inf)
+    def collect_end(self, start: float = 0.0) -> None:
+        """Reads from a time in seconds to the file's end, and keeps what its last frames need."""
+        self._collect_from(start, math.inf, math.inf)
 
-    def last_time(self, frame: float) -> float:
-        """End in seconds of what was seen of the main track in the last pass, 0 where that is nothing.
+    def end_of(self, stream: Any, frame: float = 0.0) -> float:
+        """End in seconds of what was seen of a track in the last pass, minus infinity where that is nothing.
 
         Args:
+            stream: The track.
             frame: Seconds that a packet lasts which does not say so.
         """
-        return max(self._last, self._last_stamp + frame, 0.0)
+        return self._ends[stream.index].seconds(frame)
 
     def _first_ticks(self, head: list[av.Packet[Any]]) -> int:
         first: list[int] = []
@@ -135,6 +149,42 @@ class PacketSpan:
                 if len(first) == REORDER:
                     break
         return min(first, default=self._main.start_time or 0)
+
+    def _heard_before(self, head: list[av.Packet[Any]], origin: float) -> float:
+        """Seconds from the first sample to the first picture, 0 where that is no more than an encoder's delay."""
+        if self._main.type == 'audio':
+            return origin - self._first_sample(head, origin)
+        before = 0.0
+        for stream in self._streams:
+            if stream is not self._main:
+                codec, base = stream.codec_context, float(stream.time_base)
+                frame = codec.frame_size / (codec.sample_rate or 1)
+                packet = next((packet for packet in head if packet.stream_index == stream.index), None)
+                stamp, length = (None, 0) if packet is None else (packet.pts, packet.duration or 0)
+                begin = stamp if stream.start_time is None else stream.start_time
+                if begin is None:
+                    continue
+                # A longer packet is an encoder's delay, drawn out to where the sound begins (fragmented mp4 files).
+                drawn_out = stamp == begin and length * base > 2 * frame > 0
+                lead = origin - (begin + length * drawn_out) * base
+                before = max(before, lead if lead > max(ENCODER_DELAY, 2 * frame) else 0.0)
+        return before
+
+    def _first_sample(self, head: list[av.Packet[Any]], origin: float) -> float:
+        """Time of the first sample that comes out of the decoder, which may keep the first packets' (Vorbis)."""
+        codec = self._main.codec_context
+        for packet in itertools.islice(self._source, FIRST_SOUND):
+            head.append(packet)
+            try:
+                frames = codec.decode(packet)
+            except av.FFmpegError:
+                continue
+            if frames:
+                first = frames[0].pts
+                codec.flush_buffers()
+                return origin if first is None else float(first * self._main.time_base)
+        codec.flush_buffers()
+        return origin
 
     def _late_picture(self, head: Sequence[av.Packet[Any]]) -> float:
         """Seconds by which FFmpeg shows the picture too early.
@@ -162,7 +212,7 @@ class PacketSpan:
         if time <= NEAR_START and head is not None:
             return chain(head, self._source)
         base, origin = self.clock(self._main)
-        if time <= NEAR_START or self.joined:
+        if time <= NEAR_START or self._demuxer.must_start:
             # Some searches go by decoding time, which begins before time zero.
             self._source = self._demuxer.read_from_start(self._begin)
         else:
@@ -171,7 +221,7 @@ class PacketSpan:
 
     def _collect_from(self, seek_to: float, start: float, end: float) -> bool:
         self.clear()
-        self._last = self._last_stamp = -math.inf
+        self._ends = {index: TrackEnd() for index in self._packets}
         self._first = {}
         unfinished = set(self._packets)
         past = dict.fromkeys(self._packets, 0)
@@ -187,10 +237,8 @@ class PacketSpan:
                 lead = reordered if packet.stream.type == 'video' else 2 * PREROLL
                 if packet.is_keyframe and time <= start - lead:
                     kept.clear()
-                if index == self._main.index and not packet.is_discard:
-                    self._last_stamp = max(self._last_stamp, time)
-                    if packet.duration:
-                        self._last = max(self._last, time + packet.duration * base)
+                if not packet.is_discard:
+                    self._ends[index].add(time, (packet.duration or 0) * base)
             if index in unfinished:
                 kept.append(packet)
             # Decoding time never exceeds presentation time, so all that follows is displayed after the span, too.

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from .demux import WITHOUT_PTS
+from .demux import lacks_pts
 from .frame_plan import plan_frames
 
 # In these codecs a packet is one displayed frame, so what to decode is known before decoding.
@@ -40,7 +40,7 @@ def read_pictures(
         M pairs of true time in ticks and frame (H, W, 3) uint8 RGB; empty where nothing can be decoded.
     """
     pts = [packet.pts for packet in packets if packet.pts is not None]
-    reliable = len(pts) == len(packets) and stream.container.format.name not in WITHOUT_PTS
+    reliable = len(pts) == len(packets) and not lacks_pts(stream)
     if reliable and stream.codec_context.name in PLANNED_CODECS:
         plan = plan_frames(pts, [p.is_keyframe for p in packets], [not p.is_discard for p in packets], wanted)
         frames = decode_frames(stream, packets, plan.runs, needed=plan.needed, step=step, on_damage=on_damage)
@@ -81,7 +81,7 @@ def decode_frames(
         Presentation time in ticks, ascending, and frame.
     """
     codec = stream.codec_context
-    guessed = stream.container.format.name in WITHOUT_PTS
+    guessed = lacks_pts(stream)
     if guessed:
         held_back = _held_back(codec, packets)
         place = {packet.dts: k for k, packet in enumerate(packets)}

@@ -27,14 +27,16 @@ class Probe:
 
     Attributes:
         error: Why it cannot be read; None where it can. What could not be measured then keeps its default.
-        promised: Length of the file in seconds by its header.
-        duration: Length of the file in seconds, as decoded.
+        promised: Length of the file in seconds by its header; 0 where it does not say.
+        duration: Length of the file in seconds, of the longer of its tracks.
         seconds: Length of the clip in seconds: of the file, or of the part that the manifest names.
         height: Height of the picture in pixels as stored; 0 without one.
         width: Width of the picture in pixels as stored; 0 without one.
         fps: Frames displayed a second, counted.
         frames: Frames displayed.
         video_codec: Name of the picture's codec.
+        picture_start: Seconds from the clip's start to the first frame displayed.
+        picture_end: Seconds from the clip's start to the end of the last frame; 0 where there is none.
         motion: Largest change of a pixel against the first frame, in grey levels (0 to 255), of the frames shrunk to
             32 x 32.
         sample_rate: Samples a second of the sound as stored; 0 without one.
@@ -55,6 +57,8 @@ class Probe:
     fps: float = 0.0
     frames: int = 0
     video_codec: str = ''
+    picture_start: float = 0.0
+    picture_end: float = 0.0
     motion: float = 0.0
     sample_rate: int = 0
     channels: int = 0
@@ -103,7 +107,7 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float) -
     info = reader.info
     result.height, result.width, result.video_codec = info.height, info.width, info.video_codec
     result.sample_rate, result.channels, result.audio_codec = info.sample_rate, info.channels, info.audio_codec
-    result.promised = info.duration
+    result.promised = info.promised
     reference: np.ndarray | None = None
     next_look = -math.inf
     heard: list[tuple[float, float]] = []
@@ -135,12 +139,18 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float) -
     result.damaged = info.damaged
     if result.seconds <= 0:
         raise MediaError(info.path, f'the clip starts at {start:g} s, but the file ends at {info.duration:g} s')
+    if info.has_video and not result.frames:
+        # A picture may stand that was first seen before the clip, or is not seen before it ends.
+        reader.read_frames([start])
+        result.frames, first_frame, last_frame = 1, start, -math.inf
     if result.frames > 1:
         result.fps = (result.frames - 1) / (last_frame - first_frame)
+    if result.frames:
+        rate = result.fps or info.fps
+        result.picture_start = first_frame - start
+        result.picture_end = max(0.0, min(last_frame - start + (1 / rate if rate else 0.0), result.seconds))
     if heard:
         result.sound_start, result.sound_end = heard[0][0] - start, heard[-1][1] - start
         result.peak_db = 20 * math.log10(peak) if peak > 0 else SILENCE_DB
-    if info.has_video and not result.frames:
-        raise MediaError(info.path, 'no frame of its picture track can be decoded')
     if info.has_audio and not info.has_video and not heard:
         raise MediaError(info.path, 'nothing of its sound track can be decoded')

@@ -17,7 +17,8 @@ from av.stream import Disposition
 from mmav.errors import MediaError
 
 from .base import MediaInfo
-from .demux import PARTS_OF_FRAMES
+from .demux import lacks_container, lacks_pts
+from .length import length_of
 from .packets import PREROLL, PacketSpan
 from .pictures import decode_frames, read_pictures
 from .waveform import place_frames
@@ -68,9 +69,10 @@ class PyAVReader:
                 if self._video is not None:
                     self._video.thread_type = 'AUTO' if threads > 1 else 'NONE'
                     self._video.codec_context.thread_count = threads
+                self._streams = streams
                 self._packets = PacketSpan(self._container, streams)
                 self._span = (math.inf, -math.inf)
-                self.info = self._read_info(path, streams[0])
+                self.info = self._read_info(path)
         except BaseException:
             self._container.close()
             raise
@@ -95,14 +97,12 @@ class PyAVReader:
             MediaError: The file cannot be read.
         """
         with media_errors(self.info.path, 'cannot be read'):
-            if self._packets.collect(start, end):
-                last = self._packets.last_time(self._frame_seconds)
-                if last <= start and start > 0:
-                    # The header promised more than there is; only a pass over the whole file tells its true length.
-                    self._packets.collect_end()
-                    last = self._packets.last_time(self._frame_seconds)
-                self.info.duration = last
-                end = min(end, last)
+            known = self._packets.joined
+            self._packets.collect(start, end)
+            if self._packets.joined and not known:
+                # That it is joined was met only now, and with it the end.
+                self.info.duration = self._last_second()
+            end = min(end, self.info.duration)
         self._span = (start, end)
         return self._span
 
@@ -155,6 +155,9 @@ class PyAVReader:
         packets = self._packets.of(self._video)
         # A little early, so that a frame exactly at the time is not lost to rounding.
         first, last = ((second + origin) / base - 1e-3 for second in (start, end))
+        if not lacks_pts(self._video) and all(packet.pts is not None and packet.pts < first for packet in packets):
+            # The last picture stands: there is none to come.
+            return
         frames = decode_frames(
             self._video,
             packets,
@@ -239,8 +242,11 @@ class PyAVReader:
         tried, failed, expected = 0, 0, 0.0
         frames: list[tuple[float, av.AudioFrame]] = []
         for packet in self._packets.of(stream):
-            if packet.pts is not None and not start - PREROLL <= packet.pts * base - origin <= end + PREROLL:
-                continue
+            if packet.pts is not None:
+                time = packet.pts * base - origin
+                # Some codecs' packets last a second.
+                if time + (packet.duration or 0) * base < start - PREROLL or time > end + PREROLL:
+                    continue
             tried += 1
             try:
                 decoded: list[Any] = codec.decode(packet)
@@ -259,6 +265,10 @@ class PyAVReader:
     def _count_damage(self) -> None:
         self.info.damaged += 1
 
+    def _last_second(self) -> float:
+        frames = dict(video=self._frame_seconds, audio=0.0)
+        return max(0.0, *(self._packets.end_of(stream, frames[stream.type]) for stream in self._streams))
+
     @property
     def _frame_seconds(self) -> float:
         return 1 / self.info.fps if self.info.fps else 0.0
@@ -272,32 +282,24 @@ class PyAVReader:
             raise MediaError(path, f'no decoder for its {"picture" if kind == "video" else "sound"} track')
         return stream
 
-    def _read_info(self, path: str, main: Any) -> MediaInfo:
+    def _read_info(self, path: str) -> MediaInfo:
         video, audio = self._video, self._audio
         info = MediaInfo(path=path, duration=0.0, has_video=video is not None, has_audio=audio is not None)
         if video is not None:
             info.height, info.width = video.codec_context.height, video.codec_context.width
-            info.fps = float(video.average_rate or video.guessed_rate or 0)
+            # Without a container FFmpeg's average rate is its default.
+            average, guessed = video.average_rate, video.guessed_rate
+            if lacks_container(self._container.format):
+                average, guessed = guessed, average
+            info.fps = float(average or guessed or 0)
             info.video_codec = video.codec_context.name
         if audio is not None:
             info.sample_rate = audio.codec_context.sample_rate
             info.channels = len(audio.layout.channels)
             info.audio_codec = audio.codec_context.name
         self.info = info
-        base, origin = self._packets.clock(main)
-        if main.duration:
-            info.duration = main.duration * base
-        elif self._container.duration:
-            begin = (self._container.start_time or 0) / av.time_base
-            info.duration = begin + self._container.duration / av.time_base - origin
-        if self._packets.joined:
-            self.fetch(0.0, 0.0)
-        elif self._container.format.name in PARTS_OF_FRAMES:
-            # FFmpeg only knows the last time stamp, which may stand many frames before the end.
-            self.fetch(max(0.0, info.duration - 1.0), math.inf)
-        if info.duration <= 0:
-            self._packets.collect_end()
-            info.duration = self._packets.last_time(self._frame_seconds)
+        length = length_of(path, self._streams, self._packets, self._frame_seconds)
+        info.duration, info.promised = length.seconds, length.promised
         if info.duration <= 0:
             raise MediaError(path, 'has a length of zero seconds')
         return info

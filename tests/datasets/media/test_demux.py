@@ -44,7 +44,7 @@ def test_the_same_dates_after_a_search(path):
 
 def test_a_hopeless_file_ends(make_clip, monkeypatch):
     class Hopeless:
-        format = type('Format', (), dict(name='mp4'))
+        format = type('Format', (), dict(name='mp4', flags=0))
         tries = 0
 
         def demux(self, streams):
@@ -60,13 +60,14 @@ def test_a_hopeless_file_ends(make_clip, monkeypatch):
 
 def test_damaged_sound_is_passed_over_and_damaged_pictures_are_not():
     def packet(kind, corrupt):
-        stream = type('Stream', (), dict(type=kind, index=0))()
+        codec = type('Codec', (), dict(name='aac'))
+        stream = type('Stream', (), dict(type=kind, index=0, codec_context=codec))()
         return type('Packet', (), dict(size=9, is_corrupt=corrupt, stream=stream))()
 
     packets = [packet('audio', False), packet('audio', True), packet('video', True)]
 
     class Container:
-        format = type('Format', (), dict(name='mp4'))
+        format = type('Format', (), dict(name='mp4', flags=0))
 
         def demux(self, streams):
             yield from packets
