@@ -36,6 +36,7 @@ DEFECTS: dict[str, str] = {
     'no_sound': 'it has no sound track',
     'silent': f'the sound never exceeds {SILENT_DB:g} dB of full scale',
     'short_sound': f'the sound starts more than {TOLERANCE:g} s after the picture or ends as much before it',
+    'short_picture': f'the picture starts more than {TOLERANCE:g} s after the sound or ends as much before it',
 }
 UNUSABLE = ('missing', 'unreadable')
 USUAL_MANIFESTS = ('train.csv', 'val.csv', 'test.csv')
@@ -141,7 +142,6 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
     if result.error is not None:
         return ('missing' if result.error == 'no such file' else 'unreadable',)
     expected = result.promised if end is None else end
-    picture = result.frames / result.fps if result.fps else result.seconds
     both = result.has_video and result.has_audio
     found = dict(
         cut_off=result.duration < expected - TOLERANCE,
@@ -150,7 +150,14 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
         frozen=result.frames > 1 and result.motion < FROZEN_LEVELS,
         no_sound=not result.has_audio,
         silent=result.has_audio and result.peak_db < SILENT_DB,
-        short_sound=both and (result.sound_start > TOLERANCE or result.sound_end < picture - TOLERANCE),
+        short_sound=both
+        and (
+            result.sound_start > result.picture_start + TOLERANCE or result.sound_end < result.picture_end - TOLERANCE
+        ),
+        short_picture=both
+        and (
+            result.picture_start > result.sound_start + TOLERANCE or result.picture_end < result.sound_end - TOLERANCE
+        ),
     )
     return tuple(defect for defect in DEFECTS if found.get(defect))
 
@@ -171,7 +178,8 @@ def check_clips(
     known = {}
     for entry in journal.entries:
         clip = Clip(*entry['clip'])
-        if stamps.get(clip.path, ()) == entry['stamp']:
+        # A journal of an earlier version may lack measures.
+        if stamps.get(clip.path, ()) == entry['stamp'] and entry['probe'].keys() == Probe().to_dict().keys():
             known[clip] = Probe(**entry['probe'])
     waiting = [clip for clip in unique if clip not in known]
     work = [(os.path.join(data_root, clip.path), clip.start, clip.end) for clip in waiting]

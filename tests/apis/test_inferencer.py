@@ -91,6 +91,23 @@ def test_long_file_is_looked_at_window_by_window(inferencer, flashes):
     assert [(window['start'], window['end']) for window in default['windows']] == [(0.0, 2.0), (2.0, 4.0)]
 
 
+def test_windows_lie_within_what_the_file_holds(inferencer, make_clip, tmp_path):
+    options = dict(seconds=6.0, keyframes=6)
+    for name, expected in {'cut.mkv': 3.6, 'short_picture.mp4': 6.0, 'raw.aac': 6.1}.items():
+        source = make_clip(
+            f'for_windows_{name}',
+            **options,
+            **{'cut.mkv': {}, 'short_picture.mp4': dict(times=np.arange(12) / 12), 'raw.aac': dict(video=None)}[name],
+        )
+        data = source.read_bytes()
+        path = tmp_path / name
+        path.write_bytes(data[: len(data) * 6 // 10] if name == 'cut.mkv' else data)
+        (result,) = inferencer(str(path), window=1.0)
+        assert result['duration'] == pytest.approx(expected, abs=0.4)
+        assert result['windows'][-1]['end'] == pytest.approx(result['duration'], abs=1e-3)
+        assert result['skipped'] == []
+
+
 @pytest.mark.parametrize(('batch_size', 'num_workers'), [(1, 0), (2, 3), (64, 1)])
 def test_batches_and_threads_change_nothing(inferencer, clip, flashes, silent, batch_size, num_workers):
     inputs = [clip, flashes, silent, clip]

@@ -15,7 +15,15 @@ from mmav.errors import ManifestError
 from mmav.parallel import Journal
 
 WHOLE = dict(
-    promised=10.0, duration=10.0, seconds=10.0, frames=250, fps=25.0, motion=100.0, sound_end=10.0, peak_db=-3.0
+    promised=10.0,
+    duration=10.0,
+    seconds=10.0,
+    frames=250,
+    fps=25.0,
+    picture_end=10.0,
+    motion=100.0,
+    sound_end=10.0,
+    peak_db=-3.0,
 )
 
 
@@ -34,7 +42,11 @@ WHOLE = dict(
         (dict(peak_db=-70.0), ('silent',)),
         (dict(sound_end=9.0), ('short_sound',)),
         (dict(sound_start=1.0), ('short_sound',)),
-        (dict(frames=225, sound_end=9.0), ()),
+        (dict(frames=225, picture_end=9.0, sound_end=9.0), ()),
+        (dict(picture_end=1.0), ('short_picture',)),
+        (dict(picture_start=1.0), ('short_picture',)),
+        (dict(picture_end=1.0, sound_end=0.0), ('no_sound',)),
+        (dict(picture_start=1.0, sound_start=1.0), ()),
         (dict(motion=0.0, peak_db=-200.0), ('frozen', 'silent')),
     ],
 )
