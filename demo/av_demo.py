@@ -5,10 +5,13 @@ import argparse
 from pathlib import Path
 
 from mmav.apis import AVInferencer
+from mmav.apis.annotate import plan_copies
 from mmav.apis.report import report_of
-from mmav.engine.cli import run_tool, write_json
+from mmav.apis.sources import list_sources
+from mmav.engine.cli import console_has, run_tool
 from mmav.engine.config_edits import MODALITIES
 from mmav.errors import ConfigError, MmavError
+from mmav.outputs import check_folder, write_json
 
 EXAMPLE = """examples:
   python demo/av_demo.py clip.mp4 --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth
@@ -39,6 +42,11 @@ def main() -> None:
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise ConfigError(f'--{name.replace("_", "-")} {value:g} must be above 0')
+    sources = list_sources(args.files)
+    given = [args.config, args.checkpoint, *(source.path for source in sources)]
+    check_folder(args.out_dir, ['predictions.json'], inputs=given, remedy='give another one with --out-dir')
+    if not args.no_video:
+        plan_copies(sources, args.out_dir)
     inferencer = AVInferencer(args.config, args.checkpoint, device=args.device, classes=args.classes)
     results = inferencer(
         args.files,
@@ -48,11 +56,17 @@ def main() -> None:
         stride=args.stride,
         drop=[args.drop] if args.drop else [],
         errors='report',
-        out_dir=None if args.no_video else args.out_dir,
     )
-    print(report_of(results))
     out = Path(args.out_dir, 'predictions.json')
-    write_json(str(out), dict(config=args.config, checkpoint=args.checkpoint, results=results))
+    content = dict(config=args.config, checkpoint=args.checkpoint, results=results)
+    # what was found is kept and shown, whatever becomes of the files
+    try:
+        write_json(out, content)
+    finally:
+        print(report_of(results, bar='█' if console_has('█') else '#'), flush=True)
+    if not args.no_video:
+        inferencer.visualize(sources, results, out_dir=args.out_dir)
+        write_json(out, content)  # the results name their copies now
     for what, path in [('predictions', out), *(('video', result['video']) for result in results if 'video' in result)]:
         print(f'{what:>11}: {path}')
     wrong = [f'{result["path"]}: {result["error"]}' for result in results if result['error'] is not None]

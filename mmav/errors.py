@@ -42,6 +42,10 @@ class CheckpointError(MmavError):
     """A checkpoint that is missing, torn or belongs to another architecture."""
 
 
+class OutputError(MmavError):
+    """A file that is to be written and cannot be, or would take the place of one that is not the program's own."""
+
+
 class TooManyBrokenClips(MmavError):
     """More clips of a dataset cannot be read than its configuration allows."""
 

@@ -20,11 +20,13 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from mmav.errors import ConfigError, MmavError
+from mmav.errors import ConfigError, MmavError, OutputError, one_line
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
+# What to do about it.
+NO_SHARED_MEMORY = 'mount /dev/shm, a larger one where it is full (a container: --shm-size=8g)'
 # Items handed to the pool at once, for each process: enough that none waits.
 AHEAD = 4
 
@@ -32,6 +34,32 @@ AHEAD = 4
 def cpu_count() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def shared_memory_problem(*tensors: torch.Tensor) -> str | None:
+    """Moves tensors to memory that other processes see.
+
+    Args:
+        *tensors: What is moved; a small one is tried where there is none. What cannot be moved stays as it is.
+
+    Returns:
+        What is wrong, None where all went well.
+    """
+    try:
+        for tensor in tensors or (torch.zeros(1),):
+            tensor.share_memory_()
+    except (RuntimeError, OSError) as error:
+        return one_line(error)
+    return None
+
+
+def worker_problem() -> str | None:
+    """Why this machine cannot run processes that share memory and locks; None where it can."""
+    try:
+        multiprocessing.get_context().Lock()
+    except (OSError, ImportError) as error:
+        return one_line(error)
+    return shared_memory_problem()
 
 
 def start_worker() -> None:
@@ -69,6 +97,9 @@ def run_parallel(
     jobs = cpu_count() if jobs is None else jobs
     if jobs < 1:
         raise ConfigError(f'jobs must be at least 1, got {jobs}')
+    if jobs > 1 and (problem := worker_problem()) is not None:
+        print(f'one process alone does the work, as others cannot be started here: {problem}', file=sys.stderr)
+        jobs = 1
     total = done_before + len(items)
     with tqdm(total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.1) as bar:
         results = ((i, work(item)) for i, item in enumerate(items)) if jobs == 1 else _in_pools(work, items, jobs)
@@ -132,7 +163,7 @@ def read_settings(path: str | Path) -> dict[str, Any] | None:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding='utf-8', errors='replace')
     except OSError:
         return []
     lines: list[dict[str, Any]] = []
@@ -156,15 +187,16 @@ class Journal:
     def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
         self.path = Path(path)
         self.settings = dict(settings)
+        self._refuse_another()
         self.entries = self._read()
         # Written anew, which drops a line that a kill has torn.
         lines = [dict(settings=self.settings), *self.entries]
         part = self.path.with_name(self.path.name + '.part')
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+            part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
             os.replace(part, self.path)
-            self._file = self.path.open('a')
+            self._file = self.path.open('a', encoding='utf-8')
         except OSError as error:
             is_file = self.path.parent.is_file()
             reason = 'its folder is a file' if is_file else error.strerror or str(error)
@@ -180,6 +212,12 @@ class Journal:
         """Writes a result down."""
         self._file.write(json.dumps(entry) + '\n')
         self._file.flush()
+
+    def _refuse_another(self) -> None:
+        """What was not written as a journal is not replaced by one."""
+        lines = _read_lines(self.path)
+        if self.path.is_file() and self.path.stat().st_size and not (lines and 'settings' in lines[0]):
+            raise OutputError(f"'{self.path}' is not the journal of an earlier run: give another folder to write to")
 
     def _read(self) -> list[dict[str, Any]]:
         lines = _read_lines(self.path)

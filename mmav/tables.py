@@ -44,4 +44,5 @@ def csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
     """Rows, the first being the header, as the content of a CSV file in UTF-8."""
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(rows)
-    return text.getvalue().encode()
+    # a name that is not text, as file systems allow, cannot stand in the file as it is
+    return text.getvalue().encode('utf-8', 'backslashreplace')

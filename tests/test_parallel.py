@@ -8,9 +8,10 @@ import os
 import signal
 
 import pytest
+import torch
 
 from mmav.errors import ConfigError, MmavError
-from mmav.parallel import Journal, run_parallel
+from mmav.parallel import Journal, run_parallel, shared_memory_problem, worker_problem
 
 
 def square(value):
@@ -70,3 +71,27 @@ def test_a_journal_of_other_settings_starts_anew(tmp_path):
         journal.add(dict(path='a'))
     with Journal(tmp_path / 'j.jsonl', dict(size=2)) as journal:
         assert journal.entries == []
+
+
+def test_a_machine_that_starts_no_others(capsys, monkeypatch):
+    def no_lock(self):
+        raise OSError(38, 'Function not implemented')
+
+    monkeypatch.setattr('multiprocessing.context.BaseContext.Lock', no_lock)
+    assert worker_problem() == '[Errno 38] Function not implemented'
+    assert sorted(run_parallel(square, [1, 2, 3], jobs=2)) == [(0, 1), (1, 4), (2, 9)]
+    error = capsys.readouterr().err
+    assert 'one process alone does the work, as others cannot be started here: [Errno 38] Function not' in error
+
+
+def test_shared_memory(monkeypatch):
+    values = torch.zeros(3)
+    assert shared_memory_problem(values) is None and values.is_shared()
+    assert worker_problem() is None
+
+
+def test_a_file_in_the_place_of_a_journal_is_kept(tmp_path):
+    (tmp_path / 'j.jsonl').write_text('mine')
+    with pytest.raises(MmavError, match=r"j\.jsonl' is not the journal of an earlier run"):
+        Journal(tmp_path / 'j.jsonl', {})
+    assert (tmp_path / 'j.jsonl').read_text() == 'mine'

@@ -8,11 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.checkpoint_io import last_checkpoint
+from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import load_predictions
+from mmav.outputs import check_folder, program, read_record, write_json, write_output
 
 ROOT = Path(__file__).resolve().parents[1]
+MARK = 'demo.txt'
+WRITERS = {'test.py': ['metrics.json', 'predictions.pkl'], 'plot_predictions.py': ['predictions.png']}
 EXAMPLE = """example:
   python tools/demo.py --data-root data/avsynth --work-dir work_dirs/demo"""
 
@@ -38,24 +42,25 @@ def run_demo(args: argparse.Namespace) -> None:
     common = [args.config, '--data-root', args.data_root]
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     data_options = [word for option in args.data_options for word in ('--' + option).split('=', 1)]
+    claim(work_dir)
     predictions, metrics, picture = (work_dir / name for name in ('predictions.pkl', 'metrics.json', 'predictions.png'))
 
     step(1, 'data', 'data/avsynth/make_avsynth.py', args.data_root, *data_options)
     forget(work_dir)
     step(2, 'training', 'train.py', *common, '--work-dir', work_dir, *options)
-    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+    checkpoint = last_checkpoint(work_dir)
     outputs = ['--out', metrics, '--dump', predictions, '--work-dir', work_dir / 'test']
     step(3, 'test', 'test.py', args.config, checkpoint, *common[1:], *outputs, *options)
     step(4, 'picture', 'analysis_tools/plot_predictions.py', args.config, predictions, picture, *common[1:])
 
-    result = json.loads(metrics.read_text())
+    result = json.loads(metrics.read_text(encoding='utf-8'))
     classes = load_predictions(predictions)[1] or []
     summary = dict(
         top1=result['top1'], top5=result['top5'], num_classes=len(classes), seconds=round(time.monotonic() - start, 1)
     )
     write_json(str(work_dir / 'summary.json'), summary)
     print(f'\n{json.dumps(summary)}')
-    for what, path in (('summary', work_dir / 'summary.json'), ('picture', picture), ('checkpoint', Path(checkpoint))):
+    for what, path in (('summary', work_dir / 'summary.json'), ('picture', picture), ('checkpoint', checkpoint)):
         print(f'{what:>10}: {path}')
 
 
@@ -65,6 +70,17 @@ def step(number: int, title: str, tool: str, *arguments: object) -> None:
     print(f'\n[{number}/4] {title}: python tools/{tool} {" ".join(words)}', flush=True)
     if subprocess.run([sys.executable, str(ROOT / 'tools' / tool), *words]).returncode:
         raise MmavError(f'step {number} ({title}) failed; its own message stands above')
+
+
+def claim(work_dir: Path) -> None:
+    """Refuses a folder whose files no demo has written; :func:`forget` would delete its checkpoints."""
+    check_folder(work_dir, ['summary.json', MARK], remedy='give another one with --work-dir')
+    for tool, names in WRITERS.items():
+        with program(tool):
+            check_folder(work_dir, names)
+    if any(work_dir.glob('*.pth')) and not any(entry.name == MARK for entry in read_record(work_dir)):
+        raise MmavError(f"'{work_dir}' holds checkpoints that are not this demo's: give another folder with --work-dir")
+    write_output(work_dir / MARK, 'This folder is written anew by tools/demo.py.\n')
 
 
 def forget(work_dir: Path) -> None:

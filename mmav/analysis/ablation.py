@@ -45,7 +45,7 @@ def read_results(rows: Sequence[Row], seeds: Sequence[int], work_dir: Path) -> d
     results: dict[Row, list[dict[str, Any] | None]] = {}
     for row in rows:
         files = [row.folder(work_dir, seed) / RESULT for seed in seeds]
-        results[row] = [json.loads(file.read_text()) if file.is_file() else None for file in files]
+        results[row] = [json.loads(file.read_text(encoding='utf-8')) if file.is_file() else None for file in files]
     return results
 
 
@@ -86,6 +86,8 @@ def draw(results: Results, path: str | Path, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from mmav.visualization.figures import save_figure
+
     rows = [(row, values) for row, runs in results.items() if (values := _values(runs, 'top1'))]
     figure = Figure(figsize=(8, 0.36 * len(rows) + 1.2), layout='constrained')
     FigureCanvasAgg(figure)
@@ -100,4 +102,4 @@ def draw(results: Results, path: str | Path, title: str) -> None:
     axes.set_xlim(0, 1)
     axes.set_xlabel('top-1')
     axes.set_title(title)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)

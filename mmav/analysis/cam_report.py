@@ -16,9 +16,10 @@ from mmav.apis.windows import place_windows
 from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.engine.cli import require_checkpoint
 from mmav.engine.config_edits import find_test_set
-from mmav.errors import ConfigError, MmavError, did_you_mean
+from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
 from mmav.models.heads import heads_of
+from mmav.outputs import check_all_own, folded, same_file
 from mmav.visualization.annotated_video import write_annotated_video
 from mmav.visualization.cam_clips import SeenClip, look
 from mmav.visualization.cam_figure import draw_cam_figure
@@ -248,9 +249,15 @@ def show_clips(
     """
     cams = [_cam(model, blocks, method, len(models) > 1) for model in models]
     targets = common_targets(models, target)
-    out.mkdir(parents=True, exist_ok=True)
+    names = _page_names(clips)
+    planned = [out / f'{name}{end}' for name in names for end in ['.png', *(f'_{m.name}.mp4' for m in models if video)]]
+    for path in planned:
+        for clip in clips:
+            if same_file(path, clip.path):
+                raise OutputError(f"'{path}' is one of the clips and would be lost: give another folder")
+    check_all_own(planned)
     written = []
-    for clip in tqdm(clips, desc='clips', unit='clip'):
+    for clip, name in zip(tqdm(clips, desc='clips', unit='clip'), names, strict=True):
         seen = [look(model.inferencer, clip.path, start=clip.start, end=clip.end) for model in models]
         rows = [model.row(s, clip, cam, t) for model, s, cam, t in zip(models, seen, cams, targets, strict=True)]
         first = next((s for s, row in zip(seen, rows, strict=True) if row.frames is not None), None)
@@ -261,16 +268,30 @@ def show_clips(
         title = f'{_tail(clip.path)}   {seen[0].start:.2f} to {seen[0].end:.2f} s' + f'   true class: {truth}' * bool(
             truth
         )
-        written.append(out / f'{clip.name}.png')
+        written.append(out / f'{name}.png')
         draw_cam_figure(rows, written[-1], title=title, num_frames=frames, box=box)
         for model, s, row in zip(models, seen, rows, strict=True):
             if video and row.cam is not None and row.times is not None:
-                written.append(out / f'{clip.name}_{model.name}.mp4')
+                written.append(out / f'{name}_{model.name}.mp4')
                 paint = cam_painter(row.cam, row.times, s.region)
                 write_annotated_video(clip.path, written[-1], paint, start=s.start, end=s.end)
     if video and not any(path.suffix == '.mp4' for path in written):
         raise MmavError('--video: none of the clips has a picture that a model saw; the pages are written')
     return written
+
+
+def _page_names(clips: Sequence[Clip]) -> list[str]:
+    """The clips' names; of those that only their folder or suffix tells apart the later ones are numbered."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for clip in clips:
+        name, count = clip.name, 1
+        while folded(name) in taken:
+            count += 1
+            name = f'{clip.name}_{count}'
+        taken.add(folded(name))
+        names.append(name)
+    return names
 
 
 def _tail(path: str) -> str:

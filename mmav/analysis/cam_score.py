@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from mmav.analysis.cam_report import CamModel, Clip
 from mmav.apis import AVInferencer
-from mmav.engine.cli import write_json
 from mmav.errors import MmavError
 from mmav.evaluation.localization import Event, Shares, shares, summarise
+from mmav.outputs import write_json
 from mmav.tables import text_table
 from mmav.visualization.cam_clips import SeenClip, look
 from mmav.visualization.grad_cam import GradCAM
@@ -154,7 +154,6 @@ def score_models(
         raise MmavError(
             '--score: where the events are is not known of these clips, only of AVSynth (tools/data/avsynth)'
         )
-    out.mkdir(parents=True, exist_ok=True)
     texts, content = [], []
     for model in models:
         own = None if blocks is None else {m: b for m, b in blocks.items() if m in model.model.backbones}
@@ -168,5 +167,10 @@ def score_models(
         rows = scores.rows()
         content.append(dict(model=model.name, clips=len(known), rows=rows))
         texts.append(f'{model.name}: {len(known)} clips\n{score_table(rows)}')
-    write_json(str(out / 'scores.json'), dict(models=content))
-    return '\n\n'.join(texts)
+    text = '\n\n'.join(texts)
+    try:
+        write_json(out / 'scores.json', dict(models=content))
+    except MmavError:
+        print(text)  # what took so long to measure is not lost with the file
+        raise
+    return text

@@ -51,7 +51,7 @@ def build_dataset(loader: Mapping[str, Any], *, clip: str | Path | None = None, 
         names = ('clip',)
         manifest = Path(folder) / 'one_clip.csv'
         row = [f'"{Path(clip).resolve()}"', *['0'] * len(columns)]
-        manifest.write_text(f'path,{",".join(columns)}\n{",".join(row)}\n')
+        manifest.write_text(f'path,{",".join(columns)}\n{",".join(row)}\n', encoding='utf-8')
         config.update(
             ann_file=str(manifest), data_root='', indices=None, max_broken_share=1.0,
             classes=dict.fromkeys(columns, names) if isinstance(classes, Mapping) else names,

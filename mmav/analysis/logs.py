@@ -87,7 +87,7 @@ def _read_file(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     train: list[dict[str, Any]] = []
     val: list[dict[str, Any]] = []
     place: list[int | None] = []
-    lines = file.read_text(errors='replace').splitlines()
+    lines = file.read_text(encoding='utf-8', errors='replace').splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -242,6 +242,8 @@ def draw(logs: Sequence[Log], keys: Sequence[str], path: str | Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from mmav.visualization.figures import save_figure
+
     panels = list(dict.fromkeys([*keys, *(['lr'] if any(log.curve('lr') for log in logs) else [])]))
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     end = max(row['iter'] for log in logs for row in [*log.train, *log.val])
@@ -265,10 +267,7 @@ def draw(logs: Sequence[Log], keys: Sequence[str], path: str | Path) -> None:
         axes.set_axis_off()
     lines = [grid[0].plot([], [], color=_COLOURS[i % len(_COLOURS)], linewidth=2)[0] for i in range(len(logs))]
     figure.legend(lines, [log.name for log in logs], loc='outside lower center', ncols=min(len(logs), 4), frameon=False)
-    try:
-        figure.savefig(path, dpi=130)
-    except (OSError, ValueError) as error:
-        raise MmavError(f"cannot write the picture '{path}': {error}") from error
+    save_figure(figure, path, dpi=130)
 
 
 def _draw_curve(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import MmavError
+from mmav.files import atomic_write
+from mmav.outputs import check_place
 
 START, END = '<!-- {name}: start, written by {tool} -->', '<!-- {name}: end -->'
 
@@ -22,17 +23,28 @@ def find_block(page: str | Path, name: str, tool: str) -> tuple[str, str]:
         What stands before the block's content and what stands after it, the comments included.
 
     Raises:
-        MmavError: There is no such page, or it does not have each comment once, in this order.
+        MmavError: There is no such page, it cannot be written, or it does not have each comment once, in this order.
     """
     page = Path(page)
     if not page.is_file():
         raise MmavError(f"no page '{page}': give a Markdown file that has the block {name!r}")
+    check_place(page)
     start, end = START.format(name=name, tool=tool), END.format(name=name)
-    before, found_start, rest = page.read_text().partition(start)
+    before, found_start, rest = page.read_text(encoding='utf-8').partition(start)
     _, found_end, after = rest.partition(end)
     if not found_start or not found_end or start in rest or end in after:
         raise MmavError(f"'{page}' needs one line {start} and, after it, one line {end}: what is written goes between")
     return before + start, end + after
+
+
+def read_block(page: str | Path, name: str, tool: str) -> str:
+    """What stands in the generated block of a page.
+
+    Raises:
+        MmavError: See :func:`find_block`.
+    """
+    before, after = find_block(page, name, tool)
+    return Path(page).read_text(encoding='utf-8')[len(before) : -len(after)]
 
 
 def fill_block(page: str | Path, name: str, tool: str, content: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmav.apis.sources import Source
-from mmav.errors import MediaError
+from mmav.errors import MediaError, OutputError
+from mmav.outputs import check_folder, check_own, folded, same_file
 
 LONG_SOUND = 120.0  # seconds
 
@@ -36,13 +37,15 @@ def annotate(
         The files written; a file whose picture cannot be read to its end is named in the log.
 
     Raises:
+        OutputError: See :func:`plan_copies`.
         MediaError: A copy cannot be written.
     """
     from mmav.visualization.annotated_video import write_annotated_video
     from mmav.visualization.captions import draw_captions, predictions_at, span_at
 
+    names = plan_copies(sources, out_dir)
     written: list[str] = []
-    for source, result in zip(sources, results, strict=True):
+    for source, result, out in zip(sources, results, names, strict=True):
         if source.arrays is not None or not result['windows']:
             continue
 
@@ -50,7 +53,6 @@ def annotate(
             heading = span_at(windows, seconds) if len(windows) > 1 else ''
             return draw_captions(frame, predictions_at(windows, seconds), heading=heading)
 
-        out = free_name(Path(out_dir), Path(source.path).stem, written)
         # where there is no picture frames are drawn, at a cost: of a long sound few a second will do
         canvas_fps = 25.0 if result['duration'] <= LONG_SOUND else 5.0
         try:
@@ -66,14 +68,47 @@ def annotate(
     return written
 
 
-def free_name(folder: Path, stem: str, taken: Sequence[str]) -> str:
-    """A file name in a folder that this run has not written to yet.
+def plan_copies(sources: Sequence[Source], out_dir: str | os.PathLike[str]) -> list[str]:
+    """Names the copies before anything is computed: each its own, and none in the place of a file that is not ours.
 
-    >>> free_name(Path('out'), 'a', ['out/a.mp4'])
-    'out/a_2.mp4'
+    Args:
+        sources: The clips.
+        out_dir: Folder of the copies.
+
+    Returns:
+        The path of each clip's copy; of arrays an empty one.
+
+    Raises:
+        OutputError: A copy would replace a clip, or another file that was not written so, or cannot be written.
+    """
+    paths = [source.path for source in sources if source.arrays is None]
+    check_folder(out_dir)
+    names: list[str] = []
+    taken: set[str] = set()
+    for source in sources:
+        if source.arrays is not None:
+            names.append('')
+            continue
+        names.append(free_name(Path(out_dir), Path(source.path).stem, taken))
+        taken.add(folded(names[-1]))
+        if os.path.lexists(names[-1]):
+            for path in paths:
+                if same_file(names[-1], path):
+                    raise OutputError(
+                        f"the annotated copy of '{source.path}' would replace '{path}': give another folder for copies"
+                    )
+            check_own(names[-1])
+    return names
+
+
+def free_name(folder: Path, stem: str, taken: Container[str]) -> str:
+    """A file name in a folder that is none of those taken, see :func:`mmav.outputs.folded`.
+
+    >>> free_name(Path('out'), 'A', {folded('out/a.mp4')})
+    'out/A_2.mp4'
     """
     name, count = folder / f'{stem}.mp4', 1
-    while str(name) in taken:
+    while folded(name) in taken:
         count += 1
         name = folder / f'{stem}_{count}.mp4'
     return str(name)

@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from tqdm import tqdm
 
-from mmav.apis.annotate import annotate
+from mmav.apis.annotate import annotate, plan_copies
 from mmav.apis.classes import Classes, find_classes
 from mmav.apis.reading import Job, in_batches, read_ahead
 from mmav.apis.results import Scores, finish_result, new_result, note_window, predictions_of
@@ -117,7 +117,8 @@ class AVInferencer(BaseInferencer):
             drop: Modalities that are withheld from the model.
             errors: What a clip does that cannot be read: 'raise', or 'report' in its result's ``error``.
             num_workers: Threads that read; one per core, but 4 at most, if None. 0 reads in this thread.
-            out_dir: Folder for a copy of each file with the predictions drawn into its picture.
+            out_dir: Folder for a copy of each file with the predictions drawn into its picture. No other file that is
+                there is replaced.
 
         Returns:
             One dict a clip, of plain values: ``path``; ``duration`` in seconds; ``present``, ``missing`` and
@@ -133,6 +134,8 @@ class AVInferencer(BaseInferencer):
         """
         self._check_arguments(batch_size, topk, drop, errors, window)
         sources = self._inputs_to_list(inputs)
+        if out_dir is not None:
+            plan_copies(sources, out_dir)  # to fail now rather than after the work
         results = [new_result(source.path, drop) for source in sources]
         scores: list[list[Scores]] = [[] for _ in sources]
         workers = min(4, cpu_count()) if num_workers is None else num_workers

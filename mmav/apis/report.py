@@ -13,11 +13,12 @@ BAR = 20  # characters of a probability of 1
 MOST_BLOCKS = 8
 
 
-def report_of(results: Sequence[dict[str, Any]]) -> str:
+def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:
     """Writes results of :class:`mmav.apis.AVInferencer` as text.
 
     Args:
         results: A few: each with its labels, their probabilities as bars, and its windows. Many: one line each.
+        bar: What bars are made of.
     """
     if len(results) > MOST_BLOCKS:
         rows = [('clip', 'tracks', 'label', 'score', 'seconds')]
@@ -34,15 +35,15 @@ def report_of(results: Sequence[dict[str, Any]]) -> str:
                 )
             )
         return text_table(rows, left=3)
-    return '\n\n'.join(_block(result) for result in results)
+    return '\n\n'.join(_block(result, bar) for result in results)
 
 
-def _block(result: dict[str, Any]) -> str:
+def _block(result: dict[str, Any], bar: str) -> str:
     if not result['predictions']:
         return f'{result["path"]}\n  error: {result["error"]}'
     lines = [f'{result["path"]}: {result["duration"]:.1f} s, {_heard_and_seen(result)}']
     for best in result['predictions']:
-        lines.append(f'  {best["score"]:.3f}  {"█" * round(BAR * best["score"]):{BAR}}  {best["label"]}')
+        lines.append(f'  {best["score"]:.3f}  {bar * round(BAR * best["score"]):{BAR}}  {best["label"]}')
     for part in ('verb', 'noun'):
         if part in result:
             words = ', '.join(f'{each["label"]} {each["score"]:.3f}' for each in result[part][:3])

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmav.datasets.clip_files import SUFFIXES
 from mmav.datasets.media import ArrayReader, MediaReader, open_media
 from mmav.errors import MmavError, did_you_mean
+from mmav.outputs import ANNOTATED, names_of_kind
 
 SOUND_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
 ARRAY_KEYS = ('video', 'fps', 'audio', 'sample_rate')
@@ -36,7 +37,8 @@ def list_sources(inputs: Any) -> list[Source]:
     """Lists the clips of what a user gives.
 
     Args:
-        inputs: A path; a folder, whose media files are taken with those of its subfolders, sorted; a dict of arrays,
+        inputs: A path; a folder, whose media files are taken with those of its subfolders, sorted, but
+            for annotated copies of ours; a dict of arrays,
             ``video`` (T, H, W, 3) uint8 RGB with ``fps``, ``audio`` (S,) or (C, S) with ``sample_rate``, or both; or
             a list of any of these.
 
@@ -66,7 +68,8 @@ def _folder(path: str) -> list[Source]:
     found = [
         os.path.join(folder, name)
         for folder, _, names in os.walk(path)
-        for name in names
+        # copies that an earlier run has drawn into are no clips
+        for name in sorted({*names} - names_of_kind(folder, ANNOTATED))
         if os.path.splitext(name)[1].lower() in SUFFIXES | SOUND_SUFFIXES and not name.startswith('.')
     ]
     if not found:

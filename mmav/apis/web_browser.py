@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmav.errors import MmavError
+from mmav.outputs import write_output
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 # no sandbox, as containers run as root; and nothing that would ask other hosts
@@ -84,4 +85,4 @@ def take_screenshot(url: str, clip: str | Path, out_file: str | Path, *, size: t
             raise MmavError(f'{clip}: {page.locator("#answer").inner_text()}')
         page.locator('#pictures img').first.wait_for(timeout=120000)
         page.wait_for_timeout(1500)  # until what says that it is being computed has faded
-        page.screenshot(path=str(out_file), full_page=True)
+        write_output(out_file, page.screenshot(full_page=True, type='png'))

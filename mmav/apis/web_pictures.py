@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from html import escape
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from mmav.apis.web_demo import Answer, Explanation
 from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.visualization.cam_pictures import draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
+from mmav.visualization.figures import figure_bytes
 from mmav.visualization.timeline import draw_timeline
 
 # inches, about as wide as on the page, so that letters keep their size
@@ -26,9 +26,7 @@ def image_html(figure: Figure, words: str) -> str:
         figure: The figure.
         words: What it shows, for those who cannot see it.
     """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=DPI)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(figure_bytes(figure, dpi=DPI)).decode()
     return f'<div class="mmav-picture"><img alt="{escape(words)}" src="data:image/png;base64,{data}"></div>'
 
 

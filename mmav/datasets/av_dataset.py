@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
-from mmav.errors import MediaError, TooManyBrokenClips, did_you_mean
+from mmav.errors import MediaError, MmavError, TooManyBrokenClips, did_you_mean
+from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
 
 from .manifest import read_classes, read_manifest
@@ -100,8 +101,10 @@ class AVDataset(Dataset[Any]):
         self._rows = self._select(indices)
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
         # Shared memory: workers that persist over epochs, forked or spawned, see the epoch and tell what they saw.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
-        self._seen = torch.zeros(len(self._rows), dtype=torch.uint8).share_memory_()
+        self._epoch = torch.zeros(1, dtype=torch.int64)
+        self._seen = torch.zeros(len(self._rows), dtype=torch.uint8)
+        # Where there is none, as without /dev/shm, one process does without.
+        self._is_shared = shared_memory_problem(self._epoch, self._seen) is None
 
     @property
     def num_classes(self) -> int | dict[str, int]:
@@ -150,6 +153,10 @@ class AVDataset(Dataset[Any]):
             raise IndexError(f'clip {index} of {len(self)}')
         drawn = self._drawn(index)
         index %= len(self)
+        if not self._is_shared and get_worker_info() is not None:
+            raise MmavError(
+                f'num_workers above 0 needs shared memory, and there is none: {NO_SHARED_MEMORY}, or give 0'
+            )
         if self.test_mode:
             return self._test_item(index)
         item, others = self._train_item(index, drawn), None

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from mmav.datasets.manifest import read_text
 from mmav.datasets.media.probe import Probe, probe
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import ManifestError
+from mmav.outputs import write_output
 from mmav.parallel import Journal, run_parallel
 from mmav.tables import csv_bytes
 
@@ -214,7 +214,7 @@ def write_clean(check: ManifestCheck, path: Path, drop: Sequence[str]) -> int:
 
 def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV file, whole or not at all."""
-    atomic_write(path, csv_bytes([header, *rows]))
+    write_output(path, csv_bytes([header, *rows]))
 
 
 def _probe(work: tuple[str, float | None, float | None]) -> Probe:

@@ -14,9 +14,11 @@ from mmav.datasets.annotations import SPLITS, Annotation, Clip, Problem
 from mmav.datasets.clip_files import ClipFolder, check_pattern
 from mmav.datasets.clip_matching import WHAT_HAPPENS, Matched, expected_name, match
 from mmav.errors import MmavError
+from mmav.outputs import check_all_own, check_folder, write_output
 from mmav.tables import csv_bytes, text_table
 
 CLASS_FILES = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
+REPORT = 'prepare_report.json'
 _SHOWN, _REPORTED, _WORST = 3, 1000, 5
 
 
@@ -37,10 +39,22 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
         What to print.
 
     Raises:
-        MmavError: No clip was found, or something cannot be read or written.
+        MmavError: No clip was found, something cannot be read or written, or a file that stands in the place of one of
+            these was not written by this.
     """
     clips, out = os.path.expanduser(clips), os.path.expanduser(out)
     patterns = annotation.patterns if pattern is None else (check_pattern(pattern, annotation.fields),)
+    check_folder(
+        out,
+        [
+            *(CLASS_FILES[column] for column in annotation.classes),
+            *annotation.copies,
+            'missing.csv',
+            REPORT,
+        ],
+        inputs=annotation.sources,
+        remedy='give another one with --out',
+    )
     folder = ClipFolder(clips, progress=progress)
     matched = match(annotation, folder, patterns, progress=progress)
     counts, worst = _counts(annotation, matched), _worst(annotation, matched)
@@ -59,6 +73,7 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
             left = ', and the one that is there is an older one' if (Path(out) / f'{split}.csv').exists() else ''
             why = 'no clip was found' if annotation.rows[split] else 'no list is given'
             notes.append(f'{split}.csv is not written, as {why} for it{left}')
+    check_all_own(Path(out) / name for name in files)
     files['missing.csv'] = _missing_table(annotation, matched, patterns)
     report = dict(
         dataset=annotation.dataset,
@@ -72,7 +87,7 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
         notes=notes,
         problems={kind: dict(count=len(texts), first=texts[:_REPORTED]) for kind, texts in _by_kind(problems).items()},
     )
-    files['prepare_report.json'] = (json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode()
+    files[REPORT] = (json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode(errors='backslashreplace')
     written = _write(files, out)
     head = f'{annotation.dataset}: {folder.media:,} media files in {folder.root}'
     return '\n\n'.join(filter(None, [head, _count_table(counts), _worst_text(annotation, worst),
@@ -219,11 +234,9 @@ def _missing_table(annotation: Annotation, matched: Matched, patterns: Sequence[
 
 
 def _write(files: dict[str, bytes], out: str) -> str:
-    from mmav.engine.checkpoint_io import atomic_write
-
     there = {name for name in files if (Path(out) / name).exists()}
     for name, content in files.items():
-        atomic_write(Path(out) / name, content)
+        write_output(Path(out) / name, content)
     rows = []
     for name, content in files.items():
         size = f'{content.count(10) - 1:,} rows' if name in ('train.csv', 'test.csv', 'missing.csv') else ''

@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 
 from mmav.datasets.checking import ManifestCheck, file_stamp, write_csv
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
-from mmav.errors import MediaError, MmavError
+from mmav.errors import MediaError, MmavError, OutputError
+from mmav.outputs import check_all_own, check_folder, move_output, program, same_file, write_output
 from mmav.parallel import Journal, read_settings, run_parallel
 
 JOURNAL = 'prepare_journal.jsonl'
 UNFINISHED = '.unfinished'
+FAILED = 'prepare_failed.csv'
+# whose files these are in the record of the folder, in all processes
+PROGRAM = 'prepare_media.py'
 # Lists of classes and of tail classes go with a data set; what other tools report does not.
 LISTS = ('*.txt', 'EPIC_100_tail_*.csv')
 
@@ -80,8 +84,8 @@ def transcode_all(
     Raises:
         MmavError: The folders are the same, an earlier run had other options, or the disk is full.
     """
-    if out.resolve() == data_root.resolve():
-        raise MmavError(f'the new files need a folder of their own, not {out}')
+    _check_apart(data_root, out)
+    _check_targets(data_root, out, names)
     settings = options.to_dict()
     before = read_settings(out / JOURNAL)
     if before is not None and before != settings and not force:
@@ -113,6 +117,51 @@ def transcode_all(
     return {path: outcomes[path] for path in names}
 
 
+def _check_apart(data_root: Path, out: Path) -> None:
+    if out.resolve() == data_root.resolve() or same_file(out, data_root):
+        raise MmavError(f'the new files need a folder of their own, not {out}')
+
+
+def _check_targets(data_root: Path, out: Path, names: Mapping[str, str]) -> None:
+    """Refuses to write over a source, by whatever links, or over files of another's."""
+    targets = [os.path.join(out, name) for name in names.values()]
+    sources = {_identity(os.path.join(data_root, path)): path for path in names}
+    for target in targets:
+        identity = _identity(target)
+        if identity is not None and identity in sources:
+            raise OutputError(f"'{target}' is the source '{sources[identity]}' itself: give another folder")
+    with program(PROGRAM):
+        check_all_own(targets)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_lists(data_root: Path, out: Path, manifests: Sequence[ManifestCheck]) -> None:
+    """Makes sure, before the work, that :func:`write_lists` can write all it will.
+
+    Raises:
+        OutputError: It cannot, or a file in the new folder was not written by it.
+    """
+    _check_apart(data_root, out)
+    names = [Path(manifest.path).name for manifest in manifests]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise OutputError(f"two manifests are named '{twice}' and would replace each other: give one at a time")
+    copied = [path.name for path in _lists(data_root)]
+    given: list[str | Path] = [*(manifest.path for manifest in manifests), *_lists(data_root)]
+    check_folder(out, [*names, *copied, FAILED], inputs=given)
+
+
+def _lists(data_root: Path) -> list[Path]:
+    return [path for pattern in LISTS for path in sorted(data_root.glob(pattern))]
+
+
 def write_lists(
     data_root: Path,
     out: Path,
@@ -135,11 +184,10 @@ def write_lists(
         name = Path(manifest.path).name
         write_csv(out / name, manifest.header, rows)
         counts[name] = (len(rows), len(manifest.rows) - len(rows))
-    for pattern in LISTS:
-        for path in sorted(data_root.glob(pattern)):
-            shutil.copyfile(path, out / path.name)
+    for path in _lists(data_root):
+        write_output(out / path.name, path.read_bytes())
     failed = [(path, outcome.error) for path, outcome in outcomes.items() if outcome.error is not None]
-    write_csv(out / 'prepare_failed.csv', ('path', 'error'), failed)
+    write_csv(out / FAILED, ('path', 'error'), failed)
     return counts
 
 
@@ -149,11 +197,9 @@ def _transcode(data_root: str, out: str, options: TranscodeOptions, task: tuple[
     part = os.path.join(out, UNFINISHED, f'{os.getpid()}.mp4')
     try:
         result = transcode(source, part, options)
-        with open(part, 'rb') as file:
-            os.fsync(file.fileno())
-        os.makedirs(os.path.dirname(target), exist_ok=True)
         sizes = os.path.getsize(source), os.path.getsize(part)
-        os.replace(part, target)
+        with program(PROGRAM):
+            move_output(part, target)
     except MediaError as error:
         free = shutil.disk_usage(out).free
         if free < 1 << 20:

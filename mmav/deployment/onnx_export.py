@@ -19,11 +19,11 @@ from mmav import __version__
 from mmav.apis import AVInferencer
 from mmav.deployment.graph import ExportGraph, traceable
 from mmav.deployment.preprocessing import blank_clip, describe_pipeline, dtype_name, norm_of, plain
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.engine.config_edits import find_test_set
 from mmav.errors import ConfigError, MmavError, did_you_mean
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.heads import heads_of
+from mmav.outputs import check_output, write_json, write_output
 
 TOLERANCE = 1e-4
 OPSETS = range(17, 21)  # 17 has LayerNormalization, 20 is the last that PyTorch's tracing exporter knows
@@ -73,6 +73,8 @@ def export_onnx(
     out = Path(out)
     if out.suffix != '.onnx':
         raise ConfigError(f"--out '{out}': the name has to end in .onnx")
+    check_output(out)
+    check_output(out.with_suffix('.json'))
     if opset not in OPSETS:
         raise ConfigError(f'opset {opset} is none of {OPSETS[0]} to {OPSETS[-1]}')
     graph, clip = export_graph(inferencer, drop)
@@ -92,8 +94,8 @@ def export_onnx(
                 f'onnxruntime and PyTorch differ by {difference:.2e} in a probability, more than {TOLERANCE:g}: '
                 'nothing was written'
             )
-    atomic_write(out, data)
-    atomic_write(out.with_suffix('.json'), (json.dumps(description, indent=2) + '\n').encode())
+    write_output(out, data)
+    write_json(out.with_suffix('.json'), description)
     return description
 
 

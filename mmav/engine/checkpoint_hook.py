@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
-from mmav.engine.checkpoint_io import atomic_write, remove_torn_files
+from mmav.files import atomic_write, remove_torn_files
 from mmav.registry import HOOKS
 
 
@@ -57,7 +58,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             **self.args,
         )
         if is_main_process():
-            atomic_write(Path(runner.work_dir) / 'last_checkpoint', str(self.last_ckpt).encode())
+            atomic_write(Path(runner.work_dir) / 'last_checkpoint', os.fsencode(str(self.last_ckpt)))
             for old in outdated:
                 self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
 

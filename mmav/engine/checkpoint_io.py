@@ -12,7 +12,6 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from mmav.engine.class_heads import tell_other_number
 from mmav.engine.fsdp import spread_like
 from mmav.errors import CheckpointError
+from mmav.files import atomic_write
 
 _STEP = re.compile(r'(?:epoch|iter|resume_iter)_(\d+)\.pth')
 _NAMES_SHOWN = 3
@@ -35,48 +35,15 @@ _NAMES_SHOWN = 3
 _PLAIN = (str, bytes, bool, int, float, complex, torch.dtype, torch.device, torch.Size)
 
 
-def atomic_write(path: str | Path, data: bytes) -> None:
-    """Writes a file whole or not at all: a temporary file beside it, fsync, rename.
-
-    Raises:
-        CheckpointError: The disk is full or the folder cannot be written; what stood there before is kept.
-    """
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write '{path}': {error.strerror or error}; earlier files are kept") from error
-    if os.name == 'posix':  # the rename itself is durable only once the folder is on disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def remove_torn_files(folder: str | Path) -> None:
-    """Removes the temporary files that a killed :func:`atomic_write` left in a folder."""
-    for path in Path(folder).glob('.*.tmp'):
-        path.unlink(missing_ok=True)
-
-
 class AtomicLocalBackend(LocalBackend):
     """MMEngine's backend for local files; a file is written whole or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes bytes to a file, see :func:`atomic_write`."""
+        """Writes bytes to a file, see :func:`mmav.files.atomic_write`."""
         atomic_write(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        """Writes text to a file, see :func:`atomic_write`."""
+        """Writes text to a file, see :func:`mmav.files.atomic_write`."""
         atomic_write(filepath, obj.encode(encoding))
 
 
@@ -210,7 +177,7 @@ def last_checkpoint(work_dir: str | Path) -> Path | None:
     """The file that ``last_checkpoint`` names, there or not; None where nothing is recorded."""
     record = Path(work_dir) / 'last_checkpoint'
     # only the name counts: the work dir may have been moved
-    return Path(work_dir) / Path(record.read_text().strip()).name if record.is_file() else None
+    return Path(work_dir) / Path(os.fsdecode(record.read_bytes()).strip()).name if record.is_file() else None
 
 
 def find_resume(work_dir: str | Path) -> str | None:

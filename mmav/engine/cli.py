@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +26,16 @@ from mmav.engine.config_edits import (
     turn_on_auto_scale_lr,
     turn_on_deterministic,
 )
-from mmav.errors import ConfigError, MmavError, did_you_mean, one_line
+from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean, one_line
+from mmav.outputs import check_folder, check_output, program, same_file, write_json
+
+_CHECKPOINT = re.compile(r'(?:(?:epoch|iter|resume_iter)_\d+|best_.+)\.pth')
+# What a disk or its rights answer; a user can do something about each of them.
+_OF_THE_DISK = {
+    getattr(errno, name)
+    for name in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'ENAMETOOLONG', 'ENOTDIR', 'EISDIR', 'EEXIST')
+    if hasattr(errno, name)
+}
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -35,8 +46,10 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     from mmav.engine.preemption import TrainingStopped
 
+    tolerant_console()
     try:
-        main()
+        with program(Path(sys.argv[0]).name):
+            main()
     except TrainingStopped as stopped:
         if os.environ.get('RANK', '0') == '0':
             print(stopped, file=sys.stderr, flush=True)
@@ -60,8 +73,31 @@ def run_tool(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         # Whoever read the output, such as head, has seen enough; Python's own flush at the end would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        without_temporary = 'No usable temporary directory' in str(error)
+        if error.errno not in _OF_THE_DISK and not without_temporary:
+            raise
+        remedy = '; set TMPDIR to a folder that can be written to' if without_temporary else ''
+        print(f'error: {one_line(error)}{remedy}', file=sys.stderr, flush=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def tolerant_console() -> None:
+    """Lets the console show what its encoding lacks, such as a class name in another script, as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, 'errors', None) == 'strict' and hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def console_has(text: str) -> bool:
+    """Whether the console's encoding has all letters of a text."""
+    try:
+        text.encode(getattr(sys.stdout, 'encoding', None) or 'utf-8')
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def key_value(text: str) -> str:
@@ -164,6 +200,9 @@ def prepare_config(
     cfg.launcher = args.launcher
     default = os.path.join('work_dirs', Path(args.config).stem, work_dir_suffix)
     cfg.work_dir = args.work_dir or (cfg.get('work_dir') if not work_dir_suffix else None) or default.rstrip(os.sep)
+    if _is_first():
+        check_folder(cfg.work_dir, remedy='give a folder for logs and checkpoints with --work-dir')
+    _check_workers(cfg, ['test_dataloader'] if work_dir_suffix else ['train_dataloader', 'val_dataloader'])
     cfg.setdefault('runner_type', 'AVRunner')
     for loader in DATALOADERS:
         options = cfg.get(loader) or {}
@@ -174,6 +213,23 @@ def prepare_config(
         if without_gpu():
             options.pop('pin_memory', None)  # torch warns that there is nothing to pin for
     return cfg
+
+
+def _is_first() -> bool:
+    """Whether this process is the one that writes, of those that a launcher started and that have not met yet."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return all(os.environ.get(name, '0') == '0' for name in ranks)
+
+
+def _check_workers(cfg: Config, loaders: Sequence[str]) -> None:
+    from mmav.parallel import NO_SHARED_MEMORY, worker_problem
+
+    busy = [f'{name}.num_workers' for name in loaders if (cfg.get(name) or {}).get('num_workers')]
+    if busy and (problem := worker_problem()) is not None:
+        raise ConfigError(
+            f'{" and ".join(busy)} above 0 need shared memory, and there is none ({problem}): {NO_SHARED_MEMORY}, '
+            f'or --cfg-options {" ".join(f"{name}=0" for name in busy)}'
+        )
 
 
 def train(args: argparse.Namespace) -> None:
@@ -194,7 +250,19 @@ def train(args: argparse.Namespace) -> None:
     for checkpoint in (cfg.get('resume'), cfg.get('load_from')):
         if isinstance(checkpoint, str):
             require_checkpoint(checkpoint)
+    _check_checkpoints(cfg)
     _run(cfg, lambda runner: runner.train())
+
+
+def _check_checkpoints(cfg: Config) -> None:
+    """Training writes epoch_1.pth and so on, and must not do so over checkpoints that it did not write."""
+    folder, source = Path(cfg.work_dir), cfg.get('load_from')
+    if isinstance(source, str) and _CHECKPOINT.fullmatch(Path(source).name) and same_file(Path(source).parent, folder):
+        raise OutputError(f"load_from='{source}' lies in the work dir and may be replaced: give another --work-dir")
+    found = sorted(path.name for path in folder.glob('*.pth') if _CHECKPOINT.fullmatch(path.name))
+    trained = (folder / 'last_checkpoint').is_file() or any(folder.glob('*/vis_data'))
+    if found and not trained and not cfg.get('resume'):
+        raise OutputError(f"'{folder}' holds {found[0]}, which no training wrote there: give another --work-dir")
 
 
 def test(args: argparse.Namespace) -> None:
@@ -204,6 +272,9 @@ def test(args: argparse.Namespace) -> None:
         MmavError: A user's mistake, in one line.
     """
     require_checkpoint(args.checkpoint)
+    for path, suffixes in ((args.out, ('.json',)), (args.dump, ('.pkl', '.pickle'))):
+        if path and _is_first():
+            check_output(path, inputs=[args.config, args.checkpoint], suffixes=suffixes)
     cfg = prepare_config(args, work_dir_suffix='test', loaders=['test_dataloader'])
     cfg.load_from, cfg.resume = args.checkpoint, False
     if cfg.get('test_dataloader') is None:
@@ -213,10 +284,19 @@ def test(args: argparse.Namespace) -> None:
         metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
         cfg.test_evaluator = [*metrics, dict(type='DumpPredictions', out_file=args.dump)]
     start = time.monotonic()
-    metrics = _run(cfg, lambda runner: runner.test())
+    metrics, failures = _run(cfg, _test)
     if args.out and os.environ.get('RANK', '0') == '0':
         notes = dict(checkpoint=args.checkpoint, dropped=args.drop, seconds=round(time.monotonic() - start, 1))
         write_json(args.out, {**metrics, **notes})
+    if failures:
+        raise failures[0]
+
+
+def _test(runner: Any) -> tuple[dict[str, Any], list[MmavError]]:
+    """The metrics, and what kept predictions from being written: metrics are shown and written all the same."""
+    metrics = runner.test()
+    found = (getattr(metric, 'failure', None) for metric in runner.test_loop.evaluator.metrics)
+    return metrics, [failure for failure in found if failure is not None]
 
 
 def _run(cfg: Config, action: Callable[[Any], Any]) -> Any:
@@ -243,12 +323,3 @@ def require_checkpoint(path: str) -> None:
 
     if '://' not in path and not Path(path).expanduser().is_file():
         raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
-
-
-def write_json(path: str, content: dict) -> None:
-    """Writes a JSON file, whole or not at all."""
-    import json
-
-    from mmav.engine.checkpoint_io import atomic_write
-
-    atomic_write(path, (json.dumps(content, indent=2) + '\n').encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 from pathlib import Path
@@ -14,12 +15,15 @@ from mmengine.dist import all_reduce, broadcast_object_list, get_world_size, is_
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from mmav.engine.checkpoint_io import atomic_write, last_checkpoint
-from mmav.errors import ConfigError
+from mmav.engine.checkpoint_io import last_checkpoint
+from mmav.errors import ConfigError, did_you_mean
+from mmav.files import atomic_write
 from mmav.registry import HOOKS
 
 # Under this name the log's hub, which checkpoints hold, knows the resume points that were written.
 RESUME_POINTS = 'resume_points'
+# by which a program may be asked to stop, on whatever system
+POSIX = ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU', 'SIGALRM', 'SIGBREAK', 'SIGCONT')
 
 
 class TrainingStopped(Exception):
@@ -43,12 +47,12 @@ class ResumePointHook(Hook):
     Args:
         interval: Iterations from one resume point to the next; None for none but those of signals. The one before is
             deleted when the new one is whole, and so is the last when the epoch's own checkpoint is.
-        signals: Names of the signals.
+        signals: Names of the signals; those that the system lacks are passed over.
         agree_every: With several processes, iterations between two questions whether one of them got a signal. They
             must stop at the same iteration.
 
     Raises:
-        ConfigError: A signal does not exist, or a number is below 1.
+        ConfigError: There is no signal of a name, or a number is below 1.
     """
 
     # after all other hooks have seen the iteration
@@ -62,12 +66,13 @@ class ResumePointHook(Hook):
     ) -> None:
         if min(agree_every, 1 if interval is None else interval) < 1:
             raise ConfigError(f'interval={interval} and agree_every={agree_every} must be at least 1')
-        unknown = [name for name in signals if not hasattr(signal, name)]
+        unknown = [name for name in signals if name not in POSIX and not hasattr(signal, name)]
         if unknown:
-            raise ConfigError(f'there is no signal {unknown[0]!r} on this system')
+            raise ConfigError(f'there is no signal {unknown[0]!r}{did_you_mean(unknown[0], POSIX)}')
         self.interval = interval
         self.agree_every = agree_every
-        self._signals = [getattr(signal, name) for name in signals]
+        # what a system does not have, as Windows most, nobody can send there
+        self._signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]
         self._previous: dict[int, Any] = {}
         self._got: int | None = None
         self._questions = 0
@@ -159,7 +164,7 @@ class ResumePointHook(Hook):
         runner.message_hub.update_info(RESUME_POINTS, [*(name for name in mine if name != path.name), path.name])
         runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
         if is_main_process():
-            atomic_write(path.with_name('last_checkpoint'), str(path).encode())
+            atomic_write(path.with_name('last_checkpoint'), os.fsencode(path))
             self._delete(runner, keep=path.name)
         return path
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
@@ -34,7 +36,8 @@ from mmav.engine.resuming import (
     schedules,
 )
 from mmav.engine.train_loops import refuse_endless
-from mmav.errors import CheckpointError
+from mmav.errors import CheckpointError, OutputError
+from mmav.outputs import write_output
 from mmav.registry import RUNNERS
 
 # What MMEngine calls the loops of training, and ours.
@@ -147,11 +150,27 @@ class AVRunner(Runner):
         """Builds MMEngine's logger; only the console is kept short."""
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
+                # MMEngine's has the encoding of the system, which may not have the letters of a file's name
+                handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_TidyConsole())
         if is_main_process():
             logger.info(f'Environment, config and hooks are listed in {logger.log_file}')
         return logger
+
+    def dump_config(self) -> None:
+        """Writes the config into the work dir; where a file of that name is not ours, into the run's own folder."""
+        if not is_main_process():
+            return
+        name = os.path.basename(self.cfg.filename or f'{self.timestamp}.py')
+        text = self.cfg.dump()
+        try:
+            write_output(os.path.join(self.work_dir, name), text)
+        except OutputError:
+            place = os.path.join(self.log_dir, name)
+            write_output(place, text)
+            self.logger.info(f'The config is in {place}, as {self.work_dir} holds another file of this name')
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Calls the hooks; what they leave in a checkpoint is made plain before writing, and put back after loading."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import MmavError
 from mmav.evaluation.class_order import in_order
 from mmav.evaluation.predictions import clip_key, load_predictions
+from mmav.outputs import write_output
 
 PARTS = ('verb', 'noun', 'action')
 NO_ANSWER = -1
@@ -296,4 +296,4 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequ
     writer.writerows(
         {name: f'{value:.4f}' if isinstance(value, float) else value for name, value in row.items()} for row in rows
     )
-    atomic_write(path, text.getvalue().encode())
+    write_output(path, text.getvalue())

@@ -70,7 +70,7 @@ def read_events(data_root: str | Path) -> dict[str, Event]:
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise ManifestError(f"no '{path}': where the events are is known of AVSynth only (tools/data/avsynth)")
-    with path.open(newline='') as file:
+    with path.open(newline='', encoding='utf-8') as file:
         reader = csv.DictReader(file)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import MmavError
 from mmav.evaluation.accuracy import rank_of_label
 from mmav.evaluation.action_accuracy import TASKS, ranks_of_clip
+from mmav.outputs import write_output
 from mmav.registry import METRICS
 
 _FIELDS = ('path', 'start', 'end', 'label', 'scores', 'broken', 'sample_idx')
@@ -58,7 +59,7 @@ def save_predictions(path: str | Path, rows: Sequence[dict], classes: Classes | 
         names = {part: [str(name) for name in each] for part, each in classes.items()}
     elif classes is not None:
         names = [str(name) for name in classes]
-    atomic_write(path, pickle.dumps(dict(classes=names, rows=list(rows)), protocol=4))
+    write_output(path, pickle.dumps(dict(classes=names, rows=list(rows)), protocol=4))
 
 
 def load_predictions(path: str | Path) -> tuple[list[dict], Any]:
@@ -239,6 +240,7 @@ class DumpPredictions(BaseMetric):
     def __init__(self, out_file: str, *, collect_device: str = 'gpu') -> None:
         super().__init__(collect_device=collect_device, prefix='dump')
         self.out_file = out_file
+        self.failure: MmavError | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch of predictions."""
@@ -265,8 +267,13 @@ class DumpPredictions(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict:
-        """Writes the file; no numbers."""
-        save_predictions(self.out_file, results, (self.dataset_meta or {}).get('classes'))
+        """Writes the file; no numbers. Where it cannot be written :attr:`failure` says so: the test's numbers count."""
+        try:
+            save_predictions(self.out_file, results, (self.dataset_meta or {}).get('classes'))
+        except MmavError as error:
+            self.failure = error
+            print_log(str(error), 'current', level=logging.ERROR)
+            return {}
         print_log(f'Predictions of {len(results)} clips are in {self.out_file}', 'current')
         return {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmav.datasets.media.pyav_reader import PyAVReader, media_errors
 from mmav.datasets.media.sound_track import SoundTrack
 from mmav.datasets.media.transcode import TranscodeOptions, TranscodeResult, VideoTrack, pieces
 from mmav.errors import MediaError
+from mmav.outputs import ANNOTATED, writing
 from mmav.visualization.spectrogram_canvas import SpectrogramCanvas
 
 # Suffix -> FFmpeg's name of the container.
@@ -55,7 +57,8 @@ def write_annotated_video(
 
     Args:
         path: Any media file.
-        out: The copy, .mp4, .mov or .mkv; its folder is made if need be, what stands there is replaced.
+        out: The copy, .mp4, .mov or .mkv; its folder is made if need be; only a copy that was written so is
+            replaced.
         draw: Makes a frame (H, W, 3) uint8 RGB, upright, and its time in seconds from the file's start into what is
             written, of one size for all frames.
         start: Start of the part that is written in seconds; None for the file's.
@@ -67,6 +70,7 @@ def write_annotated_video(
 
     Raises:
         MediaError: The file cannot be read, or the copy not be written.
+        OutputError: There is another file in the copy's place.
         ValueError: An argument makes no sense, or what ``draw`` returns.
     """
     path, target = os.fspath(path), Path(out)
@@ -158,19 +162,18 @@ def _opened(part: str, target: Path, form: str) -> Iterator[av.container.OutputC
 @contextmanager
 def _written_whole(target: Path) -> Iterator[str]:
     """A name to write to, beside the target and in its place once all went well, else removed."""
-    part = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
     with media_errors(str(target), 'its folder cannot be made'):
         target.parent.mkdir(parents=True, exist_ok=True)
+    whole = writing(target, kind=ANNOTATED)
+    with _writing(target):
+        part = whole.__enter__()
     try:
         yield str(part)
-        with media_errors(str(target), 'cannot be written'):
-            with open(part, 'rb') as file:
-                os.fsync(file.fileno())
-            os.replace(part, target)
     except BaseException:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        whole.__exit__(*sys.exc_info())
         raise
+    with _writing(target):
+        whole.__exit__(None, None, None)
 
 
 class _Frame(NamedTuple):

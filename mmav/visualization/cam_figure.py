@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import MmavError
+from mmav.outputs import write_output
 from mmav.visualization.cam_pictures import CamRow, draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
+from mmav.visualization.figures import figure_bytes
 from mmav.visualization.prediction_sheet import RIGHT, WRONG
 
 # inches
@@ -68,9 +68,7 @@ def draw_cam_figure(
     for row in heard:
         page.text(row.label, colour=_colour(row.right))
         page.sound(row, row.sound_cam, last=row is heard[-1])
-    canvas = io.BytesIO()
-    figure.savefig(canvas, format='png')
-    atomic_write(out_file, canvas.getvalue())
+    write_output(out_file, figure_bytes(figure))
 
 
 def _colour(right: bool | None) -> str:

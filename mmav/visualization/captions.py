@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 POSITIONS = ('top', 'bottom')
 PANEL, BAR, FIRST_BAR, TEXT, FAINT = (
@@ -129,8 +128,8 @@ def _panel(height: int, width: int, lines: tuple[tuple[str, float], ...], headin
     widest = width - 2 * margin
     if fitting < 1 or widest < 4 * size:
         return None
-    texts = ([(heading, None)] if heading and (fitting > 1 or not lines) else []) + [
-        (f'{score:.2f}  {_plain(label)}', score) for label, score in lines
+    texts = ([(drawable(heading), None)] if heading and (fitting > 1 or not lines) else []) + [
+        (f'{score:.2f}  {drawable(label)}', score) for label, score in lines
     ]
     texts = texts[:fitting]
     longest = max(fitting_font(text, size).getlength(text) for text, _ in texts)
@@ -146,13 +145,9 @@ def _panel(height: int, width: int, lines: tuple[tuple[str, float], ...], headin
             if length >= 1:
                 pen.rectangle((pad, top + 1, pad + length - 1, top + line - 2), fill=colour)
         fill = TEXT if score is not None else FAINT
-        pen.text((2 * pad, top + line / 2), shortened(text, font, wide - 4 * pad), fill=fill, font=font, anchor='lm')
+        words = shortened(text, font, wide - 4 * pad)
+        draw_text(pen, (2 * pad, top + line / 2), words, fill=fill, font=font, anchor='lm')
     return np.asarray(image)
-
-
-def _plain(label: str) -> str:
-    """The label on one line."""
-    return ' '.join(''.join(letter if letter.isprintable() else ' ' for letter in label).split())
 
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
@@ -168,28 +163,37 @@ def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 def fitting_font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans of a size in pixels; where it lacks letters of the text, an installed font that has them."""
-    return _font(_font_file(text), size)
+    from mmav.visualization.fonts import font_of
+
+    return _font(font_of(text)[0], size, _shaped(text))
+
+
+def drawable(text: str) -> str:
+    """The text on one line, letters that no font has as escapes; the log says once what to install."""
+    from mmav.visualization.fonts import font_of
+
+    return font_of(' '.join(''.join(letter if letter.isprintable() else ' ' for letter in text).split()))[1]
+
+
+def draw_text(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, **options: Any) -> None:
+    """Draws a line of text; letters of scripts that run from right to left stand within it as they are read."""
+    pen.text(place, text, direction='ltr' if _shaped(text) else None, **options)
+
+
+def _shaped(text: str) -> bool:
+    """Whether a text needs a library that joins and orders its letters; without one the log says so."""
+    from mmav.visualization.fonts import is_complex, tell_unshaped
+
+    if not is_complex(text):
+        return False
+    if not features.check('raqm'):
+        tell_unshaped(text, 'a Pillow with libraqm, as pip installs it, puts them right')
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=64)
-def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    # The same letters on every machine, whichever shaping library is there.
-    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-
-
-@functools.lru_cache(maxsize=1024)
-def _font_file(text: str) -> str:
-    """DejaVu Sans, which comes with matplotlib, or an installed font that has letters of the text which that lacks."""
-    from matplotlib import font_manager
-    from matplotlib.ft2font import FT2Font
-
-    usual = font_manager.findfont('DejaVu Sans')
-    known = FT2Font(usual).get_charmap()
-    letters = {ord(letter) for letter in text if not letter.isspace()}
-    if letters <= known.keys():
-        return usual
-    for entry in font_manager.fontManager.ttflist:
-        with contextlib.suppress(OSError, RuntimeError):
-            if letters <= FT2Font(entry.fname).get_charmap().keys():
-                return entry.fname
-    return usual
+def _font(path: str, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+    # The same letters on every machine, whichever shaping library is there, where none is needed.
+    engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
+    return ImageFont.truetype(path, size, layout_engine=engine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +12,10 @@ from tqdm import tqdm
 
 from mmav.datasets.av_dataset import AVDataset
 from mmav.datasets.transforms import LogMel
-from mmav.engine.checkpoint_io import atomic_write
 from mmav.errors import ConfigError, MediaError, MmavError, TooManyBrokenClips
+from mmav.outputs import write_output
 from mmav.registry import DATASETS
+from mmav.visualization.figures import figure_bytes
 from mmav.visualization.prediction_sheet import WRONG, frame_strip
 
 # inches
@@ -265,9 +265,7 @@ def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: st
                 axes.set(xticks=[], yticks=[], facecolor='#f2f4f5')
                 axes.spines[:].set_color('#d5dade')
                 axes.text(0.5, 0.5, cell, ha='center', va='center', fontsize=8, color=FAINT)
-    canvas = io.BytesIO()
-    figure.savefig(canvas, format='png')
-    atomic_write(out_file, canvas.getvalue())
+    write_output(out_file, figure_bytes(figure))
 
 
 def _draw_frames(axes: Any, frames: Frames) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmav.engine.checkpoint_io import atomic_write
-from mmav.errors import MmavError, did_you_mean
+from mmav.errors import MmavError
+from mmav.visualization.figures import check_picture_name, save_figure
 
 MOST_NAMED = 20  # classes in the legend
 # ten colours that are told apart, colour-blind readers' hardest pairs given different lightness, times ten markers
@@ -59,23 +58,6 @@ def class_styles(classes: int) -> list[tuple[str, str]]:
     return [(COLOURS[i % colours], MARKERS[i // colours % len(MARKERS)]) for i in range(classes)]
 
 
-def check_picture_name(out_file: str | Path) -> str:
-    """The format of a picture by its suffix, before anything long has been computed for it.
-
-    Raises:
-        MmavError: There is no such format.
-    """
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    suffix = Path(out_file).suffix[1:].lower()
-    known = FigureCanvasBase.get_supported_filetypes()
-    if suffix not in known:
-        raise MmavError(
-            f"'{out_file}' is not the name of a picture: end it in .png or .pdf{did_you_mean(suffix, known)}"
-        )
-    return suffix
-
-
 def draw_embeddings(
     panels: Sequence[Panel], labels: np.ndarray, classes: Sequence[str], *, out_file: str | Path, note: str = ''
 ) -> None:
@@ -99,7 +81,7 @@ def draw_embeddings(
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
-    kind = check_picture_name(out_file)
+    check_picture_name(out_file)
     if not panels:
         raise MmavError('there are no features to draw')
     for panel in panels:
@@ -128,10 +110,8 @@ def draw_embeddings(
         figure.legend(handles=handles, loc='outside right center', fontsize=7.5, frameon=False, handletextpad=0.2)
     if note:
         figure.supxlabel(note, fontsize=7.5, color='#444444')
-    canvas = io.BytesIO()
-    figure.savefig(canvas, format=kind, dpi=130)
+    save_figure(figure, out_file, dpi=130)
     pyplot.close(figure)
-    atomic_write(out_file, canvas.getvalue())
 
 
 def _scatter(axis: Any, panel: Panel, labels: np.ndarray, drawn: np.ndarray, styles: Sequence[tuple[str, str]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmav.errors import MmavError
+from mmav.visualization.figures import save_figure
 from mmav.visualization.prediction_sheet import OTHER, RIGHT, WRONG
 
 MOST_CLASSES = 1000  # a whole matrix of more would be less than a pixel a class
@@ -82,7 +83,7 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Pat
         image = _worst(axes[0, -1], counts, shares, names, numbered, colours)
     bar = figure.colorbar(image, ax=axes[0, -1], fraction=0.04, pad=0.02)
     bar.set_label('share of the true class')
-    figure.savefig(out_file, dpi=150)
+    save_figure(figure, out_file, dpi=150)
     pyplot.close(figure)
 
 
@@ -200,5 +201,5 @@ def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
     figure.legend(*above.get_legend_handles_labels(), fontsize=7, loc='outside lower center', ncols=3)
     below.bar(places, [each['clips'] for each in bins], width, align='edge', color=OTHER, edgecolor='white')
     below.set(xlabel='confidence', ylabel='clips')
-    figure.savefig(out_file, dpi=110)
+    save_figure(figure, out_file, dpi=110)
     pyplot.close(figure)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import clip_key
+from mmav.visualization.figures import save_figure
 
 Row = TypeVar('Row')
 RIGHT, WRONG, OTHER = '#2e8b57', '#c0392b', '#9aa5b1'
@@ -99,7 +100,7 @@ def draw_prediction_sheet(
             color=RIGHT if right else WRONG,
         )
         _bars(line[-1], row, names, topk)
-    figure.savefig(out_file, dpi=110, bbox_inches='tight')
+    save_figure(figure, out_file, dpi=110, bbox_inches='tight')
     pyplot.close(figure)
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from mmav.datasets.media.pyav_reader import PyAVReader
 from mmav.datasets.media.transcode import pieces
 from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel, native_fbank
-from mmav.visualization.captions import clock, fitting_font, shortened
+from mmav.visualization.captions import clock, draw_text, drawable, fitting_font, shortened
 
 SAMPLE_RATE, MEL_BINS, SHIFT_MS, FRAME = 16000, 64, 10.0, 400  # Hz, bins, ms, samples
 BACKGROUND, TEXT, FAINT, CURSOR = (24, 28, 34), (222, 228, 234), (140, 150, 160), (255, 255, 255)
@@ -101,9 +101,10 @@ class SpectrogramCanvas:
         )
         image.paste(words.rotate(90, expand=True), (self._font // 3, top))
         pen.text(((left + right) / 2, height - self._font // 2), 'time (s)', fill=FAINT, font=font, anchor='mb')
-        font = fitting_font(self._name, self._font)
-        name = shortened(self._name, font, (right - left) / 3)
-        pen.text((self._font, height - self._font // 2), name, fill=TEXT, font=font, anchor='lb')
+        title = drawable(self._name)
+        font = fitting_font(title, self._font)
+        name = shortened(title, font, (right - left) / 3)
+        draw_text(pen, (self._font, height - self._font // 2), name, fill=TEXT, font=font, anchor='lb')
         return image
 
 

@@ -6,7 +6,8 @@ from mmav.apis import annotate as module
 from mmav.apis.annotate import annotate, free_name
 from mmav.apis.results import new_result
 from mmav.apis.sources import Source
-from mmav.errors import MediaError
+from mmav.errors import MediaError, OutputError
+from mmav.outputs import folded
 
 
 def result(path, *windows):
@@ -58,4 +59,17 @@ def test_a_file_that_breaks_off_costs_only_its_own_copy(clip, tmp_path, monkeypa
 
 
 def test_names_do_not_collide():
-    assert free_name(module.Path('o'), 'a', ['o/a.mp4', 'o/a_2.mp4']) == 'o/a_3.mp4'
+    assert free_name(module.Path('o'), 'a', {folded('o/A.mp4'), folded('o/a_2.mp4')}) == 'o/a_3.mp4'
+
+
+def test_copies_are_planned_before_the_work(tmp_path, clip):
+    sources = [Source(str(clip)), Source('<arrays>', {}), Source(f'/elsewhere/{clip.stem}.AVI')]
+    names = module.plan_copies(sources, tmp_path)
+    assert names == [str(tmp_path / f'{clip.stem}.mp4'), '', str(tmp_path / f'{clip.stem}_2.mp4')]
+    with pytest.raises(OutputError, match='would replace'):
+        module.plan_copies(sources, clip.parent)
+    (tmp_path / f'{clip.stem}_2.mp4').write_text('mine')
+    with pytest.raises(OutputError, match='is there and was not written by mmav'):
+        module.plan_copies(sources, tmp_path)
+    with pytest.raises(OutputError, match='is a file: give a folder'):
+        module.plan_copies(sources, clip)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from mmav.datasets import AVDataset, av_collate
 from mmav.datasets.media.probe import probe
-from mmav.errors import ManifestError, TooManyBrokenClips
+from mmav.errors import ManifestError, MmavError, TooManyBrokenClips
 from mmav.registry import DATASETS
 
 CLASSES = ['cat', 'dog']
@@ -373,3 +373,18 @@ def test_missing_manifest(tmp_path):
         AVDataset('train.csv', [], data_root=str(tmp_path))
     with pytest.raises(ManifestError, match=r'no manifest at .*train.csv; give the folder'):
         AVDataset('train.csv', [], data_root=str(tmp_path), classes=CLASSES)
+
+
+def test_without_shared_memory(folder, monkeypatch):
+    """As in a container without /dev/shm: one process needs none, and workers say what they miss."""
+
+    def fail(self):
+        raise RuntimeError('unable to open shared memory object </torch_1> in read-write mode: No such file (2)')
+
+    monkeypatch.setattr(torch.Tensor, 'share_memory_', fail)
+    data = dataset(folder)
+    monkeypatch.undo()
+    data.set_epoch(3)
+    assert len(read_all(data)['video']) == len(data) and data.broken_count() == 2
+    with pytest.raises(MmavError, match=r'num_workers above 0 needs shared memory.*--shm-size'):
+        read_all(data, num_workers=1)

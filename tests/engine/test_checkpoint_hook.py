@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmav.engine import checkpoint_io
+from mmav.outputs import RECORD
 from tests import toys
 
 
@@ -59,4 +60,4 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     work_dir.mkdir()
     (work_dir / '.epoch_9.pth.1.tmp').write_bytes(b'half')
     assert toys.run_tool('train.py', config, '--work-dir', work_dir, '--cfg-options', 'train_cfg.max_epochs=1') == 0
-    assert not list(work_dir.glob('.*'))
+    assert [path.name for path in work_dir.glob('.*')] == [RECORD]

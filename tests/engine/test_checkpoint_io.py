@@ -1,4 +1,3 @@
-import errno
 import os
 import time
 from collections import OrderedDict
@@ -15,12 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmav.engine.checkpoint_io import (
-    atomic_write,
     find_resume,
     is_whole,
     load_checkpoint_file,
     load_weights,
-    remove_torn_files,
     restore_history,
     to_plain,
 )
@@ -30,33 +27,6 @@ from mmav.errors import CheckpointError
 def whole(path: Path, **extra) -> Path:
     torch.save(dict(meta={}, state_dict={'w': torch.ones(1000)}, optimizer={}, message_hub={}, **extra), path)
     return path
-
-
-def test_a_failed_write_keeps_what_was_there(tmp_path, monkeypatch):
-    path = tmp_path / 'a.pth'
-    atomic_write(path, b'old')
-
-    def full(fd: int) -> None:
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(CheckpointError, match=r'a\.pth.*No space left on device.*earlier files are kept'):
-        atomic_write(path, b'new')
-    assert path.read_bytes() == b'old'
-    assert os.listdir(tmp_path) == ['a.pth']
-
-
-def test_a_file_in_the_place_of_a_folder(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(CheckpointError, match=r"cannot write '.*file/m.json': (File exists|Not a directory)"):
-        atomic_write(tmp_path / 'file' / 'm.json', b'{}')
-
-
-def test_torn_files_are_removed(tmp_path):
-    (tmp_path / '.epoch_1.pth.123.tmp').write_bytes(b'half')
-    (tmp_path / 'epoch_1.pth').write_bytes(b'whole')
-    remove_torn_files(tmp_path)
-    assert os.listdir(tmp_path) == ['epoch_1.pth']
 
 
 def test_mmengine_writes_atomically(tmp_path, monkeypatch):

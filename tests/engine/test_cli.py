@@ -1,6 +1,8 @@
 import argparse
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +58,29 @@ def test_a_tool_starts_light_and_ends_in_silence_when_its_reader_has_seen_enough
     assert tool.stdout.readline() == b'line\n'
     tool.stdout.close()
     assert tool.stderr.read() == b'' and tool.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ('error', 'printed'),
+    [
+        (OSError(errno.ENOSPC, 'No space left on device', 'a.json'), "No space left on device: 'a.json'\n"),
+        (OSError(errno.EROFS, 'Read-only file system', 'a.json'), "Read-only file system: 'a.json'\n"),
+        (FileNotFoundError(2, 'No usable temporary directory found in [...]'), 'set TMPDIR to a folder that can be'),
+    ],
+)
+def test_what_the_disk_answers_is_one_line(capsys, error, printed):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        run_tool(main)
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and told.startswith('error: ') and printed in told and told.count('\n') == 1
+
+
+def test_a_missing_file_that_nobody_expected_is_a_mistake_of_ours():
+    with pytest.raises(FileNotFoundError):
+        run_tool(Path('nowhere').read_bytes)
 
 
 def test_key_value():

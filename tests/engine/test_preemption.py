@@ -147,3 +147,15 @@ def test_signals_do_what_they_did_before(tmp_path):
 def test_wrong_options(options, message):
     with pytest.raises(ConfigError, match=message):
         ResumePointHook(**options)
+
+
+@pytest.mark.parametrize('missing', [['SIGUSR1'], ['SIGUSR1', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGALRM', 'SIGCONT']])
+def test_a_system_without_these_signals(tmp_path, monkeypatch, missing):
+    """Windows has no SIGUSR1."""
+    for name in missing:
+        monkeypatch.delattr(signal, name)
+    assert toys.run_tool('train.py', toys.write_config(tmp_path), '--work-dir', tmp_path / 'w') == 0
+    assert (tmp_path / 'w' / 'epoch_4.pth').is_file()
+    ResumePointHook(signals=['SIGUSR1', 'SIGUSR2'])
+    with pytest.raises(ConfigError, match=r"there is no signal 'SIGUSR', did you mean 'SIGUSR[12]'\?"):
+        ResumePointHook(signals=['SIGUSR'])

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 
@@ -126,3 +128,28 @@ def test_a_checkpoint_cannot_bring_a_config_that_runs(tmp_path, config):
     torch.save(checkpoint, path)
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--resume') == 0
     assert not (tmp_path / 'ran').exists()
+
+
+def test_logs_are_in_utf_8_whatever_the_system_has(tmp_path, config, capsys, monkeypatch):
+    make = logging.FileHandler.__init__
+
+    def of_an_ascii_system(self, filename, mode='a', encoding=None, **kwargs):
+        make(self, filename, mode, encoding or 'ascii', **kwargs)
+
+    monkeypatch.setattr(logging.FileHandler, '__init__', of_an_ascii_system)
+    options = ['--work-dir', tmp_path / '狗', '--cfg-options', 'train_cfg.max_epochs=1']
+    assert toys.run_tool('train.py', config, *options) == 0
+    assert 'Logging error' not in capsys.readouterr().err
+    (log,) = (tmp_path / '狗').glob('*/*.log')
+    assert '狗' in log.read_text(encoding='utf-8')
+
+
+def test_workers_without_shared_memory_are_refused_before_the_data_are_read(tmp_path, config, capsys, monkeypatch):
+    monkeypatch.setattr('mmav.parallel.worker_problem', lambda: 'no /dev/shm')
+    options = ['--work-dir', tmp_path / 'w', '--cfg-options', 'train_dataloader.num_workers=2']
+    assert toys.run_tool('train.py', config, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: train_dataloader.num_workers above 0 need shared memory, and there is none (no /')
+    assert error.endswith(' or --cfg-options train_dataloader.num_workers=0\n')
+    assert error.count('\n') == 1 and not (tmp_path / 'w').exists()
+    assert toys.run_tool('train.py', config, *options[:2], '--cfg-options', 'train_cfg.max_epochs=1') == 0

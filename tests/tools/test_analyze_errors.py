@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mmav.evaluation.predictions import save_predictions
+from mmav.outputs import RECORD
 from tests.toys import run_tool
 
 TOOL = 'analysis_tools/analyze_errors.py'
@@ -37,6 +38,7 @@ def test_everything_is_written(tmp_path, capsys):
     assert f'{model}: 8 clips\n' in told and 'cannot be read, so wrong      1\n' in told
     assert 'against ' in told and ': 7 clips; 1 only in the first and 0 only in the second left out\n' in told
     assert {path.name for path in out.iterdir()} == {
+        RECORD,
         'classes.csv',
         'confusion.png',
         'errors.json',
@@ -63,7 +65,7 @@ def test_without_a_folder_nothing_is_written(tmp_path, capsys):
     model = write(tmp_path / 'm.pkl', [0, 1])
     assert run_tool(TOOL, model) == 0
     assert 'top-1                         1.0000' in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ['m.pkl']
+    assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, 'm.pkl']
 
 
 def test_a_dump_without_a_readable_clip(tmp_path, capsys):
@@ -99,7 +101,7 @@ def test_verbs_and_nouns(tmp_path, capsys):
         (['m.pkl', '--other', 'c.pkl'], "error: 'm.pkl' and 'c.pkl' are of different classes"),
         (['m.pkl', '--audio', 'c.pkl', '--video', 'c.pkl'], "error: 'c.pkl' and 'm.pkl' are of different classes"),
         (['m.pkl', '--part', 'noun'], "error: 'm.pkl' needs no --part"),
-        (['m.pkl', '--out', 'text.pkl'], "error: --out 'text.pkl' is a file: give a folder"),
+        (['m.pkl', '--out', 'text.pkl'], "error: 'text.pkl' is a file: give a folder"),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):

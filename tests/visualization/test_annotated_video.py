@@ -10,6 +10,7 @@ import pytest
 
 from mmav.datasets.media import open_media, transcode
 from mmav.errors import MediaError
+from mmav.outputs import RECORD
 from mmav.visualization.annotated_video import write_annotated_video
 from tests import clips
 
@@ -192,7 +193,8 @@ class Stop(KeyboardInterrupt):
 @pytest.mark.parametrize('error', [Stop, RuntimeError])
 def test_whole_or_not_at_all(clip, tmp_path, error):
     out = tmp_path / 'out.mp4'
-    out.write_text('before')
+    write_annotated_video(clip, out, lambda frame, seconds: frame)
+    before = out.read_bytes()
 
     def draw(frame, seconds):
         if seconds > 0.5:
@@ -201,8 +203,8 @@ def test_whole_or_not_at_all(clip, tmp_path, error):
 
     with pytest.raises(error):
         write_annotated_video(clip, out, draw)
-    assert [path.name for path in tmp_path.iterdir()] == ['out.mp4']
-    assert out.read_text() == 'before'
+    assert {path.name for path in tmp_path.iterdir()} == {'out.mp4', RECORD}
+    assert out.read_bytes() == before
 
 
 def test_wrong_frames_are_refused(clip, tmp_path):

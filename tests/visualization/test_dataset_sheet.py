@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgb
 
 from mmav.datasets.av_dataset import AVDataset
 from mmav.errors import CheckpointError, ConfigError, MmavError
+from mmav.outputs import RECORD
 from mmav.visualization.dataset_sheet import (
     MASKED,
     Clip,
@@ -180,4 +181,4 @@ def test_what_cannot_be_drawn(tmp_path):
     (tmp_path / 'a.png').mkdir()
     with pytest.raises(CheckpointError, match='cannot write'):
         draw_dataset_sheet([Clip('a', 0.0, 'torn', ())], tmp_path / 'a.png')
-    assert [path.name for path in tmp_path.iterdir()] == ['a.png']
+    assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, 'a.png']

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.error_analysis import (
     NO_ANSWER,
@@ -22,6 +22,7 @@ from mmav.evaluation.error_analysis import (
     worst_pairs,
     write_csv,
 )
+from mmav.outputs import check_folder, write_json
 from mmav.visualization.error_plots import draw_confusion, draw_reliability
 
 EXAMPLE = """examples:
@@ -33,6 +34,8 @@ DIR gets confusion.png, worst_pairs.csv, classes.csv, reliability.png, errors.js
 one_modality.csv, the clips that one of the two gets right and the other wrong."""
 
 CASES = ('both', 'audio_only', 'video_only', 'neither')
+CASES_FILE = 'one_modality.csv'
+FILES = ('errors.json', 'classes.csv', 'worst_pairs.csv', 'confusion.png', 'reliability.png', CASES_FILE)
 
 
 def main() -> None:
@@ -49,8 +52,9 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.audio) != bool(args.video):
         raise MmavError('--audio and --video go together: give the dumps of both')
-    if args.out and Path(args.out).exists() and not Path(args.out).is_dir():
-        raise MmavError(f"--out '{args.out}' is a file: give a folder")
+    if args.out:
+        given = [args.predictions, *filter(None, (args.other, args.audio, args.video))]
+        check_folder(args.out, FILES if args.audio else [name for name in FILES if name != CASES_FILE], inputs=given)
     model = read_outcomes(args.predictions, args.part)
     answered = model.predicted != NO_ANSWER
     classes, pairs = class_accuracies(model), worst_pairs(model)
@@ -137,8 +141,8 @@ def _write(folder: Path, model: Outcomes, figures: dict[str, Any], one_modality:
     written = ['confusion.png', 'worst_pairs.csv', 'classes.csv', 'errors.json']
     if 'modalities' in figures:
         columns = ['case', 'sample_idx', 'path', 'true', 'audio', 'video', 'model_right']
-        write_csv(folder / 'one_modality.csv', one_modality, columns)
-        written.append('one_modality.csv')
+        write_csv(folder / CASES_FILE, one_modality, columns)
+        written.append(CASES_FILE)
     draw_confusion(*confusion(model), folder / 'confusion.png')
     if figures['calibration']['clips']:
         draw_reliability(figures['calibration'], folder / 'reliability.png')

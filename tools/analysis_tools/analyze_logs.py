@@ -6,7 +6,9 @@ counts as one.
 import argparse
 
 from mmav.analysis.logs import check_keys, default_keys, draw, read_log, summarise, table
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.cli import run_tool
+from mmav.outputs import check_output, write_json
+from mmav.visualization.figures import check_picture_name
 
 EXAMPLE = """examples:
   python tools/analysis_tools/analyze_logs.py work_dirs/mmt_tiny_avsynth
@@ -23,6 +25,11 @@ def main() -> None:
     parser.add_argument('--out', metavar='FILE.png', help='draw the curves, one colour a run, into this file')
     parser.add_argument('--json', metavar='FILE.json', help='write the figures to this file')
     args = parser.parse_args()
+    if args.out:
+        check_picture_name(args.out)
+        check_output(args.out, inputs=args.logs)
+    if args.json:
+        check_output(args.json, inputs=args.logs, suffixes=['.json'])
     logs = [read_log(path) for path in args.logs]
     check_keys(logs, args.keys or [])
     print(table(logs))

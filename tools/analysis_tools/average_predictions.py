@@ -3,9 +3,10 @@
 
 import argparse
 
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.cli import run_tool
 from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.predictions import accuracy_of, average_predictions, save_predictions
+from mmav.outputs import check_output, write_json
 
 EXAMPLE = """example:
   python tools/test.py configs/mat/mat_tiny_avsynth.py A.pth --dump audio.pkl
@@ -22,6 +23,9 @@ def main() -> None:
     parser.add_argument('--out', metavar='FILE.json', help='write the accuracies to this file')
     parser.add_argument('--dump', metavar='FILE.pkl', help='write the averaged predictions to this file')
     args = parser.parse_args()
+    for path, suffixes in ((args.out, ('.json',)), (args.dump, ('.pkl', '.pickle'))):
+        if path:
+            check_output(path, inputs=args.predictions, suffixes=suffixes)
     loaded = load_alike(args.predictions)
     rows = average_predictions([dump for dump, _ in loaded], args.weights, names=args.predictions)
     for name, (dump, _) in zip(args.predictions, loaded, strict=True):

@@ -14,8 +14,9 @@ from mmengine.config import Config, DictAction
 from mmav.analysis.data_speed import build_collate, build_dataset, measure_loader, measure_steps
 from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
 from mmav.analysis.speed_report import loader_lines, machine, text_table
-from mmav.engine.cli import key_value, load_checked_config, run_tool, write_json
+from mmav.engine.cli import key_value, load_checked_config, run_tool
 from mmav.errors import ConfigError, MediaError
+from mmav.outputs import check_output, write_json
 
 EXAMPLE = """examples:
   python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --generated
@@ -70,6 +71,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.clips < 1 or args.workers < 0:
         raise ConfigError(f'--clips {args.clips} --workers {args.workers}: give at least 1 clip and no negative number')
+    if args.json:
+        check_output(args.json, inputs=[args.config, args.clip or ''], suffixes=['.json'])
     cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:

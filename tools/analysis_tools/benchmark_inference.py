@@ -15,8 +15,9 @@ from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
 from mmav.analysis.speed_report import machine
 from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import require
-from mmav.engine.cli import require_checkpoint, run_tool, write_json
+from mmav.engine.cli import require_checkpoint, run_tool
 from mmav.errors import ConfigError, MediaError
+from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table
 
 TOOL = 'tools/analysis_tools/benchmark_inference.py'
@@ -46,6 +47,8 @@ def main() -> None:
     if args.file and not Path(args.file).is_file():
         raise MediaError(args.file, 'no such file')
     name = Path(args.config).stem + (f', threads: {args.threads}' if args.threads else '')
+    if args.json:
+        check_output(args.json, inputs=[args.config, args.checkpoint or '', args.file or ''], suffixes=['.json'])
     if args.page:
         find_block(args.page, name, TOOL)
     if 'onnxruntime' in args.backends:

@@ -15,8 +15,9 @@ import torch
 from mmav.analysis.model_passes import DTYPES, MODES, about, place
 from mmav.analysis.model_speed import measure_model, speed_rows
 from mmav.analysis.pages import fill_block, find_block
-from mmav.engine.cli import load_checked_config, resolve_num_classes, run_tool, write_json
+from mmav.engine.cli import load_checked_config, resolve_num_classes, run_tool
 from mmav.errors import ConfigError, MmavError
+from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table
 
 TOOL = 'tools/analysis_tools/benchmark_model.py'
@@ -51,6 +52,8 @@ def main() -> None:
             raise ConfigError(f'{name} {value}: give 1 or more')
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     name = block_name(args, device)
+    if args.json:
+        check_output(args.json, inputs=[args.config], suffixes=['.json'])
     if args.page:
         find_block(args.page, name, TOOL)
     cfg = load_checked_config(args.config)

@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 
 from mmav.engine.cli import key_value, load_checked_config, run_tool
 from mmav.errors import ConfigError
+from mmav.outputs import check_output
 from mmav.visualization.dataset_sheet import build_av_datasets, draw_dataset_sheet, read_clips
 from mmav.visualization.prediction_sheet import pick_rows
 
@@ -49,6 +50,7 @@ def main() -> None:
     out = args.out or str(Path('work_dirs', config, f'browse_{config}_{args.split}.png'))
     if Path(out).suffix.lower() != '.png':
         raise ConfigError(f'--out {out}: the picture is a PNG file, give a name that ends in .png')
+    check_output(out, inputs=[args.config])
     cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:

@@ -3,9 +3,10 @@
 
 import argparse
 
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.cli import run_tool
 from mmav.evaluation.clustering import cluster_metrics
 from mmav.evaluation.predictions import read_features
+from mmav.outputs import check_output, write_json
 
 EXAMPLE = """example:
   python tools/test.py CONFIG CHECKPOINT --dump predictions.pkl --cfg-options model.keep_features=True
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='seed of the starts of k-means')
     parser.add_argument('--out', metavar='FILE.json', help='write the figures, file -> figures, to this file')
     args = parser.parse_args()
+    if args.out:
+        check_output(args.out, inputs=args.predictions, suffixes=['.json'])
     figures = {}
     for name in args.predictions:
         features, labels = read_features(name, args.part)

@@ -27,8 +27,9 @@ from mmav.analysis.peer_memory import SETTINGS, measure_memory, memory_rows
 from mmav.analysis.peer_timing import compare, timing_rows
 from mmav.analysis.peers import CASES, DoesNotFit, peer_versions, require_peers
 from mmav.analysis.speed_report import machine
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
+from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table
 
 TOOL = 'tools/analysis_tools/compare_peers.py'
@@ -49,6 +50,8 @@ def main() -> None:
     cases = args.cases or ALL
     require_peers(cases)
     block = _block(args, device)
+    if args.json:
+        check_output(args.json, suffixes=['.json'])
     if args.page:
         find_block(args.page, block, TOOL)
     if args.threads:

@@ -12,16 +12,18 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmav.analysis.complexity import count_model, markdown_table, text_table
-from mmav.analysis.pages import fill_block
-from mmav.engine.cli import key_value, load_checked_config, run_tool, write_json
+from mmav.analysis.pages import fill_block, find_block
+from mmav.engine.cli import key_value, load_checked_config, run_tool
 from mmav.engine.config_edits import AUTO, resolve_num_classes
 from mmav.errors import ConfigError, ManifestError
+from mmav.outputs import check_output, write_json
 
 EXAMPLE = """examples:
   python tools/analysis_tools/get_flops.py configs/mmt/mmt_k4_l4_vggsound.py --json flops.json
   python tools/analysis_tools/get_flops.py configs/mmt/mmt_tiny_folder.py --num-classes 50 --input-size audio=128,1024
   python tools/analysis_tools/get_flops.py configs/*/*_vggsound.py --markdown docs/complexity.md"""
 STAND_IN = 100
+TOOL = 'tools/analysis_tools/get_flops.py'
 
 
 def settle_num_classes(cfg: Config, num_classes: int | None) -> None:
@@ -59,6 +61,10 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE', help='write the numbers to this file')
     parser.add_argument('--markdown', metavar='FILE', help='put a table of all configs into the block of this page')
     args = parser.parse_args()
+    if args.json:
+        check_output(args.json, inputs=args.configs, suffixes=['.json'])
+    if args.markdown:
+        find_block(args.markdown, 'complexity', TOOL)
     sizes = {name: size(value) for name, value in args.input_size.items()}
     counted = {}
     for path in args.configs:
@@ -70,7 +76,7 @@ def main() -> None:
         write_json(args.json, {path: [asdict(cost) for cost in costs] for path, costs in counted.items()})
     if args.markdown:
         table = markdown_table({Path(path).stem: costs for path, costs in counted.items()})
-        fill_block(args.markdown, 'complexity', 'tools/analysis_tools/get_flops.py', table)
+        fill_block(args.markdown, 'complexity', TOOL, table)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from mmav.analysis.cam_report import CamModel, list_clips, name_apart, parse_blo
 from mmav.analysis.cam_score import score_models
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
+from mmav.outputs import check_folder
 from mmav.visualization.grad_cam import METHODS
 
 EXAMPLE = """examples:
@@ -62,8 +63,7 @@ def main() -> None:
             raise ConfigError(f'--{name} {value}: give a number from 1 on')
     if len(args.compare) % 2:
         raise ConfigError('--compare takes pairs: CONFIG CHECKPOINT, one after the other')
-    if Path(args.out).exists() and not Path(args.out).is_dir():
-        raise ConfigError(f"--out '{args.out}' is a file: give a folder")
+    check_folder(args.out, ['scores.json'] if args.score else [])
     if args.every_block and not args.score:
         raise ConfigError('--every-block goes with --score')
     if len(args.method) > 1 and not args.score:

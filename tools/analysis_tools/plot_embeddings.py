@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.clustering import cluster_metrics
@@ -24,7 +24,9 @@ from mmav.evaluation.embeddings import (
     join_features,
     pick_clips,
 )
-from mmav.visualization.embedding_plot import Panel, check_picture_name, draw_embeddings
+from mmav.outputs import check_output, write_json
+from mmav.visualization.embedding_plot import Panel, draw_embeddings
+from mmav.visualization.figures import check_picture_name
 
 STARTS = 10  # of k-means
 
@@ -63,6 +65,9 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE.json', help='write the figures to this file')
     args = parser.parse_args()
     check_picture_name(args.out)
+    check_output(args.out, inputs=args.predictions)
+    if args.json:
+        check_output(args.json, inputs=args.predictions, suffixes=['.json'])
     if args.seed < 0:
         raise MmavError(f'--seed {args.seed}: give a number from 0')
     dumps = dict(zip(args.predictions, load_alike(args.predictions), strict=True))
@@ -91,10 +96,10 @@ def main() -> None:
         for name, at, figures in zip(sets.names, points, found, strict=True)
     ]
     note = _note(args, sets, drawn, perplexity)
-    draw_embeddings(panels, sets.labels[drawn], sets.classes, out_file=args.out, note=note)
     for name, (path, feature), figures in zip(sets.names, sets.sources, found, strict=True):
         told = '  '.join(f'{key} {value:.4f}' for key, value in figures.items())
-        print(f'{name} ({feature} of {path}): {told}')
+        print(f'{name} ({feature} of {path}): {told}', flush=True)
+    draw_embeddings(panels, sets.labels[drawn], sets.classes, out_file=args.out, note=note)
     print(f'computed on {of_what}; the picture of {_size(sets.labels[drawn])} is {args.out}')
     if args.json:
         write_json(args.json, _content(args, sets, found, drawn=drawn, measured=measured, perplexity=perplexity))

@@ -9,7 +9,9 @@ from tqdm import tqdm
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.errors import ConfigError
 from mmav.evaluation.predictions import as_actions, load_predictions
+from mmav.outputs import check_output
 from mmav.registry import DATASETS
+from mmav.visualization.figures import check_picture_name
 from mmav.visualization.prediction_sheet import draw_prediction_sheet, inputs_of, pick_rows
 
 EXAMPLE = """example:
@@ -27,6 +29,8 @@ def main() -> None:
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
     parser.add_argument('--num', type=int, default=8, help='number of clips')
     args = parser.parse_args()
+    check_picture_name(args.out)
+    check_output(args.out, inputs=[args.config, args.predictions])
     rows, classes = load_predictions(args.predictions)
     cfg = load_checked_config(args.config, data_root=args.data_root)
     if cfg.get('test_dataloader') is None:

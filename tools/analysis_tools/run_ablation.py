@@ -14,14 +14,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmav.analysis.ablation import RESULT, Row, draw, markdown_table, read_results
-from mmav.analysis.pages import fill_block, find_block
-from mmav.engine.cli import run_tool, write_json
+from mmav.analysis.pages import fill_block, read_block
+from mmav.engine.checkpoint_io import last_checkpoint
+from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.clustering import cluster_metrics
 from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, read_features
+from mmav.files import atomic_write
+from mmav.outputs import check_folder, check_output, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
+PICTURE_FILE = 'ablation.png'
 TOOL = 'tools/analysis_tools/run_ablation.py'
 SOUND, PICTURE = 'configs/mat/mat_tiny_avsynth.py', 'configs/mvitv2/mvitv2_tiny_avsynth.py'
 # in the order of the paper's Table 3; then MAT's stages
@@ -69,7 +73,14 @@ def main() -> None:
     if not rows:
         raise MmavError(f"--only {args.only}: no row's config has this in its name")
     if args.page:
-        find_block(args.page, 'ablation', TOOL)  # to fail now rather than after hours
+        block = read_block(args.page, 'ablation', TOOL)  # to fail now rather than after hours
+    check_folder(args.work_dir, remedy='give another one with --work-dir')
+    picture = Path(args.page).parent / PICTURE_FILE if args.page else args.work_dir / PICTURE_FILE
+    # the picture that the page's block shows is the one that this tool has put there
+    if not (args.page and f'({PICTURE_FILE})' in block):
+        check_output(picture)
+    drawn = args.work_dir / PICTURE_FILE
+    check_output(drawn)
     options = [*recipe(args.epochs, args.batch_size), *args.cfg_options]
     remember(args.work_dir, options)
 
@@ -89,13 +100,13 @@ def main() -> None:
     results = read_results(ROWS if args.page else rows, args.seeds, args.work_dir)
     table = markdown_table(results, args.seeds, f'AVSynth, 16 pairs, {args.epochs} epochs')
     print(table)
-    picture = args.work_dir / 'ablation.png'
     if args.page:
-        picture = Path(args.page).parent / 'ablation.png'
         content = f'{table}\n\n![Top-1 of each row: mean, standard deviation, seeds]({picture.name})'
         fill_block(args.page, 'ablation', TOOL, content)
         print(f'written: {args.page}')
-    draw(results, picture, f'AVSynth, 16 pairs, {args.epochs} epochs, seeds {", ".join(map(str, args.seeds))}')
+    draw(results, drawn, f'AVSynth, 16 pairs, {args.epochs} epochs, seeds {", ".join(map(str, args.seeds))}')
+    if picture != drawn:
+        atomic_write(picture, drawn.read_bytes())
     print(f'written: {picture}')
 
 
@@ -115,10 +126,10 @@ def remember(work_dir: Path, options: Sequence[str]) -> None:
     """Refuses a folder that holds runs of other options: the table would mix them."""
     file = work_dir / 'options.txt'
     text = '\n'.join(options) + '\n'
-    if file.is_file() and file.read_text() != text:
+    if file.is_file() and file.read_text(encoding='utf-8') != text:
         raise MmavError(f"'{work_dir}' holds runs of other options ({file}): give another folder with --work-dir")
     work_dir.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    file.write_text(text, encoding='utf-8')
 
 
 def run_one(row: Row, seed: int, options: Sequence[str], args: argparse.Namespace) -> None:
@@ -132,7 +143,7 @@ def run_one(row: Row, seed: int, options: Sequence[str], args: argparse.Namespac
     with open(folder / 'output.txt', 'ab') as log:
         train = ['train.py', config, *data, '--work-dir', folder, '--resume', '--cfg-options', *seeds, *options]
         execute(*train, log=log, threads=threads)
-        checkpoint = (folder / 'last_checkpoint').read_text().strip()
+        checkpoint = last_checkpoint(folder)
         test = ['test.py', config, checkpoint, *data, '--work-dir', folder / 'test', '--dump', predictions]
         execute(*test, '--cfg-options', 'model.keep_features=True', *args.cfg_options, log=log, threads=threads)
     figures = {**accuracy_of(load_predictions(predictions)[0]), **cluster_metrics(*read_features(predictions))}

@@ -9,8 +9,9 @@ import argparse
 from dataclasses import asdict
 
 from mmav.datasets.audio_stats import front_end, measure
-from mmav.engine.cli import load_checked_config, run_tool, write_json
+from mmav.engine.cli import load_checked_config, run_tool
 from mmav.errors import ConfigError
+from mmav.outputs import check_output, write_json
 from mmav.registry import DATASETS
 
 EXAMPLE = """examples:
@@ -29,6 +30,8 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
     parser.add_argument('--json', metavar='FILE', help='write all numbers to this file')
     args = parser.parse_args()
+    if args.json:
+        check_output(args.json, inputs=[args.config], suffixes=['.json'])
     cfg = load_checked_config(args.config, data_root=args.data_root)
     options = cfg.train_dataloader.dataset.to_dict()
     if options.get('type') != 'AVDataset':

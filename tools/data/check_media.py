@@ -21,7 +21,9 @@ from mmav.datasets.checking import (
     write_clean,
     write_report,
 )
-from mmav.engine.cli import run_tool, write_json
+from mmav.engine.cli import run_tool
+from mmav.errors import OutputError
+from mmav.outputs import check_folder, write_json
 from mmav.parallel import Journal
 
 EXAMPLE = f"""defects:
@@ -32,6 +34,7 @@ examples:
   python tools/data/check_media.py data/vggsound --manifest test.csv --drop missing unreadable silent frozen
   python tools/train.py CONFIG --cfg-options train_dataloader.dataset.ann_file=train_clean.csv"""
 CLASSES_SHOWN = 10
+REPORT, COUNTS = 'check_report.csv', 'check_report.json'
 
 
 def summary(check: ManifestCheck, drop: list[str]) -> dict:
@@ -81,20 +84,30 @@ def main() -> None:
     args = parser.parse_args()
     out = args.out or args.data_root
     checks = [read_rows(str(path)) for path in manifests_of(args.data_root, args.manifest)]
+    cleans = [out / f'{Path(check.path).stem}_clean.csv' for check in checks]
+    names = [path.name for path in cleans]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise OutputError(f"two manifests would be written as '{out / twice}': check them one after the other")
+    check_folder(
+        out,
+        [*names, REPORT, COUNTS],
+        inputs=[check.path for check in checks],
+        remedy='give another one with --out',
+    )
     with Journal(out / 'check_journal.jsonl', dict(tool='check_media', version=1)) as journal:
         clips = [clip for check in checks for clip in check.clips]
         probes = check_clips(str(args.data_root), clips, journal, jobs=args.jobs)
     report = {}
-    for check in checks:
+    for check, clean in zip(checks, cleans, strict=True):
         check.defects = [defects_of(probes[clip], clip.end) for clip in check.clips]
         name = Path(check.path).name
         report[name] = summary(check, args.drop)
         show(name, report[name], args.drop)
-        clean = out / f'{Path(check.path).stem}_clean.csv'
         print(f'  {clean}: {write_clean(check, clean, args.drop)} clips')
-    write_report(out / 'check_report.csv', checks, probes)
-    write_json(str(out / 'check_report.json'), dict(dropped_defects=args.drop, manifests=report))
-    print(f'\n{out / "check_report.csv"}: every clip; {out / "check_report.json"}: counts of all classes')
+    write_report(out / REPORT, checks, probes)
+    write_json(out / COUNTS, dict(dropped_defects=args.drop, manifests=report))
+    print(f'\n{out / REPORT}: every clip; {out / COUNTS}: counts of all classes')
 
 
 if __name__ == '__main__':

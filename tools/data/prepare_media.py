@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmav.datasets.checking import USUAL_MANIFESTS, manifests_of, read_rows
 from mmav.datasets.media.transcode import PRESETS, TranscodeOptions
-from mmav.datasets.transcoding import target_names, totals, transcode_all, write_lists
+from mmav.datasets.transcoding import FAILED, check_lists, target_names, totals, transcode_all, write_lists
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 
@@ -56,6 +56,7 @@ def main() -> None:
         raise ConfigError(str(error)) from error
     manifests = [read_rows(str(path)) for path in manifests_of(args.data_root, args.manifest)]
     names = target_names([clip.path for manifest in manifests for clip in manifest.clips])
+    check_lists(args.data_root, args.out, manifests)
     outcomes = transcode_all(args.data_root, args.out, names, options, jobs=args.jobs, force=args.force)
     errors = [f'{path}: {outcome.error}' for path, outcome in outcomes.items() if outcome.error is not None]
     if errors and len(errors) == len(outcomes):
@@ -69,7 +70,7 @@ def main() -> None:
     if found['damaged']:
         print(f'{found["damaged"]} files were damaged; what could be decoded of them is there')
     if found['failed']:
-        print(f'{found["failed"]} files could not be read: {args.out / "prepare_failed.csv"}')
+        print(f'{found["failed"]} files could not be read: {args.out / FAILED}')
     for name, (rows, left_out) in counts.items():
         print(f'{args.out / name}: {rows} clips' + (f', {left_out} left out' if left_out else ''))
 

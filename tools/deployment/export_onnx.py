@@ -9,6 +9,7 @@ from pathlib import Path
 from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import DEFAULT_OPSET, export_onnx, require
 from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.outputs import check_output
 
 EXAMPLE = """examples:
   python tools/deployment/export_onnx.py configs/mmt/mmt_tiny_avsynth.py work_dirs/demo/epoch_10.pth --out mmt.onnx
@@ -33,6 +34,9 @@ def main() -> None:
     args = parser.parse_args()
     require('onnx', *([] if args.no_check else ['onnxruntime']))
     require_checkpoint(args.checkpoint)
+    given = [args.config, args.checkpoint, *([args.classes] if args.classes else [])]
+    check_output(args.out, inputs=given, suffixes=['.onnx'])
+    check_output(Path(args.out).with_suffix('.json'), inputs=given)
     inferencer = AVInferencer(
         args.config, args.checkpoint, device='cpu', classes=args.classes, data_root=args.data_root, show_progress=False
     )

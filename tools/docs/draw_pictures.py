@@ -79,15 +79,16 @@ def tool(name: str, *arguments: object) -> None:
 
 
 def draw_predictions(demo: Demo, folder: Path) -> None:
-    out = DOCS / 'predictions.png'
-    root = ['--data-root', demo.data_root]
+    out, root = folder / 'predictions.png', ['--data-root', demo.data_root]
     tool('tools/analysis_tools/plot_predictions.py', CONFIG, demo.predictions, out, *root)
+    shutil.copy(out, DOCS / out.name)
 
 
 def draw_dataset(demo: Demo, folder: Path) -> None:
     config, options = str(ROOT / 'configs/mmt/mmt_tiny_avc_2views_avsynth.py'), ['--data-root', demo.data_root]
-    out = DOCS / 'browse_dataset.png'
+    out = folder / 'browse_dataset.png'
     tool('tools/analysis_tools/browse_dataset.py', config, '--clips', 2, *options, '--out', out)
+    shutil.copy(out, DOCS / out.name)
 
 
 def draw_errors(demo: Demo, folder: Path) -> None:
@@ -102,7 +103,8 @@ def draw_embeddings(demo: Demo, folder: Path) -> None:
     dump, options = folder / 'features.pkl', ['--data-root', demo.data_root, '--work-dir', folder]
     keep = ['--cfg-options', 'model.keep_features=True']
     tool('tools/test.py', CONFIG, demo.checkpoint, '--dump', dump, *options, *keep)
-    tool('tools/analysis_tools/plot_embeddings.py', dump, '--out', DOCS / 'embeddings.png')
+    tool('tools/analysis_tools/plot_embeddings.py', dump, '--out', folder / 'embeddings.png')
+    shutil.copy(folder / 'embeddings.png', DOCS / 'embeddings.png')
 
 
 def draw_annotated(demo: Demo, folder: Path) -> None:
@@ -145,8 +147,9 @@ def draw_grad_cam(demo: Demo, folder: Path) -> None:
 
 
 def draw_web_demo(demo: Demo, folder: Path) -> None:
-    options = ['--config', CONFIG, '--checkpoint', demo.checkpoint, '--out', DOCS / 'web_demo.png']
+    options = ['--config', CONFIG, '--checkpoint', demo.checkpoint, '--out', folder / 'web_demo.png']
     tool('tools/docs/screenshot_web_demo.py', demo.clip(3), *options)
+    shutil.copy(folder / 'web_demo.png', DOCS / 'web_demo.png')
 
 
 PICTURES: dict[str, Callable[[Demo, Path], None]] = dict(

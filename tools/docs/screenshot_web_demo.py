@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws docs/web_demo.png: starts the page of demo/web_demo.py, classifies a clip in a browser, saves what is seen."""
+"""Draws the docs' web_demo.png: starts demo/web_demo.py's page, classifies a clip in a browser, saves what is seen."""
 
 import argparse
 
@@ -8,10 +8,11 @@ from mmav.apis.web_demo import PageInferencer, WebDemo
 from mmav.apis.web_page import DEFAULT_TITLE, build_page
 from mmav.apis.web_server import bind, make_app, serving, upload_folder
 from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.outputs import check_output
 
 EXAMPLE = """example:
   python tools/docs/screenshot_web_demo.py data/avsynth/clips/test/00003.mp4 \\
-      --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth --out docs/web_demo.png"""
+      --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth --out web_demo.png"""
 
 
 def main() -> None:
@@ -21,9 +22,10 @@ def main() -> None:
     parser.add_argument('clip', help='the clip that is classified')
     parser.add_argument('--config', default='configs/mmt/mmt_tiny_avsynth.py', help='config file of the model')
     parser.add_argument('--checkpoint', default='work_dirs/demo/epoch_10.pth', help='checkpoint file')
-    parser.add_argument('--out', default='docs/web_demo.png', help='the picture; default: docs/web_demo.png')
+    parser.add_argument('--out', default='work_dirs/web_demo.png', help='the picture; default: %(default)s')
     args = parser.parse_args()
     require_checkpoint(args.checkpoint)
+    check_output(args.out, inputs=[args.clip, args.config, args.checkpoint], suffixes=['.png'])
     with upload_folder() as folder, bind('127.0.0.1', 0) as listener:
         demo = WebDemo(PageInferencer(args.config, args.checkpoint))
         app = make_app(build_page(demo, title=DEFAULT_TITLE), folder, limits=demo.limits)

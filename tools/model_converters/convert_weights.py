@@ -3,13 +3,13 @@
 
 import argparse
 import io
-from pathlib import Path
 
 import torch
 
-from mmav.engine.checkpoint_io import atomic_write, load_checkpoint_file
+from mmav.engine.checkpoint_io import load_checkpoint_file
 from mmav.engine.cli import run_tool
 from mmav.models.weights.layouts import find_layout, state_of, to_ours
+from mmav.outputs import check_output, write_output
 
 EXAMPLE = """example:
   python tools/model_converters/convert_weights.py MViTv2_B_in1k.pyth              # look
@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument('out', nargs='?', help='file to write')
     parser.add_argument('--keys', action='store_true', help='list every weight under its new name')
     args = parser.parse_args()
+    if args.out:
+        check_output(args.out, inputs=[args.checkpoint], suffixes=['.pth', '.pt', '.pyth'])
     state = state_of(load_checkpoint_file(args.checkpoint))
     layout = find_layout(state, args.checkpoint)
     weights, left_out = to_ours(state, layout)
@@ -45,7 +47,7 @@ def main() -> None:
 def write(path: str, weights: dict[str, torch.Tensor]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state_dict={key: value.clone() for key, value in weights.items()}), buffer)
-    atomic_write(Path(path), buffer.getvalue())
+    write_output(path, buffer.getvalue())
 
 
 if __name__ == '__main__':

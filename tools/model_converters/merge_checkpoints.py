@@ -6,12 +6,13 @@ import io
 
 import torch
 
-from mmav.engine.checkpoint_io import atomic_write, load_checkpoint_file
+from mmav.engine.checkpoint_io import load_checkpoint_file
 from mmav.engine.class_lists import as_given
 from mmav.engine.class_merge import alike, check_rows
 from mmav.engine.class_names import Names
 from mmav.engine.cli import run_tool
 from mmav.errors import CheckpointError
+from mmav.outputs import check_output, write_output
 
 EXAMPLE = """example:
   python tools/model_converters/merge_checkpoints.py work_dirs/mat_tiny_avsynth/epoch_10.pth \\
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument('checkpoints', nargs='+', help='one a modality')
     parser.add_argument('--out', required=True, help='file to write')
     args = parser.parse_args()
+    check_output(args.out, inputs=args.checkpoints, suffixes=['.pth', '.pt', '.pyth'])
     merged: dict[str, torch.Tensor] = {}
     names: Names | None = None
     for path in args.checkpoints:
@@ -42,7 +44,7 @@ def main() -> None:
     buffer = io.BytesIO()
     meta = {} if names is None else dict(dataset_meta=dict(classes=as_given(names)))
     torch.save(dict(meta=meta, state_dict=merged), buffer)
-    atomic_write(args.out, buffer.getvalue())
+    write_output(args.out, buffer.getvalue())
     print(f'written: {args.out}, {len(merged)} weights')
 
 

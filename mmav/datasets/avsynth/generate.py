@@ -164,7 +164,7 @@ def _read_params(out: Path) -> dict[str, Any] | None:
     """Parameters of the dataset in a folder, finished or not; None if there is none."""
     for name in (META, UNFINISHED):
         try:
-            found = json.loads((out / name).read_text())
+            found = json.loads((out / name).read_text(encoding='utf-8'))
         except (OSError, ValueError):
             continue
         if isinstance(found, dict) and found.get('generator') == 'avsynth':
@@ -217,7 +217,7 @@ def _corners(box: np.ndarray) -> tuple[str, ...]:
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     part = path.with_name(path.name + '.part')
-    with part.open('w', newline='') as file:
+    with part.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(header)
         writer.writerows(rows)
@@ -226,5 +226,5 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
 
 def _write_text(path: Path, text: str) -> None:
     part = path.with_name(path.name + '.part')
-    part.write_text(text)
+    part.write_text(text, encoding='utf-8')
     os.replace(part, path)

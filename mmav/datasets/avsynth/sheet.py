@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mmav.datasets.avsynth.spec import SOUND_EVENTS, VISUAL_EVENTS
+from mmav.outputs import write_output
 
 
 def draw_sheet(
@@ -30,12 +31,13 @@ def draw_sheet(
         num_frames: Frames per row, spread over the clip.
 
     Raises:
-        OSError: A list or a clip cannot be read, or the picture cannot be written.
+        OSError: A list or a clip cannot be read.
+        MmavError: The picture cannot be written, or another file is in its place.
     """
     root = Path(root)
     rows = _pick_rows(root, split)
     boxes: dict[str, list[tuple[float, ...]]] = {}
-    with (root / 'boxes.csv').open(newline='') as file:
+    with (root / 'boxes.csv').open(newline='', encoding='utf-8') as file:
         for line in csv.DictReader(file):
             boxes.setdefault(line['path'], []).append(tuple(float(line[c]) for c in ('x0', 'y0', 'x1', 'y1')))
 
@@ -54,15 +56,16 @@ def draw_sheet(
         if row is not rows[-1]:
             right.set(xticks=[])
     axes[-1, 1].tick_params(labelsize=7)
-    canvas = io.BytesIO()
+    canvas, small = io.BytesIO(), io.BytesIO()
     figure.savefig(canvas, format='png')
     # A palette is plenty and takes a third of the bytes.
-    Image.open(canvas).convert('RGB').quantize(192, dither=Image.Dither.NONE).save(png, format='PNG', optimize=True)
+    Image.open(canvas).convert('RGB').quantize(192, dither=Image.Dither.NONE).save(small, format='PNG', optimize=True)
+    write_output(png, small.getvalue())
 
 
 def _pick_rows(root: Path, split: str) -> list[dict[str, str]]:
     """Two rows of events.csv for each event, the k-th visual with the k-th sound event."""
-    with (root / 'events.csv').open(newline='') as file:
+    with (root / 'events.csv').open(newline='', encoding='utf-8') as file:
         lines = [line for line in csv.DictReader(file) if line['path'].startswith(f'clips/{split}/')]
     picked = []
     for pair in zip(VISUAL_EVENTS, SOUND_EVENTS, strict=True):

@@ -1,10 +1,14 @@
 """Writes AVSynth, the embedded audio-video dataset."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from mmav.datasets.avsynth import SPLITS, TASKS, AVSynthSpec, generate
+from mmav.engine.cli import tolerant_console
+from mmav.errors import MmavError
+from mmav.outputs import check_folder, check_output, program
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +42,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = vars(parse_args())
     out, sheet = args['out'], args.pop('sheet')
+    tolerant_console()
     try:
+        if sheet is not None:
+            check_output(sheet, suffixes=['.png'])
+        if not out.is_dir() or not os.listdir(out):
+            check_folder(out)
         written = generate(**args)
         print(f'{out} {"written" if written else "is complete, nothing to do"}')
         if sheet is not None:
@@ -46,7 +55,7 @@ def main() -> int:
 
             draw_sheet(out, sheet)
             print(f'{sheet} drawn')
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MmavError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -56,4 +65,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with program(Path(__file__).name):
+        sys.exit(main())

@@ -1,0 +1,87 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmav.errors import CheckpointError
+
+# bytes that file systems grant a name, less what :func:`_temporary` adds to it
+_LONGEST = 220
+_TORN = re.compile(r'\..+\.\d+\.tmp')
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str], *, finish: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Gives a name to write to, beside a file, which takes the file's place once all went well and is removed else.
+
+    A link is followed, so that it stays a link.
+
+    Args:
+        path: The file; its folder is made if need be.
+        finish: Called with the whole temporary file before it takes its place.
+
+    Raises:
+        OSError: The folder cannot be made, the file not be written.
+    """
+    real = Path(os.path.realpath(path))
+    real.parent.mkdir(parents=True, exist_ok=True)
+    part = _temporary(real)
+    try:
+        yield part
+        with open(part, 'rb+') as file:
+            os.fsync(file.fileno())
+        if finish is not None:
+            finish(part)
+        os.replace(part, real)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    if os.name == 'posix':  # the rename itself is durable only once the folder is on disk
+        folder = os.open(real.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes, *, finish: Callable[[Path], None] | None = None) -> None:
+    """Writes a file whole or not at all, see :func:`written_whole`; what is no file, such as /dev/stdout, as it comes.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written; what stood there before is kept.
+    """
+    try:
+        if is_stream(path):
+            with open(path, 'wb') as file:
+                file.write(data)
+            return
+        with written_whole(path, finish=finish) as part:
+            part.write_bytes(data)
+    except OSError as error:
+        raise CheckpointError(f"cannot write '{path}': {error.strerror or error}; earlier files are kept") from error
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a device or a pipe, which is written into and not replaced."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def remove_torn_files(folder: str | Path) -> None:
+    """Removes the temporary files that a killed :func:`atomic_write` left in a folder."""
+    for path in Path(folder).glob('.*.tmp'):
+        if _TORN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return path.with_name(f'.{name}.{os.getpid()}.tmp')

@@ -1,0 +1,285 @@
+"""What a command writes for its user: asked for before the work, and never in the place of a file that is not its own.
+
+A file is a program's own if it stands in the record of its folder, :data:`RECORD`, as that program wrote it; a file
+that was changed since is the user's. So the same command can be given again and again, and any other file is safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmav.errors import OutputError, did_you_mean
+from mmav.files import atomic_write, is_stream, written_whole
+
+RECORD = '.mmav_written'
+# a kind of file: a copy with something drawn into its picture
+ANNOTATED = 'annotated'
+PROGRAM = 'mmav'  # whoever uses the package in a program of their own
+_program = PROGRAM
+
+
+class Entry(NamedTuple):
+    """A line of a folder's record: who wrote what, its size and time, which spare the digest, and its digest."""
+
+    name: str
+    by: str
+    size: int
+    time: int
+    digest: str
+    kind: str = ''
+
+
+@contextmanager
+def program(name: str) -> Iterator[None]:
+    """Says whose files those are that are written meanwhile; a command is known by its file name."""
+    global _program
+    before, _program = _program, name
+    try:
+        yield
+    finally:
+        _program = before
+
+
+def check_output(
+    path: str | os.PathLike[str], *, inputs: Iterable[str | os.PathLike[str]] = (), suffixes: Sequence[str] = ()
+) -> None:
+    """Makes sure, before the work is done, that its result can be written; leaves nothing behind.
+
+    Args:
+        path: The file that will be written.
+        inputs: Files that the command reads, which are never written to.
+        suffixes: How its name may end.
+
+    Raises:
+        OutputError: It is a folder, an input, a file that this program did not write, or cannot be written.
+    """
+    text = os.fspath(path)
+    if suffixes and not text.lower().endswith(tuple(suffixes)):
+        hint = did_you_mean(Path(text).suffix.lower(), suffixes)
+        raise OutputError(f"'{text}': the name has to end in {' or '.join(suffixes)}{hint}")
+    if os.path.isdir(text) or text.endswith(('/', os.sep)):
+        raise OutputError(f"cannot write '{text}': it is a folder; give the name of a file")
+    for name in inputs:
+        if same_file(text, name):
+            raise OutputError(f"'{text}' is read by this command and would be lost: give the result another name")
+    check_own(text)
+    check_place(text)
+
+
+def check_folder(
+    folder: str | os.PathLike[str],
+    names: Iterable[str] = (),
+    *,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    remedy: str = 'give a folder',
+) -> None:
+    """Makes sure, before the work is done, that files can be written into a folder; leaves nothing behind.
+
+    Args:
+        folder: The folder, which need not be there yet.
+        names: The files that will be written into it, as far as they are known.
+        inputs: Files that the command reads.
+        remedy: What to do where the folder cannot be written to.
+
+    Raises:
+        OutputError: See :func:`check_output`.
+    """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise OutputError(f"'{folder}' is a file: {remedy}")
+    check_place(os.path.join(folder, 'file'), shown=folder, remedy=remedy)
+    inputs = list(inputs)
+    for name in names:
+        check_output(os.path.join(folder, name), inputs=inputs)
+
+
+def check_place(
+    path: str | os.PathLike[str], *, shown: str | os.PathLike[str] | None = None, remedy: str = 'give another name'
+) -> None:
+    """Makes sure that a file can be written: writes a neighbour and removes it, with the folders made for it.
+
+    Args:
+        path: The file.
+        shown: What messages name in its place.
+        remedy: What to do where it cannot be written.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    made: list[Path] = []
+    try:
+        if is_stream(path):
+            return
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # names that are too long
+        real = Path(os.path.realpath(path))
+        for folder in reversed(real.parents):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                made.append(folder)
+        part = real.with_name(f'.probe.{os.getpid()}.tmp')
+        with open(part, 'wb') as file:
+            file.write(b'x')
+        part.unlink()
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise OutputError(
+            f"cannot write '{os.fspath(path if shown is None else shown)}': {reason}; {remedy}"
+        ) from error
+    finally:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def same_file(one: str | os.PathLike[str], two: str | os.PathLike[str]) -> bool:
+    """Whether two names are of one file that is there: also by links, and where case does not count."""
+    try:
+        return os.path.samefile(one, two)
+    except (OSError, ValueError):
+        return False
+
+
+def folded(path: str | os.PathLike[str]) -> str:
+    """A name as file systems compare it that tell neither case nor composed letters apart."""
+    return unicodedata.normalize('NFC', os.path.abspath(path)).casefold()
+
+
+def check_own(path: str | os.PathLike[str]) -> None:
+    """Makes sure that nothing is lost where a file is written.
+
+    Raises:
+        OutputError: There is a file that this program did not write, or that was changed since.
+    """
+    check_all_own([path])
+
+
+def check_all_own(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """:func:`check_own` of many files; each folder's record is read once.
+
+    Raises:
+        OutputError: See :func:`check_own`.
+    """
+    records: dict[Path, list[Entry]] = {}
+    for path in paths:
+        real = Path(os.path.realpath(path))
+        # of an empty file, such as mktemp makes, nothing is lost
+        if not os.path.isfile(real) or not real.stat().st_size:
+            continue
+        if real.parent not in records:
+            records[real.parent] = read_record(real.parent)
+        known = [entry for entry in records[real.parent] if entry.name == real.name]
+        writers = [entry.by for entry in known if _unchanged(real, entry)]
+        # a program of the user's own says what it means to write
+        if _program in writers or (writers and _program == PROGRAM):
+            continue
+        if writers:
+            why = f'was written by {writers[-1]}'
+        else:
+            why = 'was changed since it was written' if known else f'was not written by {_program}'
+        raise OutputError(f"'{os.fspath(path)}' is there and {why}: give another name, or move the file away")
+
+
+def names_of_kind(folder: str | os.PathLike[str], kind: str) -> set[str]:
+    """The files of a folder that were written as something of a kind, see :func:`writing`, and not changed since."""
+    found = [entry for entry in read_record(Path(folder)) if entry.kind == kind]
+    return {entry.name for entry in found if _unchanged(Path(folder, entry.name), entry)}
+
+
+def read_record(folder: Path) -> list[Entry]:
+    """What programs have written into a folder; lines that are torn are passed over."""
+    entries = []
+    with suppress(OSError):
+        for line in (folder / RECORD).read_bytes().splitlines():
+            with suppress(ValueError, TypeError):
+                entries.append(Entry(*json.loads(line)))
+    return entries
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], *, kind: str = '') -> Iterator[Path]:
+    """Gives a name to write to, which takes the file's place once all went well; the record then names the file.
+
+    Args:
+        path: The file.
+        kind: What it is, where other commands need to tell.
+
+    Raises:
+        OutputError: There is a file that this program did not write.
+        OSError: It cannot be written.
+    """
+    check_own(path)
+    with written_whole(path, finish=partial(_note, Path(os.path.realpath(path)), kind)) as part:
+        yield part
+
+
+def move_output(part: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Gives a file that was written elsewhere on the same disk its name; the record then names it.
+
+    Raises:
+        OutputError: There is a file that this program did not write.
+        OSError: It cannot be moved.
+    """
+    check_own(path)
+    real = Path(os.path.realpath(path))
+    real.parent.mkdir(parents=True, exist_ok=True)
+    with open(part, 'rb+') as file:
+        os.fsync(file.fileno())
+    _note(real, '', Path(part))
+    os.replace(part, real)
+
+
+def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Writes a result, whole or not at all; text in UTF-8.
+
+    Raises:
+        OutputError: There is a file that this program did not write.
+        CheckpointError: It cannot be written.
+    """
+    content = data.encode('utf-8', 'backslashreplace') if isinstance(data, str) else data
+    check_own(path)
+    atomic_write(path, content, finish=partial(_note, Path(os.path.realpath(path)), ''))
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes a JSON file, see :func:`write_output`."""
+    write_output(path, json.dumps(content, indent=2) + '\n')
+
+
+def _note(path: Path, kind: str, part: Path) -> None:
+    """Adds a file that is about to take its place to the record of its folder.
+
+    It is one write at the end of the file, so that processes do not get into each other's way. Before the file has its
+    place, so that a kill leaves none that nobody knows; where the record cannot be written the next run will ask.
+    """
+    status = part.stat()
+    entry = Entry(path.name, _program, status.st_size, status.st_mtime_ns, _digest(part), kind)
+    if path.exists() and any(known._replace(time=entry.time) == entry for known in read_record(path.parent)):
+        return  # the same again
+    with suppress(OSError), open(path.parent / RECORD, 'ab') as file:
+        file.write(json.dumps(entry).encode() + b'\n')
+
+
+def _unchanged(path: Path, entry: Entry) -> bool:
+    try:
+        status = path.stat()
+        if status.st_size != entry.size:
+            return False
+        return status.st_mtime_ns == entry.time or _digest(path) == entry.digest
+    except OSError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    with open(path, 'rb') as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()
