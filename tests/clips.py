@@ -41,6 +41,7 @@ def make_clip(
     pixels: str = 'yuv420p',
     encoder: dict[str, str] | None = None,
     muxer: dict[str, str] | None = None,
+    bit_rate: int | None = None,
 ) -> Path:
     """Writes a clip.
 
@@ -65,6 +66,7 @@ def make_clip(
         pixels: Pixel format.
         encoder: Options of the picture's encoder, over those that follow from the other arguments.
         muxer: Options of the container.
+        bit_rate: Of the sound, for encoders that have none of their own.
     """
     with av.open(str(path), 'w', options=muxer or {}) as container:
         picture = sound = None
@@ -80,6 +82,8 @@ def make_clip(
             layout = {1: 'mono', 2: 'stereo', 6: '5.1'}[channels]
             sound = container.add_stream(audio, rate=sample_rate, layout=layout)
             sound.options = {'strict': 'experimental'}  # FFmpeg's own Vorbis
+            if bit_rate:
+                sound.bit_rate = bit_rate
         # One after the other would leave all sound behind the picture, as no real file has it.
         pictures = iter(())
         if picture:

@@ -130,6 +130,15 @@ def pack_b_frames(source: Path, path: Path) -> Path:
     return path
 
 
+def make_auxiliary(path: Path) -> Path:
+    """Declares the first track of an mp4 file as one of auxiliary pictures: depth, transparency."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b'vide', data.index(b'hdlr'))
+    data[place : place + 4] = b'auxv'
+    path.write_bytes(data)
+    return path
+
+
 def join(path: Path, *parts: Path) -> Path:
     """Writes files one behind another."""
     path.write_bytes(b''.join(part.read_bytes() for part in parts))

@@ -1,13 +1,15 @@
 """Packets out of a file, with the time stamps that a reading from its start gives, past damaged places.
 
 What cannot be known here: MP3 in AVI is heard late by the encoder's delay (25 ms at 44.1 kHz), and so is raw AAC, MP2
-or AC-3 without a picture (5 to 21 ms at 48 kHz), as no container says otherwise. FFmpeg searches FLV without an index
+or AC-3 without a picture (5 to 21 ms at 48 kHz), as no container says otherwise. Sound that starts late in AVI is heard
+at once. Plain samples of a program stream may be 20 ms late after a search. FFmpeg searches FLV without an index
 from the start, reads Matroska without a length once as a whole, and all headers of a fragmented mp4 file when it is
 opened; it refuses the file if one of these is damaged.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -59,13 +61,14 @@ class Demuxer:
         self._streams = streams
         self._main = streams[0]
         self._joined = JoinedParts(self._main.index)
+        self._miscounted: set[int] = set()
         self._raw = lacks_container(container.format)
         self._counter = Counter(self._main) if self._raw or is_counted(container.format) else None
 
     @property
     def must_start(self) -> bool:
         """Whether a search by time would lead astray, so that the file must be read from its start."""
-        return self.joined or self._raw or (self._counter is not None and self._counter.uneven)
+        return self.joined or self._raw or self.miscounted or (self._counter is not None and self._counter.uneven)
 
     @property
     def joined(self) -> bool:
@@ -83,14 +86,29 @@ class Demuxer:
         """Whether FFmpeg counts wrongly, as the frames of a raw stream change their length."""
         return self._counter is not None and self._counter.uneven
 
-    def probe(self) -> None:
-        """Looks for parts with clocks of their own."""
+    @property
+    def miscounted(self) -> bool:
+        """Whether FFmpeg gives sound wrong times: what has been read of it, and any search by it, are of no use."""
+        return bool(self._miscounted)
+
+    def probe(self, head: Sequence[av.Packet[Any]] = ()) -> None:
+        """Looks for parts with clocks of their own, and for sound that FFmpeg dates wrongly.
+
+        Args:
+            head: The first packets of the file.
+        """
+        self._miscounted = {
+            stream.index
+            for stream in self._streams
+            if stream.type == 'audio' and _is_miscounted(stream, [p for p in head if p.stream_index == stream.index])
+        }
         if self._container.format.name in RESTARTING:
             self._joined.probe(self._container.name, self._main)
 
     def read(self) -> Iterator[av.Packet[Any]]:
         """The packets from the file's start on, where it stands."""
-        return self._read(self._counter)
+        packets = self._read(self._counter)
+        return self._counted(packets) if self._miscounted else packets
 
     def _read(self, counter: Counter | None) -> Iterator[av.Packet[Any]]:
         if counter is not None:
@@ -126,7 +144,7 @@ class Demuxer:
 
     def read_after(self, target: int) -> Iterator[av.Packet[Any]]:
         """The packets from the keyframe before a time of the main track, in its ticks, on."""
-        if not self._seek(target):
+        if self._miscounted or not self._seek(target):
             # Without a usable index: read from the start.
             self._container.seek(0)
             return self.read()
@@ -156,6 +174,16 @@ class Demuxer:
             finally:
                 # PyAV leaks the packet at which a reading is broken off, unless it is told so.
                 packets.close()
+
+    def _counted(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+        """Dates sound by the packets before it, from the start of the file on."""
+        place: dict[int, int] = {}
+        for packet in packets:
+            track = packet.stream_index
+            if track in self._miscounted and packet.dts is not None:
+                packet.pts = packet.dts = place.get(track, packet.dts)
+                place[track] = packet.dts + (packet.duration or 0)
+            yield packet
 
     def _whole_frames(self) -> Iterator[av.Packet[Any]]:
         stamped = dict.fromkeys((stream.index for stream in self._streams), 0)
@@ -197,8 +225,33 @@ def _would_crack(stream: Any) -> bool:
     return stream.type == 'audio' and not stream.codec_context.name.startswith('pcm_')
 
 
+def _is_miscounted(stream: Any, head: Sequence[av.Packet[Any]]) -> bool:
+    """Whether the time stamps of a sound track are not those of its packets, one behind the other.
+
+    FFmpeg, as DirectShow, counts a chunk of an AVI file that is longer than a block as several, though its header, and
+    FFmpeg's own muxer, count it as one: AAC, DTS, Vorbis, G.726 then run away. RealMedia's clock may stand still.
+    """
+    dated = [(packet.dts, packet.duration) for packet in head if packet.dts is not None and packet.duration]
+    steps = [(after - before, length) for (before, length), (after, _) in itertools.pairwise(dated)]
+    guessed = stream.container.format.name in WITHOUT_PTS
+    wrong = [step for step, length in steps if step == 0 or (guessed and step >= 2 * length)]
+    if len(steps) > 2 and 2 * len(wrong) > len(steps):
+        return True
+    index = stream.index_entries
+    if not guessed or not stream.duration or len(index) < 2 or _in_bytes(index):
+        return False
+    chunks, counted = len(index), index[-1].timestamp - index[0].timestamp + 1
+    # The header may count empty chunks, too, which the index does not know.
+    return counted - stream.duration > abs(stream.duration - chunks) + 1
+
+
+def _in_bytes(index: Any) -> bool:
+    """Whether an AVI file's index counts bytes."""
+    return index[0].size > 1 and index[1].timestamp - index[0].timestamp == index[0].size
+
+
 def _index_unit(packet: av.Packet[Any]) -> int:
     """How many units of an AVI file's index make a tick of the track: it counts plain samples in bytes."""
     index = packet.stream.index_entries
-    in_bytes = index[0].size > 1 and index[1].timestamp - index[0].timestamp == index[0].size
-    return max(1, packet.size // packet.duration) if in_bytes and packet.duration else 1
+    # A packet whose length FFmpeg does not know (WMA) is one tick.
+    return max(1, packet.size // (packet.duration or 1)) if _in_bytes(index) else 1

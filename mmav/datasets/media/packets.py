@@ -11,6 +11,7 @@ from typing import Any
 import av
 
 from .demux import Demuxer, lacks_pts
+from .pictures import decode_frames, show_unmarked
 from .track_end import TrackEnd
 
 # Sound decoders need some packets before the first good sample (AAC one, MP3 up to nine, Opus 80 ms).
@@ -24,6 +25,8 @@ SEEK_BACK = (2 * PREROLL, 3.0, 12.0, 60.0, math.inf)
 NEAR_START = 1.0
 # No decoder holds back more pictures than this; among so many the first one displayed is found.
 REORDER = 17
+# Some camcorders mark no picture as one to start with. So many are looked at before the first is decoded.
+UNMARKED = 1000
 # Sound that begins so many seconds before the picture, or two of its frames, is an encoder's delay. What begins earlier
 # is heard before the first picture is seen.
 ENCODER_DELAY = 0.15
@@ -54,8 +57,10 @@ class PacketSpan:
         stamps = (packet.dts for packet in self._head if packet.stream_index == self._main.index)
         self._begin = min((stamp for stamp in stamps if stamp is not None), default=self._main.start_time or 0)
         late = 0.0 if self._without_pts else self._late_picture(self._head)
-        self._demuxer.probe()
         before = self._heard_before(self._head, origin + late)
+        self._demuxer.probe(self._head)
+        if self._demuxer.miscounted:
+            self._head = None
         self._clock = {
             stream.index: (float(stream.time_base), origin - before + (0.0 if stream is self._main else late))
             for stream in streams
@@ -135,6 +140,7 @@ class PacketSpan:
     def _first_ticks(self, head: list[av.Packet[Any]]) -> int:
         first: list[int] = []
         key: int | None = None
+        unmarked = 0
         if self._main.type == 'video':
             for packet in self._source:
                 head.append(packet)
@@ -146,9 +152,20 @@ class PacketSpan:
                     key = ticks
                 if key is not None and ticks >= key and not packet.is_discard:
                     first.append(ticks)
-                if len(first) == REORDER:
+                unmarked += key is None
+                if len(first) == REORDER or unmarked == UNMARKED:
                     break
+            if key is None:
+                return self._first_displayed(head)
         return min(first, default=self._main.start_time or 0)
+
+    def _first_displayed(self, head: Sequence[av.Packet[Any]]) -> int:
+        """When the first picture is shown, found by decoding, as no packet is marked as one to start with."""
+        show_unmarked(self._main)
+        packets = [packet for packet in head if packet.stream_index == self._main.index]
+        runs = [range(len(packets))]
+        frames = decode_frames(self._main, packets, runs, needed=None, step=1, on_damage=lambda: None)
+        return next((ticks for ticks, _ in frames), self._main.start_time or 0)
 
     def _heard_before(self, head: list[av.Packet[Any]], origin: float) -> float:
         """Seconds from the first sample to the first picture, 0 where that is no more than an encoder's delay."""

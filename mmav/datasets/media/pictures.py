@@ -7,12 +7,17 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags
+from av.video.frame import PictureType
 
 from .demux import lacks_pts
 from .frame_plan import plan_frames
 
 # In these codecs a packet is one displayed frame, so what to decode is known before decoding.
 PLANNED_CODECS = ('h264', 'hevc')
+
+# FFmpeg's flag for frames that its decoder has not seen the whole of.
+OUTPUT_CORRUPT = Flags.output_corrupt
 
 Picture = tuple[int, np.ndarray]
 
@@ -58,6 +63,15 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def show_unmarked(stream: Any) -> None:
+    """Has frames of a track shown in which nothing is marked as a place to start decoding.
+
+    FFmpeg's decoder of H.264 is then never sure of what it has, and leaves out frames that are whole. From the first
+    picture on that refers to no other, in the order of display, they are.
+    """
+    stream.codec_context.flags |= OUTPUT_CORRUPT
+
+
 def decode_frames(
     stream: Any,
     packets: Sequence[av.Packet[Any]],
@@ -87,6 +101,7 @@ def decode_frames(
         place = {packet.dts: k for k, packet in enumerate(packets)}
     k = 0
     last: int | None = None
+    begun = not codec.flags & OUTPUT_CORRUPT
     for run in runs:
         codec.flush_buffers()
         for i in (*run, None):
@@ -94,6 +109,9 @@ def decode_frames(
             kept = needed is None or packet is None or packet.pts in needed
             codec.skip_frame = 'DEFAULT' if kept else 'NONREF'
             for frame in _decode(codec, packet, on_damage):
+                begun = begun or frame.pict_type == PictureType.I or not frame.is_corrupt
+                if not begun:
+                    continue
                 if guessed:
                     # The frame comes out as a later one goes in; the decoding times are those of display, in order.
                     k = place.get(frame.dts, k + 1 + held_back) - held_back

@@ -12,16 +12,20 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-from av.stream import Disposition
 
 from mmav.errors import MediaError
 
+from .auxiliary import auxiliary_tracks, learn_parameters
 from .base import MediaInfo
-from .demux import lacks_container, lacks_pts
+from .demux import PARTS_OF_FRAMES, lacks_container, lacks_pts
 from .length import length_of
 from .packets import PREROLL, PacketSpan
 from .pictures import decode_frames, read_pictures
-from .waveform import place_frames
+from .steady import steady
+from .waveform import GAP, place_frames
+
+# Plain samples of a program stream may be up to one frame of their encoder older than the time stamp beside them.
+LOOSE_GAP = 0.03
 
 
 @contextmanager
@@ -61,6 +65,7 @@ class PyAVReader:
             self._container = av.open(path, metadata_errors='replace')
         try:
             with media_errors(path, 'cannot be read'):
+                self._video = None
                 self._video = self._best(path, 'video')
                 self._audio = self._best(path, 'audio')
                 streams = [stream for stream in (self._video, self._audio) if stream is not None]
@@ -241,12 +246,13 @@ class PyAVReader:
         codec.flush_buffers()
         tried, failed, expected = 0, 0, 0.0
         frames: list[tuple[float, av.AudioFrame]] = []
-        for packet in self._packets.of(stream):
-            if packet.pts is not None:
-                time = packet.pts * base - origin
-                # Some codecs' packets last a second.
-                if time + (packet.duration or 0) * base < start - PREROLL or time > end + PREROLL:
-                    continue
+        packets = self._packets.of(stream)
+        times = [None if packet.pts is None else packet.pts * base - origin for packet in packets]
+        # What begins earlier may reach into the span: a packet of WavPack or TTA lasts a second.
+        early = [k for k, time in enumerate(times) if time is not None and time < start - PREROLL]
+        for k, (packet, begin) in enumerate(zip(packets, times, strict=True)):
+            if begin is not None and not start - PREROLL <= begin <= end + PREROLL and k not in early[-1:]:
+                continue
             tried += 1
             try:
                 decoded: list[Any] = codec.decode(packet)
@@ -260,6 +266,10 @@ class PyAVReader:
                 expected = time + frame.samples / frame.sample_rate
         if failed and failed == tried:
             raise MediaError(self.info.path, 'nothing of its sound track can be decoded')
+        loose = self._container.format.name in PARTS_OF_FRAMES and codec.name.startswith('pcm_')
+        frames = steady(frames, gap=LOOSE_GAP if loose else GAP)
+        if frames:
+            expected = frames[-1][0] + frames[-1][1].samples / frames[-1][1].sample_rate
         return frames, expected
 
     def _count_damage(self) -> None:
@@ -275,11 +285,19 @@ class PyAVReader:
 
     def _best(self, path: str, kind: Literal['video', 'audio']) -> Any:
         """The track a player would choose; None where there is none or it is cover art."""
-        stream = self._container.streams.best(kind)
-        if stream is None or stream.disposition & Disposition.attached_pic:
+        # Of several programs in one file, sound of the one whose picture is seen.
+        stream: Any = self._container.streams.best(kind, related=self._video if kind == 'audio' else None)
+        tracks: list[Any] = [track for track in self._container.streams if track.type == kind]
+        auxiliary = auxiliary_tracks(path, self._container)
+        tracks = [track for track in tracks if track.index not in auxiliary]
+        if not tracks:
             return None
+        if stream is None or stream.index in auxiliary:
+            stream = next((track for track in tracks if track.codec_context is not None), tracks[0])
         if stream.codec_context is None:
             raise MediaError(path, f'no decoder for its {"picture" if kind == "video" else "sound"} track')
+        if kind == 'audio' and not stream.codec_context.sample_rate:
+            learn_parameters(self._container, stream)
         return stream
 
     def _read_info(self, path: str) -> MediaInfo:
