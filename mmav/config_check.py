@@ -170,6 +170,8 @@ def _top_level(name: str, value: Any) -> Problems:
     elif name == 'runner_type' and isinstance(value, str):
         if _look_up(registry.RUNNERS, value) is None:
             yield _unregistered(value, name, registry.RUNNERS)
+    elif name == 'compile':
+        yield from _compile(value)
     elif name in _PLAIN_DICTS:
         yield from _keywords(value, name, _PLAIN_DICTS[name], f'{name} has')
 
@@ -186,6 +188,15 @@ def _dataloader(value: Any, path: str) -> Problems:
         if needed not in value:
             yield f'{path}.{needed}: missing'
     yield from _children(value, path, registry.DATASETS)
+
+
+def _compile(value: Any) -> Problems:
+    from mmav.engine.compilation import compile_options
+
+    try:
+        compile_options(value)
+    except ConfigError as error:
+        yield str(error)
 
 
 def _optim_wrapper(value: Any, path: str) -> Problems:

@@ -6,10 +6,9 @@ import re
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from mmav.engine.param_groups import merged
+from mmav.engine.param_groups import PlainConstructor, merged
 from mmav.errors import ConfigError
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -33,7 +32,7 @@ def layer_of(name: str, num_blocks: int) -> int:
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayConstructor(DefaultOptimWrapperConstructor):
+class LayerDecayConstructor(PlainConstructor):
     """Lowers the learning rate of each layer of the backbones by one factor the further it is from the output.
 
     A layer ``i`` of a backbone with N blocks (0: patch embedding, class token, positions; 1 to N: the blocks; N + 1:

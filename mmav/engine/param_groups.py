@@ -11,8 +11,36 @@ from torch import nn
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
+class PlainConstructor(MMEngineConstructor):
+    """MMEngine's default constructor, whose optimizer gets groups that are plain dicts.
+
+    MMEngine puts the groups into the config's dict, which makes each a ConfigDict, and these the optimizer keeps:
+    ``torch.compile`` and others that look into an optimizer know dicts only.
+
+    Args:
+        optim_wrapper_cfg: The config's ``optim_wrapper``.
+        paramwise_cfg: See MMEngine's constructor.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        self.optimizer_cfg = plain(self.optimizer_cfg)
+
+
+def plain(value: Any) -> Any:
+    """The same with dicts in place of a config's ConfigDicts, in depth.
+
+    >>> from mmengine.config import ConfigDict
+    >>> type(plain([ConfigDict(lr=0.1)])[0]).__name__
+    'dict'
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return type(value)(plain(item) for item in value) if type(value) in (list, tuple) else value
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class DefaultOptimWrapperConstructor(MMEngineConstructor):
+class DefaultOptimWrapperConstructor(PlainConstructor):
     """MMEngine's constructor of this name, but for the groups: one for all parameters of equal options.
 
     With ``paramwise_cfg`` MMEngine makes a group for each parameter, so that the optimizer updates them one by one: a

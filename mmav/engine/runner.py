@@ -19,6 +19,7 @@ from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history
 from mmav.engine.class_heads import match_classes
 from mmav.engine.class_lists import check_class_lists, note_classes
 from mmav.engine.class_names import Names
+from mmav.engine.compilation import compile_errors, compile_losses, compile_options
 from mmav.engine.dist import init_gloo, without_gpu
 from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
@@ -122,6 +123,19 @@ class AVRunner(Runner):
                 self.logger.info(f'Gradients are accumulated over {cycle} iterations: a step has as many batches')
             auto_scale_lr = {**auto_scale_lr, 'base_batch_size': auto_scale_lr['base_batch_size'] / cycle}
         super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def train(self) -> nn.Module:
+        """Trains, see MMEngine's Runner."""
+        with compile_errors(self.cfg.get('compile')):
+            return super().train()
+
+    def _maybe_compile(self, target: str) -> None:
+        # called by MMEngine, which would compile all of ``target``, a training step
+        options = compile_options(self.cfg.get('compile'))
+        if options is not None:
+            compile_losses(self.model.module if is_model_wrapper(self.model) else self.model, options)
+            backend = options.get('backend') or 'inductor'
+            self.logger.info(f"The model's losses are compiled ({backend}) in the first iterations, which take long")
 
     def _init_model_weights(self) -> None:
         if not is_spread(self.model):

@@ -93,26 +93,46 @@ class AVClassifier(BaseModel):
             raise ValueError(f'mode={mode!r} is unknown: choose tensor, loss or predict')
         if mode != 'tensor' and data_samples is None:
             raise ValueError(f'mode={mode!r} needs data_samples')
-        tokens, views = self.encode(inputs)
-        clip_masks = masks
-        if masks is not None:
-            masks = {name: mask.repeat_interleave(views) for name, mask in masks.items()}
-        streams = self.neck(tokens, masks)  # stream -> (B * V, D)
         if mode == 'loss' and data_samples is not None:
-            of_each_view = [sample for sample in data_samples for _ in range(views)]
-            losses = self.head.loss(streams, self.head.targets(of_each_view), masks)
-            if self.contrast is not None:
-                # encode() repeated what has a single view: here it counts once, as modality -> (B, V, D)
-                classes = {m: t.cls.unflatten(0, (-1, views))[:, : inputs[m].shape[1]] for m, t in tokens.items()}
-                losses = losses | self.contrast.loss(classes, self.head.targets(data_samples), clip_masks)
-            return losses
-        scores = _mean_over_views(self.head.predict(streams, masks), views)
+            of_each_view = [sample for sample in data_samples for _ in range(self._views(inputs))]
+            return self.losses(inputs, self.head.targets(of_each_view), self.head.targets(data_samples), masks=masks)
+        tokens, views = self.encode(inputs)
+        streams = self.neck(tokens, _of_each_view(masks, views))  # stream -> (B * V, D)
+        scores = _mean_over_views(self.head.predict(streams, _of_each_view(masks, views)), views)
         if data_samples is None or mode == 'tensor':
             return scores
         if self.keep_features:
-            _write_features(data_samples, tokens, streams, clip_masks or {})
+            _write_features(data_samples, tokens, streams, masks or {})
         self.head.write(data_samples, scores)
         return data_samples
+
+    def losses(
+        self,
+        inputs: Mapping[str, Tensor],
+        targets: Any,
+        clip_targets: Any,
+        *,
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The mode ``loss``, of tensors only: what ``compile`` of a config compiles (:mod:`mmav.engine.compilation`).
+
+        Args:
+            inputs: Modality name -> (B, V, C, *size).
+            targets: What the head's ``targets`` reads from the samples of all B * V views.
+            clip_targets: The same from those of the B clips.
+            masks: Modality name -> (B,), True where the clip has it; None where all have all.
+
+        Returns:
+            Named losses.
+        """
+        tokens, views = self.encode(inputs)
+        view_masks = _of_each_view(masks, views)
+        losses = self.head.loss(self.neck(tokens, view_masks), targets, view_masks)
+        if self.contrast is not None:
+            # encode() repeated what has a single view: here it counts once, as modality -> (B, V, D)
+            classes = {m: t.cls.unflatten(0, (-1, views))[:, : inputs[m].shape[1]] for m, t in tokens.items()}
+            losses = losses | self.contrast.loss(classes, clip_targets, masks)
+        return losses
 
     def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:
         """Encodes each modality once per view of its own, then repeats the tokens of those with a single view.
@@ -120,13 +140,7 @@ class AVClassifier(BaseModel):
         Returns:
             Modality name -> tokens of B * V clips, and V.
         """
-        missing = [name for name in self.backbones if name not in inputs]
-        if missing:
-            raise ConfigError(
-                f'the model reads {list(self.backbones)}, but the input has only {list(inputs)}: '
-                "name them in the dataset's modalities"
-            )
-        views = max(inputs[name].shape[1] for name in self.backbones)
+        views = self._views(inputs)
         tokens = {}
         for name, backbone in self.backbones.items():
             x = inputs[name]
@@ -138,6 +152,19 @@ class AVClassifier(BaseModel):
                 encoded = Tokens(cls, patches, encoded.grid)
             tokens[name] = encoded
         return tokens, views
+
+    def _views(self, inputs: Mapping[str, Tensor]) -> int:
+        missing = [name for name in self.backbones if name not in inputs]
+        if missing:
+            raise ConfigError(
+                f'the model reads {list(self.backbones)}, but the input has only {list(inputs)}: '
+                "name them in the dataset's modalities"
+            )
+        return max(inputs[name].shape[1] for name in self.backbones)
+
+
+def _of_each_view(masks: Mapping[str, Tensor] | None, views: int) -> dict[str, Tensor] | None:
+    return None if masks is None else {name: mask.repeat_interleave(views) for name, mask in masks.items()}
 
 
 def _write_features(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def relative_index(q_size: int, k_size: int) -> Tensor:
+def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu') -> Tensor:
     """Returns which row of a table of 2 * max(q_size, k_size) - 1 rows belongs to a query and a key (q_size, k_size).
 
     Where one of the two is pooled, its positions are stretched to the other's scale (facebookresearch/SlowFast,
@@ -22,9 +22,10 @@ def relative_index(q_size: int, k_size: int) -> Tensor:
     """
     q_ratio = max(k_size / q_size, 1.0)
     k_ratio = max(q_size / k_size, 1.0)
-    # float64 and built on the CPU even inside a `with torch.device('meta')` block: the index is data, not a parameter
-    q = torch.arange(q_size, dtype=torch.float64, device='cpu')[:, None] * q_ratio
-    k = torch.arange(k_size, dtype=torch.float64, device='cpu')[None, :] * k_ratio
+    # float64 and, unless told otherwise, on the CPU even inside a `with torch.device('meta')` block: the index is data,
+    # not a parameter
+    q = torch.arange(q_size, dtype=torch.float64, device=device)[:, None] * q_ratio
+    k = torch.arange(k_size, dtype=torch.float64, device=device)[None, :] * k_ratio
     return (q - k + (k_size - 1) * k_ratio).long()
 
 
@@ -64,6 +65,10 @@ class RelativePosition(nn.Module):
         return resize_table(value, own.shape[0]) if fits else None
 
     def _index(self, q_size: int, k_size: int, device: torch.device) -> Tensor:
+        if torch.compiler.is_compiling():
+            # a constant of the graph, which may not fill a cache inside a checkpointed block and would be compiled anew
+            # when the cache is full
+            return relative_index(q_size, k_size, device)
         key = (q_size, k_size, device)
         if key not in self._index_cache:
             if len(self._index_cache) > 64:  # inputs of ever new sizes must not fill the memory
