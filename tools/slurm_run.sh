@@ -30,6 +30,10 @@ run_task() {
         # bound to one GPU, which is the first of those that this task sees
         export SLURM_LOCALID=0
     fi
+    if [ -z "${OMP_NUM_THREADS:-}${MKL_NUM_THREADS:-}" ]; then
+        # the tool takes those cores that its data workers leave
+        export MMAV_CORES=${SLURM_CPUS_PER_TASK:-1}
+    fi
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
     exec "${PYTHON:-python}" "$@" --launcher slurm
 }

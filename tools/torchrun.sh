@@ -28,6 +28,10 @@ launch() {
     local cores
     cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
     local threads=$((cores / processes > 0 ? cores / processes : 1))
+    if [ -z "${OMP_NUM_THREADS:-}${MKL_NUM_THREADS:-}" ]; then
+        # torchrun would set one thread; the tool takes those cores that its data workers leave
+        export MMAV_CORES=$threads
+    fi
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads} MKL_NUM_THREADS=${MKL_NUM_THREADS:-$threads}
     exec "${PYTHON:-python}" -m torch.distributed.run --nnodes "$nodes" --nproc_per_node "$processes" \
         "${rendezvous[@]}" "$tool" "$@" --launcher pytorch

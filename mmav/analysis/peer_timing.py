@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmav.analysis.peer_check import check, loss_of
+from mmav.analysis.peer_check import check, disagreements, loss_of
 from mmav.analysis.peers import Case, DoesNotFit
 from mmav.analysis.rounds import ratio, time_in_turn
 from mmav.analysis.training_cost import autocast, live_bytes
@@ -83,11 +83,10 @@ def compare(
         One dict for every mode and every other model: ``mode``, ``ours``, ``peer`` (names), ``seconds`` (name ->
         those of each round), ``median`` (name -> seconds), ``ratio_of_medians`` (above 1 where ours is faster),
         ``ratio`` (quartiles and extremes of the ratios within the rounds), ``fastest`` (whether no other peer is
-        faster), ``differences`` (see :func:`~mmav.analysis.peer_check.check`) and ``peak_bytes`` (name -> bytes,
-        see :func:`peak_bytes`).
+        faster), ``differences`` (see :func:`~mmav.analysis.peer_check.check`), ``disagreements`` (what they say against
+        the two models' computing the same, in lines) and ``peak_bytes`` (name -> bytes, see :func:`peak_bytes`).
 
     Raises:
-        MmavError: The models do not say the same.
         DoesNotFit: The GPU's memory did not suffice.
     """
     try:
@@ -126,6 +125,7 @@ def _compare(
                     ratio=ratio(seconds[peer], seconds[ours]),
                     fastest=median[peer] == min(median[name] for name in peers),
                     differences=differences.get(peer, {}),
+                    disagreements=disagreements(case, ours, peer, differences.get(peer, {})),
                     peak_bytes={name: peaks[name] for name in (ours, peer)},
                 )
             )
@@ -192,7 +192,7 @@ def timing_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             f'{result["ratio_of_medians"]:.2f}',
             f'{spread["low"]:.2f} to {spread["high"]:.2f}',
             f'{spread["least"]:.2f} to {spread["greatest"]:.2f}',
-            _differences(result['differences']),
+            _differences(result['differences']) + (' (!)' if result.get('disagreements') else ''),
             *(f'{peak / 1e9:.2f} GB' for peak in peaks),
             f'{peaks[1] / peaks[0]:.2f}',
         ]

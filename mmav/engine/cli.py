@@ -251,7 +251,7 @@ def train(args: argparse.Namespace) -> None:
         if isinstance(checkpoint, str):
             require_checkpoint(checkpoint)
     _check_checkpoints(cfg)
-    _run(cfg, lambda runner: runner.train())
+    _run(cfg, 'train', lambda runner: runner.train())
 
 
 def _check_checkpoints(cfg: Config) -> None:
@@ -284,7 +284,7 @@ def test(args: argparse.Namespace) -> None:
         metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
         cfg.test_evaluator = [*metrics, dict(type='DumpPredictions', out_file=args.dump)]
     start = time.monotonic()
-    metrics, failures = _run(cfg, _test)
+    metrics, failures = _run(cfg, 'test', _test)
     if args.out and os.environ.get('RANK', '0') == '0':
         notes = dict(checkpoint=args.checkpoint, dropped=args.drop, seconds=round(time.monotonic() - start, 1))
         write_json(args.out, {**metrics, **notes})
@@ -299,12 +299,17 @@ def _test(runner: Any) -> tuple[dict[str, Any], list[MmavError]]:
     return metrics, [failure for failure in found if failure is not None]
 
 
-def _run(cfg: Config, action: Callable[[Any], Any]) -> Any:
+def _run(cfg: Config, stage: str, action: Callable[[Any], Any]) -> Any:
     from mmav.engine.dist import leave
     from mmav.registry import RUNNERS
+    from mmav.threads import sharing_cores
 
+    workers = cfg[f'{stage}_dataloader'].get('num_workers') or 0
     try:
-        return action(RUNNERS.build(cfg))
+        with sharing_cores(workers) as note:
+            runner = RUNNERS.build(cfg)
+            runner.logger.info(note)
+            return action(runner)
     except ImportError as error:
         if 'tensorboard' not in str(error):
             raise

@@ -1,9 +1,8 @@
 """``compile`` of a config: the model's losses go through ``torch.compile``, the rest of a training step does not.
 
-MMEngine compiles the whole step. Most of that is no computing of tensors: batches are moved and mixed by random numbers
-of Python, samples are read, a hook decides whether the optimizer may step, groups of parameters are looked at. Any of it
-may change from one release of PyTorch to the next from what its compiler understands to what it does not, and nothing of
-it becomes faster.
+MMEngine compiles the whole step: batches are moved and mixed, samples are read, a hook decides whether the optimizer
+may step, groups of parameters are looked at. Much of that is Python that a compiler may or may not understand, in one
+release of PyTorch or the next, and none of it becomes faster.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def require_compiler(options: dict[str, Any]) -> None:
     """
     if (options.get('backend') or 'inductor') != 'inductor':
         return
-    instead = "take compile.backend=aot_eager, or leave compile out: it is for speed only"
+    instead = 'take compile.backend=aot_eager, or leave compile out: it is for speed only'
     if without_gpu():
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -132,9 +134,14 @@ def test_mistakes(options, message, monkeypatch):
 
 
 def test_a_form_that_computes_something_else_or_takes_too_much(peak, monkeypatch):
-    monkeypatch.setattr(attention_speed, 'folded_attention', lambda q, k, v, bias, k_grid: q)
-    with pytest.raises(MmavError, match=r'folded attention is off by .* \(video, 2x2x2 queries, 2x1x1 keys\)'):
-        measure_attention(tiny(), rounds=1)
+    monkeypatch.setattr(
+        attention_speed, 'folded_attention', lambda *args: 1.1 * attention_speed.explicit_attention(*args)
+    )
+    results = measure_attention(tiny(), rounds=1)['results']
+    wrong = results[0]['forms']['folded']
+    assert re.match(r'folded attention is off by .* \(video, 2x2x2 queries, 2x1x1 keys\)', wrong['disagreement'])
+    assert wrong['forward']['median'] > 0 and results[0]['forms']['tiled']['disagreement'] is None
+    assert '(!)' in ' '.join(attention_rows(results)[1])
 
     def fail(*_):
         raise torch.OutOfMemoryError('CUDA out of memory')

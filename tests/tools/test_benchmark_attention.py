@@ -1,5 +1,6 @@
 import json
 
+from mmav.models.layers.multiscale_attention import explicit_attention
 from tests.toys import ROOT, run_tool
 
 TOOL = 'analysis_tools/benchmark_attention.py'
@@ -35,5 +36,14 @@ def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch):
         error = capsys.readouterr().err
         assert error.startswith('error: ') and message in error and error.count('\n') == 1
     monkeypatch.setattr('mmav.analysis.attention_speed.folded_attention', lambda q, *_: q)
-    assert run_tool(TOOL, CONFIG, '--device', 'cpu', '--rounds', 1) == 2
-    assert 'error: folded attention is off by' in capsys.readouterr().err
+
+
+def test_a_difference_is_told_and_the_timing_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mmav.analysis.attention_speed.matmul_peak', lambda *_: 1e12)
+    monkeypatch.setattr('mmav.analysis.attention_speed.folded_attention', lambda *args: 1.1 * explicit_attention(*args))
+    out = tmp_path / 'a.json'
+    assert run_tool(TOOL, CONFIG, '--device', 'cpu', '--rounds', 1, '--json', out) == 1
+    printed = capsys.readouterr()
+    assert 'difference: folded attention is off by' in printed.err and '(!)' in printed.out
+    forms = json.loads(out.read_text())['results'][0]['forms']
+    assert 'off by' in forms['folded']['disagreement'] and forms['folded']['forward']['seconds']

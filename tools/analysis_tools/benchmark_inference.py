@@ -7,8 +7,6 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import torch
-
 from mmav.analysis.inference_latency import BACKENDS, latency_rows, measure_latency
 from mmav.analysis.pages import fill_block, find_block
 from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
@@ -28,6 +26,8 @@ EXAMPLE = """examples:
 
 
 def main() -> None:
+    import torch  # after mmav, which says how its threads wait
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -10,8 +10,6 @@ keeps for the backward pass.
 import argparse
 from pathlib import Path
 
-import torch
-
 from mmav.analysis.model_passes import DTYPES, MODES, about, place
 from mmav.analysis.model_speed import measure_model, speed_rows
 from mmav.analysis.pages import fill_block, find_block
@@ -29,6 +27,8 @@ EXAMPLE = """examples:
 
 
 def main() -> None:
+    import torch  # after mmav, which says how its threads wait
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -23,6 +23,8 @@ from mmav.evaluation.clustering import cluster_metrics
 from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, read_features
 from mmav.files import atomic_write
 from mmav.outputs import check_folder, check_output, write_json
+from mmav.parallel import cpu_count
+from mmav.threads import CORES, COUNTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE_FILE = 'ablation.png'
@@ -138,14 +140,14 @@ def run_one(row: Row, seed: int, options: Sequence[str], args: argparse.Namespac
     folder.mkdir(parents=True, exist_ok=True)
     config, data = str(ROOT / row.config), ['--data-root', args.data_root]
     seeds = [f'randomness.seed={seed}', f'train_dataloader.dataset.seed={seed}']
-    threads = str(max((os.cpu_count() or 1) // args.jobs, 1))
+    cores = max(cpu_count() // args.jobs, 1)
     predictions = folder / 'predictions.pkl'
     with open(folder / 'output.txt', 'ab') as log:
         train = ['train.py', config, *data, '--work-dir', folder, '--resume', '--cfg-options', *seeds, *options]
-        execute(*train, log=log, threads=threads)
+        execute(*train, log=log, cores=cores)
         checkpoint = last_checkpoint(folder)
         test = ['test.py', config, checkpoint, *data, '--work-dir', folder / 'test', '--dump', predictions]
-        execute(*test, '--cfg-options', 'model.keep_features=True', *args.cfg_options, log=log, threads=threads)
+        execute(*test, '--cfg-options', 'model.keep_features=True', *args.cfg_options, log=log, cores=cores)
     figures = {**accuracy_of(load_predictions(predictions)[0]), **cluster_metrics(*read_features(predictions))}
     write_json(str(folder / RESULT), figures)
 
@@ -160,10 +162,11 @@ def average(row: Row, seed: int, work_dir: Path) -> None:
         write_json(str(folder / RESULT), accuracy_of(averaged))
 
 
-def execute(tool: str, *arguments: object, log: object = None, threads: str | None = None) -> None:
-    """Runs a tool; its output goes to ``log``, or to the console."""
+def execute(tool: str, *arguments: object, log: object = None, cores: int | None = None) -> None:
+    """Runs a tool on so many cores; its output goes to ``log``, or to the console."""
     command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-    env = dict(os.environ, **({'OMP_NUM_THREADS': threads} if threads else {}))
+    own = any(os.environ.get(name) for name in COUNTS)  # a number of threads that the user has set
+    env = {**os.environ, CORES: str(cores)} if cores and not own else None
     if subprocess.run(command, stdout=log, stderr=log and subprocess.STDOUT, env=env).returncode:  # type: ignore[call-overload]
         where = f'; see {getattr(log, "name", "")}' if log else ''
         raise MmavError(f'{tool} failed{where}')
