@@ -19,7 +19,7 @@ LONGEST = (
     'test_fsdp.py',
     'test_run_ablation.py',
     'test_mvit.py',
-    'test_compile.py',
+    'test_compilation.py',
     'test_whole_path.py',
 )
 

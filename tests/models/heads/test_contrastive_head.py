@@ -31,15 +31,15 @@ def make_model(losses=FULL):
     )
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    return model
+    return model.double()  # in float32 rounding may decide which token has the gradient of a max pooling
 
 
 def make_batch(soft, absent, audio_views=2):
     """Four clips; with soft labels the last two are mixed with each other; one sound may be absent."""
     generator = torch.Generator().manual_seed(0)
     inputs = dict(
-        video=torch.randn(4, 2, 3, 4, 16, 16, generator=generator),
-        audio=torch.randn(4, audio_views, 1, 16, 32, generator=generator),
+        video=torch.randn(4, 2, 3, 4, 16, 16, generator=generator).double(),
+        audio=torch.randn(4, audio_views, 1, 16, 32, generator=generator).double(),
     )
     samples = [AVDataSample().set_gt_label(label) for label in LABELS]
     if soft:
@@ -99,7 +99,7 @@ def test_two_processes_equal_one_with_the_whole_batch(case, halves):
     for name, parameter in model.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
         for grad in (grads[name], other_grads[name]):
-            torch.testing.assert_close(grad, parameter.grad, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(grad, parameter.grad, rtol=1e-5, atol=1e-10)
 
 
 def test_losses_are_those_of_the_projected_class_embeddings():
