@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from torch._dynamo.utils import counters
+from torch._inductor.exc import InvalidCxxCompiler
 
 from mmav.engine import turn_on_activation_checkpointing
 from mmav.engine.compilation import compile_options, require_compiler
@@ -13,8 +14,8 @@ from mmav.errors import ConfigError
 from mmav.models import AVClassifier
 from mmav.structures import AVDataSample
 from tests import toys
-from tests.processes import run_tool_in_pair
 from tests.models.test_contracts import BACKBONES, build, defaults
+from tests.processes import run_tool_in_pair
 
 FUSED = 'optim_wrapper.optimizer.fused=True'  # as in the schedules
 ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
@@ -74,7 +75,9 @@ def test_the_whole_loss_is_one_graph(checkpointing):
 def data(make_clip, tmp_path_factory):
     """A data root for the configs on AVSynth, with one in ``action`` for those of verbs and nouns: five clips."""
     folder = tmp_path_factory.mktemp('data')
-    clips = [make_clip('compiled.mp4', seconds=0.5, size=(64, 64))] * 4 + [make_clip('mute.mp4', seconds=0.5, audio=None)]
+    clips = [make_clip('compiled.mp4', seconds=0.5, size=(64, 64))] * 4 + [
+        make_clip('mute.mp4', seconds=0.5, audio=None)
+    ]
     write_data(folder, clips, dict(label=('classes', 16)))
     (folder / 'action').mkdir()
     write_data(folder / 'action', clips, dict(verb=('verbs', 4), noun=('nouns', 4)))
@@ -91,10 +94,12 @@ def write_data(folder, clips, parts):
 
 SHORT = [f'{loader}_dataloader.{option}' for loader in ('train', 'val') for option in ('num_workers=0', 'batch_size=2')]
 SHORT += ['train_cfg.max_epochs=1', 'val_dataloader.dataset.indices=1']
-DEPTH = dict(num_layers=2, num_heads=1, embed_dims=8, stage_blocks='[1]')
+DEPTH = dict(num_layers=1, num_heads=1, embed_dims=8, stage_blocks='[]')
 SHALLOW = [f'model.backbones.video.arch.{name}={value}' for name, value in DEPTH.items()]
 BOTH = [*SHALLOW, *(option.replace('video', 'audio') for option in SHALLOW)]
-BOTH += ['model.backbones.audio.q_strides=[[2,2]]', 'model.neck.num_blocks=1', 'model.neck.embed_dims=16']
+BOTH += ['model.backbones.audio.q_strides=[]', 'model.neck.num_blocks=1', 'model.neck.embed_dims=16']
+
+ONE_LAYER = ['model.backbones.audio.num_layers=1', 'model.backbones.audio.embed_dims=32']
 
 
 def command(config, data, work_dir):
@@ -115,12 +120,11 @@ def train(config, data, work_dir, *options, flags=()):
     ('config', 'options'),
     [
         # a last batch of another size, with a clip without sound, is compiled for itself
-        ('ast/ast_tiny_avsynth.py', ['train_dataloader.drop_last=False', 'compile.backend=aot_eager']),
+        ('ast/ast_tiny_avsynth.py', [*ONE_LAYER, 'train_dataloader.drop_last=False', 'compile.backend=aot_eager']),
         ('mvitv2/mvitv2_tiny_avsynth.py', [*SHALLOW, 'compile.backend=eager']),
-        ('mmt/mmt_tiny_avc_imc_avsynth.py', [*BOTH, 'train_dataloader.drop_last=False', 'compile.backend=eager']),
-        ('mbt/mbt_tiny_avsynth.py', ['compile.backend=eager']),
+        ('mmt/mmt_tiny_avc_imc_avsynth.py', [*BOTH, 'compile.backend=eager']),
     ],
-    ids=['ast', 'mvitv2', 'mmt', 'mbt'],
+    ids=['ast', 'mvitv2', 'mmt'],
 )
 def test_a_shipped_config_trains_the_same(config, options, data, tmp_path):
     plain, _ = train(config, data, tmp_path / 'plain', *options[:-1])
@@ -130,7 +134,7 @@ def test_a_shipped_config_trains_the_same(config, options, data, tmp_path):
     torch.testing.assert_close(losses, plain, rtol=1e-3, atol=1e-3)
 
 
-EVERYTHING = '''
+EVERYTHING = """
 _base_ = [{parent!r}]
 mix = dict(type='MixupCutmix', num_classes=dict(verb=4, noun=4), prob=0.5)
 model = dict(
@@ -142,7 +146,7 @@ custom_hooks = [dict(type='EMAHook', momentum=0.01)]
 optim_wrapper = dict(
     accumulative_counts=2, constructor='LayerDecayConstructor', paramwise_cfg=dict(layer_decay=0.75)
 )
-'''
+"""
 
 
 def test_with_everything_else_that_training_has(data, tmp_path):
@@ -155,31 +159,30 @@ def test_with_everything_else_that_training_has(data, tmp_path):
 
 
 def test_two_processes(data, tmp_path):
-    """With losses that gather the batches of both, where graphs may break."""
-    words = command('mmt/mmt_tiny_avc_imc_avsynth.py', data, tmp_path / 'w')
+    """With a loss that gathers the batches of both, where a graph breaks; and blocks that compute twice."""
+    words = command('mmt/mmt_tiny_avc_avsynth.py', data, tmp_path / 'w')
     options = [*SHORT, *BOTH, 'compile.backend=eager', 'activation_checkpointing=True', 'train_dataloader.batch_size=1']
-    run_tool_in_pair(tmp_path, *words, '--cfg-options', *options)
-    plain = [*SHORT, *BOTH, 'train_dataloader.batch_size=1']
-    run_tool_in_pair(tmp_path, *words[:-1], tmp_path / 'plain', '--cfg-options', *plain)
-    one, two = (torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True) for name in ('w', 'plain'))
-    losses = [run['message_hub']['log_scalars']['train/loss']['values'] for run in (one, two)]
-    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-3)
-    assert one['state_dict'].keys() == two['state_dict'].keys()
+    run_tool_in_pair(tmp_path, *words, '--cfg-options', *options, 'train_dataloader.dataset.indices=2')
+    saved = torch.load(tmp_path / 'w' / 'epoch_1.pth', weights_only=True)
+    (loss,) = saved['message_hub']['log_scalars']['train/loss_avc']['values']
+    assert loss > 0
 
 
-def test_a_compiled_run_is_resumed_and_tested(data, tmp_path, capsys):
-    small = ['model.backbones.audio.num_layers=1', 'compile.backend=eager']
+def test_a_compiled_run_is_resumed_and_tested(data, tmp_path):
+    small = [*ONE_LAYER, 'compile.backend=eager']
     train('ast/ast_tiny_avsynth.py', data, tmp_path, *small)
     words = command('ast/ast_tiny_avsynth.py', data, tmp_path)
-    options = ['--cfg-options', *SHORT, 'train_cfg.max_epochs=2', *small[:1]]
+    options = ['--cfg-options', *SHORT, 'train_cfg.max_epochs=2', *ONE_LAYER]
     assert toys.run_tool(*words, '--resume', *options) == 0  # without compiling
-    test = ['test.py', *words[1:4], tmp_path / 'epoch_2.pth', '--work-dir', tmp_path / 't']
-    assert toys.run_tool(words[0].replace('train', 'test'), words[1], tmp_path / 'epoch_2.pth', *words[2:4],
-                         '--work-dir', tmp_path / 't', '--cfg-options', *small, 'test_dataloader.num_workers=0') == 0
+    folders = ['--data-root', data, '--work-dir', tmp_path / 't']
+    checkpoint, options = [words[1], tmp_path / 'epoch_2.pth'], [*small, 'test_dataloader.num_workers=0']
+    assert toys.run_tool('test.py', *checkpoint, *folders, '--cfg-options', *options) == 0
 
 
 @pytest.mark.skipif(shutil.which('g++') is None, reason='generates C++')
-def test_the_default_backend(data, tmp_path):
+def test_the_default_backend(data, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'cache'))
+    monkeypatch.setattr(torch._inductor.config.cpp, 'simdlen', 1)  # compiles faster, for any processor
     small = ['embed_dims=8', 'num_layers=1', 'num_heads=1']
     options = [f'model.backbones.audio.{option}' for option in small]
     plain, _ = train('ast/ast_tiny_avsynth.py', data, tmp_path / 'plain', *options)
@@ -200,3 +203,42 @@ def test_a_model_of_ones_own_trains_the_same(tmp_path):
     torch.testing.assert_close(one['state_dict'], two['state_dict'])
     (log,) = (tmp_path / 'b').glob('*/*.log')
     assert "The model's losses are compiled (eager)" in log.read_text()
+
+
+def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
+    config = toys.write_config(tmp_path)
+
+    @torch._dynamo.register_backend
+    def fails(graph, inputs):
+        raise RuntimeError('it was made to')
+
+    for option, message in (
+        ('compile=eager', "compile='eager': give True, False or a dict"),
+        ('compile.backend=egaer', "compile.backend='egaer': torch.compile has no such backend, did you mean 'eager'"),
+        ('compile.mod=default', "compile.mod: torch.compile has no such argument, did you mean 'mode'"),
+        ('compile.mode=fast', "compile.mode='fast': choose one of default, "),
+        ('compile.fullgraph=yes', "compile.fullgraph='yes': give True or False"),
+        ('compile.backend=fails', 'compile: the backend fails failed, '),
+    ):
+        assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', option) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+        assert message in line
+
+
+def test_without_a_compiler(monkeypatch):
+    def find():
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setattr('torch._inductor.cpp_builder.get_cpp_compiler', find)
+    with pytest.raises(ConfigError, match=r'the backend inductor needs a C\+\+ compiler .* compile.backend=aot_eager'):
+        require_compiler(compile_options(True))
+    require_compiler(dict(backend='aot_eager'))
+
+
+def test_options():
+    assert compile_options(None) is compile_options(False) is compile_options(dict(disable=True)) is None
+    assert compile_options({}) == compile_options(True) == dict(dynamic=False)
+    assert compile_options(dict(dynamic=None, mode='default')) == dict(dynamic=None, mode='default')
+    with pytest.raises(ConfigError, match='compile.mode and compile.options: give one of them'):
+        compile_options(dict(mode='default', options={}))

@@ -22,7 +22,9 @@ OPTIMIZER = dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True)
 
 
 def run(folder: Path, name: str, *, fsdp: bool, epochs: int = 2, resume: bool = False, launcher: str = 'pytorch'):
-    cfg = Config(synthetic.experiment(4 if launcher == 'pytorch' else 8, optimizer=OPTIMIZER, contrast=True, double=True))
+    cfg = Config(
+        synthetic.experiment(4 if launcher == 'pytorch' else 8, optimizer=OPTIMIZER, contrast=True, double=True)
+    )
     cfg.merge_from_dict(dict(train_cfg=dict(_delete_=True, type='AVTrainLoop', max_epochs=epochs)))
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
     cfg.default_hooks.non_finite = dict(type='NonFiniteHook')
