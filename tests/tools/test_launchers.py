@@ -79,6 +79,7 @@ TOOL = r"""#!/usr/bin/env bash
 echo "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR:$MASTER_PORT device $SLURM_LOCALID threads $OMP_NUM_THREADS" \
     > "$RECORD/env.${RANK:-0}"
 echo "$*" > "$RECORD/call.${RANK:-0}"
+echo "${MMAV_CORES:-none}" > "$RECORD/cores.${RANK:-0}"
 if [ -n "${LONG:-}" ]; then
     trap 'sleep 0.3; touch "$RECORD/saved.$RANK"; exit 0' USR1
     touch "$RECORD/up.$RANK"
@@ -103,7 +104,7 @@ def environment(place: Path, **variables: str) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(('SLURM_', 'MASTER_', 'CUDA_', 'OMP_', 'MKL_'))
+        if not name.startswith(('SLURM_', 'MASTER_', 'CUDA_', 'OMP_', 'MKL_', 'MMAV_'))
         and name not in ('PORT', 'RANK', 'PYTHON')
     }
     return dict(clean, PATH=f'{place / "bin"}:{os.environ["PATH"]}', RECORD=str(place), JOB_STATE='RUNNING') | variables
@@ -149,6 +150,7 @@ def test_without_gpus_the_tasks_are_those_that_were_asked_for(place):
     assert f' --a --b=1 {ROOT}/tools/slurm_test.sh cfg.py a.pth' in srun
     assert recorded(place, 'call.1') == [f'{ROOT}/tools/test.py cfg.py a.pth --launcher slurm']
     assert recorded(place, 'env.1') == ['1 1 2 127.0.0.1:4000 device 1 threads 3']
+    assert recorded(place, 'cores.1') == ['3']
 
 
 def test_under_srun_the_script_is_the_task(place):
@@ -160,6 +162,7 @@ def test_under_srun_the_script_is_the_task(place):
     assert len(recorded(place, 'srun')) == 1
     assert recorded(place, 'call.1') == ['tools/train.py cfg.py --resume --cfg-options a=1 --launcher slurm']
     assert recorded(place, 'env.1') == ['1 0 2 first:10077 device 0 threads 1']
+    assert recorded(place, 'cores.1') == ['none']  # the user's own number stands
 
 
 def test_a_restarted_job_goes_on_where_it_was(place):

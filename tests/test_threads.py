@@ -1,0 +1,72 @@
+"""Variables are looked at, and set in processes that import nothing but the package: none imports PyTorch."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmav import threads
+from mmav.threads import CORES, COUNTS, SPINS, WAITING, sharing_cores, threads_beside
+from tests import toys
+
+PRINT = 'import os, mmav; print(*[os.environ.get(n, "-") for n in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")])'
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """An environment in which nobody has set anything."""
+    for name in (*COUNTS, *WAITING, CORES, 'LOCAL_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE'):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        ({}, f'{SPINS} -'),
+        (dict(GOMP_SPINCOUNT='7'), '7 -'),
+        (dict(OMP_WAIT_POLICY='ACTIVE'), '- ACTIVE'),
+        (dict(KMP_BLOCKTIME='5'), '- -'),
+    ],
+)
+def test_what_a_user_has_set_stands(free, given, expected):
+    for name, value in given.items():
+        free.setenv(name, value)
+    assert subprocess.check_output([sys.executable, '-c', PRINT], cwd=toys.ROOT, text=True).strip() == expected
+
+
+def test_it_comes_before_pytorch_or_not_at_all(free):
+    threads.wait_briefly()  # PyTorch is there
+    assert 'GOMP_SPINCOUNT' not in threads.os.environ
+    tools = [*toys.ROOT.glob('tools/**/*.py'), *toys.ROOT.glob('demo/*.py')]
+    late = {'merge_checkpoints.py', 'convert_weights.py'}  # compute nothing
+    early = [
+        tool.name for tool in tools if '\nimport torch\n' in tool.read_text() or '\nfrom torch ' in tool.read_text()
+    ]
+    assert len(tools) > 20 and set(early) <= late
+
+
+def test_threads_are_the_cores_that_data_workers_leave(free):
+    free.setattr('mmav.parallel.cpu_count', lambda: 8)
+    assert threads_beside(0)[0] == 8 and threads_beside(3) == (5, '8 cores less 3 data workers')
+    assert threads_beside(20)[0] == 1
+    assert threads_beside(1, dict(LOCAL_WORLD_SIZE='4'))[0] == 1
+    assert threads_beside(1, dict(LOCAL_WORLD_SIZE='2'))[0] == 3
+    assert threads_beside(1, dict(MKL_NUM_THREADS='2')) == (None, 'MKL_NUM_THREADS=2')
+    # what tools/*.sh set for torchrun is no choice of the user's
+    assert threads_beside(1, dict(MMAV_CORES='3', OMP_NUM_THREADS='3', LOCAL_WORLD_SIZE='2'))[0] == 2
+
+
+def test_the_log_tells_and_the_number_is_put_back(free, tmp_path, capsys):
+    free.setattr('mmav.parallel.cpu_count', lambda: 6)
+    before = torch.get_num_threads()
+    seen = []
+    free.setattr(toys.ToyModel, 'init_weights', lambda self: seen.append(torch.get_num_threads()))
+    options = ['--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1']
+    assert toys.run_tool('train.py', toys.write_config(tmp_path), *options) == 0
+    assert 'Threads that compute: 6 (6 cores less 0 data workers)' in capsys.readouterr().out
+    assert seen == [6] and torch.get_num_threads() == before
+    free.setenv('OMP_NUM_THREADS', '1')
+    with sharing_cores(2) as note:
+        assert torch.get_num_threads() == before and note == f'Threads that compute: {before} (OMP_NUM_THREADS=1)'
