@@ -119,7 +119,7 @@ def compile_losses(model: nn.Module, options: dict[str, Any]) -> None:
     except RuntimeError as error:  # as on a Python that is too new for it
         raise ConfigError(f'compile: {one_line(error)}') from error
     if whole is not None:
-        model.losses = compiled
+        model.losses = compiled  # type: ignore[assignment]
         return
 
     def forward(*args: Any, **kwargs: Any) -> Any:

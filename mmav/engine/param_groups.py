@@ -24,7 +24,7 @@ class PlainConstructor(MMEngineConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        self.optimizer_cfg = plain(self.optimizer_cfg)
+        self.optimizer_cfg: dict = plain(self.optimizer_cfg)
 
 
 def plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Measures a training step on a CPU alone and beside processes that keep the cores busy, with settings of the threads.
 
-Each setting is variables of the environment, joined by commas; default is what mmav sets by itself. Settings take turns,
-each in a process of its own; the first is what the others are compared with. Random numbers are the data.
+Each setting is variables of the environment, joined by commas; default is what mmav sets by itself. Settings take
+turns, each in a process of its own; the first is what the others are compared with. Random numbers are the data.
 """
 
 import argparse
