@@ -67,7 +67,9 @@ def step(model, clips=slice(None)):
 def test_losses_and_gradients_are_bit_equal_and_less_is_saved(neck, dtype):
     model = make_model(neck)
     names = list(model.state_dict())
-    with torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
+    # gradients of oneDNN's convolutions in bfloat16 depend on where in memory a tensor lies, from one step to the next
+    onednn = torch.backends.mkldnn.flags(enabled=dtype is torch.float32)
+    with onednn, torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
         losses, grads, saved = step(model)
         turn_on_activation_checkpointing(model, True)
         again, grads_again, saved_again = step(model)
