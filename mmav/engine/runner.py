@@ -124,11 +124,6 @@ class AVRunner(Runner):
             auto_scale_lr = {**auto_scale_lr, 'base_batch_size': auto_scale_lr['base_batch_size'] / cycle}
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
-    def train(self) -> nn.Module:
-        """Trains, see MMEngine's Runner."""
-        with compile_errors(self.cfg.get('compile')):
-            return super().train()
-
     def _maybe_compile(self, target: str) -> None:
         # called by MMEngine, which would compile all of ``target``, a training step
         options = compile_options(self.cfg.get('compile'))
@@ -200,7 +195,8 @@ class AVRunner(Runner):
     def train(self) -> nn.Module:
         """Trains the model, see MMEngine's Runner."""
         self._purpose = 'begin'
-        return super().train()
+        with compile_errors(self.cfg.get('compile')):
+            return super().train()
 
     def test(self) -> dict:
         """Tests the model of ``load_from``, strictly loaded."""
