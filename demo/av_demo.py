@@ -33,12 +33,15 @@ def main() -> None:
     parser.add_argument('--topk', type=int, default=5, metavar='K', help='labels that are given; default: 5')
     parser.add_argument('--window', type=float, metavar='S', help="seconds looked at at once; default: the config's")
     parser.add_argument('--stride', type=float, metavar='S', help='seconds between windows; default: the window')
+    parser.add_argument(
+        '--max-windows', type=int, default=10_000, metavar='N', help='a file of more is not read; default: %(default)s'
+    )
     parser.add_argument('--drop', choices=MODALITIES, help='withhold this modality from the model')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='windows in a batch; default: 8')
     parser.add_argument('--device', help='such as cuda:1 or cpu; default: the GPU where there is one')
     args = parser.parse_args()
-    for name in ('topk', 'batch_size', 'window', 'stride'):
+    for name in ('topk', 'batch_size', 'window', 'stride', 'max_windows'):
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise ConfigError(f'--{name.replace("_", "-")} {value:g} must be above 0')
@@ -54,6 +57,7 @@ def main() -> None:
         args.topk,
         window=args.window,
         stride=args.stride,
+        max_windows=args.max_windows,
         drop=[args.drop] if args.drop else [],
         errors='report',
     )

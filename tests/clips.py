@@ -190,14 +190,19 @@ def cut_without_encoding(source: Path, path: Path, start: float) -> Path:
 
 def rotate_by_metadata(path: Path, quarters: int = 1) -> Path:
     """Marks the picture of an mp4 file as one that players turn clockwise by so many quarters."""
+    a, b = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
+    return set_matrix(path, (a, b, -b, a))
+
+
+def set_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Has the point (x, y) of an mp4 file's picture shown at (ax + cy, bx + dy), y downwards, by (a, b, c, d)."""
     data = bytearray(path.read_bytes())
     place = data.index(b'tkhd')
     while struct.unpack('>H', data[place + 36 + 2 : place + 36 + 4])[0]:  # volume is 0 in the picture's track
         place = data.index(b'tkhd', place + 4)
-    # A point (x, y) is shown at (ax + cy, bx + dy), with y downwards.
-    a, b = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
-    matrix = place + 4 + 40
-    data[matrix : matrix + 36] = struct.pack('>9i', a << 16, b << 16, 0, -b << 16, a << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in matrix)
+    place += 4 + 40
+    data[place : place + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
 

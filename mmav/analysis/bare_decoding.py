@@ -7,6 +7,8 @@ from typing import Any
 import av
 import numpy as np
 
+from mmav.datasets.media.opening import open_container
+
 
 def bare_decode(
     path: str,
@@ -33,11 +35,12 @@ def bare_decode(
         A frame (H, W, 3) uint8 RGB for each time, and the samples (S,) float32.
 
     Raises:
+        MediaError: The file cannot be opened.
         av.FFmpegError: The file cannot be read.
         IndexError: It has no such track.
         ValueError: Nothing is there at the wanted times.
     """
-    with av.open(path) as container:
+    with open_container(path) as container:
         frames = [] if times is None else _frames(container, np.asarray(times).reshape(-1), short_side)
         wave = None if span is None else _sound(container, *span, sample_rate)
     return frames, wave

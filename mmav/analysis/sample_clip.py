@@ -9,6 +9,8 @@ import av
 import cv2
 import numpy as np
 
+from mmav.datasets.media.opening import file_url
+
 SECONDS, FPS, HEIGHT, WIDTH, SAMPLE_RATE = 10, 30, 256, 340, 44100
 # x264's own default: the reader has to decode on from a keyframe that may lie 8 s back, as on clips from the web.
 KEYFRAME_INTERVAL = 250
@@ -38,7 +40,7 @@ def write_sample_clip(
         The path.
     """
     rng = np.random.default_rng(seed)
-    with av.open(str(path), 'w') as container:
+    with av.open(file_url(str(path)), 'w') as container:
         video = container.add_stream('libx264', rate=FPS)
         video.width, video.height, video.pix_fmt, video.gop_size = width, height, 'yuv420p', KEYFRAME_INTERVAL
         video.options = {'crf': '23'}

@@ -104,6 +104,7 @@ class AVInferencer(BaseInferencer):
         drop: Sequence[str] = (),
         errors: str = 'raise',
         num_workers: int | None = None,
+        max_windows: int = 10_000,
         out_dir: str | os.PathLike[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Classifies.
@@ -117,6 +118,7 @@ class AVInferencer(BaseInferencer):
             drop: Modalities that are withheld from the model.
             errors: What a clip does that cannot be read: 'raise', or 'report' in its result's ``error``.
             num_workers: Threads that read; one per core, but 4 at most, if None. 0 reads in this thread.
+            max_windows: A clip of more windows is not read: its length is likely to be a mistake of its time stamps.
             out_dir: Folder for a copy of each file with the predictions drawn into its picture. No other file that is
                 there is replaced.
 
@@ -140,7 +142,7 @@ class AVInferencer(BaseInferencer):
         scores: list[list[Scores]] = [[] for _ in sources]
         workers = min(4, cpu_count()) if num_workers is None else num_workers
         with tqdm(desc='windows', unit='window', total=0, disable=not self.show_progress) as bar:
-            jobs = self._jobs(sources, results, window, stride, errors, bar)
+            jobs = self._jobs(sources, results, window, stride, errors, max_windows, bar)
             outcomes = read_ahead(
                 lambda job: self.read(sources[job.clip], start=job.start, end=job.end, drop=drop),
                 jobs,
@@ -291,6 +293,7 @@ class AVInferencer(BaseInferencer):
         window: float | None,
         stride: float | None,
         errors: str,
+        max_windows: int,
         bar: tqdm,
     ) -> Iterator[Job]:
         """The windows of all clips; notes each clip's length, or what is wrong with it, as it comes to it."""
@@ -299,13 +302,19 @@ class AVInferencer(BaseInferencer):
             try:
                 with source.open() as reader:
                     duration = reader.info.duration
+                windows = place_windows(duration, window, stride)
+                if len(windows) > max_windows:
+                    raise MediaError(
+                        source.path,
+                        f'its {duration:,.1f} s are {len(windows):,} windows, more than max_windows={max_windows:,}; '
+                        'raise it to read them all',
+                    )
             except MediaError as error:
                 if errors == 'raise':
                     raise
                 result['error'] = error.reason
                 continue
             result['duration'] = round(duration, 3)
-            windows = place_windows(duration, window, stride)
             bar.total += len(windows)
             bar.set_postfix_str(f'clip {k + 1} of {len(sources)}', refresh=False)
             if len(windows) == 1:

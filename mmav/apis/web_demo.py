@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
-import av
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmav.apis.inferencer import AVInferencer
 from mmav.datasets.media import MediaInfo, open_media
+from mmav.datasets.media.opening import open_container
 from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.errors import MediaError, MmavError
 from mmav.models.heads import heads_of
@@ -26,12 +26,6 @@ from mmav.visualization.grad_cam import GradCAM
 
 # What is to be used -> what is withheld.
 USES: dict[str, tuple[str, ...]] = {'picture and sound': (), 'picture only': ('audio',), 'sound only': ('video',)}
-# Demuxers of files that hold their own picture and sound. FFmpeg also knows playlists, which name other files to open,
-# of this machine too; as an upload these would show what is not the visitor's.
-FORMATS = (
-    'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,h264,hevc,ogg,asf,'
-    'wav,w64,mp3,flac,aac,aiff,amr,caf,ac3,au,wv'
-)
 LARGEST_PICTURE = 4096 * 4096  # pixels; decoding a frame takes about six bytes for each
 OUT_OF_TIME = 'out of time'
 TOPK = 5
@@ -120,13 +114,12 @@ def check_upload(path: str, limits: Limits) -> MediaInfo:
     if size > limits.megabytes * 2**20:
         raise UploadError(f'The file has {size / 2**20:.0f} MB; this page takes {limits.megabytes:g} MB at most.')
     try:
-        av.open(
-            path, options=dict(format_whitelist=FORMATS, protocol_whitelist='file'), metadata_errors='replace'
-        ).close()
+        open_container(path).close()
+    except MediaError as error:
+        raise UploadError('This is no video or sound file that can be read: try mp4, webm, mov, wav or mp3.') from error
+    try:
         with open_media(path) as reader:
             info = reader.info
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise UploadError('This is no video or sound file that can be read: try mp4, webm, mov, wav or mp3.') from error
     except MediaError as error:
         raise _sentence(error) from error
     if info.duration > limits.seconds:

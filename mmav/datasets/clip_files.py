@@ -114,7 +114,7 @@ class ClipFolder:
             self.first.append(path)
         self.suffixes[suffix.lower() or 'without suffix'] += 1
         if suffix.lower() in SUFFIXES and not stem.endswith(_TEMPORARY):
-            if not path.isascii() and not _is_text(path):
+            if not path.isascii() and not is_text(path):
                 self.unusable.append((ascii(path), 'the name is not UTF-8 text and cannot stand in a manifest'))
                 return
             self.media += 1
@@ -194,7 +194,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_text(path: str) -> bool:
+def is_text(path: str) -> bool:
+    """Whether a path can stand in a text file."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmav.datasets.annotations import SPLITS, Annotation, Clip, Problem
-from mmav.datasets.clip_files import ClipFolder, check_pattern
+from mmav.datasets.clip_files import ClipFolder, check_pattern, is_text
 from mmav.datasets.clip_matching import WHAT_HAPPENS, Matched, expected_name, match
 from mmav.errors import MmavError
 from mmav.outputs import check_all_own, check_folder, write_output
@@ -60,6 +60,8 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
     counts, worst = _counts(annotation, matched), _worst(annotation, matched)
     problems = [*annotation.problems, *matched.problems]
     prefix = _prefix(clips, out)
+    if not is_text(prefix):
+        raise MmavError(f'the folder {prefix!a} is not UTF-8 text and cannot stand in a manifest; rename it')
     files: dict[str, bytes] = {
         CLASS_FILES[column]: ('\n'.join(names) + '\n').encode() for column, names in annotation.classes.items()
     }
@@ -87,6 +89,7 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
         notes=notes,
         problems={kind: dict(count=len(texts), first=texts[:_REPORTED]) for kind, texts in _by_kind(problems).items()},
     )
+    # A name that is not UTF-8 text becomes an escape, as JSON has them.
     files[REPORT] = (json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode(errors='backslashreplace')
     written = _write(files, out)
     head = f'{annotation.dataset}: {folder.media:,} media files in {folder.root}'

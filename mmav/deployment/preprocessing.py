@@ -88,7 +88,7 @@ def _video(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
         video['views'] = load.num_views
         if load.num_views > 1:
             video['averaging'] = 'run the model on each view as a clip of its own and average the probabilities'
-        video['rotation'] = 'upright: the rotation that the file asks for is applied'
+        video['rotation'] = 'upright: what the file asks for, turning and mirroring, is done'
         if load.short_side is not None:
             video['short_side'] = load.short_side
             video['scaling'] = 'the short side to this number of pixels, the aspect ratio kept, bilinear'

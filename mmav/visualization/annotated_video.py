@@ -14,8 +14,9 @@ import av
 import numpy as np
 from tqdm import tqdm
 
-from mmav.datasets.media.pictures import upright
-from mmav.datasets.media.pyav_reader import PyAVReader, media_errors
+from mmav.datasets.media.opening import file_url, media_errors
+from mmav.datasets.media.orientation import orientation_of, upright
+from mmav.datasets.media.pyav_reader import PyAVReader
 from mmav.datasets.media.sound_track import SoundTrack
 from mmav.datasets.media.transcode import TranscodeOptions, TranscodeResult, VideoTrack, pieces
 from mmav.errors import MediaError
@@ -148,7 +149,9 @@ def _writing(target: Path) -> AbstractContextManager[None]:
 def _opened(part: str, target: Path, form: str) -> Iterator[av.container.OutputContainer]:
     """The file that is written. What goes wrong in closing it counts only if nothing did before."""
     with _writing(target):
-        container = av.open(part, 'w', format=form, options={} if form == 'matroska' else {'movflags': '+faststart'})
+        container = av.open(
+            file_url(part), 'w', format=form, options={} if form == 'matroska' else {'movflags': '+faststart'}
+        )
     try:
         yield container
     except BaseException:
@@ -211,11 +214,11 @@ def _upright_size(frame: av.VideoFrame, pixel_ratio: float, max_side: int | None
     longer = max(sides)
     scale = max(1.0, min_side / longer) if max_side is None else min(max(1.0, min_side / longer), max_side / longer)
     height, width = (max(2, 2 * round(side * scale / 2)) for side in sides)
-    return (width, height) if round(frame.rotation / 90) % 2 else (height, width)
+    return (width, height) if orientation_of(frame).transposed else (height, width)
 
 
 def _image(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    height, width = size[::-1] if round(frame.rotation / 90) % 2 else size
+    height, width = size[::-1] if orientation_of(frame).transposed else size
     image = frame.to_ndarray(format='rgb24', height=height, width=width, interpolation='BICUBIC', threads=1)
     return np.ascontiguousarray(upright(image, frame))
 

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import sys
 
 import av
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmav.apis import AVInferencer
+from mmav.datasets.media import open_media
 from mmav.engine.checkpoint_io import load_checkpoint_file, load_weights
 from mmav.errors import CheckpointError, ConfigError, MediaError, MmavError
 from mmav.registry import MODELS
@@ -106,6 +109,29 @@ def test_windows_lie_within_what_the_file_holds(inferencer, make_clip, tmp_path)
         assert result['duration'] == pytest.approx(expected, abs=0.4)
         assert result['windows'][-1]['end'] == pytest.approx(result['duration'], abs=1e-3)
         assert result['skipped'] == []
+
+
+def test_more_windows_than_allowed(inferencer, flashes, clip):
+    message = r'its 4.0 s are 5 windows, more than max_windows=4; raise it to read them all'
+    with pytest.raises(MediaError, match=message):
+        inferencer(flashes, stride=0.5, max_windows=4)
+    results = inferencer([flashes, clip], stride=0.5, max_windows=4, errors='report')
+    assert results[0]['error'] == message and results[1]['error'] is None
+    assert len(inferencer(flashes, stride=0.5, max_windows=5)[0]['windows']) == 5
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='these names cannot be given there')
+@pytest.mark.parametrize('name', [b'caf\xe9.mp4', b'12:30:05.mp4', b'concat:a|b.mp4', b'p%03d.mp4'])
+def test_any_name_of_a_file(inferencer, clip, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(name)
+    shutil.copy(clip, name)
+    (expected,) = inferencer(clip)
+    (result,) = inferencer(name, out_dir='out')
+    assert result['path'] == name and result['predictions'] == expected['predictions']
+    with open_media(result['video']) as copy:
+        assert copy.info.duration == pytest.approx(2.0, abs=0.1)
+    assert json.loads(json.dumps(result))['path'] == name
 
 
 @pytest.mark.parametrize(('batch_size', 'num_workers'), [(1, 0), (2, 3), (64, 1)])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
 
 import pytest
@@ -86,6 +88,20 @@ def test_paths(root, tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(root))
     prepare(annotation(), '~/clips', '~/data')
     assert (root / 'data' / 'classes.txt').exists() and not (root / '~').exists()
+
+
+def test_a_folder_whose_name_is_not_text(root, tmp_path):
+    odd = tmp_path / os.fsdecode(b'caf\xe9')
+    shutil.copytree(root / 'clips', odd)
+    with pytest.raises(
+        MmavError, match=r"the folder '.*/caf\\udce9/' is not UTF-8 text and cannot stand in a manifest"
+    ):
+        prepare(annotation(), str(odd), str(root / 'out'))
+    # A data set that is named from inside holds no such path.
+    shutil.move(odd, tmp_path / os.fsdecode(b'data_\xe9') / 'clips')
+    odd = tmp_path / os.fsdecode(b'data_\xe9')
+    prepare(annotation(), str(odd / 'clips'), str(odd))
+    assert json.loads((odd / 'prepare_report.json').read_text())['clips'] == str(odd / 'clips')
 
 
 def test_segments(root):

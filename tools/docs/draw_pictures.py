@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
 from mmav.datasets.avsynth.encode import encode_mp4
 from mmav.datasets.media import open_media
+from mmav.datasets.media.opening import open_container
 from mmav.engine.cli import require_checkpoint, run_tool
 from mmav.errors import ConfigError, MmavError
 
@@ -113,7 +113,7 @@ def draw_annotated(demo: Demo, folder: Path) -> None:
     join_clips([demo.clip(index) for index in range(6)], joined)
     options = ['--config', CONFIG, '--checkpoint', demo.checkpoint, '--out-dir', folder / 'out']
     tool('demo/av_demo.py', joined, *options)
-    with av.open(str(folder / 'out' / joined.name)) as container:
+    with open_container(str(folder / 'out' / joined.name)) as container:
         frames = [frame.to_image() for frame in container.decode(video=0)]
     chosen = frames[12 : len(frames) : 24][:4]
     sheet = Image.new('RGB', (sum(frame.width + 8 for frame in chosen) - 8, chosen[0].height), 'white')

@@ -6,7 +6,6 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mmav.datasets.avsynth.spec import SOUND_EVENTS, VISUAL_EVENTS
+from mmav.datasets.media.opening import open_container
 from mmav.outputs import write_output
 
 
@@ -31,8 +31,8 @@ def draw_sheet(
         num_frames: Frames per row, spread over the clip.
 
     Raises:
-        OSError: A list or a clip cannot be read.
-        MmavError: The picture cannot be written, or another file is in its place.
+        OSError: A list cannot be read.
+        MmavError: A clip cannot be opened, the picture not be written, or another file is in its place.
     """
     root = Path(root)
     rows = _pick_rows(root, split)
@@ -74,7 +74,7 @@ def _pick_rows(root: Path, split: str) -> list[dict[str, str]]:
 
 
 def _read(path: Path) -> tuple[list[np.ndarray], np.ndarray, int]:
-    with av.open(str(path)) as container:
+    with open_container(str(path)) as container:
         frames = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
         container.seek(0)
         sound = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]

@@ -7,6 +7,7 @@ from mmav.errors import did_you_mean
 from .array_reader import ArrayReader
 from .base import MediaInfo, MediaReader
 from .decord_reader import DecordReader
+from .limits import Limits
 from .pyav_reader import PyAVReader
 
 READERS: dict[str, type[PyAVReader]] = {'pyav': PyAVReader, 'decord': DecordReader}
@@ -22,20 +23,21 @@ def check_backend(backend: str) -> None:
         raise ValueError(f'no media reader {backend!r}, only {", ".join(READERS)}{did_you_mean(backend, READERS)}')
 
 
-def open_media(path: str, *, backend: str = 'pyav', threads: int = 1) -> MediaReader:
+def open_media(path: str, *, backend: str = 'pyav', threads: int = 1, limits: Limits | None = None) -> MediaReader:
     """Opens a media file for reading.
 
     Args:
         path: The file.
         backend: A name in ``READERS``.
         threads: Threads of the picture decoder; 1 suits a DataLoader with a worker per core.
+        limits: What reading the file may cost; None for the usual limits.
 
     Raises:
-        MediaError: The file cannot be opened, or holds neither picture nor sound.
+        MediaError: The file cannot be opened, goes beyond a limit, or holds neither picture nor sound.
         ValueError: There is no such reader.
     """
     check_backend(backend)
-    return READERS[backend](path, threads=threads)
+    return READERS[backend](path, threads=threads, limits=limits)
 
 
-__all__ = ['READERS', 'ArrayReader', 'MediaInfo', 'MediaReader', 'check_backend', 'open_media']
+__all__ = ['READERS', 'ArrayReader', 'Limits', 'MediaInfo', 'MediaReader', 'check_backend', 'open_media']

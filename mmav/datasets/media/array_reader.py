@@ -11,6 +11,7 @@ import numpy as np
 from mmav.errors import MediaError
 
 from .base import MediaInfo
+from .limits import Limits
 from .pictures import scaled_size
 from .waveform import as_float, place_frames
 
@@ -70,14 +71,16 @@ class ArrayReader:
         """Reads the frames nearest to the times.
 
         Raises:
-            MediaError: There is no picture.
+            MediaError: There is no picture, or so many frames of this size are more than the usual limits allow.
         """
         if self._video is None:
             raise MediaError(self.info.path, 'has no picture track')
         # of two frames equally near the earlier, as in files
         index = np.ceil(np.asarray(times, dtype=np.float64) * self.info.fps - 0.5 - 1e-9).astype(int)
         index = index.clip(0, len(self._video) - 1)
-        height, width = scaled_size(self.info.height, self.info.width, short_side)
+        size = self.info.height, self.info.width
+        height, width = scaled_size(*size, short_side)
+        Limits().check_scaling(self.info.path, size, (height, width), len(index))
         scaled = {
             k: av.VideoFrame.from_ndarray(np.ascontiguousarray(self._video[k]), format='rgb24').to_ndarray(
                 format='rgb24', height=height, width=width, threads=1

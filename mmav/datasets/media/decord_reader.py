@@ -9,8 +9,10 @@ import numpy as np
 from mmav.errors import MediaError
 
 from .frame_plan import nearest
+from .limits import Limits
+from .opening import media_errors
 from .pictures import scaled_size
-from .pyav_reader import PyAVReader, media_errors
+from .pyav_reader import PyAVReader
 
 
 class DecordReader(PyAVReader):
@@ -22,13 +24,14 @@ class DecordReader(PyAVReader):
     Args:
         path: The file.
         threads: Threads of the picture decoder.
+        limits: What reading the file may cost; None for the usual limits.
 
     Raises:
         MediaError: The file cannot be opened, has no length, or holds neither picture nor sound.
         ImportError: decord is not installed.
     """
 
-    def __init__(self, path: str, *, threads: int = 1) -> None:
+    def __init__(self, path: str, *, threads: int = 1, limits: Limits | None = None) -> None:
         try:
             import decord
         except ImportError as error:
@@ -39,7 +42,7 @@ class DecordReader(PyAVReader):
         decord.logging.set_level(decord.logging.QUIET)
         self._decord = decord
         self._threads = threads
-        super().__init__(path, threads=threads)
+        super().__init__(path, threads=threads, limits=limits)
 
     def read_frames(
         self, times: Sequence[float] | np.ndarray, *, short_side: int | None = None
@@ -52,10 +55,13 @@ class DecordReader(PyAVReader):
         if not self.info.has_video:
             raise MediaError(self.info.path, 'has no picture track')
         height, width = scaled_size(self.info.height, self.info.width, short_side)
+        size = self.info.height, self.info.width
+        self.limits.check_scaling(self.info.path, size, (height, width), len(times))
         # DECORDError is a RuntimeError with FFmpeg's whole stack in its text; its first line is the message.
-        with media_errors(self.info.path, 'decord cannot read its picture track'):
+        # Opened here, as decord, too, looks for protocols in names. What kind of file it is was seen by PyAVReader.
+        with media_errors(self.info.path, 'decord cannot read its picture track'), open(self.info.path, 'rb') as file:
             reader = self._decord.VideoReader(
-                self.info.path,
+                file,
                 ctx=self._decord.cpu(0),
                 width=width,
                 height=height,

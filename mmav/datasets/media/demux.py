@@ -17,6 +17,7 @@ import av
 
 from .counted import Counter, is_counted
 from .joined import RESTARTING, JoinedParts
+from .opening import path_of
 
 # A demuxer may recover behind damage; a few tries, so that a hopeless file ends.
 DEMUX_ERRORS = 8
@@ -103,7 +104,7 @@ class Demuxer:
             if stream.type == 'audio' and _is_miscounted(stream, [p for p in head if p.stream_index == stream.index])
         }
         if self._container.format.name in RESTARTING:
-            self._joined.probe(self._container.name, self._main)
+            self._joined.probe(path_of(self._container), self._main)
 
     def read(self) -> Iterator[av.Packet[Any]]:
         """The packets from the file's start on, where it stands."""

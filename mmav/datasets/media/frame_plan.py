@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# The second field of an interlaced frame may stand in a packet of its own.
+FIELDS = 1
+
 
 class FramePlan(NamedTuple):
     """What to decode.
@@ -43,8 +46,8 @@ def nearest(sorted_values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def plan_frames(pts: Sequence[int], keyframe: Sequence[bool], shown: Sequence[bool], wanted: np.ndarray) -> FramePlan:
     """Plans which groups of pictures to decode.
 
-    A group is a keyframe and what follows it in the file. A picture that is shown before its group's keyframe (an open
-    group's leading picture) needs the group before, too.
+    A group is a keyframe and what follows it in the file; it is decoded as far as frames of it are wanted. A picture
+    that is shown before its group's keyframe (an open group's leading picture) needs all of the group before, too.
 
     Args:
         pts: Presentation times of the packets, in file order.
@@ -62,17 +65,18 @@ def plan_frames(pts: Sequence[int], keyframe: Sequence[bool], shown: Sequence[bo
     needed = frozenset(visible[nearest(visible, wanted)].tolist())
     starts = [i for i, key in enumerate(keyframe) if key or i == 0]
     groups = [range(a, b) for a, b in zip(starts, [*starts[1:], len(times)], strict=True)]
-    wanted_groups: set[int] = set()
+    # Group -> where its decoding may stop.
+    wanted_groups: dict[int, int] = {}
     for g, group in enumerate(groups):
-        hits = [int(times[i]) for i in group if shown[i] and int(times[i]) in needed]
+        hits = [i for i in group if shown[i] and int(times[i]) in needed]
         if hits:
-            wanted_groups.add(g)
-            if g and min(hits) < times[group.start]:
-                wanted_groups.add(g - 1)
+            wanted_groups[g] = min(hits[-1] + 1 + FIELDS, group.stop)
+            if g and min(times[hits]) < times[group.start]:
+                wanted_groups[g - 1] = groups[g - 1].stop
     runs: list[range] = []
-    for g in sorted(wanted_groups):
+    for g, stop in sorted(wanted_groups.items()):
         if runs and runs[-1].stop == groups[g].start:
-            runs[-1] = range(runs[-1].start, groups[g].stop)
+            runs[-1] = range(runs[-1].start, stop)
         else:
-            runs.append(groups[g])
+            runs.append(range(groups[g].start, stop))
     return FramePlan(runs, needed)

@@ -11,6 +11,8 @@ from typing import Any
 import av
 
 from .demux import Demuxer, lacks_pts
+from .limits import Watch
+from .opening import open_container, path_of
 from .pictures import decode_frames, show_unmarked
 from .track_end import TrackEnd
 
@@ -43,10 +45,14 @@ class PacketSpan:
     Args:
         container: The open file.
         streams: The tracks, the main one first.
+        watch: Keeps reading within limits; None for the usual ones.
     """
 
-    def __init__(self, container: av.container.InputContainer, streams: Sequence[Any]) -> None:
+    def __init__(
+        self, container: av.container.InputContainer, streams: Sequence[Any], *, watch: Watch | None = None
+    ) -> None:
         self._container = container
+        self._watch = watch or Watch(path_of(container))
         self._streams = streams
         self._main = streams[0]
         self._without_pts = lacks_pts(self._main)
@@ -86,6 +92,12 @@ class PacketSpan:
     def clock(self, stream: Any) -> tuple[float, float]:
         """Seconds per tick of a track's time stamps, and the seconds at which time zero lies on that clock."""
         return self._clock[stream.index]
+
+    def time_of(self, packet: av.Packet[Any]) -> float | None:
+        """When a packet's content is shown or heard, in seconds; None where the file does not say."""
+        ticks = self._ticks(packet)
+        base, origin = self._clock[packet.stream_index]
+        return None if ticks is None else ticks * base - origin
 
     def clear(self) -> None:
         """Lets go of the packets."""
@@ -164,7 +176,9 @@ class PacketSpan:
         show_unmarked(self._main)
         packets = [packet for packet in head if packet.stream_index == self._main.index]
         runs = [range(len(packets))]
-        frames = decode_frames(self._main, packets, runs, needed=None, step=1, on_damage=lambda: None)
+        frames = decode_frames(
+            self._main, packets, runs, needed=None, step=1, watch=self._watch, on_damage=lambda: None
+        )
         return next((ticks for ticks, _ in frames), self._main.start_time or 0)
 
     def _heard_before(self, head: list[av.Packet[Any]], origin: float) -> float:
@@ -213,7 +227,7 @@ class PacketSpan:
         first = next((packet for packet in head if packet.stream_index == self._main.index), None)
         if first is None or not first.is_discard or first.pts is None or not first.duration:
             return 0.0
-        with av.open(self._container.name, metadata_errors='replace', options={'advanced_editlist': '0'}) as plain:
+        with open_container(self._watch.path, limits=self._watch.limits, options={'advanced_editlist': '0'}) as plain:
             true = next((packet.pts for packet in plain.demux(plain.streams[self._main.index])), None)
         # Lists of several edits cannot be handled plainly.
         late = 0 if true is None else true - first.pts
@@ -243,12 +257,14 @@ class PacketSpan:
         unfinished = set(self._packets)
         past = dict.fromkeys(self._packets, 0)
         reordered = self._reordered_seconds()
+        self._watch.begin_pass()
         for packet in self._from(seek_to):
             index, ticks = packet.stream_index, self._ticks(packet)
             base, origin = self._clock[index]
             kept = self._packets[index]
             if ticks is not None:
                 time = ticks * base - origin
+                self._watch.check_packet(packet, time)
                 self._first.setdefault(index, time)
                 # Every packet of sound is a keyframe; its decoder needs some before the span.
                 lead = reordered if packet.stream.type == 'video' else 2 * PREROLL

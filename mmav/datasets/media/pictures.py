@@ -12,9 +12,14 @@ from av.video.frame import PictureType
 
 from .demux import lacks_pts
 from .frame_plan import plan_frames
+from .limits import Watch
+from .orientation import upright
 
-# In these codecs a packet is one displayed frame, so what to decode is known before decoding.
-PLANNED_CODECS = ('h264', 'hevc')
+# In these codecs a packet is one displayed frame, so what to decode is known before decoding. Where it is not (VP8 may
+# store frames that are never shown), the frames that come out tell.
+PLANNED_CODECS = ('h264', 'hevc', 'av1', 'vp9', 'vp8', 'mpeg4')
+# Their decoder is told once, as it is opened, which frames to leave out.
+CHOSEN_ONCE = ('av1',)
 
 # FFmpeg's flag for frames that its decoder has not seen the whole of.
 OUTPUT_CORRUPT = Flags.output_corrupt
@@ -29,6 +34,8 @@ def read_pictures(
     *,
     step: int,
     short_side: int | None,
+    held: int,
+    watch: Watch,
     on_damage: Callable[[], None],
 ) -> list[Picture]:
     """Decodes the displayed frames nearest to the wanted times, and no more than they need where that can be known.
@@ -39,22 +46,32 @@ def read_pictures(
         wanted: Times (M,), ascending, in the track's ticks.
         step: Ticks from one frame to the next, for frames without a time stamp.
         short_side: Short side of the result in pixels; None keeps the size.
+        held: How many frames are going to be held; more than M where some are wanted twice.
+        watch: Keeps reading within limits.
         on_damage: Called for each packet that cannot be decoded.
 
     Returns:
         M pairs of true time in ticks and frame (H, W, 3) uint8 RGB; empty where nothing can be decoded.
+
+    Raises:
+        MediaError: Frames of this size, or so many, are more than the limits allow, or decoding them takes too long.
     """
+
+    def fits(size: tuple[int, int], scaled: tuple[int, int]) -> None:
+        watch.limits.check_scaling(watch.path, size, scaled, held)
+
+    decoding: Any = dict(step=step, watch=watch, on_damage=on_damage)
     pts = [packet.pts for packet in packets if packet.pts is not None]
     reliable = len(pts) == len(packets) and not lacks_pts(stream)
-    if reliable and stream.codec_context.name in PLANNED_CODECS:
+    if reliable and stream.codec_context.codec.canonical_name in PLANNED_CODECS:
         plan = plan_frames(pts, [p.is_keyframe for p in packets], [not p.is_discard for p in packets], wanted)
-        frames = decode_frames(stream, packets, plan.runs, needed=plan.needed, step=step, on_damage=on_damage)
-        pictures = _convert(_pick(frames, wanted), short_side)
+        frames = decode_frames(stream, packets, plan.runs, needed=plan.needed, **decoding)
+        pictures = _convert(_pick(frames, wanted), short_side, fits)
         if {ticks for ticks, _ in pictures} == plan.needed:
             return pictures
     # Other codecs hide frames or repeat them; damaged files do not show what their packets promise.
-    frames = decode_frames(stream, packets, [range(len(packets))], needed=None, step=step, on_damage=on_damage)
-    return _convert(_pick(frames, wanted), short_side)
+    frames = decode_frames(stream, packets, [range(len(packets))], needed=None, **decoding)
+    return _convert(_pick(frames, wanted), short_side, fits)
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
@@ -79,6 +96,7 @@ def decode_frames(
     *,
     needed: frozenset[int] | None,
     step: int,
+    watch: Watch,
     on_damage: Callable[[], None],
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decodes runs of packets in turn; damaged packets are passed over.
@@ -89,6 +107,7 @@ def decode_frames(
         runs: Ranges of packets; the decoder is flushed between two of them.
         needed: Presentation times of the frames that must come out; None for all.
         step: Ticks from one frame to the next, for frames without a time stamp.
+        watch: Keeps reading within limits.
         on_damage: Called for each packet that cannot be decoded.
 
     Yields:
@@ -99,14 +118,16 @@ def decode_frames(
     if guessed:
         held_back = _held_back(codec, packets)
         place = {packet.dts: k for k, packet in enumerate(packets)}
+    keeps_all = codec.codec.canonical_name in CHOSEN_ONCE
     k = 0
     last: int | None = None
     begun = not codec.flags & OUTPUT_CORRUPT
     for run in runs:
         codec.flush_buffers()
         for i in (*run, None):
+            watch.check()
             packet = None if i is None else packets[i]
-            kept = needed is None or packet is None or packet.pts in needed
+            kept = needed is None or packet is None or packet.pts in needed or keeps_all
             codec.skip_frame = 'DEFAULT' if kept else 'NONREF'
             for frame in _decode(codec, packet, on_damage):
                 begun = begun or frame.pict_type == PictureType.I or not frame.is_corrupt
@@ -159,7 +180,11 @@ def _pick(frames: Iterator[tuple[int, av.VideoFrame]], wanted: np.ndarray) -> It
             yield before
 
 
-def _convert(chosen: Iterable[tuple[int, av.VideoFrame]], short_side: int | None) -> list[Picture]:
+def _convert(
+    chosen: Iterable[tuple[int, av.VideoFrame]],
+    short_side: int | None,
+    fits: Callable[[tuple[int, int], tuple[int, int]], None],
+) -> list[Picture]:
     """Turns frames into arrays as they come, so that no more than two full frames are held."""
     done: list[Picture] = []
     size: tuple[int, int] | None = None
@@ -167,14 +192,10 @@ def _convert(chosen: Iterable[tuple[int, av.VideoFrame]], short_side: int | None
         if done and done[-1][0] == ticks:
             done.append(done[-1])
             continue
-        size = size or scaled_size(frame.height, frame.width, short_side)
+        if size is None:
+            size = scaled_size(frame.height, frame.width, short_side)
+            fits((frame.height, frame.width), size)
         # One pass of swscale scales and converts; more threads than one only cost time at these sizes.
         image = frame.to_ndarray(format='rgb24', height=size[0], width=size[1], threads=1)
         done.append((ticks, upright(image, frame)))
     return done
-
-
-def upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Turns an image (H, W, ...) of a frame as the file says that it is to be shown."""
-    # The file's rotation is counter-clockwise, as NumPy's.
-    return np.rot90(image, round(frame.rotation / 90) % 4)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import av
 import numpy as np
 
 from mmav.errors import MediaError
 
+from .limits import Limits
 from .pyav_reader import PyAVReader
 
 # Longer files are probed piece by piece, so that memory does not grow with their length.
@@ -46,6 +50,8 @@ class Probe:
         sound_end: Seconds from the clip's start to the end of its last sample; 0 where there is none.
         peak_db: Loudest sample of the sound, mixed to one channel, in dB of full scale.
         damaged: Packets that could not be decoded.
+        decoded: Seconds of the clip up to which all frames were decoded; behind, keyframes only, as it would have taken
+            too long.
     """
 
     error: str | None = None
@@ -67,6 +73,7 @@ class Probe:
     sound_end: float = 0.0
     peak_db: float = SILENCE_DB
     damaged: int = 0
+    decoded: float = 0.0
 
     @property
     def has_video(self) -> bool:
@@ -83,31 +90,53 @@ class Probe:
         return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
-def probe(path: str, start: float | None = None, end: float | None = None) -> Probe:
+def probe(
+    path: str,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    thorough: float = 30.0,
+    limits: Limits | None = None,
+) -> Probe:
     """Decodes a clip from its start to its end.
 
     Args:
         path: The file.
         start: Start of the clip in seconds; None for the file's start.
         end: End of the clip in seconds; None for the file's end.
+        thorough: Seconds of processor time after which only keyframes are decoded, and the sound; the other frames are
+            counted.
+        limits: What reading the file may cost; None for the usual limits.
 
     Returns:
         Its measures; what goes wrong is in ``error``.
     """
     result = Probe()
     try:
-        with PyAVReader(path) as reader:
-            _probe_tracks(reader, result, start or 0.0, math.inf if end is None else end)
+        with PyAVReader(path, limits=limits) as reader:
+            _probe_tracks(reader, result, start or 0.0, math.inf if end is None else end, time.thread_time() + thorough)
     except MediaError as error:
         result.error = error.reason
     return result
 
 
-def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float) -> None:
+def _frames(reader: PyAVReader, start: float, end: float, until: float) -> Iterator[tuple[float, av.VideoFrame | None]]:
+    """All frames of a span with their times; once the time is up, only keyframes are decoded."""
+    for second, frame in reader.iter_frames(start, end) if time.thread_time() < until else ():
+        yield second, frame
+        start = second + 1e-3
+        if time.thread_time() > until:
+            break
+    if time.thread_time() > until:
+        yield from reader.iter_sampled(start, end)
+
+
+def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float, until: float) -> None:
     info = reader.info
     result.height, result.width, result.video_codec = info.height, info.width, info.video_codec
     result.sample_rate, result.channels, result.audio_codec = info.sample_rate, info.channels, info.audio_codec
     result.promised = info.promised
+    limits = reader.limits
     reference: np.ndarray | None = None
     next_look = -math.inf
     heard: list[tuple[float, float]] = []
@@ -118,13 +147,14 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float) -
         if stop <= position:
             break
         if info.has_video:
-            for time, frame in reader.iter_frames(position, stop):
+            for second, frame in _frames(reader, position, stop, until):
                 if not result.frames:
-                    first_frame = time
+                    first_frame = second
                 result.frames += 1
-                last_frame = time
-                if time >= next_look:
-                    next_look = time + LOOK_EVERY
+                # A sampled frame comes in the order of the file.
+                last_frame = second if result.frames == 1 else max(last_frame, second)
+                if frame is not None and second >= next_look:
+                    next_look = second + LOOK_EVERY
                     small = frame.reformat(THUMBNAIL, THUMBNAIL, format='gray', interpolation='AREA')
                     look = small.to_ndarray().astype(np.int16)
                     reference = look if reference is None else reference
@@ -133,6 +163,14 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float) -
         if wave is not None and reader.heard is not None:
             heard.append(reader.heard)
             peak = max(peak, float(np.abs(wave).max(initial=0.0)))
+        if time.thread_time() < until:
+            result.decoded = stop - start
+        last = np.nanmax([start, last_frame, heard[-1][1] if heard else start])
+        if stop > last + limits.gap:
+            raise MediaError(
+                info.path,
+                f'nothing of it can be decoded from {last:.1f} s to {stop:.1f} s, more than gap of the limits',
+            )
         position = stop
     result.duration = info.duration
     result.seconds = max(0.0, min(end, info.duration) - start)

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
 
 from mmav.errors import MediaError
 
-from .auxiliary import auxiliary_tracks, learn_parameters
 from .base import MediaInfo
 from .demux import PARTS_OF_FRAMES, lacks_container, lacks_pts
 from .length import length_of
+from .limits import Limits, Watch
+from .opening import limit_decoder, media_errors, open_container
 from .packets import PREROLL, PacketSpan
 from .pictures import decode_frames, read_pictures
 from .steady import steady
+from .tracks import choose_track
 from .waveform import GAP, place_frames
 
 # Plain samples of a program stream may be up to one frame of their encoder older than the time stamp beside them.
 LOOSE_GAP = 0.03
 
-
-@contextmanager
-def media_errors(path: str, doing: str) -> Iterator[None]:
-    """Turns what media libraries raise into a MediaError."""
-    try:
-        yield
-    except (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError, MemoryError) as error:
-        cause = getattr(error, 'strerror', None) or str(error).split('\n')[0] or type(error).__name__
-        raise MediaError(path, f'{doing}: {cause}') from error
+# No recording has pixels longer than so many times their height.
+MOST_STRETCHED = 16.0
 
 
 class PyAVReader:
@@ -48,34 +40,37 @@ class PyAVReader:
     Args:
         path: The file.
         threads: Threads of the picture decoder.
+        limits: What reading the file may cost; None for the usual limits.
 
     Raises:
-        MediaError: The file cannot be opened, has no length, or holds neither picture nor sound.
+        MediaError: The file cannot be opened, goes beyond a limit, has no length, or holds neither picture nor sound.
 
     Attributes:
         info: What the file holds.
+        limits: What reading the file may cost.
         heard: First and last second for which the span last read by :meth:`read_audio` holds sound; None for none.
     """
 
-    def __init__(self, path: str, *, threads: int = 1) -> None:
+    def __init__(self, path: str, *, threads: int = 1, limits: Limits | None = None) -> None:
         self.heard: tuple[float, float] | None = None
-        _check_file(path)
-        with media_errors(path, 'cannot be opened as audio or video'):
-            # Metadata may be in any encoding; it is not used.
-            self._container = av.open(path, metadata_errors='replace')
+        self._watch = Watch(path, limits, threads=threads)
+        self.limits = self._watch.limits
+        self._container = open_container(path, limits=self.limits)
         try:
             with media_errors(path, 'cannot be read'):
-                self._video = None
-                self._video = self._best(path, 'video')
-                self._audio = self._best(path, 'audio')
+                self._video = choose_track(self._container, path, 'video', self.limits)
+                self._audio = choose_track(self._container, path, 'audio', self.limits, related=self._video)
                 streams = [stream for stream in (self._video, self._audio) if stream is not None]
                 if not streams:
                     raise MediaError(path, 'holds neither a picture nor a sound track')
                 if self._video is not None:
+                    codec = self._video.codec_context
+                    self.limits.check_picture(path, codec.height, codec.width)
+                    limit_decoder(self._video, self.limits)
                     self._video.thread_type = 'AUTO' if threads > 1 else 'NONE'
                     self._video.codec_context.thread_count = threads
                 self._streams = streams
-                self._packets = PacketSpan(self._container, streams)
+                self._packets = PacketSpan(self._container, streams, watch=self._watch)
                 self._span = (math.inf, -math.inf)
                 self.info = self._read_info(path)
         except BaseException:
@@ -101,6 +96,7 @@ class PyAVReader:
         Raises:
             MediaError: The file cannot be read.
         """
+        self._watch.begin()
         with media_errors(self.info.path, 'cannot be read'):
             known = self._packets.joined
             self._packets.collect(start, end)
@@ -124,6 +120,7 @@ class PyAVReader:
         seconds = np.asarray(times, dtype=np.float64)
         self._require(float(seconds.min()), float(seconds.max()))
         base, origin = self._packets.clock(self._video)
+        self._watch.begin()
         wanted, place = np.unique(seconds / base + origin / base, return_inverse=True)
         step = max(1, round(self._frame_seconds / base))
         with media_errors(self.info.path, 'its picture track cannot be decoded'):
@@ -133,10 +130,15 @@ class PyAVReader:
                 wanted,
                 step=step,
                 short_side=short_side,
+                held=len(seconds),
+                watch=self._watch,
                 on_damage=self._count_damage,
             )
         if not pictures:
-            raise MediaError(self.info.path, 'no frame of its picture track can be decoded')
+            reason = 'no frame of its picture track can be decoded'
+            if not self.info.width:
+                reason += f', nor its size be told: it is broken, or above pixels={self.limits.pixels:,} of the limits'
+            raise MediaError(self.info.path, reason)
         ticks = np.array([ticks for ticks, _ in pictures], dtype=np.float64)
         return np.stack([pictures[k][1] for k in place]), ticks[place] * base - origin
 
@@ -148,7 +150,7 @@ class PyAVReader:
             end: Seconds; a frame displayed at this very time is not part of the span.
 
         Yields:
-            Time in seconds, ascending, and frame as stored: not yet turned as its ``rotation`` says.
+            Time in seconds, ascending, and frame as stored: not yet upright.
 
         Raises:
             MediaError: There is no picture track.
@@ -163,12 +165,14 @@ class PyAVReader:
         if not lacks_pts(self._video) and all(packet.pts is not None and packet.pts < first for packet in packets):
             # The last picture stands: there is none to come.
             return
+        self._watch.begin()
         frames = decode_frames(
             self._video,
             packets,
             [range(len(packets))],
             needed=None,
             step=max(1, round(self._frame_seconds / base)),
+            watch=self._watch,
             on_damage=self._count_damage,
         )
         for ticks, frame in frames:
@@ -176,6 +180,28 @@ class PyAVReader:
                 return
             if ticks >= first:
                 yield ticks * base - origin, frame
+                self._watch.begin()
+
+    def iter_sampled(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame | None]]:
+        """As :meth:`iter_frames`, but only keyframes are decoded, which takes a small part of the time.
+
+        Yields:
+            Time in seconds and frame; None for frames that are not decoded, of which the file only tells the time.
+
+        Raises:
+            MediaError: There is no picture track.
+        """
+        if self._video is None:
+            raise MediaError(self.info.path, 'has no picture track')
+        self._require(start, end)
+        for packet in self._packets.of(self._video):
+            time = self._packets.time_of(packet)
+            if time is None or packet.is_discard or not start <= time + 1e-6 < end:
+                continue
+            self._watch.begin()
+            decoding: Any = dict(needed=None, step=1, watch=self._watch, on_damage=self._count_damage)
+            frames = decode_frames(self._video, [packet], [range(1)], **decoding) if packet.is_keyframe else iter(())
+            yield time, next(frames, (0, None))[1]
 
     def read_audio(self, start: float, end: float, sample_rate: int) -> np.ndarray | None:
         """Reads the sound of exactly the span, mixed to one channel.
@@ -223,8 +249,9 @@ class PyAVReader:
 
     @property
     def pixel_ratio(self) -> float:
-        """Width of a stored pixel, as it is to be shown, in heights of it; 1 where the file does not say."""
-        return float((self._video and self._video.codec_context.sample_aspect_ratio) or 1.0)
+        """Width of a stored pixel, as it is to be shown, in heights of it; 1 where nothing sensible is said."""
+        ratio = float((self._video and self._video.codec_context.sample_aspect_ratio) or 1.0)
+        return ratio if 1 / MOST_STRETCHED <= ratio <= MOST_STRETCHED else 1.0
 
     @property
     def sound_stream(self) -> Any:
@@ -242,8 +269,11 @@ class PyAVReader:
         stream = self.sound_stream
         self._require(start, end)
         base, origin = self._packets.clock(stream)
+        held = max(0.0, min(end, self._span[1]) - start)
+        self.limits.check_sound(self.info.path, held, self.info.sample_rate * max(1, self.info.channels))
         codec = stream.codec_context
         codec.flush_buffers()
+        self._watch.begin()
         tried, failed, expected = 0, 0, 0.0
         frames: list[tuple[float, av.AudioFrame]] = []
         packets = self._packets.of(stream)
@@ -254,6 +284,7 @@ class PyAVReader:
             if begin is not None and not start - PREROLL <= begin <= end + PREROLL and k not in early[-1:]:
                 continue
             tried += 1
+            self._watch.check()
             try:
                 decoded: list[Any] = codec.decode(packet)
             except av.FFmpegError:
@@ -283,23 +314,6 @@ class PyAVReader:
     def _frame_seconds(self) -> float:
         return 1 / self.info.fps if self.info.fps else 0.0
 
-    def _best(self, path: str, kind: Literal['video', 'audio']) -> Any:
-        """The track a player would choose; None where there is none or it is cover art."""
-        # Of several programs in one file, sound of the one whose picture is seen.
-        stream: Any = self._container.streams.best(kind, related=self._video if kind == 'audio' else None)
-        tracks: list[Any] = [track for track in self._container.streams if track.type == kind]
-        auxiliary = auxiliary_tracks(path, self._container)
-        tracks = [track for track in tracks if track.index not in auxiliary]
-        if not tracks:
-            return None
-        if stream is None or stream.index in auxiliary:
-            stream = next((track for track in tracks if track.codec_context is not None), tracks[0])
-        if stream.codec_context is None:
-            raise MediaError(path, f'no decoder for its {"picture" if kind == "video" else "sound"} track')
-        if kind == 'audio' and not stream.codec_context.sample_rate:
-            learn_parameters(self._container, stream)
-        return stream
-
     def _read_info(self, path: str) -> MediaInfo:
         video, audio = self._video, self._audio
         info = MediaInfo(path=path, duration=0.0, has_video=video is not None, has_audio=audio is not None)
@@ -326,18 +340,3 @@ class PyAVReader:
         fetched = self._span[0] <= start and (end <= self._span[1] or self._span[1] >= self.info.duration)
         if not fetched:
             self.fetch(start, end)
-
-
-def _check_file(path: str) -> None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise MediaError(path, 'no such file') from None
-    except (OSError, ValueError) as error:
-        raise MediaError(path, f'cannot be reached: {getattr(error, "strerror", None) or error}') from error
-    if stat.S_ISDIR(status.st_mode):
-        raise MediaError(path, 'is a folder, not a file')
-    if not stat.S_ISREG(status.st_mode):
-        raise MediaError(path, 'is not a regular file')
-    if status.st_size == 0:
-        raise MediaError(path, 'is an empty file (0 bytes)')

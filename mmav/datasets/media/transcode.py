@@ -15,8 +15,9 @@ from av.video.reformatter import ColorRange
 
 from mmav.errors import MediaError
 
-from .pictures import upright
-from .pyav_reader import PyAVReader, media_errors
+from .opening import file_url, media_errors
+from .orientation import AS_STORED, orientation_of, upright
+from .pyav_reader import PyAVReader
 
 # Read at once; so much of the file is held, compressed.
 PIECE = 30.0
@@ -113,7 +114,7 @@ def _write(source: str, target: str, options: TranscodeOptions, *, sound: bool) 
     with PyAVReader(source) as pictures, PyAVReader(source) as sounds:
         info = pictures.info
         with media_errors(source, 'cannot be written anew'), av.open(
-            target, 'w', format='mp4', options={'movflags': '+faststart'}
+            file_url(target), 'w', format='mp4', options={'movflags': '+faststart'}
         ) as container:  # fmt: skip
             frames = _frames(pictures, options.max_fps) if info.has_video else iter(())
             first = next(frames, None)
@@ -182,7 +183,7 @@ class VideoTrack:
         self._stream.gop_size = options.keyframes
         codec = self._stream.codec_context
         codec.time_base, codec.thread_count, codec.color_range = TICKS, 1, ColorRange.MPEG
-        if not first.rotation:
+        if orientation_of(first) == AS_STORED:
             codec.color_primaries, codec.color_trc = first.color_primaries, first.color_trc
             codec.colorspace = first.colorspace
         # Without arithmetic coding and deblocking: decodes in little more than half the time, files grow by an eighth.
@@ -218,7 +219,7 @@ def _target_size(frame: av.VideoFrame, short_side: int) -> tuple[int, int]:
 
 
 def _upright(frame: av.VideoFrame) -> av.VideoFrame:
-    if not round(frame.rotation / 90) % 4:
+    if orientation_of(frame) == AS_STORED:
         return frame
     # Few files are turned; the way over RGB is simple.
     turned = np.ascontiguousarray(upright(frame.to_ndarray(format='rgb24'), frame), dtype=np.uint8)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmav.datasets.media import MediaReader, check_backend, open_media
+from mmav.datasets.media import Limits, MediaReader, check_backend, open_media
 from mmav.errors import MediaError, did_you_mean
 from mmav.registry import TRANSFORMS
 
@@ -43,6 +43,8 @@ class LoadClip(BaseTransform):
         sample_rate: Samples per second of the sound.
         backend: 'pyav' or 'decord' (pictures only).
         threads: Threads of the picture decoder; 1 suits a worker per core.
+        limits: What reading a file may cost, arguments of :class:`mmav.datasets.media.Limits` such as
+            ``dict(seconds=300)``; None for the usual limits.
 
     Raises:
         ValueError: An argument makes no sense.
@@ -61,6 +63,7 @@ class LoadClip(BaseTransform):
         sample_rate: int = 16000,
         backend: str = 'pyav',
         threads: int = 1,
+        limits: dict[str, Any] | None = None,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f'mode {mode!r} is none of {", ".join(MODES)}{did_you_mean(mode, MODES)}')
@@ -79,6 +82,7 @@ class LoadClip(BaseTransform):
         self.sample_rate = sample_rate
         self.backend = backend
         self.threads = threads
+        self.limits = Limits(**(limits or {}))
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Reads the clip."""
@@ -89,7 +93,8 @@ class LoadClip(BaseTransform):
             return results
         rng = results['rng'] if self.mode == 'random' else None
         opened = results.pop('reader', None)
-        with opened or open_media(results['path'], backend=self.backend, threads=self.threads) as reader:
+        settings: Any = dict(backend=self.backend, threads=self.threads, limits=self.limits)
+        with opened or open_media(results['path'], **settings) as reader:
             start, end = self._window(reader, results['start'], results['end'], rng)
             results['start'], results['end'] = start, end
             dropped, dropout = results.get('dropped', ()), results.get('dropout', ())

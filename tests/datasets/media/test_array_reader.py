@@ -72,3 +72,9 @@ def test_what_is_absent_is_named():
         reader.read_audio(0.0, 1.0, 16000)
     with ArrayReader(audio=tone(8000), sample_rate=8000) as reader, pytest.raises(MediaError, match='has no picture'):
         reader.read_frames([0.0])
+
+
+def test_narrow_pictures_are_not_scaled_up_without_bound():
+    reader = ArrayReader(video=np.zeros((8, 2000, 2, 3), np.uint8), fps=4)
+    with pytest.raises(MediaError, match='2 x 2000 pixels is more than 64 times as long as wide'):
+        reader.read_frames([0.0], short_side=224)

@@ -21,7 +21,15 @@ def plan(pts, keys, wanted, hidden=()):
 def test_groups_without_a_wanted_frame_are_passed_over():
     pts = [0, 3, 1, 2, 4, 7, 5, 6, 8, 11, 9, 10]
     assert plan(pts, {0, 4, 8}, [1.2, 9.4]) == ([range(4), range(8, 12)], {1, 9})
-    assert plan(pts, {0, 4, 8}, [0.0, 5.0]).runs == [range(8)]
+    assert plan(pts, {0, 4, 8}, [2.0, 5.0]).runs == [range(8)]
+
+
+def test_a_group_is_decoded_as_far_as_it_is_wanted():
+    pts = list(range(12))
+    # One packet more, which may hold the second field.
+    assert plan(pts, {0, 6}, [1.0, 8.0]).runs == [range(3), range(6, 10)]
+    # Another group needs all of it.
+    assert plan([0, 1, 2, 4, 3, 5], {0, 3}, [0.0, 3.0]).runs == [range(6)]
 
 
 def test_a_leading_picture_needs_the_group_before():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 
@@ -20,6 +21,46 @@ def test_decodes_only_what_the_wanted_frames_need(make_clip, monkeypatch):
         reader.read_frames([0.0, 3.0])
     # Two groups of six and a flush after each, of eight groups.
     assert len(decoded) <= 14
+
+
+PLANNED = {
+    'libsvtav1': ('mp4', 'mkv'),
+    'libvpx-vp9': ('webm', 'mp4'),
+    'libvpx': ('webm',),
+    'mpeg4': ('mp4', 'mkv'),
+    'libx265': ('mkv',),
+}
+
+
+@pytest.mark.parametrize(('codec', 'suffix'), [(codec, suffix) for codec in PLANNED for suffix in PLANNED[codec]])
+def test_groups_give_the_frames_of_a_whole_decoding(make_clip, monkeypatch, codec, suffix):
+    """Also where frames are hidden (the alternate reference frames of VP8 and VP9) or shown again (AV1)."""
+    if codec not in av.codecs_available:
+        pytest.skip(f'no encoder {codec} here')
+    encoder = {
+        'libsvtav1': {'preset': '12', 'svtav1-params': 'keyint=12'},
+        'libvpx': {'auto-alt-ref': '1', 'lag-in-frames': '10', 'cpu-used': '8'},
+        'libvpx-vp9': {'auto-alt-ref': '1', 'lag-in-frames': '10', 'cpu-used': '8'},
+        'libx265': {'x265-params': 'log-level=none', 'preset': 'ultrafast'},
+    }.get(codec, {})
+    options = dict(seconds=6.0, keyframes=12, events=(0.5, 3.5), numbered=True, size=(64, 64), audio=None)
+    path = make_clip(f'planned_{codec}.{suffix}', video=codec, encoder=encoder, **options)
+    decoded, counts = [], []
+    decode = pictures._decode
+    monkeypatch.setattr(pictures, '_decode', lambda *args: decoded.append(0) or decode(*args))
+    wanted = [np.array([0.3, 2.6, 5.2]), np.array([3.0]), np.random.default_rng(0).uniform(0, 6, 5)]
+    frames = []
+    for codecs in (pictures.PLANNED_CODECS, ()):
+        monkeypatch.setattr(pictures, 'PLANNED_CODECS', codecs)
+        with open_media(str(path)) as reader:
+            frames.append([reader.read_frames(times) for times in wanted])
+        counts.append(len(decoded))
+    for (planned, times), (whole, whole_times) in zip(*frames, strict=True):
+        np.testing.assert_array_equal(times, whole_times)
+        np.testing.assert_array_equal(planned, whole)
+    if codec != 'libvpx':
+        # VP8 stores hidden frames as packets of their own, and has to be decoded whole where one of them is wanted.
+        assert counts[0] < 0.6 * (counts[1] - counts[0])
 
 
 def test_scaled_while_decoding_keeps_the_ratio(clip):

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmav.datasets.media import Limits
 from mmav.datasets.media.probe import SILENCE_DB, probe
 
 
@@ -107,3 +108,17 @@ def test_a_header_that_promises_more_than_there_is(make_clip, tmp_path):
 def test_what_cannot_be_read(broken, kind, reason):
     result = probe(str(broken[kind]))
     assert result.error.startswith(reason) and not result.has_video
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'avi', 'mkv'])
+def test_once_time_is_up_only_keyframes_are_decoded(make_clip, suffix):
+    path = str(make_clip(f'long_for_probe.{suffix}', seconds=4.0, keyframes=12, events=(1.0, 3.0)))
+    whole, sampled = probe(path), probe(path, thorough=0.0)
+    assert (whole.decoded, sampled.decoded) == (whole.seconds, 0.0)
+    assert sampled.motion > 100
+    for name in ('error', 'duration', 'seconds', 'frames', 'fps', 'sound_end', 'peak_db', 'damaged'):
+        assert getattr(sampled, name) == pytest.approx(getattr(whole, name)), name
+
+
+def test_limits_are_passed_on(clip):
+    assert probe(str(clip), limits=Limits(pixels=100)).error.startswith('its picture has 64 x 48 pixels, more than')

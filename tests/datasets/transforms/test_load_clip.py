@@ -94,6 +94,18 @@ def test_broken_clips(broken):
     assert [view.shape for view in out['video']] == [(2, 16, 16, 3)] * 2
 
 
+@pytest.mark.parametrize('backend', ['pyav', 'decord'])
+def test_limits(clip, backend):
+    if backend == 'decord':
+        pytest.importorskip('decord')
+    with pytest.raises(MediaError, match='has 64 x 48 pixels, more than the 3,000 allowed; raise pixels of the limits'):
+        LoadClip(limits=dict(pixels=3000), backend=backend)(results(clip))
+    with pytest.raises(MediaError, match='16 frames of 64 x 48 pixels are more than the 40,000 pixels allowed at once'):
+        LoadClip(limits=dict(clip_pixels=40000), backend=backend)(results(clip))
+    with pytest.raises(TypeError, match='minutes'):
+        LoadClip(limits=dict(minutes=3))
+
+
 def test_a_span_behind_the_end_of_the_file(clip):
     with pytest.raises(MediaError, match='the clip starts at 7 s, but the file ends at 2 s'):
         LoadClip(num_frames=2)(results(clip, start=7.0, end=9.0))
