@@ -71,6 +71,7 @@ _PLAIN_DICTS = {
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
     'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
 }
+_MP_CFG = ('mp_start_method', 'opencv_num_threads')
 _PARAMWISE = (
     'custom_keys',
     'bias_lr_mult',
@@ -151,6 +152,7 @@ def _top_level(name: str, value: Any) -> Problems:
         yield from _optim_wrapper(value, name)
     elif name == 'param_scheduler':
         yield from _parts(value, name, registry.PARAM_SCHEDULERS, extra=('convert_to_iter_based',))
+        yield from _spans(value, name)
     elif name.endswith('_evaluator'):
         if isinstance(value, dict) and 'metrics' in value:
             yield from _part(value, name, registry.EVALUATORS, default='Evaluator')
@@ -174,6 +176,8 @@ def _top_level(name: str, value: Any) -> Problems:
         yield from _compile(value)
     elif name in _PLAIN_DICTS:
         yield from _keywords(value, name, _PLAIN_DICTS[name], f'{name} has')
+        if isinstance(value, dict) and value.get('mp_cfg') is not None:
+            yield from _keywords(value['mp_cfg'], f'{name}.mp_cfg', _MP_CFG, 'mp_cfg has')
 
 
 def _dataloader(value: Any, path: str) -> Problems:
@@ -224,6 +228,15 @@ def _parts(value: Any, path: str, place: Registry, *, extra: Sequence[str] = ())
             yield from _part(item, f'{path}.{i}', place, extra=extra)
     else:
         yield from _part(value, path, place, extra=extra)
+
+
+def _spans(value: Any, path: str) -> Problems:
+    """Each schedule must end after it begins."""
+    for i, item in enumerate(value) if isinstance(value, (list, tuple)) else [('', value)]:
+        begin, end = (item.get(key) for key in ('begin', 'end')) if isinstance(item, dict) else (None, None)
+        if isinstance(end, (int, float)) and end <= (begin or 0):
+            where = f'{path}.{i}'.rstrip('.')
+            yield f'{where}.end: {end} is not after begin={begin or 0}; shorten what comes before, or leave it out'
 
 
 def _part(

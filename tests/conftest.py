@@ -149,9 +149,13 @@ def pytest_collection_finish() -> None:
 
     What has been imported goes out of the sight of the garbage collector, which each end of a run calls. And the first
     backward pass comes before the first compilation, which pretends that there are GPUs: seeing them, autograd would
-    start a thread for each, and forks of a process with such threads cannot go backward.
+    start a thread for each, and forks of a process with such threads cannot go backward. Nor do OpenCV's threads
+    survive a fork, which would wait for them for ever: there are none.
     """
+    import cv2
     import torch
+
+    cv2.setNumThreads(1)
 
     torch.ones((), requires_grad=True).backward()
     gc.collect()

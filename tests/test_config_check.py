@@ -110,6 +110,16 @@ def test_a_right_config_passes_and_nothing_is_built(cfg, monkeypatch):
             ),
         ),
         (
+            'param_scheduler.0',
+            dict(type='CosineAnnealingLR', begin=2, end=2),
+            'param_scheduler.0.end: 2 is not after begin=2; shorten what comes before, or leave it out',
+        ),
+        (
+            'env_cfg.mp_cfg',
+            dict(mp_start_metod='fork'),
+            "env_cfg.mp_cfg.mp_start_metod: unknown, mp_cfg has no such argument, did you mean 'mp_start_method'?",
+        ),
+        (
             'default_hooks.checkpoint.max_keep_ckpt',
             1,
             (

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +198,64 @@ def test_a_broken_test_clip_is_reported_and_counts_as_wrong(data, tmp_path, caps
     other = [*sheet[:-1], edited(data, tmp_path / 'e', 'test', lambda rows: [rows[0], *rows[:0:-1]])]
     assert toys.run_tool(*other) == 2
     assert "the predictions are not of this config's test set" in capsys.readouterr().err
+
+
+def spoilt(data: Path, folder: Path, split: str, name: str) -> Path:
+    """A copy of a dataset, of one list of which a third of the clips are replaced by one file."""
+    return edited(data, folder, split, lambda rows: [[name, r[1]] if i % 3 == 1 else r for i, r in enumerate(rows)])
+
+
+def the_error(capsys) -> str:
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+    return error
+
+
+def test_too_many_broken_clips_end_testing(data, tmp_path, capsys):
+    checkpoint = untrained(tmp_path)
+    (tmp_path / 'torn.mp4').write_bytes(b'no film')
+    command = ['test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'w', '--out', tmp_path / 'm.json']
+    options = ['--cfg-options', *ALONE]
+    for name, message in (
+        ('gone.mp4', r'6 of the 16 clips of .*test.csv cannot be read: there is no .*gone.mp4, for one; that is more'),
+        (
+            str(tmp_path / 'torn.mp4'),
+            r'6 of the 16 clips seen of .*test.csv cannot be read, more than max_broken_share',
+        ),
+    ):
+        root = spoilt(data, tmp_path / f'd_{Path(name).stem}', 'test', name)
+        assert toys.run_tool(*command, '--data-root', root, *options) == 2
+        assert re.search(message, the_error(capsys)) and not (tmp_path / 'm.json').exists()
+    assert toys.run_tool(*command, '--data-root', root, *options, 'test_dataloader.dataset.max_broken_share=0.5') == 0
+    assert json.loads((tmp_path / 'm.json').read_text())['broken'] == 6
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    for path in data.glob('*.*'):
+        shutil.copy(path, empty)
+    assert toys.run_tool(*command, '--data-root', empty, *options) == 2
+    assert 'none of the 16 clips' in the_error(capsys)
+
+
+def test_too_many_broken_clips_in_validation_end_training(data, tmp_path, capsys):
+    (tmp_path / 'torn.mp4').write_bytes(b'no film')
+    best = ['default_hooks.checkpoint.save_best=top1', 'default_hooks.checkpoint.rule=greater']
+    for name, kept in (('gone.mp4', []), (str(tmp_path / 'torn.mp4'), ['epoch_1.pth'])):
+        root = spoilt(data, tmp_path / f'd_{Path(name).stem}', 'val', name)
+        command = ['train.py', CONFIG, '--data-root', root, '--work-dir', tmp_path / f'w_{Path(name).stem}']
+        assert toys.run_tool(*command, '--cfg-options', *SMALL, *ALONE, *best) == 2
+        assert re.search(r'of the 4 clips .*val.csv cannot be read', the_error(capsys))
+        assert [path.name for path in command[-1].glob('*.pth')] == kept
+
+
+def test_fewer_clips_than_a_batch_and_an_option_without_effect_are_one_line(data, tmp_path, capsys):
+    command = ['train.py', CONFIG, '--data-root', data, '--work-dir', tmp_path / 'w', '--cfg-options', *ALONE]
+    for option, message in (
+        ('train_dataloader.batch_size=17', '16 clips are fewer than batch_size=17'),
+        ('max_epochs=1', 'set param_scheduler.1.end and train_cfg.max_epochs'),
+        ('val_dataloader.prefetch_factor=4', 'prefetch_factor has no effect with val_dataloader.num_workers=0'),
+        ('auto_scale_lr.base_batch_size=8', 'base_batch_size has no effect without --auto-scale-lr'),
+    ):
+        assert toys.run_tool(*command, option) == 2
+        assert message in the_error(capsys)
 
 
 MISTAKES = dict(

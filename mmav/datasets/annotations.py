@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mmav.datasets.columns import near_column
 from mmav.datasets.manifest import read_classes
 from mmav.errors import ManifestError, did_you_mean
 
@@ -266,6 +267,10 @@ def _find_columns(
             found = ', '.join(repr(column) for column in names) or 'nothing'
             raise ManifestError(
                 f'{path}: line 1: no column {name!r}, only {found}; give the official file, whose first line names '
-                'its columns'
+                f'its columns{did_you_mean(name, names)}'
             )
+    for name in optional:
+        near = [other for other in names if name not in names and near_column(other, (name,))]
+        if near:
+            raise ManifestError(f'{path}: line 1: column {near[0]!r} is not read; rename it to {name!r}')
     return 1, [names.index(name) if name in names else None for name in (*columns, *optional)]

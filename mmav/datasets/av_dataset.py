@@ -13,18 +13,15 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
-from mmav.errors import MediaError, MmavError, TooManyBrokenClips, did_you_mean
+from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
 
+from .broken_clips import BROKEN, DAMAGED, WHOLE, judge
 from .manifest import read_classes, read_manifest
 from .resumable_sampler import Draw
 
 MODALITIES = ('video', 'audio')
-UNSEEN, WHOLE, BROKEN, DAMAGED = range(4)
-# The share of broken clips is judged once so many clips were seen (or all, of a smaller dataset): one broken clip among
-# the first three says nothing.
-JUDGED_FROM = 50
 
 
 @DATASETS.register_module()
@@ -37,8 +34,8 @@ class AVDataset(Dataset[Any]):
 
     A clip that cannot be read: in training it is logged once, counted and replaced by another, drawn at random; above
     ``max_broken_share`` the run stops. In testing it stays: ``broken`` holds the reason, its inputs are zeros and its
-    masks False, and the metric counts it as wrong. Of a damaged clip what can be decoded is used; it is logged once and
-    counted, too.
+    masks False, and the metric counts it as wrong; above the same share the runner ends validation and testing. Of a
+    damaged clip what can be decoded is used; it is logged once and counted, too.
 
     A clip without sound or picture is whole: its mask is False for what it has not. ``modality_dropout`` makes the
     model used to that: training withholds a modality from some clips, another draw each epoch.
@@ -55,8 +52,8 @@ class AVDataset(Dataset[Any]):
         modality_dropout: Modality -> share of the clips from which training withholds it. No clip loses all it has, so
             the shares add up to 1 at most. Testing withholds nothing of itself.
         drop: Modalities that are withheld from every clip.
-        max_broken_share: Share of unreadable clips among those seen above which training stops. It is judged from the
-            50th clip on, in a smaller dataset when all clips were seen.
+        max_broken_share: Share of unreadable clips above which training, validation and testing stop. In training it is
+            judged among the clips seen, from the 50th on, in a smaller dataset when all were seen; else among all.
         seed: Seed of all that is drawn.
         indices: Take these rows only (counted from 0), or the first so many.
 
@@ -131,6 +128,11 @@ class AVDataset(Dataset[Any]):
     def damaged_count(self) -> int:
         """How many different clips were read but for some damage, in all workers of this process."""
         return int((self._seen == DAMAGED).sum())
+
+    @property
+    def states(self) -> torch.Tensor:
+        """What is known of each clip, see :mod:`mmav.datasets.broken_clips`, in all workers of this process (N,)."""
+        return self._seen
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The row of a clip, as the pipeline gets it but for ``rng``."""
@@ -252,18 +254,8 @@ class AVDataset(Dataset[Any]):
         return f'{self.ann_file}, row {self.manifest[int(self._rows[index])].line}'
 
     def _judge(self) -> None:
-        """Stops the run where too many clips are broken."""
-        broken, seen = self.broken_count(), int((self._seen != UNSEEN).sum())
-        if broken == len(self):
-            raise TooManyBrokenClips(
-                f'none of the {len(self)} clips of {self.ann_file} can be read; the log names each'
-            )
-        if seen >= min(JUDGED_FROM, len(self)) and broken > self.max_broken_share * seen:
-            raise TooManyBrokenClips(
-                f'{broken} of the {seen} clips seen of {self.ann_file} cannot be read, more than '
-                f'max_broken_share={self.max_broken_share:g}; the log names each: mend them, take them out of the '
-                'manifest, or raise max_broken_share'
-            )
+        """Stops training where too many clips are broken."""
+        judge(self.ann_file, self._seen, self.max_broken_share)
 
 
 def _check_modalities(modalities: Sequence[str], dropout: Mapping[str, float], drop: Sequence[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmav.datasets.manifest import read_text
+from mmav.datasets.manifest import read_table
 from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError
 from mmav.outputs import write_output
@@ -110,26 +108,11 @@ def read_rows(path: str) -> ManifestCheck:
     """Reads a manifest as it is written; labels are not looked at.
 
     Raises:
-        ManifestError: It is missing, is no CSV file with a column ``path``, or a span is not two numbers.
+        ManifestError: See :func:`mmav.datasets.manifest.read_table`; or a span is not two numbers.
     """
-    reader = csv.reader(io.StringIO(read_text(path, 'manifest'), newline=''))
-    header = [name.strip() for name in next(reader, [])]
-    if 'path' not in header:
-        raise ManifestError(f"{path}: row 1: no column 'path'; prepare the data set with its tool in tools/data first")
-    rows, clips = [], []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
-            raise ManifestError(f'{path}: row {reader.line_num}: {len(cells)} cells under a header of {len(header)}')
-        named = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-        try:
-            span = [float(named[key]) if named.get(key) else None for key in ('start', 'end')]
-        except ValueError:
-            raise ManifestError(f'{path}: row {reader.line_num}: start and end must be seconds') from None
-        rows.append(cells)
-        clips.append(Clip(named['path'], span[0], span[1]))
-    return ManifestCheck(path, header, rows, clips)
+    table = read_table(path)
+    clips = [Clip(table.named(cells)['path'], *table.span(line, cells)) for line, cells in table.rows]
+    return ManifestCheck(path, table.header, [cells for _, cells in table.rows], clips)
 
 
 def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from mmav.datasets.columns import SPAN, find_columns, say_once
 from mmav.errors import ManifestError, did_you_mean
 
-OPTIONAL = ('start', 'end')
+# What a list of classes begins with that was taken from a table.
+_HEADERS = ('class', 'classes', 'classname', 'class_name', 'label', 'labels', 'label_name', 'category', 'display_name')
 
 
 class ManifestRow(NamedTuple):
@@ -77,7 +79,7 @@ def read_classes(path: str) -> tuple[str, ...]:
         The names.
 
     Raises:
-        ManifestError: The file is missing, empty, not UTF-8 text, or names a class twice.
+        ManifestError: The file is missing, empty, not UTF-8 text, names a class twice, or has more than names in it.
     """
     lines: dict[str, int] = {}
     for number, line in enumerate(read_text(path, 'class list').split('\n'), start=1):
@@ -90,7 +92,36 @@ def read_classes(path: str) -> tuple[str, ...]:
             lines[name] = number
     if not lines:
         raise ManifestError(f'{path}: the class list is empty; write one class name a line')
+    _check_names(path, lines)
     return tuple(lines)
+
+
+def _check_names(path: str, lines: Mapping[str, int]) -> None:
+    """Refuses a class list that is a table: with a header, an index beside each name, or cells that are empty."""
+    names = list(lines)
+    if len(names) > 1 and re.split(r'[,;\t]', names[0].lower())[-1].strip().replace(' ', '_') in _HEADERS:
+        raise ManifestError(
+            f'{path}: row {lines[names[0]]}: {names[0]!r} looks like the header of a table; a class list has none: '
+            'remove the line'
+        )
+    for name, line in lines.items():
+        mark = next(
+            (mark for mark in '\t;,' if mark in name and (mark == '\t' or name[0] == mark or name[-1] == mark)), ''
+        )
+        if mark:
+            raise ManifestError(
+                f'{path}: row {line}: {name!r} has a {mark!r} that parts cells; write one class name a line, and '
+                'nothing else'
+            )
+    for pattern in (r'(?P<index>\d+)[\s,;:]+(?P<name>.*)', r'(?P<name>.*?)[\s,;:]+(?P<index>\d+)'):
+        found = [match for name in names if (match := re.fullmatch(pattern, name, re.ASCII))]
+        indices, rest = ({match[group] for match in found} for group in ('index', 'name'))
+        # names such as 'speaker 1' and 'speaker 2' have the same rest
+        if len(names) > 1 and len(indices) == len(rest) == len(names):
+            raise ManifestError(
+                f'{path}: row {lines[names[0]]}: {names[0]!r} is an index and a name, as is every row; write the names '
+                'alone, in the order of the indices'
+            )
 
 
 def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]]) -> Manifest:
@@ -105,16 +136,69 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
         The rows, in the order of the file.
 
     Raises:
-        ManifestError: The file is missing or not CSV text; a column is missing; a row has an unknown label, no path, or
-            a span that is not one.
+        ManifestError: The file is missing or not CSV text; a column is missing or misnamed; a row has an unknown label,
+            no path, or a span that is not one.
+    """
+    lists = classes if isinstance(classes, Mapping) else dict(label=classes)
+    readers = {column: _LabelReader(path, column, names) for column, names in lists.items()}
+    table = read_table(path, tuple(lists))
+    rows: list[ManifestRow] = []
+    for line, cells in table.rows:
+        where, named = f'{path}: row {line}', table.named(cells)
+        labels = {column: reader.read(where, named[column]) for column, reader in readers.items()}
+        label = labels if isinstance(classes, Mapping) else labels['label']
+        rows.append(ManifestRow(named['path'], label, *table.span(line, cells), line))
+    return Manifest(rows)
+
+
+class Table(NamedTuple):
+    """The rows of a manifest as they are written.
+
+    Attributes:
+        path: The manifest.
+        header: Names of its columns, stripped.
+        columns: Name of each column that is read -> its place.
+        rows: Line of each row, and its cells.
+    """
+
+    path: str
+    header: list[str]
+    columns: dict[str, int]
+    rows: list[tuple[int, list[str]]]
+
+    def named(self, cells: Sequence[str]) -> dict[str, str]:
+        """The cells of a row that are read."""
+        return {name: cells[place].strip() for name, place in self.columns.items()}
+
+    def span(self, line: int, cells: Sequence[str]) -> tuple[float | None, float | None]:
+        """Start and end of a row's clip in seconds of the file, None where they are the file's.
+
+        Raises:
+            ManifestError: They are no such thing.
+        """
+        where, named = f'{self.path}: row {line}', self.named(cells)
+        start, end = (_seconds(where, column, named.get(column, '')) for column in SPAN)
+        if end is not None and end <= (start or 0.0):
+            raise ManifestError(f'{where}: end {end:g} s is not after start {start or 0.0:g} s')
+        return start, end
+
+
+def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
+    """Reads a manifest as it is written; empty rows are passed over.
+
+    Args:
+        path: The manifest.
+        labels: Its columns of labels; None where labels are not looked at.
+
+    Raises:
+        ManifestError: The file is missing, not CSV text, or has no clip; a column is missing or misnamed, see
+            :func:`mmav.datasets.columns.find_columns`; a row has no path, or too few or too many cells.
     """
     reader = csv.reader(io.StringIO(read_text(path, 'manifest'), newline=''), strict=True)
-    lists = classes if isinstance(classes, Mapping) else dict(label=classes)
-    index_of = {column: {name: i for i, name in enumerate(names)} for column, names in lists.items()}
-    rows: list[ManifestRow] = []
+    rows: list[tuple[int, list[str]]] = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        columns = _columns(path, header, tuple(lists))
+        columns = find_columns(path, header, labels)
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
@@ -124,15 +208,14 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
                     f'{where}: {len(cells)} cells under a header of {len(header)}; put a cell that holds a comma '
                     'in double quotes'
                 )
-            named = {name: cells[k].strip() for name, k in columns.items()}
-            labels = {column: _label(where, column, named[column], indices) for column, indices in index_of.items()}
-            label = labels if isinstance(classes, Mapping) else labels['label']
-            rows.append(_row(where, named, label, reader.line_num))
+            if not cells[columns['path']].strip():
+                raise ManifestError(f'{where}: the path is empty')
+            rows.append((reader.line_num, cells))
     except csv.Error as error:
         raise ManifestError(f'{path}: row {reader.line_num}: not CSV: {error}') from error
     if not rows:
         raise ManifestError(f'{path}: the manifest has a header but no clip; write one row per clip')
-    return Manifest(rows)
+    return Table(path, header, columns, rows)
 
 
 def read_text(path: str, what: str) -> str:
@@ -154,35 +237,6 @@ def read_text(path: str, what: str) -> str:
         raise ManifestError(f'{path}: the {what} cannot be read: {error.strerror}') from error
 
 
-def _columns(path: str, header: Sequence[str], labels: tuple[str, ...]) -> dict[str, int]:
-    needed = ('path', *labels)
-    columns = needed + OPTIONAL
-    if not any(header):
-        raise ManifestError(f'{path}: the manifest is empty; its first row must be {",".join(needed)}')
-    for name in header:
-        if name in columns and header.count(name) > 1:
-            raise ManifestError(f'{path}: row 1: column {name!r} stands twice')
-    for name in needed:
-        if name not in header:
-            near = difflib.get_close_matches(name, [column for column in header if column not in columns], n=1)
-            hint = f'rename column {near[0]!r}' if near else f'the first row must name the columns: {",".join(needed)}'
-            if labels == ('label',) and {'verb', 'noun'} <= set(header):
-                hint = "give the dataset classes=dict(verb='verbs.txt', noun='nouns.txt') for verbs and nouns"
-            found = ', '.join(repr(column) for column in header)
-            raise ManifestError(f'{path}: row 1: no column {name!r}, only {found}; {hint}')
-    return {name: header.index(name) for name in columns if name in header}
-
-
-def _row(where: str, cells: dict[str, str], label: int | dict[str, int], line: int) -> ManifestRow:
-    if not cells['path']:
-        raise ManifestError(f'{where}: the path is empty')
-    start = _seconds(where, 'start', cells.get('start', ''))
-    end = _seconds(where, 'end', cells.get('end', ''))
-    if end is not None and end <= (start or 0.0):
-        raise ManifestError(f'{where}: end {end:g} s is not after start {start or 0.0:g} s')
-    return ManifestRow(cells['path'], label, start, end, line)
-
-
 def _seconds(where: str, column: str, cell: str) -> float | None:
     if not cell:
         return None
@@ -195,17 +249,49 @@ def _seconds(where: str, column: str, cell: str) -> float | None:
     return value
 
 
-def _label(where: str, column: str, cell: str, index_of: dict[str, int]) -> int:
-    if cell in index_of:
-        return index_of[cell]
-    if not cell:
-        raise ManifestError(f'{where}: the {column} is empty; write a class name or index')
-    if cell.isdecimal():
-        if int(cell) < len(index_of):
-            return int(cell)
-        raise ManifestError(
-            f'{where}: {column} {cell} is out of range: the class list has {len(index_of)} classes, 0 to '
-            f'{len(index_of) - 1}'
-        )
-    hint = did_you_mean(cell, index_of) or '; add it to the class list or mend the row'
-    raise ManifestError(f'{where}: {column} {cell!r} is not in the class list{hint}')
+class _LabelReader:
+    """Reads the cells of a column of labels: names, else indices.
+
+    Where numbers are names and a name is the index of another class, as in a list of 1, 2, 3, numbers are always names.
+    """
+
+    def __init__(self, path: str, column: str, names: Sequence[str]) -> None:
+        self._column = column
+        self._index_of = {name: i for i, name in enumerate(names)}
+        self._numbers = [name for name, i in self._index_of.items() if _is_number(name) and i != int(name) < len(names)]
+        if self._numbers:
+            say_once(
+                f'{path}: classes have numbers for names, so that a {column} {self._numbers[0]} is the class of this '
+                f'name, which has the index {self._index_of[self._numbers[0]]}'
+            )
+
+    def read(self, where: str, cell: str) -> int:
+        """The index of a class.
+
+        Raises:
+            ManifestError: There is no such class.
+        """
+        if cell in self._index_of:
+            return self._index_of[cell]
+        column, number = self._column, len(self._index_of)
+        if not cell:
+            raise ManifestError(f'{where}: the {column} is empty; write a class name or index')
+        if _is_number(cell):
+            if self._numbers:
+                raise ManifestError(
+                    f'{where}: {column} {cell} is not in the class list; as the list has numbers for names, such as '
+                    f'{self._numbers[0]!r}, it is no index either: write the name'
+                )
+            if int(cell) < number:
+                return int(cell)
+            raise ManifestError(
+                f'{where}: {column} {cell} is out of range: the class list has {number} classes, 0 to {number - 1}'
+            )
+        hint = did_you_mean(cell, self._index_of) or '; add it to the class list or mend the row'
+        if re.fullmatch(r'\d+\.0*', cell, re.ASCII):
+            hint = f'; if it is an index, write {cell.partition(".")[0]}'
+        raise ManifestError(f'{where}: {column} {cell!r} is not in the class list{hint}')
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and text.isascii()

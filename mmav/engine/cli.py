@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import errno
 import os
 import re
@@ -26,6 +27,7 @@ from mmav.engine.config_edits import (
     turn_on_auto_scale_lr,
     turn_on_deterministic,
 )
+from mmav.engine.overrides import check_overrides
 from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean, one_line
 from mmav.outputs import check_folder, check_output, program, same_file, write_json
 
@@ -135,7 +137,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         options: Dotted names and values, as ``--cfg-options`` gives.
 
     Raises:
-        ConfigError: The file is missing or cannot be read, or an override names what no config has.
+        ConfigError: The file is missing or cannot be read, an override names what no config has, or a variable is
+            changed that nothing reads any more.
     """
     if not Path(path).is_file():
         raise ConfigError(f"no config file '{path}'")
@@ -151,10 +154,12 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         first = name.split('.')[0]
         if first not in known:
             raise ConfigError(f"--cfg-options {name}: the config has no '{first}'{did_you_mean(first, known)}")
+    as_read = copy.deepcopy(cfg)
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ConfigError(f'--cfg-options do not fit the config: {one_line(error)}') from error
+    check_overrides(path, as_read, options or ())
     return cfg
 
 
@@ -183,7 +188,7 @@ def prepare_config(
 
     Raises:
         MmavError: See :func:`load_config`, :func:`mmav.config_check.check_config`, :func:`resolve_num_classes` and
-            :func:`~mmav.engine.class_lists.check_config_lists`.
+            :func:`~mmav.engine.class_lists.check_config_lists`; or an option of workers is given where there are none.
     """
     from mmav.engine.dist import without_gpu
 
@@ -208,8 +213,9 @@ def prepare_config(
         options = cfg.get(loader) or {}
         if not options.get('num_workers'):
             # torch refuses these two without workers; they are in the bases because they need to be there with workers
-            options.pop('persistent_workers', None)
-            options.pop('prefetch_factor', None)
+            for name in ('persistent_workers', 'prefetch_factor'):
+                if options.pop(name, None) and f'{loader}.{name}' in args.cfg_options:
+                    raise ConfigError(f'--cfg-options {loader}.{name} has no effect with {loader}.num_workers=0')
         if without_gpu():
             options.pop('pin_memory', None)  # torch warns that there is nothing to pin for
     return cfg
@@ -245,6 +251,9 @@ def train(args: argparse.Namespace) -> None:
         turn_on_amp(cfg, args.amp)
     if args.auto_scale_lr:
         turn_on_auto_scale_lr(cfg)
+    scaling = [name for name in args.cfg_options if name.startswith('auto_scale_lr')]
+    if scaling and not (cfg.get('auto_scale_lr') or {}).get('enable'):
+        raise ConfigError(f'--cfg-options {scaling[0]} has no effect without --auto-scale-lr')
     if args.resume is not None:
         cfg.resume = args.resume or True
     for checkpoint in (cfg.get('resume'), cfg.get('load_from')):

@@ -24,6 +24,7 @@ from mmav.engine.dist import init_gloo, without_gpu
 from mmav.engine.finite import NonFiniteHook
 from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
 from mmav.engine.hooks import RuntimeInfoHook
+from mmav.engine.loader_check import check_contrast, check_loader, judge_all, judge_so_far
 from mmav.engine.param_groups import regroup
 from mmav.engine.resuming import (
     drop_average,
@@ -36,6 +37,7 @@ from mmav.engine.resuming import (
     require_same_optimizer,
     schedules,
 )
+from mmav.engine.schedule_check import check_monitors, training_notes
 from mmav.engine.train_loops import refuse_endless
 from mmav.errors import CheckpointError, OutputError
 from mmav.outputs import write_output
@@ -101,18 +103,23 @@ class AVRunner(Runner):
             ours: dict[Any, str] = {True: 'AVTrainLoop', False: 'AVIterTrainLoop', **_LOOPS}
             kind = loop.get('type', loop.get('by_epoch', True))
             loop = {**{k: v for k, v in loop.items() if k != 'by_epoch'}, 'type': ours.get(kind, kind)}
-        return super().build_train_loop(loop)
+        built = super().build_train_loop(loop)
+        check_loader('train_dataloader', built.dataloader)
+        check_contrast(built.dataloader, self.model)
+        return built
 
     def build_val_loop(self, loop: Any) -> Any:
         """Builds the validation loop; ours, which runs in inference mode, where the config names none."""
         built = super().build_val_loop({'type': 'AVValLoop', **loop} if isinstance(loop, dict) else loop)
         refuse_endless(built.dataloader, 'val_dataloader')
+        check_loader('val_dataloader', built.dataloader)
         return built
 
     def build_test_loop(self, loop: Any) -> Any:
         """Builds the test loop; ours, which runs in inference mode, where the config names none."""
         built = super().build_test_loop({'type': 'AVTestLoop', **loop} if isinstance(loop, dict) else loop)
         refuse_endless(built.dataloader, 'test_dataloader')
+        check_loader('test_dataloader', built.dataloader)
         return built
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
@@ -182,10 +189,26 @@ class AVRunner(Runner):
             self.logger.info(f'The config is in {place}, as {self.work_dir} holds another file of this name')
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Calls the hooks; what they leave in a checkpoint is made plain before writing, and put back after loading."""
+        """Calls the hooks; what they leave in a checkpoint is made plain before writing, and put back after loading.
+
+        Where too many clips cannot be read validation ends before any hook takes its result for good, such as for the
+        best so far; testing, when its result has been logged.
+        """
         if fn_name == 'after_load_checkpoint':
             restore_history(kwargs['checkpoint'].get('message_hub', {}))
+        elif fn_name == 'before_train':
+            for note in training_notes(self):
+                self.logger.warning(note)
+        elif fn_name == 'after_val_epoch':
+            judge_all(self.val_dataloader)
+            check_monitors(self.hooks, kwargs.get('metrics') or {})
         super().call_hook(fn_name, **kwargs)
+        if fn_name == 'after_val_iter':
+            judge_so_far(self.val_dataloader)
+        elif fn_name == 'after_test_iter':
+            judge_so_far(self.test_dataloader)
+        elif fn_name == 'after_test_epoch':
+            judge_all(self.test_dataloader)
         if fn_name == 'before_save_checkpoint':
             checkpoint = kwargs['checkpoint']
             note_classes(checkpoint, self._class_names)

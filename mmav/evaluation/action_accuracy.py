@@ -40,7 +40,7 @@ def read_ids(values: str | Sequence[Any], data_root: str = '') -> frozenset[str]
         data_root: Folder that the path of a file is relative to.
 
     Raises:
-        MmavError: The file cannot be read.
+        MmavError: The file cannot be read, or has no header.
     """
     if not isinstance(values, str):
         return frozenset(str(value) for value in values)
@@ -49,7 +49,9 @@ def read_ids(values: str | Sequence[Any], data_root: str = '') -> frozenset[str]
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MmavError(f"'{path}' cannot be read: give a CSV file with a header, or the list itself") from error
-    cells = [line.partition(',')[0].strip() for line in lines[1:]]
+    header, *cells = [line.partition(',')[0].strip() for line in lines] or ['']
+    if any(letter.isdigit() for letter in header):
+        raise MmavError(f"'{path}': row 1: {header!r} is no header; the first row must name the columns, e.g. verb")
     return frozenset(cell for cell in cells if cell)
 
 

@@ -91,6 +91,12 @@ def test_a_header_that_is_none(write, text, message):
         read(annotation(), write(text), columns=('name', 'label'))
 
 
+def test_a_misspelt_optional_column_is_not_passed_over(write):
+    text = 'name,label,Split\na,dog barking,train\n'
+    with pytest.raises(ManifestError, match="line 1: column 'Split' is not read; rename it to 'split'"):
+        read(annotation(), write(text), columns=('name', 'label'), optional=('split',))
+
+
 def test_a_test_clip_is_not_trained_on(write):
     toy = annotation()
     read(toy, write('a,dog barking\nb,dog barking\nb,dog barking\nc,"people eating, noodle"\n', 'train.csv'))

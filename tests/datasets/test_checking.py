@@ -125,7 +125,7 @@ def test_only_what_is_new_or_changed_is_probed_again(folder, monkeypatch):
     [
         ('video,label\na,b\n', "row 1: no column 'path'"),
         ('path,label\na,b,c\n', 'row 2: 3 cells under a header of 2'),
-        ('path,start\na,soon\n', 'row 2: start and end must be seconds'),
+        ('path,start\na,soon\n', "row 2: start 'soon' is not a time in seconds"),
     ],
 )
 def test_wrong_manifests(tmp_path, text, message):

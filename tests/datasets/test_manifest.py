@@ -139,7 +139,18 @@ def test_class_list(write):
 
 @pytest.mark.parametrize(
     ('text', 'message'),
-    [('\n \n', 'the class list is empty'), ('cat\ndog\ncat\n', r"row 3: class 'cat' stands already in row 1")],
+    [
+        ('\n \n', 'the class list is empty'),
+        ('cat\ndog\ncat\n', r"row 3: class 'cat' stands already in row 1"),
+        ('class\ncat\ndog\n', r"row 1: 'class' looks like the header of a table; .* remove the line"),
+        ('index,display_name\n0,cat\n1,dog\n', r"row 1: 'index,display_name' looks like the header"),
+        ('cat,\ndog,\n', r"row 1: 'cat,' has a ',' that parts cells; write one class name a line"),
+        ('cat\ndog\t1\n', r"row 2: 'dog\\t1' has a '\\t' that parts cells"),
+        ('0 cat\n1 dog\n', r"row 1: '0 cat' is an index and a name, as is every row; write the names alone"),
+        ('1,cat\n0,dog\n', r"row 1: '1,cat' is an index and a name"),
+        ('cat;1\ndog;2\n', r"row 1: 'cat;1' is an index and a name"),
+        ('cat 0\ndog 1\n', r"row 1: 'cat 0' is an index and a name"),
+    ],
 )
 def test_class_list_errors(write, text, message):
     with pytest.raises(ManifestError, match=message):
@@ -149,3 +160,40 @@ def test_class_list_errors(write, text, message):
 def test_missing_class_list(tmp_path):
     with pytest.raises(ManifestError, match=r'no class list at .*classes.txt; give the folder'):
         read_classes(str(tmp_path / 'classes.txt'))
+
+
+def test_class_lists_with_commas_and_numbers_in_names(write):
+    for text in (
+        'child speech, kid speaking\ndog\n',
+        'speaker 1\nspeaker 2\n',
+        '2 step\nwaltz\n',
+        '3 cats\n',
+        '1\n2\n',
+    ):
+        assert read_classes(write(text)) == tuple(text.splitlines())
+
+
+def test_numbers_as_names(write, monkeypatch):
+    """Where a name is the index of another class, a number is a name, which is said, or it is refused."""
+    lines = []
+    monkeypatch.setattr('mmav.datasets.columns.print_log', lambda line, *args, **kwargs: lines.append(line))
+    path = write('path,label\na.mp4,1\nb.mp4,3\n')
+    assert [row.label for row in rows(path, ('1', '2', '3'))] == [0, 2]
+    assert len(lines) == 1 and lines[0].endswith('so that a label 1 is the class of this name, which has the index 0')
+    with pytest.raises(ManifestError, match=r"row 2: label 0 is not in the class list; .* such as '1', it is no index"):
+        rows(write('path,label\na.mp4,0\n'), ('1', '2', '3'))
+    assert [row.label for row in rows(write('path,label\na.mp4,0\n'), ('0', '1'))] == [0]
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('path,label,start_time,end_time\na.mp4,0,1,2\n', "column 'start_time' is not read; rename it to 'start'"),
+        ('path,label,video\na.mp4,0,b.mp4\n', "column 'video' is not read; it is nearly 'path'"),
+        ('path,label\na.mp4,1.0\n', "row 2: label '1.0' is not in the class list; if it is an index, write 1"),
+    ],
+)
+def test_what_was_read_for_something_else(write, text, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(text), CLASSES)

@@ -50,6 +50,10 @@ def test_dataset_learns_the_epoch_also_when_wrapped():
     clips = Clips()
     SeedHook().before_train_epoch(runner(SimpleNamespace(dataset=clips), epoch=7))
     assert clips.epoch == 7
+    one, two = Clips(), Clips()
+    joined = SimpleNamespace(datasets=[SimpleNamespace(dataset=one), two])
+    SeedHook().before_train_epoch(runner(joined, epoch=8))
+    assert (one.epoch, two.epoch) == (8, 8)
     SeedHook().before_train_epoch(runner([1, 2], epoch=7))  # a dataset that does not ask
     parts = [Clips(), Clips()]
     joined = SimpleNamespace(datasets=[parts[0], SimpleNamespace(dataset=parts[1])])

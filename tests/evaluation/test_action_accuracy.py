@@ -133,6 +133,9 @@ def test_lists_from_files(tmp_path):
     assert read_ids(str(tmp_path / 'unseen.csv')) == {'P18', 'P32'}
     with pytest.raises(MmavError, match=r"none\.csv' cannot be read: give a CSV file"):
         ActionAccuracy(tail_nouns=str(tmp_path / 'none.csv'))
+    (tmp_path / 'tail.csv').write_text('2\n5\n')
+    with pytest.raises(MmavError, match=r"tail\.csv': row 1: '2' is no header"):
+        read_ids(str(tmp_path / 'tail.csv'))
 
 
 def test_participants():

@@ -144,7 +144,8 @@ def test_kinetics_sounds(tmp_path, place):
     run('data/check_media.py', data, '--jobs', 1)
     assert labels(data / 'train_clean.csv') == ['singing', 'tap dancing']
     config = ROOT / 'configs' / 'mmt' / 'mmt_tiny_folder.py'
-    whole, _ = train_and_test(config, data, tmp_path / 'work', 'train_dataloader.dataset.max_broken_share=0.5')
+    shares = [f'{loader}_dataloader.dataset.max_broken_share=0.5' for loader in ('train', 'val', 'test')]
+    whole, _ = train_and_test(config, data, tmp_path / 'work', *shares)
     # The torn clip of the test list stays there: it is reported, and counts as wrong.
     assert whole['broken'] == 1 and whole['top1'] <= 0.5
 

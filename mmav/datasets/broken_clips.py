@@ -1,0 +1,73 @@
+"""How many clips of a dataset may be missing or unreadable before training, validation or testing on it is refused."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mmav.errors import TooManyBrokenClips
+
+# What is known of a clip. Processes that have read different clips agree by the larger number.
+UNSEEN, WHOLE, BROKEN, DAMAGED = range(4)
+# The share of broken clips is judged once so many clips were seen (or all, of a smaller dataset): one broken clip among
+# the first three says nothing.
+JUDGED_FROM = 50
+# How many files are looked for at the start of a run; all of them would take minutes on some disks of a network.
+LOOKED_FOR = 1000
+_REMEDY = 'mend them, take them out of the manifest, or raise max_broken_share'
+
+
+def judge(ann_file: str, states: Tensor, share: float, *, of_all: bool = False) -> None:
+    """Ends the run where too many clips are broken.
+
+    Args:
+        ann_file: The manifest.
+        states: What is known of each of its clips (N,).
+        share: The share of broken ones above which the run ends.
+        of_all: Take the share of all clips, not of those seen: then it will be exceeded whatever comes.
+
+    Raises:
+        TooManyBrokenClips: They are too many.
+    """
+    broken, seen, number = int((states == BROKEN).sum()), int((states != UNSEEN).sum()), len(states)
+    if broken and broken == number:
+        raise TooManyBrokenClips(f'none of the {number} clips of {ann_file} can be read; the log names each')
+    if seen >= min(JUDGED_FROM, number) and broken > share * (number if of_all else seen):
+        raise TooManyBrokenClips(
+            f'{broken} of the {seen} clips seen of {ann_file} cannot be read, more than max_broken_share={share:g}; '
+            f'the log names each: {_REMEDY}'
+        )
+
+
+def require_files(dataset: Any) -> None:
+    """Ends a run at its start where more files of an AVDataset are missing than may be broken.
+
+    Some of them are looked for; all, if of these too many are missing.
+
+    Raises:
+        TooManyBrokenClips: They are missing.
+    """
+    number, share = len(dataset), dataset.max_broken_share
+    sample = np.unique(np.linspace(0, number - 1, LOOKED_FOR).round().astype(int))
+    if len(_missing(dataset, sample)) <= min(share * len(sample), len(sample) - 1):
+        return
+    missing = _missing(dataset, range(number))
+    if missing and len(missing) == number:
+        raise TooManyBrokenClips(
+            f'none of the {number} clips of {dataset.ann_file} can be read: no file is there, not even {missing[0]}; '
+            'give the folder that their paths are relative to with --data-root'
+        )
+    if len(missing) > share * number:
+        raise TooManyBrokenClips(
+            f'{len(missing)} of the {number} clips of {dataset.ann_file} cannot be read: there is no {missing[0]}, for '
+            f'one; that is more than max_broken_share={share:g}: {_REMEDY}'
+        )
+
+
+def _missing(dataset: Any, indices: Any) -> list[str]:
+    paths = [dataset.get_data_info(int(index))['path'] for index in indices]
+    there = {path: os.path.exists(path) for path in dict.fromkeys(paths)}
+    return [path for path in paths if not there[path]]

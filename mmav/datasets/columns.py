@@ -1,0 +1,194 @@
+"""The header of a manifest: which columns are read, which are refused as misnamed, which are passed over and said.
+
+A column that is nearly one that is read, such as ``start_time`` or ``class``, would be ignored in silence, and every
+clip would be the whole file: it is refused with the right name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Sequence
+from difflib import SequenceMatcher
+from functools import lru_cache
+
+from mmengine.logging import print_log
+
+from mmav.errors import ManifestError
+
+SPAN = ('start', 'end')
+LABELS = ('label', 'verb', 'noun')
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# Words that mean a column, and words that may stand beside them without changing what is meant.
+_MEANS = dict(
+    start=_set('start starts begin begins beginning onset from t0 tstart tbegin'),
+    end=_set('end ends stop stops offset finish to until t1 tend tstop'),
+    path=_set(
+        'path paths file files filename filenames filepath filepaths video videos audio audios clip clips media wav '
+        'wave mp4 sound'
+    ),
+    label=_set('label labels class classes cls category categories target targets classname'),
+    verb=_set('verb verbs'),
+    noun=_set('noun nouns'),
+)
+_FRAMES = _set('frame frames')
+_MILLISECONDS = _set('ms msec msecs millis millisecond milliseconds')
+_BESIDE_TIME = _set(
+    'time times timestamp timestamps sec secs second seconds s t at pos position idx index trim segment clip video '
+    'audio event min minute minutes hours sample samples'
+)
+_BESIDE_NAME = _set('name names id ids idx index num number text')
+_BESIDE = dict(
+    start=_BESIDE_TIME | _FRAMES | _MILLISECONDS,
+    end=_BESIDE_TIME | _FRAMES | _MILLISECONDS,
+    path=_MEANS['path'] | _set('name names rel relative abs absolute full'),
+    label=_MEANS['label'] | _BESIDE_NAME,
+    verb=_MEANS['label'] | _BESIDE_NAME,
+    noun=_MEANS['label'] | _BESIDE_NAME,
+)
+_LENGTHS = _set('duration durations dur length len')
+# Words that stand together without a mark between them, as in starttime or videoid.
+_TOGETHER = '|'.join(word for word in frozenset({'id'}).union(*_MEANS.values(), *_BESIDE.values()) if len(word) > 1)
+_RUN_TOGETHER = re.compile(f'^({_TOGETHER})({_TOGETHER})$')
+# What has more than this of its letters, in order, in common with a right name is a misspelling of it; so is what has
+# the same letters in another order. Most short words are near some other word.
+_LIKE, _LONG = 0.8, 5
+_SEPARATORS = (';', '\t', '|')
+
+
+def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None = None) -> dict[str, int]:
+    """Finds the columns of a manifest that are read.
+
+    Others are listed once in the log, but those that are nearly the name of one that is read are refused.
+
+    Args:
+        path: The manifest.
+        header: Names of its columns, stripped.
+        labels: Columns of labels that are read; None where labels are not looked at.
+
+    Returns:
+        Name of each column that is read, ``start`` and ``end`` where they are there -> its place.
+
+    Raises:
+        ManifestError: A column is missing, stands twice, or has nearly the name of one that is read.
+    """
+    needed = ('path', *(labels or ()))
+    read = (*needed, *SPAN)
+    known = read if labels is not None else (*read, *LABELS)
+    if not any(header):
+        raise ManifestError(f'{path}: the manifest is empty; its first row must be {",".join(needed)}')
+    for name in header:
+        if name in known and list(header).count(name) > 1:
+            raise ManifestError(f'{path}: row 1: column {name!r} stands twice')
+    for name in needed:
+        if name not in header:
+            found = ', '.join(repr(column) for column in header)
+            raise ManifestError(f'{path}: row 1: no column {name!r}, only {found}; {_remedy(name, header, needed)}')
+    for name in header:
+        if name in known or _is_event(name, header):
+            continue
+        meant = near_column(name, [column for column in known if column not in header]) or near_column(name, known)
+        if meant is not None:
+            raise ManifestError(f'{path}: row 1: column {name!r} is not read; {_rename(name, meant, header)}')
+        if 'start' in header and 'end' not in header and set(_words(name)) & _LENGTHS:
+            raise ManifestError(
+                f"{path}: row 1: column {name!r} is not read; write a column 'end', which is start + {name}"
+            )
+    extra = [name for name in header if name not in known]
+    if extra and any(extra):
+        say_once(f'{path}: columns that are not read: {", ".join(extra)}')
+    if ('start' in header) != ('end' in header):
+        missing, what = ('end', 'end at the end') if 'start' in header else ('start', 'begin at the start')
+        say_once(f'{path}: no column {missing!r}: clips {what} of their file')
+    return {name: list(header).index(name) for name in known if name in header}
+
+
+def near_column(name: str, known: Collection[str]) -> str | None:
+    """The column that a name means: its synonym, or a misspelling of it or of its synonym; None where it is another.
+
+    >>> near_column('start_time', ['path', 'start']), near_column('Ende', ['end']), near_column('video_id', ['path'])
+    ('start', 'end', None)
+    """
+    words = _words(name)
+    for column in known:
+        means = _MEANS.get(column, frozenset((column,)))
+        if _is(words, means, means | _BESIDE.get(column, frozenset())):
+            return column
+    return None
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in snake case, camel case, with spaces or brackets or run together, in lower case."""
+    words = re.findall(r'[^\W_]+', re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', name).lower())
+    return [part for word in words for part in _RUN_TOGETHER.sub(r'\1 \2', word).split()]
+
+
+def _is(words: Sequence[str], means: Collection[str], allowed: Collection[str]) -> bool:
+    """Whether one of the words is one of ``means`` and all are allowed, some misspelling allowed for."""
+    return any(_near(word, means) for word in words) and all(_near(word, allowed) for word in words)
+
+
+def _near(word: str, right: Collection[str]) -> bool:
+    return word in right or any(_misspelt(word, other) for other in right)
+
+
+def _misspelt(word: str, right: str) -> bool:
+    if len(right) < _LONG and right not in _MEANS:
+        return False
+    like = len(right) >= len('path') and SequenceMatcher(None, word, right).ratio() > _LIKE
+    return like or (right in _MEANS and sorted(word) == sorted(right))
+
+
+def _is_event(name: str, header: Sequence[str]) -> bool:
+    """Whether a column says when something happens in a clip: an onset without an offset, or the other way round.
+
+    Together, or with a length, they are a clip's span.
+    """
+    words = set(_words(name))
+    others = {word for column in header if column != name for word in _words(column)}
+    return bool(
+        ('onset' in words and not others & (_LENGTHS | _MEANS['end']))
+        or ('offset' in words and not others & (_LENGTHS | _MEANS['start']))
+    )
+
+
+def _rename(name: str, meant: str, header: Sequence[str]) -> str:
+    words = set(_words(name))
+    there = meant in header
+    also = f', but {meant!r} is there, too: remove one of the two, or call this one something else' if there else ''
+    if 'offset' in words and not any(near_column(column, ('start',)) for column in header):
+        return f"call it 'start' and write a column 'end', in seconds of the file{also}"
+    if meant in SPAN and words & _FRAMES:
+        return f'divide its numbers by the frame rate and call it {meant!r}, in seconds of the file{also}'
+    if meant in SPAN and words & _MILLISECONDS:
+        return f'divide its numbers by 1000 and call it {meant!r}, in seconds of the file{also}'
+    if there:
+        return f'it is nearly {meant!r}{also}'
+    what = ', in seconds of the file' if meant in SPAN else ''
+    return f'rename it to {meant!r}{what}'
+
+
+def _remedy(missing: str, header: Sequence[str], needed: Sequence[str]) -> str:
+    near = [column for column in header if column not in needed and near_column(column, (missing,))]
+    if near:
+        return f'rename column {near[0]!r} to {missing!r}'
+    if needed == ('path', 'label') and {'verb', 'noun'} <= set(header):
+        return "give the dataset classes=dict(verb='verbs.txt', noun='nouns.txt') for verbs and nouns"
+    remedy = f'the first row must name the columns: {",".join(needed)}'
+    parted = [mark for mark in _SEPARATORS if mark in header[0]]
+    if len(header) == 1 and parted:
+        return f'{remedy}; here {parted[0]!r} stands between cells, write a comma'
+    if any(re.search(r'\.[a-z]\w{1,4}$', cell.lower()) for cell in header):
+        return f'{remedy}; here it is a clip, put the names above it'
+    return remedy
+
+
+@lru_cache(maxsize=64)
+def say_once(text: str) -> None:
+    """Logs a line once; several loaders may read the same manifest."""
+    print_log(text, 'current', level=logging.WARNING)

@@ -1,0 +1,137 @@
+"""What must be true of a dataloader before the first batch; the end of validation and testing on too many broken clips.
+
+Each is said in one line that names the dataloader, in place of what would be a traceback or, worse, a wrong number.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.logging import print_log
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmav.datasets.broken_clips import BROKEN, judge, require_files
+from mmav.datasets.resumable_sampler import is_endless
+from mmav.engine.hooks import datasets_within
+from mmav.errors import ConfigError, TooManyBrokenClips
+from mmav.models.heads import ContrastiveHead
+
+
+def check_loader(name: str, loader: Any) -> None:
+    """Checks a dataloader that was built.
+
+    Args:
+        name: Its name in the config: ``train_dataloader``, ``val_dataloader`` or ``test_dataloader``.
+        loader: The dataloader.
+
+    Raises:
+        ConfigError: It has no batch; or validation or testing would leave clips out, or replace or change some.
+        TooManyBrokenClips: Too many of its files are missing.
+    """
+    if not isinstance(loader, DataLoader):
+        return
+    training = name == 'train_dataloader'
+    if not training and _drops_last(loader):
+        raise ConfigError(
+            f'{name}.drop_last=True: the last clips would be left out of the result; take it out of the config'
+        )
+    _require_batches(name, loader)
+    for dataset in _av_datasets(loader):
+        if dataset.test_mode == training:
+            ends = 'every clip be read in the same way' if training else 'clips be augmented and broken ones replaced'
+            raise ConfigError(
+                f'{name}: {dataset.ann_file} has test_mode={dataset.test_mode}, so that {ends}; '
+                f'set {name}.dataset.test_mode={not training}'
+            )
+        if dataset.modality_dropout and not training:
+            raise ConfigError(
+                f'{name}: modality_dropout={dataset.modality_dropout} has no effect in testing, which withholds '
+                'nothing by chance; to withhold a modality from every clip take drop'
+            )
+        require_files(dataset)
+
+
+def check_contrast(loader: Any, model: nn.Module) -> None:
+    """Refuses batches of one clip for losses that compare clips: they would be constant.
+
+    Raises:
+        ConfigError: The batch of all processes is one clip, and the model has contrastive losses.
+    """
+    size = getattr(loader, 'batch_size', None)
+    if (
+        size is not None
+        and size * get_world_size() == 1
+        and any(isinstance(m, ContrastiveHead) for m in model.modules())
+    ):
+        raise ConfigError(
+            'train_dataloader.batch_size=1: contrastive losses compare the clips of a batch, and there is but one, so '
+            'that they would have no gradient; take a larger batch, or the losses out of model.contrast'
+        )
+
+
+def judge_so_far(loader: Any) -> None:
+    """Ends validation or testing where the clips that this process could not read are too many already.
+
+    Raises:
+        TooManyBrokenClips: Even if all other clips are whole they are too many.
+    """
+    for dataset in _av_datasets(loader):
+        _judge_now(dataset)
+
+
+def judge_all(loader: Any) -> None:
+    """Ends validation or testing where the clips that could not be read, in all processes, are too many.
+
+    All processes call it and come to the same verdict.
+
+    Raises:
+        TooManyBrokenClips: They are too many.
+    """
+    for dataset in _av_datasets(loader):
+        states = dataset.states.to(torch.int32)
+        all_reduce(states, 'max')
+        judge(dataset.ann_file, states, dataset.max_broken_share)
+
+
+def _judge_now(dataset: Any) -> None:
+    try:
+        judge(dataset.ann_file, dataset.states, dataset.max_broken_share, of_all=True)
+    except TooManyBrokenClips:
+        # the metric, which names them, is not asked any more
+        for index in torch.nonzero(dataset.states == BROKEN).flatten().tolist():
+            print_log(f'cannot be read: {dataset.get_data_info(index)["path"]}', 'current', level=logging.WARNING)
+        raise
+
+
+def _av_datasets(loader: Any) -> list[Any]:
+    parts = datasets_within(getattr(loader, 'dataset', None))
+    return [part for part in {id(part): part for part in parts}.values() if hasattr(part, 'max_broken_share')]
+
+
+def _drops_last(loader: DataLoader) -> bool:
+    return bool(loader.drop_last or getattr(loader.batch_sampler, 'drop_last', False))
+
+
+def _require_batches(name: str, loader: DataLoader) -> None:
+    sampler = loader.sampler
+    try:
+        batches, clips = len(loader), len(loader.dataset)  # type: ignore[arg-type]
+    except TypeError:  # a dataset that is read from one end to the other
+        return
+    if batches or (clips and is_endless(sampler)):
+        return
+    if not clips:
+        raise ConfigError(f'{name}: the dataset has no clip')
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+    number, world = len(sampler), get_world_size()  # type: ignore[arg-type]
+    share = f'{number} clips' if world == 1 else f'{number} clips for each of {world} processes, {clips} in all,'
+    if not size:
+        raise ConfigError(f'{name}: its batch_sampler makes no batch of {share}')
+    raise ConfigError(
+        f'{name}: {share} are fewer than batch_size={size}, and drop_last=True leaves out the batch that is not full; '
+        f'set {name}.batch_size={number} or less, or {name}.drop_last=False'
+    )

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmav.datasets import AVDataset
+from mmav.datasets.broken_clips import BROKEN, DAMAGED, UNSEEN, WHOLE, judge, require_files
+from mmav.errors import TooManyBrokenClips
+
+
+def states(unseen=0, whole=0, broken=0, damaged=0):
+    kinds = ((UNSEEN, unseen), (WHOLE, whole), (BROKEN, broken), (DAMAGED, damaged))
+    return torch.tensor([kind for kind, number in kinds for _ in range(number)], dtype=torch.uint8)
+
+
+def test_the_share_of_what_was_seen_or_of_all():
+    judge('m.csv', states(), 0.0)
+    judge('m.csv', states(whole=9, broken=1), 0.1)
+    judge('m.csv', states(unseen=60, whole=20, broken=20), 0.1)  # seen too few of many
+    judge('m.csv', states(unseen=60, whole=50, broken=10), 0.1, of_all=True)  # what comes may be whole
+    for seen, of_all in ((states(whole=8, broken=2), False), (states(unseen=40, whole=48, broken=12), True)):
+        with pytest.raises(
+            TooManyBrokenClips, match='clips seen of m.csv cannot be read, more than max_broken_share=0.1'
+        ):
+            judge('m.csv', seen, 0.1, of_all=of_all)
+    with pytest.raises(TooManyBrokenClips, match='none of the 3 clips of m.csv can be read'):
+        judge('m.csv', states(broken=3), 1.0)
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A dataset of 200 rows, of which so many name a file that is there."""
+
+    def make(there, **options):
+        (tmp_path / 'there.mp4').touch()
+        rows = [f'{"there" if i < there else f"{i}/gone"}.mp4,0\n' for i in range(200)]
+        (tmp_path / 'm.csv').write_text('path,label\n' + ''.join(rows))
+        return AVDataset('m.csv', [], data_root=str(tmp_path), classes=['x'], **options)
+
+    return make
+
+
+def test_missing_files_end_a_run_at_its_start(listed):
+    require_files(listed(200))
+    require_files(listed(180))
+    require_files(listed(1, max_broken_share=1.0))
+    with pytest.raises(
+        TooManyBrokenClips, match=r'none of the 200 clips of .*m.csv can be read: .*0/gone.mp4; give .*--data'
+    ):
+        require_files(listed(0, max_broken_share=1.0))
+    with pytest.raises(
+        TooManyBrokenClips, match=r'21 of the 200 clips .*there is no .*179/gone.mp4.*max_broken_share=0.1'
+    ):
+        require_files(listed(179))
