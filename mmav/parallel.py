@@ -1,20 +1,24 @@
-"""Work on many files in several processes: results as they come, a progress bar, a dying worker harms no other."""
+"""Work on many files in other processes: results as they come, a progress bar; what crashes or hangs harms no other."""
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
+import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import cv2
 import torch
@@ -27,8 +31,12 @@ Result = TypeVar('Result')
 
 # What to do about it.
 NO_SHARED_MEMORY = 'mount /dev/shm, a larger one where it is full (a container: --shm-size=8g)'
-# Items handed to the pool at once, for each process: enough that none waits.
-AHEAD = 4
+
+
+class Lost(NamedTuple):
+    """An item of which there is no result; ``reason`` goes on after the name of the work: 'takes longer than 60 s'."""
+
+    reason: str
 
 
 def cpu_count() -> int:
@@ -64,6 +72,8 @@ def worker_problem() -> str | None:
 
 def start_worker() -> None:
     """Prepares a process of a pool: one thread, since the processes are the parallelism, and an end with its parent."""
+    # A crash is reported as that item's; a trace in the midst of a progress bar would help nobody.
+    faulthandler.disable()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     # Ctrl-C is for the parent, which ends its workers; each of them would print a traceback.
@@ -76,72 +86,165 @@ def run_parallel(
     items: Sequence[Item],
     *,
     jobs: int | None = None,
+    time_limit: float | None = None,
     label: str = '',
     done_before: int = 0,
-) -> Iterator[tuple[int, Result | None]]:
-    """Works on all items, under a progress bar on stderr.
+) -> Iterator[tuple[int, Result | Lost]]:
+    """Works on all items in other processes, under a progress bar on stderr.
 
     Args:
         work: A function of a module, or a partial of one, so that other processes can find it; what it raises ends all.
         items: What it is called with.
-        jobs: Processes; None for one a core; 1 for this process itself.
+        jobs: Processes; None for one a core.
+        time_limit: Seconds after which an item is given up; None for none.
         label: Says in the progress bar what is done.
         done_before: Items that an earlier run has done, for the progress bar.
 
     Yields:
-        Index of an item and its result, as they come; None where the process died of it, twice.
+        Index of an item and its result, as they come; :class:`Lost` where the process died of it, twice, or did not
+        end in time.
 
     Raises:
-        ConfigError: ``jobs`` is below 1.
+        ConfigError: ``jobs`` is below 1, or ``time_limit`` not above 0.
     """
     jobs = cpu_count() if jobs is None else jobs
     if jobs < 1:
         raise ConfigError(f'jobs must be at least 1, got {jobs}')
+    if time_limit is not None and not time_limit > 0:
+        raise ConfigError(f'the time limit must be above 0 seconds, got {time_limit:g}')
     if jobs > 1 and (problem := worker_problem()) is not None:
         print(f'one process alone does the work, as others cannot be started here: {problem}', file=sys.stderr)
         jobs = 1
     total = done_before + len(items)
     with tqdm(total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.1) as bar:
-        results = ((i, work(item)) for i, item in enumerate(items)) if jobs == 1 else _in_pools(work, items, jobs)
-        for index, result in results:
+        for index, result in _in_processes(work, items, jobs, time_limit):
             bar.update()
             yield index, result
 
 
-def _in_pools(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[tuple[int, Result | None]]:
-    waiting = deque(range(len(items)))
-    while waiting:
-        lost = yield from _in_one_pool(work, items, waiting, jobs)
-        for index in lost:
-            # One of these killed its process, and with it the pool: each alone tells which.
-            alone = deque([index])
-            if (yield from _in_one_pool(work, items, alone, 1)):
-                yield index, None
+@dataclass
+class _Worker:
+    """A process with one item at a time, so that its end tells which it died of."""
+
+    process: Any
+    connection: Connection
+    ready: bool = False
+    index: int | None = None
+    started: float = 0.0
+
+    def end(self) -> str:
+        """Ends the process; returns how it ended."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+        code = self.process.exitcode
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+        return f'exit status {code}'
 
 
-def _in_one_pool(work: Callable[[Item], Result], items: Sequence[Item], waiting: deque[int], jobs: int) -> Any:
-    """Works until nothing waits or the pool breaks; returns the items that were under way then."""
-    pool = ProcessPoolExecutor(jobs, _context(getattr(work, 'func', work).__module__), initializer=start_worker)
-    running: dict[Future[Result], int] = {}
+def _in_processes(
+    work: Callable[[Item], Result], items: Sequence[Item], jobs: int, time_limit: float | None
+) -> Iterator[tuple[int, Result | Lost]]:
+    context = _context(getattr(work, 'func', work).__module__, jobs)
+    waiting, died_once = deque(range(len(items))), set[int]()
+    workers: list[_Worker] = []
     try:
-        while waiting or running:
-            while waiting and len(running) < AHEAD * jobs:
-                running[pool.submit(work, items[waiting[0]])] = waiting[0]
-                waiting.popleft()
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                yield running.pop(future), result
-    except BrokenProcessPool:
-        return list(running.values())
+        while waiting or any(worker.index is not None for worker in workers):
+            while len(workers) < jobs and len(waiting) > sum(worker.index is None for worker in workers):
+                workers.append(_started(context, work))
+            for worker in workers:
+                if worker.ready and worker.index is None and waiting:
+                    worker.index, worker.started = waiting.popleft(), time.monotonic()
+                    # A process that has just died is found below.
+                    with suppress(OSError):
+                        worker.connection.send(items[worker.index])
+            under_way = [worker.started for worker in workers if worker.index is not None]
+            patience = None
+            if time_limit and under_way:
+                patience = max(0.0, min(under_way) + time_limit - time.monotonic())
+            heard = wait([worker.connection for worker in workers], timeout=patience)
+            for worker in list(workers):
+                index = worker.index
+                if worker.connection in heard:
+                    try:
+                        done, result = worker.connection.recv()
+                    except (EOFError, OSError):
+                        workers.remove(worker)
+                        worker.process.join()
+                        how = worker.end()
+                        if index is None:
+                            raise RuntimeError(f'a process for {work} cannot start: {how}') from None
+                        if index in died_once:
+                            yield index, Lost(f'kills the process ({how})')
+                        else:
+                            # Memory may have run out through others: once more, after these.
+                            died_once.add(index)
+                            waiting.append(index)
+                        continue
+                    if not worker.ready:
+                        worker.ready = True
+                        continue
+                    worker.index = None
+                    if not done:
+                        error, trace = result
+                        raise error from RuntimeError(f'in another process:\n{trace}')
+                    yield cast(int, index), result
+                elif index is not None and time_limit and time.monotonic() - worker.started > time_limit:
+                    if worker.connection.poll():
+                        # It came while the caller was busy.
+                        continue
+                    workers.remove(worker)
+                    worker.end()
+                    yield index, Lost(f'takes longer than {time_limit:g} s')
     finally:
-        pool.shutdown(cancel_futures=True)
-    return []
+        for worker in workers:
+            worker.end()
 
 
-def _context(module: str) -> Any:
-    """Processes forked from a clean server that has the module loaded: quick to start, and no locks are inherited."""
-    if 'forkserver' not in multiprocessing.get_all_start_methods():
+def _started(context: Any, work: Callable[[Item], Result]) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(work, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _serve(work: Callable[[Item], Result], connection: Connection) -> None:
+    start_worker()
+    # Starting takes seconds, which are none of an item's.
+    connection.send((True, None))
+    while True:
+        try:
+            item = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer: tuple[bool, Any] = True, work(item)
+        except BaseException as error:  # noqa: BLE001, it is raised again in the parent
+            answer = False, (_portable(error), traceback.format_exc())
+        connection.send(answer)
+
+
+def _portable(error: BaseException) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return RuntimeError(f'{type(error).__name__}: {error}')
+    return error
+
+
+def _context(module: str, jobs: int) -> Any:
+    """How processes are started: quickly, and without locks that threads of this one hold.
+
+    A server that has the module loaded takes seconds to start, once; one process alone is forked from this one instead,
+    as torch's DataLoader does it.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    if 'forkserver' not in methods:
         return multiprocessing.get_context('spawn')
+    if jobs == 1 and sys.platform == 'linux':
+        return multiprocessing.get_context('fork')
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([module])
     return context

@@ -150,10 +150,14 @@ def pytest_collection_finish() -> None:
     What has been imported goes out of the sight of the garbage collector, which each end of a run calls. And the first
     backward pass comes before the first compilation, which pretends that there are GPUs: seeing them, autograd would
     start a thread for each, and forks of a process with such threads cannot go backward. Nor do OpenCV's threads
-    survive a fork, which would wait for them for ever: there are none.
+    survive a fork, which would wait for them for ever: there are none. Where a data worker has died, PyTorch waits five
+    seconds for the end of the others.
     """
     import cv2
     import torch
+    import torch.utils.data._utils as workers
+
+    workers.MP_STATUS_CHECK_INTERVAL = 0.5
 
     cv2.setNumThreads(1)
 

@@ -6,12 +6,13 @@ import functools
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
 
 from mmav.errors import ConfigError, MmavError
-from mmav.parallel import Journal, run_parallel, shared_memory_problem, worker_problem
+from mmav.parallel import Journal, Lost, run_parallel, shared_memory_problem, worker_problem
 
 
 def square(value):
@@ -20,7 +21,24 @@ def square(value):
 
 def fragile(value, deadly):
     if value in deadly:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), deadly[value])
+    return value
+
+
+def slow(value, seconds):
+    time.sleep(seconds.get(value, 0))
+    return value
+
+
+def failing(value):
+    if value == 2:
+        raise MmavError('torn')
+    if value == 3:
+
+        class Unknown(Exception):
+            """Of a class that no other process can find."""
+
+        raise Unknown('of its own')
     return value
 
 
@@ -30,10 +48,50 @@ def test_every_item_is_worked_on_once(jobs):
     assert sorted(results) == [(i, i * i) for i in range(20)]
 
 
-def test_an_item_that_kills_its_process_costs_no_other():
-    work = functools.partial(fragile, deadly={3, 11})
-    results = dict(run_parallel(work, range(16), jobs=2))
-    assert results == {i: None if i in (3, 11) else i for i in range(16)}
+@pytest.mark.parametrize('jobs', [1, 2])
+def test_an_item_that_kills_its_process_costs_no_other(jobs):
+    deadly = {0: signal.SIGSEGV, 11: signal.SIGKILL}
+    results = dict(run_parallel(functools.partial(fragile, deadly=deadly), range(16), jobs=jobs))
+    lost = {i: Lost(f'kills the process ({name.name})') for i, name in deadly.items()}
+    assert results == {**{i: i for i in range(16)}, **lost}
+
+
+def test_an_item_that_dies_once_is_tried_again(tmp_path):
+    results = dict(run_parallel(functools.partial(die_once, tmp_path / 'note'), range(4), jobs=1))
+    assert results == {i: i for i in range(4)}
+
+
+def die_once(note, value):
+    if value == 1 and not note.exists():
+        note.touch()
+        os._exit(3)
+    return value
+
+
+@pytest.mark.parametrize('jobs', [1, 2])
+def test_an_item_that_hangs_is_given_up(jobs):
+    work = functools.partial(slow, seconds={1: 60, 4: 60})
+    began = time.monotonic()
+    # starting a process takes seconds of its own, which do not count
+    results = dict(run_parallel(work, range(6), jobs=jobs, time_limit=0.3))
+    assert results == {**{i: i for i in range(6)}, **{i: Lost('takes longer than 0.3 s') for i in (1, 4)}}
+    assert time.monotonic() - began < 30
+    # a caller who takes his time is not the item's fault
+    for _, result in run_parallel(slow_none, range(3), jobs=1, time_limit=0.1):
+        time.sleep(0.15)
+        assert not isinstance(result, Lost)
+
+
+def slow_none(value):
+    return value
+
+
+def test_what_the_work_raises_ends_all():
+    with pytest.raises(MmavError, match='torn') as caught:
+        list(run_parallel(failing, [1, 2], jobs=1))
+    assert 'in failing' in str(caught.value.__cause__)
+    with pytest.raises(RuntimeError, match='Unknown: of its own'):
+        list(run_parallel(failing, [3], jobs=1))
 
 
 def test_progress_counts_what_an_earlier_run_has_done(capsys):
@@ -44,6 +102,8 @@ def test_progress_counts_what_an_earlier_run_has_done(capsys):
 def test_jobs_are_checked():
     with pytest.raises(ConfigError, match='jobs must be at least 1, got 0'):
         list(run_parallel(square, [1], jobs=0))
+    with pytest.raises(ConfigError, match='time limit must be above 0 seconds, got -1'):
+        list(run_parallel(square, [1], time_limit=-1))
 
 
 def test_a_journal_goes_on_where_it_was(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 from mmav.datasets.av_dataset import AVDataset
 from mmav.datasets.transforms import LoadClip, LogMel
 from mmav.errors import ConfigError, MediaError
-from mmav.parallel import run_parallel
+from mmav.parallel import Lost, run_parallel
 from mmav.registry import TRANSFORMS
 
 
@@ -82,7 +82,9 @@ def merge(parts: Sequence[ClipStats], *, zeros: int = 0) -> tuple[float, float]:
     return mean, math.sqrt(m2 / total)
 
 
-def measure(dataset: AVDataset, load: LoadClip, mel: LogMel, *, jobs: int | None = None) -> AudioStats:
+def measure(
+    dataset: AVDataset, load: LoadClip, mel: LogMel, *, jobs: int | None = None, time_limit: float | None = None
+) -> AudioStats:
     """Measures all clips of a data set.
 
     Args:
@@ -90,6 +92,7 @@ def measure(dataset: AVDataset, load: LoadClip, mel: LogMel, *, jobs: int | None
         load: Reads the sound.
         mel: Turns it into spectrograms (F, T).
         jobs: Processes; None for one a core.
+        time_limit: Seconds for one clip, after which it counts as broken; None for as long as it takes.
 
     Raises:
         ConfigError: No clip has any sound.
@@ -99,9 +102,11 @@ def measure(dataset: AVDataset, load: LoadClip, mel: LogMel, *, jobs: int | None
     found: dict[int, ClipStats] = {}
     broken: dict[int, tuple[str, str]] = {}
     work = functools.partial(clip_stats, load, mel)
-    for index, result in run_parallel(work, clips, jobs=jobs, label='measuring'):
+    for index, result in run_parallel(work, clips, jobs=jobs, time_limit=time_limit, label='measuring'):
         if isinstance(result, ClipStats):
             found[index] = result
+        elif isinstance(result, Lost):
+            broken[index] = (clips[index][0], f'reading it {result.reason}')
         elif isinstance(result, str):
             broken[index] = (clips[index][0], result)
     if not found:

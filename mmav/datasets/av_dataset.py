@@ -19,6 +19,7 @@ from mmav.registry import DATASETS, TRANSFORMS
 
 from .broken_clips import BROKEN, DAMAGED, WHOLE, judge
 from .manifest import read_classes, read_manifest
+from .reading import ReadingTable
 from .resumable_sampler import Draw
 
 MODALITIES = ('video', 'audio')
@@ -102,6 +103,7 @@ class AVDataset(Dataset[Any]):
         self._seen = torch.zeros(len(self._rows), dtype=torch.uint8)
         # Where there is none, as without /dev/shm, one process does without.
         self._is_shared = shared_memory_problem(self._epoch, self._seen) is None
+        self._reading = ReadingTable(self._describe)
 
     @property
     def num_classes(self) -> int | dict[str, int]:
@@ -183,7 +185,8 @@ class AVDataset(Dataset[Any]):
         key = (self.seed, drawn.epoch, info['sample_idx'], *again)
         results = dict(info, rng=np.random.default_rng(key), dropout=self._draw_dropout(key))
         try:
-            item = self.pipeline(results)
+            with self._reading.reading(index):
+                item = self.pipeline(results)
         except MediaError as error:
             self._report(index, error)
             self._judge()
@@ -206,7 +209,8 @@ class AVDataset(Dataset[Any]):
         rng = np.random.default_rng((self.seed, info['sample_idx']))
         results = dict(info, rng=rng)
         try:
-            item = self.pipeline(results)
+            with self._reading.reading(index):
+                item = self.pipeline(results)
             self._note(index, results)
             return item
         except MediaError as error:
@@ -252,6 +256,9 @@ class AVDataset(Dataset[Any]):
 
     def _place(self, index: int) -> str:
         return f'{self.ann_file}, row {self.manifest[int(self._rows[index])].line}'
+
+    def _describe(self, index: int) -> str:
+        return f'{self.get_data_info(index)["path"]} ({self._place(index)})'
 
     def _judge(self) -> None:
         """Stops training where too many clips are broken."""

@@ -13,7 +13,7 @@ from mmav.datasets.manifest import read_table
 from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError
 from mmav.outputs import write_output
-from mmav.parallel import Journal, run_parallel
+from mmav.parallel import Journal, Lost, run_parallel
 from mmav.tables import csv_bytes
 
 # Under this level, in dB of full scale, nothing is heard: one step of 16-bit sound is -90.
@@ -26,7 +26,8 @@ TOLERANCE = 0.5
 # What may be wrong with a clip, and what that means.
 DEFECTS: dict[str, str] = {
     'missing': 'there is no such file',
-    'unreadable': 'nothing of it can be decoded',
+    'unreadable': 'nothing of it can be decoded, or decoding it kills the process',
+    'timed_out': 'decoding it takes longer than the time limit for a file',
     'cut_off': f'it ends more than {TOLERANCE:g} s before its header or the manifest says',
     'damaged': 'some packets cannot be decoded; the rest can be used',
     'no_picture': 'it has no picture track',
@@ -36,7 +37,10 @@ DEFECTS: dict[str, str] = {
     'short_sound': f'the sound starts more than {TOLERANCE:g} s after the picture or ends as much before it',
     'short_picture': f'the picture starts more than {TOLERANCE:g} s after the sound or ends as much before it',
 }
-UNUSABLE = ('missing', 'unreadable')
+UNUSABLE = ('missing', 'unreadable', 'timed_out')
+# Seconds for one clip: a film of two hours is decoded in less.
+TIME_LIMIT = 1800.0
+TIMED_OUT = 'decoding it takes longer than'
 USUAL_MANIFESTS = ('train.csv', 'val.csv', 'test.csv')
 
 
@@ -123,6 +127,8 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
         end: Seconds of the file at which the manifest ends it; None for the file's end.
     """
     if result.error is not None:
+        if result.error.startswith(TIMED_OUT):
+            return ('timed_out',)
         return ('missing' if result.error == 'no such file' else 'unreadable',)
     expected = result.promised if end is None else end
     both = result.has_video and result.has_audio
@@ -146,32 +152,47 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
 
 
 def check_clips(
-    data_root: str, clips: Iterable[Clip], journal: Journal, *, jobs: int | None = None
+    data_root: str,
+    clips: Iterable[Clip],
+    journal: Journal,
+    *,
+    jobs: int | None = None,
+    time_limit: float | None = TIME_LIMIT,
 ) -> dict[Clip, Probe]:
     """Probes clips, each once, and those not again that the journal knows and that have not changed since.
+
+    Each is read in another process: one that kills it, or does not end in time, costs no other.
 
     Args:
         data_root: Folder that paths are relative to.
         clips: What is checked.
         journal: Results of earlier runs; new ones are added.
         jobs: Processes; None for one a core.
+        time_limit: Seconds for one clip; None for as long as it takes. With more time those that took too long are
+            tried again.
     """
     unique = list(dict.fromkeys(clips))
     stamps = {path: file_stamp(os.path.join(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
     known = {}
     for entry in journal.entries:
         clip = Clip(*entry['clip'])
+        more_time = entry.get('time_limit') is not None and (time_limit is None or time_limit > entry['time_limit'])
         # A journal of an earlier version may lack measures.
-        if stamps.get(clip.path, ()) == entry['stamp'] and entry['probe'].keys() == Probe().to_dict().keys():
+        same = entry['probe'].keys() == Probe().to_dict().keys() and stamps.get(clip.path, ()) == entry['stamp']
+        if same and not more_time:
             known[clip] = Probe(**entry['probe'])
     waiting = [clip for clip in unique if clip not in known]
     work = [(os.path.join(data_root, clip.path), clip.start, clip.end) for clip in waiting]
-    label = 'checking clips'
-    for index, result in run_parallel(_probe, work, jobs=jobs, label=label, done_before=len(unique) - len(waiting)):
+    label, done = 'checking clips', len(unique) - len(waiting)
+    for index, result in run_parallel(
+        _probe, work, jobs=jobs, time_limit=time_limit, label=label, done_before=done
+    ):  # fmt: skip
         clip = waiting[index]
-        measured = result if result is not None else Probe(error='decoding it kills the process')
+        error = f'decoding it {result.reason}' if isinstance(result, Lost) else ''
+        measured = Probe(error=error) if isinstance(result, Lost) else result
         known[clip] = measured
-        journal.add(dict(clip=clip, stamp=stamps[clip.path], probe=measured.to_dict()))
+        limit = dict(time_limit=time_limit) if error.startswith(TIMED_OUT) else {}
+        journal.add(dict(clip=clip, stamp=stamps[clip.path], probe=measured.to_dict(), **limit))
     return known
 
 

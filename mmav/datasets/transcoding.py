@@ -13,7 +13,7 @@ from mmav.datasets.checking import ManifestCheck, file_stamp, write_csv
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.errors import MediaError, MmavError, OutputError
 from mmav.outputs import check_all_own, check_folder, move_output, program, same_file, write_output
-from mmav.parallel import Journal, read_settings, run_parallel
+from mmav.parallel import Journal, Lost, read_settings, run_parallel
 
 JOURNAL = 'prepare_journal.jsonl'
 UNFINISHED = '.unfinished'
@@ -64,6 +64,7 @@ def transcode_all(
     options: TranscodeOptions,
     *,
     jobs: int | None = None,
+    time_limit: float | None = None,
     force: bool = False,
 ) -> dict[str, Outcome]:
     """Transcodes files; what an earlier run with the same options has done, and has not changed since, is left alone.
@@ -76,6 +77,7 @@ def transcode_all(
         names: Path of each file -> its path below the new folder.
         options: How files are written.
         jobs: Processes; None for one a core.
+        time_limit: Seconds for one file; None for as long as it takes.
         force: Write all anew where an earlier run had other options.
 
     Returns:
@@ -108,9 +110,11 @@ def transcode_all(
         waiting = [path for path in names if path not in outcomes]
         work = functools.partial(_transcode, str(data_root), str(out), options)
         tasks = [(path, names[path]) for path in waiting]
-        for index, result in run_parallel(work, tasks, jobs=jobs, label='transcoding', done_before=len(outcomes)):
+        for index, result in run_parallel(
+            work, tasks, jobs=jobs, time_limit=time_limit, label='transcoding', done_before=len(outcomes)
+        ):
             path = waiting[index]
-            outcomes[path] = Outcome(error='decoding it kills the process') if result is None else result
+            outcomes[path] = Outcome(error=f'decoding it {result.reason}') if isinstance(result, Lost) else result
             stamp = file_stamp(os.path.join(data_root, path))
             journal.add(dict(path=path, name=names[path], stamp=stamp, outcome=outcomes[path]))
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)

@@ -127,9 +127,10 @@ def _audio(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
     if load is not None:
         audio.update(
             sample_rate=load.sample_rate,
-            channels='mono: the mean of two channels, of more a downmix',
+            channels='mono: the mean of two channels, of more a downmix by their places, scaled so that it cannot clip',
             span='exactly the window',
             samples='-1 to 1',
+            present=f'where the window holds {FRAME_LENGTH_MS:g} ms of sound or more, silent or not; else it is absent',
         )
     for step in steps:
         if isinstance(step, LogMel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import errno
+import faulthandler
 import os
 import re
 import sys
@@ -39,6 +40,9 @@ _OF_THE_DISK = {
     if hasattr(errno, name)
 }
 
+# So many clips that workers were reading are named in an error.
+CLIPS_NAMED = 4
+
 
 def run_tool(main: Callable[[], None]) -> None:
     """Runs a tool's main function.
@@ -49,6 +53,9 @@ def run_tool(main: Callable[[], None]) -> None:
     from mmav.engine.preemption import TrainingStopped
 
     tolerant_console()
+    if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+        # What kills this process itself, such as a file that is read without workers, leaves a trace at least.
+        faulthandler.enable(sys.__stderr__)
     try:
         with program(Path(sys.argv[0]).name):
             main()
@@ -56,21 +63,15 @@ def run_tool(main: Callable[[], None]) -> None:
         if os.environ.get('RANK', '0') == '0':
             print(stopped, file=sys.stderr, flush=True)
     except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
+        text = _of_workers(error)
+        if text is None:
             raise
-        print(
-            f'error: a data worker died: {one_line(error)}; where memory ran out, fewer num_workers help, and where '
-            'shared memory did, a larger /dev/shm',
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f'error{_where()}: {text}', file=sys.stderr, flush=True)
         sys.exit(2)
     except MmavError as error:
         # a config may have several problems: one line each
         text = str(error).replace('\n', '\n  ') if isinstance(error, ConfigError) else one_line(error)
-        rank = os.environ.get('RANK', '0')
-        where = '' if rank == '0' else f' (process {rank})'
-        print(f'error{where}: {text}', file=sys.stderr, flush=True)
+        print(f'error{_where()}: {text}', file=sys.stderr, flush=True)
         sys.exit(2)
     except BrokenPipeError:
         # Whoever read the output, such as head, has seen enough; Python's own flush at the end would complain again.
@@ -100,6 +101,36 @@ def console_has(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _where() -> str:
+    rank = os.environ.get('RANK', '0')
+    return '' if rank == '0' else f' (process {rank})'
+
+
+def _of_workers(error: RuntimeError) -> str | None:
+    """What to say of data workers that died or hang; None of another error."""
+    from mmav.datasets.reading import clips_of_workers
+
+    clips = clips_of_workers(str(error))
+    if clips is None:
+        # in a worker, where the memory that it shares with this process ran out
+        shared = 'in DataLoader worker process' in str(error) and 'shared memory' in str(error)
+        if not shared:
+            return None
+        return f'a data worker died: {one_line(error)}; a larger /dev/shm or fewer num_workers help'
+    what = 'a data worker died' if 'timed out' not in str(error) else 'no data worker answered in time'
+    reading = f', while it read {" and ".join(clips[:CLIPS_NAMED])}' if clips else ''
+    more = f' and {len(clips) - CLIPS_NAMED} more' if len(clips) > CLIPS_NAMED else ''
+    text = ' '.join(str(error).split()).rstrip('.')
+    cure = (
+        'take such a clip out of the manifest (tools/data/check_media.py finds those that cannot be decoded); '
+        * bool(clips)
+    )
+    return (
+        f'{what}{reading}{more}: {text}; {cure}where memory ran out, fewer num_workers help, and where shared memory '
+        'did, a larger /dev/shm'
+    )
 
 
 def key_value(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from torchaudio.compliance import kaldi
 from mmav.datasets import AVDataset
 from mmav.datasets.audio_stats import ClipStats, front_end, measure, merge
 from mmav.datasets.media import open_media
+from mmav.datasets.transforms import LoadClip
 from mmav.errors import ConfigError
 
 PIPELINE = [
@@ -76,6 +79,22 @@ def test_nothing_to_measure(folder):
     data = AVDataset('train.csv', [], data_root=str(folder), classes=['x'])
     with pytest.raises(ConfigError, match='none of the 1 clips'):
         measure(data, *front_end(PIPELINE), jobs=1)
+
+
+def test_a_clip_that_kills_its_process_is_broken_not_silent(folder, monkeypatch):
+    true_transform = LoadClip.transform
+
+    def harmful(self, results):
+        if results['path'].endswith('a.mp4'):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return true_transform(self, results)
+
+    monkeypatch.setattr(LoadClip, 'transform', harmful)
+    (folder / 'train.csv').write_text('path,label\na.mp4,0\nb.mp4,0\nd.mp4,0\n')
+    data = AVDataset('train.csv', [], data_root=str(folder), classes=['x'])
+    found = measure(data, *front_end(PIPELINE), jobs=1)
+    assert found.broken == ((str(folder / 'a.mp4'), 'reading it kills the process (SIGSEGV)'),)
+    assert (found.clips, found.silent) == (1, 1)
 
 
 def test_front_end_is_not_random():

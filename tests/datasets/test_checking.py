@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import signal
+import time
 
 import pytest
 
@@ -33,6 +35,7 @@ WHOLE = dict(
         (dict(), ()),
         (dict(error='no such file'), ('missing',)),
         (dict(error='Invalid data'), ('unreadable',)),
+        (dict(error='decoding it takes longer than 60 s'), ('timed_out',)),
         (dict(duration=9.4), ('cut_off',)),
         (dict(duration=9.6), ()),
         (dict(damaged=1), ('damaged',)),
@@ -107,17 +110,46 @@ def test_verbs_and_nouns_are_classes(folder):
 
 def test_only_what_is_new_or_changed_is_probed_again(folder, monkeypatch):
     first, probes = check(folder)
-    probed = []
+    note = folder / 'probed.txt'
     true_probe = checking.probe
-    monkeypatch.setattr(checking, 'probe', lambda path, *span: probed.append(path) or true_probe(path, *span))
+
+    def noting(path, *span):
+        with note.open('a') as file:
+            file.write(f'{path}\n')
+        return true_probe(path, *span)
+
+    monkeypatch.setattr(checking, 'probe', noting)
     again, same = check(folder)
-    assert probed == [] and again.defects == first.defects
+    assert not note.exists() and again.defects == first.defects
     assert {clip: found.to_dict() for clip, found in same.items()} == {c: p.to_dict() for c, p in probes.items()}
     shutil.copy(folder / 'a.mp4', folder / 'd.mp4')
     os.utime(folder / 'b.mp4', ns=(1, 1))
     third, _ = check(folder)
-    assert sorted(probed) == [str(folder / 'b.mp4'), str(folder / 'd.mp4')]
+    assert sorted(note.read_text().split()) == [str(folder / 'b.mp4'), str(folder / 'd.mp4')]
     assert third.defects[4] == ()
+
+
+def test_a_crash_and_a_hang_are_defects_of_their_files(folder, monkeypatch):
+    true_probe = checking.probe
+
+    def harmful(path, *span):
+        if path.endswith('a.mp4'):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if path.endswith('b.mp4'):
+            time.sleep(60)
+        return true_probe(path, *span)
+
+    monkeypatch.setattr(checking, 'probe', harmful)
+    found, probes = check(folder, time_limit=1.0)
+    assert found.defects == [('unreadable',), ('unreadable',), ('timed_out',), ('unreadable',), ('missing',)]
+    errors = {clip.path: result.error for clip, result in probes.items()}
+    assert errors['a.mp4'] == 'decoding it kills the process (SIGSEGV)'
+    assert errors['b.mp4'] == 'decoding it takes longer than 1 s'
+    monkeypatch.setattr(checking, 'probe', true_probe)
+    # what took too long is tried again with more time, and with that only
+    assert check(folder, time_limit=1.0)[0].defects[2] == ('timed_out',)
+    again, _ = check(folder, time_limit=20.0)
+    assert again.defects == [('unreadable',), ('unreadable',), ('no_sound',), ('unreadable',), ('missing',)]
 
 
 @pytest.mark.parametrize(

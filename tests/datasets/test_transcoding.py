@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -58,18 +59,22 @@ def test_a_data_set_of_its_own(folder, tmp_path):
 def test_only_what_is_new_or_changed_is_written_again(folder, tmp_path, monkeypatch):
     out = tmp_path / 'new'
     first, _ = run(folder, out)
-    written = []
+    note = tmp_path / 'written.txt'
     true_transcode = transcoding.transcode
-    monkeypatch.setattr(
-        transcoding, 'transcode', lambda s, *more: written.append(Path(s).name) or true_transcode(s, *more)
-    )
+
+    def noting(source, *more):
+        with note.open('a') as file:
+            file.write(f'{Path(source).name}\n')
+        return true_transcode(source, *more)
+
+    monkeypatch.setattr(transcoding, 'transcode', noting)
     # What could not be read is tried again.
-    assert run(folder, out)[0] == first and written == ['c.mp4']
-    written.clear()
+    assert run(folder, out)[0] == first and note.read_text().split() == ['c.mp4']
+    note.unlink()
     os.utime(folder / 'b.mp4', ns=(1, 1))
     (out / 'sub' / 'a.mp4').unlink()
     run(folder, out)
-    assert sorted(written) == ['a.mkv', 'b.mp4', 'c.mp4']
+    assert sorted(note.read_text().split()) == ['a.mkv', 'b.mp4', 'c.mp4']
 
 
 def test_a_file_under_its_name_is_whole(folder, tmp_path, monkeypatch):
@@ -85,6 +90,23 @@ def test_a_file_under_its_name_is_whole(folder, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert run(folder, out)[1]['train.csv'] == (3, 0)
     assert not (out / transcoding.UNFINISHED).exists()
+
+
+def test_a_file_that_kills_its_process_or_hangs_costs_no_other(folder, tmp_path, monkeypatch):
+    true_transcode = transcoding.transcode
+
+    def harmful(source, *more):
+        if source.endswith('a.mkv'):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if source.endswith('c.mp4'):
+            time.sleep(60)
+        return true_transcode(source, *more)
+
+    monkeypatch.setattr(transcoding, 'transcode', harmful)
+    outcomes, counts = run(folder, tmp_path / 'new', time_limit=1.0)
+    assert outcomes['sub/a.mkv'].error == 'decoding it kills the process (SIGSEGV)'
+    assert outcomes['c.mp4'].error == 'decoding it takes longer than 1 s'
+    assert outcomes['b.mp4'].error is None and counts == {'train.csv': (1, 2), 'test.csv': (1, 1)}
 
 
 def test_a_killed_process_leaves_no_half_file_and_the_next_goes_on(make_clip, tmp_path):

@@ -28,6 +28,10 @@ def main() -> None:
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
     parser.add_argument('--ann-file', metavar='FILE', help='another list, e.g. train_clean.csv')
     parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument(
+        '--time-limit', type=float, default=600.0, metavar='S',
+        help='seconds after which a file is given up; default: %(default)g',
+    )  # fmt: skip
     parser.add_argument('--json', metavar='FILE', help='write all numbers to this file')
     args = parser.parse_args()
     if args.json:
@@ -40,7 +44,7 @@ def main() -> None:
     options.pop('modality_dropout', None)
     changes = dict(ann_file=args.ann_file) if args.ann_file else {}
     dataset = DATASETS.build({**options, **changes, 'pipeline': [], 'modalities': ['audio']})
-    found = measure(dataset, load, mel, jobs=args.jobs)
+    found = measure(dataset, load, mel, jobs=args.jobs, time_limit=args.time_limit)
     print(
         f'{found.clips} clips of {dataset.ann_file}, {found.silent} without sound, {len(found.broken)} unreadable; '
         f'{found.padding:.1%} of the spectrograms ({mel.num_mel_bins} x {mel.target_frames}) is padding'

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmav.datasets.checking import (
     DEFECTS,
+    TIME_LIMIT,
     UNUSABLE,
     USUAL_MANIFESTS,
     ManifestCheck,
@@ -81,6 +82,10 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument('--out', type=Path, help='folder of the report and the clean manifests; default: the data root')
     parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument(
+        '--time-limit', type=float, default=TIME_LIMIT, metavar='S',
+        help='seconds after which a file is given up; default: %(default)g',
+    )  # fmt: skip
     args = parser.parse_args()
     out = args.out or args.data_root
     checks = [read_rows(str(path)) for path in manifests_of(args.data_root, args.manifest)]
@@ -95,9 +100,9 @@ def main() -> None:
         inputs=[check.path for check in checks],
         remedy='give another one with --out',
     )
-    with Journal(out / 'check_journal.jsonl', dict(tool='check_media', version=1)) as journal:
+    with Journal(out / 'check_journal.jsonl', dict(tool='check_media', version=2)) as journal:
         clips = [clip for check in checks for clip in check.clips]
-        probes = check_clips(str(args.data_root), clips, journal, jobs=args.jobs)
+        probes = check_clips(str(args.data_root), clips, journal, jobs=args.jobs, time_limit=args.time_limit)
     report = {}
     for check, clean in zip(checks, cleans, strict=True):
         check.defects = [defects_of(probes[clip], clip.end) for clip in check.clips]

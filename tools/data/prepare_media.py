@@ -48,6 +48,10 @@ def main() -> None:
         help='flac keeps the sound as it is, aac saves about 10 kB a second (%(default)s)',
     )  # fmt: skip
     parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument(
+        '--time-limit', type=float, default=7200.0, metavar='S',
+        help='seconds after which a file is given up; default: %(default)g',
+    )  # fmt: skip
     parser.add_argument('--force', action='store_true', help='write all anew where an earlier run had other options')
     args = parser.parse_args()
     try:
@@ -57,7 +61,9 @@ def main() -> None:
     manifests = [read_rows(str(path)) for path in manifests_of(args.data_root, args.manifest)]
     names = target_names([clip.path for manifest in manifests for clip in manifest.clips])
     check_lists(args.data_root, args.out, manifests)
-    outcomes = transcode_all(args.data_root, args.out, names, options, jobs=args.jobs, force=args.force)
+    outcomes = transcode_all(
+        args.data_root, args.out, names, options, jobs=args.jobs, time_limit=args.time_limit, force=args.force
+    )
     errors = [f'{path}: {outcome.error}' for path, outcome in outcomes.items() if outcome.error is not None]
     if errors and len(errors) == len(outcomes):
         raise MmavError(f'none of the {len(errors)} files can be read; the first is {args.data_root}/{errors[0]}')

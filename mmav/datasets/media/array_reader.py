@@ -11,9 +11,10 @@ import numpy as np
 from mmav.errors import MediaError
 
 from .base import MediaInfo
+from .channels import as_float, mix
 from .limits import Limits
 from .pictures import scaled_size
-from .waveform import as_float, place_frames
+from .waveform import place_frames
 
 # More channels than any sound has: an array of this form lies the wrong way round.
 MOST_CHANNELS = 64
@@ -26,12 +27,18 @@ class ArrayReader:
         video: Frames (T, H, W, 3) uint8 RGB, evenly spaced; None for none.
         fps: Frames per second; needed with ``video``.
         audio: Samples (S,) or, of several channels, (C, S): floats in [-1, 1], or whole numbers of any type over its
-            full range; None for none. It begins with the first frame; where it is longer, the last frame stands.
+            full range; None for none. It begins with the first frame; where it is longer, the last frame stands. More
+            than two channels are mixed as those of a file that does not tell their places
+            (:func:`mmav.datasets.media.channels.mono_weights`).
         sample_rate: Samples per second; needed with ``audio``.
         name: What messages call the clip.
 
     Raises:
         MediaError: There is neither, or an array or rate makes no sense.
+
+    Attributes:
+        info: What the clip holds.
+        heard: First and last second for which the span last read by :meth:`read_audio` holds sound; None for none.
 
     >>> reader = ArrayReader(video=np.zeros((8, 24, 32, 3), np.uint8), fps=4)
     >>> reader.info.duration, reader.info.has_audio
@@ -49,6 +56,7 @@ class ArrayReader:
     ) -> None:
         if video is None and audio is None:
             raise MediaError(name, 'holds neither video nor audio')
+        self.heard: tuple[float, float] | None = None
         self.info = MediaInfo(path=name, duration=0.0, has_video=video is not None, has_audio=audio is not None)
         self._video = None if video is None else _frames(name, video, fps)
         self._audio = None if audio is None else _samples(name, audio, sample_rate)
@@ -98,10 +106,12 @@ class ArrayReader:
         if self._audio is None:
             raise MediaError(self.info.path, 'has no sound track')
         first = max(0, int(start * self.info.sample_rate))
-        part = self._audio[:, first : int(np.ceil(end * self.info.sample_rate)) + 1].mean(axis=0, keepdims=True)
+        self.heard = (start, min(end, self._audio.shape[1] / self.info.sample_rate))
+        part = self._audio[:, first : int(np.ceil(end * self.info.sample_rate)) + 1]
         if not part.shape[1]:
             return None
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format='fltp', layout='mono')
+        mono = mix(part, ['NONE'] * len(part))
+        frame = av.AudioFrame.from_ndarray(mono[None], format='fltp', layout='mono')
         frame.sample_rate = self.info.sample_rate
         return place_frames([(first / self.info.sample_rate, frame)], start, end, sample_rate)
 

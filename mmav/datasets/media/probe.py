@@ -23,6 +23,8 @@ SAMPLE_RATE = 16000
 LOOK_EVERY = 0.2
 THUMBNAIL = 32
 SILENCE_DB = -200.0
+# Seconds of sound below which a clip has none: one frame of analysis, see LoadClip.
+LEAST_SOUND = 0.025
 
 
 @dataclass
@@ -82,8 +84,8 @@ class Probe:
 
     @property
     def has_audio(self) -> bool:
-        """There is a sound track, and it holds something within the clip."""
-        return self.sound_end > 0
+        """There is a sound track, and the clip holds at least 25 ms of it, as training asks for."""
+        return self.sound_end - self.sound_start >= LEAST_SOUND
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, seconds and levels rounded."""
@@ -192,3 +194,5 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float, u
         result.peak_db = 20 * math.log10(peak) if peak > 0 else SILENCE_DB
     if info.has_audio and not info.has_video and not heard:
         raise MediaError(info.path, 'nothing of its sound track can be decoded')
+    if not result.frames and not result.has_audio:
+        raise MediaError(info.path, f'has no picture, and less than {LEAST_SOUND * 1000:g} ms of sound')

@@ -13,6 +13,7 @@ import numpy as np
 from mmav.errors import MediaError
 
 from .base import MediaInfo
+from .channels import settle_layout
 from .demux import PARTS_OF_FRAMES, lacks_container, lacks_pts
 from .length import length_of
 from .limits import Limits, Watch
@@ -49,6 +50,7 @@ class PyAVReader:
         info: What the file holds.
         limits: What reading the file may cost.
         heard: First and last second for which the span last read by :meth:`read_audio` holds sound; None for none.
+        channel_names: Names of the sound's channels, such as FL; NONE where the file does not tell.
     """
 
     def __init__(self, path: str, *, threads: int = 1, limits: Limits | None = None) -> None:
@@ -60,6 +62,7 @@ class PyAVReader:
             with media_errors(path, 'cannot be read'):
                 self._video = choose_track(self._container, path, 'video', self.limits)
                 self._audio = choose_track(self._container, path, 'audio', self.limits, related=self._video)
+                self.channel_names = () if self._audio is None else settle_layout(self._audio.codec_context)
                 streams = [stream for stream in (self._video, self._audio) if stream is not None]
                 if not streams:
                     raise MediaError(path, 'holds neither a picture nor a sound track')
@@ -213,7 +216,7 @@ class PyAVReader:
         inside = [time for time, _ in frames if time < end]
         self.heard = (max(start, inside[0]), min(end, after)) if inside and after > start else None
         with media_errors(self.info.path, 'its sound cannot be resampled'):
-            return place_frames(frames, start, end, sample_rate)
+            return place_frames(frames, start, end, sample_rate, names=self.channel_names, on_damage=self._count_damage)
 
     def iter_sound(self, start: float, end: float) -> Iterator[tuple[float, av.AudioFrame]]:
         """Decodes the sound of a span in the channels and at the rate that it has.
@@ -327,7 +330,7 @@ class PyAVReader:
             info.video_codec = video.codec_context.name
         if audio is not None:
             info.sample_rate = audio.codec_context.sample_rate
-            info.channels = len(audio.layout.channels)
+            info.channels = len(self.channel_names)
             info.audio_codec = audio.codec_context.name
         self.info = info
         length = length_of(path, self._streams, self._packets, self._frame_seconds)

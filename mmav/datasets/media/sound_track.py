@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
@@ -14,6 +14,7 @@ import numpy as np
 
 from mmav.errors import MediaError
 
+from .channels import as_float, downmixed, mono_frame
 from .pyav_reader import PyAVReader
 from .transcode import SOUND_FRAME, pieces
 from .waveform import GAP
@@ -84,7 +85,7 @@ class SoundTrack:
         for position, stop in pieces(self._reader, self._start, self._end):
             yield position, stop
             position = stop
-        if position < self._end:
+        if position < self._end and self._reader.info.has_video:
             # What is heard after the last picture; a span that holds none of it would hold no sound either.
             position = max(0.0, min(position, self._reader.info.duration) - 1e-3)
             self._reader.fetch(position, self._end)
@@ -131,6 +132,7 @@ class SoundTrack:
         form: tuple[int, str, str] | None = None
         rate, layout = 0, ''
         resampler: Any = None
+        whole = True
         expected, place = -math.inf, 0
         for time, frame in self._frames():
             new_form = (frame.sample_rate, frame.layout.name, frame.format.name)
@@ -138,11 +140,15 @@ class SoundTrack:
                 if resampler is not None:
                     yield from self._resampled(resampler, None, place, rate, layout)
                 if not rate:
-                    rate, layout = _aac_rate(frame.sample_rate), _aac_layout(frame.layout)
-                resampler = av.AudioResampler(format='fltp', layout=layout, rate=rate)
+                    rate, layout = _aac_rate(frame.sample_rate), _aac_layout(frame, self._reader.channel_names)
+                whole = downmixed(frame, layout, self._reader.channel_names) is frame
+                # Mixed to whole numbers, FFmpeg scales its matrix so that nothing can clip; to floats it does not.
+                mixed = frame.layout.nb_channels > av.AudioLayout(layout).nb_channels
+                resampler = av.AudioResampler(format='s16p' if mixed else 'fltp', layout=layout, rate=rate)
                 form, expected, place = new_form, time, round((time - self._start) * rate)
             # Counted from the start of the run, so that rounded time stamps do not add up.
             expected += frame.samples / frame.sample_rate
+            frame = frame if whole else mono_frame(frame, self._reader.channel_names)
             frame.pts = None
             for part in self._resampled(resampler, frame, place, rate, layout):
                 place += part[1].shape[1]
@@ -155,18 +161,21 @@ class SoundTrack:
         resampler: Any, frame: av.AudioFrame | None, place: int, rate: int, layout: str
     ) -> Iterator[tuple[int, np.ndarray, int, str]]:
         for part in resampler.resample(frame):
-            wave = part.to_ndarray()
+            wave = as_float(part.to_ndarray())
             yield place, wave, rate, layout
             place += wave.shape[1]
 
     def _frames(self) -> Iterator[tuple[float, av.AudioFrame]]:
         last = -math.inf
         for start, end in self._spans():
+            # Spans share the frame at their border; within one, frames may be shorter than time stamps are exact (40
+            # samples of TrueHD).
+            known = last + GAP / 10
             # A piece of which nothing can be decoded is silent.
             with suppress(MediaError):
                 for time, frame in self._reader.iter_sound(start, end):
-                    if time > last + GAP / 10:
-                        last = time
+                    if time > known:
+                        known, last = -math.inf, time
                         yield time, frame
 
 
@@ -174,8 +183,9 @@ def _aac_rate(rate: int) -> int:
     return next((known for known in AAC_RATES if known >= rate), 48000)
 
 
-def _aac_layout(layout: av.AudioLayout) -> str:
-    name = layout.name.removesuffix('(side)')
+def _aac_layout(frame: av.AudioFrame, names: Sequence[str]) -> str:
+    name = frame.layout.name.removesuffix('(side)')
     if name in AAC_LAYOUTS:
         return name
-    return 'mono' if len(layout.channels) == 1 else 'stereo'
+    stereo = frame.layout.nb_channels > 1 and downmixed(frame, 'stereo', names) is frame
+    return 'stereo' if stereo else 'mono'

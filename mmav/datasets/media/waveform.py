@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import av
 import numpy as np
 
+from .channels import mono_samples
+
 # A lost AAC frame is 21 ms long, rounding of time stamps in AVI and WebM stays below 1 ms.
 GAP = 0.01
+# Louder samples are damage, as those that are no numbers: 180 dB above full scale. Their power would overflow.
+LOUDEST = 1e9
+# FFmpeg counts the bytes of a frame in 32 bits.
+MOST_SAMPLES = 1 << 24
 
 
 def place_frames(
-    frames: Sequence[tuple[float, av.AudioFrame]], start: float, end: float, sample_rate: int
+    frames: Sequence[tuple[float, av.AudioFrame]],
+    start: float,
+    end: float,
+    sample_rate: int,
+    *,
+    names: Sequence[str] = (),
+    on_damage: Callable[[], None] | None = None,
 ) -> np.ndarray | None:
-    """Resamples frames and puts each where its time stamp says.
+    """Mixes frames to one channel, resamples them and puts each where its time stamp says.
 
     Frames that follow each other are resampled as one; a gap between time stamps (lost packets, edits) stays a gap.
 
@@ -23,20 +35,38 @@ def place_frames(
         start: Start of the span in seconds.
         end: End of the span in seconds.
         sample_rate: Samples per second of the result.
+        names: Names of the channels, for frames that do not tell (:func:`mmav.datasets.media.channels.settle_layout`).
+        on_damage: Called for each run of frames in which samples are no finite numbers; they become silence.
 
     Returns:
         Samples (S,) float32, S = round((end - start) * sample_rate), zeros where no frame is; None where no frame
         reaches into the span.
+
+    Raises:
+        ValueError: No sample is a finite number.
     """
     wave = np.zeros(round((end - start) * sample_rate), dtype=np.float32)
-    found = False
+    found = damaged = False
     for time, run in _runs(frames):
-        samples = _resample(run, sample_rate)
+        # Mixed before it is resampled: FFmpeg takes five times as long for two channels.
+        mono = mono_samples(run, names)
+        # A comparison with what is not a number is never true.
+        if not float(np.abs(mono).max(initial=0.0)) < LOUDEST:
+            damaged = True
+            if on_damage is not None:
+                on_damage()
+            sound = np.abs(mono) < LOUDEST
+            if not sound.any():
+                continue
+            mono = np.where(sound, mono, np.float32(0.0))
+        samples = _resample(mono, run[0].sample_rate, sample_rate)
         offset = round((time - start) * sample_rate)
         first, last = max(offset, 0), min(offset + len(samples), len(wave))
         if first < last:
             wave[first:last] = samples[first - offset : last - offset]
             found = True
+    if damaged and not found:
+        raise ValueError('none of its samples is a finite number')
     return wave if found else None
 
 
@@ -55,41 +85,14 @@ def _runs(frames: Sequence[tuple[float, av.AudioFrame]]) -> list[tuple[float, li
     return runs
 
 
-def _resample(frames: Sequence[av.AudioFrame], sample_rate: int) -> np.ndarray:
-    """Resamples one run of frames and mixes it to one channel.
-
-    One or two channels are averaged; of more, FFmpeg's matrix weighs each by its place.
-    """
-    first = frames[0]
-    channels = len(first.layout.channels)
-    if channels == 1 and first.sample_rate == sample_rate and first.format.name in ('flt', 'fltp'):
-        return np.concatenate([frame.to_ndarray()[0] for frame in frames])
-    # One long frame in place of the codec's many short ones: a call for each would take longer than the resampling.
-    raw = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-    form, layout = first.format.name, first.layout.name
-    if channels == 2:
-        # Mixed before, not after: the same sum of half the samples, and FFmpeg takes five times as long for two.
-        left, right = raw if first.format.is_planar else raw.reshape(-1, 2).T
-        form, layout, raw = 'fltp', 'mono', (as_float(left) + as_float(right))[None] * np.float32(0.5)
-    whole = av.AudioFrame.from_ndarray(raw, format=form, layout=layout)
-    whole.sample_rate = first.sample_rate
-    # With 16-bit samples FFmpeg scales the mixing matrix so that nothing can clip; with floats it does not.
-    resampler = av.AudioResampler(
-        format='fltp' if channels <= 2 else 's16p', layout=None if channels <= 2 else 'mono', rate=sample_rate
-    )
-    pieces = [piece.to_ndarray() for frame in (whole, None) for piece in resampler.resample(frame)]
-    return as_float(np.concatenate(pieces, axis=1)[0])
-
-
-def as_float(samples: np.ndarray) -> np.ndarray:
-    """Samples of any of FFmpeg's types as float32, whole numbers as parts of one.
-
-    >>> as_float(np.array([-32768, 16384], dtype=np.int16))
-    array([-1. ,  0.5], dtype=float32)
-    """
-    if samples.dtype.kind == 'f':
-        return samples.astype(np.float32, copy=False)
-    span = np.iinfo(samples.dtype)
-    # Unsigned samples swing around the middle of their range.
-    middle = (int(span.max) + int(span.min) + 1) / 2
-    return ((samples - middle) / ((int(span.max) - int(span.min) + 1) / 2)).astype(np.float32)
+def _resample(mono: np.ndarray, own_rate: int, sample_rate: int) -> np.ndarray:
+    if own_rate == sample_rate:
+        return mono
+    resampler = av.AudioResampler(format='fltp', layout='mono', rate=sample_rate)
+    wholes: list[av.AudioFrame | None] = []
+    for first in range(0, len(mono), MOST_SAMPLES):
+        whole = av.AudioFrame.from_ndarray(mono[None, first : first + MOST_SAMPLES], format='fltp', layout='mono')
+        whole.sample_rate = own_rate
+        wholes.append(whole)
+    pieces = [piece.to_ndarray()[0] for whole in (*wholes, None) for piece in resampler.resample(whole)]
+    return np.concatenate([np.zeros(0, np.float32), *pieces])

@@ -11,6 +11,7 @@ from mmav.datasets.media import Limits, MediaReader, check_backend, open_media
 from mmav.errors import MediaError, did_you_mean
 from mmav.registry import TRANSFORMS
 
+from .log_mel import FRAME_LENGTH_MS
 from .sample_frames import MODES, choose_window, sample_times
 
 TRACKS = dict(video='picture', audio='sound')
@@ -32,6 +33,9 @@ class LoadClip(BaseTransform):
     - ``damaged``: how many packets could not be decoded; what is around them was read.
 
     Only what is asked for and not withheld is decoded. A clip marked as broken gives zeros and masks of False.
+
+    What counts as present: a picture where one of its frames can be decoded; sound where the window holds at least
+    25 ms of it, one frame of analysis, silent or not: silence is data. A clip that has neither is broken.
 
     Args:
         num_frames: T.
@@ -107,6 +111,8 @@ class LoadClip(BaseTransform):
             results['damaged'] = reader.info.damaged
         if not any(results['masks'].values()):
             asked = [TRACKS[modality] for modality in results['modalities'] if modality not in dropped]
+            if reader.info.has_audio:
+                asked = [f'{name} of {FRAME_LENGTH_MS:g} ms or more' if name == 'sound' else name for name in asked]
             raise MediaError(results['path'], f'has no {" and no ".join(asked)}, and nothing else is asked for')
         return results
 
@@ -161,11 +167,16 @@ class LoadClip(BaseTransform):
         if not reader.info.has_audio:
             return False
         wave = reader.read_audio(results['start'], results['end'], self.sample_rate)
-        if wave is None:
+        if wave is None or self._heard_samples(reader, wave) < int(self.sample_rate * FRAME_LENGTH_MS * 0.001):
             return False
         results['audio'] = [wave]
         results['masks']['audio'] = True
         return True
+
+    def _heard_samples(self, reader: MediaReader, wave: np.ndarray) -> int:
+        """How many of the window's samples are in the file; a reader that does not tell has all of them."""
+        heard = getattr(reader, 'heard', None)
+        return len(wave) if heard is None else min(len(wave), round((heard[1] - heard[0]) * self.sample_rate))
 
     def _blank(self, results: dict[str, Any], modality: str) -> None:
         """Zeros in the place of what is absent; later transforms bring them to the right size."""

@@ -28,7 +28,7 @@ class LogMel(BaseTransform):
     The waveform's mean is subtracted; frames of 25 ms, Hann window, no dither, pre-emphasis 0.97, power spectrum, mel
     filters from 20 Hz to half the sample rate (HTK scale), natural logarithm. Then zeros are appended up to
     ``target_frames``, or what exceeds them is cut: before normalisation, so that the zeros become -mean / (2 * std).
-    (YuanGongND/ast, src/dataloader.py.) Sound marked as absent gives zeros.
+    (YuanGongND/ast, src/dataloader.py.) Sound marked as absent gives zeros; sound shorter than a frame is absent.
 
     Args:
         num_mel_bins: F.
@@ -65,7 +65,8 @@ class LogMel(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replaces each waveform of ``audio`` by its spectrogram."""
         if 'audio' in results:
-            present = results['masks']['audio']
+            present = results['masks']['audio'] and all(self.num_frames(len(wave)) for wave in results['audio'])
+            results['masks']['audio'] = present
             shape = (self.num_mel_bins, self.target_frames)
             results['audio'] = [
                 self.spectrogram(wave) if present else np.zeros(shape, np.float32) for wave in results['audio']

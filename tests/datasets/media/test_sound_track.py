@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -84,3 +86,33 @@ def test_what_is_copied():
     assert not copies_sound('mp4', 'mp3', 8000) and copies_sound('matroska', 'mp3', 8000)
     assert not copies_sound('mp4', 'pcm_s16le', 44100) and copies_sound('mov', 'pcm_s16le', 44100)
     assert not copies_sound('mp4', 'aac', 0)
+
+
+@pytest.mark.parametrize('layout', ['7.1', '9 channels', '16 channels'])
+def test_many_channels_become_what_aac_takes_no_louder_than_they_were(tmp_path, layout):
+    count = av.AudioLayout(layout).nb_channels
+    tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(24000) / 48000)
+    source = tmp_path / 'many.wav'
+    with av.open(str(source), 'w') as container:
+        stream = container.add_stream('pcm_f32le', rate=48000, layout=layout)
+        samples = np.repeat(tone.astype(np.float32), count)[None]
+        frame = av.AudioFrame.from_ndarray(samples, format='flt', layout=layout)
+        frame.sample_rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    codec, rate, found, wave = write(source, tmp_path / 'out.mp4')
+    assert (codec, rate, found) == ('aac', 48000, 'mono' if layout == '9 channels' else 'stereo')
+    assert np.sqrt((wave[:, 6000:18000] ** 2).mean()) == pytest.approx(0.2 * np.sqrt(0.5), rel=0.02)
+
+
+def test_frames_shorter_than_a_millisecond(tmp_path):
+    source = tmp_path / 'short_frames.mkv'
+    tone = (16000 * np.sin(2 * np.pi * 440 * np.arange(24000) / 48000)).astype(np.int16)
+    with av.open(str(source), 'w') as container:
+        stream = container.add_stream('pcm_s16le', rate=48000, layout='mono')
+        for k in range(0, len(tone), 40):
+            frame = av.AudioFrame.from_ndarray(tone[None, k : k + 40], format='s16', layout='mono')
+            frame.sample_rate, frame.pts, frame.time_base = 48000, k, Fraction(1, 48000)
+            container.mux(stream.encode(frame))
+    wave = write(source, tmp_path / 'out.mp4')[3][0, 6000:18000]
+    assert np.sqrt((wave**2).mean()) == pytest.approx(16000 / 32768 * np.sqrt(0.5), rel=0.02)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from mmav.datasets.media.waveform import as_float, place_frames
+from mmav.datasets.media import waveform
+from mmav.datasets.media.channels import as_float
+from mmav.datasets.media.waveform import place_frames
 
 
 def frames_of(wave, rate, *, start=0.0, layout='mono', form='fltp', size=1024):
@@ -107,3 +109,50 @@ def test_rounded_time_stamps_do_not_tear_the_sound():
     exact = place_frames(frames_of(wave, 44100), 0.0, 1.0, 16000)
     rounded = [(round(time, 3), frame) for time, frame in frames_of(wave, 44100)]
     np.testing.assert_array_equal(place_frames(rounded, 0.0, 1.0, 16000), exact)
+
+
+def test_long_sound_goes_through_in_parts(monkeypatch):
+    frames = frames_of(tones(44100)[:1], 44100)
+    whole = place_frames(frames, 0.0, 1.0, 16000)
+    monkeypatch.setattr(waveform, 'MOST_SAMPLES', 5000)
+    np.testing.assert_allclose(place_frames(frames, 0.0, 1.0, 16000), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf, 1e20])
+@pytest.mark.parametrize(('layout', 'rate'), [('mono', 16000), ('stereo', 44100), ('5.1', 16000)])
+def test_samples_that_are_no_numbers_are_damage(wrong, layout, rate):
+    count = av.AudioLayout(layout).nb_channels
+    wave = np.repeat(tones(rate)[:1], count, axis=0)
+    whole = place_frames(frames_of(wave, rate, layout=layout), 0.0, 1.0, 16000)
+    wave[:, rate // 2] = wrong
+    damage = []
+    ours = place_frames(
+        frames_of(wave, rate, layout=layout), 0.0, 1.0, 16000, on_damage=lambda: damage.append(1)
+    )  # fmt: skip
+    assert len(damage) == 1 and np.isfinite(ours).all()
+    far = np.abs(np.arange(16000) - 8000) > 200
+    np.testing.assert_allclose(ours[far], whole[far], atol=1e-4)
+
+
+def test_sound_without_any_number_is_refused():
+    frames = frames_of(np.full((1, 1600), np.nan, np.float32), 16000)
+    with pytest.raises(ValueError, match='none of its samples is a finite number'):
+        place_frames(frames, 0.0, 0.1, 16000)
+
+
+def test_a_change_of_channels_format_and_rate_is_heard_through():
+    parts = [
+        (1, 'mono', 'fltp', 16000),
+        (6, '5.1', 's16', 48000),
+        (2, 'stereo', 'flt', 44100),
+        (4, 'quad', 's16p', 8000),
+    ]
+    frames = []
+    for k, (count, layout, form, rate) in enumerate(parts):
+        wave = np.repeat(tones(rate)[:1], count, axis=0)
+        wave = (wave * 32767).astype(np.int16) if form.startswith('s16') else wave
+        frames += frames_of(wave, rate, start=float(k), layout=layout, form=form)
+    ours = place_frames(frames, 0.0, 4.0, 16000).reshape(4, 16000)
+    # the whole tone of 440 Hz in each second: a full period at its borders
+    for part in ours:
+        np.testing.assert_allclose(part[300:-300], tones(16000)[0][300:-300], atol=0.01)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmav.datasets.transforms import LoadClip
+from mmav.datasets.media import ArrayReader
+from mmav.datasets.transforms import LoadClip, LogMel
 from mmav.errors import MediaError
 from tests import clips
 from tests.conftest import EVENTS
@@ -135,3 +136,24 @@ def test_a_header_that_promises_more_than_there_is(make_clip, tmp_path):
 def test_wrong_arguments(wrong, message):
     with pytest.raises(ValueError, match=message):
         LoadClip(**wrong)
+
+
+@pytest.mark.parametrize(('samples', 'present'), [(1, False), (10, False), (399, False), (400, True), (16000, True)])
+def test_sound_is_present_from_one_frame_of_analysis_on(samples, present):
+    frames = np.zeros((8, 12, 16, 3), np.uint8)
+    # of silence, which is data
+    wave = np.zeros(samples, np.float32)
+    load, mel = LoadClip(num_frames=2, mode='uniform'), LogMel(target_frames=20)
+
+    def read(**arrays):
+        reader = ArrayReader(**arrays, audio=wave, sample_rate=16000, name='short')
+        results = dict(path='short', start=None, end=None, modalities=('video', 'audio'), broken=None, rng=None)
+        return mel.transform(load.transform(dict(results, reader=reader)))
+
+    both = read(video=frames, fps=4)
+    assert both['masks'] == dict(video=True, audio=present) and bool(np.any(both['audio'][0])) == present
+    if present:
+        assert read()['masks'] == dict(video=False, audio=True)
+    else:
+        with pytest.raises(MediaError, match='short: has no picture and no sound of 25 ms or more'):
+            read()
