@@ -111,7 +111,7 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
 def near_column(name: str, known: Collection[str]) -> str | None:
     """The column that a name means: its synonym, or a misspelling of it or of its synonym; None where it is another.
 
-    >>> near_column('start_time', ['path', 'start']), near_column('Ende', ['end']), near_column('video_id', ['path'])
+    >>> near_column('start_time', ['path', 'start']), near_column('EndSec', ['end']), near_column('video_id', ['path'])
     ('start', 'end', None)
     """
     words = _words(name)

@@ -98,18 +98,6 @@ def test_mmengines_wrappers_wrap_it(folder, kind):
     assert twice[7]['data_samples'].gt_label == 1
 
 
-def test_a_clip_that_comes_again_in_an_epoch_is_augmented_anew(folder):
-    """MMEngine's wrapper would give the same picture each time."""
-    inner = dict(type='AVDataset', ann_file='whole.csv', data_root=str(folder), pipeline=[])
-    init_default_scope('mmav')
-    data = DATASETS.build(dict(type='RepeatDataset', dataset=inner, times=3))
-    values = [data[k]['rng'].random() for k in (1, 7, 13)]
-    assert len(set(values)) == 3 and values == [data[k]['rng'].random() for k in (1, 7, 13)]
-    assert values[0] == data.dataset[1]['rng'].random()
-    data.dataset.set_epoch(1)
-    assert not {data[k]['rng'].random() for k in (1, 7, 13)} & set(values)
-
-
 def test_verbs_and_nouns(folder):
     (folder / 'actions.csv').write_text('path,verb,noun\nclip.mp4,cut,onion\nclip.mp4,0,2\n')
     (folder / 'verbs.txt').write_text('wash\ncut\n')
