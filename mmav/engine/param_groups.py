@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor as MMEngineConstructor
 from torch import nn
 
-from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 
 
 class PlainConstructor(MMEngineConstructor):
@@ -23,8 +24,19 @@ class PlainConstructor(MMEngineConstructor):
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        super().__init__(_with_default_decay(optim_wrapper_cfg), paramwise_cfg)
         self.optimizer_cfg: dict = plain(self.optimizer_cfg)
+
+
+def _with_default_decay(optim_wrapper_cfg: dict) -> dict:
+    """States the weight decay that an optimizer has by default, without which MMEngine takes no factors of it."""
+    optimizer = optim_wrapper_cfg.get('optimizer')
+    kind = optimizer.get('type') if isinstance(optimizer, dict) else None
+    kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+    decay = inspect.signature(kind).parameters.get('weight_decay') if callable(kind) else None
+    if decay is None or decay.default is decay.empty:
+        return optim_wrapper_cfg
+    return {**optim_wrapper_cfg, 'optimizer': {'weight_decay': decay.default, **optimizer}}  # type: ignore[dict-item]
 
 
 def plain(value: Any) -> Any:

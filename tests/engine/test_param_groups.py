@@ -94,3 +94,10 @@ def test_a_run_goes_on_from_an_older_checkpoint(tmp_path):
     torch.testing.assert_close(one['state_dict'], two['state_dict'], rtol=0, atol=0)
     rates = [run['message_hub']['log_scalars']['train/lr']['values'] for run in (one, two)]
     assert torch.equal(*rates)
+
+
+@pytest.mark.parametrize(('kind', 'decay'), [('SGD', 0), ('Adam', 0), ('AdamW', 0.01)])
+def test_factors_of_a_weight_decay_that_is_not_stated_are_of_the_optimizers_own(kind, decay):
+    paramwise = dict(norm_decay_mult=0.0, custom_keys={'2.weight': dict(decay_mult=0.5)})
+    wrapper = build_optim_wrapper(make_model(), dict(optimizer=dict(type=kind, lr=0.1), paramwise_cfg=paramwise))
+    assert {group['weight_decay'] for group in wrapper.optimizer.param_groups} == {0.0, 0.5 * decay, decay}
