@@ -33,12 +33,23 @@ def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) 
 
 
 def _grid_of(number: int, like: Sequence[int]) -> tuple[int, ...] | None:
-    """The grid of so many positions that differs from another along one axis, from the last on, or is a square.
+    """The grid of so many positions that is like another, as far as a number can tell.
+
+    Pictures of a clip keep their shape, else the clip its pictures and another length; a spectrogram differs along one
+    axis, from the last on, or was a square.
 
     >>> _grid_of(12 * 50, (12, 101)), _grid_of(49, (12, 101)), _grid_of(50, (12, 101))
     ((12, 50), (7, 7), None)
+    >>> _grid_of(4 * 4 * 4, (4, 8, 8)), _grid_of(2 * 6 * 8, (4, 6, 8))
+    ((4, 4, 4), (2, 6, 8))
     """
-    for axis in reversed(range(len(like))):
+    if len(like) > 2:
+        *others, height, width = like
+        area, rest = divmod(number, math.prod(others))
+        side = math.isqrt(area * height // width)
+        if area and not rest and side * side * width == area * height:
+            return (*others, side, area // side)
+    for axis in (*range(len(like) - 2), *reversed(range(max(len(like) - 2, 0), len(like)))):
         length, rest = divmod(number, math.prod(like) // like[axis])
         if length and not rest:
             return (*like[:axis], length, *like[axis + 1 :])

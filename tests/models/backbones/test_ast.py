@@ -125,3 +125,17 @@ def test_bad_arguments():
         AST((32, 64), embed_dims=8, num_layers=1, num_heads=3)
     with pytest.raises(ValueError, match=r'input size \(8, 64\) is too small'):
         AST((32, 64), **SMALL)(torch.zeros(1, 1, 8, 64))
+
+
+@pytest.mark.parametrize('size', [(8, 32, 32), (8, 16, 16), (4, 32, 48), (16, 32, 48)])
+def test_positions_of_a_clip_of_another_size_are_interpolated(size):
+    def make(size):
+        return PlainTransformer(size, 3, (2, 8, 8), patch_stride=(2, 8, 8), **SMALL)
+
+    trained, model = make(size), make((8, 32, 48) if size[2] == 48 else (8, 64, 64))
+    torch.nn.init.normal_(trained.pos_embed)
+    adapted = model.adapt_weight('pos_embed', trained.pos_embed.detach())
+    extra = model.num_extra
+    assert torch.equal(adapted[:, :extra], trained.pos_embed[:, :extra])
+    expected = resize_positions(trained.pos_embed[:, extra:], trained.grid, model.grid)
+    torch.testing.assert_close(adapted[:, extra:], expected)
