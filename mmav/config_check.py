@@ -158,6 +158,8 @@ def _top_level(name: str, value: Any) -> Problems:
             yield from _part(value, name, registry.EVALUATORS, default='Evaluator')
         else:
             yield from _parts(value, name, registry.METRICS)
+    elif name == 'custom_hooks' and not isinstance(value, (list, tuple)):
+        yield f'{name}: it has to be a list of hooks; hooks with names go into default_hooks'
     elif name in ('default_hooks', 'custom_hooks'):
         named = value.items() if isinstance(value, dict) else ((str(i), hook) for i, hook in enumerate(value))
         for key, hook in named:

@@ -129,6 +129,11 @@ def test_a_right_config_passes_and_nothing_is_built(cfg, monkeypatch):
         ),
         (
             'custom_hooks',
+            {'0': dict(type='EMAHook')},
+            'custom_hooks: it has to be a list of hooks; hooks with names go into default_hooks',
+        ),
+        (
+            'custom_hooks',
             [dict(type='Accuracy')],
             "custom_hooks.0.type: 'Accuracy' is a metric, but a hook belongs here",
         ),
