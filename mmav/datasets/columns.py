@@ -26,8 +26,8 @@ def _set(words: str) -> frozenset[str]:
 
 # Words that mean a column, and words that may stand beside them without changing what is meant.
 _MEANS = dict(
-    start=_set('start starts begin begins beginning onset from t0 tstart tbegin'),
-    end=_set('end ends stop stops offset finish to until t1 tend tstop'),
+    start=_set('start starts begin begins beginning onset first from t0 tstart tbegin'),
+    end=_set('end ends stop stops offset finish fin last to until t1 tend tstop'),
     path=_set(
         'path paths file files filename filenames filepath filepaths video videos audio audios clip clips media wav '
         'wave mp4 sound'
@@ -37,14 +37,17 @@ _MEANS = dict(
     noun=_set('noun nouns'),
 )
 _FRAMES = _set('frame frames')
+# Of frames the first is the start; else what is first or last may be anything.
+_ORDINALS = _set('first last')
 _MILLISECONDS = _set('ms msec msecs millis millisecond milliseconds')
 _BESIDE_TIME = _set(
-    'time times timestamp timestamps sec secs second seconds s t at pos position idx index trim segment clip video '
-    'audio event min minute minutes hours sample samples'
+    'time times timestamp timestamps ts timecode tc hms pts sec secs second seconds s t at pos position idx index trim '
+    'crop cut segment seg clip video audio youtube yt event action scene shot chunk window interval narration min '
+    'minute minutes hours sample samples'
 )
 _BESIDE_NAME = _set('name names id ids idx index num number text')
 _BESIDE = dict(
-    start=_BESIDE_TIME | _FRAMES | _MILLISECONDS,
+    start=_BESIDE_TIME | _FRAMES | _MILLISECONDS | _set('offset'),
     end=_BESIDE_TIME | _FRAMES | _MILLISECONDS,
     path=_MEANS['path'] | _set('name names rel relative abs absolute full'),
     label=_MEANS['label'] | _BESIDE_NAME,
@@ -115,6 +118,8 @@ def near_column(name: str, known: Collection[str]) -> str | None:
     ('start', 'end', None)
     """
     words = _words(name)
+    if _ORDINALS & set(words) and not _FRAMES & set(words):
+        return None
     for column in known:
         means = _MEANS.get(column, frozenset((column,)))
         if _is(words, means, means | _BESIDE.get(column, frozenset())):

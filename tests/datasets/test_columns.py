@@ -11,12 +11,15 @@ MEANT = dict(
     path='Path video videos file filename file_name filepath FilePath audio clip clip_path wav media pathh paht',
     label='Label labels class classes Class category class_name class_id classId label_idx lable labl catagory',
     start='Start START begin t0 onset start_time startTime starttime time_start start_sec start(s) video_start strat '
-    'start_frame frame_start start_ms begin_seconds',
-    end='End ENDS stop t1 offset end_time endtime time_end end_s end_frame stop_frame end_timestamp to edn',
+    'start_frame frame_start start_ms begin_seconds first_frame ts_start window_start action_start youtube_start '
+    'start_tc start_offset crop_start',
+    end='End ENDS stop t1 offset end_time endtime time_end end_s end_frame stop_frame end_timestamp to edn last_frame '
+    'ts_end window_end action_end youtube_end t_fin end_hms end_pts',
 )
 OTHERS = (
     'split speaker source_url video_id youtube_id videoid narration_id fps width duration language notes top step form '
-    'send state table index fold frame_rate num_frames sample_rate has_audio audio_codec file_size verb noun'
+    'send state table index fold frame_rate num_frames sample_rate has_audio audio_codec file_size verb noun '
+    'first_name last_seen action action_id window scene event time timestamp start_noise end_date start_lat'
 )
 
 
