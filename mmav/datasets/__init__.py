@@ -7,10 +7,11 @@ from .av_dataset import AVDataset
 from .collate import av_collate
 from .manifest import Manifest, ManifestRow, read_classes, read_manifest
 from .resumable_sampler import ResumableSampler
-from .wrappers import RepeatDataset
+from .wrappers import ClassBalancedDataset, RepeatDataset
 
 __all__ = [
     'AVDataset',
+    'ClassBalancedDataset',
     'Manifest',
     'ManifestRow',
     'RepeatDataset',

@@ -136,6 +136,11 @@ class AVDataset(Dataset[Any]):
         """What is known of each clip, see :mod:`mmav.datasets.broken_clips`, in all workers of this process (N,)."""
         return self._seen
 
+    def get_cat_ids(self, index: int) -> list[Any]:
+        """The class of a clip, of a verb and a noun the pair, for ClassBalancedDataset."""
+        label = self.manifest[int(self._rows[index])].label
+        return [tuple(label.values()) if isinstance(label, Mapping) else label]
+
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The row of a clip, as the pipeline gets it but for ``rng``."""
         row_index = int(self._rows[index])
