@@ -49,7 +49,11 @@ def program(name: str) -> Iterator[None]:
 
 
 def check_output(
-    path: str | os.PathLike[str], *, inputs: Iterable[str | os.PathLike[str]] = (), suffixes: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    *,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    suffixes: Sequence[str] = (),
+    remedy: str = 'give another name',
 ) -> None:
     """Makes sure, before the work is done, that its result can be written; leaves nothing behind.
 
@@ -57,6 +61,7 @@ def check_output(
         path: The file that will be written.
         inputs: Files that the command reads, which are never written to.
         suffixes: How its name may end.
+        remedy: What to do where it cannot be written.
 
     Raises:
         OutputError: It is a folder, an input, a file that this program did not write, or cannot be written.
@@ -70,8 +75,8 @@ def check_output(
     for name in inputs:
         if same_file(text, name):
             raise OutputError(f"'{text}' is read by this command and would be lost: give the result another name")
-    check_own(text)
-    check_place(text)
+    check_own(text, remedy=remedy)
+    check_place(text, remedy=remedy)
 
 
 def check_folder(
@@ -79,7 +84,7 @@ def check_folder(
     names: Iterable[str] = (),
     *,
     inputs: Iterable[str | os.PathLike[str]] = (),
-    remedy: str = 'give a folder',
+    remedy: str = 'give another folder',
 ) -> None:
     """Makes sure, before the work is done, that files can be written into a folder; leaves nothing behind.
 
@@ -97,7 +102,7 @@ def check_folder(
     check_place(os.path.join(folder, 'file'), shown=folder, remedy=remedy)
     inputs = list(inputs)
     for name in names:
-        check_output(os.path.join(folder, name), inputs=inputs)
+        check_output(os.path.join(folder, name), inputs=inputs, remedy=remedy)
 
 
 def check_place(
@@ -152,16 +157,16 @@ def folded(path: str | os.PathLike[str]) -> str:
     return unicodedata.normalize('NFC', os.path.abspath(path)).casefold()
 
 
-def check_own(path: str | os.PathLike[str]) -> None:
+def check_own(path: str | os.PathLike[str], *, remedy: str = 'give another name') -> None:
     """Makes sure that nothing is lost where a file is written.
 
     Raises:
         OutputError: There is a file that this program did not write, or that was changed since.
     """
-    check_all_own([path])
+    check_all_own([path], remedy=remedy)
 
 
-def check_all_own(paths: Iterable[str | os.PathLike[str]]) -> None:
+def check_all_own(paths: Iterable[str | os.PathLike[str]], *, remedy: str = 'give another name') -> None:
     """:func:`check_own` of many files; each folder's record is read once.
 
     Raises:
@@ -184,7 +189,7 @@ def check_all_own(paths: Iterable[str | os.PathLike[str]]) -> None:
             why = f'was written by {writers[-1]}'
         else:
             why = 'was changed since it was written' if known else f'was not written by {_program}'
-        raise OutputError(f"'{os.fspath(path)}' is there and {why}: give another name, or move the file away")
+        raise OutputError(f"'{os.fspath(path)}' is there and {why}: {remedy}, or move the file away")
 
 
 def names_of_kind(folder: str | os.PathLike[str], kind: str) -> set[str]:

@@ -16,7 +16,12 @@ from mmav.outputs import check_folder, program, read_record, write_json, write_o
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = 'demo.txt'
-WRITERS = {'test.py': ['metrics.json', 'predictions.pkl'], 'plot_predictions.py': ['predictions.png']}
+WRITERS = {
+    'demo.py': ['summary.json', MARK],
+    'test.py': ['metrics.json', 'predictions.pkl'],
+    'plot_predictions.py': ['predictions.png'],
+}
+FILES = [name for names in WRITERS.values() for name in names]
 EXAMPLE = """example:
   python tools/demo.py --data-root data/avsynth --work-dir work_dirs/demo"""
 
@@ -74,12 +79,19 @@ def step(number: int, title: str, tool: str, *arguments: object) -> None:
 
 def claim(work_dir: Path) -> None:
     """Refuses a folder whose files no demo has written; :func:`forget` would delete its checkpoints."""
-    check_folder(work_dir, ['summary.json', MARK], remedy='give another one with --work-dir')
+    remedy = 'give another folder with --work-dir'
+    claimed = any(entry.name == MARK for entry in read_record(work_dir))
+    # all at once, as a demo of a version without records left them, too
+    found = [] if claimed else [name for name in FILES if work_dir.joinpath(name).exists()]
+    found += [] if claimed else sorted(path.name for path in work_dir.glob('*.pth'))
+    if found:
+        raise MmavError(
+            f"'{work_dir}' holds {', '.join(found)}, which this demo did not write (an earlier version's, perhaps): "
+            f"move the folder away, or {remedy} (make demo ARGS='--work-dir DIR')"
+        )
     for tool, names in WRITERS.items():
         with program(tool):
-            check_folder(work_dir, names)
-    if any(work_dir.glob('*.pth')) and not any(entry.name == MARK for entry in read_record(work_dir)):
-        raise MmavError(f"'{work_dir}' holds checkpoints that are not this demo's: give another folder with --work-dir")
+            check_folder(work_dir, names, remedy=remedy)
     write_output(work_dir / MARK, 'This folder is written anew by tools/demo.py.\n')
 
 

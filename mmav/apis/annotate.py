@@ -97,7 +97,7 @@ def plan_copies(sources: Sequence[Source], out_dir: str | os.PathLike[str]) -> l
                     raise OutputError(
                         f"the annotated copy of '{source.path}' would replace '{path}': give another folder for copies"
                     )
-            check_own(names[-1])
+            check_own(names[-1], remedy='give another folder for copies')
     return names
 
 

@@ -180,8 +180,21 @@ def test_training_replaces_no_checkpoints_of_others(tmp_path, capsys):
 def test_a_demo_deletes_no_checkpoints_of_others(tmp_path, capsys):
     (tmp_path / 'w').mkdir()
     (tmp_path / 'w' / 'epoch_3.pth').write_bytes(b'mine')
-    message = refused(capsys, 'demo.py', '--work-dir', 'w', '--data-root', 'd')
-    assert 'holds checkpoints that are not' in message and os.listdir(tmp_path / 'w') == ['epoch_3.pth']
+    # as a demo of a version without records left it
+    (tmp_path / 'w' / 'summary.json').write_bytes(b'mine')
+    for name in ('summary.json, epoch_3.pth', 'epoch_3.pth'):
+        message = refused(capsys, 'demo.py', '--work-dir', 'w', '--data-root', 'd')
+        assert f"'w' holds {name}, which this demo did not write" in message
+        assert "move the folder away, or give another folder with --work-dir (make demo ARGS='" in message
+        (tmp_path / 'w' / 'summary.json').unlink(missing_ok=True)
+    assert os.listdir(tmp_path / 'w') == ['epoch_3.pth']
+
+
+def test_a_refused_file_of_a_folder_names_the_option(tmp_path, capsys):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'predictions.json').write_bytes(b'mine')
+    message = refused(capsys, DEMO[0], 'mine.avi', *DEMO[1:], '--out-dir', 'out')
+    assert message.endswith('give another one with --out-dir, or move the file away')
 
 
 def test_check_media(tmp_path, capsys, clip):
@@ -245,7 +258,7 @@ def test_avsynth(tmp_path, capsys):
     generate(tmp_path / 'd', train=16, val=16, test=16, size=32, seconds=1, jobs=1, progress=False)
     (tmp_path / 'file').write_bytes(b'mine')
     assert 'Not a directory' in refused(capsys, 'data/avsynth/make_avsynth.py', 'file/deep')
-    assert 'is a file: give a folder' in refused(capsys, 'data/avsynth/make_avsynth.py', 'file')
+    assert 'is a file: give another folder' in refused(capsys, 'data/avsynth/make_avsynth.py', 'file')
 
 
 def test_dumps_are_read_again(tmp_path):
