@@ -241,6 +241,11 @@ def move_output(part: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
     os.replace(part, real)
 
 
+def adopt(path: str | os.PathLike[str]) -> None:
+    """Notes a file that this program is known to have written, by other marks than a record."""
+    _note(Path(os.path.realpath(path)), '', Path(path))
+
+
 def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Writes a result, whole or not at all; text in UTF-8.
 

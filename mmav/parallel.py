@@ -264,6 +264,11 @@ def read_settings(path: str | Path) -> dict[str, Any] | None:
     return lines[0].get('settings') if lines else None
 
 
+def read_entries(path: str | Path) -> list[dict[str, Any]]:
+    """The results in a journal, whatever its settings."""
+    return _read_lines(Path(path))[1:]
+
+
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding='utf-8', errors='replace')

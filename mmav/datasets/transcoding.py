@@ -12,8 +12,17 @@ from typing import Any, NamedTuple
 from mmav.datasets.checking import ManifestCheck, file_stamp, write_csv
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.errors import MediaError, MmavError, OutputError
-from mmav.outputs import check_all_own, check_folder, move_output, program, same_file, write_output
-from mmav.parallel import Journal, Lost, read_settings, run_parallel
+from mmav.outputs import (
+    adopt,
+    check_all_own,
+    check_folder,
+    move_output,
+    program,
+    read_record,
+    same_file,
+    write_output,
+)
+from mmav.parallel import Journal, Lost, read_entries, read_settings, run_parallel
 
 JOURNAL = 'prepare_journal.jsonl'
 UNFINISHED = '.unfinished'
@@ -87,7 +96,7 @@ def transcode_all(
         MmavError: The folders are the same, an earlier run had other options, or the disk is full.
     """
     _check_apart(data_root, out)
-    _check_targets(data_root, out, names)
+    unrecorded = _check_targets(data_root, out, names)
     settings = options.to_dict()
     before = read_settings(out / JOURNAL)
     if before is not None and before != settings and not force:
@@ -108,6 +117,10 @@ def transcode_all(
                 if outcome.error is None and entry['name'] == names[path] and target.is_file():
                     outcomes[path] = outcome
         waiting = [path for path in names if path not in outcomes]
+        with program(PROGRAM):
+            for target in (os.path.join(out, names[path]) for path in waiting):
+                if target in unrecorded:
+                    adopt(target)
         work = functools.partial(_transcode, str(data_root), str(out), options)
         tasks = [(path, names[path]) for path in waiting]
         for index, result in run_parallel(
@@ -126,16 +139,31 @@ def _check_apart(data_root: Path, out: Path) -> None:
         raise MmavError(f'the new files need a folder of their own, not {out}')
 
 
-def _check_targets(data_root: Path, out: Path, names: Mapping[str, str]) -> None:
-    """Refuses to write over a source, by whatever links, or over files of another's."""
+def _check_targets(data_root: Path, out: Path, names: Mapping[str, str]) -> set[str]:
+    """Refuses to write over a source, by whatever links, or over files of another's.
+
+    Returns:
+        The targets that a version without records wrote, as the journal and their sizes tell.
+    """
     targets = [os.path.join(out, name) for name in names.values()]
     sources = {_identity(os.path.join(data_root, path)): path for path in names}
     for target in targets:
         identity = _identity(target)
         if identity is not None and identity in sources:
             raise OutputError(f"'{target}' is the source '{sources[identity]}' itself: give another folder")
+    sizes: dict[str, int] = {}
+    for entry in read_entries(out / JOURNAL):
+        sizes[os.path.join(out, entry['name'])] = Outcome(*entry['outcome']).size_after
+    folders = {os.path.dirname(target) for target in targets}
+    recorded = {os.path.join(folder, entry.name) for folder in folders for entry in read_record(Path(folder))}
+    unrecorded = {
+        target
+        for target in {*targets} & (sizes.keys() - recorded)
+        if os.path.isfile(target) and os.path.getsize(target) == sizes[target]
+    }
     with program(PROGRAM):
-        check_all_own(targets)
+        check_all_own((target for target in targets if target not in unrecorded), remedy='give another folder')
+    return unrecorded
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -90,7 +90,8 @@ def run_tool(main: Callable[[], None]) -> None:
 def tolerant_console() -> None:
     """Lets the console show what its encoding lacks, such as a class name in another script, as an escape."""
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, 'errors', None) == 'strict' and hasattr(stream, 'reconfigure'):
+        # the second is what a C locale brings, which has no letters but ASCII's either
+        if getattr(stream, 'errors', None) in ('strict', 'surrogateescape') and hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
 
 

@@ -16,7 +16,8 @@ from mmav.datasets.checking import read_rows
 from mmav.datasets.media.probe import probe
 from mmav.datasets.media.transcode import TranscodeOptions
 from mmav.datasets.transcoding import Outcome, target_names, totals, transcode_all, write_lists
-from mmav.errors import MmavError
+from mmav.errors import MmavError, OutputError
+from mmav.outputs import RECORD
 
 OPTIONS = TranscodeOptions(short_side=24, preset='ultrafast')
 
@@ -75,6 +76,26 @@ def test_only_what_is_new_or_changed_is_written_again(folder, tmp_path, monkeypa
     (out / 'sub' / 'a.mp4').unlink()
     run(folder, out)
     assert sorted(note.read_text().split()) == ['a.mkv', 'b.mp4', 'c.mp4']
+
+
+def test_what_a_version_without_records_wrote_is_gone_on_with(folder, tmp_path):
+    out = tmp_path / 'new'
+    first, _ = run(folder, out)
+    for record in out.rglob(RECORD):
+        record.unlink()
+    for name in ('train.csv', 'test.csv', 'classes.txt', 'prepare_failed.csv'):
+        (out / name).unlink()
+    assert run(folder, out)[0] == first
+    # also where a file has to be written again
+    for record in out.rglob(RECORD):
+        record.unlink()
+    for name in ('train.csv', 'test.csv', 'classes.txt', 'prepare_failed.csv'):
+        (out / name).unlink()
+    os.utime(folder / 'b.mp4', ns=(1, 1))
+    assert run(folder, out)[0]['b.mp4'].error is None
+    (out / 'b.mp4').write_bytes(b'mine')
+    with pytest.raises(OutputError, match=r"b\.mp4' is there and was changed .*: give another folder, or move"):
+        run(folder, out)
 
 
 def test_a_file_under_its_name_is_whole(folder, tmp_path, monkeypatch):

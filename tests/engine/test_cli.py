@@ -1,12 +1,13 @@
 import argparse
 import errno
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mmav.engine.cli import key_value, load_checked_config, load_config, run_tool
+from mmav.engine.cli import key_value, load_checked_config, load_config, run_tool, tolerant_console
 from mmav.errors import ConfigError, ManifestError, MmavError
 from tests.toys import ROOT, tool_environment
 
@@ -136,3 +137,13 @@ def test_a_checked_config_has_its_data_moved(tmp_path):
     assert cfg.train_dataloader.dataset.data_root == str(tmp_path) and cfg.train_dataloader.batch_size == 3
     with pytest.raises(ConfigError, match="did you mean 'batch_size'"):
         load_checked_config(path, {'train_dataloader.bacth_size': 3})
+
+
+@pytest.mark.parametrize('errors', ['strict', 'surrogateescape'])
+def test_a_console_of_few_letters(monkeypatch, errors):
+    """The second is Python's choice in the locale C."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii', errors=errors)
+    monkeypatch.setattr(sys, 'stdout', stream)
+    tolerant_console()
+    print('\u72d7\udcff', flush=True)
+    assert stream.buffer.getvalue() == b'\\u72d7\\udcff\n'

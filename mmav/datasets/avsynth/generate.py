@@ -3,12 +3,14 @@
 import csv
 import dataclasses
 import functools
+import io
 import json
 import multiprocessing
 import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from mmav.parallel import cpu_count, start_worker
 META = 'meta.json'
 UNFINISHED = 'unfinished.json'
 _LISTS = ('train.csv', 'val.csv', 'test.csv', 'events.csv', 'boxes.csv')
+_CLIP = re.compile(r'\d{5,}\.mp4(\.part)?')
 # column of the manifests -> file of its classes
 _CLASS_LISTS = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
 
@@ -55,7 +58,8 @@ def generate(
         out: Folder of the dataset, made if need be.
         jobs: Processes, by default one per available core. They are spawned: a script that calls this with more than
             one needs the usual ``if __name__ == '__main__'``.
-        force: Delete a dataset of other parameters first. Never deletes a folder this function has not made.
+        force: Delete a dataset of other parameters first. Never deletes a folder this function has not made, nor a
+            file of another name in it.
         progress: Show a progress bar.
         **params: Fields of AVSynthSpec.
 
@@ -64,7 +68,8 @@ def generate(
 
     Raises:
         ValueError: A parameter is out of its range.
-        FileExistsError: The folder holds a dataset of other parameters, or something else.
+        FileExistsError: The folder holds a dataset of other parameters, or something else, or a list that was changed
+            since it was written.
 
     Example:
         >>> import tempfile
@@ -78,9 +83,8 @@ def generate(
     out = Path(out)
     if jobs is not None and jobs < 1:
         raise ValueError(f'jobs is {jobs}: take 1 or more')
-    if force:
-        _delete(out)
-    if _is_complete(out, spec):
+    emptied = force and _delete(out)
+    if not emptied and _is_complete(out, spec):
         return False
     for split in SPLITS:
         (out / 'clips' / split).mkdir(parents=True, exist_ok=True)
@@ -172,15 +176,24 @@ def _read_params(out: Path) -> dict[str, Any] | None:
     return None
 
 
-def _delete(out: Path) -> None:
+def _delete(out: Path) -> bool:
+    """Deletes a dataset, if there is one, and no other file of the folder."""
     if _read_params(out) is None:
-        return
+        return False
     if (out / META).exists():
         os.replace(out / META, out / UNFINISHED)  # a deletion cut short leaves a folder that is known as ours
     for name in (*_LISTS, *_CLASS_LISTS.values()):
         (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / 'clips', ignore_errors=True)
+    for folder in (out / 'clips' / split for split in SPLITS):
+        for path in folder.glob('*'):
+            if _CLIP.fullmatch(path.name):
+                path.unlink()
+        with suppress(OSError):  # there are files of another's
+            folder.rmdir()
+    with suppress(OSError):
+        (out / 'clips').rmdir()
     (out / UNFINISHED).unlink(missing_ok=True)
+    return True
 
 
 def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
@@ -189,7 +202,7 @@ def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
         labels = ((row.path, *spec.labels(row.visual, row.sound).values()) for row in rows if row.split == split)
         _write_csv(out / f'{split}.csv', ('path', *classes), labels)
     for column, names in classes.items():
-        _write_text(out / _CLASS_LISTS[column], '\n'.join(names) + '\n')
+        _write_list(out / _CLASS_LISTS[column], '\n'.join(names) + '\n')
     corners = ('x0', 'y0', 'x1', 'y1')
     _write_csv(
         out / 'events.csv',
@@ -216,12 +229,22 @@ def _corners(box: np.ndarray) -> tuple[str, ...]:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    part = path.with_name(path.name + '.part')
-    with part.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(header)
-        writer.writerows(rows)
-    os.replace(part, path)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(header)
+    writer.writerows(rows)
+    _write_list(path, file.getvalue())
+
+
+def _write_list(path: Path, text: str) -> None:
+    """Writes a list; of one dataset it is always the same, so another one that is there was changed by its user."""
+    if not path.exists():
+        _write_text(path, text)
+    elif path.read_bytes() != text.encode():
+        raise FileExistsError(
+            f'{path} was changed since it was written, and the dataset is not complete: move the file away, then the '
+            'same command completes it'
+        )
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -116,6 +116,24 @@ def test_missing_clip_is_made_again(tmp_path: Path) -> None:
     assert lost.read_bytes() == content
 
 
+def test_a_list_that_was_changed_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / 'd'
+    small = SMALL | {'train': 16}
+    generate(out, jobs=1, **small)
+    (out / 'train.csv').write_text('path,label\nmine.mp4,0\n')
+    assert not generate(out, jobs=1, **small)
+    (out / 'clips' / 'val' / '00003.mp4').unlink()
+    with pytest.raises(FileExistsError, match=r'train\.csv was changed since .* move the file away'):
+        generate(out, jobs=1, **small)
+    assert 'mine.mp4' in (out / 'train.csv').read_text()
+    (out / 'train.csv').unlink()
+    assert generate(out, jobs=1, **small) and len(_rows(out / 'train.csv')) == 16
+    # nor does a dataset built anew take a file of another name with it
+    (out / 'clips' / 'val' / 'mine.mp4').write_bytes(b'mine')
+    assert generate(out, jobs=1, force=True, **small | {'test': 32})
+    assert (out / 'clips' / 'val' / 'mine.mp4').read_bytes() == b'mine' and len(_rows(out / 'test.csv')) == 32
+
+
 def test_other_parameters_are_refused_unless_forced(tmp_path: Path) -> None:
     generate(tmp_path, **SMALL)
     with pytest.raises(FileExistsError, match=r'task is .pair. there and .parity. here; seed is 0 there and 1 here'):
