@@ -118,9 +118,9 @@ def transcode_all(
                     outcomes[path] = outcome
         waiting = [path for path in names if path not in outcomes]
         with program(PROGRAM):
-            for target in (os.path.join(out, names[path]) for path in waiting):
-                if target in unrecorded:
-                    adopt(target)
+            for name in (os.path.join(out, names[path]) for path in waiting):
+                if name in unrecorded:
+                    adopt(name)
         work = functools.partial(_transcode, str(data_root), str(out), options)
         tasks = [(path, names[path]) for path in waiting]
         for index, result in run_parallel(
