@@ -43,7 +43,8 @@ def settle_layout(codec: Any) -> tuple[str, ...]:
     """
     layout = codec.layout
     names = tuple(channel.name for channel in layout.channels)
-    if names:
+    # A decoder that had to be opened to learn the layout has none from a header, which alone may be such an array.
+    if names and not codec.is_open:
         name = layout.name
         # This lets go of the array without freeing it: it belongs to `layout` now.
         codec.layout = f'{len(names)} channels' if ' channels (' in name else name

@@ -262,6 +262,8 @@ class PacketSpan:
             index, ticks = packet.stream_index, self._ticks(packet)
             base, origin = self._clock[index]
             kept = self._packets[index]
+            if ticks is None and not packet.is_discard:
+                self._ends[index].add_undated(_frame_seconds(packet.stream))
             if ticks is not None:
                 time = ticks * base - origin
                 self._watch.check_packet(packet, time)
@@ -271,7 +273,7 @@ class PacketSpan:
                 if packet.is_keyframe and time <= start - lead:
                     kept.clear()
                 if not packet.is_discard:
-                    self._ends[index].add(time, (packet.duration or 0) * base)
+                    self._ends[index].add(time, (packet.duration or 0) * base or _frame_seconds(packet.stream))
             if index in unfinished:
                 kept.append(packet)
             # Decoding time never exceeds presentation time, so all that follows is displayed after the span, too.
@@ -307,3 +309,9 @@ class PacketSpan:
         if not self._without_pts or self._main.type != 'video' or not self._main.codec_context.has_b_frames:
             return 0.0
         return REORDER / float(self._main.average_rate or 1)
+
+
+def _frame_seconds(stream: Any) -> float:
+    """Seconds of a frame of sound, 0 where that is unknown: of tracks that FFmpeg comes to know late it dates few."""
+    codec = stream.codec_context
+    return codec.frame_size / codec.sample_rate if stream.type == 'audio' and codec.sample_rate else 0.0

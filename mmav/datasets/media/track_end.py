@@ -38,6 +38,11 @@ class TrackEnd:
             self._take(*doubtful)
         self._take(time, duration)
 
+    def add_undated(self, duration: float) -> None:
+        """Takes a packet that does not say its time: it follows the one before."""
+        if self._stamp > -math.inf and duration:
+            self._end = max(self._end, self._stamp) + duration
+
     def _take(self, time: float, duration: float) -> None:
         self._stamp = max(self._stamp, time)
         if duration:

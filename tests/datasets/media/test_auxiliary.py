@@ -64,3 +64,16 @@ def test_a_track_of_which_little_is_known_at_first(make_clip):
         assert (stream.codec_context.sample_rate, len(stream.layout.channels)) == (44100, 1)
         # It stands at its start again.
         assert next(container.demux(container.streams.video[0])).is_keyframe
+
+
+def test_sound_that_begins_after_all_that_ffmpeg_looks_at(make_clip):
+    late = dict(seconds=12.0, fps=25, numbered=True, audio_start=10.0, audio_seconds=13.0, events=(11.0,))
+    path = make_clip('late_sound.ts', sample_rate=48000, clock=1.4, **late)
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].codec_context.sample_rate == 0
+    with open_media(str(path)) as reader:
+        assert (reader.info.sample_rate, reader.info.channels) == (48000, 1)
+        # FFmpeg dates only the first of the frames that share a packet of the stream.
+        assert reader.info.duration == pytest.approx(13.0, abs=0.03)
+        wave = reader.read_audio(10.0, 13.0, 16000)
+    assert clips.onset(wave, 16000) == pytest.approx(1.0, abs=0.01)
