@@ -67,11 +67,19 @@ def length_of(path: str, streams: Sequence[Any], packets: PacketSpan, frame: flo
         seconds = promised
     else:
         seconds = _seen(container, streams, packets, promised, frame=frame)
-    length = Length(seconds, promised, packets.joined, packets.demuxer.uneven)
+    told = promised if _tells(streams[0]) else 0.0
+    length = Length(seconds, told, packets.joined, packets.demuxer.uneven)
     if len(_known) >= REMEMBERED:
         _known.clear()
     _known[key] = length
     return length
+
+
+def _tells(stream: Any) -> bool:
+    """Whether a file says how long it is; of frames without a container FFmpeg guesses it from the first ones."""
+    form = stream.container.format
+    # Only MP3 with a header starts at a known sample, behind the encoder's delay.
+    return bool(stream.start_time) if is_counted(form) else not lacks_container(form)
 
 
 def _start(stream: Any, packets: PacketSpan) -> float:
@@ -108,9 +116,8 @@ def _confirmed(stream: Any, size: int) -> bool:
 def _seen(container: Any, streams: Sequence[Any], packets: PacketSpan, promised: float, *, frame: float) -> float:
     """The length by the last packets."""
     form = container.format
-    # Of sound without a container only that with a header starts at a known sample, behind the encoder's delay.
-    headed = is_counted(form) and bool(streams[0].start_time)
-    told = not is_counted(form) or headed
+    told = _tells(streams[0])
+    headed = is_counted(form) and told
     whole = (
         promised <= TAIL
         or packets.joined
