@@ -74,7 +74,8 @@ def start_worker() -> None:
     """Prepares a process of a pool: one thread, since the processes are the parallelism, and an end with its parent."""
     # A crash is reported as that item's; a trace in the midst of a progress bar would help nobody.
     faulthandler.disable()
-    cv2.setNumThreads(1)
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
     torch.set_num_threads(1)
     # Ctrl-C is for the parent, which ends its workers; each of them would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -205,7 +206,14 @@ def _in_processes(
 def _started(context: Any, work: Callable[[Item], Result]) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-    process.start()
+    # OpenCV waits for its threads when their number is set, for ever in a process that was forked beside them: they end
+    # here first.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        process.start()
+    finally:
+        cv2.setNumThreads(threads)
     theirs.close()
     return _Worker(process, ours)
 

@@ -8,6 +8,8 @@ import os
 import signal
 import time
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +94,21 @@ def test_what_the_work_raises_ends_all():
     assert 'in failing' in str(caught.value.__cause__)
     with pytest.raises(RuntimeError, match='Unknown: of its own'):
         list(run_parallel(failing, [3], jobs=1))
+
+
+def test_threads_of_opencv_in_this_process_do_not_hold_up_the_others():
+    cv2.setNumThreads(2)
+    try:
+        # wakes its threads
+        cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1000, 1000), interpolation=cv2.INTER_AREA)
+        assert list(run_parallel(shrink, [8], jobs=1, time_limit=20)) == [(0, (8, 8))]
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(-1)
+
+
+def shrink(size):
+    return cv2.resize(np.zeros((2000, 2000), np.uint8), (size, size)).shape
 
 
 def test_progress_counts_what_an_earlier_run_has_done(capsys):
