@@ -5,16 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.utils.data.dataloader
 
 from mmav.parallel import shared_memory_problem
 
 # More workers at a time than any machine has; process numbers that are near each other do not meet.
 SLOTS = 1024
+# Seconds that are waited for the end of a process.
+PATIENCE = 2.0
 # As torch writes of workers that died, and of a time limit that was passed.
 DEAD_WORKER = re.compile(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)')
 TIMED_OUT = re.compile(r'DataLoader timed out after')
@@ -50,10 +54,40 @@ class ReadingTable:
         finally:
             slot[0] = 0
 
+    def pids(self) -> set[int]:
+        """Numbers of the processes that read, or died of it."""
+        return set(self._slots[self._slots[:, 0] > 0, 0].tolist())
+
     def clips_of(self, pids: set[int]) -> list[str]:
         """The clips that processes of these numbers were reading."""
         rows = self._slots[self._slots[:, 0] > 0].tolist()
         return [self._describe(index) for pid, index in rows if pid in pids]
+
+
+def clips_of_lost_workers(error: BaseException) -> list[str]:
+    """The clips that workers read whose connection broke: torch has not noticed yet that they died.
+
+    Args:
+        error: What the process met that reads from them.
+
+    Returns:
+        Path and place of each in its manifest; none where the error came from elsewhere.
+    """
+    trace = error.__traceback__
+    files = []
+    while trace is not None:
+        files.append(trace.tb_frame.f_code.co_filename)
+        trace = trace.tb_next
+    if torch.utils.data.dataloader.__file__ not in files:
+        return []
+    # A connection breaks before its process has quite ended.
+    deadline = time.monotonic() + PATIENCE
+    clips: list[str] = []
+    while not clips and time.monotonic() < deadline:
+        living = {process.pid for process in multiprocessing.active_children()} | {os.getpid()}
+        clips = [clip for table in list(_tables) for clip in table.clips_of(table.pids() - living)]
+        time.sleep(0.02)
+    return clips
 
 
 def clips_of_workers(message: str) -> list[str] | None:

@@ -6,11 +6,14 @@ import argparse
 import copy
 import errno
 import faulthandler
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,7 @@ def run_tool(main: Callable[[], None]) -> None:
         faulthandler.enable(sys.__stderr__)
     try:
         with program(Path(sys.argv[0]).name):
-            main()
+            _watched(main)
     except TrainingStopped as stopped:
         if os.environ.get('RANK', '0') == '0':
             print(stopped, file=sys.stderr, flush=True)
@@ -104,6 +107,22 @@ def console_has(text: str) -> bool:
     return True
 
 
+def _watched(main: Callable[[], None]) -> None:
+    """Calls a tool's main function; a broken connection to a data worker that died becomes an error that says so."""
+    try:
+        main()
+    except BaseException as error:
+        if multiprocessing.active_children():
+            # torch raises whenever one more worker ends, in the midst of what is said of the first, too.
+            with suppress(ValueError, AttributeError):
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        from mmav.datasets.reading import clips_of_lost_workers
+
+        if isinstance(error, (EOFError, OSError)) and (clips := clips_of_lost_workers(error)):
+            raise MmavError(_died(clips, f'the connection to it broke ({type(error).__name__})')) from error
+        raise
+
+
 def _where() -> str:
     rank = os.environ.get('RANK', '0')
     return '' if rank == '0' else f' (process {rank})'
@@ -120,10 +139,13 @@ def _of_workers(error: RuntimeError) -> str | None:
         if not shared:
             return None
         return f'a data worker died: {one_line(error)}; a larger /dev/shm or fewer num_workers help'
-    what = 'a data worker died' if 'timed out' not in str(error) else 'no data worker answered in time'
+    return _died(clips, ' '.join(str(error).split()).rstrip('.'))
+
+
+def _died(clips: Sequence[str], text: str) -> str:
+    what = 'a data worker died' if 'timed out' not in text else 'no data worker answered in time'
     reading = f', while it read {" and ".join(clips[:CLIPS_NAMED])}' if clips else ''
     more = f' and {len(clips) - CLIPS_NAMED} more' if len(clips) > CLIPS_NAMED else ''
-    text = ' '.join(str(error).split()).rstrip('.')
     cure = (
         'take such a clip out of the manifest (tools/data/check_media.py finds those that cannot be decoded); '
         * bool(clips)
