@@ -15,8 +15,10 @@ from typing import Any
 
 import av
 
+from mmav.errors import MediaError
+
 from .counted import Counter, is_counted
-from .joined import RESTARTING, JoinedParts
+from .joined import RESTARTING, JoinedParts, is_chained
 from .opening import path_of
 
 # A demuxer may recover behind damage; a few tries, so that a hopeless file ends.
@@ -97,12 +99,20 @@ class Demuxer:
 
         Args:
             head: The first packets of the file.
+
+        Raises:
+            MediaError: It is joined of parts that cannot be read as one.
         """
         self._miscounted = {
             stream.index
             for stream in self._streams
             if stream.type == 'audio' and _is_miscounted(stream, [p for p in head if p.stream_index == stream.index])
         }
+        if self._container.format.name == 'ogg' and is_chained(path_of(self._container)):
+            raise MediaError(
+                path_of(self._container),
+                'is joined of several Ogg files, which cannot be searched; write it anew, as with ffmpeg -i IN OUT',
+            )
         if self._container.format.name in RESTARTING:
             self._joined.probe(path_of(self._container), self._main)
 

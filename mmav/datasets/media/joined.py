@@ -26,6 +26,10 @@ CLOCK_RATE, CLOCK_RANGE = 90000, 1 << 33
 _HEAD = rb'\x00\x00\x01[%s].{2}[\x80-\xbf](?:[\x80-\xbf].{6}|[\xc0-\xff].{11})'
 VIDEO_HEADER = re.compile(rb'(' + _HEAD % rb'\xe0-\xef' + rb')', re.DOTALL)
 AUDIO_HEADER = re.compile(rb'(' + _HEAD % rb'\xc0-\xdf' + rb')', re.DOTALL)
+# The head of an Ogg page: its flags, its position (minus one where no packet ends), the number of its stream (RFC 3533,
+# section 6).
+OGG_PAGE = re.compile(rb'OggS\x00([\x00-\x07])(.{8})(.{4})', re.DOTALL)
+FIRST_PAGE = 2
 
 
 class JoinedParts:
@@ -105,6 +109,31 @@ class JoinedParts:
             held.clear()
             last[track] = time
             yield _moved(packet, shifts[part.get(track, 0)])
+
+
+def is_chained(path: str) -> bool:
+    """Whether an Ogg file is joined of several: a stream begins behind pages of others, or at an earlier position.
+
+    FFmpeg reads such a file once, forwards; a search within it leads to another part than it says.
+    """
+    reached: dict[bytes, int] = {}
+    begun, done = False, 0
+    with open(path, 'rb') as file:
+        size = os.fstat(file.fileno()).st_size
+        for k in range(PROBES):
+            done = max(done, size * k // PROBES)
+            file.seek(done)
+            data = file.read(PROBE_BYTES)
+            done += len(data)
+            for flags, position, stream in OGG_PAGE.findall(data):
+                # All streams of a part begin before any of them goes on.
+                first, place = flags[0] & FIRST_PAGE, int.from_bytes(position, 'little', signed=True)
+                again = begun and (first or stream not in reached)
+                if again or 0 <= place < reached.get(stream, 0):
+                    return True
+                begun = begun or not first
+                reached[stream] = max(place, reached.get(stream, 0))
+    return False
 
 
 def _follows(time: float, before: float) -> bool:

@@ -19,6 +19,7 @@ import av
 from mmav.errors import MediaError
 
 from .limits import Limits, too_slow
+from .wav_header import leaves_sound_out
 
 PREFIX = 'file:'
 # FFmpeg's demuxers of formats that hold picture or sound in one file and are known by their content. Not among them
@@ -94,6 +95,9 @@ def open_container(
                 path,
                 'is of no known format that holds its own picture or sound; playlists, scripts and text are not opened',
             ) from error
+    if container.format.name == 'wav' and 'ignore_length' not in (options or {}) and leaves_sound_out(path):
+        container.close()
+        return open_container(path, limits=limits, options={**(options or {}), 'ignore_length': '1'})
     if container.format.name == 'webp_pipe' and _is_animated(path):
         container.close()
         raise MediaError(path, 'is an animated WebP, which cannot be decoded; convert it to mp4 or gif')

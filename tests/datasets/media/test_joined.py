@@ -7,6 +7,7 @@ import pytest
 
 from mmav.datasets.media import open_media
 from mmav.datasets.transforms import LoadClip
+from mmav.errors import MediaError
 from tests import clips, remux
 from tests.films import FPS, HEVC, MPEG2
 
@@ -72,3 +73,20 @@ def test_a_gap_in_the_recording_stays_a_gap(make_clip, clip_dir):
     np.testing.assert_array_equal(clips.frame_numbers(frames), [42, 6])
     assert not wave[round(4.2 * 16000) : round(6.9 * 16000)].any()
     assert clips.onset(wave[7 * 16000 :][:16000], 16000) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize('second', ['same', 'other'])
+@pytest.mark.parametrize('encoder', ['libopus', 'vorbis'])
+def test_joined_ogg_files_are_refused_in_one_line(make_clip, tmp_path, encoder, second):
+    """FFmpeg reads them once, forwards: half was silent, or the wrong part, from the second reading on."""
+    parts = [
+        make_clip(f'chain_{encoder}_{k}.ogg', seconds=1.0 + k, video=None, audio=encoder, sample_rate=48000, channels=2)
+        for k in (0, 0 if second == 'same' else 1)
+    ]
+    path = tmp_path / 'joined.ogg'
+    path.write_bytes(b''.join(part.read_bytes() for part in parts))
+    for _ in range(2):
+        with pytest.raises(MediaError, match='is joined of several Ogg files, which cannot be searched; write it anew'):
+            open_media(str(path))
+    with open_media(str(parts[1])) as reader:
+        assert reader.info.duration > 0.9
