@@ -84,7 +84,7 @@ def check_folder(
     names: Iterable[str] = (),
     *,
     inputs: Iterable[str | os.PathLike[str]] = (),
-    remedy: str = 'give another folder',
+    remedy: str | None = None,
 ) -> None:
     """Makes sure, before the work is done, that files can be written into a folder; leaves nothing behind.
 
@@ -92,13 +92,14 @@ def check_folder(
         folder: The folder, which need not be there yet.
         names: The files that will be written into it, as far as they are known.
         inputs: Files that the command reads.
-        remedy: What to do where the folder cannot be written to.
+        remedy: What to do where the folder cannot be written to; None to give another one.
 
     Raises:
         OutputError: See :func:`check_output`.
     """
     if os.path.lexists(folder) and not os.path.isdir(folder):
-        raise OutputError(f"'{folder}' is a file: {remedy}")
+        raise OutputError(f"'{folder}' is a file: {remedy or 'give a folder'}")
+    remedy = remedy or 'give another folder'
     check_place(os.path.join(folder, 'file'), shown=folder, remedy=remedy)
     inputs = list(inputs)
     for name in names:

@@ -258,7 +258,7 @@ def test_avsynth(tmp_path, capsys):
     generate(tmp_path / 'd', train=16, val=16, test=16, size=32, seconds=1, jobs=1, progress=False)
     (tmp_path / 'file').write_bytes(b'mine')
     assert 'Not a directory' in refused(capsys, 'data/avsynth/make_avsynth.py', 'file/deep')
-    assert 'is a file: give another folder' in refused(capsys, 'data/avsynth/make_avsynth.py', 'file')
+    assert 'is a file: give a folder' in refused(capsys, 'data/avsynth/make_avsynth.py', 'file')
 
 
 def test_dumps_are_read_again(tmp_path):
