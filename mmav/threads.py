@@ -3,7 +3,7 @@
 Threads that compute an operation together wait at its end for the last of them. OpenMP's (libgomp in PyTorch's packages
 for Linux) spin there for 3 ms before they sleep. That is quickest as long as each has a core of its own; on a core that
 others use, too, the one for which all wait does not run meanwhile, at every operation of a step. So there are as many
-threads as cores are left beside the data workers, and they spin for 30 us (docs/training.md has the figures).
+threads as cores are left beside the data workers, and they spin for 100 us (docs/training.md has the figures).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ WAITING = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
 COUNTS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
 # cores of this process among others on the machine, from a launcher that also had to set the counts
 CORES = 'MMAV_CORES'
-SPINS = '3000'
+SPINS = '10000'
 
 
 def wait_briefly() -> None:
-    """Lets OpenMP's threads spin for 30 us; called before PyTorch is imported, after which it has no effect.
+    """Lets OpenMP's threads spin for 100 us; called before PyTorch is imported, after which it has no effect.
 
     Processes that this one starts inherit it. Where the environment says how threads wait, or PyTorch is there already,
     nothing changes.
