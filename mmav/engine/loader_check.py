@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from mmav.datasets.broken_clips import BROKEN, judge, require_files
 from mmav.datasets.resumable_sampler import is_endless
 from mmav.engine.hooks import datasets_within
+from mmav.engine.train_loops import refuse_endless
 from mmav.errors import ConfigError, TooManyBrokenClips
 from mmav.models.heads import ContrastiveHead
 
@@ -29,12 +30,14 @@ def check_loader(name: str, loader: Any) -> None:
         loader: The dataloader.
 
     Raises:
-        ConfigError: It has no batch; or validation or testing would leave clips out, or replace or change some.
+        ConfigError: It has no batch; or validation or testing would not end, leave clips out, replace or change some.
         TooManyBrokenClips: Too many of its files are missing.
     """
     if not isinstance(loader, DataLoader):
         return
     training = name == 'train_dataloader'
+    if not training:
+        refuse_endless(loader, name)
     if not training and _drops_last(loader):
         raise ConfigError(
             f'{name}.drop_last=True: the last clips would be left out of the result; take it out of the config'

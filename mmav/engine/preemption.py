@@ -105,7 +105,7 @@ class ResumePointHook(Hook):
         self._stopping = self._asked_to_stop() or self._stopping
         if not whole:
             return
-        by_iterations = hasattr(runner.train_loop, 'validates_next')
+        by_iterations = getattr(runner.train_loop, 'by_iterations', False)
         # Where the epoch ends here its own checkpoint follows; a validation between epochs comes after it.
         last = not by_iterations and batch_idx + 1 >= len(runner.train_dataloader)
         before_validation = by_iterations and runner.train_loop.validates_next

@@ -214,8 +214,7 @@ def go_on_in_round(runner: Runner, meta: Mapping[str, Any], filename: str) -> No
             f'{filename} was saved after {batches} batches of {clips} clips, a batch has {now} now: training goes on '
             f'after {batches * clips // now} of these'
         )
-    by_iterations = hasattr(loop, 'validates_next')
-    if not by_iterations:
+    if not loop.by_iterations:
         # Of a training by iterations, for which all is one epoch.
         loop._epoch = meta.get('rounds', loop._epoch)
         go_on_after(batches * clips // now)

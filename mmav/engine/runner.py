@@ -38,7 +38,6 @@ from mmav.engine.resuming import (
     schedules,
 )
 from mmav.engine.schedule_check import check_monitors, training_notes
-from mmav.engine.train_loops import refuse_endless
 from mmav.errors import CheckpointError, OutputError
 from mmav.outputs import write_output
 from mmav.registry import RUNNERS
@@ -111,14 +110,12 @@ class AVRunner(Runner):
     def build_val_loop(self, loop: Any) -> Any:
         """Builds the validation loop; ours, which runs in inference mode, where the config names none."""
         built = super().build_val_loop({'type': 'AVValLoop', **loop} if isinstance(loop, dict) else loop)
-        refuse_endless(built.dataloader, 'val_dataloader')
         check_loader('val_dataloader', built.dataloader)
         return built
 
     def build_test_loop(self, loop: Any) -> Any:
         """Builds the test loop; ours, which runs in inference mode, where the config names none."""
         built = super().build_test_loop({'type': 'AVTestLoop', **loop} if isinstance(loop, dict) else loop)
-        refuse_endless(built.dataloader, 'test_dataloader')
         check_loader('test_dataloader', built.dataloader)
         return built
 

@@ -29,6 +29,8 @@ class _Resumable(BaseLoop):
     """
 
     dataloader: DataLoader[Any]
+    # Whether all of training is one epoch to the hooks.
+    by_iterations = False
     _todo_after = 0
     _batches = 0
 
@@ -129,6 +131,8 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
     Raises:
         ConfigError: Something else counts epochs, of which there are none, or ``max_iters`` is no number of iterations.
     """
+
+    by_iterations = True
 
     def __init__(
         self,
