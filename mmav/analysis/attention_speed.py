@@ -24,8 +24,8 @@ from mmav.analysis.model_passes import DTYPES, check_device
 from mmav.analysis.rounds import quartiles, ratio, time_in_turn
 from mmav.errors import ConfigError, MmavError
 from mmav.models.backbones.mvit import MultiscaleTransformer
-from mmav.models.layers.multiscale_attention import explicit_attention, folded_attention
-from mmav.models.layers.tiled_attention import tiled_attention
+from mmav.models.ops.attention import explicit_attention, folded_attention
+from mmav.models.ops.tiled_attention import tiled_attention
 from mmav.registry import MODELS
 
 FORMS = ('explicit', 'folded', 'tiled')

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.layers import MultiscaleBlock, TransformerBlock
-from mmav.models.layers.tiled_attention import keeping_nothing
+from mmav.models.ops.tiled_attention import keeping_nothing
 
 BLOCKS = (MultiscaleBlock, TransformerBlock)
 

@@ -1,6 +1,6 @@
 import json
 
-from mmav.models.layers.multiscale_attention import explicit_attention
+from mmav.models.ops.attention import explicit_attention
 from tests.toys import ROOT, run_tool
 
 TOOL = 'analysis_tools/benchmark_attention.py'

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmav.models.layers.tiled_mlp import tiled_mlp, tiles_pay
+from mmav.models.ops.tiled_mlp import tiled_mlp, tiles_pay
 
 
 class MLP(nn.Module):

@@ -1,6 +1,6 @@
 import torch
 
-from mmav.models.layers.eager_cpu import on_eager_cpu
+from mmav.models.ops.eager_cpu import on_eager_cpu
 
 
 def test_only_plain_tensors_of_a_cpu_outside_of_compilers_and_autocast():

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmav.models.layers.depthwise_conv import depthwise_conv
+from mmav.models.ops.depthwise_conv import depthwise_conv
 
 FUNCTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 

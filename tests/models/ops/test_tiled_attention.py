@@ -6,10 +6,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmav.models.layers import tiled_attention as module
-from mmav.models.layers import tiles
-from mmav.models.layers.multiscale_attention import explicit_attention
-from mmav.models.layers.tiled_attention import tiled_attention
+from mmav.models.ops import tiled_attention as module
+from mmav.models.ops import tiles
+from mmav.models.ops.attention import explicit_attention
+from mmav.models.ops.tiled_attention import tiled_attention
 
 # one, two and three axes; the last two have a bias of more columns than are added by a product
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3)), ((4, 6), (4, 30)), ((40,), (40,))]

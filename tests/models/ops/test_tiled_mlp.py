@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmav.models.layers import tiled_mlp as module
-from mmav.models.layers.tiled_mlp import tiled_mlp, tiles_pay
 from mmav.models.layers.transformer_block import MLP
+from mmav.models.ops import tiled_mlp as module
+from mmav.models.ops.tiled_mlp import tiled_mlp, tiles_pay
 
 
 @pytest.mark.parametrize('shape', [(7, 3), (2, 5, 3), (1, 1, 3)])

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from mmav.models.layers import tiles as module
-from mmav.models.layers.tiles import Buffer, cut, multiply, tiles
+from mmav.models.ops import tiles as module
+from mmav.models.ops.tiles import Buffer, cut, multiply, tiles
 
 
 @pytest.mark.parametrize('size', [1, 40, 100, 10**6])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmav.models.layers.tiles import Buffer, Tile, cut, multiply, tiles
+from mmav.models.ops.tiles import Buffer, Tile, cut, multiply, tiles
 
 # scores of a tile and thread: 2 MB of float32; a quarter of it took up to a third longer, twice as much the same
 TILE = 512 * 1024

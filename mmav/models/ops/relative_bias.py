@@ -1,0 +1,78 @@
+"""Decomposed relative positions as a bias, axis by axis: E_rel[i, j] = Q_i . (R^1[i, j] + R^2[i, j] + ...), Eq. 2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu') -> Tensor:
+    """Returns which row of a table of 2 * max(q_size, k_size) - 1 rows belongs to a query and a key (q_size, k_size).
+
+    Where one of the two is pooled, its positions are stretched to the other's scale (facebookresearch/SlowFast,
+    slowfast/models/attention.py, ``cal_rel_pos_spatial``).
+
+    >>> relative_index(2, 2)
+    tensor([[1, 0],
+            [2, 1]])
+    """
+    q_ratio = max(k_size / q_size, 1.0)
+    k_ratio = max(q_size / k_size, 1.0)
+    # float64 and, unless told otherwise, on the CPU even inside a `with torch.device('meta')` block: the index is data,
+    # not a parameter
+    q = torch.arange(q_size, dtype=torch.float64, device=device)[:, None] * q_ratio
+    k = torch.arange(k_size, dtype=torch.float64, device=device)[None, :] * k_ratio
+    return (q - k + (k_size - 1) * k_ratio).long()
+
+
+_indices: dict[tuple[int, int, torch.device], Tensor] = {}
+
+
+def _cached_index(q_size: int, k_size: int, device: torch.device) -> Tensor:
+    if torch.compiler.is_compiling():
+        # a constant of the graph, which may not fill a cache inside a checkpointed block and would be compiled anew
+        # when the cache is full
+        return relative_index(q_size, k_size, device)
+    key = (q_size, k_size, device)
+    if key not in _indices:
+        if len(_indices) > 64:  # inputs of ever new sizes must not fill the memory
+            _indices.clear()
+        with torch.inference_mode(False):  # training may follow and keep it for its gradients
+            index = relative_index(q_size, k_size).to(device)
+        if type(index) is not Tensor:  # a stand-in of a tracing mode
+            return index
+        _indices[key] = index
+    return _indices[key]
+
+
+def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
+    """Returns, per axis, the products of every query with the rows that its keys' positions select.
+
+    Args:
+        q: Pooled, unscaled queries of the patch tokens (B, Nq, heads, d).
+        tables: Per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d), see :func:`relative_index`.
+        q_grid: What Nq unrolls.
+        k_grid: The keys' grid.
+
+    Returns:
+        One tensor (B, Nq, heads, k_grid[axis]) per axis.
+    """
+    length, heads, dim = q.shape[1:]
+    products = []
+    for axis, table in enumerate(tables):
+        size = q_grid[axis]
+        # (size, k, d); an embedding, as the backward pass of indexing is slow on a CPU
+        rows = F.embedding(_cached_index(size, k_grid[axis], q.device), table).to(q.dtype)
+        # One batched product for all queries, which stay where they lie: those of one position on this axis are the
+        # rows of a matrix. On the last axis they lie apart, with all other positions and heads between them.
+        if axis == len(q_grid) - 1:
+            rows = rows.repeat_interleave(heads, dim=0).transpose(1, 2)
+            product = (q.reshape(-1, size * heads, dim).transpose(0, 1) @ rows).transpose(0, 1)
+        else:
+            product = q.reshape(-1, size, math.prod(q_grid[axis + 1 :]) * heads, dim) @ rows.transpose(1, 2)
+        products.append(product.reshape(-1, length, heads, k_grid[axis]))
+    return products
