@@ -1,0 +1,232 @@
+"""Which kernel PyTorch takes for ``scaled_dot_product_attention`` on a GPU: by its rules, and asked of itself.
+
+The rules are those of PyTorch 2.14 (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp and sdp_utils_cpp.h) with the
+cuDNN 9.24 that its wheels for CUDA 13 bring. With them it can be told without a GPU what one will do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend
+from torch.overrides import TorchFunctionMode
+
+BACKENDS = ('cudnn', 'flash', 'efficient', 'math')
+# widest head that the flash kernels take
+FLASH_WIDTH = 256
+HALF_TYPES = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of attention: tensors (B, heads, N, d) and what the rules ask beside them."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    capability: tuple[int, int]
+    dropout: float
+    mask: bool
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Of queries and keys, and of values."""
+        return self.q.shape[-1], self.v.shape[-1]
+
+    @property
+    def needs_grad(self) -> bool:
+        """Whether there will be a backward pass."""
+        return torch.is_grad_enabled() and any(x.requires_grad for x in (self.q, self.k, self.v))
+
+    def fits_fused(self, dtypes: Sequence[torch.dtype], *, stride_of_one_column: bool) -> bool:
+        """What all fused kernels ask for."""
+        tensors = (self.q, self.k, self.v)
+        if not all(x.dim() == 4 and x.dtype == self.q.dtype for x in tensors) or self.q.dtype not in dtypes:
+            return False
+        if self.q.shape[:2] != self.k.shape[:2] or self.q.shape[:2] != self.v.shape[:2]:
+            return False
+        if not self.q.shape[2] or not self.k.shape[2] or self.q.shape[-1] != self.k.shape[-1]:
+            return False
+        # the last axis has to be contiguous; that of one column is in any case, for some
+        return all(x.stride(-1) == 1 for x in tensors) or (stride_of_one_column and self.q.shape[-1] == 1)
+
+
+def _cudnn_takes(call: _Call) -> bool:
+    if not (8, 0) <= call.capability <= (12, 1) or not torch.backends.cuda.cudnn_sdp_enabled():
+        return False
+    if torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled():
+        return False
+    if not call.fits_fused(HALF_TYPES, stride_of_one_column=True):
+        return False
+    if not (16 * call.dropout).is_integer() or (call.dropout and call.q.shape[2] == 1):
+        return False
+    hopper = call.capability == (9, 0) or (call.capability[0] == 10 and call.capability != (10, 7))
+    if call.needs_grad and hopper:
+        of_keys, of_values = call.widths
+        if not (max(call.widths) <= 128 or (of_keys, of_values) in ((192, 128), (256, 256))):
+            return False
+    fits = all(width <= (256 if hopper else 128) and width % 8 == 0 for width in call.widths)
+    return fits and call.k.shape[2] > 1 and max(call.q.shape[:2]) <= 65535
+
+
+def _flash_takes(call: _Call) -> bool:
+    if not (8, 0) <= call.capability <= (12, 1) or not torch.backends.cuda.flash_sdp_enabled():
+        return False
+    if call.mask or not call.fits_fused(HALF_TYPES, stride_of_one_column=True):
+        return False
+    width = call.q.shape[-1]
+    if width != call.v.shape[-1] or width > FLASH_WIDTH:
+        return False
+    # the backward pass of wide heads asks for more shared memory than these cards have
+    small = (8, 6) <= call.capability <= (8, 9) or call.capability >= (12, 0)
+    return not (small and call.needs_grad) or width <= 192 or (width > 224 and not call.dropout)
+
+
+def _efficient_takes(call: _Call) -> bool:
+    if not (5, 0) <= call.capability <= (12, 1) or not torch.backends.cuda.mem_efficient_sdp_enabled():
+        return False
+    ampere = call.capability >= (8, 0)
+    dtypes = (torch.float32, torch.float16, torch.bfloat16) if ampere else (torch.float32, torch.float16)
+    if not call.fits_fused(dtypes, stride_of_one_column=False):
+        return False
+    # rows of whole tensor core operands; products without tensor cores take any
+    if ampere:
+        alignment = 8 if call.q.dtype in HALF_TYPES else 4
+    else:
+        alignment = 8 if call.capability >= (7, 0) and call.q.dtype in HALF_TYPES else 1
+    if ampere and any(x.storage_offset() % alignment for x in (call.q, call.k, call.v)):
+        return False
+    return all(width % alignment == 0 for width in call.widths)
+
+
+_TAKES: dict[str, Callable[[_Call], bool]] = dict(
+    cudnn=_cudnn_takes, flash=_flash_takes, efficient=_efficient_takes, math=lambda call: True
+)
+
+
+def expected_backend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    capability: tuple[int, int] = (8, 0),
+    dropout: float = 0.0,
+    mask: bool = False,
+) -> str:
+    """The kernel that PyTorch takes for these tensors on a GPU, by its rules; they may lie anywhere, or be fake.
+
+    What is switched off (``torch.nn.attention.sdpa_kernel``) is not taken; an order of preference that is set there is
+    not known here.
+
+    Args:
+        q: Queries (B, heads, Nq, d).
+        k: Keys (B, heads, Nk, d).
+        v: Values (B, heads, Nk, dv).
+        capability: Of the GPU: (7, 0) V100, (7, 5) T4, (8, 0) A100, (8, 6) A10, (8, 9) L4 and RTX 4090, (9, 0) H100.
+        dropout: Of the probabilities.
+        mask: Whether there is one, which needs no gradient.
+
+    Returns:
+        One of ``BACKENDS``; ``math`` writes out all scores.
+
+    >>> q, k, v = torch.empty(3, 1, 1, 64, 96, dtype=torch.bfloat16)
+    >>> expected_backend(q, k, v), expected_backend(q, k, v[..., :64]), expected_backend(q, k, v, capability=(9, 0))
+    ('flash', 'efficient', 'cudnn')
+    """
+    call = _Call(q, k, v, capability, dropout, mask)
+    # cuDNN comes first on data centre cards from Hopper on, and last, after the kernel that takes all, elsewhere
+    order = BACKENDS if capability[0] in (9, 10) else BACKENDS[1:]
+    return next(name for name in order if _TAKES[name](call))
+
+
+def taken_backend(q: Tensor, k: Tensor, v: Tensor) -> str:
+    """The kernel that PyTorch itself says it takes for tensors of a device: ``flash`` and so on, without a mask."""
+    choice = SDPBackend(torch._fused_sdp_choice(q, k, v))
+    return choice.name.lower().removesuffix('_attention')
+
+
+class fused_sdpa(TorchFunctionMode):
+    """Has ``scaled_dot_product_attention`` of fake CUDA tensors take the operator that a GPU would.
+
+    Without a GPU PyTorch takes the math form for them, which keeps all scores; with this context memory and operations
+    are those of the kernel. As PyTorch does, it casts under autocast and pads rows for the flash kernel.
+
+    Args:
+        backend: One of ``BACKENDS`` for all calls, or ``auto`` for the one of :func:`expected_backend`.
+        capability: See there.
+
+    Raises:
+        ValueError: If ``backend`` is unknown; in a call, if it does not take the tensors.
+    """
+
+    def __init__(self, backend: str = 'auto', *, capability: tuple[int, int] = (8, 0)) -> None:
+        super().__init__()
+        if backend not in ('auto', *BACKENDS):
+            raise ValueError(f'backend={backend!r} is unknown: choose one of auto, {", ".join(BACKENDS)}')
+        self.backend = backend
+        self.capability = capability
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answers for ``scaled_dot_product_attention``; everything else is done as ever."""
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        return self._attend(*args, **(kwargs or {}))
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        *,
+        scale: float | None = None,
+    ) -> Tensor:
+        if is_causal:
+            raise ValueError('is_causal=True: what kernels are taken then is not known here')
+        q, k, v = tensors = [_autocast(x) for x in (query, key, value)]
+        mask = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else _autocast(attn_mask)
+        call = _Call(q, k, v, self.capability, dropout_p, mask is not None)
+        backend = self.backend
+        if backend == 'auto':
+            backend = expected_backend(q, k, v, capability=self.capability, dropout=dropout_p, mask=call.mask)
+        elif not _TAKES[backend](call):
+            shapes = ', '.join(str(tuple(x.shape)) for x in tensors)
+            where = f'{str(q.dtype).removeprefix("torch.")} on capability {self.capability}'
+            raise ValueError(f'backend={backend!r} does not take q, k, v of {shapes} in {where}; give auto')
+        return _call_operator(backend, tensors, mask, dropout_p, scale, call.needs_grad)
+
+
+def _autocast(x: Tensor) -> Tensor:
+    kind = x.device.type
+    cast = torch.is_autocast_enabled(kind) and x.is_floating_point() and x.dtype != torch.float64
+    return x.to(torch.get_autocast_dtype(kind)) if cast else x
+
+
+def _call_operator(
+    backend: str, tensors: Sequence[Tensor], mask: Tensor | None, dropout: float, scale: float | None, needs_grad: bool
+) -> Tensor:
+    aten = torch.ops.aten
+    scale = tensors[0].shape[-1] ** -0.5 if scale is None else scale
+    if backend == 'flash':
+        width = tensors[2].shape[-1]
+        # as PyTorch does around this kernel; no copies where nothing is to be filled
+        padded = [F.pad(x, (0, -width % 8)) if width % 8 else x for x in tensors]
+        return aten._scaled_dot_product_flash_attention(*padded, dropout, False, False, scale=scale)[0][..., :width]
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=tensors[0].dtype).masked_fill(~mask, -math.inf)
+    if backend == 'math':
+        return aten._scaled_dot_product_attention_math(*tensors, mask, dropout, False, scale=scale)[0]
+    if mask is not None:
+        mask = mask.expand(*tensors[0].shape[:3], tensors[1].shape[2])
+    operator = getattr(aten, f'_scaled_dot_product_{backend}_attention')
+    return operator(*tensors, mask, needs_grad, dropout, False, scale=scale)[0]

@@ -1,0 +1,178 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mmav.models.ops.sdpa_backends import BACKENDS, expected_backend, fused_sdpa, taken_backend
+
+V100, T4, A100, A10, RTX_4090, H100 = (7, 0), (7, 5), (8, 0), (8, 6), (8, 9), (9, 0)
+
+
+def make(width, v_width=None, dtype=torch.bfloat16, *, keys=65, device='meta', needs_grad=True):
+    q, k, v = (
+        torch.empty(2, 3, length, size, dtype=dtype, device=device, requires_grad=needs_grad)
+        for length, size in ((33, width), (keys, width), (keys, v_width or width))
+    )
+    return q, k, v
+
+
+# as the rules of PyTorch's sdp_utils.cpp were read by hand
+@pytest.mark.parametrize(
+    ('width', 'v_width', 'dtype', 'capability', 'expected'),
+    [
+        # folded attention as it was: flash takes one width only
+        (120, 96, torch.bfloat16, A100, 'efficient'),
+        (120, 96, torch.bfloat16, H100, 'cudnn'),
+        (136, 96, torch.bfloat16, H100, 'efficient'),
+        (384, 96, torch.bfloat16, H100, 'efficient'),
+        # with values of the same width
+        (120, 120, torch.bfloat16, A100, 'flash'),
+        (240, 240, torch.bfloat16, A100, 'flash'),
+        (256, 256, torch.float16, A100, 'flash'),
+        (264, 264, torch.float16, A100, 'efficient'),
+        (120, 120, torch.bfloat16, H100, 'cudnn'),
+        (136, 136, torch.bfloat16, H100, 'flash'),
+        (192, 128, torch.bfloat16, H100, 'cudnn'),
+        (192, 128, torch.bfloat16, A100, 'efficient'),
+        (256, 256, torch.bfloat16, H100, 'cudnn'),
+        # cards with less shared memory: no backward pass of 193 to 224
+        (192, 192, torch.bfloat16, RTX_4090, 'flash'),
+        (200, 200, torch.bfloat16, RTX_4090, 'efficient'),
+        (240, 240, torch.bfloat16, A10, 'flash'),
+        # rows of whole operands
+        (118, 118, torch.bfloat16, A100, 'flash'),
+        (118, 96, torch.bfloat16, A100, 'math'),
+        (120, 118, torch.bfloat16, A100, 'math'),
+        (118, 118, torch.float32, A100, 'math'),
+        (116, 96, torch.float32, A100, 'efficient'),
+        (117, 95, torch.float32, T4, 'efficient'),
+        (117, 117, torch.float16, T4, 'math'),
+        (120, 120, torch.float16, V100, 'efficient'),
+        (120, 120, torch.bfloat16, V100, 'math'),
+        (64, 64, torch.float64, A100, 'math'),
+    ],
+)
+def test_rules(width, v_width, dtype, capability, expected):
+    assert expected_backend(*make(width, v_width, dtype), capability=capability) == expected
+
+
+def test_rules_beside_widths():
+    q, k, v = make(64)
+    assert expected_backend(q, k, v) == 'flash'
+    assert expected_backend(q, k, v, mask=True) == 'efficient'
+    assert expected_backend(q, k, v, capability=H100, mask=True) == 'cudnn'
+    assert expected_backend(q, k, v, capability=H100, dropout=0.1) == 'flash'  # cuDNN has sixteenths only
+    assert expected_backend(*make(64, keys=1), capability=H100) == 'flash'
+    assert expected_backend(*make(64, keys=0), capability=H100) == 'math'
+    assert expected_backend(q, k, v.transpose(-1, -2).contiguous().transpose(-1, -2)) == 'math'
+    assert expected_backend(q, k.expand(2, 3, 65, 64)[:1], v) == 'math'
+    assert expected_backend(q, k, v.half()) == 'math'
+    odd = torch.empty(v.numel() + 1, dtype=v.dtype, device='meta')[1:].view_as(v)
+    assert expected_backend(q, k, odd, mask=True) == 'math'
+
+
+def test_the_backward_pass_narrows_the_choice():
+    with torch.no_grad():
+        assert expected_backend(*make(200), capability=RTX_4090) == 'flash'
+        assert expected_backend(*make(136, 96), capability=H100) == 'cudnn'
+    assert expected_backend(*make(200, needs_grad=False), capability=RTX_4090) == 'flash'
+
+
+def test_what_is_switched_off_is_not_taken(monkeypatch):
+    q, k, v = make(64)
+    with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        assert expected_backend(q, k, v) == expected_backend(q, k, v, capability=H100) == 'efficient'
+    with sdpa_kernel(SDPBackend.MATH):
+        assert expected_backend(q, k, v) == 'math'
+    monkeypatch.setattr(torch, 'are_deterministic_algorithms_enabled', lambda: True)
+    assert expected_backend(q, k, v, capability=H100) == 'flash'
+
+
+def saved_bytes(run):
+    """What autograd keeps of a call, each storage once."""
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage()._cdata] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        out = run()
+    return sum(kept.values()), out
+
+
+@pytest.mark.parametrize(
+    ('backend', 'rows'), [('flash', 33), ('efficient', 64), ('cudnn', 33)]
+)  # one float32 a row; memory-efficient rounds up to 32 rows
+def test_fake_tensors_keep_what_the_kernel_keeps(backend, rows):
+    capability = H100 if backend == 'cudnn' else A100
+    with FakeTensorMode(), fused_sdpa(backend, capability=capability):
+        q, k, v = make(64, device='cuda')
+        kept, out = saved_bytes(lambda: F.scaled_dot_product_attention(q, k, v, scale=1.0))
+    assert out.shape == q.shape and out.dtype == torch.bfloat16 and out.device.type == 'cuda'
+    seeds = 3 * 8
+    assert 0 <= kept - (2 * (q.numel() + k.numel() + v.numel() + out.numel()) + 4 * 2 * 3 * rows) <= seeds
+
+
+def test_auto_follows_the_rules_call_by_call():
+    with FakeTensorMode(), fused_sdpa():
+        wide, _ = saved_bytes(lambda: F.scaled_dot_product_attention(*make(384, 96, device='cuda')))
+        plain, _ = saved_bytes(lambda: F.scaled_dot_product_attention(*make(64, 64, torch.float64, device='cuda')))
+    assert wide < 2 * 6 * (33 * (384 + 96) + 65 * (384 + 96)) + 4 * 6 * 64 + 32
+    assert plain > 8 * 6 * 33 * 65 * 2  # the math form keeps the scores
+
+
+def test_autocast_padding_and_masks_are_as_in_pytorch(monkeypatch):
+    # what else switches autocast off where there is no GPU
+    monkeypatch.setattr('torch.cuda.amp.common.amp_definitely_not_available', lambda: False)
+    with FakeTensorMode(), fused_sdpa():
+        with torch.autocast('cuda', torch.float16):
+            q, k, v = make(61, dtype=torch.float32, device='cuda')
+            out = F.scaled_dot_product_attention(q, k, v)
+        assert out.dtype == torch.float16 and out.shape == q.shape
+        q, k, v = make(64, device='cuda')
+        mask = torch.ones(33, 65, dtype=torch.bool, device='cuda')
+        assert F.scaled_dot_product_attention(q, k, v, attn_mask=mask).shape == q.shape
+        with pytest.raises(ValueError, match='is_causal=True'):
+            F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def test_a_kernel_that_does_not_take_the_tensors_is_refused():
+    with FakeTensorMode(), fused_sdpa('flash'):
+        q, k, v = make(120, 96, device='cuda')
+        with pytest.raises(ValueError, match=r"backend='flash' does not take .* \(2, 3, 65, 96\) in bfloat16 on"):
+            F.scaled_dot_product_attention(q, k, v)
+    with pytest.raises(ValueError, match="backend='fast' is unknown: choose one of auto, cudnn, flash"):
+        fused_sdpa('fast')
+
+
+def test_math_by_name_computes_the_same():
+    q, k, v = (torch.randn(2, 3, n, 8, generator=torch.Generator().manual_seed(n)) for n in (5, 7, 7))
+    mask = torch.ones(5, 7, dtype=torch.bool).tril()
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.3)
+    with fused_sdpa('math'):
+        torch.testing.assert_close(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.3), expected)
+
+
+def test_pytorch_is_asked_where_the_tensors_lie():
+    q, k, v = torch.randn(3, 1, 1, 4, 8)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert taken_backend(q, k, v) == 'math'
+    assert taken_backend(q, k, v) in BACKENDS
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('needs_grad', [False, True])
+@pytest.mark.parametrize('length', [1, 64, 65])
+def test_rules_are_those_of_pytorch(dtype, needs_grad, length):
+    capability = torch.cuda.get_device_capability()
+    wrong = {}
+    for width in (61, 64, 96, 118, 120, 128, 136, 192, 200, 232, 240, 256, 264, 384):
+        for v_width in {64, 96, 128, width}:
+            tensors = make(width, v_width, dtype, keys=length, device='cuda', needs_grad=needs_grad)
+            answers = expected_backend(*tensors, capability=capability), taken_backend(*tensors)
+            if answers[0] != answers[1]:
+                wrong[width, v_width] = answers
+    assert not wrong
