@@ -37,6 +37,7 @@ _ENGINE_NAMES = (
     'efficient_conv_bn_eval',
     'find_unused_parameters',
     'model_wrapper_cfg',
+    'precision',
     'runner_type',
     'sync_bn',
 )
@@ -69,6 +70,7 @@ _FILLED_IN: dict[Registry, tuple[str, ...]] = {
 _PLAIN_DICTS = {
     'auto_scale_lr': ('enable', 'base_batch_size'),
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    'precision': ('amp', 'eval_amp', 'tf32'),
     'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
 }
 _MP_CFG = ('mp_start_method', 'opencv_num_threads')
@@ -180,6 +182,10 @@ def _top_level(name: str, value: Any) -> Problems:
         yield from _keywords(value, name, _PLAIN_DICTS[name], f'{name} has')
         if isinstance(value, dict) and value.get('mp_cfg') is not None:
             yield from _keywords(value['mp_cfg'], f'{name}.mp_cfg', _MP_CFG, 'mp_cfg has')
+        if name == 'precision':
+            from mmav.engine.precision import precision_problems
+
+            yield from precision_problems(value)
 
 
 def _dataloader(value: Any, path: str) -> Problems:

@@ -5,6 +5,7 @@ import argparse
 
 from mmav.engine.cli import add_common_arguments, run_tool, test
 from mmav.engine.config_edits import MODALITIES
+from mmav.engine.precision import AMP
 
 EXAMPLE = """examples:
   python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_10.pth --out metrics.json
@@ -28,6 +29,14 @@ def main() -> None:
         '--drop',
         choices=MODALITIES,
         help='withhold this modality from every clip: how good is the model on the other one alone?',
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=AMP,
+        help='faster, and not to the last digit: auto (--amp alone), bfloat16 or float16 as in training; without it '
+        'testing is in float32',
     )
     add_common_arguments(parser)
     test(parser.parse_args())

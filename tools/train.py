@@ -4,11 +4,12 @@
 import argparse
 
 from mmav.engine.cli import add_common_arguments, run_tool, train
+from mmav.engine.precision import AMP
 
 EXAMPLE = """examples:
   python tools/train.py configs/mmt/mmt_tiny_avsynth.py
   python tools/train.py configs/mmt/mmt_tiny_folder.py --data-root DIR --resume
-  tools/dist_train.sh configs/mmt/mmt_k4_l4_vggsound.py 8 --amp"""
+  tools/dist_train.sh configs/mmt/mmt_k4_l4_vggsound.py 8"""
 
 
 def main() -> None:
@@ -27,11 +28,15 @@ def main() -> None:
         '--amp',
         nargs='?',
         const='bfloat16',
-        choices=['bfloat16', 'float16'],
-        help='mixed precision: bfloat16 (alone, also on a CPU), or float16 with loss scaling',
+        choices=AMP,
+        help="numbers of the forward pass, in place of the config's: auto (bfloat16 on a GPU, float16 on one that has "
+        'no bfloat16, float32 on a CPU), none (float32), bfloat16 (--amp alone, also on a CPU), or float16 with loss '
+        'scaling',
     )
     parser.add_argument(
-        '--deterministic', action='store_true', help='only algorithms that give the same bits again; slower on a GPU'
+        '--deterministic',
+        action='store_true',
+        help='only algorithms that give the same bits again, no TF32; slower on a GPU',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch size')
     add_common_arguments(parser)

@@ -19,8 +19,12 @@ default_hooks = dict(
     resume_point=dict(type='ResumePointHook', interval=1000),
 )
 
+# half types on a GPU, and TF32 in what stays float32; a CPU computes in float32, and evaluation always
+precision = dict(amp='auto', eval_amp='none', tf32=True)
+
 env_cfg = dict(
-    cudnn_benchmark=False,
+    # times cuDNN's kernels once for each shape, and shapes are fixed
+    cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     # used on GPUs; processes without one join a gloo group by themselves
     dist_cfg=dict(backend='nccl'),

@@ -1,6 +1,6 @@
 """Sound alone, AST (Gong et al. 2021), EPIC-Kitchens-100, with the schedule of the other models.
 
-    tools/dist_train.sh configs/ast/ast_base_epic_kitchens.py 8 --amp
+    tools/dist_train.sh configs/ast/ast_base_epic_kitchens.py 8
     tools/dist_test.sh configs/ast/ast_base_epic_kitchens.py work_dirs/ast_base_epic_kitchens/epoch_100.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 action 13.0 (paper, "MBT (AST)", quoted from MBT's

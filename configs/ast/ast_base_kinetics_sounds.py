@@ -1,6 +1,6 @@
 """Sound alone, AST (Gong et al. 2021), Kinetics-Sounds, with the schedule of the other models.
 
-    tools/dist_train.sh configs/ast/ast_base_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/ast/ast_base_kinetics_sounds.py 8
     tools/dist_test.sh configs/ast/ast_base_kinetics_sounds.py work_dirs/ast_base_kinetics_sounds/epoch_300.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 52.6 (paper, "MBT (AST)", quoted from MBT's

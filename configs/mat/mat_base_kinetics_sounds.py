@@ -1,6 +1,6 @@
 """Sound alone, MAT at paper size, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mat/mat_base_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mat/mat_base_kinetics_sounds.py 8
     tools/dist_test.sh configs/mat/mat_base_kinetics_sounds.py work_dirs/mat_base_kinetics_sounds/epoch_300.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 74.8 (paper, "MAT", on 1,585 test clips). Not yet

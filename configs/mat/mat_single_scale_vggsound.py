@@ -1,6 +1,6 @@
 """MAT's blocks at one scale: 24 blocks on 8 x 64 tokens of 384, those of MAT's third stage, VGGSound.
 
-    tools/dist_train.sh configs/mat/mat_single_scale_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mat/mat_single_scale_vggsound.py 8
     tools/dist_test.sh configs/mat/mat_single_scale_vggsound.py work_dirs/mat_single_scale_vggsound/epoch_50.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: not yet run; the paper refers to its

@@ -1,6 +1,6 @@
 """MAT that pools along time only: as many tokens in every stage as MAT has, all 32 frequencies kept, VGGSound.
 
-    tools/dist_train.sh configs/mat/mat_time_only_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mat/mat_time_only_vggsound.py 8
     tools/dist_test.sh configs/mat/mat_time_only_vggsound.py work_dirs/mat_time_only_vggsound/epoch_50.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: not yet run; the paper refers to its

@@ -1,6 +1,6 @@
 """MBT (Nagrani et al. 2021), VGGSound: two ViT-B, 4 averaged bottleneck tokens in the last 4 of 12 layers.
 
-    tools/dist_train.sh configs/mbt/mbt_b_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mbt/mbt_b_vggsound.py 8
     tools/dist_test.sh configs/mbt/mbt_b_vggsound.py work_dirs/mbt_b_vggsound/epoch_50.pth 8
 
 The optimiser, label smoothing, mixup and drop path are those of google-research/scenic, projects/mbt; data,

@@ -1,6 +1,6 @@
 """MViTv2-B and MAT, probabilities averaged, EPIC-Kitchens-100.
 
-    tools/dist_train.sh configs/mmt/mmt_avg_epic_kitchens.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_avg_epic_kitchens.py 8
     tools/dist_test.sh configs/mmt/mmt_avg_epic_kitchens.py work_dirs/mmt_avg_epic_kitchens/epoch_100.pth 8
 
 Here both are trained together. The paper averages two models that were trained each by itself:

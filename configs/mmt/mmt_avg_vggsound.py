@@ -1,6 +1,6 @@
 """MViTv2-B and MAT, probabilities averaged, VGGSound.
 
-    tools/dist_train.sh configs/mmt/mmt_avg_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_avg_vggsound.py 8
     tools/dist_test.sh configs/mmt/mmt_avg_vggsound.py work_dirs/mmt_avg_vggsound/epoch_50.pth 8
 
 Here both are trained together. The paper averages two models that were trained each by itself:

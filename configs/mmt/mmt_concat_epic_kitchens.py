@@ -1,6 +1,6 @@
 """MViTv2-B and MAT without fusion blocks, one classifier on both class tokens, EPIC-Kitchens-100.
 
-    tools/dist_train.sh configs/mmt/mmt_concat_epic_kitchens.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_concat_epic_kitchens.py 8
     tools/dist_test.sh configs/mmt/mmt_concat_epic_kitchens.py work_dirs/mmt_concat_epic_kitchens/epoch_100.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: not yet run; the paper has no such row.

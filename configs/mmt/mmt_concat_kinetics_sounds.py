@@ -1,6 +1,6 @@
 """MViTv2-B and MAT without fusion blocks, one classifier on both class tokens, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mmt/mmt_concat_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_concat_kinetics_sounds.py 8
     tools/dist_test.sh configs/mmt/mmt_concat_kinetics_sounds.py work_dirs/mmt_concat_kinetics_sounds/epoch_300.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: not yet run; the paper has no such row.

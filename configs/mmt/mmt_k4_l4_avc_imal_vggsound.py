@@ -1,6 +1,6 @@
 """MMT, K = 4 blocks, L = 4 bottleneck tokens, VGGSound, with AVC and the intra-modal alignment loss ("+AVC+IM-AL").
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imal_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imal_vggsound.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_avc_imal_vggsound.py work_dirs/mmt_k4_l4_avc_imal_vggsound/epoch_50.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 65.7 (paper, "+AVC+IM AL", on 12,790 test clips).

@@ -1,6 +1,6 @@
 r"""MMT, K = L = 4, EPIC-Kitchens-100, with both contrastive losses ("+AVC+IMC", the full MMT).
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imc_epic_kitchens.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imc_epic_kitchens.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_avc_imc_epic_kitchens.py \
         work_dirs/mmt_k4_l4_avc_imc_epic_kitchens/epoch_100.pth 8
 

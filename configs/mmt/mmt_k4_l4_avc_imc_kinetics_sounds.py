@@ -1,6 +1,6 @@
 r"""MMT, K = L = 4, Kinetics-Sounds, with both contrastive losses ("+AVC+IMC", the full MMT).
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imc_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imc_kinetics_sounds.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_avc_imc_kinetics_sounds.py \
         work_dirs/mmt_k4_l4_avc_imc_kinetics_sounds/epoch_300.pth 8
 

@@ -1,6 +1,6 @@
 r"""MMT, K = 4 blocks, L = 4 bottleneck tokens, Kinetics-Sounds, with the audio-video contrastive loss ("+AVC").
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_kinetics_sounds.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_avc_kinetics_sounds.py \
         work_dirs/mmt_k4_l4_avc_kinetics_sounds/epoch_300.pth 8
 

@@ -1,6 +1,6 @@
 """MMT, K = 4 blocks, L = 4 bottleneck tokens, EPIC-Kitchens-100.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_epic_kitchens.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_epic_kitchens.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_epic_kitchens.py work_dirs/mmt_k4_l4_epic_kitchens/epoch_100.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 action 46.9 (paper, "AVBottle", on the validation

@@ -1,6 +1,6 @@
 """MMT, K = 4 blocks, L = 4 bottleneck tokens, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_kinetics_sounds.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_kinetics_sounds.py work_dirs/mmt_k4_l4_kinetics_sounds/epoch_300.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 91.2 (paper, "AVBottle", on 1,585 test clips). Not

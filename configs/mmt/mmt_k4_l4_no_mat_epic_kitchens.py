@@ -1,6 +1,6 @@
 r"""MMT with three blocks at constant resolution in place of MAT ("AVBottle w/o MAT"), EPIC-Kitchens-100.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_epic_kitchens.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_epic_kitchens.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_no_mat_epic_kitchens.py \
         work_dirs/mmt_k4_l4_no_mat_epic_kitchens/epoch_100.pth 8
 

@@ -1,6 +1,6 @@
 r"""MMT with three blocks at constant resolution in place of MAT ("AVBottle w/o MAT"), Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_kinetics_sounds.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_no_mat_kinetics_sounds.py \
         work_dirs/mmt_k4_l4_no_mat_kinetics_sounds/epoch_300.pth 8
 

@@ -1,6 +1,6 @@
 """MMT with three blocks at constant resolution in place of MAT ("AVBottle w/o MAT"), VGGSound.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_vggsound.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_l4_no_mat_vggsound.py work_dirs/mmt_k4_l4_no_mat_vggsound/epoch_50.pth 8
 
 MAT's patches, 32 x 256 tokens, but of width 768 throughout. The paper names three blocks and the width; that the

@@ -1,6 +1,6 @@
 r"""MMT with self-attention over all tokens in place of the bottleneck, K = 4 blocks, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_merged_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_merged_kinetics_sounds.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_merged_kinetics_sounds.py \
         work_dirs/mmt_k4_merged_kinetics_sounds/epoch_300.pth 8
 

@@ -1,6 +1,6 @@
 """MMT with self-attention over all tokens in place of the bottleneck, K = 4 blocks, VGGSound.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_merged_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mmt/mmt_k4_merged_vggsound.py 8
     tools/dist_test.sh configs/mmt/mmt_k4_merged_vggsound.py work_dirs/mmt_k4_merged_vggsound/epoch_50.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: not yet run; the paper has no such row.

@@ -1,6 +1,6 @@
 r"""Picture alone, MViTv2-B, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mvitv2/mvitv2_base_kinetics_sounds.py 8 --amp
+    tools/dist_train.sh configs/mvitv2/mvitv2_base_kinetics_sounds.py 8
     tools/dist_test.sh configs/mvitv2/mvitv2_base_kinetics_sounds.py \
         work_dirs/mvitv2_base_kinetics_sounds/epoch_300.pth 8
 

@@ -1,6 +1,6 @@
 """Picture alone, MViTv2-B, VGGSound.
 
-    tools/dist_train.sh configs/mvitv2/mvitv2_base_vggsound.py 8 --amp
+    tools/dist_train.sh configs/mvitv2/mvitv2_base_vggsound.py 8
     tools/dist_test.sh configs/mvitv2/mvitv2_base_vggsound.py work_dirs/mvitv2_base_vggsound/epoch_50.pth 8
 
 Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 56.1 (paper, "Video Only", on 12,790 test clips).

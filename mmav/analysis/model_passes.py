@@ -19,6 +19,7 @@ from mmav.analysis.complexity import input_shape
 from mmav.analysis.speed_report import machine
 from mmav.analysis.training_cost import autocast, live_bytes, saved_bytes
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
+from mmav.engine.precision import PLAIN, WRAPPERS, decide, named_amp, this_hardware
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.heads import heads_of
@@ -61,10 +62,9 @@ def about(options: Mapping[str, Any], device: str) -> dict[str, Any]:
     return dict(given, device=device, where=place(device), threads=torch.get_num_threads(), **machine())
 
 
-def own_dtype(cfg: Config) -> str:
-    """The type that a config trains in."""
-    kinds = dict(AutocastOptimWrapper='bfloat16', AmpOptimWrapper='float16')
-    return kinds.get((cfg.get('optim_wrapper') or {}).get('type', ''), 'float32')
+def own_dtype(cfg: Config, device: str) -> str:
+    """The type that a config trains in on a device."""
+    return decide(cfg, this_hardware(device)).amp or 'float32'
 
 
 def training_views(cfg: Config) -> dict[str, int]:
@@ -168,11 +168,10 @@ class Setup:
     def wrapper(self, dtype: str) -> OptimWrapper:
         """The config's optimizer, which all share, in the wrapper for a type."""
         options = copy.deepcopy(self.cfg.optim_wrapper)
-        if dtype != own_dtype(self.cfg):
-            kinds = dict(float32='OptimWrapper', bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
+        if dtype != (named_amp(options) or 'float32'):
             for key in ('dtype', 'loss_scale'):
                 options.pop(key, None)
-            options.type = kinds[dtype]
+            options.type = WRAPPERS.get(dtype, PLAIN)
         options.pop('accumulative_counts', None)  # every step is one
         logging.disable(logging.INFO)  # MMEngine writes a line for each parameter
         try:

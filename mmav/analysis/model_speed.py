@@ -18,6 +18,7 @@ from mmav.analysis.complexity import count_model
 from mmav.analysis.machine_peak import matmul_peak
 from mmav.analysis.model_passes import DTYPES, MODES, Case, Run, Setup, check_device, own_dtype
 from mmav.analysis.rounds import quartiles, time_in_turn
+from mmav.engine.precision import decide, this_hardware
 from mmav.errors import ConfigError
 
 # the backward pass has two products for each of the forward pass; what the optimizer does is not counted
@@ -44,7 +45,8 @@ def measure_model(
     Args:
         cfg: Config of an experiment, with numbers of classes; not changed.
         device: 'cpu' or 'cuda'.
-        dtypes: Of ``DTYPES``: float32, or autocast; the config's own if empty.
+        dtypes: Of ``DTYPES``: float32, or autocast; what the config trains in on the device if empty. TF32 and cuDNN's
+            benchmark are as in its training, see :mod:`mmav.engine.precision`.
         batch_sizes: Clips at once.
         modes: 'forward': probabilities, in inference mode. 'backward': the config's losses and their gradients, the
             clips in as many views as the training pipeline gives. 'step': the same, and the config's optimizer.
@@ -71,20 +73,21 @@ def measure_model(
         ConfigError: The model is of another type or has no such part, or the device is not there or lacks a type.
     """
     init_default_scope('mmav')
-    dtypes = tuple(dtypes) or (own_dtype(cfg),)
     _check(device, dtypes, modes)
+    dtypes = tuple(dtypes) or (own_dtype(cfg, device),)
     setup = Setup(cfg, torch.device(device), part, views=views, checkpointing=checkpointing, compiled=compiled)
     cases = [Case(*values) for values in product(modes, dtypes, batch_sizes)]
     macs = {cost.part: cost.explicit for cost in count_model(cfg.model)}
     runs = {case: Run(setup, case) for case in cases}
     # each case may be compiled twice: what a model caches at first is there then
-    with torch._dynamo.config.patch(recompile_limit=2 * len(cases) + 1) if compiled else contextlib.nullcontext():
+    often = torch._dynamo.config.patch(recompile_limit=2 * len(cases) + 1) if compiled else contextlib.nullcontext()
+    with often, decide(cfg, this_hardware(device)).in_force():
         memory = {case: run.measure_memory() for case, run in runs.items()}
         peaks = {dtype: matmul_peak(device, DTYPES[dtype]) for dtype in dtypes}
         ways = {case: run for case, run in runs.items() if not run.failed}
         seconds = time_in_turn(ways, rounds, after=setup.drop_gradients, progress=progress)
-    # the better of before and after, as the machine may have been busy
-    peaks = {dtype: max(peak, matmul_peak(device, DTYPES[dtype])) for dtype, peak in peaks.items()}
+        # the better of before and after, as the machine may have been busy
+        peaks = {dtype: max(peak, matmul_peak(device, DTYPES[dtype])) for dtype, peak in peaks.items()}
     results = []
     for case, run in runs.items():
         operations = 2 * PASSES[case.mode] * case.batch_size * setup.macs(macs, case.mode)

@@ -25,9 +25,10 @@ from mmav.engine.class_names import noted_in
 from mmav.engine.config_edits import (
     DATALOADERS,
     resolve_num_classes,
+    set_amp,
     set_data_root,
     set_drop,
-    turn_on_amp,
+    set_eval_amp,
     turn_on_auto_scale_lr,
     turn_on_deterministic,
 )
@@ -300,9 +301,10 @@ def train(args: argparse.Namespace) -> None:
     """
     cfg = prepare_config(args)
     if args.deterministic:
-        turn_on_deterministic(cfg)
+        turn_on_deterministic(cfg, args.cfg_options)
     if args.amp:
-        turn_on_amp(cfg, args.amp)
+        set_amp(cfg, args.amp, options=args.cfg_options)
+    _check_numbers(cfg)
     if args.auto_scale_lr:
         turn_on_auto_scale_lr(cfg)
     scaling = [name for name in args.cfg_options if name.startswith('auto_scale_lr')]
@@ -315,6 +317,17 @@ def train(args: argparse.Namespace) -> None:
             require_checkpoint(checkpoint)
     _check_checkpoints(cfg)
     _run(cfg, 'train', lambda runner: runner.train())
+
+
+def _check_numbers(cfg: Config, *, training: bool = True) -> None:
+    """Settings that contradict each other end the run before anything is built.
+
+    The hardware itself is asked by the runner only, once each process has its GPU: asking takes memory of the first.
+    """
+    from mmav.engine.dist import without_gpu
+    from mmav.engine.precision import Hardware, decide
+
+    decide(cfg, Hardware('cpu' if without_gpu() else 'cuda'), training=training)
 
 
 def _check_checkpoints(cfg: Config) -> None:
@@ -340,6 +353,9 @@ def test(args: argparse.Namespace) -> None:
             check_output(path, inputs=[args.config, args.checkpoint], suffixes=suffixes)
     cfg = prepare_config(args, work_dir_suffix='test', loaders=['test_dataloader'])
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.amp:
+        set_eval_amp(cfg, args.amp, options=args.cfg_options)
+    _check_numbers(cfg, training=False)
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f"'{args.config}' has no test_dataloader")
     if args.dump:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from mmav.engine.class_names import in_config
+from mmav.engine.precision import PLAIN, named_amp, wrapper_kind
 from mmav.errors import ConfigError
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -111,37 +112,66 @@ def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
     raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")
 
 
-def turn_on_deterministic(cfg: Config) -> None:
+def turn_on_deterministic(cfg: Config, options: Mapping[str, Any] | None = None) -> None:
     """Makes a config use deterministic algorithms only; changes ``cfg`` and the environment.
 
-    Where there is none for a GPU, torch raises an error that names the operation.
+    Where there is none for a GPU, torch raises an error that names the operation. TF32 and cuDNN's benchmark are off
+    then, see :mod:`mmav.engine.precision`.
+
+    Args:
+        cfg: The config.
+        options: Overrides from the command line.
+
+    Raises:
+        ConfigError: An override would have no effect.
     """
+    for name in ('precision.tf32', 'env_cfg.cudnn_benchmark'):
+        if (options or {}).get(name):
+            raise ConfigError(f'--cfg-options {name}=True has no effect with --deterministic, which turns it off')
     cfg.randomness = {**(cfg.get('randomness') or {}), 'deterministic': True}
     # what cuBLAS needs for it, read when the first GPU is touched
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
 
-def turn_on_amp(cfg: Config, dtype: str = 'bfloat16') -> None:
-    """Makes a config train in mixed precision; changes ``cfg``.
+def set_amp(cfg: Config, amp: str = 'bfloat16', *, options: Mapping[str, Any] | None = None) -> None:
+    """Makes a config train in mixed precision, or not; changes ``cfg``.
 
     Args:
         cfg: The config.
-        dtype: ``bfloat16``, on GPU and CPU, or ``float16`` with loss scaling, on a GPU.
+        amp: Of ``AMP`` of :mod:`mmav.engine.precision`, which decides by it and the hardware.
+        options: Overrides from the command line.
 
     Raises:
-        ConfigError: The config has an optimizer wrapper of its own kind, or float16 has no GPU.
+        ConfigError: The config has an optimizer wrapper of its own kind, or an override would have no effect.
     """
-    from mmav.engine.dist import without_gpu
-
-    kinds = dict(bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', *kinds.values()):
+    kind, named = wrapper_kind(cfg.optim_wrapper), named_amp(cfg.optim_wrapper)
+    if kind != PLAIN and named is None:
         raise ConfigError(f"--amp replaces optim_wrapper.type 'OptimWrapper'; this config has {kind!r}")
-    if dtype == 'float16' and without_gpu():
-        raise ConfigError('--amp float16 needs a GPU and there is none: take --amp bfloat16')
-    cfg.optim_wrapper.update(type=kinds[dtype], dtype=dtype)
-    if dtype == 'bfloat16':  # it has float32's range
-        cfg.optim_wrapper.pop('loss_scale', None)
+    cfg.precision = {**(cfg.get('precision') or {}), 'amp': amp}
+    drop = [] if named in (None, amp) else ['type', 'dtype', 'loss_scale']
+    for name in options or {}:
+        if name == 'precision.amp' or name.removeprefix('optim_wrapper.').split('.')[0] in drop:
+            raise ConfigError(f'--cfg-options {name} has no effect with --amp {amp}: give one of them')
+    for name in drop:
+        cfg.optim_wrapper.pop(name, None)
+
+
+def set_eval_amp(cfg: Config, amp: str, *, options: Mapping[str, Any] | None = None) -> None:
+    """Makes a config test in mixed precision, or not; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        amp: As in :func:`set_amp`.
+        options: Overrides from the command line.
+
+    Raises:
+        ConfigError: An override, or the config's ``test_cfg.fp16``, would have no effect.
+    """
+    if 'precision.eval_amp' in (options or {}):
+        raise ConfigError(f'--cfg-options precision.eval_amp has no effect with --amp {amp}: give one of them')
+    if (cfg.get('test_cfg') or {}).get('fp16'):
+        raise ConfigError(f'--amp {amp}: the config has test_cfg.fp16=True, leave that out')
+    cfg.precision = {**(cfg.get('precision') or {}), 'eval_amp': amp}
 
 
 def turn_on_auto_scale_lr(cfg: Config) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.runner import TestLoop, ValLoop
 from torch import nn
 
@@ -19,7 +20,7 @@ class AVValLoop(ValLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Validates a batch."""
-        with evaluating(self.runner.model):
+        with evaluating(self.runner.model), _in_numbers(self):
             super().run_iter(idx, data_batch)
 
 
@@ -29,7 +30,7 @@ class AVTestLoop(TestLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Tests a batch."""
-        with evaluating(self.runner.model):
+        with evaluating(self.runner.model), _in_numbers(self):
             super().run_iter(idx, data_batch)
 
 
@@ -44,3 +45,12 @@ def evaluating(model: nn.Module) -> AbstractContextManager[Any]:
     ``torch.no_grad``, so that training can use them after validation.
     """
     return torch.no_grad() if is_spread(model) else torch.inference_mode()
+
+
+def _in_numbers(loop: ValLoop | TestLoop) -> AbstractContextManager[Any]:
+    """The context of a forward pass in the numbers that the runner decided on for evaluation."""
+    numbers = getattr(loop.runner, 'evaluation_numbers', None)  # MMEngine's own runner has none
+    if numbers is None or numbers.amp is None:
+        return nullcontext()
+    loop.fp16 = True  # else MMEngine would turn autocast off again; the type is that of the context around its own
+    return numbers.autocast(get_device())

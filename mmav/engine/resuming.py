@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmav.engine.precision import Numbers
 from mmav.errors import CheckpointError
 
 # Entries of an optimizer's groups that do not say what it is.
@@ -137,6 +138,27 @@ def follow_options(runner: Runner, wanted: list[dict[str, Any]], filename: str) 
     if changed:
         text = ', '.join(f'{key} {new} in place of {old}' for key, (old, new) in changed.items())
         runner.logger.warning(f'The optimizer goes on with what the config says, not {filename}: {text}')
+
+
+def other_numbers(meta: Mapping[str, Any], numbers: Numbers, filename: str) -> str | None:
+    """What to say of a run that goes on in other numbers than its checkpoint's, as on another kind of GPU.
+
+    Weights and the optimizer's state are in float32 in any case. float16 brings the scale of its loss along, and where
+    the checkpoint has none, it begins anew.
+
+    Args:
+        meta: Of the checkpoint.
+        numbers: Of this run.
+        filename: The checkpoint.
+
+    Returns:
+        A line for the log; None where the numbers are the same, or the checkpoint does not tell.
+    """
+    before, now = meta.get('numbers'), numbers.amp or 'float32'
+    if before in (None, now):
+        return None
+    scale = '; the scale of its loss begins anew' if now == 'float16' else ''
+    return f'{filename} was trained in {before}: the run goes on in {now}{scale}'
 
 
 def _equal(one: Any, two: Any) -> bool:

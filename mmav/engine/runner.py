@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 from mmengine.device import get_device
@@ -26,6 +27,7 @@ from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer
 from mmav.engine.hooks import RuntimeInfoHook
 from mmav.engine.loader_check import check_contrast, check_loader, judge_all, judge_so_far
 from mmav.engine.param_groups import regroup
+from mmav.engine.precision import Numbers, decide, this_hardware, weakest, with_numbers
 from mmav.engine.resuming import (
     drop_average,
     follow_options,
@@ -33,6 +35,7 @@ from mmav.engine.resuming import (
     go_on_in_round,
     optimizer_kind,
     options_of,
+    other_numbers,
     parameter_names,
     require_same_optimizer,
     schedules,
@@ -76,7 +79,31 @@ class AVRunner(Runner):
         """Sets the processes up: gloo where there is no GPU, which MMEngine would fail to see."""
         if self.distributed and without_gpu():
             init_gloo(self.launcher, env_cfg.get('dist_cfg', {}).get('timeout'))
-        super().setup_env(env_cfg)
+        # cuDNN's benchmark is on while the runner works, see Numbers.in_force
+        super().setup_env({name: value for name, value in env_cfg.items() if name != 'cudnn_benchmark'})
+        self._hardware = weakest(this_hardware())
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """What kind of numbers training computes with."""
+        return self._decide(training=True)
+
+    @cached_property
+    def evaluation_numbers(self) -> Numbers:
+        """What kind of numbers validation and testing compute with."""
+        return self._decide(training=False)
+
+    def _decide(self, training: bool) -> Numbers:
+        wrapper = self.optim_wrapper
+        if not isinstance(wrapper, dict | None):  # a wrapper that was built by whoever calls
+            wrapper = dict(type=type(wrapper).__name__, optimizer=None)
+        return decide({**self.cfg, 'optim_wrapper': wrapper}, self._hardware, training=training)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Builds the optimizer's wrapper; of a plain one the one that computes with :attr:`numbers`."""
+        if isinstance(optim_wrapper, dict):
+            optim_wrapper = with_numbers(optim_wrapper, self.numbers)
+        return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model for distribution; on the CPU there are no device ids."""
@@ -155,7 +182,8 @@ class AVRunner(Runner):
             optimizer_kind=optimizer_kind(self.optim_wrapper),
             optimizer_parameters=parameter_names(self.optim_wrapper, self.model),
         )
-        kwargs['meta'] = {**position, **optimizer, **(kwargs.get('meta') or {})}
+        numbers = dict(numbers=self.numbers.amp or 'float32')
+        kwargs['meta'] = {**position, **optimizer, **numbers, **(kwargs.get('meta') or {})}
         super().save_checkpoint(*args, **kwargs)
         self._whole = None
 
@@ -215,7 +243,8 @@ class AVRunner(Runner):
     def train(self) -> nn.Module:
         """Trains the model, see MMEngine's Runner."""
         self._purpose = 'begin'
-        with compile_errors(self.cfg.get('compile')):
+        self.logger.info(self.numbers.text)
+        with self.numbers.in_force(), compile_errors(self.cfg.get('compile')):
             return super().train()
 
     def test(self) -> dict:
@@ -224,7 +253,9 @@ class AVRunner(Runner):
             self._test_loop = self.build_test_loop(self._test_loop)
             self._use_classes('test', test_dataloader=self._test_loop)
         self._load_strictly()
-        return super().test()
+        self.logger.info(self.evaluation_numbers.text)
+        with self.evaluation_numbers.in_force():
+            return super().test()
 
     def val(self) -> dict:
         """Validates the model of ``load_from``, strictly loaded."""
@@ -232,7 +263,9 @@ class AVRunner(Runner):
             self._val_loop = self.build_val_loop(self._val_loop)
             self._use_classes('test', val_dataloader=self._val_loop)
         self._load_strictly()
-        return super().val()
+        self.logger.info(self.evaluation_numbers.text)
+        with self.evaluation_numbers.in_force():
+            return super().val()
 
     def _use_classes(self, purpose: str, **loops: Any) -> None:
         """Takes the class list that the model works with from now on."""
@@ -286,6 +319,8 @@ class AVRunner(Runner):
             self._resuming = False
         if resume_optimizer:
             follow_options(self, self._wanted, filename)
+        if note := other_numbers(self._meta, self.numbers, filename):
+            self.logger.warning(note)
         go_on_in_round(self, self._meta, filename)
         if resume_param_scheduler:
             follow_schedule(self, self._fresh, self._saved_schedules)

@@ -5,7 +5,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmav.analysis import model_passes
 from mmav.analysis.model_passes import Case, Run, Setup, own_dtype, training_views
+from mmav.engine.precision import Hardware
 from mmav.errors import ConfigError
 from tests.toys import ROOT
 
@@ -128,9 +130,13 @@ def test_where_memory_does_not_suffice_the_others_go_on(monkeypatch):
     assert small.measure_memory()['peak_bytes'] and not small.failed
 
 
-def test_the_type_that_a_config_trains_in():
-    assert own_dtype(tiny()) == 'float32'
-    assert own_dtype(tiny(**{'optim_wrapper.type': 'AutocastOptimWrapper'})) == 'bfloat16'
+def test_the_type_that_a_config_trains_in(monkeypatch):
+    assert own_dtype(tiny(), 'cpu') == 'float32'
+    half = tiny(**{'precision.amp': 'auto'})
+    assert own_dtype(half, 'cpu') == 'float32'
+    monkeypatch.setattr(model_passes, 'this_hardware', lambda kind: Hardware(kind, 'a GPU', bfloat16=True))
+    assert own_dtype(half, 'cuda') == 'bfloat16' and own_dtype(tiny(), 'cuda') == 'float32'
+    assert own_dtype(tiny(**{'optim_wrapper.type': 'AutocastOptimWrapper'}), 'cpu') == 'bfloat16'
     setup = Setup(tiny(**{'optim_wrapper.type': 'AutocastOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}), device())
     assert type(setup.wrapper('bfloat16')).__name__ == 'AutocastOptimWrapper'
     assert type(setup.wrapper('float32')).__name__ == 'OptimWrapper'

@@ -7,9 +7,10 @@ from mmengine.config import Config
 
 from mmav.engine.config_edits import (
     resolve_num_classes,
+    set_amp,
     set_data_root,
     set_drop,
-    turn_on_amp,
+    set_eval_amp,
     turn_on_auto_scale_lr,
     turn_on_deterministic,
 )
@@ -105,19 +106,44 @@ def test_deterministic_keeps_the_seed(monkeypatch):
     assert cfg.randomness == dict(seed=3, deterministic=True)
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
     monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')
+    for name in ('precision.tf32', 'env_cfg.cudnn_benchmark'):
+        with pytest.raises(ConfigError, match=f'{name}=True has no effect with --deterministic'):
+            turn_on_deterministic(cfg, {name: True})
 
 
 def test_switches():
-    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD')), auto_scale_lr=dict(base_batch_size=64)))
-    turn_on_amp(cfg)
-    turn_on_amp(cfg)
-    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
-    cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0)
-    turn_on_amp(cfg)  # the flag counts, and bfloat16 has no scale
-    assert cfg.optim_wrapper == dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD'))
+    cfg = Config(dict(auto_scale_lr=dict(base_batch_size=64)))
     turn_on_auto_scale_lr(cfg)
     assert cfg.auto_scale_lr.enable
-    with pytest.raises(ConfigError, match="this config has 'Other'"):
-        turn_on_amp(Config(dict(optim_wrapper=dict(type='Other'))))
     with pytest.raises(ConfigError, match='base_batch_size'):
         turn_on_auto_scale_lr(Config(dict()))
+
+
+def test_numbers_of_the_command_line_take_the_place_of_the_configs():
+    plain = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD')), precision=dict(tf32=False)))
+    for amp in ('bfloat16', 'none'):
+        set_amp(plain, amp)
+        assert plain.precision == dict(tf32=False, amp=amp)
+        assert plain.optim_wrapper == dict(optimizer=dict(type='SGD'))
+    scaled = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0, optimizer=dict(type='SGD'))
+    cfg = Config(dict(optim_wrapper=scaled))
+    set_amp(cfg, 'float16')
+    assert cfg.optim_wrapper == scaled  # its scale is that of the config
+    with pytest.raises(ConfigError, match=r'optim_wrapper.loss_scale.init_scale has no effect with --amp none'):
+        set_amp(cfg, 'none', options={'optim_wrapper.loss_scale.init_scale': 2.0})
+    set_amp(cfg)
+    assert cfg.optim_wrapper == dict(optimizer=dict(type='SGD')) and cfg.precision == dict(amp='bfloat16')
+    with pytest.raises(ConfigError, match="this config has 'Other'"):
+        set_amp(Config(dict(optim_wrapper=dict(type='Other'))))
+    with pytest.raises(ConfigError, match=r'precision.amp has no effect with --amp none: give one of them'):
+        set_amp(cfg, 'none', options={'precision.amp': 'bfloat16'})
+
+
+def test_numbers_of_a_test():
+    cfg = Config(dict(test_cfg=dict()))
+    set_eval_amp(cfg, 'auto')
+    assert cfg.precision == dict(eval_amp='auto')
+    with pytest.raises(ConfigError, match='precision.eval_amp has no effect'):
+        set_eval_amp(cfg, 'none', options={'precision.eval_amp': 'auto'})
+    with pytest.raises(ConfigError, match='test_cfg.fp16=True, leave that out'):
+        set_eval_amp(Config(dict(test_cfg=dict(fp16=True))), 'auto')

@@ -9,6 +9,7 @@ from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 
 from mmav.engine import AmpOptimWrapper, AutocastOptimWrapper, OptimWrapper
+from mmav.engine.precision import Hardware
 from mmav.errors import ConfigError
 from tests import toys
 
@@ -70,6 +71,7 @@ def as_on_a_gpu(monkeypatch):
 
     for module in ('mmav.engine.optim', 'mmav.engine.dist'):
         monkeypatch.setattr(f'{module}.without_gpu', lambda: False)
+    monkeypatch.setattr('mmav.engine.runner.this_hardware', lambda: Hardware('cuda', 'a GPU', bfloat16=True))
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
     monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, 'cpu'))
     monkeypatch.setattr('mmengine.runner.amp.autocast', autocast)
@@ -82,7 +84,8 @@ def test_float16_needs_a_gpu(tmp_path, capsys, monkeypatch):
     with pytest.raises(ConfigError, match='needs a GPU and there is none; take --amp bfloat16'):
         AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
     assert toys.run_tool('train.py', toys.write_config(tmp_path), '--amp', 'float16') == 2
-    assert capsys.readouterr().err == 'error: --amp float16 needs a GPU and there is none: take --amp bfloat16\n'
+    told = "error: precision.amp='float16' (--amp float16) needs a CUDA GPU and there is none: take bfloat16, or"
+    assert capsys.readouterr().err == f'{told} float32 (--amp none)\n'
 
 
 @pytest.mark.usefixtures('as_on_a_gpu')
@@ -136,6 +139,25 @@ def test_the_scale_is_saved_and_resumed(tmp_path):
     # what was begun in float16 can go on in bfloat16, which has no scale
     assert toys.run_tool('train.py', config, '--amp', '--work-dir', tmp_path / 'b', '--resume', early_path) == 0
     assert 'loss_scaler' not in torch.load(tmp_path / 'b' / 'epoch_4.pth', weights_only=True)['optimizer']
+
+
+@pytest.mark.usefixtures('as_on_a_gpu')
+def test_a_run_goes_on_where_another_kind_of_gpu_is_there(tmp_path, capsys, monkeypatch):
+    config = toys.write_config(tmp_path)
+    run = [config, '--work-dir', tmp_path / 'w']
+    kinds = ['bfloat16', 'float16', 'bfloat16']  # a card that has bfloat16, one that has not, and the first again
+    for number, kind in enumerate(kinds):
+        card = Hardware('cuda', 'a GPU', bfloat16=kind == 'bfloat16')
+        monkeypatch.setattr('mmav.engine.runner.this_hardware', lambda card=card: card)
+        resumed = ['--resume', tmp_path / 'w' / f'epoch_{number}.pth'] if number else []
+        epochs = ['--cfg-options', f'train_cfg.max_epochs={number + 1}']
+        assert toys.run_tool('train.py', *run, *resumed, *epochs) == 0
+        told = capsys.readouterr().out
+        assert f'Numbers: {kind} autocast' in told
+        anew = f'{kind}; the scale of its loss begins anew' if kind == 'float16' else kind
+        assert (f'was trained in {kinds[number - 1]}: the run goes on in {anew}\n' in told) == bool(number)
+        saved = torch.load(tmp_path / 'w' / f'epoch_{number + 1}.pth', weights_only=True)
+        assert ('loss_scaler' in saved['optimizer']) == (kind == 'float16') and saved['meta']['numbers'] == kind
 
 
 @pytest.mark.gpu

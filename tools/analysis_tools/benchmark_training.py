@@ -9,6 +9,7 @@ import argparse
 
 from mmav.analysis.training_cost import OPTIONS, cost_table, measure_steps
 from mmav.engine.cli import load_checked_config, run_tool
+from mmav.engine.precision import decide, this_hardware
 
 EXAMPLE = """examples:
   python tools/analysis_tools/benchmark_training.py configs/mmt/mmt_k4_l4_vggsound.py
@@ -25,7 +26,7 @@ def main() -> None:
         nargs='+',
         default=['plain', 'checkpointing', 'bfloat16'],
         metavar='A+B',
-        help=f"'plain', or options joined by +: {', '.join(OPTIONS)}; the first is what the others are compared with",
+        help=f"'plain' (float32), or options joined by +: {', '.join(OPTIONS)}; others are compared with the first",
     )
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='clips of a step (1)')
     parser.add_argument('--rounds', type=int, default=3, metavar='N', help='how often each variant is timed (3)')
@@ -34,7 +35,9 @@ def main() -> None:
     if cfg.model.head.get('num_classes') == 'auto':
         cfg.model.head.num_classes = 2  # the head is not measured
     variants = [[] if variant == 'plain' else variant.split('+') for variant in args.variants]
-    print(cost_table(measure_steps(cfg.model, variants, batch_size=args.batch_size, rounds=args.rounds)))
+    with decide(cfg, this_hardware()).in_force():  # TF32 and cuDNN's benchmark as in training
+        costs = measure_steps(cfg.model, variants, batch_size=args.batch_size, rounds=args.rounds)
+    print(cost_table(costs))
 
 
 if __name__ == '__main__':

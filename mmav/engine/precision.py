@@ -1,0 +1,239 @@
+"""What kind of numbers a run computes with: the one place that decides it, from the config and the hardware.
+
+A config says what it wants, ``precision = dict(amp='auto', eval_amp='none', tf32=True)`` of the base config:
+
+- ``amp``, of training: ``auto`` is bfloat16 on a GPU that has it, float16 with loss scaling on one that has not, and
+  float32 everywhere else; ``none``, ``bfloat16`` and ``float16`` are what they say. Weights, gradients and the
+  optimizer's state stay in float32 in any case.
+- ``eval_amp``, of validation and testing: the same words. Evaluation is in float32 unless it says otherwise, so that
+  the figure of a checkpoint does not depend on what it was trained or is tested on.
+- ``tf32``: whether a GPU may round the factors of products and convolutions that stay in float32 to 10 bits, from its
+  Ampere generation on; they become several times as fast.
+
+``env_cfg.cudnn_benchmark`` and ``randomness.deterministic`` are MMEngine's; the latter turns the former off, and TF32.
+An ``optim_wrapper`` whose type stands for a type of numbers, ``AutocastOptimWrapper`` or ``AmpOptimWrapper``, stays as
+it is. A config without ``precision`` trains as its ``optim_wrapper`` says and leaves TF32 as PyTorch has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import all_gather_object
+
+from mmav.errors import ConfigError, did_you_mean
+
+AMP = ('auto', 'none', 'bfloat16', 'float16')
+WRAPPERS = dict(bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
+PLAIN = 'OptimWrapper'
+KEYS = ('amp', 'eval_amp', 'tf32')
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What computes.
+
+    Attributes:
+        kind: PyTorch's name of the device type, such as ``cuda`` or ``cpu``.
+        name: What its maker calls it.
+        bfloat16: Whether it multiplies bfloat16 by itself. PyTorch emulates it, slowly, on GPUs before Ampere.
+    """
+
+    kind: str = 'cpu'
+    name: str = ''
+    bfloat16: bool = False
+
+
+def this_hardware(kind: str | None = None) -> Hardware:
+    """The hardware of this process.
+
+    Args:
+        kind: The device type, where another one is taken than MMEngine's choice.
+    """
+    kind = kind or get_device()
+    if kind != 'cuda':
+        return Hardware(kind)
+    # without ``including_emulation`` the answer is yes on any NVIDIA GPU
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return Hardware('cuda', torch.cuda.get_device_name(), native)
+
+
+def weakest(own: Hardware) -> Hardware:
+    """The hardware that all processes can compute as, so that they decide alike; all of them have to call it."""
+    return next((other for other in all_gather_object(own) if not other.bfloat16), own)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What was decided.
+
+    Attributes:
+        amp: ``bfloat16`` or ``float16`` where the forward pass is under autocast; None for float32.
+        tf32: Whether TF32 is allowed; None to leave PyTorch's settings alone.
+        benchmark: Whether cuDNN times its kernels and takes the fastest for each shape; None to leave it alone.
+        text: All of it in one line, for the log.
+    """
+
+    amp: str | None
+    tf32: bool | None
+    benchmark: bool | None
+    text: str
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """PyTorch's settings are these within it, and what they were after it."""
+        before = torch.get_float32_matmul_precision(), _cudnn_tf32(), torch.backends.cudnn.benchmark
+        # The setters of before PyTorch 2.9 move those of after it along. The other way round they do not, and what
+        # reads the older ones, such as inductor, would get an error.
+        if self.tf32 is not None:
+            torch.set_float32_matmul_precision('high' if self.tf32 else 'highest')
+            torch.backends.cudnn.allow_tf32 = self.tf32
+        if self.benchmark is not None:
+            torch.backends.cudnn.benchmark = self.benchmark
+        try:
+            yield
+        finally:
+            if self.tf32 is not None:
+                torch.set_float32_matmul_precision(before[0])
+                if before[1] is not None:
+                    torch.backends.cudnn.allow_tf32 = before[1]
+            if self.benchmark is not None:
+                torch.backends.cudnn.benchmark = before[2]
+
+    def autocast(self, kind: str) -> AbstractContextManager[Any]:
+        """The context of a forward pass on a type of device."""
+        return nullcontext() if self.amp is None else torch.autocast(kind, getattr(torch, self.amp))
+
+
+def _cudnn_tf32() -> bool | None:
+    """cuDNN's setting; None where a script has given convolutions another one than recurrences."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return None
+
+
+def decide(cfg: Mapping[str, Any], hardware: Hardware, *, training: bool = True) -> Numbers:
+    """Decides what kind of numbers a config's run computes with.
+
+    Args:
+        cfg: The config; ``precision``, ``optim_wrapper``, ``env_cfg`` and ``randomness`` are read.
+        hardware: What it runs on.
+        training: Whether it is about training, not about validation and testing.
+
+    Raises:
+        ConfigError: A value is unknown, two settings contradict each other, or float16 has no GPU.
+
+    >>> decide(dict(precision=dict(amp='auto')), Hardware('cuda', 'NVIDIA A100', bfloat16=True)).amp
+    'bfloat16'
+    >>> decide(dict(precision=dict(amp='auto')), Hardware()).text
+    'Numbers: float32, as there is no GPU (--amp bfloat16 is there to try, and slow on most CPUs)'
+    """
+    for problem in precision_problems(cfg.get('precision')):
+        raise ConfigError(problem)
+    amp, words = _of_training(cfg, hardware) if training else _of_evaluation(cfg, hardware)
+    if hardware.kind != 'cuda':
+        return Numbers(amp, None, None, f'Numbers: {words}')
+    deterministic = bool((cfg.get('randomness') or {}).get('deterministic'))
+    tf32 = None if cfg.get('precision') is None else bool(cfg['precision'].get('tf32', True)) and not deterministic
+    benchmark = bool((cfg.get('env_cfg') or {}).get('cudnn_benchmark')) and not deterministic
+    parts = [words]
+    if tf32 is not None and (hardware.bfloat16 or not tf32):  # they came with the same generation
+        parts.append(('TF32' if tf32 else 'no TF32') + (' in what stays float32' if amp else ''))
+    if benchmark:
+        parts.append('cuDNN chooses its fastest kernels (benchmark)')
+    if deterministic:
+        parts.append('deterministic algorithms only')
+    return Numbers(amp, tf32, benchmark, 'Numbers: ' + ', '.join(parts))
+
+
+def precision_problems(precision: Any) -> Iterator[str]:
+    """One line for each value of a config's ``precision`` that is none; names of its keys are not looked at."""
+    if not isinstance(precision, Mapping):
+        if precision is not None:
+            yield f'precision={precision!r}: give a dict, such as precision = dict(amp={AMP[0]!r}, tf32=True)'
+        return
+    for name in ('amp', 'eval_amp'):
+        value = precision.get(name, 'none')
+        if value not in AMP:
+            yield f'precision.{name}={value!r}: choose one of {", ".join(AMP)}{did_you_mean(str(value), AMP)}'
+    if not isinstance(tf32 := precision.get('tf32', True), bool):
+        yield f'precision.tf32={tf32!r}: give True or False'
+
+
+def _of_training(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | None, str]:
+    asked = (cfg.get('precision') or {}).get('amp', 'none')
+    wrapper = cfg.get('optim_wrapper') or {}
+    kind = wrapper_kind(wrapper)
+    if kind == PLAIN:
+        return _chosen(asked, hardware, 'amp')
+    named = named_amp(wrapper)
+    if asked in WRAPPERS and asked != named:
+        is_there = f'optim_wrapper.type={kind!r}' + (f', which is for {named},' if named else '')
+        raise ConfigError(
+            f"precision.amp={asked!r}, but {is_there} is there: leave that type out, or take precision.amp='auto'"
+        )
+    if named == 'float16':
+        _require_gpu(hardware, f'optim_wrapper.type={kind!r} (float16)')
+    return named, _autocast(named) + ', ' * bool(named) + f'as optim_wrapper.type={kind!r} says'
+
+
+def _of_evaluation(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | None, str]:
+    asked = (cfg.get('precision') or {}).get('eval_amp', 'none')
+    loops = [name for name in ('val_cfg', 'test_cfg') if (cfg.get(name) or {}).get('fp16')]
+    if loops:  # MMEngine's own word for it
+        return None, f'as {loops[0]}.fp16 says'
+    amp, words = _chosen(asked, hardware, 'eval_amp')
+    return amp, words.replace(' with loss scaling', '') if amp else 'float32'
+
+
+def _chosen(asked: str, hardware: Hardware, name: str) -> tuple[str | None, str]:
+    if asked == 'none':
+        return None, 'float32'
+    if asked == 'float16':
+        _require_gpu(hardware, f'precision.{name}={asked!r} (--amp float16)')
+    if asked != 'auto':
+        slow = asked == 'bfloat16' and hardware.kind == 'cuda' and not hardware.bfloat16
+        return asked, _autocast(asked) + f', which {hardware.name} has to emulate (--amp float16 is faster)' * slow
+    if hardware.kind == 'cpu':
+        return None, 'float32, as there is no GPU (--amp bfloat16 is there to try, and slow on most CPUs)'
+    if hardware.kind != 'cuda':
+        return None, f'float32, as half types are taken unasked on CUDA only, not on {hardware.kind!r} (see --amp)'
+    if hardware.bfloat16:
+        return 'bfloat16', _autocast('bfloat16')
+    return 'float16', _autocast('float16') + f', as {hardware.name} has no bfloat16'
+
+
+def _autocast(amp: str | None) -> str:
+    return f'{amp} autocast' + ' with loss scaling' * (amp == 'float16') if amp else ''
+
+
+def _require_gpu(hardware: Hardware, what: str) -> None:
+    if hardware.kind != 'cuda':
+        raise ConfigError(f'{what} needs a CUDA GPU and there is none: take bfloat16, or float32 (--amp none)')
+
+
+def wrapper_kind(optim_wrapper: Mapping[str, Any]) -> str:
+    """The name of the type of a config's ``optim_wrapper``; ``constructor`` where that one makes several."""
+    if 'constructor' in optim_wrapper and 'optimizer' not in optim_wrapper:
+        return str(optim_wrapper['constructor'])
+    kind = optim_wrapper.get('type') or PLAIN
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
+
+
+def named_amp(optim_wrapper: Mapping[str, Any]) -> str | None:
+    """The half type that the type of a config's ``optim_wrapper`` stands for; None for float32, or its own affair."""
+    half = {wrapper: amp for amp, wrapper in WRAPPERS.items()}.get(wrapper_kind(optim_wrapper))
+    return half and str(optim_wrapper.get('dtype') or half).removeprefix('torch.')
+
+
+def with_numbers(optim_wrapper: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:
+    """The config of an optimizer's wrapper with the type that computes with the numbers of a training."""
+    if wrapper_kind(optim_wrapper) != PLAIN or numbers.amp is None:
+        return dict(optim_wrapper)
+    return {**optim_wrapper, 'type': WRAPPERS[numbers.amp]}
