@@ -9,4 +9,8 @@ paper). Not yet run here.
 
 _base_ = ['../mat/mat_base_vggsound.py']
 
-model = dict(backbones=dict(audio=dict(_delete_=True, type='AST', input_size=(128, 1024))))
+model = dict(
+    backbones=dict(audio=dict(_delete_=True, type='AST', input_size=(128, 1024))),
+    head=dict(dropout=0.0),
+)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.undecayed_tokens))

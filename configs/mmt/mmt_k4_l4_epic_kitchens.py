@@ -16,6 +16,7 @@ model = dict(
         type='VerbNounHead',
         num_verbs=_base_.num_classes.verb,
         num_nouns=_base_.num_classes.noun,
+        dropout=0.5,
         loss=dict(type='CrossEntropyLoss', label_smoothing=0.1),
     ),
 )

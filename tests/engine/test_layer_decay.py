@@ -1,11 +1,11 @@
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmav.engine import layer_decay
-from mmav.engine.cli import load_config
 from mmav.engine.layer_decay import LayerDecayConstructor
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
@@ -31,16 +31,19 @@ def make_model(*kinds):
     )
 
 
-def recipe(**optim_wrapper):
-    """The optimizer of the schedule that the paper's configs share, with layer decay."""
-    cfg = load_config(str(ROOT / 'configs' / '_base_' / 'schedules' / 'mvitv2_50e.py')).optim_wrapper
+def recipe(undecayed_tokens=False, **optim_wrapper):
+    """The optimizer of the schedule that the paper's configs share."""
+    schedule = Config.fromfile(ROOT / 'configs' / '_base_' / 'schedules' / 'mvitv2_50e.py')
+    cfg = schedule.optim_wrapper
     cfg.optimizer.update(lr=LR, weight_decay=WEIGHT_DECAY)
+    if undecayed_tokens:
+        cfg.paramwise_cfg.custom_keys = schedule.undecayed_tokens
     cfg.update(optim_wrapper)
     return cfg
 
 
-def build(model, decay=DECAY):
-    cfg = recipe(constructor='LayerDecayConstructor')
+def build(model, decay=DECAY, **options):
+    cfg = recipe(constructor='LayerDecayConstructor', **options)
     cfg.paramwise_cfg.layer_decay = decay
     return build_optim_wrapper(model, cfg)
 
@@ -86,16 +89,22 @@ def test_each_backbone_counts_its_own_blocks():
     assert rates['backbones.m1.patch_embed.proj.weight'][0] == pytest.approx(LR * DECAY**7)
 
 
-def test_weight_decay_is_as_without():
-    """And the recipe decays no vector, token or position: only matrices and kernels."""
+@pytest.mark.parametrize('undecayed_tokens', [False, True])
+def test_weight_decay_is_as_without(undecayed_tokens):
+    """And the recipe decays all but vectors, as the public one does, or all but vectors, tokens and positions."""
     model = make_model('MViTv2', 'AST')
-    decays = {name: decay for name, (_, decay) in options(model, build(model)).items()}
-    assert decays == {name: decay for name, (_, decay) in options(model, build_optim_wrapper(model, recipe())).items()}
+    decays = {
+        name: decay for name, (_, decay) in options(model, build(model, undecayed_tokens=undecayed_tokens)).items()
+    }
+    plain = build_optim_wrapper(model, recipe(undecayed_tokens))
+    assert decays == {name: decay for name, (_, decay) in options(model, plain).items()}
     undecayed = {name for name, decay in decays.items() if decay == 0}
     assert set(decays.values()) == {0.0, WEIGHT_DECAY}
+    special = ('_token', 'pos_embed', 'rel_pos', 'neck.tokens') if undecayed_tokens else ()
     for name, parameter in model.named_parameters():
-        special = any(word in name for word in ('_token', 'pos_embed', 'rel_pos', 'neck.tokens'))
-        assert (name in undecayed) == (parameter.dim() == 1 or special), name
+        # facebookresearch/SlowFast, slowfast/models/optimizer.py, with SOLVER.ZERO_WD_1D_PARAM
+        vector = parameter.dim() == 1 or name.endswith('.bias')
+        assert (name in undecayed) == (vector or any(word in name for word in special)), name
 
 
 def test_few_groups_and_no_decay_means_the_same_steps():

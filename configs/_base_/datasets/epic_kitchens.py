@@ -14,7 +14,7 @@ num_classes = dict(_delete_=True, verb=97, noun=300)
 # spectrogram, 10.24 s of both. The sound's statistics are VGGSound's: we know of none of EPIC-Kitchens, they are not
 # yet measured. Yours: python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_epic_kitchens.py
 load = dict(type='LoadClip', num_frames=16, short_side=256, window=10.24)
-train_pipeline = [dict(**load, mode='random', num_views=2), *_base_.train_pipeline[1:]]
+train_pipeline = [dict(**load, mode='random', num_views=2, same_window=True), *_base_.train_pipeline[1:]]
 val_pipeline = [dict(**load, mode='uniform'), *_base_.val_pipeline[1:]]
 test_pipeline = [dict(**load, mode='uniform', num_views=5), *_base_.test_pipeline[1:]]
 

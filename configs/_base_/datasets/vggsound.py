@@ -19,8 +19,9 @@ load = dict(type='LoadClip', num_frames=16, frame_interval=4 / 30, short_side=25
 log_mel = dict(type='LogMel', num_mel_bins=128, target_frames=1024)
 
 train_pipeline = [
-    # two views of a clip that is decoded once: MViTv2's repeated augmentation
-    dict(**load, mode='random', num_views=2),
+    # MViTv2's repeated augmentation: two views of the same 16 frames, decoded once, and of the same sound
+    # (facebookresearch/SlowFast, slowfast/datasets/kinetics.py, AUG.NUM_SAMPLE)
+    dict(**load, mode='random', num_views=2, same_window=True),
     dict(type='RandomResizedCrop', size=224),
     dict(type='RandomFlip'),
     dict(type='RandAugment', magnitude=7, num_ops=4, mstd=0.5, increasing=True),

@@ -10,5 +10,6 @@ model = dict(
     ),
     # 12 heads, as ViT-B has at this width; the paper gives no number
     neck=dict(type='AVBottleneck', embed_dims=768, num_blocks=4, num_tokens=4, num_heads=12, update='sequential'),
-    head=dict(type='ClsHead', loss=dict(type='CrossEntropyLoss', label_smoothing=0.1)),
+    # before the last layer, as in MViTv2's recipe (facebookresearch/SlowFast, MODEL.DROPOUT_RATE)
+    head=dict(type='ClsHead', dropout=0.5, loss=dict(type='CrossEntropyLoss', label_smoothing=0.1)),
 )

@@ -41,6 +41,8 @@ class LoadClip(BaseTransform):
         num_frames: T.
         frame_interval: Seconds between two frames; None spreads them over the window.
         num_views: V.
+        same_window: Whether all views are of the same frames, which are then read once and shared, so that the random
+            transforms that follow make the views; else each view has its own. The sound has one window in any case.
         mode: 'random' draws window and frames from ``rng`` (training), 'uniform' takes them evenly (testing).
         short_side: Short side of the frames in pixels, scaled while decoding; None keeps the file's size.
         window: Length of the window in seconds; None for the whole clip.
@@ -61,6 +63,7 @@ class LoadClip(BaseTransform):
         frame_interval: float | None = None,
         *,
         num_views: int = 1,
+        same_window: bool = False,
         mode: str = 'random',
         short_side: int | None = None,
         window: float | None = None,
@@ -76,10 +79,16 @@ class LoadClip(BaseTransform):
         for name, value in {**counts, **lengths}.items():
             if value is not None and value <= 0:
                 raise ValueError(f'{name} must be above 0, got {value}')
+        if same_window and mode != 'random':
+            raise ValueError(
+                f'same_window=True with mode={mode!r} gives views that are the same in testing, too: leave same_window '
+                "out, or take mode='random'"
+            )
         check_backend(backend)
         self.num_frames = num_frames
         self.frame_interval = frame_interval
         self.num_views = num_views
+        self.same_window = same_window
         self.mode = mode
         self.short_side = short_side
         self.window = window
@@ -153,13 +162,15 @@ class LoadClip(BaseTransform):
             results['start'],
             results['end'],
             self.num_frames,
-            num_views=self.num_views,
+            num_views=1 if self.same_window else self.num_views,
             frame_interval=self.frame_interval,
             rng=rng,
         )
         frames, true_times = reader.read_frames(times.reshape(-1), short_side=self.short_side)
-        results['video'] = list(frames.reshape(self.num_views, self.num_frames, *frames.shape[1:]))
-        results['frame_times'] = true_times.reshape(self.num_views, self.num_frames)
+        views, view_times = frames.reshape(*times.shape, *frames.shape[1:]), true_times.reshape(times.shape)
+        repeats = self.num_views // len(views)
+        results['video'] = [view for view in views for _ in range(repeats)]
+        results['frame_times'] = np.repeat(view_times, repeats, axis=0)
         results['masks']['video'] = True
         return True
 

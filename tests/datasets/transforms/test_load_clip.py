@@ -49,6 +49,21 @@ def test_views(clip):
     assert (np.diff(starts) > 0.3).all()
 
 
+def test_views_of_the_same_window_are_read_once(clip, monkeypatch):
+    load = LoadClip(num_frames=3, num_views=2, mode='random', frame_interval=0.1, same_window=True)
+    out, alone = load(results(clip)), LoadClip(num_frames=3, mode='random', frame_interval=0.1)(results(clip))
+    assert out['frame_times'].shape == (2, 3)
+    for view, times in zip(out['video'], out['frame_times'], strict=True):
+        np.testing.assert_array_equal(view, alone['video'][0])
+        np.testing.assert_array_equal(times, alone['frame_times'][0])
+    np.testing.assert_array_equal(out['audio'][0], alone['audio'][0])
+    starts = [load(results(clip, rng=np.random.default_rng(seed)))['frame_times'][0, 0] for seed in range(4)]
+    assert len(set(starts)) == 4
+    # without it each view has its own window
+    own = LoadClip(num_frames=3, num_views=2, mode='random', frame_interval=0.1)(results(clip))
+    assert abs(own['frame_times'][0, 0] - own['frame_times'][1, 0]) > 0.1
+
+
 def test_only_the_modalities_asked_for(clip):
     out = LoadClip(num_frames=2)(results(clip, modalities=('audio',)))
     assert 'video' not in out and set(out['masks']) == {'audio'}
@@ -131,6 +146,7 @@ def test_a_header_that_promises_more_than_there_is(make_clip, tmp_path):
         (dict(backend='decrod'), "did you mean 'decord'"),
         (dict(num_frames=0), 'num_frames must be above 0, got 0'),
         (dict(window=-1.0), 'window must be above 0'),
+        (dict(same_window=True, mode='uniform'), "same_window=True with mode='uniform' gives views that are the same"),
     ],
 )
 def test_wrong_arguments(wrong, message):

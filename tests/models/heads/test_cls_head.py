@@ -76,3 +76,17 @@ def test_bad_arguments():
         ClsHead('auto', dict(fused=8))
     with pytest.raises(ValueError, match='needs the width of at least one stream'):
         ClsHead(5)
+
+
+def test_dropout_is_before_the_last_layer_and_in_training_only():
+    """As in facebookresearch/SlowFast, slowfast/models/head_helper.py (TransformerBasicHead)."""
+    head = ClsHead(num_classes=3, in_dims=dict(a=64, b=64), dropout=0.5)
+    streams = dict(a=torch.randn(2, 64), b=torch.randn(2, 64))
+    torch.manual_seed(0)
+    logits = head.train()(streams)
+    torch.manual_seed(0)
+    for name, fc in head.fcs.items():
+        dropped = torch.nn.functional.dropout(streams[name], 0.5)
+        assert 0.2 < (dropped == 0).float().mean() < 0.8
+        torch.testing.assert_close(logits[name], fc(dropped))
+        torch.testing.assert_close(head.eval()(streams)[name], fc(streams[name]))
