@@ -1,10 +1,10 @@
-"""Two processes that compute together, for tests of what happens between them."""
+"""Processes that compute together, two or more, for tests of what happens between them."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,14 +17,19 @@ from tests import toys
 
 
 def run_pair(work: Callable[..., None], *args: object) -> None:
-    """Calls ``work(rank, *args)`` in two processes and waits for both; what one of them raises is raised here.
+    """Calls ``work(rank, *args)`` in two processes, see :func:`run_several`."""
+    run_several(2, work, *args)
 
-    They are forks of this one, which spares both the import of torch. A CUDA context does not survive a fork: where
+
+def run_several(count: int, work: Callable[..., None], *args: object) -> None:
+    """Calls ``work(rank, *args)`` in several processes and waits for all; what one of them raises is raised here.
+
+    They are forks of this one, which spares them the import of torch. A CUDA context does not survive a fork: where
     there is a GPU they are new.
     """
     toys.import_all()
     method = 'spawn' if torch.cuda.is_available() else 'fork'
-    multiprocessing.start_processes(work, args=args, nprocs=2, start_method=method)
+    multiprocessing.start_processes(work, args=args, nprocs=count, start_method=method)
 
 
 @contextmanager
@@ -53,15 +58,29 @@ def run_tool_in_pair(folder: Path, tool: str, *arguments: object) -> None:
     What tools/dist_train.sh and tools/dist_test.sh run, but for torchrun itself, whose call is tested in
     tests/tools/test_launchers.py and which is really run by tests/test_distributed.py and tests/test_end_to_end.py.
     """
-    run_pair(_be_one_of_torchrun, free_port(), folder, tool, arguments)
+    run_tools(2, folder, (tool, *arguments, '--launcher', 'pytorch'))
 
 
-def _be_one_of_torchrun(rank: int, port: int, folder: Path, tool: str, arguments: tuple) -> None:
+def run_tools(count: int, folder: Path, *commands: Sequence[object]) -> None:
+    """Runs tools one after the other in several processes with the variables that torchrun sets for each.
+
+    Args:
+        count: How many processes.
+        folder: Their current folder.
+        commands: Tool and arguments, ``--launcher pytorch`` included.
+    """
+    run_several(count, _be_one_of_torchrun, count, [free_port() for _ in commands], folder, commands)
+
+
+def _be_one_of_torchrun(
+    rank: int, count: int, ports: Sequence[int], folder: Path, commands: Sequence[Sequence[object]]
+) -> None:
     os.chdir(folder)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', LOCAL_WORLD_SIZE='2')
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)  # its threads do not survive a fork
-    status = toys.run_tool(tool, *arguments, '--launcher', 'pytorch')
-    if status:
-        raise SystemExit(status)
+    for port, (tool, *arguments) in zip(ports, commands, strict=True):
+        os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+        status = toys.run_tool(str(tool), *arguments)
+        if status:
+            raise SystemExit(status)
