@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from torch import distributed
@@ -12,6 +15,8 @@ from torch import distributed
 from mmav.errors import ConfigError
 
 _DEFAULT_PORT = '29500'
+# Seconds from one look at gloo's threads to the next, and how often in a row they have to sleep.
+_NAP, _TIMES_ASLEEP = 0.005, 3
 
 
 def init_gloo(launcher: str, timeout: float | None = None) -> None:
@@ -76,3 +81,34 @@ def leave() -> None:
     """Leaves the process group, if one was joined."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
+        if without_gpu():
+            _let_gloo_rest()
+
+
+def _let_gloo_rest(tasks: Path = Path('/proc/self/task'), patience: float = 10.0) -> None:
+    """Waits until the threads of gloo sleep, as on a busy machine they may still have to free their last tensors.
+
+    Freeing one takes Python's lock, and a thread that asks for it while the interpreter ends aborts the process
+    ("terminate called without an active exception"): torchrun then ends the others and reports a failure.
+    DistributedDataParallel keeps the group, so that leaving it does not end its threads.
+
+    Args:
+        tasks: Where Linux tells of this process's threads; elsewhere a short while has to do.
+        patience: Seconds after which it gives up.
+    """
+    deadline = time.monotonic() + patience
+    asleep = 0
+    # a thread that waits for Python's lock sleeps, too: with each of ours it gets that lock
+    while asleep < _TIMES_ASLEEP and time.monotonic() < deadline:
+        time.sleep(_NAP)
+        asleep = 0 if _gloo_works(tasks) else asleep + 1
+
+
+def _gloo_works(tasks: Path) -> bool:
+    for stat in tasks.glob('*/stat'):
+        with suppress(OSError):  # a thread that has just ended
+            # such as '71 (pt_gloo_runloop) S 1 ...', S for one that sleeps
+            name, _, rest = stat.read_text().partition('(')[2].rpartition(')')
+            if 'gloo' in name and rest.split()[0] != 'S':
+                return True
+    return False
