@@ -189,7 +189,7 @@ def _of_evaluation(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | No
     if loops:  # MMEngine's own word for it
         return None, f'as {loops[0]}.fp16 says'
     amp, words = _chosen(asked, hardware, 'eval_amp')
-    return amp, words.replace(' with loss scaling', '') if amp else 'float32'
+    return amp, words.replace(' with loss scaling', '')
 
 
 def _chosen(asked: str, hardware: Hardware, name: str) -> tuple[str | None, str]:

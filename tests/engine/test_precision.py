@@ -60,6 +60,8 @@ def test_evaluation_is_in_float32_unless_it_is_asked_for():
     assert numbers(training=False).text == f'Numbers: float32, TF32, {FAST}'
     half = numbers(training=False, precision=dict(eval_amp='auto'), hardware=V100)
     assert half.amp == 'float16' and half.text.startswith('Numbers: float16 autocast, as Tesla V100')
+    asked = numbers(training=False, precision=dict(eval_amp='auto'), hardware=CPU)
+    assert asked.amp is None and asked.text.startswith('Numbers: float32, as there is no GPU')
     own = numbers(training=False, test_cfg=dict(fp16=True))
     assert own.amp is None and own.text.startswith('Numbers: as test_cfg.fp16 says')
 
