@@ -10,10 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmav.models.ops.eager_cpu import on_eager_cpu
+from mmav.models.ops.flex_attention import flex_attention
 from mmav.models.ops.relative_bias import relative_bias
-from mmav.models.ops.tiled_attention import Classes, along, onehot_positions, tiled_attention
+from mmav.models.ops.sdpa_backends import as_autocast, expected_backend, gpu_capability
+from mmav.models.ops.tiled_attention import Classes, along, cached_onehot, tiled_attention
 
-FORMS = ('auto', 'explicit', 'folded', 'tiled')
+FORMS = ('auto', 'explicit', 'folded', 'tiled', 'flex')
+# what ``auto`` is on a GPU
+ON_GPU = 'folded'
 # With fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md); so it does
 # where there are fewer keys than a head is wide, and the matrix is smaller than the queries.
 LEAST_SCORES = 256 * 1024
@@ -45,32 +49,82 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
     """The same value through one fused kernel: the bias rides in extra columns of queries and keys.
 
-    A decomposed bias is an inner product: with q' = [q / sqrt(d), bias_1, bias_2, ...] and k' = [k, onehot of the
-    key's position on axis 1, on axis 2, ...], q' k'^T = q k^T / sqrt(d) + E_rel, so that no Nq x Nk matrix is kept
-    for it. The class token has zeros there. Arguments and result as :func:`explicit_attention`.
+    A decomposed bias is an inner product: with q' = [q, bias_1, bias_2, ...] and k' = [k, onehot of the key's position
+    on axis 1, on axis 2, ...], q' k'^T / sqrt(d) = q k^T / sqrt(d) + E_rel, so that no Nq x Nk matrix is kept for it.
+    The class token has zeros there. Where it gets PyTorch a flash kernel on a GPU, which takes one width only, the
+    values get columns of zeros, too.
+
+    The bias is taken times sqrt(d), so that the kernel divides all by it: queries of a half type that were divided
+    before would be rounded once more, which made the error of the result in bfloat16 a third larger. The tables that
+    the bias comes from can be scaled before they are rounded.
+
+    Args:
+        q: Queries (B, heads, c + Nq, d), c = 1 with a class token, else 0.
+        k: Keys (B, heads, c + Nk, d).
+        v: Values (B, heads, c + Nk, d).
+        bias: Per axis (B, heads, Nq, k_grid[axis]), sqrt(d) times that of :func:`explicit_attention`; may be empty.
+        k_grid: What Nk unrolls.
+
+    Returns:
+        (B, heads, c + Nq, d).
     """
     dim = q.shape[-1]
-    q = q * dim**-0.5
-    if bias:
-        num_cls = k.shape[2] - math.prod(k_grid)
-        extra = sum(k_grid)
-        # fused GPU kernels ask for rows of a multiple of 8 elements
-        fill = -(dim + extra) % 8
-        q_cols = F.pad(torch.cat(list(bias), dim=-1), (0, fill, num_cls, 0))
-        k_cols = F.pad(onehot_positions(k_grid, k), (0, fill, num_cls, 0)).expand(*k.shape[:2], -1, -1)
-        q = torch.cat((q, q_cols), dim=-1)
-        k = torch.cat((k, k_cols), dim=-1)
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    num_cls = k.shape[2] - math.prod(k_grid) if bias else 0
+    # fused GPU kernels ask for rows of a multiple of 8 elements
+    fill = -(dim + sum(k_grid)) % 8 if bias else -dim % 8 if _on_gpu(q) else 0
+    q = _folded_queries(q, bias, fill, num_cls)
+    k = _folded_keys(k, k_grid if bias else (), fill, num_cls)
+    v = _filled_values(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v, scale=dim**-0.5)[..., :dim]
+
+
+def _folded_queries(q: Tensor, bias: Sequence[Tensor], fill: int, num_cls: int) -> Tensor:
+    # pieces side by side where they lie, heads after tokens: copies are straight, and so will be the result's
+    columns = [x.transpose(1, 2) for x in bias]
+    if fill:
+        columns.append(q.new_zeros(()).expand(q.shape[0], q.shape[2] - num_cls, q.shape[1], fill))
+    if not columns:
+        return q
+    right = F.pad(torch.cat(columns, dim=-1), (0, 0, 0, 0, num_cls, 0))
+    return torch.cat((q.transpose(1, 2), right), dim=-1).transpose(1, 2)
+
+
+def _folded_keys(k: Tensor, k_grid: Sequence[int], fill: int, num_cls: int) -> Tensor:
+    if not k_grid:
+        return F.pad(k, (0, fill)) if fill else k
+    columns = F.pad(cached_onehot(k_grid, fill, k), (0, 0, num_cls, 0))[:, None].expand(k.shape[0], -1, k.shape[1], -1)
+    return torch.cat((k.transpose(1, 2), columns), dim=-1).transpose(1, 2)
+
+
+def _filled_values(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Values with as many columns of zeros as the fastest kernel asks for that a GPU has for queries and keys."""
+    if not _on_gpu(q):
+        return v
+    capability = gpu_capability(q.device)
+    fused = ('cudnn', 'flash')
+    # keys are as values of their width would be
+    fill = k.shape[-1] - v.shape[-1]
+    if expected_backend(q, k, v, capability=capability) in fused:
+        fill = 0
+    elif expected_backend(q, k, k, capability=capability) not in fused:
+        fill = -v.shape[-1] % 8
+    return F.pad(v.transpose(1, 2), (0, fill)).transpose(1, 2) if fill else v
+
+
+def _on_gpu(x: Tensor) -> bool:
+    return x.device.type == 'cuda'
 
 
 def choose_form(q: Tensor, k: Tensor) -> str:
     """The form that ``auto`` is for queries and keys (B, N, heads, d) of patch tokens.
 
-    Folded but on a CPU; there tiled, or explicit where there are few scores or keys and when traced, compiled or in a
-    half type.
+    ``ON_GPU`` on a GPU; on a CPU tiled, or explicit where there are few scores or keys and when traced, compiled or in
+    a half type; folded elsewhere.
     """
+    if q.device.type != 'cpu':
+        return ON_GPU if q.device.type == 'cuda' else 'folded'
     large = math.prod(q.shape[:3]) * k.shape[1] >= LEAST_SCORES and k.shape[1] > q.shape[-1]
-    return 'folded' if q.device.type != 'cpu' else 'tiled' if large and on_eager_cpu(q) else 'explicit'
+    return 'tiled' if large and on_eager_cpu(q) else 'explicit'
 
 
 def attend(
@@ -99,20 +153,34 @@ def attend(
         tables: Of relative positions, per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d); empty for none.
         classes: Query, key and value of the class token, each (B, 1, heads, d).
         residual: Whether the patches' queries are added to their result.
-        form: One of ``FORMS``.
+        form: One of ``FORMS``: written out (:func:`explicit_attention`), through a kernel of PyTorch's
+            (:func:`folded_attention`, :func:`~mmav.models.ops.flex_attention.flex_attention`), in tiles for a CPU
+            (:func:`~mmav.models.ops.tiled_attention.tiled_attention`), or what :func:`choose_form` says (auto).
 
     Returns:
         (B, c + Nq, heads, d), c = 1 with a class token, else 0.
+
+    Raises:
+        ValueError: If ``form`` is unknown or cannot run here.
     """
+    if form not in FORMS:
+        raise ValueError(f'attention={form!r} is unknown: choose one of {", ".join(FORMS)}')
     form = choose_form(q, k) if form == 'auto' else form
-    bias = relative_bias(q, tables, q_grid, k_grid) if tables else []
     if form == 'tiled':
+        bias = relative_bias(q, tables, q_grid, k_grid)
         return tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=residual)
-    by_head = explicit_attention if form == 'explicit' else folded_attention
-    tokens = (q, k, v) if classes is None else [torch.cat(pair, dim=1) for pair in zip(classes, (q, k, v), strict=True)]
-    heads_first = [x.transpose(1, 2) for x in (*tokens, *bias)]  # (B, heads, c + N, d)
-    out = by_head(heads_first[0], heads_first[1], heads_first[2], heads_first[3:], k_grid).transpose(1, 2)
+    queries, tokens = q, [q, k, v]
+    if form != 'explicit':  # once for the bias and the kernel; plain products cast what they need, scaled queries say
+        tokens = [as_autocast(x) for x in tokens]
+    if form == 'folded':
+        tables = [table * q.shape[-1] ** 0.5 for table in tables]
+    bias = relative_bias(tokens[0], tables, q_grid, k_grid)
+    if classes is not None:
+        tokens = [torch.cat((cls.to(x.dtype), x), dim=1) for cls, x in zip(classes, tokens, strict=True)]
+    q, k, v, *bias = (x.transpose(1, 2) for x in (*tokens, *bias))  # (B, heads, c + N, d)
+    by_head = dict(explicit=explicit_attention, folded=folded_attention, flex=flex_attention)[form]
+    out = by_head(q, k, v, bias, k_grid).transpose(1, 2)
     if not residual:
         return out
     # tests/models/layers/test_multiscale_attention.py guards that the class token gets none
-    return out + (q if classes is None else F.pad(q, (0, 0, 0, 0, 1, 0)))
+    return out + (queries if classes is None else F.pad(queries, (0, 0, 0, 0, 1, 0)))

@@ -23,6 +23,19 @@ FLASH_WIDTH = 256
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
+@torch.compiler.assume_constant_result  # compilers cannot look into these
+def _switched_on() -> tuple[str, ...]:
+    """The backends that may be taken at present."""
+    strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+    switches = dict(
+        cudnn=torch.backends.cuda.cudnn_sdp_enabled() and not strict,
+        flash=torch.backends.cuda.flash_sdp_enabled(),
+        efficient=torch.backends.cuda.mem_efficient_sdp_enabled(),
+        math=True,
+    )
+    return tuple(name for name, on in switches.items() if on)
+
+
 @dataclass(frozen=True)
 class _Call:
     """One call of attention: tensors (B, heads, N, d) and what the rules ask beside them."""
@@ -58,11 +71,7 @@ class _Call:
 
 
 def _cudnn_takes(call: _Call) -> bool:
-    if not (8, 0) <= call.capability <= (12, 1) or not torch.backends.cuda.cudnn_sdp_enabled():
-        return False
-    if torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled():
-        return False
-    if not call.fits_fused(HALF_TYPES, stride_of_one_column=True):
+    if not (8, 0) <= call.capability <= (12, 1) or not call.fits_fused(HALF_TYPES, stride_of_one_column=True):
         return False
     if not (16 * call.dropout).is_integer() or (call.dropout and call.q.shape[2] == 1):
         return False
@@ -76,12 +85,10 @@ def _cudnn_takes(call: _Call) -> bool:
 
 
 def _flash_takes(call: _Call) -> bool:
-    if not (8, 0) <= call.capability <= (12, 1) or not torch.backends.cuda.flash_sdp_enabled():
-        return False
-    if call.mask or not call.fits_fused(HALF_TYPES, stride_of_one_column=True):
+    if not (8, 0) <= call.capability <= (12, 1) or not call.fits_fused(HALF_TYPES, stride_of_one_column=True):
         return False
     width = call.q.shape[-1]
-    if width != call.v.shape[-1] or width > FLASH_WIDTH:
+    if call.mask or width != call.v.shape[-1] or width > FLASH_WIDTH:
         return False
     # the backward pass of wide heads asks for more shared memory than these cards have
     small = (8, 6) <= call.capability <= (8, 9) or call.capability >= (12, 0)
@@ -89,18 +96,18 @@ def _flash_takes(call: _Call) -> bool:
 
 
 def _efficient_takes(call: _Call) -> bool:
-    if not (5, 0) <= call.capability <= (12, 1) or not torch.backends.cuda.mem_efficient_sdp_enabled():
-        return False
     ampere = call.capability >= (8, 0)
     dtypes = (torch.float32, torch.float16, torch.bfloat16) if ampere else (torch.float32, torch.float16)
-    if not call.fits_fused(dtypes, stride_of_one_column=False):
+    if not (5, 0) <= call.capability <= (12, 1) or not call.fits_fused(dtypes, stride_of_one_column=False):
         return False
     # rows of whole tensor core operands; products without tensor cores take any
     if ampere:
         alignment = 8 if call.q.dtype in HALF_TYPES else 4
     else:
         alignment = 8 if call.capability >= (7, 0) and call.q.dtype in HALF_TYPES else 1
-    if ampere and any(x.storage_offset() % alignment for x in (call.q, call.k, call.v)):
+    # compilers do not know where a tensor begins
+    offsets = [] if torch.compiler.is_compiling() else [x.storage_offset() for x in (call.q, call.k, call.v)]
+    if ampere and any(offset % alignment for offset in offsets):
         return False
     return all(width % alignment == 0 for width in call.widths)
 
@@ -142,13 +149,32 @@ def expected_backend(
     call = _Call(q, k, v, capability, dropout, mask)
     # cuDNN comes first on data centre cards from Hopper on, and last, after the kernel that takes all, elsewhere
     order = BACKENDS if capability[0] in (9, 10) else BACKENDS[1:]
-    return next(name for name in order if _TAKES[name](call))
+    on = _switched_on()
+    return next(name for name in order if name in on and _TAKES[name](call))
 
 
 def taken_backend(q: Tensor, k: Tensor, v: Tensor) -> str:
     """The kernel that PyTorch itself says it takes for tensors of a device: ``flash`` and so on, without a mask."""
     choice = SDPBackend(torch._fused_sdp_choice(q, k, v))
     return choice.name.lower().removesuffix('_attention')
+
+
+def as_autocast(x: Tensor) -> Tensor:
+    """``x`` in the type in which autocast would have a product computed; as it is without autocast."""
+    kind = x.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return x
+    return x.to(torch.get_autocast_dtype(kind)) if x.is_floating_point() and x.dtype != torch.float64 else x
+
+
+def gpu_capability(device: torch.device) -> tuple[int, int]:
+    """Of the GPU that fake tensors are said to be on (:class:`fused_sdpa`), else of ``device``, else of an A100."""
+    if _assumed:
+        return _assumed[-1]
+    return torch.cuda.get_device_capability(device) if torch.cuda.is_initialized() else (8, 0)
+
+
+_assumed: list[tuple[int, int]] = []
 
 
 class fused_sdpa(TorchFunctionMode):
@@ -172,6 +198,14 @@ class fused_sdpa(TorchFunctionMode):
         self.backend = backend
         self.capability = capability
 
+    def __enter__(self) -> fused_sdpa:
+        _assumed.append(self.capability)
+        return super().__enter__()
+
+    def __exit__(self, *args: Any) -> None:
+        super().__exit__(*args)
+        _assumed.pop()
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -193,23 +227,17 @@ class fused_sdpa(TorchFunctionMode):
     ) -> Tensor:
         if is_causal:
             raise ValueError('is_causal=True: what kernels are taken then is not known here')
-        q, k, v = tensors = [_autocast(x) for x in (query, key, value)]
-        mask = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else _autocast(attn_mask)
+        q, k, v = tensors = [as_autocast(x) for x in (query, key, value)]
+        mask = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else as_autocast(attn_mask)
         call = _Call(q, k, v, self.capability, dropout_p, mask is not None)
         backend = self.backend
         if backend == 'auto':
             backend = expected_backend(q, k, v, capability=self.capability, dropout=dropout_p, mask=call.mask)
-        elif not _TAKES[backend](call):
+        elif backend not in _switched_on() or not _TAKES[backend](call):
             shapes = ', '.join(str(tuple(x.shape)) for x in tensors)
             where = f'{str(q.dtype).removeprefix("torch.")} on capability {self.capability}'
             raise ValueError(f'backend={backend!r} does not take q, k, v of {shapes} in {where}; give auto')
         return _call_operator(backend, tensors, mask, dropout_p, scale, call.needs_grad)
-
-
-def _autocast(x: Tensor) -> Tensor:
-    kind = x.device.type
-    cast = torch.is_autocast_enabled(kind) and x.is_floating_point() and x.dtype != torch.float64
-    return x.to(torch.get_autocast_dtype(kind)) if cast else x
 
 
 def _call_operator(

@@ -60,7 +60,7 @@ def tiled_attention(
     if bias and sum(k_grid) <= PRODUCT_COLUMNS:
         fill = -sum(k_grid) % 8  # products of a width that is no multiple of 8 take up to half as long again
         bias = [F.pad(torch.cat(list(bias), dim=-1), (0, fill))]
-        onehot = _cached_onehot(tuple(k_grid), fill, k.dtype)
+        onehot = cached_onehot(k_grid, fill, k)
     q_cls, k_cls, v_cls = classes or (None, None, None)
     tensors = (q, k, v, q_cls, k_cls, v_cls, *bias)
     needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
@@ -105,16 +105,19 @@ def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
     return torch.cat(columns, dim=-1)
 
 
-_onehots: dict[tuple[tuple[int, ...], int, torch.dtype], Tensor] = {}
+_onehots: dict[tuple[tuple[int, ...], int, torch.dtype, torch.device], Tensor] = {}
 
 
-def _cached_onehot(grid: tuple[int, ...], fill: int, dtype: torch.dtype) -> Tensor:
-    key = (grid, fill, dtype)
+def cached_onehot(grid: Sequence[int], fill: int, like: Tensor) -> Tensor:
+    """:func:`onehot_positions`, computed once, with ``fill`` columns of zeros on the right; not to be changed."""
+    if torch.compiler.is_compiling():  # a constant of the graph, see relative_bias
+        return F.pad(onehot_positions(grid, like), (0, fill))
+    key = (tuple(grid), fill, like.dtype, like.device)
     if key not in _onehots:
         if len(_onehots) > 64:  # inputs of ever new sizes must not fill the memory
             _onehots.clear()
         with torch.inference_mode(False), torch.no_grad():  # later passes may save it for their gradients
-            onehot = F.pad(onehot_positions(grid, torch.empty(0, dtype=dtype, device='cpu')), (0, fill))
+            onehot = F.pad(onehot_positions(grid, like), (0, fill))
         if type(onehot) is not Tensor:  # a stand-in of a tracing mode
             return onehot
         _onehots[key] = onehot

@@ -3,10 +3,16 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention
-from mmav.models.ops.attention import explicit_attention, folded_attention
+from mmav.models.ops.attention import attend, explicit_attention, folded_attention
+from mmav.models.ops.relative_bias import relative_bias
+from mmav.models.ops.sdpa_backends import expected_backend, fused_sdpa
+from mmav.models.ops.tiled_attention import onehot_positions
 
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
 
@@ -31,7 +37,12 @@ def slow_attention(q, k, v, bias, k_grid):
     return out
 
 
-@pytest.mark.parametrize('form', [explicit_attention, folded_attention])
+def folded(q, k, v, bias, k_grid):
+    """Folded attention of an unscaled bias, as the other forms take it."""
+    return folded_attention(q, k, v, [part * q.shape[-1] ** 0.5 for part in bias], k_grid)
+
+
+@pytest.mark.parametrize('form', [explicit_attention, folded])
 @pytest.mark.parametrize(('q_grid', 'k_grid'), GRIDS)
 @pytest.mark.parametrize('num_cls', [0, 1])
 def test_forms_equal_a_slow_loop(form, q_grid, k_grid, num_cls):
@@ -52,12 +63,12 @@ def test_forms_have_equal_gradients(q_grid, k_grid):
     grads = []
     values = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     weight = torch.randn(1, 2, 1 + n_q, 4, generator=generator, dtype=torch.float64)
-    for form in (explicit_attention, folded_attention):
+    for form in (explicit_attention, folded):
         leaves = [value.clone().requires_grad_() for value in values]
         (form(*leaves[:3], leaves[3:], k_grid) * weight).sum().backward()
         grads.append([leaf.grad for leaf in leaves])
-    for explicit, folded in zip(*grads, strict=True):
-        torch.testing.assert_close(explicit, folded)
+    for expected, got in zip(*grads, strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 def test_auto_is_what_the_situation_asks_for(monkeypatch):
@@ -83,3 +94,133 @@ def test_auto_is_what_the_situation_asks_for(monkeypatch):
     torch.jit.trace(lambda value: attn(value, (4, 6))[0], x, check_trace=False)
     copy.deepcopy(attn).to('meta')(x.to('meta'), (4, 6))
     assert seen == ['explicit', 'explicit', 'tiled', 'explicit', 'explicit', 'folded']
+    with FakeTensorMode():
+        on_gpu = torch.empty(1, 2, 1, 8, device='cuda')
+        monkeypatch.setattr(attention, 'ON_GPU', 'whatever is fastest')
+        assert attention.choose_form(on_gpu, on_gpu) == 'whatever is fastest'
+
+
+def draw(q_grid, k_grid, heads, dim, *, device='cpu', dtype=torch.float32, classes=True, needs_grad=True):
+    """What ``attend`` takes, and its leaves."""
+    generator = None if device != 'cpu' else torch.Generator().manual_seed(0)
+
+    def tensor(*shape):
+        x = torch.randn(*shape, generator=generator, device=device, dtype=torch.float32)
+        return x.to(dtype).requires_grad_(needs_grad)
+
+    queries, keys = math.prod(q_grid), math.prod(k_grid)
+    q, k, v = (tensor(2, n, heads, dim) for n in (queries, keys, keys))
+    tables = [tensor(2 * max(sizes) - 1, dim) for sizes in zip(q_grid, k_grid, strict=True)]
+    tokens = tuple(tensor(2, 1, heads, dim) for _ in range(3)) if classes else None
+    return (q, k, v, q_grid, k_grid), dict(tables=tables, classes=tokens)
+
+
+class Calls(TorchFunctionMode):
+    """Widths and PyTorch's kernel of all calls of its attention."""
+
+    def __init__(self, capability=(8, 0)):
+        super().__init__()
+        self.capability, self.seen = capability, []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.scaled_dot_product_attention:
+            backend = expected_backend(*args, capability=self.capability)
+            self.seen.append((args[0].shape[-1], args[2].shape[-1], backend))
+        return func(*args, **(kwargs or {}))
+
+
+# the sizes of the paper's encoders, fewer queries: keys, and what PyTorch takes in training on an A100 and an H100
+SIZES = [
+    ((8, 7, 7), (120, 120, 'flash'), (120, 96, 'cudnn')),
+    ((8, 14, 14), (136, 136, 'flash'), (136, 136, 'flash')),
+    ((8, 32), (136, 136, 'flash'), (136, 136, 'flash')),
+    ((8, 64), (168, 168, 'flash'), (168, 168, 'flash')),
+    ((16, 128), (240, 240, 'flash'), (240, 240, 'flash')),
+    ((32, 256), (384, 96, 'efficient'), (384, 96, 'efficient')),
+]
+
+
+@pytest.mark.parametrize(('k_grid', 'on_a100', 'on_h100'), SIZES)
+def test_values_are_widened_where_that_brings_a_flash_kernel(k_grid, on_a100, on_h100):
+    for capability, expected in (((8, 0), on_a100), ((9, 0), on_h100)):
+        with FakeTensorMode(), fused_sdpa(capability=capability), Calls(capability) as calls:
+            args, kwargs = draw((2,) * len(k_grid), k_grid, 2, 96, device='cuda', dtype=torch.bfloat16)
+            out = attend(*args, **kwargs, form='folded')
+            assert out.shape == (2, 1 + 2 ** len(k_grid), 2, 96)
+        assert calls.seen == [expected]
+
+
+def test_values_are_left_alone_where_no_flash_kernel_is():
+    for capability, dtype in (((8, 0), torch.float32), ((7, 0), torch.float16)):
+        with FakeTensorMode(), fused_sdpa(capability=capability), Calls(capability) as calls:
+            args, kwargs = draw((4, 4), (8, 64), 2, 96, device='cuda', dtype=dtype)
+            attend(*args, **kwargs, form='folded')
+            args, kwargs = draw((4, 4), (8, 64), 2, 90, device='cuda', dtype=dtype)  # rows of whole operands
+            attend(*args, **kwargs, form='folded')
+            attend(*args, form='folded')
+        assert calls.seen == [(168, 96, 'efficient'), (168, 96, 'efficient'), (96, 96, 'efficient')]
+
+
+@pytest.mark.parametrize('classes', [False, True])
+@pytest.mark.parametrize('dim', [6, 8])
+def test_widened_values_change_nothing(classes, dim, monkeypatch):
+    args, kwargs = draw((4, 6), (2, 3), 2, dim, classes=classes)
+    leaves = [*args[:3], *kwargs['tables'], *(kwargs['classes'] or ())]
+
+    def run():
+        with Calls() as calls:
+            out = attend(*args, **kwargs, form='folded', residual=True)
+        grads = torch.autograd.grad(out, leaves, torch.cos(torch.arange(float(out.numel()))).view_as(out))
+        return calls.seen[0][:2], out, grads
+
+    widths, expected, expected_grads = run()
+    assert widths == (16, dim)  # a CPU's kernel takes any
+    monkeypatch.setattr(attention, '_on_gpu', lambda x: True)
+    monkeypatch.setattr(
+        attention, 'expected_backend', lambda q, k, v, **_: 'flash' if k.shape[-1] == v.shape[-1] else 'efficient'
+    )
+    widths, out, grads = run()
+    assert widths == (16, 16)
+    torch.testing.assert_close(out, expected)
+    for own, other in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(own, other)
+
+
+def test_attend_equals_itself_in_other_forms_under_autocast_and_in_half_types():
+    args, kwargs = draw((4, 6), (2, 3), 2, 24)
+    expected = attend(*args, **kwargs, form='explicit', residual=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = attend(*args, **kwargs, form='folded', residual=True)
+    assert out.dtype == torch.float32  # of the residual
+    torch.testing.assert_close(out, expected, atol=0.05, rtol=0.05)
+
+
+def test_scaling_in_the_kernel_is_nearer_than_scaled_queries():
+    (q, k, v, q_grid, k_grid), kwargs = draw((8, 14, 14), (8, 7, 7), 2, 96, classes=False, needs_grad=False)
+    tables = [0.1 * table for table in kwargs['tables']]
+    q, k, v = (x.bfloat16() for x in (q, k, v))
+    exact = attend(q.double(), k.double(), v.double(), q_grid, k_grid, tables=[table.double() for table in tables])
+    own = attend(q, k, v, q_grid, k_grid, tables=tables, form='folded')
+    bias = relative_bias(q, tables, q_grid, k_grid)
+    columns = F.pad(onehot_positions(k_grid, k), (0, 2))[:, None].expand(2, -1, 2, -1)
+    wide_q = torch.cat((q * 96**-0.5, *bias, torch.zeros_like(q[..., :2])), dim=-1)
+    tensors = (x.transpose(1, 2) for x in (wide_q, torch.cat((k, columns), dim=-1), v))
+    scaled_before = F.scaled_dot_product_attention(*tensors, scale=1.0).transpose(1, 2)
+    errors = [float((out.double() - exact).square().mean().sqrt()) for out in (own, scaled_before)]
+    assert errors[0] < 0.95 * errors[1]
+
+
+def test_folded_is_one_graph(monkeypatch):
+    monkeypatch.setattr(attention, '_on_gpu', lambda x: True)
+    args, kwargs = draw((4, 6), (2, 3), 2, 8, dtype=torch.bfloat16)
+    compiled = torch.compile(attend, fullgraph=True, backend='eager')
+    with Calls() as calls:
+        expected = attend(*args, **kwargs, form='folded')
+    assert calls.seen == [(16, 16, 'flash')]
+    torch.testing.assert_close(compiled(*args, **kwargs, form='folded'), expected)
+
+
+def test_unknown_forms_are_refused():
+    args, _ = draw((2,), (2,), 1, 4)
+    with pytest.raises(ValueError, match="attention='fast' is unknown: choose one of auto, explicit, folded, tiled, f"):
+        attend(*args, form='fast')
