@@ -1,10 +1,14 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmav.analysis.complexity import count_macs, count_model, markdown_table, text_table
 from mmav.engine.cli import load_config
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention, TransformerBlock
+from mmav.models.ops import tiled_attention
+from mmav.registry import MODELS
 from tests import toys
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=1, stage_blocks=(1,))
@@ -53,6 +57,26 @@ def test_fusion_and_head_by_hand(mmt):
     assert mmt['neck'].explicit == mmt['neck'].folded == 4 * sum(12 * n * 768**2 + 2 * n * n * 768 for n in tokens)
     assert mmt['head'].explicit == 2 * 768 * 309
     assert mmt['head'].parameters == (2 * 768 + 1) * 309
+
+
+def test_an_outside_counter_sees_the_operators_of_our_own(mmt, monkeypatch):
+    """MAT as it trains on a CPU: in tiles, which PyTorch's counter cannot look into."""
+    monkeypatch.setattr(tiled_attention, 'TILE', 2**40)  # one tile, as there is nothing to compute
+    monkeypatch.setattr(tiled_attention, 'KEPT_WIDTHS', 2**20)  # and no scores that are computed again
+    with FakeTensorMode():
+        model, x = MODELS.build(dict(type='MAT')).train(), torch.zeros(1, 1, 128, 1024)
+        with FlopCounterMode(display=False) as forward:
+            loss = model(x).cls.sum()
+        with FlopCounterMode(display=False) as backward:
+            loss.backward()
+    assert forward.get_total_flops() == 2 * mmt['audio'].explicit
+    # two products for each one; rows of keys are filled up to eights there. PyTorch's formula for the backward pass of
+    # convolutions takes depthwise ones for whole ones.
+    products = [
+        sum(number for name, number in counter.get_flop_counts()['Global'].items() if 'conv' not in str(name))
+        for counter in (forward, backward)
+    ]
+    assert products[1] == pytest.approx(2 * products[0], rel=0.005)
 
 
 def test_linear_and_plain_block_by_hand():

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mmav.models.ops.eager_cpu import on_eager_cpu
 from mmav.models.ops.flex_attention import flex_attention
+from mmav.models.ops.onehot import along, cached_onehot
 from mmav.models.ops.relative_bias import relative_bias
 from mmav.models.ops.sdpa_backends import as_autocast, expected_backend, gpu_capability
-from mmav.models.ops.tiled_attention import Classes, along, cached_onehot, tiled_attention
+from mmav.models.ops.tiled_attention import Classes, tiled_attention
 
 FORMS = ('auto', 'explicit', 'folded', 'tiled', 'flex')
 # what ``auto`` is on a GPU

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmav.models.ops.constants import kept
+
 
 def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu') -> Tensor:
     """Returns which row of a table of 2 * max(q_size, k_size) - 1 rows belongs to a query and a key (q_size, k_size).
@@ -33,20 +35,11 @@ _indices: dict[tuple[int, int, torch.device], Tensor] = {}
 
 
 def _cached_index(q_size: int, k_size: int, device: torch.device) -> Tensor:
-    if torch.compiler.is_compiling():
-        # a constant of the graph, which may not fill a cache inside a checkpointed block and would be compiled anew
-        # when the cache is full
-        return relative_index(q_size, k_size, device)
-    key = (q_size, k_size, device)
-    if key not in _indices:
-        if len(_indices) > 64:  # inputs of ever new sizes must not fill the memory
-            _indices.clear()
-        with torch.inference_mode(False):  # training may follow and keep it for its gradients
-            index = relative_index(q_size, k_size).to(device)
-        if type(index) is not Tensor:  # a stand-in of a tracing mode
-            return index
-        _indices[key] = index
-    return _indices[key]
+    def make() -> Tensor:
+        # not copied within a graph
+        return relative_index(q_size, k_size, device if torch.compiler.is_compiling() else 'cpu').to(device)
+
+    return kept(_indices, (q_size, k_size, device), make)
 
 
 def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:

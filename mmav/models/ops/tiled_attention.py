@@ -11,7 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
+from mmav.models.ops.onehot import along, cached_onehot
 from mmav.models.ops.tiles import Buffer, Tile, cut, multiply, tiles
 
 # scores of a tile and thread: 2 MB of float32; a quarter of it took up to a third longer, twice as much the same
@@ -81,47 +83,6 @@ def keeping_nothing() -> Iterator[None]:
         yield
     finally:
         _may_keep = before
-
-
-def along(axis: int, sizes: Sequence[int]) -> list[int]:
-    """The shape of what varies along one axis only.
-
-    >>> along(1, (2, 3, 4))
-    [1, 3, 1]
-    """
-    return [size if number == axis else 1 for number, size in enumerate(sizes)]
-
-
-def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
-    """Returns the position of each cell on each axis, one-hot and side by side (N, sum of the sizes).
-
-    >>> onehot_positions((2, 2), torch.zeros(1)).int().tolist()
-    [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]]
-    """
-    columns = []
-    for axis, size in enumerate(grid):
-        eye = torch.eye(size, dtype=like.dtype, device=like.device)
-        columns.append(eye.reshape(*along(axis, grid), size).expand(*grid, size).flatten(0, -2))
-    return torch.cat(columns, dim=-1)
-
-
-_onehots: dict[tuple[tuple[int, ...], int, torch.dtype, torch.device], Tensor] = {}
-
-
-def cached_onehot(grid: Sequence[int], fill: int, like: Tensor) -> Tensor:
-    """:func:`onehot_positions`, computed once, with ``fill`` columns of zeros on the right; not to be changed."""
-    if torch.compiler.is_compiling():  # a constant of the graph, see relative_bias
-        return F.pad(onehot_positions(grid, like), (0, fill))
-    key = (tuple(grid), fill, like.dtype, like.device)
-    if key not in _onehots:
-        if len(_onehots) > 64:  # inputs of ever new sizes must not fill the memory
-            _onehots.clear()
-        with torch.inference_mode(False), torch.no_grad():  # later passes may save it for their gradients
-            onehot = F.pad(onehot_positions(grid, like), (0, fill))
-        if type(onehot) is not Tensor:  # a stand-in of a tracing mode
-            return onehot
-        _onehots[key] = onehot
-    return _onehots[key]
 
 
 def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
@@ -300,3 +261,24 @@ _operator = torch.library.custom_op(
     'int[] k_grid, bool residual, bool keep) -> Tensor[]',
 )
 _operator.register_autograd(_backward, setup_context=_keep_for_backward)
+
+
+@_operator.register_fake
+def _(*inputs: Any) -> list[Tensor]:
+    q, k, _, q_cls, *_, bias, _, residual, keep = inputs
+    num_cls = 0 if q_cls is None else q_cls.shape[1]
+    batch, rows, heads, dim = q.shape
+    results = [q.new_empty(batch, num_cls + rows, heads, dim)]
+    width = -(-(k.shape[1] + num_cls) // ALIGNMENT) * ALIGNMENT
+    for queries, *_ in _segments(q, q_cls, bias, residual) if keep else ():
+        for tile in tiles(batch, queries.shape[1], heads, width, TILE * torch.get_num_threads()):
+            results.append(q.new_empty(*cut(queries, tile).shape[:-1], width))
+    return results
+
+
+@register_flop_formula(torch.ops.mmav.tiled_attention)
+def _flops(q: Sequence[int], k: Sequence[int], v: Any, q_cls: Sequence[int] | None, *_: Any, **__: Any) -> int:
+    """Of the two products of queries with keys and of probabilities with values, whatever way the bias is added."""
+    batch, rows, heads, dim = q
+    num_cls = 0 if q_cls is None else q_cls[1]
+    return 4 * batch * heads * dim * (num_cls + rows) * (num_cls + k[1])

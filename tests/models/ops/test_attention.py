@@ -10,9 +10,9 @@ from torch.overrides import TorchFunctionMode
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention
 from mmav.models.ops.attention import attend, explicit_attention, folded_attention
+from mmav.models.ops.onehot import onehot_positions
 from mmav.models.ops.relative_bias import relative_bias
 from mmav.models.ops.sdpa_backends import expected_backend, fused_sdpa
-from mmav.models.ops.tiled_attention import onehot_positions
 
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmav.models.ops import tiled_attention as module
 from mmav.models.ops import tiles
@@ -108,3 +109,26 @@ def test_gradients_that_are_not_needed():
     tiled(*leaves, k_grid=(2, 3), residual=True).sum().backward()
     assert leaves[0].grad is not None
     assert all(leaf.grad is None for leaf in leaves[1:])
+
+
+@pytest.mark.usefixtures('tile')
+@pytest.mark.parametrize('num_cls', [0, 1])
+@pytest.mark.parametrize('needs_grad', [False, True])
+def test_fake_tensors_have_the_shapes_of_real_ones(num_cls, needs_grad):
+    leaves = [x.detach().requires_grad_(needs_grad) for x in draw(2, 3, num_cls, (4, 6), (4, 30))]
+    q, k, v, *classes = leaves[:6]
+    keep = needs_grad and k.shape[1] <= module.KEPT_WIDTHS * q.shape[-1]
+    arguments = (q, k, v, *(classes if num_cls else [None] * 3), None, leaves[6:], [4, 30], True, keep)
+    tests = ('test_schema', 'test_faketensor', 'test_autograd_registration')
+    torch.library.opcheck(torch.ops.mmav.tiled_attention, arguments, test_utils=tests)
+
+
+@pytest.mark.parametrize('num_cls', [0, 1])
+def test_operations_are_those_of_explicit_attention(num_cls):
+    leaves = draw(2, 3, num_cls, (4, 6), (4, 30))
+    counts = []
+    for form in (tiled, explicit):
+        with FlopCounterMode(display=False) as counter:
+            form(*leaves, k_grid=(4, 30), residual=False)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] == 2 * 2 * 2 * 3 * 4 * (24 + num_cls) * (120 + num_cls)
