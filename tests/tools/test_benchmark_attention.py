@@ -23,6 +23,18 @@ def test_fills_its_block_of_a_page(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.startswith('attention, mat_tiny_avsynth, threads: 1: 1 threads of the CPU, median')
 
 
+def test_kernels_of_a_gpu_that_is_not_there(tmp_path, capsys):
+    name = 'kernels of attention, mat_tiny_avsynth, bfloat16, capability: 8.0'
+    page, out = tmp_path / 'page.md', tmp_path / 'a.json'
+    page.write_text(f'<!-- {name}: start, written by tools/{TOOL} -->\n<!-- {name}: end -->\n')
+    assert run_tool(TOOL, CONFIG, '--capability', '8.0', '--dtype', 'bfloat16', '--page', page, '--json', out) == 0
+    assert '| audio | 1 | 16x24 | 8x12 | 1 x 32 | 56 | 56 | flash | flash |' in page.read_text()
+    printed = capsys.readouterr().out
+    assert printed.startswith(f'{name}: by the rules of PyTorch 2.14, in bfloat16') and '16x24' in printed
+    found = json.loads(out.read_text())
+    assert found['results'][0]['backward'] == [56, 56, 'flash'] and found['versions']['torch']
+
+
 def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('mmav.analysis.attention_speed.matmul_peak', lambda *_: 1e12)
     for config, wrong, message in (
@@ -31,16 +43,17 @@ def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch):
         (CONFIG, ['--page', tmp_path / 'no.md'], 'no page'),
         (ROOT / 'configs' / 'ast' / 'ast_tiny_avsynth.py', [], 'no backbone has multiscale attention (audio: AST)'),
         (tmp_path / 'no.py', [], 'no.py'),
+        (CONFIG, ['--capability', '8.0'], '--device has no effect with --capability, which times nothing: leave it'),
+        (CONFIG, ['--capability', '80'], '--capability 80: give it as NVIDIA writes it, 8.0 for an A100'),
     ):
         assert run_tool(TOOL, config, '--device', 'cpu', *wrong) == 2
         error = capsys.readouterr().err
         assert error.startswith('error: ') and message in error and error.count('\n') == 1
-    monkeypatch.setattr('mmav.analysis.attention_speed.folded_attention', lambda q, *_: q)
 
 
 def test_a_difference_is_told_and_the_timing_goes_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('mmav.analysis.attention_speed.matmul_peak', lambda *_: 1e12)
-    monkeypatch.setattr('mmav.analysis.attention_speed.folded_attention', lambda *args: 1.1 * explicit_attention(*args))
+    monkeypatch.setattr('mmav.models.ops.attention.folded_attention', lambda *args: 1.1 * explicit_attention(*args))
     out = tmp_path / 'a.json'
     assert run_tool(TOOL, CONFIG, '--device', 'cpu', '--rounds', 1, '--json', out) == 1
     printed = capsys.readouterr()

@@ -1,17 +1,23 @@
 #!/usr/bin/env python
 """Measures the forms of multiscale attention at the sizes of a config's encoders, on a GPU or the CPU.
 
-All forms are timed in turn on generated inputs; medians. Each pair: milliseconds of a forward pass in inference mode
+All forms are timed in turn on generated inputs, from queries, keys, values and the tables of relative positions on;
+medians. Each pair: milliseconds of a forward pass in inference mode
 and of one with its backward pass. Floor: the operations of the two products (three times as many with a backward pass)
 over what a large product of matrices reaches here. Off by: largest difference from explicit attention in float32, over
 the largest value; where that is too much it is said, marked (!) and written to the JSON file as "disagreement", and the
-exit status is 1. Heads: their number x the width of one.
+exit status is 1. Heads: their number x the width of one. Folded by: the kernel of PyTorch's that takes the folded form
+on this GPU (forward pass alone / with its backward pass, where they differ).
+
+With --capability nothing is timed and no GPU needed: it tells which kernel PyTorch takes for the folded form of each
+block on such a GPU, by its rules, and the width that queries and keys, and values, then have.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from mmav.analysis.attention_kernels import expected_kernels, kernel_rows, read_capability
 from mmav.analysis.attention_speed import FORMS, attention_rows, measure_attention
 from mmav.analysis.model_passes import DTYPES, about, place
 from mmav.analysis.pages import fill_block, find_block
@@ -20,11 +26,13 @@ from mmav.errors import ConfigError
 from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table
 
+ROUNDS = 5
 TOOL = 'tools/analysis_tools/benchmark_attention.py'
 EXAMPLE = """examples:
   python tools/analysis_tools/benchmark_attention.py configs/mmt/mmt_tiny_avsynth.py --threads 1
   python tools/analysis_tools/benchmark_attention.py configs/mmt/mmt_k4_l4_vggsound.py --forms explicit tiled --rounds 9
-  python tools/analysis_tools/benchmark_attention.py configs/mat/mat_base_vggsound.py --device cuda --dtype bfloat16"""
+  python tools/analysis_tools/benchmark_attention.py configs/mat/mat_base_vggsound.py --device cuda --dtype bfloat16
+  python tools/analysis_tools/benchmark_attention.py configs/mat/mat_tiny_avsynth.py --dtype float16 --capability 8.0"""
 
 
 def main() -> None:
@@ -34,22 +42,30 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--forms', nargs='+', choices=FORMS, default=(), help='default: all; tiled on a CPU in float32')
+    forms = 'default: those that there are for the device and the type'
+    parser.add_argument('--forms', nargs='+', choices=FORMS, default=(), help=forms)
     parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: the GPU if there is one')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='type of all tensors; default: float32')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='clips at once; default: 1')
     parser.add_argument('--threads', type=int, metavar='N', help='threads on the CPU; default: one per core')
-    parser.add_argument('--rounds', type=int, default=5, metavar='N', help='how often each form is timed; default: 5')
+    parser.add_argument('--rounds', type=int, metavar='N', help=f'how often each form is timed; default: {ROUNDS}')
+    parser.add_argument(
+        '--capability', metavar='X.Y', help="of a GPU that need not be here: which kernel takes each block's attention"
+    )
     parser.add_argument('--json', metavar='FILE', help='write the numbers, the versions and the machine to this file')
     parser.add_argument('--page', metavar='FILE.md', help='write the table into the block of this config of a page')
     args = parser.parse_args()
     for name, value in (('--threads', args.threads), ('--rounds', args.rounds), ('--batch-size', args.batch_size)):
         if value is not None and value < 1:
             raise ConfigError(f'{name} {value}: give 1 or more')
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    name = block_name(args, device)
     if args.json:
         check_output(args.json, inputs=[args.config], suffixes=['.json'])
+    if args.capability:
+        tell_kernels(args)
+        return
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    rounds = args.rounds or ROUNDS
+    name = block_name(args, device)
     if args.page:
         find_block(args.page, name, TOOL)
     cfg = load_checked_config(args.config)
@@ -61,15 +77,15 @@ def main() -> None:
         device=device,
         dtype=args.dtype,
         batch_size=args.batch_size,
-        rounds=args.rounds,
+        rounds=rounds,
         progress=True,
     )
     where = place(device)
     rows = attention_rows(found['results'])
     peak = f'{found["peak"] / 1e9:.4g} GFLOP/s in {args.dtype}'
-    print(f'{name}: {where}, median of {args.rounds}; forward / with backward; peak: {peak}\n{text_table(rows)}')
+    print(f'{name}: {where}, median of {rounds}; forward / with backward; peak: {peak}\n{text_table(rows)}')
     if args.page:
-        note = f'Forward pass / with its backward pass, median of {args.rounds}. Peak of the machine, {where}: {peak}.'
+        note = f'Forward pass / with its backward pass, median of {rounds}. Peak of the machine, {where}: {peak}.'
         fill_block(args.page, name, TOOL, f'{markdown_table(rows)}\n\n{note}')
     if args.json:
         write_json(args.json, about(vars(args), device) | found)
@@ -78,6 +94,26 @@ def main() -> None:
         print(f'difference: {line}', file=sys.stderr)
     if any(lines):
         sys.exit(1)
+
+
+def tell_kernels(args: argparse.Namespace) -> None:
+    """Prints and writes which kernel PyTorch takes on a GPU of ``--capability``."""
+    capability = read_capability(args.capability)
+    timing = {'--forms': args.forms, '--device': args.device, '--threads': args.threads, '--rounds': args.rounds}
+    for option, value in timing.items():
+        if value:
+            raise ConfigError(f'{option} has no effect with --capability, which times nothing: leave it out')
+    name = f'kernels of {block_name(args, "")}, capability: {args.capability}'
+    if args.page:
+        find_block(args.page, name, TOOL)
+    cfg = load_checked_config(args.config)
+    results = expected_kernels(cfg, capability, dtype=args.dtype, batch_size=args.batch_size)
+    rows = kernel_rows(results)
+    print(f'{name}: by the rules of PyTorch 2.14, in {args.dtype}\n{text_table(rows)}')
+    if args.page:
+        fill_block(args.page, name, TOOL, markdown_table(rows))
+    if args.json:
+        write_json(args.json, about(vars(args), 'cpu') | dict(results=results))
 
 
 def block_name(args: argparse.Namespace, device: str) -> str:

@@ -128,6 +128,13 @@ def choose_form(q: Tensor, k: Tensor) -> str:
     return 'tiled' if large and on_eager_cpu(q) else 'explicit'
 
 
+def usable_forms(device: str, dtype: torch.dtype) -> tuple[str, ...]:
+    """The forms other than ``auto`` that there are on a device ('cpu', 'cuda') in a type, with their backward pass."""
+    if device != 'cpu':
+        return ('explicit', 'folded', 'flex')
+    return ('explicit', 'folded', 'tiled') if dtype in (torch.float32, torch.float64) else ('explicit', 'folded')
+
+
 def attend(
     q: Tensor,
     k: Tensor,

@@ -159,6 +159,34 @@ def taken_backend(q: Tensor, k: Tensor, v: Tensor) -> str:
     return choice.name.lower().removesuffix('_attention')
 
 
+class noted_sdpa(TorchFunctionMode):
+    """Notes for every call of ``scaled_dot_product_attention`` which kernel takes it: ``with noted_sdpa() as noted``.
+
+    Args:
+        capability: Of a GPU, for its rules (:func:`expected_backend`); None for what PyTorch itself says
+            (:func:`taken_backend`).
+
+    Attributes:
+        calls: Width of queries and keys, width of values, kernel.
+    """
+
+    def __init__(self, capability: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.capability = capability
+        self.calls: list[tuple[int, int, str]] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Notes ``scaled_dot_product_attention``; everything is done as ever."""
+        if func is F.scaled_dot_product_attention:
+            q, k, v = args[:3]
+            known = self.capability
+            kernel = taken_backend(q, k, v) if known is None else expected_backend(q, k, v, capability=known)
+            self.calls.append((q.shape[-1], v.shape[-1], kernel))
+        return func(*args, **(kwargs or {}))
+
+
 def as_autocast(x: Tensor) -> Tensor:
     """``x`` in the type in which autocast would have a product computed; as it is without autocast."""
     kind = x.device.type

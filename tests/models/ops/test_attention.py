@@ -5,14 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention
 from mmav.models.ops.attention import attend, explicit_attention, folded_attention
 from mmav.models.ops.onehot import onehot_positions
 from mmav.models.ops.relative_bias import relative_bias
-from mmav.models.ops.sdpa_backends import expected_backend, fused_sdpa
+from mmav.models.ops.sdpa_backends import fused_sdpa, noted_sdpa
 
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
 
@@ -115,20 +114,6 @@ def draw(q_grid, k_grid, heads, dim, *, device='cpu', dtype=torch.float32, class
     return (q, k, v, q_grid, k_grid), dict(tables=tables, classes=tokens)
 
 
-class Calls(TorchFunctionMode):
-    """Widths and PyTorch's kernel of all calls of its attention."""
-
-    def __init__(self, capability=(8, 0)):
-        super().__init__()
-        self.capability, self.seen = capability, []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.scaled_dot_product_attention:
-            backend = expected_backend(*args, capability=self.capability)
-            self.seen.append((args[0].shape[-1], args[2].shape[-1], backend))
-        return func(*args, **(kwargs or {}))
-
-
 # the sizes of the paper's encoders, fewer queries: keys, and what PyTorch takes in training on an A100 and an H100
 SIZES = [
     ((8, 7, 7), (120, 120, 'flash'), (120, 96, 'cudnn')),
@@ -143,22 +128,22 @@ SIZES = [
 @pytest.mark.parametrize(('k_grid', 'on_a100', 'on_h100'), SIZES)
 def test_values_are_widened_where_that_brings_a_flash_kernel(k_grid, on_a100, on_h100):
     for capability, expected in (((8, 0), on_a100), ((9, 0), on_h100)):
-        with FakeTensorMode(), fused_sdpa(capability=capability), Calls(capability) as calls:
+        with FakeTensorMode(), fused_sdpa(capability=capability), noted_sdpa(capability) as noted:
             args, kwargs = draw((2,) * len(k_grid), k_grid, 2, 96, device='cuda', dtype=torch.bfloat16)
             out = attend(*args, **kwargs, form='folded')
             assert out.shape == (2, 1 + 2 ** len(k_grid), 2, 96)
-        assert calls.seen == [expected]
+        assert noted.calls == [expected]
 
 
 def test_values_are_left_alone_where_no_flash_kernel_is():
     for capability, dtype in (((8, 0), torch.float32), ((7, 0), torch.float16)):
-        with FakeTensorMode(), fused_sdpa(capability=capability), Calls(capability) as calls:
+        with FakeTensorMode(), fused_sdpa(capability=capability), noted_sdpa(capability) as noted:
             args, kwargs = draw((4, 4), (8, 64), 2, 96, device='cuda', dtype=dtype)
             attend(*args, **kwargs, form='folded')
             args, kwargs = draw((4, 4), (8, 64), 2, 90, device='cuda', dtype=dtype)  # rows of whole operands
             attend(*args, **kwargs, form='folded')
             attend(*args, form='folded')
-        assert calls.seen == [(168, 96, 'efficient'), (168, 96, 'efficient'), (96, 96, 'efficient')]
+        assert noted.calls == [(168, 96, 'efficient'), (168, 96, 'efficient'), (96, 96, 'efficient')]
 
 
 @pytest.mark.parametrize('classes', [False, True])
@@ -168,10 +153,10 @@ def test_widened_values_change_nothing(classes, dim, monkeypatch):
     leaves = [*args[:3], *kwargs['tables'], *(kwargs['classes'] or ())]
 
     def run():
-        with Calls() as calls:
+        with noted_sdpa((8, 0)) as noted:
             out = attend(*args, **kwargs, form='folded', residual=True)
         grads = torch.autograd.grad(out, leaves, torch.cos(torch.arange(float(out.numel()))).view_as(out))
-        return calls.seen[0][:2], out, grads
+        return noted.calls[0][:2], out, grads
 
     widths, expected, expected_grads = run()
     assert widths == (16, dim)  # a CPU's kernel takes any
@@ -214,10 +199,21 @@ def test_folded_is_one_graph(monkeypatch):
     monkeypatch.setattr(attention, '_on_gpu', lambda x: True)
     args, kwargs = draw((4, 6), (2, 3), 2, 8, dtype=torch.bfloat16)
     compiled = torch.compile(attend, fullgraph=True, backend='eager')
-    with Calls() as calls:
+    with noted_sdpa((8, 0)) as noted:
         expected = attend(*args, **kwargs, form='folded')
-    assert calls.seen == [(16, 16, 'flash')]
+    assert noted.calls == [(16, 16, 'flash')]
     torch.testing.assert_close(compiled(*args, **kwargs, form='folded'), expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_usable_forms_have_both_passes(dtype):
+    args, kwargs = draw((4, 6), (2, 3), 2, 8, dtype=dtype)
+    forms = attention.usable_forms('cpu', dtype)
+    assert ('tiled' in forms) == (dtype == torch.float32)
+    for form in forms:
+        attend(*args, **kwargs, form=form).sum().backward()
+    assert 'tiled' not in attention.usable_forms('cuda', dtype)
+    assert set(attention.usable_forms('cuda', dtype)) < set(attention.FORMS)
 
 
 def test_unknown_forms_are_refused():

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mmav.models.ops.sdpa_backends import BACKENDS, expected_backend, fused_sdpa, taken_backend
+from mmav.models.ops.sdpa_backends import BACKENDS, expected_backend, fused_sdpa, noted_sdpa, taken_backend
 
 V100, T4, A100, A10, RTX_4090, H100 = (7, 0), (7, 5), (8, 0), (8, 6), (8, 9), (9, 0)
 
@@ -160,6 +160,17 @@ def test_pytorch_is_asked_where_the_tensors_lie():
     with sdpa_kernel(SDPBackend.MATH):
         assert taken_backend(q, k, v) == 'math'
     assert taken_backend(q, k, v) in BACKENDS
+
+
+def test_calls_are_noted():
+    with sdpa_kernel(SDPBackend.MATH), noted_sdpa() as asked, noted_sdpa((8, 0)) as noted:
+        F.scaled_dot_product_attention(*torch.randn(3, 1, 1, 4, 8))
+        torch.randn(3).sum()
+    assert asked.calls == [(8, 8, 'math')] == noted.calls
+    with FakeTensorMode(), noted_sdpa((9, 0)) as noted:
+        F.scaled_dot_product_attention(*make(120, 96, device='cuda'))
+        F.scaled_dot_product_attention(*make(64, dtype=torch.float32, device='cuda'))
+    assert noted.calls == [(120, 96, 'cudnn'), (64, 64, 'efficient')]
 
 
 @pytest.mark.gpu
