@@ -57,7 +57,7 @@ def measure_attention(
 
     Args:
         cfg: Config of an experiment; not changed.
-        forms: Of ``FORMS``; those that there are for the device and the type if empty.
+        forms: Of ``FORMS``; those that there are for the device and the type if empty, without ``flex``.
         device: 'cpu' or 'cuda'.
         dtype: Of all tensors but the tables, which are in float32 as parameters are.
         batch_size: Clips at once.
@@ -103,7 +103,8 @@ def _checked_forms(forms: Sequence[str], device: str, dtype: str) -> tuple[str, 
     for form in forms:
         if form not in usable:
             raise ConfigError(f'--forms {form}: with {device} and {dtype} choose of {", ".join(usable)}')
-    return tuple(dict.fromkeys(forms)) or usable
+    # flex is compiled anew for each size and pass: minutes, so only where it is asked for
+    return tuple(dict.fromkeys(forms)) or tuple(form for form in usable if form != 'flex')
 
 
 def _measure_shape(

@@ -42,7 +42,7 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    forms = 'default: those that there are for the device and the type'
+    forms = 'default: those that there are for the device and the type, but flex, whose compilation takes minutes'
     parser.add_argument('--forms', nargs='+', choices=FORMS, default=(), help=forms)
     parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: the GPU if there is one')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='type of all tensors; default: float32')

@@ -73,43 +73,44 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_
     num_cls = k.shape[2] - math.prod(k_grid) if bias else 0
     # fused GPU kernels ask for rows of a multiple of 8 elements
     fill = -(dim + sum(k_grid)) % 8 if bias else -dim % 8 if _on_gpu(q) else 0
-    q = _folded_queries(q, bias, fill, num_cls)
-    k = _folded_keys(k, k_grid if bias else (), fill, num_cls)
-    v = _filled_values(q, k, v)
+    q = _folded_queries(q, list(bias), fill, num_cls)
+    k = _folded_keys(k, tuple(k_grid) if bias else (), fill, num_cls)
+    v = _filled(v, _value_fill(q, k, v))
     return F.scaled_dot_product_attention(q, k, v, scale=dim**-0.5)[..., :dim]
 
 
+# Pieces are put side by side where they lie, heads after tokens: copies are straight, and so will be the result's.
 def _folded_queries(q: Tensor, bias: Sequence[Tensor], fill: int, num_cls: int) -> Tensor:
-    # pieces side by side where they lie, heads after tokens: copies are straight, and so will be the result's
-    columns = [x.transpose(1, 2) for x in bias]
-    if fill:
-        columns.append(q.new_zeros(()).expand(q.shape[0], q.shape[2] - num_cls, q.shape[1], fill))
-    if not columns:
-        return q
-    right = F.pad(torch.cat(columns, dim=-1), (0, 0, 0, 0, num_cls, 0))
-    return torch.cat((q.transpose(1, 2), right), dim=-1).transpose(1, 2)
+    if not bias:
+        return _filled(q, fill)
+    zeros = q.new_zeros(()).expand(q.shape[0], q.shape[2] - num_cls, q.shape[1], fill)
+    columns = torch.cat((*(x.transpose(1, 2) for x in bias), zeros), dim=-1)
+    columns = F.pad(columns, (0, 0, 0, 0, num_cls, 0)) if num_cls else columns
+    return torch.cat((q.transpose(1, 2), columns), dim=-1).transpose(1, 2)
 
 
 def _folded_keys(k: Tensor, k_grid: Sequence[int], fill: int, num_cls: int) -> Tensor:
     if not k_grid:
-        return F.pad(k, (0, fill)) if fill else k
+        return _filled(k, fill)
     columns = F.pad(cached_onehot(k_grid, fill, k), (0, 0, num_cls, 0))[:, None].expand(k.shape[0], -1, k.shape[1], -1)
     return torch.cat((k.transpose(1, 2), columns), dim=-1).transpose(1, 2)
 
 
-def _filled_values(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Values with as many columns of zeros as the fastest kernel asks for that a GPU has for queries and keys."""
+def _filled(x: Tensor, fill: int) -> Tensor:
+    return F.pad(x.transpose(1, 2), (0, fill)).transpose(1, 2) if fill else x
+
+
+def _value_fill(q: Tensor, k: Tensor, v: Tensor) -> int:
+    """Columns of zeros that the fastest kernel which a GPU has for folded queries and keys asks for in the values."""
     if not _on_gpu(q):
-        return v
-    capability = gpu_capability(q.device)
-    fused = ('cudnn', 'flash')
-    # keys are as values of their width would be
-    fill = k.shape[-1] - v.shape[-1]
+        return 0
+    capability, fused = gpu_capability(q.device), ('cudnn', 'flash')
     if expected_backend(q, k, v, capability=capability) in fused:
-        fill = 0
-    elif expected_backend(q, k, k, capability=capability) not in fused:
-        fill = -v.shape[-1] % 8
-    return F.pad(v.transpose(1, 2), (0, fill)).transpose(1, 2) if fill else v
+        return 0
+    # keys are as values of their width would be
+    if expected_backend(q, k, k, capability=capability) in fused:
+        return k.shape[-1] - v.shape[-1]
+    return -v.shape[-1] % 8
 
 
 def _on_gpu(x: Tensor) -> bool:
