@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from tqdm import tqdm
 
+from mmav.adapting import noted_grids
 from mmav.apis.annotate import annotate, plan_copies
 from mmav.apis.classes import Classes, find_classes
 from mmav.apis.reading import Job, in_batches, read_ahead
@@ -260,7 +261,7 @@ class AVInferencer(BaseInferencer):
             check_widths(widths, names, 'the class list', remedy=remedy)
         if content is not None:
             weights = match_classes(content, model, names, source=name, who='the class list', purpose='infer')
-            load_weights(model, weights, name, strict=True)
+            load_weights(model, weights, name, strict=True, grids=noted_grids(content))
         return model.to(device).eval()
 
     def _check_arguments(

@@ -24,6 +24,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
+from mmav.adapting import adapt_weights
 from mmav.engine.class_heads import tell_other_number
 from mmav.engine.fsdp import spread_like
 from mmav.errors import CheckpointError
@@ -213,7 +214,14 @@ def _later(path: Path, last: Path, step: Mapping[Path, int]) -> bool:
     return step[path] > step[last] if same_kind else path.stat().st_mtime_ns > last.stat().st_mtime_ns
 
 
-def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
+def load_weights(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    source: str,
+    *,
+    strict: bool = True,
+    grids: Mapping[str, Any] | None = None,
+) -> None:
     """Loads weights into a model; positions of another input size are interpolated, and that is logged.
 
     Args:
@@ -221,6 +229,8 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
         state_dict: Weights; a prefix ``module.`` is dropped.
         source: File name for messages.
         strict: Every name and shape must fit. Otherwise what fits is loaded and the rest is logged.
+        grids: What the checkpoint's tables of positions unroll, as its ``meta`` notes under ``position_grids``. Where
+            it does not, as in bare weights, that is inferred from their number.
 
     Raises:
         CheckpointError: The weights are of another architecture (when not strict: nothing fits).
@@ -229,7 +239,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
     if hasattr(state_dict, '_metadata'):
         weights._metadata = state_dict._metadata  # type: ignore[attr-defined]
     own = model.state_dict()
-    weights.update(_of_another_input_size(model, weights, own, source))
+    weights.update(_of_another_input_size(model, weights, source, grids))
     weights.update((name, spread_like(weights[name], own[name])) for name in list(weights) if name in own)
     reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
     missing = [name for name in own if name not in weights]
@@ -256,29 +266,18 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: str
 
 
 def _of_another_input_size(
-    model: nn.Module, weights: Mapping[str, Any], own: Mapping[str, Any], source: str
+    model: nn.Module, weights: Mapping[str, Any], source: str, grids: Mapping[str, Any] | None
 ) -> dict[str, Tensor]:
-    """What a model's parts make of weights of another shape by their ``adapt_weight``, such as relative positions."""
-    adapted: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        if name not in own or not isinstance(value, Tensor) or _shape(value) == _shape(own[name]):
-            continue
-        parts = name.split('.')
-        for k in reversed(range(len(parts))):
-            adapt = getattr(model.get_submodule('.'.join(parts[:k])), 'adapt_weight', None)
-            if adapt is not None:
-                fitted = adapt('.'.join(parts[k:]), value)
-                if fitted is not None:
-                    adapted[name] = fitted
-                break
+    """What a model's parts make of positions of another input size."""
+    adapted = adapt_weights(model, weights, grids=grids)
     if adapted:
-        shown = [f'{name} {_shape(weights[name])} to {_shape(value)}' for name, value in adapted.items()]
+        shown = [f'{name}: {how}' for name, (_, how) in adapted.items()]
         print_log(
             f"'{source}' was trained at another input size: {len(adapted)} tables of positions are interpolated "
             f'({", ".join(shown[:_NAMES_SHOWN])}{", ..." if len(shown) > _NAMES_SHOWN else ""})',
             'current',
         )
-    return adapted
+    return {name: value for name, (value, _) in adapted.items()}
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

@@ -16,6 +16,7 @@ from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
+from mmav.adapting import noted_grids, position_grids
 from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain
 from mmav.engine.class_heads import match_classes
 from mmav.engine.class_lists import check_class_lists, note_classes
@@ -237,6 +238,8 @@ class AVRunner(Runner):
         if fn_name == 'before_save_checkpoint':
             checkpoint = kwargs['checkpoint']
             note_classes(checkpoint, self._class_names)
+            model = self.model.module if is_model_wrapper(self.model) else self.model
+            checkpoint['meta']['position_grids'] = position_grids(model)
             checkpoint.update({name: part for name, part in (self._whole or {}).items() if name in checkpoint})
             checkpoint.update({name: to_plain(part) for name, part in checkpoint.items()})
 
@@ -397,7 +400,13 @@ class AVRunner(Runner):
             if is_spread(self.model):
                 spread_optimizer_state(checkpoint['optimizer'], self.optim_wrapper.optimizer)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        load_weights(model, checkpoint.get('state_dict', checkpoint), filename, strict=strict or self._resuming)
+        load_weights(
+            model,
+            checkpoint.get('state_dict', checkpoint),
+            filename,
+            strict=strict or self._resuming,
+            grids=noted_grids(checkpoint),
+        )
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint

@@ -3,7 +3,19 @@ import logging
 import pytest
 import torch
 
+from mmav.models import AST
+from mmav.models.layers.absolute_position import resize_positions
+from mmav.registry import MODELS
 from tests import toys
+
+
+@MODELS.register_module()
+class ToyWithPositions(toys.ToyModel):
+    """A toy with an encoder beside it, whose positions no gradient reaches."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.audio = AST(size, embed_dims=4, num_layers=1, num_heads=1)
 
 
 @pytest.fixture
@@ -153,3 +165,27 @@ def test_workers_without_shared_memory_are_refused_before_the_data_are_read(tmp_
     assert error.endswith(' or --cfg-options train_dataloader.num_workers=0\n')
     assert error.count('\n') == 1 and not (tmp_path / 'w').exists()
     assert toys.run_tool('train.py', config, *options[:2], '--cfg-options', 'train_cfg.max_epochs=1') == 0
+
+
+def test_checkpoints_say_what_their_positions_unroll(tmp_path, config, capsys):
+    """24 x 24 positions, then a model of as many in 12 x 48: in training from them and in testing."""
+    config.write_text(
+        config.read_text().replace("dict(type='ToyModel')", "dict(type='ToyWithPositions', size=(246, 246))")
+        + "custom_imports['imports'].append('tests.engine.test_runner')\n"
+    )
+    options = ['--cfg-options', 'train_cfg.max_epochs=1', 'param_scheduler=None']
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', *options) == 0
+    checkpoint = torch.load(tmp_path / 'a' / 'epoch_1.pth', weights_only=True)
+    assert checkpoint['meta']['position_grids'] == {'audio.pos_embed': [24, 24]}
+    options += ['model.size=(128,490)']
+    args = ['--work-dir', tmp_path / 'b', *options, f'load_from={tmp_path / "a" / "epoch_1.pth"}']
+    assert toys.run_tool('train.py', config, *args) == 0
+    old, new = (
+        state['audio.pos_embed'] for state in (checkpoint['state_dict'], weights(tmp_path / 'b' / 'epoch_1.pth'))
+    )
+    assert torch.equal(new[:, :2], old[:, :2])
+    assert torch.equal(new[:, 2:], resize_positions(old[:, 2:], (24, 24), (12, 48)))
+    told = 'audio.pos_embed: positions of (24, 24) interpolated to (12, 48)'
+    assert toys.run_tool('test.py', config, tmp_path / 'a' / 'epoch_1.pth', '--work-dir', tmp_path / 'c', *options) == 0
+    console = capsys.readouterr()
+    assert told in console.out + console.err

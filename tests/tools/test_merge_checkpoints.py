@@ -24,11 +24,14 @@ def make(*modalities):
 def test_merged_model_averages_the_probabilities(tmp_path):
     torch.manual_seed(0)
     video, audio = make('video'), make('audio')
-    torch.save(dict(meta={}, state_dict=video.state_dict()), tmp_path / 'v.pth')
-    torch.save(dict(meta={}, state_dict=audio.state_dict()), tmp_path / 'a.pth')
+    for name, model in (('v', video), ('a', audio)):
+        grids = {f'backbones.{name}.pos_embed': [2, 3]}  # as a ViT and an AST have
+        torch.save(dict(meta=dict(position_grids=grids), state_dict=model.state_dict()), tmp_path / f'{name}.pth')
     assert toys.run_tool(TOOL, tmp_path / 'v.pth', tmp_path / 'a.pth', '--out', tmp_path / 'avg.pth') == 0
     both = make('video', 'audio')
-    load_weights(both, load_checkpoint_file(tmp_path / 'avg.pth')['state_dict'], 'avg.pth', strict=True)
+    merged = load_checkpoint_file(tmp_path / 'avg.pth')
+    assert merged['meta']['position_grids'] == {'backbones.v.pos_embed': (2, 3), 'backbones.a.pos_embed': (2, 3)}
+    load_weights(both, merged['state_dict'], 'avg.pth', strict=True)
     inputs = dict(video=torch.randn(3, 1, 3, 4, 16, 16), audio=torch.randn(3, 1, 1, 16, 32))
     torch.testing.assert_close(both(inputs), (video(inputs) + audio(inputs)) / 2)
 

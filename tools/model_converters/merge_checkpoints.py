@@ -3,9 +3,11 @@
 
 import argparse
 import io
+from typing import Any
 
 import torch
 
+from mmav.adapting import noted_grids
 from mmav.engine.checkpoint_io import load_checkpoint_file
 from mmav.engine.class_lists import as_given
 from mmav.engine.class_merge import alike, check_rows
@@ -28,6 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     check_output(args.out, inputs=args.checkpoints, suffixes=['.pth', '.pt', '.pyth'])
     merged: dict[str, torch.Tensor] = {}
+    grids: dict[str, tuple[int, ...]] = {}
     names: Names | None = None
     for path in args.checkpoints:
         checkpoint = load_checkpoint_file(path)
@@ -40,9 +43,11 @@ def main() -> None:
             raise CheckpointError(f"'{path}' repeats {twice[0]}: give one checkpoint a modality")
         check_rows(merged, state, path)
         merged.update(state)
+        grids.update(noted_grids(checkpoint))
         print(f'{path}: {", ".join(modalities)}, {len(state)} weights')
     buffer = io.BytesIO()
-    meta = {} if names is None else dict(dataset_meta=dict(classes=as_given(names)))
+    meta: dict[str, Any] = {} if names is None else dict(dataset_meta=dict(classes=as_given(names)))
+    meta['position_grids'] = grids
     torch.save(dict(meta=meta, state_dict=merged), buffer)
     write_output(args.out, buffer.getvalue())
     print(f'written: {args.out}, {len(merged)} weights')

@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmav.adapting import Adapted, Source
 from mmav.models.init import init_transformer
 from mmav.models.layers import PatchEmbed, TransformerBlock
+from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
-MODES = {1: 'linear', 2: 'bilinear', 3: 'trilinear'}
-
-
-def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
-    """Interpolates the embeddings (1, N, D) of the positions of one grid, linearly along each axis, to another grid.
-
-    >>> resize_positions(torch.tensor([[[0.0], [1.0]]]), (2,), (4,)).flatten()
-    tensor([0.0000, 0.2500, 0.7500, 1.0000])
-    """
-    if tuple(old) == tuple(new):
-        return positions
-    grid = positions.transpose(1, 2).unflatten(2, tuple(old)).float()  # (1, D, *old)
-    resized = F.interpolate(grid, size=tuple(new), mode=MODES[len(old)], align_corners=False)
-    return resized.flatten(2).transpose(1, 2).to(positions.dtype)
-
-
-def _grid_of(number: int, like: Sequence[int]) -> tuple[int, ...] | None:
-    """The grid of so many positions that is like another, as far as a number can tell.
-
-    Pictures of a clip keep their shape, else the clip its pictures and another length; a spectrogram differs along one
-    axis, from the last on, or was a square.
-
-    >>> _grid_of(12 * 50, (12, 101)), _grid_of(49, (12, 101)), _grid_of(50, (12, 101))
-    ((12, 50), (7, 7), None)
-    >>> _grid_of(4 * 4 * 4, (4, 8, 8)), _grid_of(2 * 6 * 8, (4, 6, 8))
-    ((4, 4, 4), (2, 6, 8))
-    """
-    if len(like) > 2:
-        *others, height, width = like
-        area, rest = divmod(number, math.prod(others))
-        side = math.isqrt(area * height // width)
-        if area and not rest and side * side * width == area * height:
-            return (*others, side, area // side)
-    for axis in (*range(len(like) - 2), *reversed(range(max(len(like) - 2, 0), len(like)))):
-        length, rest = divmod(number, math.prod(like) // like[axis])
-        if length and not rest:
-            return (*like[:axis], length, *like[axis + 1 :])
-    side = math.isqrt(max(number, 0))
-    return (side, side) if len(like) == 2 and side and side * side == number else None
+TOKENS = ('cls_token', 'dist_token')
 
 
 class PlainTransformer(BaseModule):
@@ -135,22 +97,38 @@ class PlainTransformer(BaseModule):
         init_transformer(self, [self.cls_token, self.dist_token, self.pos_embed], std=self.init_std)
         super().init_weights()
 
-    def adapt_weight(self, name: str, value: Tensor) -> Tensor | None:
-        """Positions of another input size, interpolated as they are at run time; None for other weights.
+    def position_grids(self) -> dict[str, tuple[int, ...]]:
+        """What the positions of the patches unroll; checkpoints note it."""
+        return dict(pos_embed=self.grid)
 
-        A checkpoint does not say what its positions unroll: the size may differ along one axis, else it was a square.
+    def adapt_weight(self, name: str, value: Tensor, source: Source) -> Adapted | None:
+        """Positions of another grid, interpolated as they are at run time, or cut; None for other weights.
+
+        The positions of a picture are repeated over a clip. Tokens that the file does not have keep their positions.
 
         Args:
             name: Name of the parameter within this module.
-            value: A checkpoint's.
+            value: A file's.
+            source: Says which tokens the file has, what its positions unroll, and whether they are cut. Where it does
+                not know the grid, the size may differ along one axis, else it was a square.
         """
-        own = self.pos_embed
-        number = value.shape[1] - self.num_extra if value.dim() == 3 else 0
-        old = _grid_of(number, self.grid)
-        if name != 'pos_embed' or old is None or value.shape[2] != own.shape[2]:
+        if name != 'pos_embed' or value.dim() != 3 or value.shape[2] != self.out_dims:
             return None
-        patches = resize_positions(value[:, self.num_extra :], old, self.grid)
-        return torch.cat((value[:, : self.num_extra], patches), dim=1)
+        theirs = [token for token in TOKENS if token in source.names]
+        ours = [token for token in TOKENS if getattr(self, token) is not None]
+        number = value.shape[1] - len(theirs)
+        old = source.grid or guess_grid(number, self.grid)
+        if old is None or torch.Size(old).numel() != number or len(old) > len(self.grid):
+            return None
+        patches, how = fit_positions(value[:, len(theirs) :], old, self.grid, cut=source.cut)
+        rows = [
+            value[:, [theirs.index(token)]] if token in theirs else self.pos_embed[:, [index]].detach().to(value)
+            for index, token in enumerate(ours)
+        ]
+        changes = [how] if how else []
+        changes += [f'that of {token} kept' for token in ours if token not in theirs]
+        changes += [f'that of {token} left out' for token in theirs if token not in ours]
+        return Adapted(torch.cat((*rows, patches), dim=1), ', '.join(changes))
 
     def forward(self, x: Tensor) -> Tokens:
         """Encodes (B, C, *size) into tokens of width ``out_dims``.
@@ -186,11 +164,16 @@ class AST(PlainTransformer):
         dist_token: See :class:`PlainTransformer`.
         **kwargs: What else :class:`PlainTransformer` takes.
 
+    Public weights are adapted as AST's own code does it: see :func:`~mmav.models.weights.load_public_weights`.
+
     >>> model = AST(input_size=(32, 64), embed_dims=8, num_layers=2, num_heads=2)
     >>> tokens = model(torch.zeros(2, 1, 32, 64))
     >>> tokens.cls.shape, tokens.patches.shape, tokens.grid
     (torch.Size([2, 8]), torch.Size([2, 10, 8]), (2, 5))
     """
+
+    # What AST's code does with the kernel of a picture model, and with positions that are too many for a spectrogram.
+    adapting: ClassVar[dict[str, str]] = dict(rgb='sum', positions='cut')
 
     def __init__(
         self,

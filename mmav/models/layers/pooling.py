@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmav.adapting import Adapted, Source
+from mmav.models.layers.picture_kernels import inflate_kernel
 from mmav.models.ops.depthwise_conv import depthwise_conv
 
 CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -67,6 +69,18 @@ class TokenPool(nn.Module):
     def out_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
         """Returns the grid that ``grid`` becomes."""
         return pooled_grid(grid, self.stride, self.kernel)
+
+    def adapt_weight(self, name: str, value: Tensor, source: Source) -> Adapted | None:
+        """A picture model's kernel in frames; None for other weights.
+
+        Args:
+            name: Name of the parameter within this module.
+            value: A file's.
+            source: Has what is wanted under ``inflate``.
+        """
+        if name != 'conv.weight' or value.dim() != 4 or len(self.kernel) != 3 or source.inflate is None:
+            return None
+        return Adapted(*inflate_kernel(value, self.kernel[0], source.inflate))
 
     def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor | None, Tensor]:
         """Pools tokens whose heads lie side by side.

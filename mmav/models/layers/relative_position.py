@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmav.adapting import Adapted, Source
 from mmav.models.ops.relative_bias import relative_bias
 
 
@@ -34,16 +35,18 @@ class RelativePosition(nn.Module):
             nn.Parameter(torch.zeros(2 * max(q, k) - 1, head_dim)) for q, k in zip(q_grid, k_grid, strict=True)
         )
 
-    def adapt_weight(self, name: str, value: Tensor) -> Tensor | None:
+    def adapt_weight(self, name: str, value: Tensor, source: Source) -> Adapted | None:
         """A table of another input size, interpolated as one is at run time; None for what is no such table.
 
         Args:
             name: Name of the parameter within this module.
-            value: A checkpoint's.
+            value: A file's.
+            source: Not needed: a table's length says all.
         """
         own = self.get_parameter(name)
-        fits = value.dim() == 2 and value.shape[1] == own.shape[1]
-        return resize_table(value, own.shape[0]) if fits else None
+        if value.dim() != 2 or value.shape[1] != own.shape[1]:
+            return None
+        return Adapted(resize_table(value, own.shape[0]), f'{value.shape[0]} rows interpolated to {own.shape[0]}')
 
     def sized(self, q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
         """Returns the tables, interpolated where the grids are not those of construction."""

@@ -20,7 +20,7 @@ _POOLS: Rules = (
     (r'\.attn\.norm_([qkv])\.', r'.attn.pool_\1.norm.'),
 )
 _VIT_TRANSFORMERS: Rules = (
-    (r'^audio_spectrogram_transformer\.', ''),
+    (r'^(audio_spectrogram_transformer|vit|deit)\.', ''),
     (r'^embeddings\.cls_token$', 'cls_token'),
     (r'^embeddings\.distillation_token$', 'dist_token'),
     (r'^embeddings\.position_embeddings$', 'pos_embed'),
@@ -29,6 +29,7 @@ _VIT_TRANSFORMERS: Rules = (
     (r'\.layernorm_after\.', '.norm2.'),
     (r'^layernorm\.', 'norm.'),
 )
+_HEADS_TRANSFORMERS = r'^((cls_|distillation_)?classifier|(vit\.|deit\.)?pooler)\.'
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,45 @@ LAYOUTS = (
     ),
     Layout(
         'AST (YuanGongND/ast)',
-        (r'^(module\.)?v\.pos_embed$', r'^(module\.)?v\.blocks\.0\.attn\.qkv\.weight$'),
-        ((r'^(module\.)?v\.', ''),),
-        r'^(module\.)?(mlp_head|v\.head(_dist)?)\.',
+        (r'^v\.pos_embed$', r'^v\.blocks\.0\.attn\.qkv\.weight$'),
+        ((r'^v\.', ''),),
+        r'^(mlp_head|v\.head(_dist)?)\.',
     ),
     Layout(
-        'transformers 4 AST',
+        'OpenMMLab ViT, DeiT (mmpretrain)',
+        (r'^backbone\.pos_embed$', r'^backbone\.layers\.0\.attn\.qkv\.weight$'),
+        (
+            (r'^backbone\.', ''),
+            (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+            (r'^layers\.(\d+)\.', r'blocks.\1.'),
+            # "norm" before mmpretrain, "ln" since; the model's own counts from 1 as those of a block do
+            (r'^(blocks\.\d+)\.(?:ln|norm)([12])\.', r'\1.norm\2.'),
+            (r'^(?:ln|norm)1\.', 'norm.'),
+            (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'),
+            (r'\.ffn\.layers\.1\.', '.mlp.fc2.'),
+        ),
+        r'^head\.',
+    ),
+    Layout(
+        'torchvision ViT',
+        (r'^encoder\.pos_embedding$', r'^encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight$'),
+        (
+            (r'^class_token$', 'cls_token'),
+            (r'^conv_proj\.', 'patch_embed.proj.'),
+            (r'^encoder\.pos_embedding$', 'pos_embed'),
+            (r'^encoder\.ln\.', 'norm.'),
+            (r'^encoder\.layers\.encoder_layer_(\d+)\.', r'blocks.\1.'),
+            (r'\.ln_([12])\.', r'.norm\1.'),
+            (r'\.self_attention\.in_proj_', '.attn.qkv.'),
+            (r'\.self_attention\.out_proj\.', '.attn.proj.'),
+            # its files say linear_1 and linear_2, its code says 0 and 3
+            (r'\.mlp\.(?:0|linear_1)\.', '.mlp.fc1.'),
+            (r'\.mlp\.(?:3|linear_2)\.', '.mlp.fc2.'),
+        ),
+        r'^heads\.',
+    ),
+    Layout(
+        'transformers 4 AST, ViT, DeiT',
         (r'embeddings\.position_embeddings$', r'encoder\.layer\.0\.attention\.attention\.query\.weight$'),
         (
             *_VIT_TRANSFORMERS,
@@ -113,10 +147,10 @@ LAYOUTS = (
             (r'\.intermediate\.dense\.', '.mlp.fc1.'),
             (r'^(blocks\.\d+)\.output\.dense\.', r'\1.mlp.fc2.'),
         ),
-        r'^classifier\.',
+        _HEADS_TRANSFORMERS,
     ),
     Layout(
-        'transformers 5 AST',
+        'transformers 5 AST, ViT, DeiT',
         (r'embeddings\.position_embeddings$', r'layers\.0\.attention\.q_proj\.weight$'),
         (
             *_VIT_TRANSFORMERS,
@@ -126,7 +160,14 @@ LAYOUTS = (
             (r'\.attention\.v_proj\.', '.attn.value.'),
             (r'\.attention\.o_proj\.', '.attn.proj.'),
         ),
-        r'^classifier\.',
+        _HEADS_TRANSFORMERS,
+    ),
+    Layout(
+        'ViT, DeiT, AST (timm, facebookresearch/deit, mmav)',
+        (r'^patch_embed\.proj\.weight$', r'^pos_embed$', r'^blocks\.0\.attn\.qkv\.weight$'),
+        (),
+        r'^(head(_dist)?|pre_logits)\.',
+        lacks=(r'\.pool_q\.',),
     ),
     # last, since others have these two keys and more
     Layout('mmav', (r'^patch_embed\.proj\.weight$', r'^blocks\.0\.attn\.qkv\.weight$'), (), r'^head\.'),
@@ -134,12 +175,14 @@ LAYOUTS = (
 
 
 def state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the weights in a checkpoint, wherever it keeps them."""
+    """Returns the weights in a checkpoint, wherever it keeps them; the prefix of a wrapped model is dropped."""
     for key in ('model_state', 'state_dict', 'model'):
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
             break
-    return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    state = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    prefix = 'module.' if all(key.startswith('module.') for key in state) else ''
+    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def find_layout(state: Mapping[str, Tensor], source: str = 'the file') -> Layout:
@@ -166,14 +209,23 @@ def to_ours(state: Mapping[str, Tensor], layout: Layout) -> tuple[dict[str, Tens
 
     Returns:
         Weights under our keys, and the classifier's keys that were left out.
+
+    Raises:
+        CheckpointError: Two weights get the same name, as the norms of several outputs do.
     """
     left_out = [key for key in state if re.search(layout.head, key)]
     renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if key in left_out:
+    olds: dict[str, str] = {}
+    for old, value in state.items():
+        if old in left_out:
             continue
+        key = old
         for pattern, replacement in layout.rules:
             key = re.sub(pattern, replacement, key)
+        if olds.setdefault(key, old) != old:
+            raise CheckpointError(
+                f"'{olds[key]}' and '{old}' are both {key} ({layout.name}): leave one of them in the file"
+            )
         # torchvision's class token is a vector
         renamed[key] = value.reshape(1, 1, -1) if key == 'cls_token' else value
     return _join_queries(_number_tables(_number_stages(renamed))), left_out
@@ -209,3 +261,28 @@ def _join_queries(state: dict[str, Tensor]) -> dict[str, Tensor]:
             parts = [state[f'{match[1]}{part}.{match[3]}'] for part in ('query', 'key', 'value')]
             joined[f'{match[1]}qkv.{match[3]}'] = torch.cat(parts)
     return joined
+
+
+def begin_time(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Gives a picture model's relative positions the place that they have in a model of clips.
+
+    Time is the first axis there: the tables of rows and columns become the second and third, and those over time are
+    zero, with which all frames are alike.
+
+    Args:
+        state: A file's weights under our keys.
+        target: The model's.
+
+    Returns:
+        Weights, and the keys of the tables that begin at zero; the same weights where nothing is to be done.
+    """
+    number = {rank: sum(f'.tables.{rank - 1}' in key for key in state) for rank in (2, 3)}
+    begun = [key for key in target if key.endswith('.rel_pos.tables.2')]
+    if not begun or number[3] or not number[2]:
+        return dict(state), []
+    moved = {
+        re.sub(r'(\.rel_pos\.tables\.)([01])$', lambda m: f'{m[1]}{int(m[2]) + 1}', key): value
+        for key, value in state.items()
+    }
+    times = [key for key in (key.replace('.tables.2', '.tables.0') for key in begun) if key in state]
+    return {**moved, **{key: torch.zeros_like(target[key]) for key in times}}, times

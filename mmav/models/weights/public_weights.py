@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmav.adapting import adapt_weights, noted_grids
 from mmav.engine.checkpoint_io import describe_mismatch, load_checkpoint_file
 from mmav.errors import CheckpointError
-from mmav.models.backbones.ast import resize_positions
+from mmav.models.backbones.ast import TOKENS
 from mmav.models.init import note_origin
-from mmav.models.layers.relative_position import resize_table
-from mmav.models.weights.layouts import find_layout, state_of, to_ours
+from mmav.models.weights.choices import choose
+from mmav.models.weights.layouts import begin_time, find_layout, state_of, to_ours
+from mmav.models.weights.own_checkpoint import find_backbone
 from mmav.registry import WEIGHT_INITIALIZERS
 
-# learned tokens that a model may have and a checkpoint need not: ImageNet's MViTv2 has no class token
-_TOKENS = ('cls_token', 'dist_token')
-AST_ROWS = 12
 _SHOWN = 5
 
 
@@ -47,7 +46,9 @@ class LoadReport:
     unused: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"'{self.source}' ({self.layout}): {len(self.loaded)} weights loaded as they are"]
+        others = dict(adapted=self.adapted, misfitting=self.misfits, missing=self.missing, unused=self.unused)
+        sums = ''.join(f', {len(items)} {title}' for title, items in others.items() if items)
+        lines = [f"'{self.source}' ({self.layout}): {len(self.loaded)} weights loaded as they are{sums}"]
         for title, items in (
             ('adapted', [f'{key} ({how})' for key, how in self.adapted.items()]),
             ('of another shape, not loaded', [f'{key} ({shapes})' for key, shapes in self.misfits.items()]),
@@ -60,103 +61,88 @@ class LoadReport:
         return '\n'.join(lines)
 
 
-def load_public_weights(module: nn.Module, path: str | Path, *, strict: bool = True) -> LoadReport:
-    """Loads a public checkpoint into a backbone.
+def load_public_weights(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    strict: bool = True,
+    rgb: str | None = None,
+    inflate: str | None = None,
+    positions: str | None = None,
+    grid: Sequence[int] | None = None,
+) -> LoadReport:
+    """Loads a public checkpoint, or one of our own, into a backbone; what does not fit as it is, is made to fit.
 
-    The kernel of an RGB patch embedding is averaged to one channel for a spectrogram; relative positions and position
-    embeddings are interpolated linearly to the size that the model has. A class token that the file lacks keeps its
-    initial value.
+    Relative positions are interpolated linearly to the size that the model has. Of pictures in a model of clips, the
+    kernels are inflated, absolute positions are repeated over time, and relative positions over time begin at zero:
+    where the strides are the same, every frame of a clip that stands still has the patch tokens of its picture. (With a
+    class token that the file lacks they differ by its share of the attention.) A learned token that the file lacks
+    keeps its initial value.
 
     Args:
         module: A backbone, such as MAT or MViTv2.
         path: The file as it is distributed.
         strict: Every other weight of the model must be found and fit, and none but the classifier's be left over.
             Otherwise those are reported and passed over.
+        rgb: How a kernel of three channels becomes one for a spectrogram: their ``mean``, or their ``sum``, three times
+            as much. AST takes the sum if None, as its code does, others the mean.
+        inflate: Where a picture's kernel stands in one of clips: in the ``center`` frame, the default, or as its
+            ``mean`` in all, which loses the share that zero padding has at the ends of a clip.
+        positions: ``interpolate`` absolute positions, or ``cut`` the middle out of an axis that gets shorter. AST cuts
+            those of DeiT's distilled files and of its own, as its code does; otherwise they are interpolated.
+        grid: What the absolute positions of the file unroll, where it neither says that nor is of a kind that has one
+            only: pictures are square, AST's own files have 12 rows.
 
     Raises:
         CheckpointError: The file is missing, damaged, would run code, is of no known layout, or does not fit.
+        ConfigError: A choice is unknown or has no effect on this file.
     """
-    state = state_of(load_checkpoint_file(path))
+    content = load_checkpoint_file(path)
+    whole = state_of(content)
+    prefix = find_backbone(whole, module, str(path))
+    state = {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
     layout = find_layout(state, str(path))
     renamed, head = to_ours(state, layout)
-    report = LoadReport(str(path), layout.name)
+    report = LoadReport(str(path), f'mmav, {prefix[:-1]}' if prefix else layout.name)
+    noted = noted_grids(content, prefix)
+    source, grids = choose(
+        module,
+        renamed,
+        dict(rgb=rgb, inflate=inflate, positions=positions),
+        grid=grid,
+        noted=noted,
+        ours=bool(prefix or noted),
+        file=str(path),
+    )
     target = dict(module.state_dict())
+    renamed, begun = begin_time(renamed, target)
+    adapted = adapt_weights(module, renamed, source, grids=grids)
     weights: dict[str, Tensor] = {}
     for key, own in target.items():
         if key not in renamed:
             report.missing.append(key)
-            continue
-        if key == 'pos_embed':
-            value, how = adapt_positions(renamed[key], own.shape, module.grid, module.num_extra)  # type: ignore[arg-type]
-        else:
-            value, how = adapt(key, renamed[key], own.shape)
-        if value is None:
+        elif key in adapted:
+            weights[key], report.adapted[key] = adapted[key]
+        elif renamed[key].shape != own.shape:
             report.misfits[key] = f'{tuple(renamed[key].shape)} for {tuple(own.shape)}'
         else:
-            weights[key] = value
-            if how:
-                report.adapted[key] = how
+            weights[key] = renamed[key]
+            if key in begun:
+                report.adapted[key] = 'zero, as pictures have no time'
             else:
                 report.loaded.append(key)
-    strange = [key for key in renamed if key not in target and key not in _TOKENS]
+    strange = [key for key in renamed if key not in target and key not in TOKENS]
     report.unused = [*head, *(key for key in renamed if key not in target)]
-    needed = [key for key in report.missing if key not in _TOKENS]
+    report.unused += [key for key in whole if not key.startswith(prefix)]
+    needed = [key for key in report.missing if key not in TOKENS]
     if not weights or (strict and (report.misfits or needed or strange)):
         misfits = [f'{key} {shapes}' for key, shapes in report.misfits.items()]
         raise CheckpointError(
-            f"'{path}' ({layout.name}) is of another architecture: {describe_mismatch(needed, strange, misfits)}; "
+            f"'{path}' ({report.layout}) is of another architecture: {describe_mismatch(needed, strange, misfits)}; "
             'strict=False takes what fits'
         )
     module.load_state_dict(weights, strict=False)
     return report
-
-
-def adapt(key: str, value: Tensor, shape: tuple[int, ...]) -> tuple[Tensor | None, str]:
-    """Fits one weight to the shape that the model has.
-
-    Args:
-        key: Our name of it.
-        value: The weight.
-        shape: The model's shape.
-
-    Returns:
-        The weight, or None where it cannot be fitted, and what was changed.
-    """
-    if value.shape == shape:
-        return value, ''
-    if key == 'patch_embed.proj.weight' and shape[1] == 1 and value.shape[2:] == shape[2:] and len(value) == shape[0]:
-        return value.mean(dim=1, keepdim=True), f'{value.shape[1]} channels averaged to 1'
-    if '.rel_pos.tables.' in key and value.shape[1:] == shape[1:]:
-        return resize_table(value, shape[0]), f'{value.shape[0]} rows interpolated to {shape[0]}'
-    return None, ''
-
-
-def adapt_positions(
-    value: Tensor, shape: tuple[int, ...], grid: tuple[int, ...], num_extra: int
-) -> tuple[Tensor | None, str]:
-    """Interpolates learned positions (1, num_extra + N, D) to another grid; those of the tokens stay.
-
-    A file does not say what its N unrolls: a square, as of images, where N is a square number; else 12 rows, those of
-    AST's public models (128 mel bins, patches of 16 at stride 10).
-
-    Args:
-        value: The file's positions.
-        shape: The model's shape.
-        grid: What the model's N unrolls.
-        num_extra: How many tokens come before the patches, in both.
-
-    Returns:
-        The positions, or None where they cannot be fitted, and what was changed.
-    """
-    if value.shape == shape:
-        return value, ''
-    number = value.shape[1] - num_extra
-    side = math.isqrt(max(number, 0))
-    old = (side, side) if side * side == number else (AST_ROWS, number // AST_ROWS)
-    if value.shape[2] != shape[2] or number < 1 or math.prod(old) != number or len(grid) != 2:
-        return None, ''
-    patches = resize_positions(value[:, num_extra:], old, grid)
-    return torch.cat((value[:, :num_extra], patches), dim=1), f'positions of {old} interpolated to {grid}'
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -168,11 +154,22 @@ class PublicWeights:
     Args:
         checkpoint: The file as it is distributed.
         strict: Whether everything but tokens and the classifier must fit.
+        rgb, inflate, positions, grid: See :func:`load_public_weights`.
     """
 
-    def __init__(self, checkpoint: str, strict: bool = True) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        strict: bool = True,
+        *,
+        rgb: str | None = None,
+        inflate: str | None = None,
+        positions: str | None = None,
+        grid: Sequence[int] | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.strict = strict
+        self.adapting: dict[str, Any] = dict(rgb=rgb, inflate=inflate, positions=positions, grid=grid)
 
     def __call__(self, module: nn.Module) -> None:
         """Fills a module.
@@ -180,7 +177,7 @@ class PublicWeights:
         Raises:
             CheckpointError: See :func:`load_public_weights`.
         """
-        report = load_public_weights(module, self.checkpoint, strict=self.strict)
+        report = load_public_weights(module, self.checkpoint, strict=self.strict, **self.adapting)
         note_origin(module, [*report.loaded, *report.adapted], f"loaded from '{self.checkpoint}' ({report.layout})")
         for line in str(report).splitlines():  # the console shows no listings
             print_log(line, 'current')

@@ -5,9 +5,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ASTConfig, ASTModel
 
+from mmav.adapting import Source
 from mmav.models import AST
 from mmav.models.backbones import PlainTransformer
-from mmav.models.backbones.ast import resize_positions
+from mmav.models.layers.absolute_position import resize_positions
 from tests.models.peers import from_transformers_ast, randomise
 
 SMALL = dict(embed_dims=8, num_layers=2, num_heads=2)
@@ -67,16 +68,6 @@ def test_default_has_the_published_size_and_cost():
     assert counter.get_total_flops() / 2 == pytest.approx(131e9, rel=0.01)
 
 
-@pytest.mark.parametrize('grid', [(4,), (3, 4), (2, 3, 4)])
-def test_positions_that_rise_along_the_last_axis_keep_rising(grid):
-    ramp = torch.arange(4.0).expand(grid).reshape(1, -1, 1)
-    assert resize_positions(ramp, grid, grid) is ramp
-    resized = resize_positions(ramp, grid, (*grid[:-1], 8)).reshape(-1, 8)
-    # linear between the centres of the old cells, constant beyond the outermost
-    expected = torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
-    torch.testing.assert_close(resized, expected.expand_as(resized))
-
-
 @pytest.mark.parametrize(('size', 'kernel', 'grid'), [((40,), (4,), (10,)), ((8, 16), (4, 4), (2, 4))])
 def test_length_of_the_input_size_decides_the_rank(size, kernel, grid):
     model = PlainTransformer(size, 2, kernel, patch_stride=kernel, **SMALL)
@@ -134,8 +125,35 @@ def test_positions_of_a_clip_of_another_size_are_interpolated(size):
 
     trained, model = make(size), make((8, 32, 48) if size[2] == 48 else (8, 64, 64))
     torch.nn.init.normal_(trained.pos_embed)
-    adapted = model.adapt_weight('pos_embed', trained.pos_embed.detach())
+    source = Source(frozenset(trained.state_dict()))
+    adapted, how = model.adapt_weight('pos_embed', trained.pos_embed.detach(), source)
+    assert how == f'positions of {trained.grid} interpolated to {model.grid}'
     extra = model.num_extra
     assert torch.equal(adapted[:, :extra], trained.pos_embed[:, :extra])
     expected = resize_positions(trained.pos_embed[:, extra:], trained.grid, model.grid)
     torch.testing.assert_close(adapted[:, extra:], expected)
+
+
+def test_positions_of_tokens_go_with_their_tokens():
+    """A file with other learned tokens than the model: what both have keeps its position."""
+    trained, model = AST((32, 64), **SMALL), AST((32, 64), dist_token=False, **SMALL)
+    torch.nn.init.normal_(trained.pos_embed)
+    torch.nn.init.normal_(model.pos_embed)
+    source = Source(frozenset(trained.state_dict()), grid=(2, 5))
+    adapted, how = model.adapt_weight('pos_embed', trained.pos_embed.detach(), source)
+    assert torch.equal(adapted, trained.pos_embed[:, [0, *range(2, 12)]])
+    assert how == 'that of dist_token left out'
+    source = Source(frozenset(model.state_dict()), grid=(2, 5))
+    adapted, how = trained.adapt_weight('pos_embed', model.pos_embed.detach(), source)
+    expected = torch.cat((model.pos_embed[:, :1], trained.pos_embed[:, 1:2], model.pos_embed[:, 1:]), dim=1)
+    assert torch.equal(adapted, expected) and how == 'that of dist_token kept'
+
+
+def test_positions_of_an_impossible_grid_are_not_fitted():
+    model = AST((32, 64), **SMALL)
+    names = frozenset(model.state_dict())
+    table = torch.zeros(1, 2 + 12, 8)
+    assert model.adapt_weight('pos_embed', table, Source(names, grid=(2, 7))) is None
+    assert model.adapt_weight('pos_embed', table, Source(names, grid=(1, 2, 6))) is None
+    assert model.adapt_weight('pos_embed', table[..., :4], Source(names)) is None
+    assert model.adapt_weight('cls_token', table, Source(names)) is None

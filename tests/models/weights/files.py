@@ -30,3 +30,30 @@ def openmmlab(ours: dict, head: str) -> dict:
             key = f'backbone.{key}'
         state[key] = value
     return dict(meta=dict(epoch=1), state_dict=state)
+
+
+def as_transformers_4(state: dict) -> dict:
+    """AST, ViT and DeiT of transformers 5 -> the names before: encoder.layer.N.attention.attention.query and so on."""
+    result = {}
+    for key, value in state.items():
+        key = re.sub(r'(^|\.)layers\.', r'\1encoder.layer.', key)
+        for new, old in (('q', 'query'), ('k', 'key'), ('v', 'value')):
+            key = key.replace(f'.attention.{new}_proj.', f'.attention.attention.{old}.')
+        key = key.replace('.attention.o_proj.', '.attention.output.dense.')
+        key = key.replace('.mlp.fc1.', '.intermediate.dense.').replace('.mlp.fc2.', '.output.dense.')
+        result[key] = value
+    return result
+
+
+def as_mmpretrain(state: dict) -> dict:
+    """timm's ViT keys -> mmpretrain's (mmpretrain/models/backbones/vision_transformer.py)."""
+    result = {}
+    for key, value in state.items():
+        if key.startswith('head.'):
+            result[key.replace('head.', 'head.layers.head.')] = value
+            continue
+        key = re.sub(r'\.norm([12])\.', r'.ln\1.', key.replace('patch_embed.proj.', 'patch_embed.projection.'))
+        key = re.sub(r'^blocks\.', 'layers.', re.sub(r'^norm\.', 'ln1.', key))
+        key = key.replace('.mlp.fc1.', '.ffn.layers.0.0.').replace('.mlp.fc2.', '.ffn.layers.1.')
+        result[f'backbone.{key}'] = value
+    return dict(meta={}, state_dict=result)

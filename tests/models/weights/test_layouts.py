@@ -4,7 +4,7 @@ import torch
 
 from mmav.errors import CheckpointError
 from mmav.models import MViTv2
-from mmav.models.weights.layouts import find_layout, state_of, to_ours
+from mmav.models.weights.layouts import begin_time, find_layout, state_of, to_ours
 from tests.models.weights.files import openmmlab, slowfast
 
 ARCH = dict(embed_dims=8, num_layers=3, num_heads=1, stage_blocks=(1, 2))
@@ -62,3 +62,37 @@ def test_strange_file_is_refused_by_name():
         find_layout(state, 'r18.pth')
     with pytest.raises(CheckpointError, match='it holds no tensor'):
         find_layout({}, 'empty.pth')
+
+
+def test_prefix_of_a_wrapped_model_is_dropped():
+    ours = image()
+    wrapped = {f'module.{key}': value for key, value in slowfast(ours)['model_state'].items()}
+    state = state_of(dict(epoch=3, model_state=wrapped))
+    assert find_layout(state).name == 'facebookresearch/mvit MViTv2 (image)'
+    assert to_ours(state, find_layout(state))[0].keys() == ours.keys()
+
+
+def test_norms_of_several_outputs_are_not_mixed_up():
+    state = state_of(openmmlab(image(), 'head.fc'))
+    state['backbone.norm0.weight'] = torch.ones(8)
+    with pytest.raises(
+        CheckpointError, match=r"'backbone.norm3.weight' and 'backbone.norm0.weight' are both norm.weight"
+    ):
+        to_ours(state, find_layout(state))
+
+
+def test_rows_and_columns_of_pictures_make_room_for_time():
+    picture, clip = image(), video()
+    moved, begun = begin_time(picture, clip)
+    assert moved.keys() | {'cls_token'} == clip.keys()
+    assert begun == [f'blocks.{n}.attn.rel_pos.tables.0' for n in range(3)]
+    for n in range(3):
+        of_block = [f'blocks.{n}.attn.rel_pos.tables.{axis}' for axis in range(3)]
+        assert moved[of_block[0]].shape == clip[of_block[0]].shape and not moved[of_block[0]].any()
+        assert moved[of_block[1]] is picture[of_block[0]] and moved[of_block[2]] is picture[of_block[1]]
+
+
+def test_tables_of_the_same_rank_stay():
+    for state in (image(), video()):
+        assert begin_time(state, state) == (state, [])
+    assert begin_time(video(), image())[1] == []

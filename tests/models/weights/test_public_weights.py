@@ -16,10 +16,9 @@ from mmav.errors import CheckpointError
 from mmav.models import MAT, MViTv2
 from mmav.models.backbones.ast import AST
 from mmav.models.weights import load_public_weights
-from mmav.models.weights.public_weights import adapt, adapt_positions
 from mmav.registry import MODELS
 from tests.models.peers import from_torchvision_mvit, randomise
-from tests.models.weights.files import openmmlab, slowfast
+from tests.models.weights.files import as_transformers_4, openmmlab, slowfast
 
 IMAGE = dict(patch_kernel=(7, 7), patch_stride=(4, 4), kv_stride=(4, 4), cls_token=False)
 
@@ -129,9 +128,15 @@ def test_other_architecture_is_an_error_unless_asked_for(tiny):
         load_public_weights(MAT(wide, input_size=(64, 256)), path)
 
 
-def test_video_pooling_kernels_are_not_made_of_image_ones(tiny):
-    with pytest.raises(CheckpointError, match=r'\(96, 1, 3, 3\) for \(96, 1, 3, 3, 3\)'):
-        load_public_weights(MViTv2('tiny', input_size=(4, 64, 64)), tiny[1])
+def test_misfits_are_one_line(tiny, tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r'1 of another shape \(patch_embed.proj.weight .*\(96, 1, 16, 16\)'
+    ) as caught:
+        load_public_weights(MAT('tiny', input_size=(64, 256), patch_kernel=(16, 16)), tiny[1])
+    assert '\n' not in str(caught.value)
+    torch.save(slowfast(MViTv2('tiny', input_size=(4, 64, 64)).state_dict()), tmp_path / 'video.pth')
+    with pytest.raises(CheckpointError, match=r'\(96, 3, 3, 7, 7\) for \(96, 1, 7, 7\)'):
+        load_public_weights(MAT('tiny', input_size=(64, 256)), tmp_path / 'video.pth')
 
 
 def test_code_is_refused(tmp_path):
@@ -179,13 +184,6 @@ def test_the_log_says_where_initial_values_are_from(tiny, tmp_path, capsys):
     assert f'Initial values of {len(said)} parameters: ' in console
 
 
-def test_adapt_leaves_alone_what_fits():
-    value = torch.randn(4, 3)
-    assert adapt('norm.weight', value, (4, 3)) == (value, '')
-    assert adapt('norm.weight', value, (4, 5)) == (None, '')
-    assert adapt('patch_embed.proj.weight', torch.zeros(8, 3, 7, 7), (8, 1, 16, 16)) == (None, '')
-
-
 @pytest.fixture(scope='module')
 def ast_peer():
     return make_ast_peer(1024)
@@ -214,24 +212,10 @@ def as_transformers_5(state):
     return {f'audio_spectrogram_transformer.{key}': value for key, value in state.items()}
 
 
-def as_transformers_4(state):
-    """The names before version 5: encoder.layer.N.attention.attention.query and so on."""
-    result = {}
-    for key, value in as_transformers_5(state).items():
-        key = key.replace('.layers.', '.encoder.layer.')
-        for new, old in (('q', 'query'), ('k', 'key'), ('v', 'value')):
-            key = key.replace(f'.attention.{new}_proj.', f'.attention.attention.{old}.')
-        key = key.replace('.attention.o_proj.', '.attention.output.dense.')
-        key = key.replace('.mlp.fc1.', '.intermediate.dense.').replace('.mlp.fc2.', '.output.dense.')
-        result[key] = value
-    return result
-
-
 def as_official(state):
     """YuanGongND/ast: module.v.* of a timm DeiT, one projection for queries, keys and values."""
     result = {}
     for key, value in as_transformers_4(state).items():
-        key = key.removeprefix('audio_spectrogram_transformer.')
         if key.startswith('embeddings.'):
             key = key.removeprefix('embeddings.').replace('patch_embeddings.projection', 'patch_embed.proj')
             key = key.replace('distillation_token', 'dist_token').replace('position_embeddings', 'pos_embed')
@@ -246,7 +230,9 @@ def as_official(state):
     return {**result, 'module.mlp_head.0.weight': torch.ones(48), 'module.mlp_head.1.weight': torch.ones(5, 48)}
 
 
-@pytest.mark.parametrize('write', [as_transformers_5, as_transformers_4, as_official])
+@pytest.mark.parametrize(
+    'write', [as_transformers_5, lambda state: as_transformers_4(as_transformers_5(state)), as_official]
+)
 def test_ast_weights_give_the_outputs_of_their_model(ast_peer, tmp_path, write):
     torch.save(write(ast_peer.state_dict()), tmp_path / 'ast.pth')
     model = ast()
@@ -270,20 +256,38 @@ def test_ast_weights_of_another_length_give_the_outputs_of_their_model(tmp_path)
         torch.testing.assert_close(model(spectrogram[:, None]).cls, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_ast_positions_are_interpolated(ast_peer, tmp_path):
+def test_ast_positions_are_cut_as_its_code_does(ast_peer, tmp_path):
+    """512 frames, as AST has for ESC-50: columns 50 - 25 to 50 + 25 of the 101."""
     state = as_official(ast_peer.state_dict())
     torch.save(state, tmp_path / 'ast.pth')
     model = ast(frames=512)
     report = load_public_weights(model, tmp_path / 'ast.pth')
-    assert report.adapted == {'pos_embed': 'positions of (12, 101) interpolated to (12, 50)'}
-    grid = state['module.v.pos_embed'][:, 2:].reshape(1, 12, 101, 48).permute(0, 3, 1, 2)
-    expected = F.interpolate(grid, size=(12, 50), mode='bilinear').flatten(2).transpose(1, 2)
-    torch.testing.assert_close(model.pos_embed[:, 2:].data, expected)
+    assert report.adapted == {'pos_embed': 'positions of (12, 101) cut to (12, 50)'}
+    grid = state['module.v.pos_embed'][:, 2:].reshape(1, 12, 101, 48)
+    assert torch.equal(model.pos_embed[:, 2:].data, grid[:, :, 25:75].flatten(1, 2))
     assert torch.equal(model.pos_embed[:, :2], state['module.v.pos_embed'][:, :2])
+    load_public_weights(model, tmp_path / 'ast.pth', positions='interpolate')
+    expected = F.interpolate(grid.permute(0, 3, 1, 2), size=(12, 50), mode='bilinear').flatten(2).transpose(1, 2)
+    torch.testing.assert_close(model.pos_embed[:, 2:].data, expected)
 
 
-def test_positions_of_images_are_square():
-    value = torch.randn(1, 2 + 14 * 14, 8)
-    fitted, how = adapt_positions(value, (1, 2 + 12 * 101, 8), (12, 101), 2)
-    assert fitted.shape == (1, 1214, 8) and how == 'positions of (14, 14) interpolated to (12, 101)'
-    assert adapt_positions(torch.randn(1, 2 + 13, 8), (1, 2 + 12 * 101, 8), (12, 101), 2) == (None, '')
+def test_summary_says_all_in_its_first_line(tiny):
+    model = MAT('tiny', input_size=(64, 256))
+    report = load_public_weights(model, tiny[1])
+    first, *others = str(report).splitlines()
+    rest = len(model.state_dict()) - 1 - len(report.adapted)
+    assert first == (
+        f"'{tiny[1]}' (timm mvitv2): {rest} weights loaded as they are, {len(report.adapted)} adapted, 1 missing, "
+        '2 unused'
+    )
+    assert [line.split()[1].rstrip(',:') for line in others] == ['adapted', 'missing', 'in']
+
+
+def test_choices_reach_the_weights_through_a_config(tiny):
+    cfg = dict(type='MAT', arch='tiny', input_size=(64, 256))
+    cfg['init_cfg'] = dict(type='PublicWeights', checkpoint=str(tiny[1]), rgb='sum')
+    with DefaultScope.overwrite_default_scope('mmav'):
+        model = MODELS.build(cfg)
+        model.init_weights()
+    kernel = tiny[0].state_dict()['patch_embed.proj.weight']
+    torch.testing.assert_close(model.patch_embed.proj.weight.data, kernel.sum(1, keepdim=True))

@@ -1,0 +1,145 @@
+"""How the weights of a public file are adapted to a backbone: as the user says, else as is right for the two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmav.adapting import Source
+from mmav.errors import CheckpointError, ConfigError, did_you_mean
+from mmav.models.backbones.ast import TOKENS
+from mmav.models.weights.own_checkpoint import KERNEL
+
+OPTIONS = dict(rgb=('mean', 'sum'), inflate=('center', 'mean'), positions=('interpolate', 'cut'))
+# The center frame keeps a clip that stands still as its picture, also at its ends.
+DEFAULTS = dict(rgb='mean', inflate='center', positions='interpolate')
+# 128 mel bins in patches of 16 at stride 10: AST's public files, whatever their length
+AST_ROWS = 12
+_PUBLISHED = 12 * 101
+
+
+def check_options(given: Mapping[str, str | None]) -> None:
+    """Refuses values that there are not.
+
+    Raises:
+        ConfigError: One is unknown.
+    """
+    for name, value in given.items():
+        if value is not None and value not in OPTIONS[name]:
+            raise ConfigError(
+                f'{name}={value!r} is unknown: choose {" or ".join(OPTIONS[name])}{did_you_mean(value, OPTIONS[name])}'
+            )
+
+
+def choose(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    given: Mapping[str, str | None],
+    *,
+    grid: Sequence[int] | None = None,
+    noted: Mapping[str, tuple[int, ...]] | None = None,
+    ours: bool = False,
+    file: str = 'the file',
+) -> tuple[Source, dict[str, tuple[int, ...]]]:
+    """Settles how a file's weights are adapted to a backbone.
+
+    What the user leaves open is as the backbone's class says in ``adapting``, else as in ``DEFAULTS``. AST cuts only
+    positions of files with a distillation token, DeiT's and AST's own: those are what its code reads.
+
+    Args:
+        module: The backbone.
+        weights: The file's weights under our names.
+        given: ``rgb``, ``inflate`` and ``positions`` of :func:`~mmav.models.weights.load_public_weights`.
+        grid: What the file's positions unroll, as the user says.
+        noted: What it says itself.
+        ours: Whether it is a checkpoint of ours: its positions become what they are at run time.
+        file: Its name for messages.
+
+    Returns:
+        What the backbone's parts are told, and what the tables of positions in the file unroll.
+
+    Raises:
+        ConfigError: A choice is unknown, or there is nothing to choose.
+        CheckpointError: Nobody knows what the file's positions unroll.
+    """
+    check_options(given)
+    own = module.state_dict()
+    kernel, theirs = own.get(KERNEL), weights.get(KERNEL)
+    both = kernel is not None and theirs is not None and kernel.dim() > 2 and theirs.dim() > 2
+    defaults = {**DEFAULTS, **getattr(module, 'adapting', {})}
+    if ours or 'dist_token' not in weights:
+        defaults['positions'] = DEFAULTS['positions']
+    new = tuple(getattr(module, 'grid', ()))
+    grids = _grids(own, new, weights, grid=grid, noted=noted or {}, ours=ours, file=file)
+    old = grids.get('pos_embed')
+    idle = dict(
+        rgb=not both or theirs.shape[1] == kernel.shape[1] or kernel.shape[1] != 1,  # type: ignore[union-attr]
+        inflate=not both or theirs.dim() != 4 or kernel.dim() != 5,  # type: ignore[union-attr]
+        positions='pos_embed' not in weights or 'pos_embed' not in own or (old is not None and old == new),
+    )
+    why = dict(
+        rgb='several channels do not become one here',
+        inflate='kernels of pictures do not become those of clips here',
+        positions='there are no positions of another grid',
+    )
+    for name, value in given.items():
+        if value is not None and idle[name]:
+            raise ConfigError(f"{name}={value!r} has no effect on '{file}': {why[name]}; leave it out")
+    chosen = {name: given.get(name) or defaults[name] for name in OPTIONS}
+    return Source(cut=chosen['positions'] == 'cut', rgb=chosen['rgb'], inflate=chosen['inflate']), grids
+
+
+def _grids(
+    own: Mapping[str, Tensor],
+    new: tuple[int, ...],
+    weights: Mapping[str, Tensor],
+    *,
+    grid: Sequence[int] | None,
+    noted: Mapping[str, tuple[int, ...]],
+    ours: bool,
+    file: str,
+) -> dict[str, tuple[int, ...]]:
+    """What the file's positions unroll: as the user says, as the file says, or as files of its kind do."""
+    table = weights.get('pos_embed')
+    if table is None or 'pos_embed' not in own or table.dim() != 3:
+        if grid is not None:
+            raise ConfigError(
+                f"grid={tuple(grid)} has no effect on '{file}': no table of positions is read; leave it out"
+            )
+        return dict(noted)
+    number = table.shape[1] - sum(token in weights for token in TOKENS)
+    if grid is not None:
+        if math.prod(grid) != number:
+            raise ConfigError(f"grid={tuple(grid)} are {math.prod(grid)} positions, but '{file}' has {number}")
+        return dict(pos_embed=tuple(grid))
+    if 'pos_embed' in noted:
+        return dict(noted)
+    found = None if ours else _grids_of_kind(weights, number, own.get(KERNEL), new)
+    if found is None or (not found and table.shape == own['pos_embed'].shape):
+        return {}  # left to the backbone, or the same grid as far as one can tell
+    if len(found) != 1:
+        could = ' or '.join(' x '.join(map(str, each)) for each in found) or 'of an unknown grid'
+        raise CheckpointError(f"the {number} positions of '{file}' are {could}: say which, as in grid=(8, 64)")
+    return dict(pos_embed=found[0])
+
+
+def _grids_of_kind(
+    weights: Mapping[str, Tensor], number: int, own: Tensor | None, like: tuple[int, ...]
+) -> list[tuple[int, ...]] | None:
+    """The grids that so many positions can be in such a file; None where its kind does not tell."""
+    kernel = weights.get(KERNEL, torch.empty(0))
+    if kernel.dim() != 4 or (kernel.shape[1] == 1 and 'dist_token' not in weights):
+        return None
+    if kernel.shape[1] > 1:  # pictures
+        side = math.isqrt(max(number, 0))
+        found: list[tuple[int, ...]] = [(side, side)] if side * side == number else []
+        if found and own is not None and own.dim() == 4 and own.shape[1] > 1 and number == math.prod(like):
+            found += [like] if like != found[0] else []  # a rectangle of the model's own kind
+        return found
+    if number == math.prod(like):
+        return [like]
+    rows = {AST_ROWS} if number == _PUBLISHED or len(like) != 2 else {AST_ROWS, like[0]}
+    return [(each, number // each) for each in sorted(rows) if number % each == 0]
