@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmav.adapting import noted_grids, position_grids
 from mmav.engine.precision import Numbers
 from mmav.errors import CheckpointError
 
@@ -61,7 +62,8 @@ def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, mo
         filename: The checkpoint's.
 
     Raises:
-        CheckpointError: The optimizer is of another kind, or has other parameters, as after freezing.
+        CheckpointError: The optimizer is of another kind, or has other parameters, as after freezing, or others of the
+            same shape, as positions of another grid.
     """
     optimizer = getattr(optim_wrapper, 'optimizer', None)
     saved = checkpoint['optimizer'].get('param_groups')
@@ -82,6 +84,11 @@ def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, mo
     for name, saved_name in zip(names, saved_names, strict=False):
         if name != saved_name:
             raise CheckpointError(remedy.format(f'its optimizer has {saved_name} where this config has {name}'))
+    own = position_grids(model)
+    for name, grid in noted_grids(checkpoint).items():
+        if tuple(own.get(name, grid)) != grid:  # it may have as many cells, whose order is another
+            was, now = (' x '.join(map(str, each)) for each in (grid, own[name]))
+            raise CheckpointError(remedy.format(f'its {name} is a grid of {was}, that of this config of {now}'))
     parameters = [parameter for group in groups for parameter in group['params']]
     places = [place for group in saved for place in group['params']]
     for parameter, place in zip(parameters, places, strict=True):

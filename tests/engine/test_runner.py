@@ -186,6 +186,10 @@ def test_checkpoints_say_what_their_positions_unroll(tmp_path, config, capsys):
     assert torch.equal(new[:, :2], old[:, :2])
     assert torch.equal(new[:, 2:], resize_positions(old[:, 2:], (24, 24), (12, 48)))
     told = 'audio.pos_embed: positions of (24, 24) interpolated to (12, 48)'
+    capsys.readouterr()
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', '--resume', *options) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith('error'))
+    assert 'its audio.pos_embed is a grid of 24 x 24, that of this config of 12 x 48' in line
     assert toys.run_tool('test.py', config, tmp_path / 'a' / 'epoch_1.pth', '--work-dir', tmp_path / 'c', *options) == 0
     console = capsys.readouterr()
     assert told in console.out + console.err
