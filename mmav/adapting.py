@@ -1,6 +1,6 @@
 """Weights of one shape made to fit parameters of another: each part of a model says what becomes of its own.
 
-A part says so by a method ``adapt_weight(name, value, source)``, which returns an :class:`Adapted`, or None for what it
+A part says so by a method ``adapt_weight(name, value, hints)``, which returns an :class:`Adapted`, or None for what it
 cannot fit; one with learned positions says by ``position_grids()`` what they unroll. Our own checkpoints
 (:func:`mmav.engine.checkpoint_io.load_weights`) and public files (:func:`mmav.models.weights.load_public_weights`) are
 fitted by the same methods.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Source:
+class Hints:
     """What a part is told of the file that a weight is from, and what is wanted of it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Adapted(NamedTuple):
 def adapt_weights(
     model: nn.Module,
     weights: Mapping[str, Any],
-    source: Source | None = None,
+    hints: Hints | None = None,
     *,
     grids: Mapping[str, Any] | None = None,
 ) -> dict[str, Adapted]:
@@ -57,7 +57,7 @@ def adapt_weights(
     Args:
         model: The model, not wrapped for distribution.
         weights: A file's weights under the model's names.
-        source: What is known of the file as a whole; only positions are adapted if None.
+        hints: What is known of the file as a whole; only positions are adapted if None.
         grids: Name of a table of positions -> what it unrolls in the file, as far as known.
 
     Returns:
@@ -70,14 +70,14 @@ def adapt_weights(
         if name not in own or not isinstance(value, Tensor) or (value.shape == own[name].shape and grid is None):
             continue
         answer = _ask(
-            model, name, value, replace(source or Source(), grid=None if grid is None else tuple(grid)), weights
+            model, name, value, replace(hints or Hints(), grid=None if grid is None else tuple(grid)), weights
         )
         if answer is not None and answer.how and answer.value.shape == own[name].shape:
             adapted[name] = answer
     return adapted
 
 
-def _ask(model: nn.Module, name: str, value: Tensor, source: Source, weights: Mapping[str, Any]) -> Adapted | None:
+def _ask(model: nn.Module, name: str, value: Tensor, hints: Hints, weights: Mapping[str, Any]) -> Adapted | None:
     """The answer of the innermost part around a parameter that has one."""
     parts = name.split('.')
     for k in reversed(range(len(parts))):
@@ -85,7 +85,7 @@ def _ask(model: nn.Module, name: str, value: Tensor, source: Source, weights: Ma
         if adapt is not None:
             prefix = ''.join(f'{word}.' for word in parts[:k])
             names = frozenset(each.removeprefix(prefix) for each in weights if each.startswith(prefix))
-            return adapt('.'.join(parts[k:]), value, replace(source, names=names))
+            return adapt('.'.join(parts[k:]), value, replace(hints, names=names))
     return None
 
 

@@ -1,15 +1,15 @@
 import torch
 from torch import nn
 
-from mmav.adapting import Adapted, Source, adapt_weights, noted_grids, position_grids
+from mmav.adapting import Adapted, Hints, adapt_weights, noted_grids, position_grids
 from mmav.models import AST, MAT
 
 
 class Doubled(nn.Linear):
     """A part that takes a weight of half its rows twice, and notes what it is told."""
 
-    def adapt_weight(self, name, value, source):
-        self.told = (name, source)
+    def adapt_weight(self, name, value, hints):
+        self.told = (name, hints)
         return Adapted(value.repeat(2, *[1] * (value.dim() - 1)), 'doubled')
 
 
@@ -22,11 +22,11 @@ def test_the_innermost_part_is_asked_for_weights_of_another_shape():
         '1.0.bias': torch.zeros(4),
         '1.0.more': torch.zeros(1),
     }
-    adapted = adapt_weights(model, weights, Source(rgb='sum'))
+    adapted = adapt_weights(model, weights, Hints(rgb='sum'))
     assert adapted.keys() == {'1.0.weight'} and adapted['1.0.weight'].how == 'doubled'
     assert torch.equal(adapted['1.0.weight'].value, torch.ones(4, 2))
-    name, source = model[1][0].told
-    assert name == 'weight' and source == Source(frozenset({'weight', 'bias', 'more'}), rgb='sum')
+    name, hints = model[1][0].told
+    assert name == 'weight' and hints == Hints(frozenset({'weight', 'bias', 'more'}), rgb='sum')
 
 
 def test_what_still_does_not_fit_is_left_out():
@@ -38,7 +38,7 @@ def test_a_known_grid_is_asked_for_where_the_numbers_are_the_same():
     assert adapt_weights(model, {'bias': torch.zeros(4)}, grids={}) == {}
     assert not hasattr(model, 'told')
     assert adapt_weights(model, {'bias': torch.zeros(4)}, grids=dict(bias=[2, 2])) == {}
-    assert model.told == ('bias', Source(frozenset({'bias'}), grid=(2, 2)))
+    assert model.told == ('bias', Hints(frozenset({'bias'}), grid=(2, 2)))
 
 
 def test_checkpoints_note_what_positions_unroll():

@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmav.adapting import Adapted, Source
+from mmav.adapting import Adapted, Hints
 from mmav.models.init import init_transformer
 from mmav.models.layers import PatchEmbed, TransformerBlock
 from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions
@@ -101,7 +101,7 @@ class PlainTransformer(BaseModule):
         """What the positions of the patches unroll; checkpoints note it."""
         return dict(pos_embed=self.grid)
 
-    def adapt_weight(self, name: str, value: Tensor, source: Source) -> Adapted | None:
+    def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
         """Positions of another grid, interpolated as they are at run time, or cut; None for other weights.
 
         The positions of a picture are repeated over a clip. Tokens that the file does not have keep their positions.
@@ -109,18 +109,18 @@ class PlainTransformer(BaseModule):
         Args:
             name: Name of the parameter within this module.
             value: A file's.
-            source: Says which tokens the file has, what its positions unroll, and whether they are cut. Where it does
+            hints: Says which tokens the file has, what its positions unroll, and whether they are cut. Where it does
                 not know the grid, the size may differ along one axis, else it was a square.
         """
         if name != 'pos_embed' or value.dim() != 3 or value.shape[2] != self.out_dims:
             return None
-        theirs = [token for token in TOKENS if token in source.names]
+        theirs = [token for token in TOKENS if token in hints.names]
         ours = [token for token in TOKENS if getattr(self, token) is not None]
         number = value.shape[1] - len(theirs)
-        old = source.grid or guess_grid(number, self.grid)
+        old = hints.grid or guess_grid(number, self.grid)
         if old is None or torch.Size(old).numel() != number or len(old) > len(self.grid):
             return None
-        patches, how = fit_positions(value[:, len(theirs) :], old, self.grid, cut=source.cut)
+        patches, how = fit_positions(value[:, len(theirs) :], old, self.grid, cut=hints.cut)
         rows = [
             value[:, [theirs.index(token)]] if token in theirs else self.pos_embed[:, [index]].detach().to(value)
             for index, token in enumerate(ours)

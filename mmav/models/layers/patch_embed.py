@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mmav.adapting import Adapted, Source
+from mmav.adapting import Adapted, Hints
 from mmav.models.layers.picture_kernels import inflate_kernel, to_one_channel
 from mmav.models.layers.pooling import CONVS, to_tuple
 
@@ -70,21 +70,21 @@ class PatchEmbed(nn.Module):
             )
         return grid
 
-    def adapt_weight(self, name: str, value: Tensor, source: Source) -> Adapted | None:
+    def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
         """A picture model's kernel: several channels become one, and it stands in frames; None for what is neither.
 
         Args:
             name: Name of the parameter within this module.
             value: A file's.
-            source: Has what is wanted under ``rgb`` and ``inflate``.
+            hints: Has what is wanted under ``rgb`` and ``inflate``.
         """
         done = []
         if name == 'proj.weight' and value.dim() > 2:
-            if self.in_channels == 1 != value.shape[1] and source.rgb:
-                value, how = to_one_channel(value, source.rgb)
+            if self.in_channels == 1 != value.shape[1] and hints.rgb:
+                value, how = to_one_channel(value, hints.rgb)
                 done.append(how)
-            if value.dim() == 4 and self.rank == 3 and source.inflate:
-                value, how = inflate_kernel(value, self.kernel[0], source.inflate)
+            if value.dim() == 4 and self.rank == 3 and hints.inflate:
+                value, how = inflate_kernel(value, self.kernel[0], hints.inflate)
                 done.append(how)
         return Adapted(value, ', '.join(done)) if done else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -40,6 +39,6 @@ def inflate_kernel(kernel: Tensor, frames: int, how: str) -> tuple[Tensor, str]:
     """
     if how == 'mean':
         return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames, f'spread over {frames} frames'
-    inflated = torch.zeros(*kernel.shape[:2], frames, *kernel.shape[2:], dtype=kernel.dtype)
+    inflated = kernel.new_zeros(*kernel.shape[:2], frames, *kernel.shape[2:])
     inflated[:, :, frames // 2] = kernel
     return inflated, f'in the center of {frames} frames'

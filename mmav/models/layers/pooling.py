@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmav.adapting import Adapted, Source
+from mmav.adapting import Adapted, Hints
 from mmav.models.layers.picture_kernels import inflate_kernel
 from mmav.models.ops.depthwise_conv import depthwise_conv
 
@@ -70,17 +70,17 @@ class TokenPool(nn.Module):
         """Returns the grid that ``grid`` becomes."""
         return pooled_grid(grid, self.stride, self.kernel)
 
-    def adapt_weight(self, name: str, value: Tensor, source: Source) -> Adapted | None:
+    def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
         """A picture model's kernel in frames; None for other weights.
 
         Args:
             name: Name of the parameter within this module.
             value: A file's.
-            source: Has what is wanted under ``inflate``.
+            hints: Has what is wanted under ``inflate``.
         """
-        if name != 'conv.weight' or value.dim() != 4 or len(self.kernel) != 3 or source.inflate is None:
+        if name != 'conv.weight' or value.dim() != 4 or len(self.kernel) != 3 or hints.inflate is None:
             return None
-        return Adapted(*inflate_kernel(value, self.kernel[0], source.inflate))
+        return Adapted(*inflate_kernel(value, self.kernel[0], hints.inflate))
 
     def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor | None, Tensor]:
         """Pools tokens whose heads lie side by side.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmav.adapting import Adapted, Source
+from mmav.adapting import Adapted, Hints
 from mmav.models.ops.relative_bias import relative_bias
 
 
@@ -35,13 +35,13 @@ class RelativePosition(nn.Module):
             nn.Parameter(torch.zeros(2 * max(q, k) - 1, head_dim)) for q, k in zip(q_grid, k_grid, strict=True)
         )
 
-    def adapt_weight(self, name: str, value: Tensor, source: Source) -> Adapted | None:
+    def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
         """A table of another input size, interpolated as one is at run time; None for what is no such table.
 
         Args:
             name: Name of the parameter within this module.
             value: A file's.
-            source: Not needed: a table's length says all.
+            hints: Not needed: a table's length says all.
         """
         own = self.get_parameter(name)
         if value.dim() != 2 or value.shape[1] != own.shape[1]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmav.adapting import Source
+from mmav.adapting import Hints
 from mmav.errors import CheckpointError, ConfigError, did_you_mean
 from mmav.models.backbones.ast import TOKENS
 from mmav.models.weights.own_checkpoint import KERNEL
@@ -43,7 +43,7 @@ def choose(
     noted: Mapping[str, tuple[int, ...]] | None = None,
     ours: bool = False,
     file: str = 'the file',
-) -> tuple[Source, dict[str, tuple[int, ...]]]:
+) -> tuple[Hints, dict[str, tuple[int, ...]]]:
     """Settles how a file's weights are adapted to a backbone.
 
     What the user leaves open is as the backbone's class says in ``adapting``, else as in ``DEFAULTS``. AST cuts only
@@ -89,7 +89,7 @@ def choose(
         if value is not None and idle[name]:
             raise ConfigError(f"{name}={value!r} has no effect on '{file}': {why[name]}; leave it out")
     chosen = {name: given.get(name) or defaults[name] for name in OPTIONS}
-    return Source(cut=chosen['positions'] == 'cut', rgb=chosen['rgb'], inflate=chosen['inflate']), grids
+    return Hints(cut=chosen['positions'] == 'cut', rgb=chosen['rgb'], inflate=chosen['inflate']), grids
 
 
 def _grids(

@@ -267,7 +267,7 @@ def begin_time(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> tup
     """Gives a picture model's relative positions the place that they have in a model of clips.
 
     Time is the first axis there: the tables of rows and columns become the second and third, and those over time are
-    zero, with which all frames are alike.
+    zero: no frame is preferred.
 
     Args:
         state: A file's weights under our keys.

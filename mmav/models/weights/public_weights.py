@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +50,14 @@ class LoadReport:
         others = dict(adapted=self.adapted, misfitting=self.misfits, missing=self.missing, unused=self.unused)
         sums = ''.join(f', {len(items)} {title}' for title, items in others.items() if items)
         lines = [f"'{self.source}' ({self.layout}): {len(self.loaded)} weights loaded as they are{sums}"]
+        if self.adapted:
+            first = {how: key for key, how in reversed(self.adapted.items())}
+            kinds = [
+                f'{first[how]}{f" and {number - 1} more" if number > 1 else ""} ({how})'
+                for how, number in Counter(self.adapted.values()).items()
+            ]
+            lines.append(f'  {len(self.adapted)} adapted: {", ".join(kinds)}')
         for title, items in (
-            ('adapted', [f'{key} ({how})' for key, how in self.adapted.items()]),
             ('of another shape, not loaded', [f'{key} ({shapes})' for key, shapes in self.misfits.items()]),
             ('missing, left as initialised', self.missing),
             ('in the file but not used', self.unused),
@@ -105,7 +112,7 @@ def load_public_weights(
     renamed, head = to_ours(state, layout)
     report = LoadReport(str(path), f'mmav, {prefix[:-1]}' if prefix else layout.name)
     noted = noted_grids(content, prefix)
-    source, grids = choose(
+    hints, grids = choose(
         module,
         renamed,
         dict(rgb=rgb, inflate=inflate, positions=positions),
@@ -116,7 +123,7 @@ def load_public_weights(
     )
     target = dict(module.state_dict())
     renamed, begun = begin_time(renamed, target)
-    adapted = adapt_weights(module, renamed, source, grids=grids)
+    adapted = adapt_weights(module, renamed, hints, grids=grids)
     weights: dict[str, Tensor] = {}
     for key, own in target.items():
         if key not in renamed:

@@ -5,7 +5,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ASTConfig, ASTModel
 
-from mmav.adapting import Source
+from mmav.adapting import Hints
 from mmav.models import AST
 from mmav.models.backbones import PlainTransformer
 from mmav.models.layers.absolute_position import resize_positions
@@ -125,8 +125,8 @@ def test_positions_of_a_clip_of_another_size_are_interpolated(size):
 
     trained, model = make(size), make((8, 32, 48) if size[2] == 48 else (8, 64, 64))
     torch.nn.init.normal_(trained.pos_embed)
-    source = Source(frozenset(trained.state_dict()))
-    adapted, how = model.adapt_weight('pos_embed', trained.pos_embed.detach(), source)
+    hints = Hints(frozenset(trained.state_dict()))
+    adapted, how = model.adapt_weight('pos_embed', trained.pos_embed.detach(), hints)
     assert how == f'positions of {trained.grid} interpolated to {model.grid}'
     extra = model.num_extra
     assert torch.equal(adapted[:, :extra], trained.pos_embed[:, :extra])
@@ -139,12 +139,12 @@ def test_positions_of_tokens_go_with_their_tokens():
     trained, model = AST((32, 64), **SMALL), AST((32, 64), dist_token=False, **SMALL)
     torch.nn.init.normal_(trained.pos_embed)
     torch.nn.init.normal_(model.pos_embed)
-    source = Source(frozenset(trained.state_dict()), grid=(2, 5))
-    adapted, how = model.adapt_weight('pos_embed', trained.pos_embed.detach(), source)
+    hints = Hints(frozenset(trained.state_dict()), grid=(2, 5))
+    adapted, how = model.adapt_weight('pos_embed', trained.pos_embed.detach(), hints)
     assert torch.equal(adapted, trained.pos_embed[:, [0, *range(2, 12)]])
     assert how == 'that of dist_token left out'
-    source = Source(frozenset(model.state_dict()), grid=(2, 5))
-    adapted, how = trained.adapt_weight('pos_embed', model.pos_embed.detach(), source)
+    hints = Hints(frozenset(model.state_dict()), grid=(2, 5))
+    adapted, how = trained.adapt_weight('pos_embed', model.pos_embed.detach(), hints)
     expected = torch.cat((model.pos_embed[:, :1], trained.pos_embed[:, 1:2], model.pos_embed[:, 1:]), dim=1)
     assert torch.equal(adapted, expected) and how == 'that of dist_token kept'
 
@@ -153,7 +153,7 @@ def test_positions_of_an_impossible_grid_are_not_fitted():
     model = AST((32, 64), **SMALL)
     names = frozenset(model.state_dict())
     table = torch.zeros(1, 2 + 12, 8)
-    assert model.adapt_weight('pos_embed', table, Source(names, grid=(2, 7))) is None
-    assert model.adapt_weight('pos_embed', table, Source(names, grid=(1, 2, 6))) is None
-    assert model.adapt_weight('pos_embed', table[..., :4], Source(names)) is None
-    assert model.adapt_weight('cls_token', table, Source(names)) is None
+    assert model.adapt_weight('pos_embed', table, Hints(names, grid=(2, 7))) is None
+    assert model.adapt_weight('pos_embed', table, Hints(names, grid=(1, 2, 6))) is None
+    assert model.adapt_weight('pos_embed', table[..., :4], Hints(names)) is None
+    assert model.adapt_weight('cls_token', table, Hints(names)) is None

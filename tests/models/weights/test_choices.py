@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmav.adapting import Source
+from mmav.adapting import Hints
 from mmav.errors import CheckpointError, ConfigError
 from mmav.models import AST, MAT, MViTv2, ViT
 from mmav.models.weights.choices import check_options, choose
@@ -72,20 +72,20 @@ def test_files_of_clips_and_of_other_spectrograms_are_left_to_the_backbone():
     clip = {**plain(8, tokens=('cls_token',)), 'patch_embed.proj.weight': torch.zeros(8, 3, 2, 16, 16)}
     assert choose(ViT((4, 64, 64), **SMALL), clip, NOTHING)[1] == {}
     assert choose(ast(dist_token=False), plain(24 * 24, tokens=('cls_token',)), NOTHING)[1] == {}
-    source, grids = choose(ast(), plain(24 * 24), NOTHING, ours=True)
-    assert grids == {} and not source.cut
+    hints, grids = choose(ast(), plain(24 * 24), NOTHING, ours=True)
+    assert grids == {} and not hints.cut
 
 
 def test_defaults():
     picture = dict(plain(16, channels=3))
-    assert choose(ast(), picture, NOTHING)[0] == Source(rgb='sum', inflate='center', cut=True)
-    assert choose(ViT((2, 32, 32), **SMALL), picture, NOTHING)[0] == Source(rgb='mean', inflate='center', cut=False)
+    assert choose(ast(), picture, NOTHING)[0] == Hints(rgb='sum', inflate='center', cut=True)
+    assert choose(ViT((2, 32, 32), **SMALL), picture, NOTHING)[0] == Hints(rgb='mean', inflate='center', cut=False)
     del picture['dist_token']
     picture['pos_embed'] = picture['pos_embed'][:, 1:]
-    assert choose(ast(), picture, NOTHING)[0] == Source(rgb='sum', inflate='center', cut=False)
+    assert choose(ast(), picture, NOTHING)[0] == Hints(rgb='sum', inflate='center', cut=False)
     kernel = {'patch_embed.proj.weight': torch.zeros(8, 3, 7, 7)}
     mat = MAT(ARCH, input_size=(32, 32), q_strides=[])
-    assert choose(mat, kernel, NOTHING)[0] == Source(rgb='mean', inflate='center', cut=False)
+    assert choose(mat, kernel, NOTHING)[0] == Hints(rgb='mean', inflate='center', cut=False)
     assert choose(mat, kernel, {**NOTHING, 'rgb': 'sum'})[0].rgb == 'sum'
 
 

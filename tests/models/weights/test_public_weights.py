@@ -281,6 +281,8 @@ def test_summary_says_all_in_its_first_line(tiny):
         '2 unused'
     )
     assert [line.split()[1].rstrip(',:') for line in others] == ['adapted', 'missing', 'in']
+    assert 'adapted: patch_embed.proj.weight (3 channels averaged to 1), ' in others[0]
+    assert 'blocks.4.attn.rel_pos.tables.0 and 4 more (27 rows interpolated to 7)' in others[0]
 
 
 def test_choices_reach_the_weights_through_a_config(tiny):
