@@ -208,7 +208,8 @@ def test_a_runner_trains_and_validates_in_what_was_decided(tmp_path, on, monkeyp
     assert settings() == ('highest', True, False)
 
 
-def test_the_first_lines_of_the_log_tell(tmp_path, capsys):
+def test_the_first_lines_of_the_log_tell(tmp_path, capsys, on):
+    on(CPU)
     config = toys.write_config(tmp_path, "precision = dict(amp='auto')\n")
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w') == 0
     lines = capsys.readouterr().out.splitlines()
