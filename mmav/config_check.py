@@ -10,6 +10,7 @@ MMEngine finds a typo when it builds the part, perhaps after an epoch (a metric,
   key that ends in ``_cfg``.
 * A name at the top is one that MMEngine's Runner reads, or a variable of the config; a variable must not look like a
   misspelt name of the former kind.
+* Public weights are those of the table, and have not seen what is tested on (:mod:`mmav.models.weights.uses`).
 """
 
 from __future__ import annotations
@@ -123,6 +124,13 @@ def find_problems(cfg: Config) -> Problems:
         elif near := get_close_matches(name, known, n=1, cutoff=_LOOKS_LIKE):
             yield f'{name}: nothing reads this name, did you mean {near[0]!r}?'
     yield from _complete_stages(cfg)
+    yield from _weights(cfg)
+
+
+def _weights(cfg: Config) -> Problems:
+    from mmav.models.weights.uses import weight_problems
+
+    yield from weight_problems(cfg)
 
 
 def _complete_stages(cfg: Config) -> Problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -73,9 +74,9 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def remove_torn_files(folder: str | Path) -> None:
-    """Removes the temporary files that a killed :func:`atomic_write` left in a folder."""
-    for path in Path(folder).glob('.*.tmp'):
+def remove_torn_files(folder: str | Path, *, of: str = '*') -> None:
+    """Removes the temporary files that a killed :func:`atomic_write` left in a folder, of all files or of one name."""
+    for path in Path(folder).glob(f'.{of if of == "*" else glob.escape(of)}.*.tmp'):
         if _TORN.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests import clips, films
+from tests import clips, films, servers
 
 EVENTS = (0.5, 2.2, 3.5)
 collect_ignore = ['without']
@@ -38,6 +40,36 @@ def _plain_configs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmav.engine.config_text.FormatCode', check)
         yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _no_network() -> Iterator[None]:
+    """Leaves this machine alone: what asks for another one, such as for weights, ends as without a network."""
+    find = socket.getaddrinfo
+
+    def find_here(host: str | bytes | None, *args: Any, **kwargs: Any) -> list:
+        name = host.decode() if isinstance(host, bytes) else host or 'localhost'
+        if name not in ('localhost', '0.0.0.0', '::1', '::', socket.gethostname()) and not name.startswith('127.'):
+            raise socket.gaierror(socket.EAI_AGAIN, f'tests have no network, and ask for {name}')
+        return find(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, 'getaddrinfo', find_here)
+        yield
+
+
+@pytest.fixture(scope='session')
+def server() -> Iterator[servers.FileServer]:
+    """An HTTP server on this machine."""
+    with servers.FileServer() as running:
+        yield running
+
+
+@pytest.fixture
+def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of an empty cache of torch's for downloaded weights; made by who downloads."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    return tmp_path / 'home' / 'hub' / 'checkpoints'
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,10 @@ paper). Not yet run here.
 
 _base_ = ['../mat/mat_base_kinetics_sounds.py']
 
+# DeiT's ImageNet weights, which AST starts from (YuanGongND/ast, src/models/ast_models.py, 'base384')
+deit = dict(type='PublicWeights', checkpoint='deit_b_distilled_384_in1k')
 model = dict(
-    backbones=dict(audio=dict(_delete_=True, type='AST', input_size=(128, 1024))),
+    backbones=dict(audio=dict(_delete_=True, type='AST', input_size=(128, 1024), init_cfg=deit)),
     head=dict(dropout=0.0),
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.undecayed_tokens))

@@ -17,6 +17,8 @@ model = dict(
             patch_stride=(16, 16),
             q_strides=(),
             kv_stride=(1, 1),
+            # from scratch: nobody publishes weights of this width throughout
+            init_cfg=None,
         )
     )
 )

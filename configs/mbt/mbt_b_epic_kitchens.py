@@ -10,8 +10,14 @@ Expected: top-1 action 43.4 (paper, quoted from MBT's, from ImageNet-21K weights
 
 _base_ = ['../mmt/mmt_k4_l4_epic_kitchens.py']
 
-# layers 1 to 8 of each encoder; AVBottleneck's four blocks are 9 to 12, so that no LayerNorm comes between
-encoder = dict(num_layers=8, final_norm=False, drop_path_rate=0.2)
+# layers 1 to 8 of each encoder; AVBottleneck's four blocks are 9 to 12, so that no LayerNorm comes between. They start
+# from ViT-B of ImageNet-21K, as MBT does; not strict, as its layers 9 to 12 have no place here: those are drawn
+encoder = dict(
+    num_layers=8,
+    final_norm=False,
+    drop_path_rate=0.2,
+    init_cfg=dict(type='PublicWeights', checkpoint='vit_b_in21k', strict=False),
+)
 model = dict(
     # mixup alone: MBT does not cut
     data_preprocessor=dict(batch_augment=dict(mixup_alpha=0.5, cutmix_alpha=0.0)),

@@ -21,6 +21,7 @@ model = dict(
             patch_padding=3,
             num_layers=3,
             dist_token=False,
+            # from scratch: nobody publishes weights of these three blocks
         ),
     ),
 )

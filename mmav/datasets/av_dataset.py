@@ -55,6 +55,8 @@ class AVDataset(Dataset[Any]):
         drop: Modalities that are withheld from every clip.
         max_broken_share: Share of unreadable clips above which training, validation and testing stop. In training it is
             judged among the clips seen, from the 50th on, in a smaller dataset when all were seen; else among all.
+        part_of: The data set that the clips are a part of, such as Kinetics-400, if any: a config whose model starts
+            from public weights that have seen it is refused (:mod:`mmav.models.weights.uses`).
         seed: Seed of all that is drawn.
         indices: Take these rows only (counted from 0), or the first so many.
 
@@ -75,6 +77,7 @@ class AVDataset(Dataset[Any]):
         modality_dropout: Mapping[str, float] | None = None,
         drop: Sequence[str] = (),
         max_broken_share: float = 0.1,
+        part_of: str | None = None,
         seed: int = 0,
         indices: int | Sequence[int] | None = None,
     ) -> None:
@@ -95,6 +98,7 @@ class AVDataset(Dataset[Any]):
         self.modality_dropout = dict(modality_dropout or {})
         self.drop = tuple(drop)
         self.max_broken_share = max_broken_share
+        self.part_of = part_of
         self.seed = seed
         self._rows = self._select(indices)
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_dist_info
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
@@ -25,6 +24,7 @@ from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
 from mmav.adapting import adapt_weights
+from mmav.download import cache_folder, cached_name, fetch
 from mmav.engine.class_heads import tell_other_number
 from mmav.engine.fsdp import spread_like
 from mmav.errors import CheckpointError
@@ -140,18 +140,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
 @CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
 def load_from_http(filename: str, map_location: Any = None) -> dict:
-    """MMEngine's loader of addresses: rank 0 downloads to torch's cache, then all ranks read the file."""
-    rank, world_size = get_dist_info()
-    target = Path(torch.hub.get_dir()) / 'checkpoints' / Path(filename.split('?')[0]).name
-    if rank == 0 and not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(filename, str(target))
-        except OSError as error:
-            raise CheckpointError(f"cannot download '{filename}': {error}") from error
-    if world_size > 1:
-        torch.distributed.barrier()
-    return load_checkpoint_file(target, map_location)
+    """MMEngine's loader of addresses: downloads to torch's cache, once a machine, see :func:`mmav.download.fetch`."""
+    return load_checkpoint_file(fetch(filename, cache_folder() / cached_name(filename)), map_location)
 
 
 @CheckpointLoader.register_scheme(
@@ -160,6 +150,16 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
 def load_from_other(filename: str, map_location: Any = None) -> dict:
     """Refuses MMEngine's other schemes, which unpickle whatever they fetch."""
     raise CheckpointError(f"'{filename}': download the file and give its path")
+
+
+def weights_of(filename: str) -> dict[str, Tensor]:
+    """The weights of a checkpoint, a path or an address, without the prefix of a model wrapped for distribution.
+
+    Raises:
+        CheckpointError: See :func:`load_checkpoint_file`.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+    return {name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()}
 
 
 def is_whole(path: str | Path) -> bool:

@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -316,6 +316,7 @@ def train(args: argparse.Namespace) -> None:
         if isinstance(checkpoint, str):
             require_checkpoint(checkpoint)
     _check_checkpoints(cfg)
+    _fetch_weights(cfg, args.cfg_options)
     _run(cfg, 'train', lambda runner: runner.train())
 
 
@@ -328,6 +329,20 @@ def _check_numbers(cfg: Config, *, training: bool = True) -> None:
     from mmav.engine.precision import Hardware, decide
 
     decide(cfg, Hardware('cpu' if without_gpu() else 'cuda'), training=training)
+
+
+def _fetch_weights(cfg: Config, options: Iterable[str]) -> None:
+    """Brings public weights here before data are read, unless a checkpoint may replace them, which the runner finds."""
+    from mmav.models.weights.uses import weights_of_config
+
+    of_weights = [name for name in options if '.init_cfg' in name]
+    if of_weights and not cfg.model.get('pretrained', True):
+        raise ConfigError(f'--cfg-options {of_weights[0]} has no effect with model.pretrained=False')
+    if cfg.get('load_from') or (cfg.get('resume') and any(Path(cfg.work_dir).glob('*.pth'))):
+        return
+    if not isinstance(cfg.get('resume'), str):
+        for source in weights_of_config(cfg).values():
+            source.fetch()
 
 
 def _check_checkpoints(cfg: Config) -> None:

@@ -17,7 +17,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmav.adapting import noted_grids, position_grids
-from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain
+from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain, weights_of
 from mmav.engine.class_heads import match_classes
 from mmav.engine.class_lists import check_class_lists, note_classes
 from mmav.engine.class_names import Names
@@ -43,6 +43,7 @@ from mmav.engine.resuming import (
 )
 from mmav.engine.schedule_check import check_monitors, training_notes
 from mmav.errors import CheckpointError, OutputError
+from mmav.models.weights.uses import leave_out_weights
 from mmav.outputs import write_output
 from mmav.registry import RUNNERS
 
@@ -111,6 +112,7 @@ class AVRunner(Runner):
         options = self.cfg.get('fsdp')
         if self.distributed and options:
             # before it is spread, so that all processes draw the same weights
+            self._leave_out_weights(model)
             cast(BaseModel, model).init_weights()
             return spread_model(model.to(get_device()), **(options if isinstance(options, dict) else {}))
         if self.distributed and without_gpu():
@@ -166,7 +168,14 @@ class AVRunner(Runner):
 
     def _init_model_weights(self) -> None:
         if not is_spread(self.model):
+            self._leave_out_weights(self.model.module if is_model_wrapper(self.model) else self.model)
             super()._init_model_weights()
+
+    def _leave_out_weights(self, model: nn.Module) -> None:
+        """Has a model not read public weights in whose place a checkpoint is loaded."""
+        path, resuming = self._begin_from()
+        if path is not None:
+            leave_out_weights(model, path, None if resuming else lambda: weights_of(path))
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Saves a checkpoint, see MMEngine's Runner; of a model that is spread over processes the whole one."""
@@ -291,17 +300,24 @@ class AVRunner(Runner):
             self._use_classes('begin', **{name: loop for name, loop in loops.items() if loop is not None})
         if self._has_loaded:
             return
-        resume_from = self._resume
-        if resume_from is True:
-            found = [find_resume(self.work_dir) if is_main_process() else None]
-            broadcast_object_list(found)  # rank 0 decides: files may appear while others look
-            resume_from = found[0]
-            if resume_from is None:
-                self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts anew')
-        if resume_from:
-            self.resume(resume_from)
-        elif self._load_from is not None:
-            self.load_checkpoint(self._load_from)
+        path, resuming = self._begin_from()
+        if resuming:
+            self.resume(path)
+        elif path is not None:
+            self.load_checkpoint(path)
+
+    def _begin_from(self) -> tuple[Any, bool]:
+        """The checkpoint that is resumed or loaded, or None; and whether it is resumed. Looked for once."""
+        if self._beginning is None:
+            resume_from = self._resume
+            if resume_from is True:
+                found = [find_resume(self.work_dir) if is_main_process() else None]
+                broadcast_object_list(found)  # rank 0 decides: files may appear while others look
+                resume_from = found[0]
+                if resume_from is None:
+                    self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts anew')
+            self._beginning = (resume_from or self._load_from, bool(resume_from))
+        return self._beginning
 
     def resume(
         self,
@@ -334,6 +350,7 @@ class AVRunner(Runner):
 
     param_schedulers: Any
     _resuming = False
+    _beginning: tuple[Any, bool] | None = None
     _class_names: Names | None = None
     _val_loop: Any
     _test_loop: Any

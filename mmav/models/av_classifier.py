@@ -11,7 +11,7 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
 from mmav.errors import ConfigError
-from mmav.models.init import report_origins
+from mmav.models.init import from_scratch, report_origins, without_files
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 
@@ -27,6 +27,8 @@ class AVClassifier(BaseModel):
         contrast: Config of the head whose losses compare the backbones' class embeddings in training, such as
             :class:`~mmav.models.ContrastiveHead`; the widths of the backbones are filled in as ``in_dims``.
         data_preprocessor: Config of the data preprocessor.
+        pretrained: Whether parts whose ``init_cfg`` names a checkpoint, such as ``PublicWeights``, start from it; False
+            trains everything from scratch.
         keep_features: Whether the mode ``predict`` leaves on the samples what the last layer reads: the streams, side
             by side, as ``feature``, and by name, with the class embedding of each encoder, as ``features``.
         init_cfg: MMEngine's initialisation config.
@@ -43,10 +45,14 @@ class AVClassifier(BaseModel):
         *,
         contrast: dict[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
+        pretrained: bool = True,
         keep_features: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(MODELS.build(data_preprocessor or dict(type='AVDataPreprocessor')), init_cfg)
+        if not pretrained:
+            backbones, neck, head, contrast = map(from_scratch, (backbones, neck, head, contrast))
+            self.init_cfg = without_files(init_cfg)
         backbones = {name: cfg for name, cfg in backbones.items() if cfg is not None}
         if not backbones:
             raise ValueError('AVClassifier needs at least one backbone, such as dict(audio=dict(type="MAT"))')

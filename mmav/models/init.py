@@ -1,4 +1,4 @@
-"""Initial values of transformer parameters."""
+"""Initial values of transformer parameters, drawn or from files, and where they come from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 
 from mmengine.logging import MMLogger, print_log
 from torch import Tensor, nn
+
+# beginnings of what is said of a parameter's origin
+LOADED = 'loaded from '
+_DRAWN = 'drawn by init_weights'
 
 
 def init_transformer(module: nn.Module, tokens: Iterable[nn.Parameter | None] = (), *, std: float = 0.02) -> None:
@@ -37,6 +41,35 @@ def init_transformer(module: nn.Module, tokens: Iterable[nn.Parameter | None] = 
             nn.init.trunc_normal_(token, std=0.02)
 
 
+def reads_file(init_cfg: Any) -> bool:
+    """Whether an ``init_cfg`` of MMEngine's, a dict or a list of them, reads a checkpoint."""
+    return any('checkpoint' in init for init in ([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()))
+
+
+def without_files(init_cfg: Any) -> list[dict] | None:
+    """An ``init_cfg`` without what reads a checkpoint; None where nothing is left.
+
+    >>> without_files([dict(type='Normal', layer='Linear'), dict(type='PublicWeights', checkpoint='a.pth')])
+    [{'type': 'Normal', 'layer': 'Linear'}]
+    """
+    kept = [init for init in ([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()) if not reads_file(init)]
+    return kept or None
+
+
+def from_scratch(cfg: Any) -> Any:
+    """A part of a model's config, and the parts inside it, without the checkpoints that its ``init_cfg`` read.
+
+    >>> from_scratch(dict(audio=dict(type='MAT', init_cfg=dict(type='PublicWeights', checkpoint='a.pth'))))
+    {'audio': {'type': 'MAT', 'init_cfg': None}}
+    """
+    if isinstance(cfg, dict):
+        return {
+            key: without_files(item) if key == 'init_cfg' and reads_file(item) else from_scratch(item)
+            for key, item in cfg.items()
+        }
+    return [from_scratch(item) for item in cfg] if isinstance(cfg, list) else cfg
+
+
 def note_origin(module: nn.Module, names: Iterable[str], origin: str) -> None:
     """Notes where parameters of a module have their values from, for :func:`report_origins`.
 
@@ -50,7 +83,9 @@ def note_origin(module: nn.Module, names: Iterable[str], origin: str) -> None:
 
 
 def report_origins(module: nn.Module) -> None:
-    """Logs where the parameters of a module have their initial values from: sums to the console, all to the file.
+    """Logs where the parameters of a module have their initial values from.
+
+    The console shows sums: of all, and a line for each of the ``backbones``. The log file has every parameter.
 
     In place of MMEngine's listing, which compares means before and after ``init_weights`` and says of every LayerNorm
     and of every bias that nothing was done.
@@ -58,22 +93,32 @@ def report_origins(module: nn.Module) -> None:
     noted: Mapping[Tensor, dict[str, Any]] = module._params_init_info  # type: ignore[assignment]
     lines: list[str] = []
     origins: Counter[str] = Counter()
+    encoders: dict[str, Counter[str]] = {}
     for name, parameter in module.named_parameters():
         origin = _origin(parameter, noted[parameter]['init_info'])
-        origins[origin.split(' of ')[0]] += 1
+        kind = 'drawn' if origin.startswith(_DRAWN) else origin
+        origins[kind] += 1
+        if name.startswith('backbones.'):
+            encoders.setdefault('.'.join(name.split('.')[:2]), Counter())[kind] += 1
         lines.append(f'{name} {tuple(parameter.shape)}: {origin}')
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, FileHandler) and handler.stream is not None:
             handler.stream.write('Initial values of the parameters\n' + '\n'.join(lines) + '\n')
             handler.stream.flush()
-    sums = ', '.join(f'{number} {origin}' for origin, number in origins.most_common())
-    print_log(f'Initial values of {len(lines)} parameters: {sums}', 'current')
+    print_log(f'Initial values of {len(lines)} parameters: {_sums(origins)}', 'current')
+    for name, counts in encoders.items():
+        begin = '' if any(origin.startswith(LOADED) for origin in counts) else 'from scratch, '
+        print_log(f'{name} ({type(module.get_submodule(name)).__name__}): {begin}{_sums(counts)}', 'current')
+
+
+def _sums(origins: Counter[str]) -> str:
+    return ', '.join(f'{number} {origin}' for origin, number in origins.most_common())
 
 
 def _origin(parameter: Tensor, info: str) -> str:
     words = info.split()
     if info.startswith('Initialized by user-defined'):
-        return f'drawn by init_weights of {words[-1]}'
+        return f'{_DRAWN} of {words[-1]}'
     if not info.startswith('The value is the same'):
         return info.strip()
     first = parameter.detach().flatten()[:1]

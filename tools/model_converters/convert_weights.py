@@ -9,27 +9,29 @@ import torch
 from mmav.engine.checkpoint_io import load_checkpoint_file
 from mmav.engine.cli import run_tool
 from mmav.models.weights.layouts import find_layout, state_of, to_ours
+from mmav.models.weights.source import locate
 from mmav.outputs import check_output, write_output
 
 EXAMPLE = """example:
-  python tools/model_converters/convert_weights.py MViTv2_B_in1k.pyth              # look
-  python tools/model_converters/convert_weights.py MViTv2_B_in1k.pyth mvitv2_b.pth # convert
+  python tools/model_converters/convert_weights.py mvitv2_b_in1k                    # look, downloads it first
+  python tools/model_converters/convert_weights.py MViTv2_B_in1k.pyth mvitv2_b.pth  # convert
 
-Converting is not needed for training: init_cfg=dict(type='PublicWeights', checkpoint='MViTv2_B_in1k.pyth')
-reads the file as it is distributed."""
+Converting is not needed for training: init_cfg=dict(type='PublicWeights', checkpoint='mvitv2_b_in1k')
+reads the file as it is distributed. Names: python tools/model_converters/download_weights.py --list"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoint', help='file as it is distributed')
+    parser.add_argument('checkpoint', help='file as it is distributed, or its name or address')
     parser.add_argument('out', nargs='?', help='file to write')
     parser.add_argument('--keys', action='store_true', help='list every weight under its new name')
     args = parser.parse_args()
+    source = locate(args.checkpoint)
     if args.out:
-        check_output(args.out, inputs=[args.checkpoint], suffixes=['.pth', '.pt', '.pyth'])
-    state = state_of(load_checkpoint_file(args.checkpoint))
+        check_output(args.out, inputs=[str(source.path)], suffixes=['.pth', '.pt', '.pyth'])
+    state = state_of(load_checkpoint_file(source.fetch()))
     layout = find_layout(state, args.checkpoint)
     weights, left_out = to_ours(state, layout)
     number = sum(value.numel() for value in weights.values())

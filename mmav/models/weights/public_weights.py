@@ -15,10 +15,11 @@ from mmav.adapting import adapt_weights, noted_grids
 from mmav.engine.checkpoint_io import describe_mismatch, load_checkpoint_file
 from mmav.errors import CheckpointError
 from mmav.models.backbones.ast import TOKENS
-from mmav.models.init import note_origin
+from mmav.models.init import LOADED, note_origin
 from mmav.models.weights.choices import choose
 from mmav.models.weights.layouts import begin_time, find_layout, state_of, to_ours
 from mmav.models.weights.own_checkpoint import find_backbone
+from mmav.models.weights.source import locate
 from mmav.registry import WEIGHT_INITIALIZERS
 
 _SHOWN = 5
@@ -156,12 +157,18 @@ def load_public_weights(
 class PublicWeights:
     """``init_cfg`` of a backbone: public weights, see :func:`load_public_weights`; logs the report.
 
-    ``backbones=dict(audio=dict(type='MAT', init_cfg=dict(type='PublicWeights', checkpoint='MViTv2_B_in1k.pyth')))``
+    ``backbones=dict(audio=dict(type='MAT', init_cfg=dict(type='PublicWeights', checkpoint='mvitv2_b_in1k')))``
 
     Args:
-        checkpoint: The file as it is distributed.
+        checkpoint: A name of the table (:mod:`mmav.models.weights.table`), an address or a path. What is not here is
+            downloaded into torch's cache when the weights are drawn; ``tools/train.py`` does so before it reads data.
         strict: Whether everything but tokens and the classifier must fit.
+        allow_overlap: Whether weights may be taken that were trained on what the config's data are a part of, see
+            :func:`~mmav.models.weights.uses.weight_problems`, which alone asks for it.
         rgb, inflate, positions, grid: See :func:`load_public_weights`.
+
+    Raises:
+        CheckpointError: There are no weights of that name.
     """
 
     def __init__(
@@ -169,22 +176,24 @@ class PublicWeights:
         checkpoint: str,
         strict: bool = True,
         *,
+        allow_overlap: bool = False,
         rgb: str | None = None,
         inflate: str | None = None,
         positions: str | None = None,
         grid: Sequence[int] | None = None,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.source = locate(checkpoint)
         self.strict = strict
+        self.allow_overlap = allow_overlap
         self.adapting: dict[str, Any] = dict(rgb=rgb, inflate=inflate, positions=positions, grid=grid)
 
     def __call__(self, module: nn.Module) -> None:
         """Fills a module.
 
         Raises:
-            CheckpointError: See :func:`load_public_weights`.
+            CheckpointError: The file cannot be had; or see :func:`load_public_weights`.
         """
-        report = load_public_weights(module, self.checkpoint, strict=self.strict, **self.adapting)
-        note_origin(module, [*report.loaded, *report.adapted], f"loaded from '{self.checkpoint}' ({report.layout})")
+        report = load_public_weights(module, self.source.fetch(), strict=self.strict, **self.adapting)
+        note_origin(module, [*report.loaded, *report.adapted], f'{LOADED}{self.source} ({report.layout})')
         for line in str(report).splitlines():  # the console shows no listings
             print_log(line, 'current')

@@ -1,0 +1,85 @@
+"""From what a config calls public weights, a name, an address or a path, to a file on this machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mmav.download import cache_folder, cached_name, fetch
+from mmav.errors import CheckpointError, did_you_mean
+from mmav.models.weights.table import PUBLIC_WEIGHTS, PublicCheckpoint, find_row
+
+_SCHEME = re.compile(r'^([a-zA-Z][a-zA-Z0-9+.-]*)://')
+# endings of files of weights; anything else without a folder is a name
+_SUFFIXES = ('.pth', '.pyth', '.pt', '.bin', '.ckpt', '.safetensors')
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights are.
+
+    Attributes:
+        given: What the config says.
+        path: The file, there or not yet.
+        address: Where it can be fetched from; empty for a path.
+        row: What is known of it, if it is published.
+    """
+
+    given: str
+    path: Path
+    address: str = ''
+    row: PublicCheckpoint | None = None
+
+    def __str__(self) -> str:
+        known = f' ({", ".join(self.row.trained_on)})' if self.row else ''
+        return f"'{self.given}'{known}"
+
+    def fetch(self) -> Path:
+        """The file, downloaded if it is not there.
+
+        Raises:
+            CheckpointError: There is no such file; see :func:`mmav.download.fetch`.
+        """
+        if self.address:
+            digits = self.row.sha256 if self.row else ''
+            return fetch(self.address, self.path, sha256=digits, name=self.given)
+        if not self.path.is_file():
+            raise CheckpointError(
+                f"no checkpoint '{self.given}': give the path of a file, an address, or a name that "
+                'tools/model_converters/download_weights.py --list shows'
+            )
+        return self.path
+
+
+def locate(checkpoint: str) -> Source:
+    """Finds out what is meant; downloads nothing and looks at no file.
+
+    Args:
+        checkpoint: A name of :data:`~mmav.models.weights.table.PUBLIC_WEIGHTS`, an address (http, https, file) or a
+            path. What has no folder and no ending of a checkpoint is a name.
+
+    Raises:
+        CheckpointError: No such name, with the nearest one and all of them; or another kind of address.
+    """
+    row = find_row(checkpoint)
+    scheme = _SCHEME.match(checkpoint)
+    if row is not None and checkpoint in (row.name, row.address):
+        return Source(checkpoint, cache_folder() / row.file, row.address, row)
+    if scheme and scheme[1].lower() in ('http', 'https'):
+        return Source(checkpoint, cache_folder() / cached_name(checkpoint), checkpoint, row)
+    if scheme and scheme[1].lower() == 'file':
+        return Source(checkpoint, Path(url2pathname(urlsplit(checkpoint).path)), row=row)
+    if scheme:
+        raise CheckpointError(f"'{checkpoint}': only http, https and file can be read; download it and give its path")
+    if not _is_path(checkpoint):
+        names = ', '.join(PUBLIC_WEIGHTS)
+        hint = did_you_mean(checkpoint, PUBLIC_WEIGHTS)
+        raise CheckpointError(f"no public weights are called '{checkpoint}'{hint or ''} ({names})")
+    return Source(checkpoint, Path(checkpoint).expanduser(), row=row)
+
+
+def _is_path(checkpoint: str) -> bool:
+    return '/' in checkpoint or '\\' in checkpoint or checkpoint.endswith(_SUFFIXES) or Path(checkpoint).is_file()

@@ -1,0 +1,116 @@
+"""Public weights that a config asks for: found, checked before anything is built, fetched; or left out of a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmav.errors import CheckpointError, did_you_mean
+from mmav.models.init import reads_file, without_files
+from mmav.models.weights.source import Source, locate
+from mmav.models.weights.table import DATA_SETS
+
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# tables that loading interpolates to another size
+_POSITIONS = re.compile(r'(^|\.)(pos_embed|rel_pos\.tables\.\d+)$')
+
+
+def _dicts_with(key: str, value: Any, place: str) -> Iterator[tuple[str, dict]]:
+    """The dicts inside a part of a config that have a key, and where they are."""
+    if isinstance(value, dict):
+        if key in value:
+            yield place, value
+        items: Any = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return
+    for name, item in items:
+        yield from _dicts_with(key, item, f'{place}.{name}')
+
+
+def weights_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, dict]]:
+    """The ``PublicWeights`` of a config's model, and where they are, such as ``model.backbones.video.init_cfg``."""
+    for place, part in _dicts_with('init_cfg', cfg.get('model'), 'model'):
+        given = part['init_cfg']
+        several = isinstance(given, (list, tuple))
+        for number, init in enumerate(given if several else [given]):
+            kind = init.get('type') if isinstance(init, dict) else None
+            if getattr(kind, '__name__', kind) == 'PublicWeights':
+                yield f'{place}.init_cfg{f".{number}" if several else ""}', init
+
+
+def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
+    """Yields one line a problem: an unknown name, or weights that have seen what a data set is a part of.
+
+    A data set says ``part_of='Kinetics-400'``, as that of Kinetics-Sounds does: weights that were trained on
+    Kinetics-400 have seen its clips with their labels, and results from them compare with no others. ``allow_overlap``
+    of ``PublicWeights`` takes them all the same. Files are known by their name or address, others pass.
+    """
+    whole: dict[str, str] = {}
+    for loader in _LOADERS:
+        for place, part in _dicts_with('part_of', cfg.get(loader), loader):
+            if part['part_of'] not in (*DATA_SETS, '', None):
+                hint = did_you_mean(str(part['part_of']), DATA_SETS) or f'; they are {", ".join(DATA_SETS)}'
+                yield f'{place}.part_of: no public weights were trained on {part["part_of"]!r}{hint}'
+            elif part['part_of']:
+                whole.setdefault(part['part_of'], place)
+    used = _starts_from_weights(cfg)
+    for place, init in weights_in(cfg):
+        checkpoint = init.get('checkpoint')
+        if not isinstance(checkpoint, str) or not checkpoint:
+            yield f'{place}.checkpoint: give a name, an address or a path, got {checkpoint!r}'
+            continue
+        try:
+            source = locate(checkpoint)
+        except CheckpointError as error:
+            yield f'{place}.checkpoint: {error}'
+            continue
+        overlap = [data for data in (source.row.trained_on if source.row else ()) if data in whole]
+        if overlap and used and not init.get('allow_overlap'):
+            yield (
+                f'{place}.checkpoint: {checkpoint!r} was trained on {overlap[0]}, which {whole[overlap[0]]} is a part '
+                f'of: it has seen these labels; take other weights, or say so with {place}.allow_overlap=True'
+            )
+        if init.get('allow_overlap') and not overlap:
+            yield f'{place}.allow_overlap: has no effect, as no data set here is known to be a part of what it has seen'
+
+
+def weights_of_config(cfg: Mapping[str, Any]) -> dict[str, Source]:
+    """What a config's model starts from: where it is in the config -> the weights; empty with ``pretrained=False``."""
+    if not _starts_from_weights(cfg):
+        return {}
+    return {place: locate(init['checkpoint']) for place, init in weights_in(cfg)}
+
+
+def _starts_from_weights(cfg: Mapping[str, Any]) -> bool:
+    model = cfg.get('model')
+    return not isinstance(model, dict) or bool(model.get('pretrained', True))
+
+
+def leave_out_weights(model: nn.Module, source: str, load: Callable[[], Mapping[str, Tensor]] | None = None) -> None:
+    """Takes the files out of a model's initialisation that a checkpoint replaces, and says so; changes ``model``.
+
+    Args:
+        model: Not yet initialised.
+        source: The checkpoint, for the message.
+        load: Returns its weights, of which what fits will be loaded; None where all of them have to fit.
+    """
+    reading = {name: part for name, part in model.named_modules() if reads_file(getattr(part, 'init_cfg', None))}
+    weights = load() if load is not None and reading else None
+    for name, part in reading.items():
+        if weights is None or _has_all(weights, name, part):
+            part.init_cfg = without_files(part.init_cfg)
+            print_log(f"Public weights of {name or 'the model'} are not read: '{source}' replaces them", 'current')
+
+
+def _has_all(weights: Mapping[str, Tensor], name: str, part: nn.Module) -> bool:
+    for key, own in part.state_dict(prefix=f'{name}.' if name else '').items():
+        value = weights.get(key)
+        if value is None or (value.shape != own.shape and not _POSITIONS.search(key)):
+            return False
+    return True

@@ -1,0 +1,165 @@
+import errno
+import fcntl
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from mmav import download
+from mmav.download import cached_name, fetch
+from mmav.errors import CheckpointError
+
+CONTENT = bytes(range(256)) * 4096
+SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def give(server, request):
+    """Has the server give a file under the test's name in a manner; returns its address and its name."""
+    name = f'{request.node.name.split("[")[0]}.pth'
+    server.files[name] = CONTENT
+    server.asked[name] = 0
+    return lambda manner: server.address(manner, name)
+
+
+def left_in(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.mark.parametrize('manner', ['well', 'unmeasured', 'slowly'])
+def test_a_file_is_fetched_once(give, server, tmp_path, manner, capsys):
+    target = tmp_path / 'new' / 'a.pth'
+    for _ in range(2):
+        assert fetch(give(manner), target, sha256=SHA[:8]) == target
+    assert target.read_bytes() == CONTENT and left_in(target.parent) == ['a.pth']
+    assert sum(server.asked[name] for name in server.asked if name.startswith('test_a_file_is_fetched_once')) == 1
+    assert 'a.pth: ' in capsys.readouterr().err  # the bar
+    assert target.stat().st_mode & 0o044 == 0o044  # others may read it
+
+
+@pytest.mark.parametrize(
+    ('manner', 'why'),
+    [
+        ('cut', rf'the connection broke after {len(CONTENT) // 2} of {len(CONTENT)} bytes'),
+        ('silent', r'the server was silent for 0\.2 s'),
+        ('page', 'the server sends a web page, not a file'),
+        ('nowhere', 'the server answers 404 Not Found'),
+    ],
+)
+def test_what_is_not_the_file_leaves_nothing(give, tmp_path, monkeypatch, manner, why):
+    monkeypatch.setattr(download, 'PATIENCE', 0.2)
+    address = give(manner).replace('.pth', '.not' if manner == 'nowhere' else '.pth')
+    target = tmp_path / 'a.pth'
+    with pytest.raises(CheckpointError, match=rf"^cannot download 'mine' \({why}\): get ") as caught:
+        fetch(address, target, name='mine')
+    assert str(caught.value).endswith(f'get {address} on a machine with a network, and put it there: {target}')
+    assert left_in(tmp_path) == []
+
+
+def test_a_disguised_page_and_an_empty_file_are_refused(give, server, tmp_path):
+    with pytest.raises(CheckpointError, match='gives a web page, not weights: nothing is kept'):
+        fetch(give('disguised'), tmp_path / 'a.pth')
+    address = give('well')
+    server.files[address.rsplit('/', 1)[1]] = b''
+    with pytest.raises(CheckpointError, match='gives an empty file, not weights'):
+        fetch(address, tmp_path / 'a.pth')
+    assert left_in(tmp_path) == []
+
+
+def test_a_wrong_checksum_is_refused_and_removed(give, tmp_path):
+    with pytest.raises(
+        CheckpointError, match=rf'with the sha256 {SHA[:12]}\.\.\., published is deadbeef\.\.\.: .*nothing'
+    ):
+        fetch(give('well'), tmp_path / 'a.pth', sha256='deadbeef')
+    assert left_in(tmp_path) == []
+
+
+def test_a_file_of_the_users_with_a_wrong_checksum_is_refused_and_kept(tmp_path):
+    target = tmp_path / 'a.pth'
+    target.write_bytes(b'mine')
+    with pytest.raises(CheckpointError, match='published is deadbeef.*: remove it, so that it is downloaded anew'):
+        fetch('https://nowhere.invalid/a.pth', target, sha256='deadbeef')
+    assert target.read_bytes() == b'mine'
+
+
+def test_without_a_network_one_line_says_what_to_put_where(tmp_path):
+    address, target = 'https://nowhere.invalid/a.pth?dl=1', tmp_path / 'a.pth'
+    with pytest.raises(CheckpointError, match=r'cannot download .*\(no connection: .+\)') as caught:
+        fetch(address, target)
+    assert str(caught.value).endswith(f'get {address} on a machine with a network, and put it there: {target}')
+    target.write_bytes(CONTENT)
+    assert fetch(address, target, sha256=SHA) == target
+
+
+def test_a_place_that_cannot_be_written(give, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    with pytest.raises(CheckpointError, match='cannot write .*: set TORCH_HOME to a folder that can be written to'):
+        fetch(give('well'), tmp_path / 'file' / 'a.pth')
+
+
+def test_a_full_disk_is_not_taken_for_the_network(give, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(download, '_receive', full)
+    with pytest.raises(CheckpointError, match=r'cannot write .*\(No space left on device\)'):
+        fetch(give('well'), tmp_path / 'a.pth')
+    assert left_in(tmp_path) == []
+
+
+def start(*args, **kwargs):
+    process = multiprocessing.get_context('fork').Process(target=fetch, args=args, kwargs=kwargs)
+    process.start()
+    return process
+
+
+def test_processes_that_want_the_same_file_wait_for_one(give, server, tmp_path):
+    address, target = give('slowly'), tmp_path / 'a.pth'
+    processes = [start(address, target, sha256=SHA) for _ in range(4)]
+    for process in processes:
+        process.join(20)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert target.read_bytes() == CONTENT and left_in(tmp_path) == ['a.pth']
+    assert server.asked[address.rsplit('/', 1)[1]] == 1
+
+
+def test_after_a_failure_the_next_one_tries(give, server, tmp_path):
+    """Who waits locks what it finds once the lock is free: the file that stood there has been removed."""
+    address, target = give('slowly'), tmp_path / 'a.pth'
+    processes = [start(address, target, sha256='deadbeef') for _ in range(3)]
+    for process in processes:
+        process.join(20)
+    assert [process.exitcode for process in processes] == [1] * 3
+    assert server.asked[address.rsplit('/', 1)[1]] == 3 and left_in(tmp_path) == []
+
+
+def test_a_process_that_is_killed_holds_nobody_up(give, tmp_path):
+    target = tmp_path / 'a.pth'
+    process = start(give('silent'), target)
+    deadline = time.monotonic() + 10
+    while not any(name.endswith('.tmp') for name in left_in(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert len(left_in(tmp_path)) == 2  # the lock and half of the file
+    fetch(give('well'), target, sha256=SHA)
+    assert left_in(tmp_path) == ['a.pth']
+
+
+def test_where_nothing_can_lock_it_is_fetched_all_the_same(give, tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', refuse)
+    (tmp_path / '.a.pth.123.tmp').write_bytes(b'of another process, maybe')
+    fetch(give('well'), tmp_path / 'a.pth', sha256=SHA)
+    assert (tmp_path / '.a.pth.123.tmp').exists()
+
+
+def test_addresses_that_end_alike_have_names_of_their_own():
+    one, two = (cached_name(f'https://host/{folder}/model.safetensors') for folder in ('a', 'b'))
+    assert one != two and one.startswith('model-') and one.endswith('.safetensors')
+    assert cached_name('https://host') != cached_name('https://other')
