@@ -89,15 +89,16 @@ def fetch(address: str, target: Path, *, sha256: str = '', name: str = '') -> Pa
 
 
 def _receive(address: str, target: Path, file: IO[bytes], name: str) -> None:
-    with tqdm(desc=target.name, unit='B', unit_scale=True, unit_divisor=1024, mininterval=0.5) as bar:
-        for chunk, length in _chunks(address, target, name):
+    chunks = _chunks(address, target, name)
+    _, total = next(chunks)  # the bar begins once there is an answer
+    with tqdm(desc=target.name, total=total, unit='B', unit_scale=True, unit_divisor=1024, mininterval=0.5) as bar:
+        for chunk, _ in chunks:
             file.write(chunk)
-            bar.total = length
             bar.update(len(chunk))
 
 
 def _chunks(address: str, target: Path, name: str) -> Iterator[tuple[bytes, int | None]]:
-    """What a server sends, and how much it promises in all; whatever is wrong with the network becomes one line."""
+    """What a server sends, nothing at first, and how much it promises in all; what is wrong becomes one line."""
     received = 0
     try:
         request = Request(address, headers={'User-Agent': 'mmav'})
@@ -106,6 +107,7 @@ def _chunks(address: str, target: Path, name: str) -> Iterator[tuple[bytes, int 
                 raise _Refused('the server sends a web page, not a file')
             length = answer.headers.get('Content-Length')
             total = int(length) if length else None
+            yield b'', total
             while chunk := answer.read(_CHUNK):
                 received += len(chunk)
                 yield chunk, total

@@ -11,6 +11,8 @@ from mmengine.registry import init_default_scope
 from mmav.config_check import check_config
 from mmav.engine.cli import load_config
 from mmav.engine.config_edits import AUTO, resolve_num_classes
+from mmav.models.init import reads_file
+from mmav.models.weights.uses import weights_of_config
 from mmav.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +70,43 @@ def test_a_formatted_dump_is_equal(tmp_path):
     cfg.dump(tmp_path / 'dumped.py')
     assert '\nmodel = dict(\n' in (tmp_path / 'dumped.py').read_text()
     assert load_config(str(tmp_path / 'dumped.py')).to_dict() == cfg.to_dict()
+
+
+PAPER_SIZE = [path for path in EXPERIMENTS if 'tiny' not in path.stem]
+STARTS_FROM = dict(MAT='mvitv2_b_in1k', MViTv2='mvitv2_b_in1k', AST='deit_b_distilled_384_in1k', ViT='vit_b_in21k')
+# no public weights have the form of these: 24 blocks of width 384, three blocks of width 768
+OWN_FORM = ('single_scale', 'no_mat')
+
+
+@by_name(PAPER_SIZE)
+def test_starts_from_public_weights_unless_asked_not_to(path):
+    cfg = load_config(str(path))
+    given = {place.split('.')[2]: source.given for place, source in weights_of_config(cfg).items()}
+    wanted = {
+        name: 'vit_b_in21k' if 'mbt' in path.stem else STARTS_FROM[encoder.type]
+        for name, encoder in cfg.model.backbones.items()
+        if encoder is not None and not (name == 'audio' and any(form in path.stem for form in OWN_FORM))
+    }
+    assert given == wanted
+    scratch = load_config(str(path), {'model.pretrained': False})
+    check_config(scratch)
+    assert not weights_of_config(scratch)
+
+
+def test_from_scratch_means_no_part_of_the_model():
+    init_default_scope('mmav')
+    model = load_config(str(ROOT / 'configs' / 'mbt' / 'mbt_b_vggsound.py'), {'model.pretrained': False}).model
+    model.data_preprocessor = dict(type='AVDataPreprocessor')
+    with torch.device('meta'):
+        scratch = MODELS.build(model)
+        default = MODELS.build({**model, 'pretrained': True})
+    assert [name for name, part in default.backbones.items() if reads_file(part.init_cfg)] == ['video', 'audio']
+    assert not any(reads_file(getattr(part, 'init_cfg', None)) for part in scratch.modules())
+
+
+@by_name([path for path in EXPERIMENTS if path not in PAPER_SIZE])
+def test_small_models_start_from_scratch(path):
+    assert not weights_of_config(load_config(str(path)))
 
 
 @by_name(EXPERIMENTS)

@@ -136,6 +136,23 @@ def test_after_a_failure_the_next_one_tries(give, server, tmp_path):
     assert server.asked[address.rsplit('/', 1)[1]] == 3 and left_in(tmp_path) == []
 
 
+def test_who_waited_leaves_the_lock_to_those_who_came_later(give, server, tmp_path):
+    """The file that was locked has gone, and another one stands in its place, locked by another process."""
+    address, lock = give('well'), tmp_path / '.a.pth.lock'
+    with open(lock, 'a') as first, open(tmp_path / 'other', 'a') as second:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        fcntl.flock(second, fcntl.LOCK_EX)
+        process = start(address, tmp_path / 'a.pth')
+        time.sleep(0.1)
+        os.replace(tmp_path / 'other', lock)
+        fcntl.flock(first, fcntl.LOCK_UN)
+        time.sleep(0.1)
+        assert server.asked[address.rsplit('/', 1)[1]] == 0 and process.is_alive()
+        fcntl.flock(second, fcntl.LOCK_UN)
+        process.join(10)
+    assert process.exitcode == 0 and left_in(tmp_path) == ['a.pth']
+
+
 def test_a_process_that_is_killed_holds_nobody_up(give, tmp_path):
     target = tmp_path / 'a.pth'
     process = start(give('silent'), target)

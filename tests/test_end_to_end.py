@@ -387,7 +387,7 @@ def test_the_papers_configs_train_and_test(dataset, make_clip, tmp_path):
 arch = dict(_delete_=True, embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
 video = dict(arch=arch, patch_stride=(2, 16, 16), kv_stride=(1, 2, 2))
 audio = dict(arch=dict(**arch), patch_stride=(16, 16), q_strides=((1, 2),))
-model = dict(backbones=dict(video=video, audio=audio), neck=dict(embed_dims=16, num_heads=2))
+model = dict(pretrained=False, backbones=dict(video=video, audio=audio), neck=dict(embed_dims=16, num_heads=2))
 train_dataloader = dict(batch_size=2)
 train_cfg = dict(max_epochs=1)
 default_hooks = dict(logger=dict(interval=1))

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from mmav.errors import CheckpointError
+from mmav.models.weights.source import locate
+from mmav.models.weights.table import PUBLIC_WEIGHTS
+
+
+def test_a_name_is_a_file_in_torchs_cache(torch_home):
+    source = locate('deit_b_distilled_384_in1k')
+    assert source.path == torch_home / 'deit_base_distilled_patch16_384-d0272ac0.pth'
+    assert source.address == source.row.address and str(source) == "'deit_b_distilled_384_in1k' (ImageNet-1K)"
+    assert locate(source.address).path == source.path
+    torch_home.mkdir(parents=True)
+    source.path.write_bytes(b'of another version')
+    with pytest.raises(CheckpointError, match='published is d0272ac0'):
+        source.fetch()
+
+
+def test_a_file_that_is_there_needs_no_network(torch_home):
+    source = locate('mvitv2_b_in1k')
+    with pytest.raises(CheckpointError, match=r"^cannot download 'mvitv2_b_in1k' \(no connection: ") as caught:
+        source.fetch()
+    assert f'get {source.row.address} on' in str(caught.value)
+    assert str(caught.value).endswith(f'put it there: {torch_home / "MViTv2_B_in1k.pyth"}')
+    assert torch_home.is_dir()  # the place is made for it
+    source.path.write_bytes(b'weights')
+    assert source.fetch() == source.path
+
+
+def test_an_address_is_fetched_into_the_cache(server, torch_home):
+    server.files['own.pth'] = b'weights'
+    source = locate(server.address('well', 'own.pth'))
+    assert source.fetch().read_bytes() == b'weights'
+    assert source.path.parent == torch_home and source.path.name.startswith('own-')
+
+
+def test_a_path_stays_where_it_is(tmp_path):
+    path = tmp_path / 'my weights.pth'
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint '.*my weights\.pth': give the path of a file, an address"
+    ):
+        locate(str(path)).fetch()
+    path.write_bytes(b'weights')
+    for given in (str(path), path.as_uri()):
+        assert locate(given).fetch() == path and not locate(given).address
+    assert locate('~/a.pth').path == Path.home() / 'a.pth'
+
+
+def test_a_file_without_an_ending_is_a_path_where_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'weights').write_bytes(b'weights')
+    assert locate('weights').path == Path('weights')
+
+
+def test_an_unknown_name_is_told_with_the_nearest_and_all():
+    with pytest.raises(CheckpointError, match="called 'mvitv2_b_ink1', did you mean 'mvitv2_b_in1k'?") as caught:
+        locate('mvitv2_b_ink1')
+    assert all(name in str(caught.value) for name in PUBLIC_WEIGHTS) and '\n' not in str(caught.value)
+
+
+def test_other_kinds_of_address_are_refused():
+    with pytest.raises(CheckpointError, match=r"'s3://a/b\.pth': only http, https and file can be read"):
+        locate('s3://a/b.pth')
