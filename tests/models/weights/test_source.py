@@ -1,8 +1,12 @@
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import torch
 
+from mmav.engine.checkpoint_io import load_checkpoint_file
 from mmav.errors import CheckpointError
+from mmav.models.weights.layouts import state_of
 from mmav.models.weights.source import locate
 from mmav.models.weights.table import PUBLIC_WEIGHTS
 
@@ -63,3 +67,30 @@ def test_an_unknown_name_is_told_with_the_nearest_and_all():
 def test_other_kinds_of_address_are_refused():
     with pytest.raises(CheckpointError, match=r"'s3://a/b\.pth': only http, https and file can be read"):
         locate('s3://a/b.pth')
+
+
+STATE = OrderedDict(weight=torch.ones(2))
+OPTIMIZER = dict(
+    state={0: dict(step=3, exp_avg=torch.ones(2))}, param_groups=[dict(lr=0.1, betas=(0.9, 0.999), params=[0])]
+)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        dict(
+            epoch=1, model_state=STATE, optimizer_state=OPTIMIZER, scaler_state=dict(scale=2.0), cfg='MODEL:\n  X: 1\n'
+        ),
+        dict(meta=dict(epoch=1, time='a', hook_msgs={}, CLASSES=['a', 'b']), state_dict=STATE),
+        OrderedDict((f'module.v.{key}', value) for key, value in STATE.items()),
+        dict(model=STATE),
+        STATE,
+    ],
+    ids=['facebookresearch/mvit, SlowFast', 'OpenMMLab', 'AST', 'DeiT', 'timm, torchvision'],
+)
+@pytest.mark.parametrize('zipped', [True, False], ids=['torch 1.6 on', 'before'])
+def test_what_publishers_keep_beside_weights_is_data(content, zipped, tmp_path):
+    """What their training code saves, which is read without running code, in both formats of torch."""
+    torch.save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
+    (value,) = state_of(load_checkpoint_file(tmp_path / 'a.pth')).values()
+    assert torch.equal(value, torch.ones(2))

@@ -13,6 +13,7 @@ from mmav.errors import ConfigError
 from mmav.models import MAT
 from mmav.models.weights.uses import weight_problems, weights_of_config
 from tests import synthetic, toys
+from tests.processes import run_tool_in_pair
 
 KINETICS_SOUNDS = str(toys.ROOT / 'configs' / 'mmt' / 'mmt_k4_l4_kinetics_sounds.py')
 VGGSOUND = KINETICS_SOUNDS.replace('kinetics_sounds', 'vggsound')
@@ -152,6 +153,18 @@ def test_from_scratch_is_one_option(config, public, server, tmp_path, capsys):
     assert train(config, tmp_path / 'v', *scratch, 'model.backbones.audio.init_cfg.strict=False') == 2
     message = 'error: --cfg-options model.backbones.audio.init_cfg.strict has no effect with model.pretrained=False\n'
     assert capsys.readouterr().err == message
+
+
+def test_two_processes_download_once_and_start_alike(config, public, server, torch_home, tmp_path):
+    """Spread over both (FSDP), where weights are drawn while the runner is built, in testing, too."""
+    cfg = Config.fromfile(config)
+    cfg.fsdp, cfg.train_dataloader.batch_size = True, 4
+    cfg.dump(config)
+    run_tool_in_pair(tmp_path, 'train.py', config, '--work-dir', tmp_path / 'w')
+    assert server.asked['mat.pth'] == 1 and starts_from(tmp_path / 'w' / 'epoch_1.pth', public[0])
+    shutil.rmtree(torch_home)
+    run_tool_in_pair(tmp_path, 'test.py', config, tmp_path / 'w' / 'epoch_1.pth', '--work-dir', tmp_path / 't')
+    assert server.asked['mat.pth'] == 1 and not torch_home.exists()
 
 
 def test_weights_are_here_before_data_are_read(config, torch_home, tmp_path, capsys):
