@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -186,6 +185,8 @@ def _alone(target: Path) -> Iterator[bool]:
             try:
                 _take(lock, target.name)
             except OSError:
+                with suppress(OSError):
+                    path.unlink()
                 yield False
                 return
             # whoever held the lock has removed it: those who wait for it must not meet those who come now
@@ -201,9 +202,14 @@ def _alone(target: Path) -> Iterator[bool]:
 
 def _take(lock: IO[str], name: str) -> None:
     try:
+        import fcntl
+    except ImportError as error:  # Windows
+        raise OSError('this system does not lock files') from error
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print_log(f'Another process downloads {name}: waiting for it', 'current')
+        if os.environ.get('LOCAL_RANK', '0') == '0':
+            print_log(f'Another process downloads {name}: waiting for it', 'current')
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
