@@ -37,9 +37,10 @@ def test_lists_the_names_and_what_is_here(torch_home, capsys):
     (torch_home / 'MViTv2_S_in1k.pyth').write_bytes(b'weights')
     assert run_tool(TOOL, '--list') == 0
     header, *rows, last = capsys.readouterr().out.splitlines()
-    assert header.split()[0] == 'name' and last == f'cache: {torch_home}'
+    assert header.split()[:2] == ['name', 'here'] and last == f'cache: {torch_home}'
     assert [row.split()[0] for row in rows] == list(PUBLIC_WEIGHTS)
-    assert [row.split()[0] for row in rows if row.endswith(' yes')] == ['mvitv2_s_in1k']
+    assert [row.split()[0] for row in rows if row.split()[1] == 'yes'] == ['mvitv2_s_in1k']
+    assert {row.split()[1] for row in rows} == {'yes', 'no'}
 
 
 def test_writes_the_table_of_the_page(tmp_path):

@@ -55,10 +55,10 @@ def main() -> None:
 
 
 def print_list() -> None:
-    header, *rows = table_rows()
-    here = [(cache_folder() / row.file).is_file() for row in PUBLIC_WEIGHTS.values()]
-    rows = [(*row, 'yes' if there else '') for row, there in zip(rows, here, strict=True)]
-    print(text_table([(*header, 'here'), *(tuple(cell.strip('`') for cell in row) for row in rows)], left=len(header)))
+    (name, *header), *rows = table_rows()
+    here = ['yes' if (cache_folder() / row.file).is_file() else 'no' for row in PUBLIC_WEIGHTS.values()]
+    cells = [(first.strip('`'), there, *rest) for (first, *rest), there in zip(rows, here, strict=True)]
+    print(text_table([(name, 'here', *header), *cells], left=len(header) + 2))
     print(f'cache: {cache_folder()}')
 
 
