@@ -93,6 +93,13 @@ def test_starts_from_public_weights_unless_asked_not_to(path):
     assert not weights_of_config(scratch)
 
 
+@by_name([path for path in PAPER_SIZE if path.stem.endswith('kinetics_sounds')])
+def test_kinetics_sounds_says_what_it_is_a_part_of(path):
+    cfg = load_config(str(path))
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    assert [loader.dataset.part_of for loader in loaders] == ['Kinetics-400'] * 3
+
+
 def test_from_scratch_means_no_part_of_the_model():
     init_default_scope('mmav')
     model = load_config(str(ROOT / 'configs' / 'mbt' / 'mbt_b_vggsound.py'), {'model.pretrained': False}).model
