@@ -33,7 +33,7 @@ from mmav.engine.config_edits import (
     turn_on_deterministic,
 )
 from mmav.engine.overrides import check_overrides
-from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean, one_line
+from mmav.errors import CheckpointError, ConfigError, MmavError, OutputError, did_you_mean, one_line
 from mmav.outputs import check_folder, check_output, program, same_file, write_json
 
 _CHECKPOINT = re.compile(r'(?:(?:epoch|iter|resume_iter)_\d+|best_.+)\.pth')
@@ -341,8 +341,13 @@ def _fetch_weights(cfg: Config, options: Iterable[str]) -> None:
     if cfg.get('load_from') or (cfg.get('resume') and any(Path(cfg.work_dir).glob('*.pth'))):
         return
     if not isinstance(cfg.get('resume'), str):
-        for source in weights_of_config(cfg).values():
-            source.fetch()
+        try:
+            for source in weights_of_config(cfg).values():
+                source.fetch()
+        except CheckpointError as error:
+            if cfg.model.type != 'AVClassifier':  # it may not know the option
+                raise
+            raise CheckpointError(f'{error}; or from scratch: --cfg-options model.pretrained=False') from error
 
 
 def _check_checkpoints(cfg: Config) -> None:
@@ -418,7 +423,5 @@ def require_checkpoint(path: str) -> None:
     Raises:
         CheckpointError: There is none.
     """
-    from mmav.errors import CheckpointError
-
     if '://' not in path and not Path(path).expanduser().is_file():
         raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")

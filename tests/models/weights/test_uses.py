@@ -172,7 +172,8 @@ def test_weights_are_here_before_data_are_read(config, torch_home, tmp_path, cap
     assert train(config, tmp_path / 'w', '--cfg-options', f'{option}=mvitv2_b_in1k') == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: cannot download 'mvitv2_b_in1k' (no connection: ")
-    assert line.endswith(f'put it there: {torch_home / "MViTv2_B_in1k.pyth"}')
+    scratch = '; or from scratch: --cfg-options model.pretrained=False'
+    assert line.endswith(f'put it there: {torch_home / "MViTv2_B_in1k.pyth"}{scratch}')
     assert train(config, tmp_path / 'w', '--cfg-options', f'{option}=gone.pth') == 2
     assert capsys.readouterr().err.startswith("error: no checkpoint 'gone.pth': ")
     assert not (tmp_path / 'w').exists()  # the runner, which reads data, makes it
