@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.layers import MultiscaleBlock, TransformerBlock
+from mmav.models.ops import triton_attention  # noqa: F401 (it registers an operator)
 from mmav.models.ops.tiled_attention import keeping_nothing
 
 BLOCKS = (MultiscaleBlock, TransformerBlock)
@@ -31,6 +32,7 @@ BLOCKS = (MultiscaleBlock, TransformerBlock)
 _KERNELS = ('flash_attention', 'efficient_attention', 'cudnn_attention', 'flash_attention_for_cpu')
 _ATTENTION = {
     torch.ops.mmav.tiled_attention.default,
+    torch.ops.mmav.pooled_attention.default,
     *(
         getattr(torch.ops.aten, f'_scaled_dot_product_{kernel}').default
         for kernel in _KERNELS

@@ -69,3 +69,53 @@ def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_
             product = q.reshape(-1, size, math.prod(q_grid[axis + 1 :]) * heads, dim) @ rows.transpose(1, 2)
         products.append(product.reshape(-1, length, heads, k_grid[axis]))
     return products
+
+
+def relative_bias_backward(
+    grads: Sequence[Tensor],
+    q: Tensor,
+    tables: Sequence[Tensor],
+    q_grid: Sequence[int],
+    k_grid: Sequence[int],
+    *,
+    grad_q: Tensor,
+) -> list[Tensor]:
+    """Adds the gradient of the queries to ``grad_q`` and returns those of the tables, summed in a fixed order.
+
+    For operators that compute their own backward pass; elsewhere autograd does.
+
+    Args:
+        grads: Of what :func:`relative_bias` returns.
+        q: As there.
+        tables: As there.
+        q_grid: As there.
+        k_grid: As there.
+        grad_q: Contiguous, as large as ``q``.
+    """
+    of_tables = []
+    for axis, (grad, table) in enumerate(zip(grads, tables, strict=True)):
+        size, is_last = q_grid[axis], axis == len(q_grid) - 1
+        index = _cached_index(size, k_grid[axis], q.device)
+        rows = F.embedding(index, table).to(q.dtype)
+        grad, queries, target = (_by_position(x, axis, q_grid) for x in (grad, q, grad_q))
+        target += grad @ (rows.repeat_interleave(q.shape[2], dim=0) if is_last else rows)
+        of_rows = grad.transpose(-1, -2) @ queries
+        if is_last:
+            of_rows = of_rows.unflatten(0, (size, -1)).sum(1, dtype=torch.float32)
+        else:
+            of_rows = of_rows.sum(0, dtype=torch.float32)
+        of_table = torch.ops.aten.embedding_dense_backward(of_rows, index, len(table), -1, False)
+        of_tables.append(of_table.to(table.dtype))
+    return of_tables
+
+
+def _by_position(x: Tensor, axis: int, grid: Sequence[int]) -> Tensor:
+    """(B, N, heads, width) as batches of matrices whose rows share a position on the axis, and stay where they lie.
+
+    (size * heads, positions before it, width) for the last axis, (positions before it, size, those after it * heads,
+    width) for others.
+    """
+    size, heads, width = grid[axis], *x.shape[2:]
+    if axis == len(grid) - 1:
+        return x.reshape(-1, size * heads, width).transpose(0, 1)
+    return x.reshape(-1, size, math.prod(grid[axis + 1 :]) * heads, width)

@@ -1,6 +1,8 @@
+import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmav.models.ops.relative_bias import relative_bias, relative_index
+from mmav.models.ops.relative_bias import relative_bias, relative_bias_backward, relative_index
 
 
 def test_index_of_equal_sizes_is_the_distance():
@@ -33,3 +35,31 @@ def test_products_equal_a_slow_loop():
             for j in range(k_grid[axis]):
                 expected = q[:, i] @ tables[axis][index[cell[axis], j]]
                 torch.testing.assert_close(products[axis][:, i, :, j], expected)
+
+
+@pytest.mark.parametrize(('q_grid', 'k_grid'), [((5,), (3,)), ((3, 4), (6, 2)), ((4, 3, 5), (2, 3, 5))])
+def test_gradients_are_those_of_autograd(q_grid, k_grid):
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    tables = [normal(2 * max(sizes) - 1, 6) for sizes in zip(q_grid, k_grid, strict=True)]
+    q = normal(2, torch.tensor(q_grid).prod(), 3, 6)
+    bias = relative_bias(q, tables, q_grid, k_grid)
+    seeds = [torch.randn(part.shape, generator=generator, dtype=torch.float64) for part in bias]
+    of_q, *of_tables = torch.autograd.grad(bias, (q, *tables), seeds)
+    with torch.no_grad():
+        grad_q = torch.ones_like(q)
+        own = relative_bias_backward(seeds, q, tables, q_grid, k_grid, grad_q=grad_q)
+    torch.testing.assert_close(grad_q, of_q + 1)  # added to what was there
+    for ours, theirs in zip(own, of_tables, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)  # summed in float32
+
+
+def test_stand_ins_after_real_tensors():
+    """The index that a real pass has left behind is none of a tracing mode's."""
+    for mode in (torch.no_grad(), FakeTensorMode()):
+        with mode:
+            (product,) = relative_bias(torch.zeros(1, 5, 2, 4), [torch.zeros(9, 4)], (5,), (3,))
+        assert product.shape == (1, 5, 2, 3)

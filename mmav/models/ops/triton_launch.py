@@ -1,0 +1,306 @@
+"""How the Triton kernels are launched: tiles, workspace, and what is left to plain products before and after them."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmav.errors import ConfigError
+from mmav.models.ops.relative_bias import relative_bias, relative_bias_backward
+
+# Gradients of keys: where there are fewer tiles of keys than this, queries are shared out among more programs. Four for
+# each of an A100's 108 multiprocessors, but on every device, so that all sum in one order.
+PROGRAMS = 432
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A tile of queries and one of keys, and how many warps work and how many loads are under way."""
+
+    queries: int
+    keys: int
+    warps: int
+    stages: int
+
+
+def choose_blocks(kernel: str, dtype: torch.dtype, *, dim: int, outer: int) -> Blocks:
+    """The tiles of a kernel: fixed, as with tiles chosen by their time results would depend on that time.
+
+    Not measured yet on a GPU, but compiled for an A100 and an H100. A thread has 255 registers, and these are the
+    largest tiles whose inner loops spill none, or next to none, for heads 96 wide in bfloat16 or TF32. Of 128 queries,
+    8 warps and 64 keys a thread of the forward kernel holds 48 numbers of the result, 32 scores and 32 of the last
+    axis's bias; for gradients of queries there are four tiles of the size of scores, so they have half as many keys.
+    Shared memory is 42 to 96 KiB of the A100's 163 (keys and values in flight: 2 x 64 x 96 x 2 bytes each, two deep,
+    are 48 KiB of the forward kernel's 84), and below the 99 KiB of consumer cards up to a width of 128.
+
+    Args:
+        kernel: Its name.
+        dtype: Of the queries.
+        dim: Width of a head.
+        outer: How many one-hot columns there are.
+    """
+    half, wide = dtype != torch.float32, dim > 96
+    if kernel == 'attention_forward':
+        blocks = (
+            Blocks(128, 64, 8, 2 if wide else 3) if half else Blocks(64, 32, 4, 2) if wide else Blocks(128, 32, 8, 2)
+        )
+    elif kernel == 'attention_backward_queries':
+        blocks = Blocks(128, 32, 8, 2) if half else Blocks(64, 16, 8, 2)
+    else:
+        of_float32 = Blocks(32, 32, 4, 2) if wide else Blocks(32, 64, 8, 2)
+        blocks = Blocks(32, 64, 4, 2) if half else of_float32
+    if outer <= 32:
+        return blocks
+    most = max(16, 4096 // outer)  # fewer rows make room for positions on long axes
+    return Blocks(min(blocks.queries, most), min(blocks.keys, most), 4, blocks.stages)
+
+
+def pieces(dim: int) -> tuple[int, int]:
+    """The two widths, powers of two, that a head is cut into; the second may be 0, and is padded where it must be.
+
+    >>> pieces(96), pieces(64), pieces(80), pieces(100)
+    ((64, 32), (64, 0), (64, 16), (64, 64))
+    """
+    first = max(16, 1 << (dim.bit_length() - 1))
+    rest = dim - first
+    return first, _power(rest) if rest > 0 else 0
+
+
+def _power(size: int) -> int:
+    """The next power of two of at least 16, the least that a product of tiles takes."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
+_FILES = ('triton_kernels', 'triton_backward')
+_loaded: dict[bool, dict[str, Any]] = {}
+
+
+def load_kernel(name: str) -> Any:
+    """A kernel: interpreted where ``TRITON_INTERPRET=1`` is set at this time, else compiled.
+
+    Triton reads the variable when kernels are defined, so their modules are imported once for either value.
+
+    Raises:
+        ConfigError: Triton is missing.
+    """
+    interpreted = is_interpreted()
+    if interpreted not in _loaded:
+        paths = [f'{__package__}.{file}' for file in _FILES]
+        others = {path: sys.modules.pop(path) for path in paths if path in sys.modules}
+        try:
+            modules = [importlib.import_module(path) for path in paths]
+        finally:
+            for path in paths:
+                sys.modules.pop(path, None)
+            sys.modules.update(others)
+        _loaded[interpreted] = {key: value for module in modules for key, value in vars(module).items()}
+    return _loaded[interpreted][name]
+
+
+def is_interpreted() -> bool:
+    """Whether Triton is told to run kernels on a CPU.
+
+    Raises:
+        ConfigError: Triton is missing.
+    """
+    try:
+        from triton import knobs
+    except ImportError as error:
+        raise ConfigError(f'triton attention needs triton ({error}): use the folded form') from error
+    return bool(knobs.runtime.interpret)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all three kernels are told of one call.
+
+    Attributes:
+        grid: The keys' as (rows, last axis); without positions all keys are rows.
+        outer_axes: Sizes of the axes before the last, (1, size) of a single one.
+        outer: One-hot columns for them.
+        rank: Axes with positions, 0 for none.
+        num_cls: Class tokens, 1 or 0.
+    """
+
+    grid: tuple[int, int]
+    outer_axes: tuple[int, int]
+    outer: int
+    rank: int
+    num_cls: int
+
+    @classmethod
+    def of(cls, k_grid: Sequence[int], *, has_tables: bool, has_class: bool) -> Plan:
+        outer_axes = k_grid[:-1]
+        if not has_tables:
+            return cls((math.prod(k_grid), 1), (1, 1), 0, 0, int(has_class))
+        outer = _power(sum(outer_axes)) if outer_axes else 0
+        first, second = (1, 1, *outer_axes)[-2:]
+        return cls((math.prod(outer_axes), k_grid[-1]), (first, second), outer, len(k_grid), int(has_class))
+
+    @property
+    def width(self) -> int:
+        """Columns of the workspace for the bias: the outer axes', padded, and the last one's."""
+        # a multiple of 16, so that the compiler knows rows to be aligned
+        return self.outer + -(-self.grid[1] // 16) * 16 if self.rank else 0
+
+    def options(self, kernel: str, q: Tensor) -> dict[str, Any]:
+        """The constants that a kernel is compiled for."""
+        dim = q.shape[-1]
+        blocks = choose_blocks(kernel, q.dtype, dim=dim, outer=self.outer)
+        first, second = pieces(dim)
+        precise = q.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
+        return dict(
+            D=dim,
+            D0=first,
+            D1=second,
+            BM=blocks.queries,
+            BN=blocks.keys,
+            W=min(blocks.keys, 1 << (self.grid[1] - 1).bit_length()),
+            OUTER=self.outer,
+            RANK=self.rank,
+            CLS=self.num_cls,
+            PRECISION='ieee' if precise else 'tf32',
+            WIDEN=is_interpreted() and q.dtype == torch.bfloat16,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
+        )
+
+    def bias(self, q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> Tensor:
+        """The workspace (B, Nq, heads, width): products of queries and tables' rows, zeros between them."""
+        if not self.rank:
+            return q
+        workspace = q.new_zeros(*q.shape[:3], self.width)
+        for place, part in zip(self._places(k_grid), relative_bias(q, tables, q_grid, k_grid), strict=True):
+            workspace[..., place] = part
+        return workspace
+
+    def parts(self, workspace: Tensor, k_grid: Sequence[int]) -> list[Tensor]:
+        """What lies in a workspace, axis by axis."""
+        return [workspace[..., place] for place in self._places(k_grid)]
+
+    def _places(self, k_grid: Sequence[int]) -> list[slice]:
+        starts = [sum(k_grid[:axis]) for axis in range(len(k_grid) - 1)] + [self.outer]
+        return [slice(start, start + size) for start, size in zip(starts, k_grid, strict=True)]
+
+
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    classes: Sequence[Tensor | None],
+    tables: Sequence[Tensor],
+    q_grid: Sequence[int],
+    k_grid: Sequence[int],
+    *,
+    residual: bool,
+) -> tuple[Tensor, Tensor]:
+    """The result (B, c + Nq, heads, d) and each row's log of the sum of its exponentials (B, heads, c + Nq)."""
+    plan = Plan.of(k_grid, has_tables=bool(tables), has_class=classes[0] is not None)
+    batch, q_len, heads, dim = q.shape
+    out = q.new_empty(batch, plan.num_cls + q_len, heads, dim)
+    lse = q.new_empty(batch, heads, plan.num_cls + q_len, dtype=torch.float32)
+    if not out.numel():
+        return out, lse
+    q, k, v = (_row_major(x) for x in (q, k, v))
+    of_class = [q if x is None else _row_major(x) for x in classes]
+    options = plan.options('attention_forward', q)
+    programs = (-(-q_len // options['BM']) + plan.num_cls) * batch * heads
+    with _on_device_of(q):
+        load_kernel('attention_forward')[(programs,)](
+            *(q, k, v, *of_class, plan.bias(q, tables, q_grid, k_grid), out, lse),
+            *_strides(q, k, v),
+            *_class_strides(of_class),
+            *(heads, q_len, *plan.grid, *plan.outer_axes, plan.width, dim**-0.5),
+            RESIDUAL=residual,
+            **options,
+        )
+    return out, lse
+
+
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    classes: Sequence[Tensor | None],
+    tables: Sequence[Tensor],
+    out: Tensor,
+    lse: Tensor,
+    q_grid: Sequence[int],
+    k_grid: Sequence[int],
+    *,
+    residual: bool,
+) -> list[Tensor]:
+    """Gradients of q, k, v, then of the class token's, if there is one, then of the tables."""
+    plan = Plan.of(k_grid, has_tables=bool(tables), has_class=classes[0] is not None)
+    batch, q_len, heads, dim = q.shape
+    if not out.numel():
+        given = [x for x in (q, k, v, *classes, *tables) if x is not None]
+        return [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in given]
+    q, k, v, grad = (_row_major(x) for x in (q, k, v, grad))
+    of_class = [q if x is None else _row_major(x) for x in classes]
+    bias = plan.bias(q, tables, q_grid, k_grid)
+    delta, scale = torch.empty_like(lse), dim**-0.5
+    sizes = (*plan.grid, *plan.outer_axes, plan.width, scale)
+    strides = (*_strides(q, k, v), *_class_strides(of_class))
+    with _on_device_of(q):
+        options = plan.options('attention_backward_queries', q)
+        tiles = -(-q_len // options['BM']) + plan.num_cls
+        grad_q = q.new_empty(q.shape)
+        grad_q_cls = q.new_empty(batch, plan.num_cls, heads, dim)
+        grad_bias = torch.empty_like(bias) if plan.rank else q
+        shares = q.new_empty(2, batch, heads, tiles * plan.num_cls, dim, dtype=torch.float32)
+        load_kernel('attention_backward_queries')[(tiles * batch * heads,)](
+            *(q, k, v, *of_class, bias, out, lse, grad, delta, grad_q, grad_q_cls, grad_bias, shares[0], shares[1]),
+            *strides,
+            *_strides(grad),
+            *(heads, q_len, *sizes),
+            RESIDUAL=residual,
+            **options,
+        )
+        options = plan.options('attention_backward_keys', q)
+        k_tiles = -(-plan.grid[0] // (options['BN'] // options['W'])) * -(-plan.grid[1] // options['W'])
+        q_tiles = -(-q_len // options['BM'])
+        per_split = -(-q_tiles // max(1, min(q_tiles, PROGRAMS // (k_tiles * batch * heads))))
+        splits = -(-q_tiles // per_split)
+        dtype = q.dtype if splits == 1 else torch.float32
+        grad_k, grad_v = (q.new_empty(splits, *k.shape, dtype=dtype) for _ in range(2))
+        load_kernel('attention_backward_keys')[(k_tiles * splits * batch * heads,)](
+            *(q, k, v, of_class[0], bias, lse, grad, delta, grad_k, grad_v),
+            *(*_strides(q, k, v), *_class_strides(of_class[:1]), *_strides(grad)),
+            *(batch, heads, q_len, *sizes, splits, per_split),
+            **options,
+        )
+    grads = [grad_q, *(x.sum(0).to(q.dtype) if splits > 1 else x[0] for x in (grad_k, grad_v))]
+    if plan.num_cls:
+        of_keys, of_values = (share.sum(2).unsqueeze(1) for share in shares)
+        grads += [grad_q_cls, (of_keys * scale).to(q.dtype), of_values.to(q.dtype)]
+    if tables:
+        parts = plan.parts(grad_bias, k_grid)
+        grads += relative_bias_backward(parts, q, tables, q_grid, k_grid, grad_q=grad_q)
+    return grads
+
+
+def _row_major(x: Tensor) -> Tensor:
+    """With rows of numbers side by side, as the kernels read them; gradients of sums are one number for all."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _strides(*tensors: Tensor) -> list[int]:
+    return [stride for x in tensors for stride in x.stride()[:3]]
+
+
+def _class_strides(tensors: Sequence[Tensor]) -> list[int]:
+    return [stride for x in tensors for stride in (x.stride(0), x.stride(2))]
+
+
+def _on_device_of(x: Tensor) -> AbstractContextManager[Any]:
+    return torch.cuda.device(x.device) if x.device.type == 'cuda' else nullcontext()
