@@ -21,7 +21,8 @@ def test_forms_agree(rel_pos):
     shape = Shape('audio', (4, 6), (2, 3), 2, 8, rel_pos=rel_pos)
     inputs = make_inputs(shape, 3)
     for form in attention_speed.FORMS:
-        assert difference(form, inputs) < 1e-6
+        if form != 'triton':  # for a GPU: tests/models/ops/test_triton_attention.py
+            assert difference(form, inputs) < 1e-6
     assert 1e-6 < difference('folded', make_inputs(shape, dtype='bfloat16')) < tolerance('bfloat16')
 
 

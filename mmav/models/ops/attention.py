@@ -15,8 +15,9 @@ from mmav.models.ops.onehot import along, cached_onehot
 from mmav.models.ops.relative_bias import relative_bias
 from mmav.models.ops.sdpa_backends import as_autocast, expected_backend, gpu_capability
 from mmav.models.ops.tiled_attention import Classes, tiled_attention
+from mmav.models.ops.triton_attention import triton_attention
 
-FORMS = ('auto', 'explicit', 'folded', 'tiled', 'flex')
+FORMS = ('auto', 'explicit', 'folded', 'tiled', 'flex', 'triton')
 # what ``auto`` is on a GPU
 ON_GPU = 'folded'
 # With fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md); so it does
@@ -132,7 +133,7 @@ def choose_form(q: Tensor, k: Tensor) -> str:
 def usable_forms(device: str, dtype: torch.dtype) -> tuple[str, ...]:
     """The forms other than ``auto`` that there are on a device ('cpu', 'cuda') in a type, with their backward pass."""
     if device != 'cpu':
-        return ('explicit', 'folded', 'flex')
+        return ('explicit', 'folded', 'flex', 'triton') if dtype != torch.float64 else ('explicit', 'folded', 'flex')
     return ('explicit', 'folded', 'tiled') if dtype in (torch.float32, torch.float64) else ('explicit', 'folded')
 
 
@@ -164,7 +165,8 @@ def attend(
         residual: Whether the patches' queries are added to their result.
         form: One of ``FORMS``: written out (:func:`explicit_attention`), through a kernel of PyTorch's
             (:func:`folded_attention`, :func:`~mmav.models.ops.flex_attention.flex_attention`), in tiles for a CPU
-            (:func:`~mmav.models.ops.tiled_attention.tiled_attention`), or what :func:`choose_form` says (auto).
+            (:func:`~mmav.models.ops.tiled_attention.tiled_attention`), in Triton kernels for a GPU
+            (:func:`~mmav.models.ops.triton_attention.triton_attention`), or what :func:`choose_form` says (auto).
 
     Returns:
         (B, c + Nq, heads, d), c = 1 with a class token, else 0.
@@ -175,6 +177,8 @@ def attend(
     if form not in FORMS:
         raise ValueError(f'attention={form!r} is unknown: choose one of {", ".join(FORMS)}')
     form = choose_form(q, k) if form == 'auto' else form
+    if form == 'triton':
+        return triton_attention(q, k, v, tables, q_grid, k_grid, classes=classes, residual=residual)
     if form == 'tiled':
         bias = relative_bias(q, tables, q_grid, k_grid)
         return tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=residual)

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mmav.errors import ConfigError
 from mmav.models.ops import triton_launch
+from mmav.models.ops.sdpa_backends import as_autocast
 from mmav.models.ops.tiled_attention import Classes
 
 WIDEST = 128
@@ -66,13 +67,10 @@ def triton_attention(
     Raises:
         ConfigError: For types, widths, grids or devices that the kernels do not take, or without triton.
     """
-    q_cls, k_cls, v_cls = classes or (None, None, None)
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
-        q, k, v = (x.to(dtype) for x in (q, k, v))
-        q_cls, k_cls, v_cls = (x if x is None else x.to(dtype) for x in (q_cls, k_cls, v_cls))
-    _check([x for x in (q, k, v, q_cls, k_cls, v_cls) if x is not None], tables, q_grid, k_grid)
-    arguments = (q, k, v, q_cls, k_cls, v_cls, list(tables), list(q_grid), list(k_grid), residual)
+    tokens = [as_autocast(x) for x in (q, k, v, *(classes or ()))]
+    _check(tokens, tables, q_grid, k_grid)
+    q_cls, k_cls, v_cls = tokens[3:] or (None, None, None)
+    arguments = (*tokens[:3], q_cls, k_cls, v_cls, list(tables), list(q_grid), list(k_grid), residual)
     return torch.ops.mmav.pooled_attention(*arguments)[0]
 
 
@@ -82,13 +80,12 @@ def _check(tensors: Sequence[Tensor], tables: Sequence[Tensor], q_grid: Sequence
     if len(dtypes) > 1 or q.dtype not in DTYPES:
         names = ' and '.join(sorted(str(dtype).removeprefix('torch.') for dtype in dtypes))
         raise ConfigError(f'triton attention takes float32, float16 or bfloat16, one for all, not {names}')
-    if q.device.type not in ('cuda', 'meta') and not triton_launch.is_interpreted():
-        raise ConfigError(
-            f'triton attention takes tensors on a GPU, not on {q.device.type}: use another form (or set '
-            'TRITON_INTERPRET=1 to try it slowly on a CPU)'
-        )
     if q.shape[-1] > WIDEST:
         raise ConfigError(f'triton attention takes heads of a width up to {WIDEST}, not {q.shape[-1]}: use folded')
+    shapes = [tuple(x.shape) for x in tensors]
+    lengths = (q.shape[1], k.shape[1], k.shape[1], 1, 1, 1)[: len(shapes)]
+    if shapes != [(len(q), length, *q.shape[2:]) for length in lengths]:
+        raise ConfigError(f'queries, keys and values of shapes {", ".join(map(str, shapes))} do not belong together')
     if q.shape[1] != math.prod(q_grid) or k.shape[1] != math.prod(k_grid):
         raise ConfigError(
             f'{q.shape[1]} queries and {k.shape[1]} keys are not the grids {tuple(q_grid)} and {tuple(k_grid)}'
@@ -100,9 +97,10 @@ def _check(tensors: Sequence[Tensor], tables: Sequence[Tensor], q_grid: Sequence
             f'triton attention takes keys on up to 3 axes, those before the last at most {MOST_OUTER} long together, '
             f'not {tuple(k_grid)}: use folded'
         )
-    rows = [2 * max(pair) - 1 for pair in zip(q_grid, k_grid, strict=True)]
-    if [len(table) for table in tables] != rows:
-        raise ConfigError(f'tables have {[len(table) for table in tables]} rows, but these grids need {rows}')
+    needed = [(2 * max(pair) - 1, q.shape[-1]) for pair in zip(q_grid, k_grid, strict=True)]
+    given = [tuple(table.shape) for table in tables]
+    if given != needed:
+        raise ConfigError(f'tables of shapes {given} are given, but these grids need {needed}')
 
 
 _ARGUMENTS = (

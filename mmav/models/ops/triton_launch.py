@@ -35,11 +35,12 @@ def choose_blocks(kernel: str, dtype: torch.dtype, *, dim: int, outer: int) -> B
     """The tiles of a kernel: fixed, as with tiles chosen by their time results would depend on that time.
 
     Not measured yet on a GPU, but compiled for an A100 and an H100. A thread has 255 registers, and these are the
-    largest tiles whose inner loops spill none, or next to none, for heads 96 wide in bfloat16 or TF32. Of 128 queries,
-    8 warps and 64 keys a thread of the forward kernel holds 48 numbers of the result, 32 scores and 32 of the last
-    axis's bias; for gradients of queries there are four tiles of the size of scores, so they have half as many keys.
-    Shared memory is 42 to 96 KiB of the A100's 163 (keys and values in flight: 2 x 64 x 96 x 2 bytes each, two deep,
-    are 48 KiB of the forward kernel's 84), and below the 99 KiB of consumer cards up to a width of 128.
+    largest tiles whose inner loops spill none of them to memory, or next to none, for heads 96 wide. With 128 queries,
+    64 keys and 8 warps a thread of the forward kernel holds 48 numbers of the result, 32 scores and 32 of the last
+    axis's bias; for the gradients of queries there are four tiles of the size of scores, hence fewer keys. Keys and
+    values on their way from memory, two tiles each of 64 x 96 numbers of 2 bytes, are 48 KiB of the 84 KiB of shared
+    memory that the forward kernel takes in bfloat16; the others take 45 to 95. An A100 has 163, consumer cards have 99,
+    which is enough for widths up to 128 where the axes before the last have at most 32 positions together.
 
     Args:
         kernel: Its name.
@@ -47,16 +48,16 @@ def choose_blocks(kernel: str, dtype: torch.dtype, *, dim: int, outer: int) -> B
         dim: Width of a head.
         outer: How many one-hot columns there are.
     """
-    half, wide = dtype != torch.float32, dim > 96
+    wide = dim > 96
     if kernel == 'attention_forward':
-        blocks = (
-            Blocks(128, 64, 8, 2 if wide else 3) if half else Blocks(64, 32, 4, 2) if wide else Blocks(128, 32, 8, 2)
-        )
+        of_half = Blocks(128, 64, 8, 2 if wide else 3)
+        of_float32 = Blocks(64, 32, 4, 2) if wide else Blocks(128, 32, 8, 2)
     elif kernel == 'attention_backward_queries':
-        blocks = Blocks(128, 32, 8, 2) if half else Blocks(64, 16, 8, 2)
+        of_half, of_float32 = Blocks(128, 32, 8, 2), Blocks(64, 16, 8, 2)
     else:
+        of_half = Blocks(32, 64, 4, 2)
         of_float32 = Blocks(32, 32, 4, 2) if wide else Blocks(32, 64, 8, 2)
-        blocks = Blocks(32, 64, 4, 2) if half else of_float32
+    blocks = of_float32 if dtype == torch.float32 else of_half
     if outer <= 32:
         return blocks
     most = max(16, 4096 // outer)  # fewer rows make room for positions on long axes
@@ -202,7 +203,16 @@ def forward(
     *,
     residual: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The result (B, c + Nq, heads, d) and each row's log of the sum of its exponentials (B, heads, c + Nq)."""
+    """The result (B, c + Nq, heads, d) and each row's log of the sum of its exponentials (B, heads, c + Nq).
+
+    Raises:
+        ConfigError: The tensors are on no GPU, or triton is missing.
+    """
+    if q.device.type not in ('cuda', 'meta') and not is_interpreted():
+        raise ConfigError(
+            f'triton attention takes tensors on a GPU, not on {q.device.type}: use another form (or set '
+            'TRITON_INTERPRET=1 to try it slowly on a CPU)'
+        )
     plan = Plan.of(k_grid, has_tables=bool(tables), has_class=classes[0] is not None)
     batch, q_len, heads, dim = q.shape
     out = q.new_empty(batch, plan.num_cls + q_len, heads, dim)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 pytest.importorskip('triton')
 from mmav.engine.activation_checkpointing import _ATTENTION
 from mmav.errors import ConfigError
+from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import triton_launch
 from mmav.models.ops.attention import attend
 from mmav.models.ops.triton_attention import triton_attention
@@ -303,6 +304,36 @@ def test_operations_are_counted():
     assert counted[ours] == (2 * product + bias, 5 * product + 3 * bias)
 
 
+@pytest.mark.usefixtures('small_blocks')
+def test_it_is_a_form_of_the_layer():
+    torch.manual_seed(0)
+    sizes = dict(grid=(4, 6), q_stride=(2, 1), kv_stride=(2, 2), kernel=(3, 3))
+    layers = [MultiscaleAttention(8, 32, 2, **sizes, attention=form) for form in ('triton', 'explicit')]
+    for table in layers[1].rel_pos.tables:
+        torch.nn.init.normal_(table)
+    layers[0].load_state_dict(layers[1].state_dict())
+    outs = [layer(torch.ones(2, 25, 8).cumsum(1), (4, 6))[0] for layer in layers]
+    torch.testing.assert_close(*outs)
+    grads = [
+        torch.autograd.grad(out.square().sum(), layer.parameters()) for out, layer in zip(outs, layers, strict=True)
+    ]
+    for own, other in zip(*grads, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures('small_blocks')
+def test_compilers_leave_it_as_it_is():
+    q_grid, k_grid = (2, 3), (2, 2)
+    drawn = draw(q_grid, k_grid, 16)
+
+    def around(q):
+        return ours((q * 2, *drawn[1:]), q_grid, k_grid, True).sin()
+
+    outs = [form(drawn[0]) for form in (around, torch.compile(around, backend='aot_eager', fullgraph=True))]
+    assert torch.equal(*outs)
+    assert all(torch.equal(*pair) for pair in zip(*(gradients(out, drawn) for out in outs), strict=True))
+
+
 def test_there_is_no_second_derivative():
     drawn = draw((3,), (2,), 16)
     (grad,) = torch.autograd.grad(ours(drawn, (3,), (2,), True).sum(), drawn[0], create_graph=True)
@@ -330,8 +361,10 @@ def test_wrong_arguments_are_refused(monkeypatch):
     q, k, v, tables, _ = draw((3,), (2,), 32)
     with pytest.raises(ConfigError, match='3 queries and 2 keys are not the grids \\(4,\\) and \\(2,\\)'):
         triton_attention(q, k, v, tables, (4,), (2,))
-    with pytest.raises(ConfigError, match='tables have \\[3\\] rows, but these grids need \\[5\\]'):
+    with pytest.raises(ConfigError, match=r'tables of shapes \[\(3, 32\)\] are given, but .* need \[\(5, 32\)\]'):
         triton_attention(q, k, v, [tables[0][:3]], (3,), (2,))
+    with pytest.raises(ConfigError, match=r'shapes \(1, 3, 2, 32\), \(1, 2, 2, 32\), \(1, 2, 1, 32\) do not belong'):
+        triton_attention(q, k, v[:, :, :1], tables, (3,), (2,))
     with pytest.raises(ConfigError, match='one for all, not bfloat16 and float32'):
         triton_attention(q, k.bfloat16(), v, tables, (3,), (2,))
     monkeypatch.setenv('TRITON_INTERPRET', '0')
