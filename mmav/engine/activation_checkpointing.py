@@ -1,34 +1,43 @@
-"""Activation checkpointing: a block keeps its input only and computes its inside again in the backward pass.
+"""Activation checkpointing: what a block computes between its input and its output is not all kept in training.
 
-The config says ``activation_checkpointing = True``, or names the parts of the model whose blocks are meant, or
-``dict(parts=True, keep_attention=True)``: then blocks keep what their attention has computed, too. MMEngine
-reads that name, too, but for lists of single modules and with torch's older, reentrant form, which torch warns of.
-Importing this module makes MMEngine's Runner use this form.
+Levels, from the most kept to the least:
+
+* ``all``: what autograd keeps.
+* ``lean``: all but what is cheap to compute again (norms, activations, casts, copies of queries, keys and values), see
+  :mod:`mmav.models.ops.lean`. Less than one operation in a hundred more.
+* ``attention``: the block's input and the results of its attention.
+* ``full``: the block's input.
+
+The config's ``activation_checkpointing`` says which. MMEngine reads that name, too, but for lists of single modules and
+with torch's older, reentrant form, which torch warns of. Importing this module makes MMEngine's Runner use this form.
 """
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import runner as mmengine_runner
 from torch import nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from mmav.engine.dist import without_gpu
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.layers import MultiscaleBlock, TransformerBlock
 from mmav.models.ops import triton_attention  # noqa: F401 (it registers an operator)
-from mmav.models.ops.tiled_attention import keeping_nothing
+from mmav.models.ops.again import run_again
+from mmav.models.ops.lean import lean
 
 BLOCKS = (MultiscaleBlock, TransformerBlock)
+LEVELS = ('all', 'lean', 'attention', 'full')
 
-
-# What is kept with ``keep_attention``: results of attention, whichever kernel computes it. PyTorch versions differ in
-# which ones they have.
+# What is kept at the level ``attention``: results of attention, whichever kernel computes it. PyTorch versions differ
+# in which ones they have.
 _KERNELS = ('flash_attention', 'efficient_attention', 'cudnn_attention', 'flash_attention_for_cpu')
 _ATTENTION = {
     torch.ops.mmav.tiled_attention.default,
@@ -39,10 +48,13 @@ _ATTENTION = {
         if hasattr(torch.ops.aten, f'_scaled_dot_product_{kernel}')
     ),
 }
-_KEYS = ('parts', 'keep_attention')
+_OLD_KEYS, _PART_KEYS = ('parts', 'keep_attention'), LEVELS[1:]
+_RANGE = re.compile(r'(.*\.)(\d+)-(\d+)')
+
+Parts = bool | str | Sequence[str] | Mapping[str, Any]
 
 
-def turn_on_activation_checkpointing(model: nn.Module, parts: bool | str | Sequence[str] | Mapping[str, Any]) -> None:
+def turn_on_activation_checkpointing(model: nn.Module, parts: Parts) -> dict[str, str]:
     """Makes blocks forget in training what lies between their input and output; changes ``model``.
 
     Losses, gradients and names in the state dict stay as they are; dropped paths are the same in both passes. Nothing
@@ -50,78 +62,166 @@ def turn_on_activation_checkpointing(model: nn.Module, parts: bool | str | Seque
 
     Args:
         model: The model, not wrapped for distribution.
-        parts: True for every block of the model, False for none; or names of modules, such as ``backbones.video``, for
-            the blocks inside them. A module without blocks inside, such as a layer of your own, is taken whole. Or a
-            dict of these ``parts`` (True by default) and ``keep_attention`` (False by default): whether blocks keep
-            the result of their attention, which takes a second time as much memory and spares the products with the
-            most operations.
+        parts: ``lean`` for all blocks at that level. True for every block at level ``full``, False for none; or names
+            of modules, such as ``backbones.video`` or ``backbones.video.blocks.0-4``, for the blocks inside them. A
+            module without blocks inside, such as a layer of your own, is taken whole. Or a dict, level -> such parts:
+            ``dict(lean=True, full=['backbones.video.blocks.0-4'])``; what several levels name is at the last of them.
+            Or a dict of these ``parts`` (True by default) and ``keep_attention`` (False by default): True for level
+            ``attention`` in place of ``full``.
+
+    Returns:
+        Name of a block, or of a module that is taken whole -> its level, of those that are not at ``all``.
 
     Raises:
         ConfigError: The model has no such module, or no blocks at all, or the dict has other keys.
     """
-    keep_attention = False
-    if isinstance(parts, Mapping):
-        for key in parts:
-            if key not in _KEYS:
-                raise ConfigError(f'activation_checkpointing has no {key!r}{did_you_mean(key, _KEYS)}')
-        keep_attention, parts = parts.get('keep_attention', False), parts.get('parts', True)
-    if parts is False:
-        return
-    names = [''] if parts is True else [parts] if isinstance(parts, str) else list(parts)
-    for name in names:
-        module = _find(model, name)
-        blocks = list(_blocks(module))
-        if not blocks and parts is True:
-            kinds = ' or '.join(kind.__name__ for kind in BLOCKS)
-            raise ConfigError(
-                f'activation_checkpointing=True: {type(model).__name__} has no {kinds}; name its modules instead'
-            )
-        for block in blocks or [module]:
-            # a bound method of a plain function: copies of the model, such as the averaged one, get their own
-            block.forward = types.MethodType(_forward_keeping_attention if keep_attention else _forward, block)
-
-
-def _find(model: nn.Module, name: str) -> nn.Module:
+    levels = {name: level for name, level in levels_of(model, parts).items() if level != 'all'}
     modules = dict(model.named_modules())
-    if name not in modules:
-        raise ConfigError(f'activation_checkpointing: the model has no {name!r}{did_you_mean(name, modules)}')
-    return modules[name]
+    for name, level in levels.items():
+        block = modules[name]
+        # a bound method of a plain function: copies of the model, such as the averaged one, get their own
+        block.forward = types.MethodType(_FORWARDS[level], block)
+    return levels
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.modules():
-        if isinstance(child, BLOCKS):
-            yield child
+def levels_of(model: nn.Module, parts: Parts) -> dict[str, str]:
+    """The level of each block of a model, by its name; see :func:`turn_on_activation_checkpointing`."""
+    modules = dict(model.named_modules())
+    blocks = [name for name, module in modules.items() if isinstance(module, BLOCKS)]
+    levels = dict.fromkeys(blocks, 'all')
+    for level, named in _by_level(parts).items():
+        for name in [''] if named is True else _expanded(named):
+            if name not in modules:
+                raise ConfigError(f'activation_checkpointing: the model has no {name!r}{did_you_mean(name, modules)}')
+            inside = [block for block in blocks if block == name or block.startswith(f'{name}.' if name else '')]
+            if not inside and not name:
+                kinds = ' or '.join(kind.__name__ for kind in BLOCKS)
+                raise ConfigError(
+                    f'activation_checkpointing={parts!r}: {type(model).__name__} has no {kinds}; name its modules '
+                    'instead'
+                )
+            if not inside and level != 'full':
+                raise ConfigError(
+                    f'activation_checkpointing: {name!r} has no blocks inside, it can be computed again as a whole '
+                    'only: name it under full'
+                )
+            levels.update(dict.fromkeys(inside or [name], level))
+    return levels
 
 
-def _forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    return _checkpointed(self, args, kwargs)
+def _by_level(parts: Parts) -> dict[str, Any]:
+    """Level -> True or names, in the order of the levels."""
+    if parts is False:
+        return {}
+    if parts == 'lean':
+        return dict(lean=True)
+    if not isinstance(parts, Mapping):
+        return dict(full=parts)
+    keys = _OLD_KEYS if any(key in _OLD_KEYS for key in parts) else _PART_KEYS
+    for key in parts:
+        if key not in keys:
+            every = (*_PART_KEYS, *_OLD_KEYS, 'budget')
+            hint = did_you_mean(key, every) or f'; it has {", ".join(every)}'
+            raise ConfigError(f'activation_checkpointing has no {key!r}{hint}')
+    if keys is _OLD_KEYS:
+        parts = {'attention' if parts.get('keep_attention') else 'full': parts.get('parts', True)}
+    return {level: parts[level] for level in LEVELS if parts.get(level)}
 
 
-def _forward_keeping_attention(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    return _checkpointed(self, args, kwargs, context_fn=partial(create_selective_checkpoint_contexts, list(_ATTENTION)))
+def _expanded(names: str | Sequence[str]) -> Iterator[str]:
+    """The names, ``blocks.0-2`` as ``blocks.0``, ``blocks.1``, ``blocks.2``."""
+    for name in [names] if isinstance(names, str) else names:
+        span = _RANGE.fullmatch(name)
+        if span is None:
+            yield name
+        else:
+            yield from (f'{span[1]}{number}' for number in range(int(span[2]), int(span[3]) + 1))
 
 
-def _checkpointed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> Any:
-    forward = type(module).forward
-    if not (module.training and torch.is_grad_enabled()):
-        return forward(module, *args, **kwargs)
-    if not torch.compiler.is_compiling():  # compilers know PyTorch's own contexts only
-        options = dict(context_fn=partial(_sparing, options.get('context_fn', noop_context_fn)))
-    return checkpoint(forward, module, *args, use_reentrant=False, **options, **kwargs)
+def on_gpu(parts: Parts | None) -> Parts:
+    """What a config's ``activation_checkpointing`` means on a GPU: blocks that it does not name are lean.
+
+    >>> on_gpu(None), on_gpu('backbones.video'), on_gpu(False)
+    ('lean', {'lean': True, 'full': 'backbones.video'}, False)
+    """
+    if parts is None:
+        return 'lean'
+    if isinstance(parts, bool) or parts == 'lean' or (isinstance(parts, Mapping) and 'lean' in parts):
+        return parts
+    return dict(lean=True) | _by_level(parts)
 
 
-def _sparing(contexts: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
-    """The contexts of both passes, in which attention does not keep its probabilities either."""
-    first, second = contexts()
-    return _spared(first), _spared(second)
+def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, str]:
+    """What a config's ``activation_checkpointing`` means for a run on this machine.
+
+    Args:
+        cfg: Config of an experiment.
+        model: Its model, perhaps wrapped for distribution.
+
+    Returns:
+        What :func:`turn_on_activation_checkpointing` takes, None for nothing; and a line for the log, or none.
+
+    Raises:
+        ConfigError: What is asked for has no effect together with ``compile``, or nothing fits the budget.
+    """
+    value = cfg.get('activation_checkpointing')
+    budget = isinstance(value, Mapping) and 'budget' in value
+    if (value == 'lean' or budget) and cfg.get('compile'):
+        raise ConfigError(
+            f'activation_checkpointing={value!r} has no effect with compile, as the compiler decides what is kept: '
+            'leave one of them out'
+        )
+    if budget:
+        from mmav.analysis.memory_budget import plan_for_budget  # which builds models by the levels of this module
+
+        return plan_for_budget(cfg)
+    if cfg.get('compile') or not any(isinstance(module, BLOCKS) for module in model.modules()):
+        return value, ''
+    if not without_gpu():
+        if value is None:
+            return 'lean', (
+                'Blocks are lean: what is cheap to compute again is not kept for the backward pass '
+                '(activation_checkpointing=False keeps all)'
+            )
+        return on_gpu(value), ''
+    if value is None:
+        return (
+            None,
+            "Blocks keep all for the backward pass, as on every CPU; activation_checkpointing='lean' keeps less",
+        )
+    return value, ''
 
 
-@contextmanager
-def _spared(context: Any) -> Iterator[None]:
-    with keeping_nothing(), context:
-        yield
+def run_at_level(function: Callable[..., Any], level: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Calls a function in training, keeping what a level keeps."""
+    if level == 'all':
+        return function(*args, **kwargs)
+    if level == 'lean':
+        with lean():
+            return function(*args, **kwargs)
+    return run_again(function, args, kwargs, contexts=_keep_attention if level == 'attention' else None)
 
+
+_keep_attention = partial(create_selective_checkpoint_contexts, list(_ATTENTION))
+
+
+def _forward_at(level: str) -> Callable[..., Any]:
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        plain = type(self).forward
+        if not (self.training and torch.is_grad_enabled()):
+            return plain(self, *args, **kwargs)
+        if not torch.compiler.is_compiling():
+            return run_at_level(types.MethodType(plain, self), level, args, kwargs)
+        if level == 'lean':  # compilers decide by themselves what is cheap
+            return plain(self, *args, **kwargs)
+        # compilers know PyTorch's own checkpointing only
+        options: dict[str, Any] = dict(context_fn=_keep_attention) if level == 'attention' else {}
+        return checkpoint(plain, self, *args, use_reentrant=False, **options, **kwargs)
+
+    return forward
+
+
+_FORWARDS = {level: _forward_at(level) for level in LEVELS[1:]}
 
 # tests/engine/test_activation_checkpointing.py guards that the Runner calls it
 mmengine_runner.turn_on_activation_checkpointing = turn_on_activation_checkpointing

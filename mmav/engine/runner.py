@@ -17,6 +17,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmav.adapting import noted_grids, position_grids
+from mmav.engine.activation_checkpointing import settle_checkpointing
 from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain, weights_of
 from mmav.engine.class_heads import match_classes
 from mmav.engine.class_lists import check_class_lists, note_classes
@@ -60,6 +61,7 @@ class _TidyConsole(logging.Filter):
         'Exp name',
         '"FileClient" will be deprecated',
         '"HardDiskBackend" is the alias',
+        'Enabling the "activation_checkpointing"',  # the config says it
     )
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -256,6 +258,9 @@ class AVRunner(Runner):
         """Trains the model, see MMEngine's Runner."""
         self._purpose = 'begin'
         self.logger.info(self.numbers.text)
+        self.cfg.activation_checkpointing, note = settle_checkpointing(self.cfg, self.model)
+        if note:
+            self.logger.info(note)
         with self.numbers.in_force(), compile_errors(self.cfg.get('compile')):
             return super().train()
 

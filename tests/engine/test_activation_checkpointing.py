@@ -2,15 +2,26 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from mmav.engine.activation_checkpointing import _ATTENTION, BLOCKS, turn_on_activation_checkpointing
+from mmav.analysis.fake_gpu import backward, fake_gpu
+from mmav.analysis.memory_meter import MemoryMeter
+from mmav.engine.activation_checkpointing import (
+    _ATTENTION,
+    BLOCKS,
+    levels_of,
+    settle_checkpointing,
+    turn_on_activation_checkpointing,
+)
+from mmav.engine.fsdp import spread_model
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
-from mmav.models.layers import MultiscaleAttention, TransformerBlock
+from mmav.models.layers import MultiscaleAttention, MultiscaleBlock, TransformerBlock
 from mmav.structures import AVDataSample
 from tests import toys
 
@@ -232,3 +243,139 @@ def test_distributed_wrapper_sees_each_gradient_once():
         _, grads_again, _ = step(wrapped)
     for name, grad in grads.items():
         torch.testing.assert_close(grad, grads_again[f'module.{name}'], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('attention', ['tiled', 'folded'])
+def test_lean_blocks_change_no_bit(attention, dtype):
+    model = make_model()
+    for module in model.modules():
+        if isinstance(module, MultiscaleAttention):
+            module.attention = attention
+    onednn = torch.backends.mkldnn.flags(enabled=dtype is torch.float32)
+    with onednn, torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
+        losses, grads, _ = step(model)
+        levels = turn_on_activation_checkpointing(model, 'lean')
+        again, grads_again, _ = step(model)
+    assert set(levels.values()) == {'lean'} and len(levels) == 3 + 2 + 2 * 2
+    torch.testing.assert_close(losses, again, rtol=0, atol=0)
+    torch.testing.assert_close(grads, grads_again, rtol=0, atol=0)
+    assert set(computed(model).values()) == {1}
+
+
+def test_lean_blocks_keep_less_memory():
+    """Of PyTorch's allocator, after the forward pass."""
+    model = make_model()
+
+    def left():
+        with MemoryMeter('cpu') as meter:
+            losses = model(**batch(), mode='loss')
+            return meter.now, sum(losses.values())
+
+    most, _ = left()
+    turn_on_activation_checkpointing(model, 'lean')
+    lean, _ = left()
+    turn_on_activation_checkpointing(model, True)
+    full, _ = left()
+    assert lean < 0.8 * most and full < 0.7 * lean
+
+
+def test_lean_blocks_with_frozen_parts():
+    model = make_model()
+    for name in ('backbones.video.blocks.0', 'backbones.audio', 'neck.blocks.0.video.mlp'):
+        model.get_submodule(name).requires_grad_(False)
+    _, grads, _ = step(model)
+    turn_on_activation_checkpointing(model, 'lean')
+    _, grads_again, _ = step(model)
+    assert sum(grad is None for grad in grads.values()) > 20
+    torch.testing.assert_close(grads, grads_again, rtol=0, atol=0)
+
+
+def test_levels_by_part():
+    model = make_model()
+    parts = dict(
+        lean=True, attention='backbones.audio', full=['backbones.video.blocks.0-1', 'backbones.audio.blocks.1']
+    )
+    levels = levels_of(model, parts)
+    assert levels['backbones.video.blocks.0'] == levels['backbones.video.blocks.1'] == 'full'
+    assert levels['backbones.video.blocks.2'] == levels['neck.blocks.1.audio'] == 'lean'
+    assert [levels[f'backbones.audio.blocks.{number}'] for number in (0, 1)] == ['attention', 'full']
+    _, grads, _ = step(model)
+    turn_on_activation_checkpointing(model, parts)
+    _, grads_again, _ = step(model)
+    torch.testing.assert_close(grads, grads_again, rtol=0, atol=0)
+    assert set(levels_of(model, False).values()) == {'all'}
+    with pytest.raises(
+        ConfigError, match='no blocks inside, it can be computed again as a whole only: name it under f'
+    ):
+        levels_of(model, dict(lean='head'))
+    with pytest.raises(ConfigError, match="has no 'leen', did you mean 'lean'"):
+        levels_of(model, dict(leen=True))
+
+
+def test_what_a_config_means_on_this_machine(monkeypatch):
+    model = make_model()
+    value, note = settle_checkpointing(Config(), model)
+    assert value is None and note.startswith('Blocks keep all for the backward pass, as on every CPU')
+    monkeypatch.setattr('mmav.engine.activation_checkpointing.without_gpu', lambda: False)
+    value, note = settle_checkpointing(Config(), model)
+    assert value == 'lean' and note.startswith('Blocks are lean')
+    assert settle_checkpointing(Config(), toys.ToyModel()) == (None, '')
+    assert settle_checkpointing(Config(dict(compile=True)), model) == (None, '')
+    named = settle_checkpointing(Config(dict(activation_checkpointing='backbones.video')), model)[0]
+    assert named == dict(lean=True, full='backbones.video')
+    assert settle_checkpointing(Config(dict(activation_checkpointing=False)), model)[0] is False
+    for value in ('lean', dict(budget='8GB')):
+        with pytest.raises(ConfigError, match='has no effect with compile, as the compiler decides what is kept'):
+            settle_checkpointing(Config(dict(activation_checkpointing=value, compile=True)), model)
+
+
+def test_lean_costs_less_than_a_hundredth_of_the_operations_by_pytorchs_counter():
+    """MAT's third block, which makes its keys of 32 x 256, on a GPU's kernels; the products of positions come again."""
+    counts = []
+    for level in ('all', 'lean', 'full'):
+        with fake_gpu():
+            options = dict(q_stride=(2, 2), grid=(32, 256), kv_stride=(1, 1), kernel=(3, 3))
+            block = MultiscaleBlock(96, 192, 2, **options).train()
+            turn_on_activation_checkpointing(block, {} if level == 'all' else {level: True})
+            counter = FlopCounterMode(display=False)
+            with counter:
+                with torch.autocast('cuda', torch.bfloat16):
+                    result = block(torch.empty(2, 8193, 96, requires_grad=True), (32, 256))[0]
+                start = [(result, torch.empty_like(result))]
+                del result
+                backward(start)
+            counts.append(counter.get_total_flops())
+    assert counts[0] < counts[1] < 1.01 * counts[0] < 1.05 * counts[0] < counts[2]
+
+
+def test_copies_of_lean_models_stand_alone():
+    model = make_model()
+    _, grads, _ = step(model)
+    turn_on_activation_checkpointing(model, 'lean')
+    twin = copy.deepcopy(model)  # as averaged weights are
+    block = twin.backbones['video'].blocks[0]
+    assert block.forward.__self__ is block
+    torch.testing.assert_close(step(twin)[1], grads, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures('group_of_one')
+def test_lean_blocks_under_the_distributed_wrapper():
+    model = make_model()
+    _, grads, _ = step(model)
+    turn_on_activation_checkpointing(model, 'lean')
+    _, again, _ = step(DistributedDataParallel(model))
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, again[f'module.{name}'], rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures('group_of_one')
+@pytest.mark.parametrize('level', ['lean', 'full'])
+def test_spread_blocks(level):
+    model = make_model()
+    _, grads, _ = step(model)
+    turn_on_activation_checkpointing(model, {level: True})
+    spread = spread_model(model)
+    _, again, _ = step(spread)
+    for name, grad in grads.items():
+        torch.testing.assert_close(again[name].full_tensor(), grad, rtol=1e-5, atol=1e-6)

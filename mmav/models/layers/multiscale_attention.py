@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmav.models.layers.pooling import TokenPool
 from mmav.models.layers.relative_position import RelativePosition
 from mmav.models.ops.attention import FORMS, attend
+from mmav.models.ops.lean import cheap, halved
 
 
 class MultiscaleAttention(nn.Module):
@@ -80,14 +82,21 @@ class MultiscaleAttention(nn.Module):
             Tokens (B, 1 + N', out_dims) and the grid that N' unrolls.
         """
         q_grid, k_grid = self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)
-        pools = (self.pool_q, self.pool_k, self.pool_v)
-        pooled = [pool(tokens, grid) for pool, tokens in zip(pools, _thirds(self.qkv, x), strict=True)]
-        (q_cls, q), (k_cls, k), (v_cls, v) = pooled
+        thirds = _thirds(self.qkv, x)
+        q_cls, q = self.pool_q(thirds[0], grid)
+        (k_cls, k), (v_cls, v) = (
+            _halves(*pool(x, grid)) for pool, x in zip((self.pool_k, self.pool_v), thirds[1:], strict=True)
+        )
         classes = None if q_cls is None or k_cls is None or v_cls is None else (q_cls, k_cls, v_cls)
         tables = () if self.rel_pos is None else self.rel_pos.sized(q_grid, k_grid)
         residual, form = self.residual_pooling, self.attention
         out = attend(q, k, v, q_grid, k_grid, tables=tables, classes=classes, residual=residual, form=form)
-        return self.proj(out.flatten(2)), q_grid
+        return self.proj(halved(cheap(torch.flatten, out, 2))), q_grid
+
+
+def _halves(cls: Tensor | None, patches: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Both in the type of products: queries are added to the result as they are, but keys and values are not."""
+    return None if cls is None else halved(cls), halved(patches)
 
 
 def _thirds(linear: nn.Module, x: Tensor) -> Sequence[Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmav.models.layers.multiscale_attention import MultiscaleAttention
 from mmav.models.layers.pooling import max_pool_tokens
 from mmav.models.layers.transformer_block import MLP
+from mmav.models.ops.lean import halved, normalised
 
 
 class MultiscaleBlock(nn.Module):
@@ -50,8 +51,8 @@ class MultiscaleBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
         """Turns (B, 1 + N, in_dims) on ``grid`` into (B, 1 + N', out_dims) and its grid."""
-        normed = self.norm1(x)
+        normed = halved(normalised(self.norm1, x))
         attended, new_grid = self.attn(normed, grid)
         skip = x if self.proj is None else self.proj(normed)
         x = max_pool_tokens(skip, grid, self.q_stride) + self.drop_path(attended)
-        return x + self.drop_path(self.mlp(self.norm2(x))), new_grid
+        return x + self.drop_path(self.mlp(halved(normalised(self.norm2, x)))), new_grid

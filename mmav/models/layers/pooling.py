@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from mmav.adapting import Adapted, Hints
 from mmav.models.layers.picture_kernels import inflate_kernel
 from mmav.models.ops.depthwise_conv import depthwise_conv
+from mmav.models.ops.lean import cheap, is_lean, normalised
 
 CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -98,8 +100,8 @@ class TokenPool(nn.Module):
         # matrix, so that its gradient has the weight's own strides, for which DistributedDataParallel asks.
         weight = torch.cat([self.conv.weight.flatten(1)] * heads).unflatten(1, self.conv.weight.shape[1:])
         cells = depthwise_conv(x[:, num_cls:].unflatten(1, tuple(grid)), weight, self.stride)
-        patches = self.norm(cells.flatten(1, -2).unflatten(2, (heads, dim)))
-        return (self.norm(x[:, :num_cls].unflatten(2, (heads, dim))) if num_cls else None), patches
+        patches = normalised(self.norm, cells.flatten(1, -2).unflatten(2, (heads, dim)))
+        return (normalised(self.norm, x[:, :num_cls].unflatten(2, (heads, dim))) if num_cls else None), patches
 
 
 def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -128,4 +130,8 @@ def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Te
 def _max_pool(cells: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
     """Pools (B, *grid, C) in the "channels last" layout."""
     padding = [k // 2 for k in kernel]
-    return MAX_POOLS[len(kernel)](cells.movedim(-1, 1), kernel, stride, padding).movedim(1, -1)
+    pool = partial(MAX_POOLS[len(kernel)], kernel_size=kernel, stride=stride, padding=padding)
+    cells = cells.movedim(-1, 1)
+    # the backward pass reads where the greatest numbers were: 8 bytes for each
+    pooled = cheap(partial(pool, return_indices=True), cells)[0] if is_lean() else pool(cells)
+    return pooled.movedim(1, -1)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
+from mmav.models.ops.lean import cheap, halved, normalised
 from mmav.models.ops.tiled_mlp import tiled_mlp, tiles_pay
 
 
@@ -21,7 +22,7 @@ class MLP(nn.Module):
         # a layer that someone has put in the place of a linear one computes something else
         if type(self.fc1) is type(self.fc2) is nn.Linear and tiles_pay(x, self.fc1.weight):
             return tiled_mlp(x, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(cheap(F.gelu, self.fc1(x)))
 
 
 class SelfAttention(nn.Module):
@@ -47,7 +48,12 @@ class SelfAttention(nn.Module):
         """Attends from and to (B, N, D); ``key_mask`` (B, N) is True where a token may be attended to."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if key_mask is None else key_mask[:, None, None, :]
-        return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+        return self.proj(cheap(_side_by_side, F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """(B, heads, N, d) -> (B, N, heads * d)."""
+    return x.transpose(1, 2).flatten(2)
 
 
 class TransformerBlock(nn.Module):
@@ -70,5 +76,5 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """Turns (B, N, D) into (B, N, D); ``key_mask`` (B, N) is True where a token may be attended to."""
-        x = x + self.drop_path(self.attn(self.norm1(x), key_mask))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.attn(halved(normalised(self.norm1, x)), key_mask))
+        return x + self.drop_path(self.mlp(halved(normalised(self.norm2, x))))

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mmav.models.ops.eager_cpu import on_eager_cpu
 from mmav.models.ops.flex_attention import flex_attention
+from mmav.models.ops.lean import cheap, halved
 from mmav.models.ops.onehot import along, cached_onehot
 from mmav.models.ops.relative_bias import relative_bias
-from mmav.models.ops.sdpa_backends import as_autocast, expected_backend, gpu_capability
+from mmav.models.ops.sdpa_backends import expected_backend, gpu_capability
 from mmav.models.ops.tiled_attention import Classes, tiled_attention
 from mmav.models.ops.triton_attention import triton_attention
 
@@ -74,9 +75,9 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_
     num_cls = k.shape[2] - math.prod(k_grid) if bias else 0
     # fused GPU kernels ask for rows of a multiple of 8 elements
     fill = -(dim + sum(k_grid)) % 8 if bias else -dim % 8 if _on_gpu(q) else 0
-    q = _folded_queries(q, list(bias), fill, num_cls)
-    k = _folded_keys(k, tuple(k_grid) if bias else (), fill, num_cls)
-    v = _filled(v, _value_fill(q, k, v))
+    q = cheap(_folded_queries, q, list(bias), fill, num_cls)
+    k = cheap(_folded_keys, k, tuple(k_grid) if bias else (), fill, num_cls)
+    v = cheap(_filled, v, _value_fill(q, k, v))
     return F.scaled_dot_product_attention(q, k, v, scale=dim**-0.5)[..., :dim]
 
 
@@ -184,16 +185,24 @@ def attend(
         return tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=residual)
     queries, tokens = q, [q, k, v]
     if form != 'explicit':  # once for the bias and the kernel; plain products cast what they need, scaled queries say
-        tokens = [as_autocast(x) for x in tokens]
+        tokens = [halved(x) for x in tokens]
     if form == 'folded':
         tables = [table * q.shape[-1] ** 0.5 for table in tables]
     bias = relative_bias(tokens[0], tables, q_grid, k_grid)
     if classes is not None:
-        tokens = [torch.cat((cls.to(x.dtype), x), dim=1) for cls, x in zip(classes, tokens, strict=True)]
+        tokens = [cheap(_joined, cls, x) for cls, x in zip(classes, tokens, strict=True)]
     q, k, v, *bias = (x.transpose(1, 2) for x in (*tokens, *bias))  # (B, heads, c + N, d)
     by_head = dict(explicit=explicit_attention, folded=folded_attention, flex=flex_attention)[form]
     out = by_head(q, k, v, bias, k_grid).transpose(1, 2)
     if not residual:
         return out
     # tests/models/layers/test_multiscale_attention.py guards that the class token gets none
-    return out + (queries if classes is None else F.pad(queries, (0, 0, 0, 0, 1, 0)))
+    return cheap(_plus_queries, out, queries, classes is not None)
+
+
+def _joined(cls: Tensor, patches: Tensor) -> Tensor:
+    return torch.cat((cls.to(patches.dtype), patches), dim=1)
+
+
+def _plus_queries(out: Tensor, queries: Tensor, with_cls: bool) -> Tensor:
+    return out + (F.pad(queries, (0, 0, 0, 0, 1, 0)) if with_cls else queries)

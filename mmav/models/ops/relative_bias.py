@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmav.models.ops.constants import kept
+from mmav.models.ops.lean import cheap, halved
 
 
 def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu') -> Tensor:
@@ -54,21 +55,30 @@ def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_
     Returns:
         One tensor (B, Nq, heads, k_grid[axis]) per axis.
     """
-    length, heads, dim = q.shape[1:]
+    q = halved(q)
     products = []
     for axis, table in enumerate(tables):
         size = q_grid[axis]
-        # (size, k, d); an embedding, as the backward pass of indexing is slow on a CPU
-        rows = F.embedding(_cached_index(size, k_grid[axis], q.device), table).to(q.dtype)
-        # One batched product for all queries, which stay where they lie: those of one position on this axis are the
-        # rows of a matrix. On the last axis they lie apart, with all other positions and heads between them.
-        if axis == len(q_grid) - 1:
-            rows = rows.repeat_interleave(heads, dim=0).transpose(1, 2)
-            product = (q.reshape(-1, size * heads, dim).transpose(0, 1) @ rows).transpose(0, 1)
-        else:
-            product = q.reshape(-1, size, math.prod(q_grid[axis + 1 :]) * heads, dim) @ rows.transpose(1, 2)
-        products.append(product.reshape(-1, length, heads, k_grid[axis]))
+        heads = q.shape[2] if axis == len(q_grid) - 1 else 1
+        rows = cheap(_rows, table, _cached_index(size, k_grid[axis], q.device), q.dtype, heads)
+        products.append(cheap(_product, q, rows, axis, q_grid))
     return products
+
+
+def _rows(table: Tensor, index: Tensor, dtype: torch.dtype, heads: int) -> Tensor:
+    """Rows of a table for all positions of queries and keys, each repeated for the heads: (size * heads, d, k)."""
+    # an embedding, as the backward pass of indexing is slow on a CPU
+    rows = F.embedding(index, table).to(dtype)
+    return (rows if heads == 1 else rows.repeat_interleave(heads, dim=0)).transpose(1, 2)
+
+
+def _product(q: Tensor, rows: Tensor, axis: int, q_grid: Sequence[int]) -> Tensor:
+    """Queries (B, Nq, heads, d) times the rows of their positions on an axis, see :func:`_rows`: (B, Nq, heads, k)."""
+    # One batched product for all queries: those of one position on this axis are the rows of a matrix. On the last axis
+    # they lie apart, with all other positions and heads between them.
+    product = _by_position(q, axis, q_grid) @ rows
+    product = product.transpose(0, 1) if axis == len(q_grid) - 1 else product
+    return product.reshape(-1, *q.shape[1:3], rows.shape[-1])
 
 
 def relative_bias_backward(

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mmav.errors import ConfigError
 from mmav.models.ops import triton_launch
-from mmav.models.ops.sdpa_backends import as_autocast
+from mmav.models.ops.lean import halved
 from mmav.models.ops.tiled_attention import Classes
 
 WIDEST = 128
@@ -67,7 +67,7 @@ def triton_attention(
     Raises:
         ConfigError: For types, widths, grids or devices that the kernels do not take, or without triton.
     """
-    tokens = [as_autocast(x) for x in (q, k, v, *(classes or ()))]
+    tokens = [halved(x) for x in (q, k, v, *(classes or ()))]
     _check(tokens, tables, q_grid, k_grid)
     q_cls, k_cls, v_cls = tokens[3:] or (None, None, None)
     arguments = (*tokens[:3], q_cls, k_cls, v_cls, list(tables), list(q_grid), list(k_grid), residual)

@@ -1,0 +1,130 @@
+"""``activation_checkpointing = dict(budget='36GB')``: blocks keep less until a training step fits into that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import all_reduce, get_world_size
+
+from mmav.analysis.memory_plan import CONTEXT_BYTES, GAPS, GIB, Plan, plan_step
+from mmav.engine.dist import without_gpu
+from mmav.errors import ConfigError
+
+_UNITS = dict(GB=10**9, GiB=GIB, MB=10**6, MiB=2**20)
+
+
+def read_bytes(text: Any) -> int:
+    """Bytes that a text with a unit means: GB are 10**9 of them, GiB 2**30.
+
+    Raises:
+        ConfigError: It has no number or no unit.
+
+    >>> read_bytes('36GB'), read_bytes('1.5 GiB')
+    (36000000000, 1610612736)
+    """
+    found = re.fullmatch(r'(\d+(?:\.\d*)?) ?(\w+)', text) if isinstance(text, str) else None
+    if found is None or found[2] not in _UNITS or float(found[1]) == 0:
+        raise ConfigError(f"budget={text!r}: give a number and one of {', '.join(_UNITS)}, such as '36GB', or 'auto'")
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
+def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
+    """Plans a run whose config has a budget; the same plan in all processes.
+
+    The budget is all that a process may take: the plan leaves what
+    :func:`~mmav.analysis.memory_plan.needed` adds to the tensors.
+
+    Args:
+        cfg: Config with ``activation_checkpointing = dict(budget=...)``: a size, or ``auto`` for all memory of this
+            GPU, of the smallest one where there are several.
+
+    Returns:
+        Level -> names of blocks, and the plan in a line.
+
+    Raises:
+        ConfigError: The budget cannot be read, stands beside other keys, is ``auto`` without a GPU, or is too small.
+    """
+    value = cfg.activation_checkpointing
+    if set(value) != {'budget'}:
+        others = ', '.join(sorted(set(value) - {'budget'}))
+        raise ConfigError(f'activation_checkpointing has a budget and {others}: give one or the other')
+    budget = value['budget']
+    if budget == 'auto':
+        if without_gpu():
+            raise ConfigError(
+                "activation_checkpointing.budget='auto' is a GPU's memory, and there is none: give a size"
+            )
+        size = _gpu_bytes()
+    else:
+        size = read_bytes(budget)
+    plan = plan_step(cfg, gpu_memory=size, gpus=get_world_size())
+    if not plan.fits:
+        raise ConfigError(f'activation_checkpointing.budget={budget!r}: {refusal(plan)}')
+    return setting(plan), f'Memory of a step, planned: {summary(plan)}'
+
+
+def _gpu_bytes() -> int:
+    """Memory of this GPU; of several processes, the least."""
+    own = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    least = torch.tensor(own, device='cuda')
+    all_reduce(least, 'min')
+    return int(least)
+
+
+def setting(plan: Plan) -> dict[str, Any]:
+    """What stands in a config as ``activation_checkpointing`` for a plan's levels."""
+    levels: dict[str, list[str]] = {}
+    for block in plan.blocks:
+        if block.level != 'all':
+            levels.setdefault(block.level, []).append(block.name)
+    lean = levels.pop('lean', [])
+    others = {level: joined(levels[level]) for level in ('attention', 'full') if level in levels}
+    lean_is_rest = all(block.level != 'all' for block in plan.blocks)
+    return dict(lean=True if lean_is_rest else joined(lean)) | others
+
+
+def joined(names: Sequence[str]) -> list[str]:
+    """Names of blocks, those that follow on each other as one.
+
+    >>> joined(['a.0', 'a.1', 'a.2', 'b.0'])
+    ['a.0-2', 'b.0']
+    """
+    spans: list[list[Any]] = []
+    for name in names:
+        stem, _, last = name.rpartition('.')
+        if last.isdecimal() and spans and spans[-1][0] == stem and spans[-1][2] == int(last) - 1:
+            spans[-1][2] = int(last)
+        else:
+            spans.append([stem, int(last), int(last)] if last.isdecimal() else [name, None, None])
+    return [
+        stem if first is None else f'{stem}.{first}' + (f'-{last}' if last > first else '')
+        for stem, first, last in spans
+    ]
+
+
+def summary(plan: Plan) -> str:
+    """A plan in a line."""
+    counts = {
+        level: sum(block.level == level for block in plan.blocks) for level in ('all', 'lean', 'attention', 'full')
+    }
+    at = ', '.join(f'{number} {level}' for level, number in counts.items() if number)
+    of = f' of {plan.gpu_memory / GIB:.1f}' if plan.gpu_memory is not None else ''
+    return (
+        f'needs {plan.needed / GIB:.1f}{of} GiB; blocks: {at}; {100 * plan.extra:.1f} % of the operations are computed '
+        'again'
+    )
+
+
+def refusal(plan: Plan) -> str:
+    """Why no plan fits, in a line, with the figure."""
+    assert plan.gpu_memory is not None
+    return (
+        f'a step of {plan.batch_size} clips in {plan.dtype} needs {plan.needed / GIB:.1f} GiB of '
+        f'{plan.gpu_memory / GIB:.1f}, whatever blocks compute again ({plan.peak_bytes / GIB:.1f} of tensors, '
+        f'{100 * GAPS:.0f} % of gaps, {CONTEXT_BYTES / GIB:.0f} for CUDA): take fewer clips, '
+        '--cfg-options train_dataloader.batch_size=N'
+    )

@@ -1,0 +1,99 @@
+"""How much memory the tensors of a pass take, operation by operation, and how many operations it has."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from mmav.models.ops.lean import is_again
+
+# PyTorch's allocator hands out multiples of so many bytes
+ROUND = 512
+
+
+class MemoryMeter(TorchDispatchMode):
+    """Weighs the storages on a device that operators make while it is on, until they are freed.
+
+    Attributes:
+        now: Bytes of storages that are there.
+        peak: The most that there were at once since :meth:`reset`.
+        macs: Multiply-accumulates of products, convolutions and attention, each counted once.
+        again: Those that were computed again in the backward pass.
+
+    >>> with MemoryMeter('cpu') as meter:
+    ...     x = torch.ones(1024) + torch.ones(1024)  # three of 4096 bytes
+    >>> meter.peak, meter.now
+    (12288, 4096)
+    """
+
+    def __init__(self, device: str = 'cuda') -> None:
+        super().__init__()
+        self.device = device
+        self.now = self.peak = self.macs = self.again = 0
+        self._known: dict[int, Any] = {}
+        self._paused = False
+
+    def reset(self) -> None:
+        """Looks for the most anew."""
+        self.peak = self.now
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is made inside is not weighed."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operator and weighs its results."""
+        result = func(*args, **(kwargs or {}))
+        if self._paused:
+            return result
+        for value in result if isinstance(result, (list, tuple)) else (result,):
+            for tensor in tree_leaves(value):
+                if isinstance(tensor, Tensor) and tensor.device.type == self.device:
+                    self.weigh(tensor)
+        macs = _macs(func, args, kwargs or {}, result)
+        if is_again():
+            self.again += macs
+        else:
+            self.macs += macs
+        return result
+
+    def weigh(self, tensor: Tensor) -> None:
+        """Counts the storage of a tensor, once."""
+        storage = tensor.untyped_storage()
+        key = id(storage)
+        if key in self._known:
+            return
+        size = -(-storage.nbytes() // ROUND) * ROUND
+        self._known[key] = weakref.ref(storage, partial(self._free, key, size))
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def _free(self, key: int, size: int, _: Any) -> None:
+        del self._known[key]
+        self.now -= size
+
+
+def _macs(func: Any, args: Any, kwargs: Any, result: Any) -> int:
+    if func is torch.ops.aten.convolution_backward.default:
+        # PyTorch's own formula takes the gradient of a depthwise kernel for that of a dense one
+        grad, x, weight = args[:3]
+        transposed, wanted = args[7], args[10]
+        of_kernel = weight.shape[1:].numel()
+        cells = x if transposed else grad
+        return sum(wanted[:2]) * cells.numel() * of_kernel
+    formula = flop_registry.get(func._overloadpacket)
+    return 0 if formula is None else formula(*args, **kwargs, out_val=result) // 2

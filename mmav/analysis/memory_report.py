@@ -1,0 +1,109 @@
+"""Tables of memory plans: for a terminal, for a page, and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from mmav import tables
+from mmav.analysis.memory_budget import joined, refusal, setting, summary
+from mmav.analysis.memory_plan import CONTEXT_BYTES, GAPS, GIB, BlockPlan, Plan
+
+_WORDS = dict(
+    weights='weights and buffers',
+    gradients='gradients',
+    optimizer="optimizer's state",
+    buckets='buckets of DistributedDataParallel',
+    average='averaged weights',
+    inputs='inputs',
+    activations='kept for the backward pass',
+    workspace='workspace of the block or operation at the peak',
+)
+
+
+def text_report(plan: Plan) -> str:
+    """What a step takes, and what its blocks keep, for a terminal."""
+    rows = [
+        ['at the peak of a step', 'GiB'],
+        *([_WORDS[name], _gib(size)] for name, size in plan.parts.items() if size),
+    ]
+    rows += [['together: the most that PyTorch allocates', _gib(plan.peak_bytes)]]
+    gaps = plan.needed - plan.peak_bytes - CONTEXT_BYTES
+    rows += [
+        [f'gaps between tensors, assumed ({100 * GAPS:.0f} %)', _gib(gaps)],
+        ['CUDA, assumed', _gib(CONTEXT_BYTES)],
+    ]
+    rows += [['GPU memory needed', _gib(plan.needed)]]
+    kept = [
+        ['blocks', 'level', 'each keeps', 'GiB', 'at level all', 'operations again'],
+        *map(_row, _runs(plan.blocks)),
+    ]
+    kept += [["blocks' inputs, and outside of blocks", '', '', _gib(plan.others), _gib(plan.others), '']]
+    return f'{tables.text_table(rows, left=1)}\n\n{tables.text_table(kept, left=2)}'
+
+
+def verdict(plan: Plan) -> str:
+    """Whether the step fits, and what to put into the config, in lines."""
+    if not plan.fits:
+        return f'does not fit: {refusal(plan)}'
+    lines = [('fits: ' if plan.gpu_memory is not None else '') + summary(plan)]
+    if any(block.level in ('attention', 'full') for block in plan.blocks):
+        lines.append(f'in the config: activation_checkpointing = {_code(setting(plan))}')
+    return '\n'.join(lines)
+
+
+def as_data(plan: Plan) -> dict[str, Any]:
+    """The plan for a file; sizes in bytes."""
+    return dict(
+        batch_size=plan.batch_size,
+        dtype=plan.dtype,
+        gpu_memory=plan.gpu_memory,
+        fits=plan.fits,
+        needed=plan.needed,
+        peak=plan.peak_bytes,
+        parts=dict(plan.parts),
+        assumed=dict(gaps=GAPS, context=CONTEXT_BYTES),
+        macs=plan.macs,
+        computed_again=plan.extra,
+        activation_checkpointing=setting(plan),
+        outside_of_blocks=plan.others,
+        blocks=[dict(vars(block)) for block in plan.blocks],
+    )
+
+
+def cards_table(plans: Mapping[str, Sequence[Plan]]) -> str:
+    """A Markdown table of the plans of several configs (in words -> plans) for several cards."""
+    rows = [['step', 'GPU', 'needs', 'blocks', 'computed again', '`activation_checkpointing`']]
+    for name, of_cards in plans.items():
+        for plan in of_cards:
+            assert plan.gpu_memory is not None
+            card = f'{plan.gpu_memory / GIB:.0f} GiB'
+            if not plan.fits:
+                rows.append([name, card, f'{_gib(plan.needed)} GiB: does not fit', '', '', ''])
+                continue
+            levels = [f'{len(list(group))} {level}' for level, group in groupby(sorted(plan.levels.values()))]
+            line = setting(plan)
+            said = f'`{_code(line)}`' if set(line) != {'lean'} else 'not needed'
+            rows.append([name, card, f'{_gib(plan.needed)} GiB', ', '.join(levels), f'{100 * plan.extra:.1f} %', said])
+    return tables.markdown_table(rows)
+
+
+def _runs(blocks: Sequence[BlockPlan]) -> list[list[BlockPlan]]:
+    """Blocks that follow on each other and keep the same."""
+    return [list(run) for _, run in groupby(blocks, key=lambda b: (b.name.split('.blocks')[0], b.level, b.kept, b.all))]
+
+
+def _row(run: Sequence[BlockPlan]) -> list[str]:
+    names = ', '.join(joined([block.name for block in run]))
+    kept, extra = (sum(getattr(block, key) for block in run) for key in ('kept', 'extra'))
+    most = sum(block.kept if block.all is None else block.all for block in run)
+    return [names, run[0].level, f'{run[0].kept / 2**20:.0f} MiB', _gib(kept), _gib(most), f'{extra / 1e9:.0f} GMACs']
+
+
+def _code(value: Mapping[str, Any]) -> str:
+    return 'dict(' + ', '.join(f'{key}={item!r}' for key, item in value.items()) + ')'
+
+
+def _gib(size: int) -> str:
+    return f'{size / GIB:.2f}'

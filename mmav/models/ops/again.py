@@ -1,0 +1,126 @@
+"""A part of a model that is computed again in the backward pass, from its input, in a lean pass.
+
+torch.utils.checkpoint does so, too, but holds all that the part keeps while the backward pass goes through it. Here the
+second pass is lean (:mod:`mmav.models.ops.lean`), so that the backward pass of a large block takes half the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils import checkpoint
+from torch.utils._pytree import tree_map
+
+from mmav.models.ops.lean import Kept, Notes, computing_again, taking_notes, unpack
+
+Contexts = Callable[[], tuple[AbstractContextManager, AbstractContextManager]]
+
+
+def run_again(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, contexts: Contexts | None = None
+) -> Any:
+    """function(*args, **kwargs), of which only the arguments are kept.
+
+    Random numbers and precision of both passes are the same.
+
+    Args:
+        function: What is computed.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+        contexts: Makes one context for each of the two passes, such as those that
+            ``torch.utils.checkpoint.create_selective_checkpoint_contexts`` gives.
+    """
+    first, second = contexts() if contexts is not None else (nullcontext(), nullcontext())
+    part = _Part(function, args, kwargs, second)
+    with taking_notes(None), saved_tensors_hooks(part.note, part.compute), first:
+        return function(*args, **kwargs)
+
+
+class _Enough(Exception):
+    """Raised in the second pass when all is there that the backward pass needs."""
+
+
+class _Part:
+    """The arguments of a function, the state in which it runs, and what its second pass keeps."""
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
+    ) -> None:
+        self.function, self.context = function, context
+        # what autograd keeps must not keep its graph
+        self.inputs = tree_map(lambda x: _Input(x) if isinstance(x, Tensor) else x, (args, dict(kwargs)))
+        self.device = next((x.device.type for x in args if isinstance(x, Tensor)), 'cpu')
+        self.autocasts = [
+            partial(
+                torch.autocast,
+                kind,
+                dtype=torch.get_autocast_dtype(kind),
+                enabled=torch.is_autocast_enabled(kind),
+                cache_enabled=torch.is_autocast_cache_enabled(),
+            )
+            for kind in dict.fromkeys((self.device, 'cpu'))
+            if torch.amp.is_autocast_available(kind)
+        ]
+        self.random = torch.get_rng_state()
+        self.random_of_devices = checkpoint.get_device_states(*args)
+        self.about: list[tuple[torch.Size, torch.dtype]] = []
+        self.kept: dict[int, Any] = {}
+
+    def note(self, tensor: Tensor) -> int:
+        """Instead of keeping a tensor of the first pass, gives it a number."""
+        self.about.append((tensor.shape, tensor.dtype))
+        return len(self.about) - 1
+
+    def compute(self, number: int) -> Tensor:
+        """The tensor of this number, computed again."""
+        if number not in self.kept:
+            self._run()
+        return unpack(self.kept.pop(number))
+
+    def _keep(self, pack: Callable[[Tensor], Any], tensor: Tensor) -> Any:
+        number = len(self.kept)
+        if number >= len(self.about) or self.about[number] != (tensor.shape, tensor.dtype):
+            raise RuntimeError(
+                f'{self.function}: its second pass keeps other tensors than its first, so its gradients would be '
+                'wrong; leave it out of activation_checkpointing'
+            )
+        self.kept[number] = pack(tensor)
+        if len(self.kept) == len(self.about):
+            raise _Enough
+        return tensor.detach()
+
+    def _run(self) -> None:
+        self.kept = {}
+        args, kwargs = tree_map(lambda x: x.again() if isinstance(x, _Input) else x, self.inputs)
+        with ExitStack() as stack:
+            devices, states = self.random_of_devices
+            stack.enter_context(torch.random.fork_rng(devices, device_type=self.device if devices else 'cuda'))
+            torch.set_rng_state(self.random)
+            checkpoint.set_device_states(devices, states, device_type=self.device)
+            for autocast in self.autocasts:
+                stack.enter_context(autocast())
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(computing_again())
+            notes = Notes()
+            stack.enter_context(taking_notes(notes))
+            stack.enter_context(saved_tensors_hooks(partial(self._keep, notes.pack), unpack))
+            stack.enter_context(self.context)
+            stack.enter_context(suppress(_Enough))
+            self.function(*args, **kwargs)
+
+
+class _Input:
+    """A tensor that a part is given."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.kept, self.needs_grad = Kept(tensor), tensor.requires_grad
+
+    def again(self) -> Tensor:
+        """The tensor at the head of a graph of its own."""
+        return self.kept.value().detach().requires_grad_(self.needs_grad)

@@ -1,0 +1,100 @@
+"""A picture of a memory plan: block by block, what is kept for the backward pass and what is computed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmav.visualization.figures import save_figure
+
+if TYPE_CHECKING:  # the plan is made a floor above; matplotlib takes a second
+    from matplotlib.axes import Axes
+
+    from mmav.analysis.memory_plan import Plan
+
+_GIB = 2**30
+_KEPT, _AGAIN, _TEXT = '#2a6f97', '#d9e4ec', '#333333'
+_HATCHES = dict(all='', lean='', attention='//', full='xx')
+
+
+def draw_plan(plan: Plan, title: str, out_file: str | Path) -> None:
+    """Draws a bar for each block in the order of the forward pass, and what the step's peak consists of.
+
+    The lower part of a block's bar is what it keeps, the upper part what it would keep beyond that, and computes again
+    instead. Hatched blocks keep the results of their attention, or their input only.
+
+    Args:
+        plan: The plan, made to compare.
+        title: Above the picture.
+        out_file: The picture; its suffix tells the format.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    from matplotlib.patches import Patch
+
+    figure, (axes, peak) = pyplot.subplots(
+        1, 2, figsize=(13, 4.2), gridspec_kw=dict(width_ratios=(8, 1.4)), layout='constrained'
+    )
+    blocks = plan.blocks
+    places = np.arange(len(blocks))
+    kept = np.array([block.kept for block in blocks]) / _GIB
+    again = np.maximum(np.array([block.all or block.kept for block in blocks]) / _GIB - kept, 0)
+    hatches = [_HATCHES[block.level] for block in blocks]
+    axes.bar(places, kept, color=_KEPT, width=0.8, hatch=hatches, edgecolor='white')
+    axes.bar(places, again, bottom=kept, color=_AGAIN, width=0.8)
+    _name_parts(axes, [block.name for block in blocks], float((kept + again).max(initial=0)))
+    axes.set_xlim(-0.8, len(blocks) - 0.2)
+    axes.set_ylabel('GiB beside its input')
+    found = {block.level for block in blocks}
+    names = dict(attention='attention and input kept', full='input kept only')
+    handles = [Patch(color=_KEPT, label='kept'), Patch(color=_AGAIN, label='computed again')]
+    handles += [
+        Patch(facecolor=_KEPT, edgecolor='white', hatch=_HATCHES[level], label=text)
+        for level, text in names.items()
+        if level in found
+    ]
+    axes.legend(handles=handles, frameon=False, loc='upper right', bbox_to_anchor=(1, 0.88))
+    _draw_peak(peak, plan)
+    for each in (axes, peak):
+        each.spines[['top', 'right']].set_visible(False)
+    figure.suptitle(title, color=_TEXT)
+    save_figure(figure, out_file, dpi=110)
+    pyplot.close(figure)
+
+
+def _name_parts(axes: Axes, names: list[str], top: float) -> None:
+    """Writes the parts of the model over their blocks, and the blocks' numbers below."""
+    parts = [name.split('.blocks')[0].removeprefix('backbones.') for name in names]
+    starts = [i for i, part in enumerate(parts) if i == 0 or part != parts[i - 1]]
+    for start, end in zip(starts, [*starts[1:], len(parts)], strict=True):
+        if start:
+            axes.axvline(start - 0.5, color='#bbbbbb', linewidth=0.8)
+        axes.text((start + end - 1) / 2, top * 1.06, parts[start], ha='center', color=_TEXT)
+    numbers = [name.split('.blocks.')[-1].split('.')[0] for name in names]
+    # of several blocks with one number, the first
+    shown = [i for i, n in enumerate(numbers) if n.isdecimal() and int(n) % 5 == 0 and (i in starts or n != '0')]
+    axes.set_xticks(shown, [numbers[i] for i in shown])
+    axes.set_xlabel('block')
+    axes.set_ylim(0, top * 1.18 or 1)
+
+
+def _draw_peak(axes: Axes, plan: Plan) -> None:
+    from matplotlib import colormaps
+
+    parts = {name: size / _GIB for name, size in plan.parts.items() if size}
+    bottom = 0.0
+    for number, (name, size) in enumerate(parts.items()):
+        axes.bar([0], [size], bottom=bottom, width=0.6, color=colormaps['Blues'](0.25 + 0.65 * number / len(parts)))
+        if size > 0.025 * plan.peak_bytes / _GIB:
+            axes.text(0.36, bottom + size / 2, f'{name} {size:.1f}', va='center', fontsize=8, color=_TEXT)
+        bottom += size
+    axes.set_xlim(-0.4, 1.5)
+    axes.set_xticks([0], ['peak'])
+    if plan.gpu_memory is not None:
+        axes.axhline(plan.gpu_memory / _GIB, color='#b3001b', linewidth=1)
+        axes.set_ylim(0, 1.1 * max(bottom, plan.gpu_memory / _GIB))
+        axes.text(1.5, plan.gpu_memory / _GIB, 'GPU', color='#b3001b', ha='right', va='bottom', fontsize=8)

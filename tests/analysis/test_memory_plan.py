@@ -1,0 +1,148 @@
+"""The memory that the paper's configs take, counted on fake tensors; equal blocks are counted once a process."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmav.analysis.fake_gpu import backward, fake_gpu
+from mmav.analysis.memory_plan import GIB, _Step, plan_step
+from mmav.analysis.model_passes import training_views
+from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
+from mmav.errors import ConfigError
+from tests.toys import ROOT
+
+SMALL = 'mat/mat_tiny_avsynth.py'
+
+
+def config(name):
+    cfg = Config.fromfile(ROOT / 'configs' / name)
+    if cfg.get('num_classes') == 'auto':
+        cfg.merge_from_dict(dict(num_classes=10, model=dict(head=dict(num_classes=10))))
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def flagship():
+    return config('mmt/mmt_k4_l4_vggsound.py')
+
+
+@pytest.fixture(scope='module')
+def flagship_plan(flagship):
+    return plan_step(flagship, dtype='bfloat16', gpus=8)
+
+
+def whole_step(cfg, checkpointing, dtype='bfloat16'):
+    """The peak, and the operations, of a step that is run as a whole, block by block."""
+    with fake_gpu():
+        step = _Step(cfg, None, dtype, 1)
+        turn_on_activation_checkpointing(step.model, checkpointing)
+        with step.meter:
+            loss = step._loss()
+            start = [(loss, torch.empty_like(loss))]
+            del loss
+            backward(start)
+    return step.meter
+
+
+def test_the_flagships_share_of_a_gpu(flagship, flagship_plan):
+    """8 clips of 2 views, both encoders, fusion, head, losses, optimizer, as the config stands."""
+    plan = flagship_plan
+    assert flagship.get('activation_checkpointing') is None
+    assert (plan.batch_size, training_views(flagship)) == (8, dict(video=2, audio=2))
+    assert plan.needed <= 30 * GIB, plan.needed / GIB
+    assert set(plan.levels.values()) == {'lean'} and len(plan.blocks) == 24 + 24 + 4 * 2
+    weights = plan.parts['weights']
+    assert plan.parts['optimizer'] == pytest.approx(2 * weights, rel=1e-3) and plan.parts['buckets'] > 0.99 * weights
+    assert sum(plan.parts.values()) == plan.peak_bytes
+    assert plan.extra < 0.01
+
+
+def test_equal_to_the_whole_step(flagship, flagship_plan):
+    whole = whole_step(flagship, 'lean')
+    assert flagship_plan.peak_bytes - flagship_plan.parts['buckets'] == pytest.approx(whole.peak, rel=0.001)
+    assert flagship_plan.macs == whole.macs and flagship_plan.extra == whole.again / whole.macs
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_all_levels_are_equal_to_the_whole_step(dtype):
+    cfg = config(SMALL)
+    levels = [f'backbones.audio.blocks.{number}' for number in range(4)]
+    asked = dict(lean=levels[1], attention=levels[2], full=levels[3])
+    plan, whole = plan_step(cfg, dtype=dtype, checkpointing=asked), whole_step(cfg, asked, dtype)
+    assert list(plan.levels.values()) == ['all', 'lean', 'attention', 'full']
+    assert plan.peak_bytes == pytest.approx(whole.peak, rel=0.01)
+    assert plan.macs == whole.macs and plan.extra == whole.again / whole.macs
+
+
+def test_mat_takes_what_the_paper_says():
+    """16.8 GB for 64 spectrograms: 0.26 GiB for each, weights and optimizer included."""
+    cfg = config('mat/mat_base_vggsound.py')
+    clips = 64 // training_views(cfg)['audio']
+    lean = plan_step(cfg, batch_size=clips, dtype='bfloat16')
+    assert lean.peak_bytes / 64 <= 0.26 * GIB, lean.peak_bytes / 64 / GIB
+    full = plan_step(cfg, batch_size=clips, dtype='bfloat16', checkpointing=True)
+    assert full.peak_bytes / 64 <= 0.1 * GIB, full.peak_bytes / 64 / GIB
+
+
+def paper_configs():
+    """A config for each model and batch of the paper's tables: data sets and losses on class embeddings differ, too."""
+    found = {}
+    for path in sorted((ROOT / 'configs').glob('*/*.py')):
+        if path.parent.name == '_base_' or 'tiny' in path.stem:
+            continue
+        cfg = Config.fromfile(path)
+        parts = {name: value for name, value in cfg.model.items() if name in ('backbones', 'neck')}
+        key = str((parts, cfg.train_dataloader.batch_size, training_views(cfg)))
+        found.setdefault(key, path)
+    return [pytest.param(path, id=path.stem) for path in found.values()]
+
+
+@pytest.mark.parametrize('path', paper_configs())
+def test_every_config_of_the_paper_fits(path):
+    plan = plan_step(Config.fromfile(path), dtype='bfloat16', gpus=8)
+    assert plan.needed <= 40 * GIB, f'{plan.needed / GIB:.1f} GiB'
+
+
+def test_a_plan_for_a_small_gpu():
+    cfg = config(SMALL)
+    free, least = (plan_step(cfg, batch_size=256, checkpointing=level) for level in ('lean', True))
+    memory = (free.needed + least.needed) // 2
+    plan = plan_step(cfg, batch_size=256, gpu_memory=memory)
+    assert plan.fits and plan.needed <= memory
+    assert free.extra < plan.extra < least.extra
+    # what the plan says is what its levels take
+    asked = dict(lean=True) | {
+        level: [name for name, own in plan.levels.items() if own == level] for level in ('attention', 'full')
+    }
+    counted = plan_step(cfg, batch_size=256, checkpointing=asked)
+    assert counted.peak_bytes == plan.peak_bytes and counted.extra == plan.extra
+    tight = plan_step(cfg, batch_size=256, gpu_memory=round(1.01 * GIB))
+    assert not tight.fits and tight.peak_bytes <= least.peak_bytes
+
+
+def test_processes_averages_and_spread_weights():
+    cfg = config(SMALL)
+    one = plan_step(cfg)
+    weights = one.parts['weights']
+    buckets = plan_step(cfg, gpus=8).parts['buckets']  # in one piece: the weights' own are rounded up
+    assert 0.95 * weights < buckets <= weights
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    assert plan_step(cfg).peak_bytes - one.peak_bytes == weights
+    cfg.custom_hooks, cfg.fsdp = [], True
+    eighth = plan_step(cfg, gpus=8)
+    assert eighth.parts['optimizer'] == one.parts['optimizer'] // 8 and eighth.parts['weights'] < weights
+    assert plan_step(cfg, gpus=1).peak_bytes == one.peak_bytes
+
+
+def test_nothing_is_left_behind():
+    state = torch.get_rng_state()
+    plan_step(config(SMALL))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_mistakes():
+    cfg = config(SMALL)
+    with pytest.raises(ConfigError, match="dtype='half': choose one of float32, bfloat16, float16"):
+        plan_step(cfg, dtype='half')
+    with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory is planned of an AVClassifier only"):
+        plan_step(Config(dict(model=dict(type='ToyModel'))))

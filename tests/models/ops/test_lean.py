@@ -1,0 +1,139 @@
+import copy
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmav.models.layers import MultiscaleBlock, TransformerBlock
+from mmav.models.ops.lean import cheap, halved, is_lean, lean, normalised
+
+
+def block(kind):
+    torch.manual_seed(0)
+    if kind == 'plain':
+        made = TransformerBlock(16, 2, drop_path=0.5)
+    else:
+        made = MultiscaleBlock(
+            16, 32, 2, q_stride=(2, 2), drop_path=0.5, grid=(8, 8), kv_stride=(2, 2), kernel=(3, 3), attention=kind
+        )
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return made.train()
+
+
+def gradients(made, x, *, is_lean, half=False):
+    made.zero_grad()
+    torch.manual_seed(1)
+    x = x.clone().requires_grad_()
+    args = ((8, 8),) if isinstance(made, MultiscaleBlock) else ()
+    with torch.autocast('cpu', torch.bfloat16, enabled=half):
+        if is_lean:
+            with lean():
+                result = made(x * 1, *args)
+        else:
+            result = made(x * 1, *args)
+    result = result[0] if args else result
+    result.float().square().sum().backward()
+    return [result.detach(), x.grad, *(p.grad for p in made.parameters())]
+
+
+@pytest.mark.parametrize('half', [False, True])
+@pytest.mark.parametrize('kind', ['plain', 'explicit', 'folded', 'tiled'])
+@pytest.mark.parametrize('cells', [64, 65])  # without a class token and with one
+def test_values_and_gradients_are_equal_to_the_bit(kind, half, cells):
+    made, x = block(kind), torch.randn(3, cells, 16)
+    # gradients of oneDNN's convolutions in bfloat16 depend on where in memory a tensor lies
+    with torch.backends.mkldnn.flags(enabled=not half):
+        plain, spared = (gradients(made, x, is_lean=is_lean, half=half) for is_lean in (False, True))
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in plain)
+    assert all(map(torch.equal, plain, spared))
+
+
+def test_what_is_cheap_is_computed_when_needed_and_freed_after():
+    calls = []
+
+    def double(x):
+        calls.append(1)
+        return 2 * x
+
+    x = torch.randn(1000, requires_grad=True)
+    with lean():
+        y = cheap(double, cheap(double, x * 1))
+        seen = weakref.ref(y.untyped_storage())
+        z = y.square() + y.sin()  # both keep y
+        del y
+    assert len(calls) == 2 and seen() is None
+    z.sum().backward(retain_graph=True)
+    assert len(calls) == 4  # each once again, for both
+    torch.testing.assert_close(x.grad, 4 * (8 * x + (4 * x).cos()).detach())
+    first = x.grad.clone()
+    x.grad = None
+    z.sum().backward()  # a graph that was retained
+    assert torch.equal(x.grad, first) and len(calls) == 6
+
+
+def test_outside_of_a_lean_pass_nothing_is_noted():
+    assert not is_lean()
+    x = torch.randn(3, requires_grad=True)
+    y = cheap(torch.exp, x)
+    assert y.grad_fn is not None and torch.equal(y, x.exp())
+    with lean():
+        assert is_lean()
+    assert not is_lean()
+
+
+def test_modules_with_hooks_or_of_other_kinds_are_called_once():
+    norm, seen = nn.LayerNorm(4), []
+    norm.register_forward_hook(lambda *args: seen.append(1))
+    dropped = nn.Dropout(0.5)
+    x = torch.randn(2, 4, requires_grad=True)
+    with lean():
+        y = cheap(dropped, cheap(norm, x * 1))
+        z = y.square().sum()
+    z.backward()
+    assert seen == [1]
+    torch.testing.assert_close(x.grad, torch.autograd.grad(F.layer_norm(x, (4,)), x, 2 * y * (y != 0) * 2)[0])
+
+
+def test_a_changed_input_is_told():
+    x = torch.randn(5, requires_grad=True)
+    base = (x * 1).detach().requires_grad_()
+    with lean():
+        z = cheap(torch.exp, base).square().sum()
+    with torch.no_grad():
+        base += 1
+    with pytest.raises(RuntimeError, match=r'a tensor \(5,\) was changed in place before its backward pass'):
+        z.backward()
+
+
+def test_second_derivatives():
+    """Unpacked results take their place in the graph again."""
+    x = torch.tensor([0.3, 1.2], dtype=torch.float64, requires_grad=True)
+
+    def f(x):
+        return cheap(torch.exp, x).square().sum()
+
+    def spared(x):
+        with lean():
+            return f(x)
+
+    expected = torch.autograd.functional.hessian(f, x)
+    torch.testing.assert_close(torch.autograd.functional.hessian(spared, x), expected)
+
+
+def test_casts_are_those_of_autocast():
+    linear, norm, x = nn.Linear(8, 8), nn.LayerNorm(8), torch.randn(2, 8)
+    assert halved(x) is x
+    with torch.autocast('cpu', torch.bfloat16):
+        assert halved(x).dtype == torch.bfloat16
+        assert torch.equal(linear(halved(normalised(norm, x))), linear(norm(x)))
+    assert halved(torch.zeros(2, dtype=torch.int64)).dtype == torch.int64
+
+
+def test_copies_stand_alone():
+    made = block('plain')
+    x = torch.randn(2, 5, 16)
+    twin = copy.deepcopy(made)
+    assert all(map(torch.equal, gradients(made, x, is_lean=True), gradients(twin, x, is_lean=True)))

@@ -1,0 +1,33 @@
+import pytest
+
+from mmav.analysis.memory_plan import GIB, BlockPlan, Plan
+from mmav.visualization.memory_plot import draw_plan
+
+
+def plan(**changes):
+    blocks = [
+        BlockPlan('backbones.video.blocks.0', 'full', 0, 4 * GIB, 10**9),
+        BlockPlan('backbones.video.blocks.1', 'lean', GIB, 2 * GIB, 10**6),
+        BlockPlan('neck.blocks.0.video', 'all', GIB, GIB, 0),
+    ]
+    parts = dict(weights=GIB, gradients=0, activations=3 * GIB)
+    values = dict(peak_bytes=4 * GIB, parts=parts, blocks=blocks, others=GIB, macs=10**11, extra=0.01)
+    return Plan(**{**values, 'gpu_memory': 8 * GIB, 'batch_size': 2, 'dtype': 'bfloat16', **changes})
+
+
+@pytest.mark.parametrize('memory', [None, 8 * GIB])
+def test_bars_are_what_the_plan_says(tmp_path, monkeypatch, memory):
+    from matplotlib import pyplot
+
+    kept = []
+    monkeypatch.setattr(pyplot, 'close', kept.append)
+    draw_plan(plan(gpu_memory=memory), 'a $title', tmp_path / 'plan.png')
+    assert (tmp_path / 'plan.png').stat().st_size > 5000
+    axes, peak = kept[0].axes
+    heights = [bar.get_height() for bar in axes.patches]
+    assert heights == [0, 1, 1, 4, 1, 0]  # kept, then computed again
+    assert [bar.get_hatch() for bar in axes.patches[:3]] == ['xx', '', '']
+    assert [bar.get_height() for bar in peak.patches] == [1, 3]
+    assert {'video', 'neck'} <= {text.get_text() for text in axes.texts}
+    assert ('GPU' in {text.get_text() for text in peak.texts}) is (memory is not None)
+    pyplot.switch_backend('agg')
