@@ -21,10 +21,11 @@ from mmav.engine.activation_checkpointing import turn_on_activation_checkpointin
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.layers import MultiscaleAttention
+from mmav.models.ops.lean import watching
 from mmav.registry import MODELS
 from mmav.tables import markdown_table
 
-OPTIONS = ('checkpointing', 'bfloat16', 'float16', 'compile', 'folded')
+OPTIONS = ('lean', 'checkpointing', 'bfloat16', 'float16', 'compile', 'folded')
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def saved_bytes(run: Callable[[], Any], parameters: Sequence[Tensor] = ()) -> tu
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), watching(pack):
         result = run()
     return sum(held.values()), result
 
@@ -160,7 +161,7 @@ class _Step:
             for module in self.model.modules():
                 if isinstance(module, MultiscaleAttention):
                     module.attention = 'folded'
-        turn_on_activation_checkpointing(self.model, 'checkpointing' in options)
+        turn_on_activation_checkpointing(self.model, 'checkpointing' in options or ('lean' in options and 'lean'))
         self.forward: Callable[[], Tensor] = self._loss
         if 'compile' in options:
             self.forward = torch.compile(self._loss)

@@ -48,7 +48,7 @@ def draw_plan(plan: Plan, title: str, out_file: str | Path) -> None:
     axes.bar(places, again, bottom=kept, color=_AGAIN, width=0.8)
     _name_parts(axes, [block.name for block in blocks], float((kept + again).max(initial=0)))
     axes.set_xlim(-0.8, len(blocks) - 0.2)
-    axes.set_ylabel('GiB beside its input')
+    axes.set_ylabel('GiB for the backward pass')
     found = {block.level for block in blocks}
     names = dict(attention='attention and input kept', full='input kept only')
     handles = [Patch(color=_KEPT, label='kept'), Patch(color=_AGAIN, label='computed again')]

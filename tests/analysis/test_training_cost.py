@@ -2,9 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from mmav.analysis.memory_meter import MemoryMeter
 from mmav.analysis.training_cost import StepCost, cost_table, live_bytes, measure_steps, saved_bytes
+from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.errors import ConfigError
 from mmav.models.layers import TransformerBlock
+from mmav.models.ops.lean import watching
 
 ARCH = dict(embed_dims=16, num_layers=3, num_heads=1, stage_blocks=(1, 2))
 MODEL = dict(
@@ -45,7 +48,7 @@ def test_options_reach_the_model(monkeypatch):
 
 
 def test_mistakes():
-    with pytest.raises(ConfigError, match='unknown options fp8: choose of checkpointing, bfloat16'):
+    with pytest.raises(ConfigError, match='unknown options fp8: choose of lean, checkpointing, bfloat16'):
         measure_steps(MODEL, [['fp8']])
     with pytest.raises(ConfigError, match='only an AVClassifier can be measured'):
         measure_steps(dict(type='Avg', in_dims=dict(audio=4)), [[]])
@@ -72,3 +75,23 @@ def test_live_bytes_by_hand():
     before = torch.zeros(10_000)
     assert live_bytes(lambda: before.exp().exp()) == 2 * 40_000
     assert live_bytes(lambda: before.zero_()) == 0
+
+
+@pytest.mark.parametrize('option', ['lean', 'checkpointing'])
+def test_what_lean_and_checkpointed_blocks_keep_is_counted(option):
+    """The same as of the tensors that are left after the forward pass."""
+    block = TransformerBlock(64, 2).train()
+    turn_on_activation_checkpointing(block, True if option == 'checkpointing' else 'lean')
+    x = torch.randn(4, 100, 64, requires_grad=True)
+    meter = MemoryMeter('cpu')
+    for tensor in (x, *block.parameters()):
+        meter.weigh(tensor)
+    before = meter.now
+    with meter:
+        counted, result = saved_bytes(lambda: block(x), list(block.parameters()))
+    left = meter.now - before - result.untyped_storage().nbytes() + x.untyped_storage().nbytes()
+    assert counted == pytest.approx(left, rel=0.02)
+    seen = []
+    with watching(seen.append):
+        pass
+    assert saved_bytes(lambda: block(x), list(block.parameters()))[0] == counted and not seen

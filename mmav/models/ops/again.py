@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils import checkpoint
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from mmav.models.ops.lean import Kept, Notes, computing_again, taking_notes, unpack
+from mmav.models.ops.lean import Kept, Notes, computing_again, taking_notes, tell_kept, unpack
 
 Contexts = Callable[[], tuple[AbstractContextManager, AbstractContextManager]]
 
@@ -38,6 +38,7 @@ def run_again(
     """
     first, second = contexts() if contexts is not None else (nullcontext(), nullcontext())
     part = _Part(function, args, kwargs, second)
+    tell_kept(x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor))
     with taking_notes(None), saved_tensors_hooks(part.note, part.compute), first:
         return function(*args, **kwargs)
 

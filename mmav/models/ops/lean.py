@@ -10,7 +10,7 @@ computes only what the backward pass asks for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._pytree import tree_leaves
 
 from mmav.models.ops.sdpa_backends import as_autocast
 from mmav.models.ops.tiled_attention import keeping_nothing
@@ -108,6 +109,23 @@ def is_again() -> bool:
     return _is_again
 
 
+@contextmanager
+def watching(watcher: Callable[[Tensor], Any]) -> Iterator[None]:
+    """Calls ``watcher`` for what is kept in lean passes, which hooks of autograd around them do not see."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
+def tell_kept(tensors: Iterable[Tensor]) -> None:
+    """Tells those who watch that tensors are kept."""
+    for tensor in tensors:
+        for watcher in _watchers:
+            watcher(tensor)
+
+
 def is_lean() -> bool:
     """Whether a lean pass is under way."""
     return _is_lean
@@ -147,6 +165,8 @@ class Notes:
     def pack(self, tensor: Tensor) -> Any:
         """What is kept of a tensor that the backward pass will want; see :func:`unpack`."""
         found = self._find(tensor)
+        if _watchers:
+            tell_kept([tensor] if found is None else found.recipe.kept())
         if found is None:
             # a node that keeps its own result with the result's graph would never be freed without a backward pass
             return tensor.detach()
@@ -211,6 +231,14 @@ class _Recipe:
         # how often the backward pass asks for results, and how many of these times are still to come
         self.wanted = self.left = 0
 
+    def kept(self) -> Iterator[Tensor]:
+        """What the results are computed from."""
+        for held in tree_leaves(self.args):
+            if isinstance(held, Kept):
+                yield held.tensor
+            elif isinstance(held, _Cheap):
+                yield from held.recipe.kept()
+
     def value(self) -> list[Tensor]:
         if self.results is not None:
             return self.results
@@ -252,3 +280,4 @@ def _tensors(values: Sequence[Any]) -> list[Tensor]:
 
 _notes: Notes | None = None
 _is_lean = _is_again = False
+_watchers: list[Callable[[Tensor], Any]] = []
