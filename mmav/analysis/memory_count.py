@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from mmav.analysis.fake_gpu import backward
-from mmav.analysis.memory_meter import MemoryMeter
+from mmav.analysis.memory_meter import MemoryMeter, stored_bytes
 from mmav.analysis.model_passes import DTYPES
 from mmav.analysis.training_cost import autocast
 from mmav.engine.activation_checkpointing import BLOCKS, run_at_level
@@ -127,11 +127,11 @@ def _count_block(block: nn.Module, level: str, args: Any, dtype: str) -> BlockCo
             at_end = meter.now
             torch.clear_autocast_cache()
         results = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
-        made, size = shapes_of(result), _bytes(results)
+        made, size = shapes_of(result), stored_bytes(results)
         kept, cached = meter.now - weights - inputs - size, at_end - meter.now
         forward = meter.peak - weights - inputs
         grads = [(x, torch.empty_like(x)) for x in results if x.requires_grad]
-        incoming = _bytes([grad for _, grad in grads])
+        incoming = stored_bytes([grad for _, grad in grads])
         del result, results
         meter.reset()
         with torch.autocast('cuda', enabled=False):
@@ -140,11 +140,6 @@ def _count_block(block: nn.Module, level: str, args: Any, dtype: str) -> BlockCo
     for parameter in block.parameters():
         parameter.grad = None
     return BlockCost(kept, cached, forward, max(most, kept), meter.macs, meter.again, made)
-
-
-def _bytes(tensors: Sequence[Tensor]) -> int:
-    storages = {id(s): s.nbytes() for s in (x.untyped_storage() for x in tensors)}
-    return sum(-(-size // 512) * 512 for size in storages.values())
 
 
 @dataclass(frozen=True)
@@ -212,7 +207,8 @@ class TimeLine:
 
     def _note(self, block: int | None = None) -> None:
         """Ends a stretch between blocks; begins the turn of a block, if one is given."""
-        gradients = _bytes([p.grad for p in self._parameters if p.grad is not None])
+        backward = self._phase == 'backward'
+        gradients = stored_bytes([p.grad for p in self._parameters if p.grad is not None]) if backward else 0
         self.moments.append(Moment(self.meter.peak, gradients, self.alive, None, self._phase))
         if block is not None:
             self.alive -= {block}

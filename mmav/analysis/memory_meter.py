@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -85,6 +85,17 @@ class MemoryMeter(TorchDispatchMode):
     def _free(self, key: int, size: int, _: Any) -> None:
         del self._known[key]
         self.now -= size
+
+
+def stored_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the storages of tensors, as they are weighed.
+
+    >>> x = torch.zeros(200)  # 800 bytes
+    >>> stored_bytes([x, x[2:]])
+    1024
+    """
+    sizes = {id(storage): storage.nbytes() for storage in (x.untyped_storage() for x in tensors)}
+    return sum(-(-size // ROUND) * ROUND for size in sizes.values())
 
 
 def _macs(func: Any, args: Any, kwargs: Any, result: Any) -> int:

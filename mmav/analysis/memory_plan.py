@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmav.analysis.complexity import input_shape
 from mmav.analysis.fake_gpu import fake_gpu
 from mmav.analysis.memory_choice import Choice, Option
 from mmav.analysis.memory_count import BlockCost, Moment, TimeLine, block_cost
-from mmav.analysis.memory_meter import MemoryMeter
+from mmav.analysis.memory_meter import MemoryMeter, stored_bytes
 from mmav.analysis.model_passes import DTYPES, training_views
 from mmav.analysis.training_cost import autocast
 from mmav.engine.activation_checkpointing import BLOCKS, LEVELS, levels_of, on_gpu
@@ -167,9 +167,7 @@ class _Step:
         self.modules = dict(self.model.named_modules())
         self.meter = MemoryMeter()
         self.fixed = dict(weights=self._weigh([*self.model.parameters(), *self.model.buffers()]))
-        with self.meter:
-            self.optimizer = self._optimizer()
-            self.fixed['optimizer'], self.update = self._step_optimizer()
+        self.fixed['optimizer'], self.update = self._count_optimizer()
         trained = sum(_size(p) for p in self.model.parameters() if p.requires_grad)
         spread = bool(cfg.get('fsdp')) and gpus > 1
         self.spread = gpus if spread else 1
@@ -191,21 +189,26 @@ class _Step:
             self.meter.weigh(tensor)
         return self.meter.now - before
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        options = copy.deepcopy((self.cfg.get('optim_wrapper') or {}).get('optimizer') or dict(type='AdamW'))
-        return OPTIMIZERS.build(dict(options, params=[p for p in self.model.parameters() if p.requires_grad]))
+    def _count_optimizer(self) -> tuple[int, int]:
+        """Bytes of the optimizer's state, and the most that its step takes beyond weights, gradients and state.
 
-    def _step_optimizer(self) -> tuple[int, int]:
-        """Bytes of the optimizer's state, and the most that its step takes beyond weights, gradients and state."""
-        before = self.meter.now
-        for parameter in self.model.parameters():
-            parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
-        self.meter.reset()
-        self.optimizer.step()
-        beyond = self.meter.peak - self.meter.now
-        self.optimizer.zero_grad()
-        self.meter.reset()
-        return self.meter.now - before, beyond
+        Of parameters of one shape, one is enough.
+        """
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        alike: dict[Any, list[nn.Parameter]] = {}
+        for parameter in trained:
+            alike.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
+        few = [nn.Parameter(torch.empty_like(group[0])) for group in alike.values()]
+        for parameter in few:
+            parameter.grad = torch.empty_like(parameter)
+        options = copy.deepcopy((self.cfg.get('optim_wrapper') or {}).get('optimizer') or dict(type='AdamW'))
+        optimizer = OPTIMIZERS.build(dict(options, params=few))
+        with MemoryMeter() as meter:
+            optimizer.step()
+        states = [[x for x in optimizer.state[p].values() if isinstance(x, Tensor) and x.is_cuda] for p in few]
+        state = sum(len(group) * stored_bytes(own) for group, own in zip(alike.values(), states, strict=True))
+        beyond = (meter.peak - meter.now) * sum(map(_size, trained)) // max(sum(map(_size, few)), 1)
+        return state, beyond
 
     def _loss(self) -> Tensor:
         samples = [AVDataSample() for _ in range(self.batch_size)]
@@ -220,14 +223,15 @@ class _Step:
         levels = levels_of(self.model, asked)
         self.line.run(self.model, self._loss, lambda name, args: self._cost(name, levels[name], args))
         calls = list(zip(self.line.names, self.line.args, strict=True))
-        offered = [LEVELS[LEVELS.index(levels[name]) :][: 1 if gpu_memory is None else None] for name, _ in calls]
-        costs = [
-            [self._cost(name, level, args) for level in own] for (name, args), own in zip(calls, offered, strict=True)
-        ]
-        choice = self._choice(costs)
-        chosen = [0] * len(calls)
-        if gpu_memory is not None:
-            chosen = choice.choose(int((gpu_memory - CONTEXT_BYTES) / (1 + GAPS))) or choice.least()
+        offered = [LEVELS[LEVELS.index(levels[name]) :] for name, _ in calls]
+        costs = [[self._cost(name, own[0], args)] for (name, args), own in zip(calls, offered, strict=True)]
+        choice, chosen = self._choice(costs), [0] * len(calls)
+        budget = None if gpu_memory is None else int((gpu_memory - CONTEXT_BYTES) / (1 + GAPS))
+        if budget is not None and choice.peak(chosen) > budget:
+            for (name, args), own, counted in zip(calls, offered, costs, strict=True):
+                counted += [self._cost(name, level, args) for level in own[1:]]
+            choice = self._choice(costs)
+            chosen = choice.choose(budget) or choice.least()
         blocks = [
             BlockPlan(
                 name,
@@ -240,7 +244,7 @@ class _Step:
         ]
         macs = self.line.macs + sum(own[0].macs for own in costs)
         peak, parts = self._parts(choice, chosen)
-        others = self.line.left - self.fixed['weights'] - self.fixed['optimizer'] - self.fixed['inputs']
+        others = self.line.left - self.fixed['weights'] - self.fixed['inputs']
         return Plan(
             peak, parts, blocks, others, macs, choice.extra(chosen) / macs, gpu_memory, self.batch_size, self.dtype
         )
@@ -267,7 +271,7 @@ class _Step:
     def _shared(self, moment: Moment) -> dict[str, int]:
         """What is there in a moment, what blocks keep and make not counted."""
         fixed, share = self.fixed, self.spread
-        others = moment.bytes - moment.gradients - fixed['weights'] - fixed['optimizer'] - fixed['inputs']
+        others = moment.bytes - moment.gradients - fixed['weights'] - fixed['inputs']
         return dict(
             weights=fixed['weights'] // share + (self._gathered() if share > 1 else 0),
             gradients=moment.gradients // share,

@@ -59,7 +59,8 @@ def test_the_flagships_share_of_a_gpu(flagship, flagship_plan):
 
 def test_equal_to_the_whole_step(flagship, flagship_plan):
     whole = whole_step(flagship, 'lean')
-    assert flagship_plan.peak_bytes - flagship_plan.parts['buckets'] == pytest.approx(whole.peak, rel=0.001)
+    beside = flagship_plan.parts['buckets'] + flagship_plan.parts['optimizer']
+    assert flagship_plan.peak_bytes - beside == pytest.approx(whole.peak, rel=0.001)
     assert flagship_plan.macs == whole.macs and flagship_plan.extra == whole.again / whole.macs
 
 
@@ -70,7 +71,7 @@ def test_all_levels_are_equal_to_the_whole_step(dtype):
     asked = dict(lean=levels[1], attention=levels[2], full=levels[3])
     plan, whole = plan_step(cfg, dtype=dtype, checkpointing=asked), whole_step(cfg, asked, dtype)
     assert list(plan.levels.values()) == ['all', 'lean', 'attention', 'full']
-    assert plan.peak_bytes == pytest.approx(whole.peak, rel=0.01)
+    assert plan.peak_bytes - plan.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
     assert plan.macs == whole.macs and plan.extra == whole.again / whole.macs
 
 
@@ -132,6 +133,26 @@ def test_processes_averages_and_spread_weights():
     eighth = plan_step(cfg, gpus=8)
     assert eighth.parts['optimizer'] == one.parts['optimizer'] // 8 and eighth.parts['weights'] < weights
     assert plan_step(cfg, gpus=1).peak_bytes == one.peak_bytes
+
+
+@pytest.mark.parametrize(
+    ('options', 'states', 'beyond'),
+    [
+        (dict(type='AdamW', fused=True), 2, 0),
+        (dict(type='AdamW', foreach=True), 2, 1),  # its square roots
+        (dict(type='SGD', lr=0.1, momentum=0.9), 1, 0),
+        (dict(type='SGD', lr=0.1), 0, 0),
+    ],
+)
+def test_optimizers(options, states, beyond):
+    cfg = config(SMALL)
+    cfg.optim_wrapper.optimizer = dict(options, _delete_=True)
+    cfg.optim_wrapper.optimizer.pop('_delete_', None)
+    with fake_gpu():
+        step = _Step(cfg, 1, 'float32', 1)
+    weights = step.fixed['weights']
+    assert step.fixed['optimizer'] == pytest.approx(states * weights, rel=0.05, abs=1)
+    assert step.update == pytest.approx(beyond * weights, rel=0.1, abs=1)
 
 
 def test_nothing_is_left_behind():
