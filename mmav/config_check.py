@@ -186,6 +186,8 @@ def _top_level(name: str, value: Any) -> Problems:
             yield _unregistered(value, name, registry.RUNNERS)
     elif name == 'compile':
         yield from _compile(value)
+    elif name == 'activation_checkpointing':
+        yield from _checkpointing(value)
     elif name in _PLAIN_DICTS:
         yield from _keywords(value, name, _PLAIN_DICTS[name], f'{name} has')
         if isinstance(value, dict) and value.get('mp_cfg') is not None:
@@ -215,6 +217,15 @@ def _compile(value: Any) -> Problems:
 
     try:
         compile_options(value)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _checkpointing(value: Any) -> Problems:
+    from mmav.engine.activation_checkpointing import check_parts
+
+    try:
+        check_parts(value)
     except ConfigError as error:
         yield str(error)
 

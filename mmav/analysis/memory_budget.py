@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,8 +28,22 @@ def read_bytes(text: Any) -> int:
     """
     found = re.fullmatch(r'(\d+(?:\.\d*)?) ?(\w+)', text) if isinstance(text, str) else None
     if found is None or found[2] not in _UNITS or float(found[1]) == 0:
-        raise ConfigError(f"budget={text!r}: give a number and one of {', '.join(_UNITS)}, such as '36GB', or 'auto'")
+        units = ', '.join(_UNITS)
+        raise ConfigError(
+            f"activation_checkpointing.budget={text!r}: give a number and one of {units}, such as '36GB', or 'auto'"
+        )
     return round(float(found[1]) * _UNITS[found[2]])
+
+
+def read_budget(value: Mapping[str, Any]) -> int | None:
+    """Bytes of ``dict(budget=...)``; None for ``auto``.
+
+    Raises:
+        ConfigError: There are other keys, or it is neither a size nor ``auto``.
+    """
+    if others := ', '.join(sorted(set(value) - {'budget'})):
+        raise ConfigError(f'activation_checkpointing has a budget and {others}: give one or the other')
+    return None if value['budget'] == 'auto' else read_bytes(value['budget'])
 
 
 def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
@@ -49,21 +63,16 @@ def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
         ConfigError: The budget cannot be read, stands beside other keys, is ``auto`` without a GPU, or is too small.
     """
     value = cfg.activation_checkpointing
-    if set(value) != {'budget'}:
-        others = ', '.join(sorted(set(value) - {'budget'}))
-        raise ConfigError(f'activation_checkpointing has a budget and {others}: give one or the other')
-    budget = value['budget']
-    if budget == 'auto':
+    size = read_budget(value)
+    if size is None:
         if without_gpu():
             raise ConfigError(
                 "activation_checkpointing.budget='auto' is a GPU's memory, and there is none: give a size"
             )
         size = _gpu_bytes()
-    else:
-        size = read_bytes(budget)
     plan = plan_step(cfg, gpu_memory=size, gpus=get_world_size())
     if not plan.fits:
-        raise ConfigError(f'activation_checkpointing.budget={budget!r}: {refusal(plan)}')
+        raise ConfigError(f'activation_checkpointing.budget={value["budget"]!r}: {refusal(plan)}')
     return setting(plan), f'Memory of a step, planned: {summary(plan)}'
 
 

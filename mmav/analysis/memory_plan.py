@@ -105,8 +105,8 @@ class Plan:
 def needed(peak: int) -> int:
     """Bytes of a GPU for a peak of the allocator, with the gaps and the context that are assumed.
 
-    >>> needed(38 * 2**30) / 2**30
-    40.9
+    >>> needed(20 * 2**30) / 2**30
+    22.0
     """
     return round(peak * (1 + GAPS)) + CONTEXT_BYTES
 

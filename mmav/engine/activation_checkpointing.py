@@ -109,6 +109,25 @@ def levels_of(model: nn.Module, parts: Parts) -> dict[str, str]:
     return levels
 
 
+def check_parts(parts: Any) -> None:
+    """Checks what a config says, as far as that can be done without its model.
+
+    Raises:
+        ConfigError: It is of another type, a dict has other keys, or a budget cannot be read.
+    """
+    if isinstance(parts, Mapping) and 'budget' in parts:
+        from mmav.analysis.memory_budget import read_budget
+
+        read_budget(parts)
+        return
+    if not isinstance(parts, (bool, str, list, tuple, Mapping)):
+        raise ConfigError(
+            f"activation_checkpointing={parts!r}: give True, False, 'lean', names of modules, or a dict such as "
+            "dict(lean=True, full=['backbones.video']) or dict(budget='36GB')"
+        )
+    _by_level(parts)
+
+
 def _by_level(parts: Parts) -> dict[str, Any]:
     """Level -> True or names, in the order of the levels."""
     if parts is False:

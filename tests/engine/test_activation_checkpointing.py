@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmav.analysis.fake_gpu import backward, fake_gpu
 from mmav.analysis.memory_meter import MemoryMeter
+from mmav.config_check import find_problems
 from mmav.engine.activation_checkpointing import (
     _ATTENTION,
     BLOCKS,
@@ -379,3 +380,20 @@ def test_spread_blocks(level):
     _, again, _ = step(spread)
     for name, grad in grads.items():
         torch.testing.assert_close(again[name].full_tensor(), grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (3, "activation_checkpointing=3: give True, False, 'lean', names of modules, or a dict such as"),
+        (dict(fulll=True), "activation_checkpointing has no 'fulll', did you mean 'full'?"),
+        (dict(budget='40'), "activation_checkpointing.budget='40': give a number and one of GB, GiB"),
+        (dict(budget='auto', lean=True), 'activation_checkpointing has a budget and lean: give one or the other'),
+    ],
+)
+def test_configs_are_checked_before_anything_is_built(value, message):
+    assert any(
+        message in problem for problem in find_problems(Config(dict(model=None, activation_checkpointing=value)))
+    )
+    for right in (True, 'lean', ['neck'], dict(full='neck'), dict(budget='3GB'), dict(parts=True, keep_attention=True)):
+        assert not list(find_problems(Config(dict(model=None, activation_checkpointing=right))))
