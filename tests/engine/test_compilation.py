@@ -158,6 +158,21 @@ def test_with_everything_else_that_training_has(data, tmp_path):
     assert len(losses) == 3 and all(loss > 0 for loss in losses) and not breaks
 
 
+def test_lean_blocks_and_budgets_are_for_runs_that_are_not_compiled(data, tmp_path, capsys):
+    """There they train the same to the bit; where a compiler decides what is kept, they would have no effect."""
+    config, lean, budget = 'ast/ast_tiny_avsynth.py', 'activation_checkpointing=lean', 'activation_checkpointing.budget'
+    plain, _ = train(config, data, tmp_path / 'plain', *ONE_LAYER)
+    assert "activation_checkpointing='lean' keeps less" in capsys.readouterr().out
+    assert torch.equal(train(config, data, tmp_path / 'lean', *ONE_LAYER, lean)[0], plain)
+    assert torch.equal(train(config, data, tmp_path / 'budget', *ONE_LAYER, f'{budget}=2GiB')[0], plain)
+    assert 'Memory of a step, planned: needs 1.0 of 2.0 GiB; blocks: 1 lean' in capsys.readouterr().out
+    words = [*command(config, data, tmp_path / 'w'), '--cfg-options', *SHORT, *ONE_LAYER]
+    assert toys.run_tool(*words, lean, 'compile.backend=eager') == 2
+    assert "activation_checkpointing='lean' has no effect with compile" in capsys.readouterr().err
+    assert toys.run_tool(*words, f'{budget}=1025MiB', 'train_dataloader.batch_size=512') == 2
+    assert 'in float32 needs ' in capsys.readouterr().err
+
+
 def test_two_processes(data, tmp_path):
     """With a loss that gathers the batches of both, where a graph breaks; and blocks that compute twice."""
     words = command('mmt/mmt_tiny_avc_avsynth.py', data, tmp_path / 'w')
