@@ -167,3 +167,14 @@ def test_mistakes():
         plan_step(cfg, dtype='half')
     with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory is planned of an AVClassifier only"):
         plan_step(Config(dict(model=dict(type='ToyModel'))))
+
+
+def test_attention_of_our_own_on_a_gpu():
+    """Triton's operator, of which PyTorch knows what we have told it, keeps no bias."""
+    cfg = config(SMALL)
+    folded = plan_step(cfg, dtype='bfloat16', checkpointing=False)
+    cfg.model.backbones.audio.attention = 'triton'
+    plan, whole = plan_step(cfg, dtype='bfloat16', checkpointing=False), whole_step(cfg, False)
+    assert plan.peak_bytes - plan.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    assert plan.peak_bytes < folded.peak_bytes
+    assert plan_step(cfg, dtype='bfloat16', checkpointing='lean').peak_bytes < plan.peak_bytes
