@@ -47,14 +47,15 @@ def check(
         dtype: float32 or a half type.
 
     Returns:
-        Peer -> differences: ``output`` in float32, the largest over the peer's largest value; ``gradient`` in float64
-        and ``gradient_float32``, the norm of the difference over the norm; in a half type also ``half``, of our output
-        from the reference, which is the first peer in float32, and ``half_peer``, of the peer's own.
+        Peer -> differences: ``output`` in float32, the largest over the peer's largest value; ``gradient`` in float64,
+        where all run in that, and ``gradient_float32``, the norm of the difference over the norm; in a half type also
+        ``half``, of our output from the reference, which is the first peer in float32, and ``half_peer``, of the peer's
+        own.
     """
     if not case.same:
         return {}
     ours, *peers = models
-    found = {name: _run(models[name], x, gradients) for name in models if name not in case.optional}
+    found = {name: _run(models[name], x, gradients, double=case.double) for name in models if name not in case.optional}
     reference = found[next(name for name in peers if name in found)]['output']
     halves = {}
     if dtype != torch.float32:
@@ -95,19 +96,24 @@ def disagreements(case: Case, ours: str, peer: str, differences: Mapping[str, fl
     return texts
 
 
-def _run(model: nn.Module, x: Tensor, gradients: bool, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def _run(
+    model: nn.Module, x: Tensor, gradients: bool, dtype: torch.dtype = torch.float32, *, double: bool = True
+) -> dict[str, Tensor]:
     # what passes for float32 in a GPU's convolutions by default has the precision of bfloat16
     exact: Callable = torch.backends.cudnn.flags
     with exact(enabled=True, allow_tf32=False), autocast(x.device, dtype):
         output, gradient = _pass(model, x, gradients)
     result = dict(output=output.float())
-    if gradient is not None:
+    if gradient is None:
+        return result
+    if double:
         try:
             _, precise = _pass(model.double(), x.double(), gradients)
         finally:
             model.float()
         assert precise is not None
-        result |= dict(gradient=precise, gradient_float32=gradient)
+        result['gradient'] = precise
+    result['gradient_float32'] = gradient
     return result
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from mmav.analysis.peer_timing import Pass
 from mmav.analysis.peers import ClassEmbedding, DoesNotFit, draw_parameters
+from mmav.analysis.rounds import time_in_turn
 from mmav.analysis.speed_report import resident_memory
 from mmav.analysis.training_cost import live_bytes
 from mmav.engine import turn_on_activation_checkpointing
@@ -34,6 +36,7 @@ PAPER = dict(MAT=dict(batch_size=64, bytes=16.8e9), AST=dict(batch_size=8, bytes
 # need be there: what is counted beyond these bytes is too small by 4 bytes of each that is not.
 FIXED_BYTES = 4 * 4
 _STEPS = 2  # AdamW's moments are there from the first on
+_TIMED = 3  # steps on a GPU, after a first one
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,12 @@ class Setting:
 
 
 class Measured(NamedTuple):
-    """Bytes of the allocator's peak and of the resident memory's, and the number of parameters."""
+    """Bytes of the allocator's peak and of the resident memory's, the number of parameters, and seconds of a step."""
 
     peak: int
     resident: int | None
     parameters: int
+    seconds: float | None = None
 
 
 SETTINGS = (
@@ -107,6 +111,11 @@ def measure_memory(
         batch_size = batches[setting.model]
         measure = _gpu_peak if device == 'cuda' else _cpu_peak
         results.append(_summary(setting, batch_size, measure(setting, batch_size, dtype)))
+    return add_ratios(results)
+
+
+def add_ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds to what :func:`measure_memory` found, perhaps one setting at a time, the ratios to the last setting."""
     for key in ('per_clip', 'at_paper_batch', 'resident_per_clip'):
         for result in results:
             result[f'ratio_{key}'] = None if result[key] is None else results[-1][key] / result[key]
@@ -123,6 +132,7 @@ def _summary(setting: Setting, batch_size: int, measured: Measured) -> dict[str,
         parameters=measured.parameters,
         peak=peak,
         per_clip=peak / batch_size,
+        seconds=measured.seconds,
         resident=resident,
         resident_per_clip=None if resident is None else resident / batch_size,
         fixed=fixed,
@@ -159,11 +169,10 @@ def _gpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured
     torch.cuda.reset_peak_memory_stats()
     try:
         training = _Training(setting, batch_size, 'cuda', dtype)
-        for _ in range(_STEPS):
-            training()
+        seconds = statistics.median(time_in_turn({'step': training}, _TIMED)['step'])
     except torch.OutOfMemoryError as error:
         raise _too_large(setting, batch_size, 'GPU') from error
-    return Measured(torch.cuda.max_memory_allocated() - before, None, training.parameters)
+    return Measured(torch.cuda.max_memory_allocated() - before, None, training.parameters, seconds)
 
 
 def _cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured:
@@ -207,7 +216,7 @@ def memory_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     takes = f'{results[-1]["name"].split(",")[0]} takes'
     cpu = results[-1]['resident'] is not None
     header = ['training of', 'clips', 'peak', 'peak / clips', takes]
-    header += ['resident', 'resident / clips', takes] if cpu else []
+    header += ['resident', 'resident / clips', takes] if cpu else ['step', 'step / clips']
     header += ['weights, gradients, AdamW (computed)', 'a clip beyond these']
     rows = [[*header, "a clip in the paper's batch (computed)", f'{takes} (computed)']]
     for result in results:
@@ -216,6 +225,10 @@ def memory_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         if cpu:
             row += [_gb(result['resident'], 2), _gb(result['resident_per_clip'])]
             row.append(f'{result["ratio_resident_per_clip"]:.2f} x')
+        else:
+            row += [
+                f'{seconds * 1e3:.1f} ms' for seconds in (result['seconds'], result['seconds'] / result['batch_size'])
+            ]
         row += [_gb(result['fixed'], 2), _gb(result['beyond'])]
         row += [f'{_gb(result["at_paper_batch"])} of {result["paper_batch"]}']
         rows.append([*row, f'{result["ratio_at_paper_batch"]:.2f} x'])

@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class Case:
         same: Whether the models have the same weights and must say the same.
         modes: What is timed unless asked otherwise.
         optional: Contenders that are left out where they do not run.
+        double: Whether all run in float64, in which gradients are compared most closely.
     """
 
     what: str
@@ -46,6 +48,7 @@ class Case:
     same: bool = True
     modes: tuple[str, ...] = ('forward', 'backward')
     optional: frozenset[str] = field(default_factory=frozenset)
+    double: bool = True
 
 
 class ClassEmbedding(nn.Module):
@@ -240,19 +243,28 @@ def mat_case(
     return Case(f'MAT and AST, {_by(size)}', (1, *size), contenders, same=False, modes=('backward',))
 
 
-def attention_case(*, arch: str | Mapping[str, Any] = 'base', size: tuple[int, int, int] = (16, 224, 224)) -> Case:
-    """A training step of MViTv2 with the attention that is chosen by itself and with the explicit one.
+def attention_case(
+    *,
+    arch: str | Mapping[str, Any] = 'base',
+    size: Sequence[int] = (16, 224, 224),
+    forms: Sequence[str] = ('auto', 'explicit'),
+) -> Case:
+    """A training step of an encoder with one form of attention and with others, by default with the explicit one.
 
     The explicit form, scores and bias written out, is that of open-mmlab/mmaction2, mmaction/models/backbones/mvit.py.
 
     Args:
         arch: As :class:`~mmav.models.MViTv2` takes it.
-        size: Of the clips (T, H, W).
+        size: Of clips (T, H, W), for MViTv2, or of spectrograms (F, T), for MAT.
+        forms: The forms, as ``attention`` of the encoders takes them.
     """
-    models = {form: draw_parameters(MViTv2(arch, input_size=size, attention=form)) for form in ('auto', 'explicit')}
+    video = len(size) == 3
+    build = partial(MViTv2, arch, size) if video else partial(MAT, arch, size, **_fitting_strides(arch))
+    models = {form: draw_parameters(build(attention=form)) for form in forms}
     contenders = {f'attention={form}': ClassEmbedding(model) for form, model in models.items()}
-    what = f'MViTv2{_arch_name(arch)}, {_by(size)}'
-    return Case(what, (3, *size), contenders, modes=('step',))
+    what = f'MViTv2{_arch_name(arch)}, {_by(size)}' if video else f'MAT, {_by(size)}'
+    # Triton's kernels are for float32 and half types
+    return Case(what, (3 if video else 1, *size), contenders, modes=('step',), double='triton' not in forms)
 
 
 # the cases that are timed; those of memory are in mmav/analysis/peer_memory.py

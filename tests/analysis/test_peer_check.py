@@ -46,6 +46,19 @@ def test_ours_say_what_the_others_say(case):
     assert {p.dtype for model in case.contenders.values() for p in model.parameters()} == {torch.float32}
 
 
+def test_what_has_no_float64_is_compared_in_float32():
+    class OnlySingle(Toy):
+        def forward(self, x):
+            assert x.dtype != torch.float64
+            return super().forward(x)
+
+    models = dict(mmav=OnlySingle('gradient'), other=OnlySingle())
+    case = Case('toys', (4,), models, double=False)
+    differences, lines = found_in(case, models, torch.ones(2, 4))
+    assert list(differences) == ['output', 'gradient_float32'] and differences['gradient_float32'] == 0.5
+    assert len(lines) == 1 and 'gradients in float32 of mmav and other differ' in lines[0]
+
+
 @pytest.mark.parametrize(
     ('case', 'weight'),
     [

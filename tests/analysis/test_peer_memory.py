@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mmav.analysis import peer_memory
-from mmav.analysis.peer_memory import FIXED_BYTES, PAPER, Measured, Setting, measure_memory, memory_rows
+from mmav.analysis.peer_memory import FIXED_BYTES, PAPER, Measured, Setting, add_ratios, measure_memory, memory_rows
 from mmav.analysis.peers import DoesNotFit
 from mmav.errors import MmavError
 from mmav.models import AST, MAT
@@ -24,6 +24,16 @@ def test_peak_of_a_process_of_its_own():
     assert result['fixed'] == 16 * result['parameters']
     assert result['fixed'] < result['peak'] < 1.05 * result['fixed']
     assert 0.95 * result['fixed'] < result['resident'] < result['fixed'] + 60e6
+
+
+def test_settings_that_were_measured_one_by_one_have_the_same_ratios(monkeypatch):
+    peaks = dict(MAT=Measured(8e9, None, 0), AST=Measured(4e9, None, 0))
+    monkeypatch.setattr(peer_memory, '_cpu_peak', lambda setting, batch_size, dtype: peaks[setting.model])
+    settings, batches = [Setting('MAT', 'MAT', MAT), Setting('AST', 'AST', AST)], dict(MAT=8, AST=2)
+    one_by_one = [result for setting in settings for result in measure_memory(batches, settings=[setting])]
+    assert one_by_one[0]['ratio_per_clip'] == 1.0
+    assert add_ratios(one_by_one) == measure_memory(batches, settings=settings)
+    assert one_by_one[0]['ratio_per_clip'] == 2.0
 
 
 def test_figures_per_clip(monkeypatch):
@@ -105,8 +115,11 @@ def test_gpu_peak_is_what_was_added(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 350)
     monkeypatch.setattr(peer_memory, '_Training', Training)
     results = measure_memory(dict(MAT=2), settings=[Setting('MAT', 'MAT', MAT)], device='cuda')
-    assert log == ['empty_cache', 'reset_peak_memory_stats', 'cuda', 'step', 'step']
+    assert log == ['empty_cache', 'reset_peak_memory_stats', 'cuda', *['step'] * 4]  # of which three are timed
     assert (results[0]['peak'], results[0]['fixed'], results[0]['resident']) == (250, 5 * FIXED_BYTES, None)
+    assert 0 <= results[0]['seconds'] < 1
+    rows = memory_rows([results[0] | dict(seconds=0.25)])
+    assert rows[0][5:7] == ['step', 'step / clips'] and rows[1][5:7] == ['250.0 ms', '125.0 ms']
     assert 'resident' not in memory_rows(results)[0] and len({len(row) for row in memory_rows(results)}) == 1
 
 
