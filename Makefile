@@ -5,11 +5,12 @@ setup := PYTHON="$(PYTHON)" python3 tools/setup_env.py
 # One thread in each test process: xdist already uses the cores.
 threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test lint format pictures clean
+.PHONY: help demo test gpu lint format pictures clean
 
 help:
 	@echo "make demo     set up, make the small data set, train and test on it, draw a picture (work_dirs/demo)"
 	@echo "make test     set up and run all tests; one of them: make test ARGS='tests/test_registry.py -k scope'"
+	@echo "make gpu      check and measure on one GPU, in at most 8 minutes (work_dirs/gpu); in miniature where there is none"
 	@echo "make lint     check style and types"
 	@echo "make format   put style right where that can be done by itself"
 	@echo "make pictures draw the pictures of the docs anew, from what make demo left; ARGS='errors grad_cam' for some"
@@ -21,6 +22,10 @@ demo:
 
 test:
 	@$(threads) $(setup) tests -- python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations 10 $(ARGS)
+
+# On a machine without a network PYTHON (else python3) runs as it is if it has all packages; nothing is installed then.
+gpu:
+	@$(setup) --if-missing tests -- python tools/analysis_tools/check_gpu.py $(ARGS)
 
 lint:
 	@status=0; \

@@ -2,12 +2,15 @@
 
     python3 tools/setup_env.py runtime -- python tools/demo.py
     python3 tools/setup_env.py tests -- python -m pytest
+    python3 tools/setup_env.py --if-missing tests -- python tools/analysis_tools/check_gpu.py
     python3 tools/setup_env.py --key        names what an environment must hold
 
 The environment is, first found: the folder named by MMAV_VENV, the active one (VIRTUAL_ENV, or CONDA_PREFIX unless that
 is conda's base), else .venv in the checkout. Its mmav-setup.json records what was installed, with a hash of all
 requirement files and setup.cfg: when nothing changed, the command starts at once. A set-up that was interrupted is
-completed by the next one. Exits with the command's status, or with 2 and one line on an error.
+completed by the next one. With --if-missing, the Python that PYTHON names, else this one, runs the command as it is
+where it already has the packages that mmav and its tests cannot do without; nothing is installed then.
+Exits with the command's status, or with 2 and one line on an error.
 
 This file needs only the standard library and starts on any Python from 3.6, so that too old a one gets a clear answer.
 """
@@ -31,6 +34,8 @@ IMPORTS = {
     'runtime': 'av cv2 matplotlib.pyplot mmcv.transforms mmengine.runner scipy.signal sklearn.manifold torchaudio tqdm',
     'tests': 'gradio pytest timm torchvision transformers xdist',
 }
+# What --if-missing looks for: without the peers that some comparisons and tests have.
+ENOUGH = 'av cv2 matplotlib mmcv mmengine numpy PIL pytest safetensors scipy sklearn torch torchaudio tqdm'
 GIGABYTES = 7  # size of an environment on Linux, most of it CUDA
 
 
@@ -43,9 +48,15 @@ def main(argv: list) -> int:
     if argv == ['--key']:
         print('{}-py{}.{}'.format(requirements_hash(), *version_of(find_python())))
         return 0
+    if_missing = argv[:1] == ['--if-missing']
+    argv = argv[if_missing:]
     if len(argv) < 3 or argv[0] not in FILES or argv[1] != '--':
         print(__doc__)
         return 0 if argv in (['-h'], ['--help']) else 2
+    if if_missing:
+        python = os.environ.get('PYTHON') or sys.executable
+        if has_enough(python):
+            run_as_is(python, argv[2:])
     env, ours = choose_env()
     lock(env)
     if ours:
@@ -112,6 +123,17 @@ def runs(env: Path, *args: str) -> bool:
         return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     except OSError:
         return False
+
+
+def has_enough(python: str) -> bool:
+    """Whether an interpreter has the packages of ENOUGH; they are looked for, which is quick, and not imported."""
+    code = 'import sys, importlib.util as u; sys.exit(not all(map(u.find_spec, sys.argv[1:])))'
+    command = [python, '-c', code, *ENOUGH.split()]
+    try:
+        found = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
+    return found and supported(version_of(python))
 
 
 def choose_env() -> tuple:
@@ -259,6 +281,14 @@ def run_inside(env: Path, command: list) -> None:
     variables.pop('PYTHONHOME', None)
     sys.stdout.flush()
     os.execvpe(str(env / 'bin' / command[0]) if command[0] == 'python' else command[0], command, variables)
+
+
+def run_as_is(python: str, command: list) -> None:
+    """Replaces this process by the command under an interpreter that has mmav's packages, but not mmav itself."""
+    say(f'{python} has all packages; it is taken as it is')
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
+    program = python if command[0] == 'python' else command[0]
+    os.execvpe(program, [program, *command[1:]], dict(os.environ, PYTHONPATH=path))
 
 
 if __name__ == '__main__':
