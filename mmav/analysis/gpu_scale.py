@@ -17,7 +17,7 @@ from mmav.models import AST, MAT
 
 FLAGSHIP = ROOT / 'configs' / 'mmt' / 'mmt_k4_l4_vggsound.py'
 HALF, FULL = 'bfloat16', 'float32'
-# names of cases that verdicts look for
+# name of the case that verdicts look for
 EXPLICIT_B = 'MViTv2-B, attention'
 
 
@@ -103,10 +103,10 @@ def full_scale() -> Scale:
         attention_batch=8,
         rounds=5,
         encoders=(
-            Encoders(EXPLICIT_B, attention_case, both, ('step',)),
+            Encoders(EXPLICIT_B, partial(attention_case, lean=True), both, ('step',)),
             Encoders('MViTv2-S', video_case, both, ('forward', 'step'), package='video'),
             Encoders('MViTv2-B', partial(video_case, arch='base'), both, ('forward', 'step'), package='video'),
-            Encoders('MViTv2-S, attention', partial(attention_case, arch='small'), both, ('step',)),
+            Encoders('MViTv2-S, attention', partial(attention_case, arch='small', lean=True), both, ('step',)),
         ),
         forms=_forms('triton', 'folded'),
         settings=peer_memory.SETTINGS,
@@ -147,12 +147,13 @@ model = dict(
         attention_batch=1,
         rounds=1,
         encoders=(
-            Encoders(EXPLICIT_B, partial(attention_case, arch=arch, size=clip), (HALF, FULL), ('step',), 2),
+            Encoders(EXPLICIT_B, partial(attention_case, arch=arch, size=clip, lean=True), (HALF, FULL), ('step',), 2),
             Encoders('MViTv2-S', partial(video_case, arch=arch, size=clip), (HALF,), ('forward',), 2, 'video'),
         ),
         forms=_forms('explicit', 'folded', arch=arch, clip=clip, sound=sound, batch_size=2),
         settings=(
-            Setting('MAT', 'MAT', partial(MAT, arch, sound), shape=(1, *sound)),
+            # as on a GPU by itself
+            Setting('MAT', 'MAT', partial(MAT, arch, sound), shape=(1, *sound), checkpointing='lean'),
             Setting('AST, plain attention', 'AST', partial(AST, sound, **vit), shape=(1, *sound), plain=True),
         ),
         memory_batches=dict(MAT=2, AST=1),

@@ -24,7 +24,8 @@ from mmav.analysis.attention_speed import measure_attention
 from mmav.analysis.gpu_scale import FULL, HALF, Encoders, Scale
 from mmav.analysis.gpu_training import make_data, read_training, train, training_options
 from mmav.analysis.machine_peak import matmul_peak
-from mmav.analysis.model_passes import DTYPES, place
+from mmav.analysis.memory_plan import plan_step
+from mmav.analysis.model_passes import DTYPES, own_dtype, place
 from mmav.analysis.peer_memory import add_ratios, measure_memory
 from mmav.analysis.peer_timing import compare
 from mmav.analysis.peers import Case, require_peers
@@ -164,6 +165,16 @@ def run_training(report: Report, scale: Scale) -> None:
     found = report.part('log', partial(read_training, work_dir))
     if found is not None:
         report.put(**found)
+    # after that, so that nothing of it is in the process that is measured
+    report.part('plan', lambda: report.put(planned=planned_bytes(config, scale)))
+
+
+def planned_bytes(config: Path, scale: Scale) -> int:
+    """What the planner says that PyTorch's allocator holds at most in an iteration."""
+    cfg = load_config(str(config))
+    capability = torch.cuda.get_device_capability() if scale.device == 'cuda' else (8, 0)
+    options: dict[str, Any] = dict(dtype=own_dtype(cfg, scale.device), capability=capability)
+    return plan_step(cfg, batch_size=scale.batch_size, **options).peak_bytes
 
 
 def time_attention(report: Report, scale: Scale) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmav.engine import turn_on_activation_checkpointing
 from mmav.errors import ConfigError, MmavError
 from mmav.models import AST, MAT, MViTv2
 from mmav.models.backbones.mvit import resolve_arch
@@ -248,6 +249,7 @@ def attention_case(
     arch: str | Mapping[str, Any] = 'base',
     size: Sequence[int] = (16, 224, 224),
     forms: Sequence[str] = ('auto', 'explicit'),
+    lean: bool = False,
 ) -> Case:
     """A training step of an encoder with one form of attention and with others, by default with the explicit one.
 
@@ -257,11 +259,16 @@ def attention_case(
         arch: As :class:`~mmav.models.MViTv2` takes it.
         size: Of clips (T, H, W), for MViTv2, or of spectrograms (F, T), for MAT.
         forms: The forms, as ``attention`` of the encoders takes them.
+        lean: Whether the blocks of the first one are lean, as they are in training on a GPU by default; what is public
+            keeps all.
     """
     video = len(size) == 3
     build = partial(MViTv2, arch, size) if video else partial(MAT, arch, size, **_fitting_strides(arch))
     models = {form: draw_parameters(build(attention=form)) for form in forms}
-    contenders = {f'attention={form}': ClassEmbedding(model) for form, model in models.items()}
+    if lean:
+        turn_on_activation_checkpointing(models[forms[0]], 'lean')
+    names = {form: f'attention={form}' + ', lean' * (lean and form == forms[0]) for form in forms}
+    contenders = {names[form]: ClassEmbedding(model) for form, model in models.items()}
     what = f'MViTv2{_arch_name(arch)}, {_by(size)}' if video else f'MAT, {_by(size)}'
     # Triton's kernels are for float32 and half types
     return Case(what, (3 if video else 1, *size), contenders, modes=('step',), double='triton' not in forms)

@@ -171,5 +171,7 @@ def test_training_that_fails_keeps_what_was_logged(report, scale, monkeypatch):
 
     monkeypatch.setattr(gpu_sections, 'train', train)
     monkeypatch.setattr(gpu_sections, 'read_training', lambda work_dir: dict(iterations=1))
+    monkeypatch.setattr(gpu_sections, 'planned_bytes', lambda config, scale: 1 // 0)
     gpu_sections.run_training(report, scale)
-    assert report.errors == ['training: OutOfMemoryError: no memory'] and report.results['iterations'] == 1
+    assert [line[:17] for line in report.errors] == ['training: OutOfMe', 'plan: ZeroDivisio']
+    assert report.results['iterations'] == 1

@@ -7,9 +7,11 @@ from torch import nn
 from torchvision.models.video import mvit_v2_s
 
 from mmav.analysis import peers
-from mmav.analysis.peers import CASES, draw_parameters, peer_versions, require_peers
+from mmav.analysis.peers import CASES, attention_case, draw_parameters, peer_versions, require_peers
+from mmav.analysis.training_cost import saved_bytes
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
+from tests.analysis.peer_cases import ARCH
 from tests.analysis.peer_cases import CASES as TINY
 from tests.models.peers import from_timm_mvitv2, from_torchvision_mvit, from_transformers_ast
 
@@ -61,6 +63,16 @@ def test_forms_of_attention_are_what_the_case_says():
         assert forms == {name.removeprefix('attention=')}
     auto, explicit = (model.state_dict() for model in models.values())
     torch.testing.assert_close(dict(auto), dict(explicit), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('size', [(4, 32, 32), (64, 96)])
+def test_the_first_form_keeps_less_where_it_is_lean(size):
+    case = attention_case(arch=ARCH, size=size, forms=('folded', 'explicit'), lean=True)
+    assert list(case.contenders) == ['attention=folded, lean', 'attention=explicit']
+    plain = attention_case(arch=ARCH, size=size, forms=('folded',)).contenders['attention=folded']
+    lean, x = case.contenders['attention=folded, lean'], torch.randn(2, *case.shape)
+    kept = [saved_bytes(lambda model=model: model.train()(x), list(model.parameters()))[0] for model in (lean, plain)]
+    assert kept[0] < 0.9 * kept[1]
 
 
 @pytest.mark.parametrize('case', TINY)
