@@ -50,6 +50,7 @@ class Scale:
         name: 'full' or 'miniature'.
         device: 'cuda' or 'cpu'.
         tests: Folder of the tests.
+        test_processes: Processes that run them side by side, most of whose time goes into compiling kernels.
         batch_size: Clips of an iteration there.
         iterations: Their number.
         clips: How clips are made, see :func:`~mmav.analysis.gpu_training.make_data`.
@@ -67,6 +68,7 @@ class Scale:
     name: str
     device: str
     tests: Path
+    test_processes: int
     batch_size: int
     iterations: int
     clips: Mapping[str, Any]
@@ -96,6 +98,7 @@ def full_scale() -> Scale:
         name='full',
         device='cuda',
         tests=ROOT / 'tests',
+        test_processes=8,
         batch_size=8,
         iterations=8,
         # the clips' length and sound as VGGSound has them, the picture as it is prepared for training
@@ -124,6 +127,7 @@ def miniature() -> Scale:
         name='miniature',
         device='cpu',
         tests=ROOT / 'tests',
+        test_processes=2,
         config_text=f"""
 arch = {dict(arch, _delete_=True)}
 model = dict(

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,14 @@ from mmav.analysis.sections import Report
 from mmav.engine.cli import load_config
 from mmav.models.ops.attention import usable_forms
 from mmav.models.ops.sdpa_backends import BACKENDS, expected_backend, taken_backend
+from mmav.parallel import cpu_count
 
 # forms of attention that are measured last, as they are compiled anew for each size
 _LAST = ('flex',)
-_TEST_LINE = re.compile(r'^(\S+::.*?) (PASSED|FAILED|SKIPPED|ERROR|XFAIL|XPASS)\b', re.MULTILINE)
+_RESULT = '(PASSED|FAILED|SKIPPED|ERROR|XFAIL|XPASS)'
+# how pytest -v tells of a test, alone and with processes side by side, which tell of its beginning in a line of its own
+_ENDED = re.compile(rf'^(\S+::.*?) {_RESULT}\b|^\[gw\d+\] \[ *\d+%\] {_RESULT} (\S+::.*?) *$', re.MULTILINE)
+_BEGUN = re.compile(rf'^(\S+::(?:(?! {_RESULT}).)*?) *$', re.MULTILINE)
 _REASON = re.compile(r'^(?:FAILED|ERROR) (\S+\.py.*?)(?: - (.*))?$', re.MULTILINE)
 
 
@@ -102,13 +107,16 @@ def run_tests(report: Report, scale: Scale) -> None:
         return
     log = report.scratch / 'pytest.log'
     options = ['-m', 'gpu', '-v', '--tb=short', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
+    processes = min(scale.test_processes, cpu_count())
+    if processes > 1 and find_spec('xdist') is not None:
+        options += ['-n', str(processes), '--dist', 'worksteal']
     command = [sys.executable, '-m', 'pytest', *options, *map(str, files)]
     status = report.part('pytest', partial(_run_logged, command, scale.tests.parent, log))
     text = log.read_text(encoding='utf-8', errors='replace') if log.is_file() else ''
     print(text)
     found = read_pytest(text)
-    if found['unfinished']:
-        report.fail(found['unfinished'], 'came to no end')
+    for name in found['unfinished']:
+        report.fail(name, 'came to no end')
     report.put(**found, files=[str(path.relative_to(scale.tests.parent)) for path in files])
     for name in found['failed']:
         report.fail(name, found['reasons'].get(name) or 'see the log')
@@ -119,7 +127,9 @@ def run_tests(report: Report, scale: Scale) -> None:
 
 
 def _run_logged(command: list[str], folder: Path, log: Path) -> int:
-    options: dict[str, Any] = dict(cwd=folder, env=dict(os.environ, PYTHONUNBUFFERED='1'), stderr=subprocess.STDOUT)
+    options: dict[str, Any] = dict(
+        cwd=folder, env=dict(os.environ, PYTHONUNBUFFERED='1', OMP_NUM_THREADS='1'), stderr=subprocess.STDOUT
+    )
     with open(log, 'wb') as file, subprocess.Popen(command, stdout=file, **options) as process:
         try:
             return process.wait()
@@ -132,22 +142,24 @@ def read_pytest(text: str) -> dict[str, Any]:
 
     Returns:
         ``passed`` and ``skipped`` (numbers), ``failed`` (tests, and files with errors), ``reasons`` (name -> line) and
-        ``unfinished`` (the test that was running when pytest was killed; None where it came to its end).
+        ``unfinished`` (tests that were running when pytest was killed).
 
     >>> read_pytest('a.py::test_b PASSED [ 50%]\\na.py::test_c FAILED [100%]\\nFAILED a.py::test_c - assert 0')
-    {'passed': 1, 'skipped': 0, 'failed': ['a.py::test_c'], 'reasons': {'a.py::test_c': 'assert 0'}, 'unfinished': None}
+    {'passed': 1, 'skipped': 0, 'failed': ['a.py::test_c'], 'reasons': {'a.py::test_c': 'assert 0'}, 'unfinished': []}
+    >>> read_pytest('a.py::test_b \\na.py::test_c \\n[gw0] [ 50%] PASSED a.py::test_b ')['unfinished']
+    ['a.py::test_c']
     """
-    results = _TEST_LINE.findall(text)
+    results = [(alone or named, result or told) for alone, result, told, named in _ENDED.findall(text)]
     number = {word: sum(result == word for _, result in results) for word in ('PASSED', 'SKIPPED')}
     reasons = dict(_REASON.findall(text))  # those of files that cannot be imported, too
     failed = [name for name, result in results if result in ('FAILED', 'ERROR', 'XPASS')]
-    last = text.rpartition('\n')[2].strip()
+    ended = {name for name, _ in results}
     return dict(
         passed=number['PASSED'],
         skipped=number['SKIPPED'],
         failed=list(dict.fromkeys([*failed, *reasons])),
         reasons=reasons,
-        unfinished=last if re.match(r'\S+::', last) and not _TEST_LINE.match(last) else None,
+        unfinished=[name for name, _ in _BEGUN.findall(text) if name not in ended],
     )
 
 

@@ -33,7 +33,9 @@ def scale(monkeypatch):
     return miniature()
 
 
-def test_tests_that_are_marked_run(report, scale, tmp_path, capsys):
+@pytest.mark.parametrize('processes', [1, 2])
+def test_tests_that_are_marked_run(report, scale, tmp_path, capsys, monkeypatch, processes):
+    monkeypatch.setattr(gpu_sections, 'cpu_count', lambda: processes)
     folder = tmp_path / 'tests'
     folder.mkdir()
     (folder / 'test_a.py').write_text(TESTS)
@@ -44,9 +46,11 @@ def test_tests_that_are_marked_run(report, scale, tmp_path, capsys):
     assert report.results['files'] == ['tests/test_a.py', 'tests/test_c.py']
     assert (report.results['passed'], report.results['skipped']) == (1, 1)
     assert report.results['failed'] == ['tests/test_a.py::test_bad', 'tests/test_c.py']
+    assert report.results['unfinished'] == []
     assert report.errors[0] == 'tests/test_a.py::test_bad: assert 1 == 2'
     assert report.errors[1].startswith('tests/test_c.py: ')
-    assert 'def test_bad' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'def test_bad' in printed and ('[gw' in printed) == (processes == 2)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def here(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / 'test_a.py').write_text(TESTS)
     (folder.parent / 'pytest.ini').write_text('[pytest]\nmarkers = gpu: x\n')
-    scale = replace(gpu_scale.miniature(), tests=folder)
+    scale = replace(gpu_scale.miniature(), tests=folder, test_processes=1)
     monkeypatch.setattr(gpu_scale, 'miniature', lambda: scale)
     monkeypatch.setattr(gpu_run, 'Child', Here)
     for module in (attention_speed, gpu_sections):
