@@ -30,8 +30,9 @@ ARCH = dict(_delete_=True, embed_dims=8, num_layers=3, num_heads=1, stage_blocks
 
 
 def small() -> list[str]:
-    """The overrides: 4 frames of 32x32 and 32 frames of sound, three blocks of width 8, two fusion blocks."""
+    """The overrides: from scratch, 4 frames of 32x32, 32 frames of sound, 3 blocks of width 8, 2 fusion blocks."""
     options: dict[str, object] = {
+        'model.pretrained': False,
         'model.backbones.video.input_size': '(4,32,32)',
         'model.backbones.audio.input_size': '(128,32)',
         'model.backbones.audio.q_strides': '[[2,2],[1,2]]',

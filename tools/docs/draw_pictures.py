@@ -107,6 +107,12 @@ def draw_embeddings(demo: Demo, folder: Path) -> None:
     shutil.copy(folder / 'embeddings.png', DOCS / 'embeddings.png')
 
 
+def draw_memory(demo: Demo, folder: Path) -> None:
+    config, out = str(ROOT / 'configs/mmt/mmt_k4_l4_vggsound.py'), folder / 'memory_plan.png'
+    tool('tools/analysis_tools/plan_memory.py', config, '--gpus', 8, '--gpu-memory', 10, '--picture', out)
+    shutil.copy(out, DOCS / out.name)
+
+
 def draw_annotated(demo: Demo, folder: Path) -> None:
     """A frame of what av_demo makes of a long file: six test clips one after the other."""
     joined = folder / 'six_clips.mp4'
@@ -157,6 +163,7 @@ PICTURES: dict[str, Callable[[Demo, Path], None]] = dict(
     dataset=draw_dataset,
     errors=draw_errors,
     embeddings=draw_embeddings,
+    memory=draw_memory,
     annotated=draw_annotated,
     grad_cam=draw_grad_cam,
     web_demo=draw_web_demo,
