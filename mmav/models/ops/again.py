@@ -37,6 +37,10 @@ def run_again(
             ``torch.utils.checkpoint.create_selective_checkpoint_contexts`` gives.
     """
     first, second = contexts() if contexts is not None else (nullcontext(), nullcontext())
+    if hasattr(first, 'respect_saved_tensors_hooks'):
+        # What PyTorch's contexts keep is theirs, the hooks below are of what is computed again: else it warns that this
+        # may change.
+        first.respect_saved_tensors_hooks = False
     part = _Part(function, args, kwargs, second)
     tell_kept(x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor))
     with taking_notes(None), saved_tensors_hooks(part.note, part.compute), first:

@@ -1,7 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mmav.models.ops.again import run_again
 from mmav.models.ops.lean import cheap
@@ -110,3 +112,13 @@ def test_a_changed_argument_is_told():
         given += 1
     with pytest.raises(RuntimeError, match='was changed in place'):
         y.sum().backward()
+
+
+@pytest.mark.filterwarnings('error')
+def test_what_pytorchs_contexts_keep_is_left_to_them():
+    part = Part()
+    plain = gradients(part, lambda part, x: part(x))
+    contexts = partial(create_selective_checkpoint_contexts, [torch.ops.aten.addmm.default])
+    ours = gradients(part, lambda part, x: run_again(part, (x,), {}, contexts=contexts))
+    for one, other in zip(plain, ours, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
