@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -12,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
 import torch
@@ -21,16 +20,37 @@ from tqdm import tqdm
 
 from mmav.errors import CheckpointError
 from mmav.files import remove_torn_files, written_whole
+from mmav.weight_files import why_no_weights
 
 # seconds that a server may keep silent
 PATIENCE = 60.0
 _CHUNK = 1 << 18
+_LONGEST_STEM, _LONGEST_SUFFIX = 150, 16
+# what an address may hold as it is, a % among it, as it may be quoted already
+_UNQUOTED = "%/:=&?~#+!$,;'@()*[]"
 _SHOWN = 12  # digits of a checksum in a message
 
 
 def cache_folder() -> Path:
     """Where torch keeps downloaded weights: ``checkpoints`` in ``torch.hub.get_dir()``, which TORCH_HOME moves."""
     return Path(torch.hub.get_dir()) / 'checkpoints'
+
+
+def path_in(address: str) -> str:
+    """The path in an address, without escapes.
+
+    Raises:
+        CheckpointError: It is no address.
+
+    >>> path_in('https://host/a%20b/model.pth?dl=1')
+    '/a b/model.pth'
+    """
+    try:
+        return unquote(urlsplit(address).path)
+    except ValueError as error:
+        raise CheckpointError(
+            f"'{address}' is no address ({error}): give it as a browser shows it, or a path"
+        ) from error
 
 
 def cached_name(address: str) -> str:
@@ -40,10 +60,16 @@ def cached_name(address: str) -> str:
 
     >>> cached_name('https://host/a/model.pth?dl=1'), cached_name('https://host/b/model.pth?dl=1')
     ('model-424f20a4.pth', 'model-012776c9.pth')
+
+    Raises:
+        CheckpointError: It is no address.
     """
-    path = Path(unquote(urlsplit(address).path))
+    path = Path(path_in(address))
     mark = hashlib.sha256(address.encode()).hexdigest()[:8]
-    return f'{path.stem or "file"}-{mark}{path.suffix}'
+    suffix = path.suffix if len(path.suffix) < _LONGEST_SUFFIX else ''
+    # file systems count bytes, and the lock and the temporary file add to the name
+    stem = path.stem.encode()[:_LONGEST_STEM].decode(errors='ignore')
+    return f'{stem or "file"}-{mark}{suffix}'
 
 
 def fetch(address: str, target: Path, *, sha256: str = '', name: str = '') -> Path:
@@ -67,8 +93,13 @@ def fetch(address: str, target: Path, *, sha256: str = '', name: str = '') -> Pa
             what the checksum says, or the place cannot be written. Nothing is left of it then. Or a file that is there
             already does not have the checksum; it is left alone.
     """
-    if target.is_file():
-        return _checked(target, sha256)
+    try:
+        if target.is_file():
+            return _checked(target, sha256)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read '{target}' ({error.strerror or error}): remove it, or let it be read"
+        ) from error
     try:
         with _alone(target) as locked:
             if target.is_file():  # another process has brought it
@@ -100,12 +131,13 @@ def _chunks(address: str, target: Path, name: str) -> Iterator[tuple[bytes, int 
     """What a server sends, nothing at first, and how much it promises in all; what is wrong becomes one line."""
     received = 0
     try:
-        request = Request(address, headers={'User-Agent': 'mmav'})
+        # blanks and other scripts, as a browser sends them
+        request = Request(quote(address, safe=_UNQUOTED), headers={'User-Agent': 'mmav'})
         with urlopen(request, timeout=PATIENCE) as answer:
             if answer.headers.get_content_type() == 'text/html':
                 raise _Refused('the server sends a web page, not a file')
             length = answer.headers.get('Content-Length')
-            total = int(length) if length else None
+            total = int(length) if length and length.isdecimal() else None
             yield b'', total
             while chunk := answer.read(_CHUNK):
                 received += len(chunk)
@@ -126,7 +158,7 @@ class _Refused(Exception):
 
 def _why(error: Exception) -> str:
     if isinstance(error, HTTPError):
-        return f'the server answers {error.code} {error.reason}'
+        return f'the server answers {error.code} {" ".join(str(error.reason).split())}'
     if isinstance(error, URLError):
         reason = error.reason
         return f'no connection: {getattr(reason, "strerror", None) or reason}'
@@ -137,12 +169,9 @@ def _why(error: Exception) -> str:
 
 def _judge(part: Path, address: str, sha256: str) -> None:
     """Refuses what was downloaded if it is not the file."""
-    with open(part, 'rb') as file:
-        start = file.read(512).lstrip()
-    if not start or re.match(rb'<(!doctype|html|\?xml)', start, re.IGNORECASE):
-        raise CheckpointError(
-            f'{address} gives {"a web page" if start else "an empty file"}, not weights: nothing is kept'
-        )
+    what = why_no_weights(part)
+    if what:
+        raise CheckpointError(f'{address} gives {what}, not weights: nothing is kept; give the address of the file')
     digest = digest_of(part)
     if not digest.startswith(sha256):
         raise CheckpointError(

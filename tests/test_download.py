@@ -70,6 +70,37 @@ def test_a_disguised_page_and_an_empty_file_are_refused(give, server, tmp_path):
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ('content', 'what'),
+    [
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n', 'a pointer of Git LFS.*'),
+        (b'{"error": "rate limit exceeded"}', 'text'),
+        (b'PK\x03\x04' + CONTENT, 'only a part of a file'),
+    ],
+)
+def test_what_servers_give_in_the_place_of_weights_is_not_kept(give, server, tmp_path, content, what):
+    address = give('well')
+    server.files[address.rsplit('/', 1)[1]] = content
+    with pytest.raises(CheckpointError, match=f'gives {what}, not weights: nothing is kept; give the address of the'):
+        fetch(address, tmp_path / 'a.pth')
+    assert left_in(tmp_path) == []
+
+
+def test_blanks_and_other_scripts_in_an_address(server, tmp_path):
+    server.files['%C3%BC%20a%20b.pth'] = CONTENT
+    for number, name in enumerate(('\u00fc a b.pth', '%C3%BC%20a%20b.pth')):  # as typed, and as a browser shows it
+        target = tmp_path / f'{number}.pth'
+        assert fetch(server.address('well', name), target).read_bytes() == CONTENT
+
+
+def test_names_of_any_length_have_a_place(give, tmp_path):
+    long = give('well').replace('.pth', '\u00fc' * 200 + '.pth' + 'x' * 200)
+    name = cached_name(long)
+    assert len(os.fsencode(name)) < 200 and name != cached_name(long + 'x')
+    (tmp_path / name).write_bytes(CONTENT)
+    assert fetch(long, tmp_path / name) == tmp_path / name
+
+
 def test_a_wrong_checksum_is_refused_and_removed(give, tmp_path):
     with pytest.raises(
         CheckpointError, match=rf'with the sha256 {SHA[:12]}\.\.\., published is deadbeef\.\.\.: .*nothing'

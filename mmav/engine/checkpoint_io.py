@@ -29,6 +29,7 @@ from mmav.engine.class_heads import tell_other_number
 from mmav.engine.fsdp import spread_like
 from mmav.errors import CheckpointError
 from mmav.files import atomic_write
+from mmav.weight_files import is_safetensors, why_no_weights
 
 _STEP = re.compile(r'(?:epoch|iter|resume_iter)_(\d+)\.pth')
 _NAMES_SHOWN = 3
@@ -99,7 +100,7 @@ def restore_history(message_hub: dict) -> None:
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     """Loads a checkpoint; a file that would run code on loading is refused.
 
-    A name that ends in ``.safetensors``, as the weights of timm and transformers are distributed, holds tensors only.
+    Safetensors, as the weights of timm and transformers are distributed, are told by what they hold, not by their name.
 
     Returns:
         What the file holds: a training checkpoint (``meta``, ``state_dict``, ...) or a bare state dict.
@@ -111,10 +112,11 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
     try:
-        if path.suffix == '.safetensors':
+        if is_safetensors(path):
             device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
             return load_safetensors(path, device=str(device))
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        with open(path, 'rb') as file:  # torch goes by the name of a path
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen types, by where the damage is
         raise CheckpointError(_why_not_loaded(path, error)) from error
     if not isinstance(checkpoint, dict):
@@ -129,7 +131,15 @@ def _why_not_loaded(path: Path, error: Exception) -> str:
             f"'{path}' holds Python objects that could run code ({refused[1]}) and is refused; if you trust it, "
             f"convert it: torch.save(torch.load('{path.name}', weights_only=False)['state_dict'], 'weights.pth')"
         )
-    return f"'{path}' is not a checkpoint, or is damaged; give another file, or --resume alone for the newest whole one"
+    try:
+        what = why_no_weights(path)
+    except OSError as unreadable:
+        return f"cannot read '{path}': {unreadable.strerror or unreadable}"
+    found = f' ({what})' if what else ''
+    return (
+        f"'{path}' is not a checkpoint, or is damaged{found}; give another file, or --resume alone for the newest whole "
+        'one'
+    )
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)

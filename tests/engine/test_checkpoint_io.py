@@ -89,6 +89,19 @@ def test_foreign_files_are_refused(tmp_path, content, message):
         load_checkpoint_file(path)
 
 
+def test_what_counts_is_in_the_file_and_not_its_name(tmp_path):
+    weights = dict(a=torch.arange(3.0))
+    save_file(weights, tmp_path / 'a.pth')
+    torch.save(weights, tmp_path / 'b.safetensors')
+    for name in ('a.pth', 'b.safetensors'):
+        assert torch.equal(load_checkpoint_file(tmp_path / name)['a'], weights['a'])
+    (tmp_path / 'c.pth').write_bytes(b'version https://git-lfs.github.com/spec/v1')
+    with pytest.raises(
+        CheckpointError, match=r'damaged \(a pointer of Git LFS, which stands for the file\); give another'
+    ):
+        load_checkpoint_file(tmp_path / 'c.pth')
+
+
 def test_safetensors(tmp_path):
     weights = {'fc.weight': torch.randn(2, 3), 'fc.bias': torch.arange(2.0)}
     save_file(weights, tmp_path / 'model.safetensors')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +22,23 @@ AST_ROWS = 12
 _PUBLISHED = 12 * 101
 
 
-def check_options(given: Mapping[str, str | None]) -> None:
+def check_options(given: Mapping[str, Any], grid: Any = None) -> None:
     """Refuses values that there are not.
 
+    Args:
+        given: ``rgb``, ``inflate`` and ``positions`` of :func:`~mmav.models.weights.load_public_weights`.
+        grid: Its ``grid``.
+
     Raises:
-        ConfigError: One is unknown.
+        ConfigError: One is unknown, or the grid is none.
     """
     for name, value in given.items():
         if value is not None and value not in OPTIONS[name]:
-            raise ConfigError(
-                f'{name}={value!r} is unknown: choose {" or ".join(OPTIONS[name])}{did_you_mean(value, OPTIONS[name])}'
-            )
+            hint = did_you_mean(value, OPTIONS[name]) if isinstance(value, str) else ''
+            raise ConfigError(f'{name}={value!r} is unknown: choose {" or ".join(OPTIONS[name])}{hint}')
+    lengths = grid if isinstance(grid, (list, tuple)) else ()
+    if grid is not None and not (lengths and all(type(each) is int and each > 0 for each in lengths)):
+        raise ConfigError(f'grid={grid!r} is no grid: give a number of positions for each axis, as in grid=(8, 64)')
 
 
 def choose(
@@ -65,7 +72,7 @@ def choose(
         ConfigError: A choice is unknown, or there is nothing to choose.
         CheckpointError: Nobody knows what the file's positions unroll.
     """
-    check_options(given)
+    check_options(given, grid)
     own = module.state_dict()
     kernel, theirs = own.get(KERNEL), weights.get(KERNEL)
     both = kernel is not None and theirs is not None and kernel.dim() > 2 and theirs.dim() > 2
@@ -114,6 +121,8 @@ def _grids(
     if grid is not None:
         if math.prod(grid) != number:
             raise ConfigError(f"grid={tuple(grid)} are {math.prod(grid)} positions, but '{file}' has {number}")
+        if len(grid) != len(new) and (len(grid), len(new)) != (2, 3):  # pictures in clips
+            raise ConfigError(f'grid={tuple(grid)} has {len(grid)} axes, that of the model {len(new)}: {new}')
         return dict(pos_embed=tuple(grid))
     if 'pos_embed' in noted:
         return dict(noted)

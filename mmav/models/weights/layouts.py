@@ -174,15 +174,20 @@ LAYOUTS = (
 )
 
 
+# DistributedDataParallel's, torch.compile's, Lightning's
+_WRAPPERS = ('module.', '_orig_mod.', 'model.')
+
+
 def state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the weights in a checkpoint, wherever it keeps them; the prefix of a wrapped model is dropped."""
+    """Returns the weights in a checkpoint, wherever it keeps them; the prefixes of a wrapped model are dropped."""
     for key in ('model_state', 'state_dict', 'model'):
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
             break
     state = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
-    prefix = 'module.' if all(key.startswith('module.') for key in state) else ''
-    return {key.removeprefix(prefix): value for key, value in state.items()}
+    while state and (found := [each for each in _WRAPPERS if all(key.startswith(each) for key in state)]):
+        state = {key.removeprefix(found[0]): value for key, value in state.items()}
+    return state
 
 
 def find_layout(state: Mapping[str, Tensor], source: str = 'the file') -> Layout:

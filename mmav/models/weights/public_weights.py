@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from mmav.engine.checkpoint_io import describe_mismatch, load_checkpoint_file
 from mmav.errors import CheckpointError
 from mmav.models.backbones.ast import TOKENS
 from mmav.models.init import LOADED, note_origin
-from mmav.models.weights.choices import choose
+from mmav.models.weights.choices import check_options, choose
 from mmav.models.weights.layouts import begin_time, find_layout, state_of, to_ours
 from mmav.models.weights.own_checkpoint import find_backbone
 from mmav.models.weights.source import locate
@@ -102,7 +103,8 @@ def load_public_weights(
             only: pictures are square, AST's own files have 12 rows.
 
     Raises:
-        CheckpointError: The file is missing, damaged, would run code, is of no known layout, or does not fit.
+        CheckpointError: The file is missing, damaged, would run code, is of no known layout, does not fit, or holds
+            what nothing can begin from, such as quantised weights.
         ConfigError: A choice is unknown or has no effect on this file.
     """
     content = load_checkpoint_file(path)
@@ -149,8 +151,23 @@ def load_public_weights(
             f"'{path}' ({report.layout}) is of another architecture: {describe_mismatch(needed, strange, misfits)}; "
             'strict=False takes what fits'
         )
+    for key, value in weights.items():
+        what = '' if target[key].is_meta else _why_no_numbers(value)
+        if what:
+            raise CheckpointError(f"'{path}' ({report.layout}) holds {what} for {key}: give a file of plain numbers")
     module.load_state_dict(weights, strict=False)
     return report
+
+
+def _why_no_numbers(value: Tensor) -> str:
+    """What a parameter would have in place of numbers to begin from; empty where all is well."""
+    if value.is_meta:
+        return 'no values'
+    if value.layout != torch.strided:
+        return 'a sparse matrix'
+    if not value.is_floating_point():
+        return f'values of type {str(value.dtype).removeprefix("torch.")}'
+    return '' if bool(torch.isfinite(value.float()).all()) else 'values that are not finite'
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -169,6 +186,7 @@ class PublicWeights:
 
     Raises:
         CheckpointError: There are no weights of that name.
+        ConfigError: A choice is unknown.
     """
 
     def __init__(
@@ -182,6 +200,7 @@ class PublicWeights:
         positions: str | None = None,
         grid: Sequence[int] | None = None,
     ) -> None:
+        check_options(dict(rgb=rgb, inflate=inflate, positions=positions), grid)
         self.source = locate(checkpoint)
         self.strict = strict
         self.allow_overlap = allow_overlap

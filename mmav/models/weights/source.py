@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Source:
         if self.address:
             digits = self.row.sha256 if self.row else ''
             return fetch(self.address, self.path, sha256=digits, name=self.given)
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise CheckpointError(
                 f"no checkpoint '{self.given}': give the path of a file, an address, or a name that "
                 'tools/model_converters/download_weights.py --list shows'
@@ -64,6 +65,8 @@ def locate(checkpoint: str) -> Source:
     Raises:
         CheckpointError: No such name, with the nearest one and all of them; or another kind of address.
     """
+    if not isinstance(checkpoint, str) or not checkpoint.strip():
+        raise CheckpointError(f'give a name, an address or a path of weights, got {checkpoint!r}')
     row = find_row(checkpoint)
     scheme = _SCHEME.match(checkpoint)
     if row is not None and checkpoint in (row.name, row.address):
@@ -71,15 +74,23 @@ def locate(checkpoint: str) -> Source:
     if scheme and scheme[1].lower() in ('http', 'https'):
         return Source(checkpoint, cache_folder() / cached_name(checkpoint), checkpoint, row)
     if scheme and scheme[1].lower() == 'file':
-        return Source(checkpoint, Path(url2pathname(urlsplit(checkpoint).path)), row=row)
+        parts = urlsplit(checkpoint)
+        if parts.netloc not in ('', 'localhost'):
+            raise CheckpointError(
+                f"'{checkpoint}': an address of a file has three slashes and the whole path, as in file:///data/a.pth; "
+                'or give the path alone'
+            )
+        return Source(checkpoint, Path(url2pathname(parts.path)), row=row)
     if scheme:
         raise CheckpointError(f"'{checkpoint}': only http, https and file can be read; download it and give its path")
     if not _is_path(checkpoint):
         names = ', '.join(PUBLIC_WEIGHTS)
-        hint = did_you_mean(checkpoint, PUBLIC_WEIGHTS)
+        hint = did_you_mean(checkpoint.lower(), PUBLIC_WEIGHTS)
         raise CheckpointError(f"no public weights are called '{checkpoint}'{hint or ''} ({names})")
     return Source(checkpoint, Path(checkpoint).expanduser(), row=row)
 
 
 def _is_path(checkpoint: str) -> bool:
-    return '/' in checkpoint or '\\' in checkpoint or checkpoint.endswith(_SUFFIXES) or Path(checkpoint).is_file()
+    if '/' in checkpoint or '\\' in checkpoint or checkpoint.lower().endswith(_SUFFIXES):
+        return True
+    return os.path.isfile(checkpoint)  # False for what no file can be called, where pathlib raises

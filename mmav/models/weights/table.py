@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from mmav.download import path_in
+
+_KINETICS = re.compile(r'(?<![a-z0-9])k(inetics)?[-_]?[467]00(?![0-9])', re.IGNORECASE)
 _HASH = re.compile(r'-([0-9a-f]{8})\.pth$')
 
 
@@ -219,8 +222,24 @@ def find_row(checkpoint: str) -> PublicCheckpoint | None:
     """The row of a name, of an address, or of a file that has the name of a published one; None where there is none."""
     if checkpoint in PUBLIC_WEIGHTS:
         return PUBLIC_WEIGHTS[checkpoint]
-    file = PurePosixPath(unquote(urlsplit(checkpoint).path) if '://' in checkpoint else checkpoint).name
+    file = _file_of(checkpoint)
     return next((row for row in _TABLE if row.file == file), None)
+
+
+def seen_by_name(checkpoint: str) -> tuple[str, ...]:
+    """The data sets that weights say in the name of their file that they were trained on; empty where it says none.
+
+    Only Kinetics, of whose sets the larger ones hold most of the clips of the smaller ones; what has no number is not
+    meant, such as Kinetics-Sounds.
+
+    >>> seen_by_name('/data/maskfeat_k400.pth'), seen_by_name('kinetics_sounds.pth'), seen_by_name('k400/epoch_9.pth')
+    (('Kinetics-400',), (), ())
+    """
+    return (K400,) if _KINETICS.search(_file_of(checkpoint)) else ()
+
+
+def _file_of(checkpoint: str) -> str:
+    return PurePosixPath(path_in(checkpoint) if '://' in checkpoint else checkpoint).name
 
 
 def table_rows() -> list[tuple[str, ...]]:

@@ -9,10 +9,11 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmav.errors import CheckpointError, did_you_mean
+from mmav.errors import CheckpointError, ConfigError, did_you_mean
 from mmav.models.init import reads_file, without_files
+from mmav.models.weights.choices import OPTIONS, check_options
 from mmav.models.weights.source import Source, locate
-from mmav.models.weights.table import DATA_SETS
+from mmav.models.weights.table import DATA_SETS, find_row, seen_by_name
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # tables that loading interpolates to another size
@@ -33,15 +34,25 @@ def _dicts_with(key: str, value: Any, place: str) -> Iterator[tuple[str, dict]]:
         yield from _dicts_with(key, item, f'{place}.{name}')
 
 
-def weights_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, dict]]:
-    """The ``PublicWeights`` of a config's model, and where they are, such as ``model.backbones.video.init_cfg``."""
+def _inits_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the parts of a config's model are initialised by, and where that is."""
     for place, part in _dicts_with('init_cfg', cfg.get('model'), 'model'):
         given = part['init_cfg']
         several = isinstance(given, (list, tuple))
         for number, init in enumerate(given if several else [given]):
-            kind = init.get('type') if isinstance(init, dict) else None
-            if getattr(kind, '__name__', kind) == 'PublicWeights':
-                yield f'{place}.init_cfg{f".{number}" if several else ""}', init
+            yield f'{place}.init_cfg{f".{number}" if several else ""}', init
+
+
+def _kind(init: dict) -> Any:
+    kind = init.get('type')
+    return getattr(kind, '__name__', kind)
+
+
+def weights_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, dict]]:
+    """The ``PublicWeights`` of a config's model, and where they are, such as ``model.backbones.video.init_cfg``."""
+    for place, init in _inits_in(cfg):
+        if isinstance(init, dict) and _kind(init) == 'PublicWeights':
+            yield place, init
 
 
 def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -49,7 +60,8 @@ def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
 
     A data set says ``part_of='Kinetics-400'``, as that of Kinetics-Sounds does: weights that were trained on
     Kinetics-400 have seen its clips with their labels, and results from them compare with no others. ``allow_overlap``
-    of ``PublicWeights`` takes them all the same. Files are known by their name or address, others pass.
+    of ``PublicWeights`` takes them all the same. Files are known by their name or address, and so are those of other
+    models whose names say Kinetics-400, -600 or -700; the rest passes.
     """
     whole: dict[str, str] = {}
     for loader in _LOADERS:
@@ -60,24 +72,59 @@ def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
             elif part['part_of']:
                 whole.setdefault(part['part_of'], place)
     used = _starts_from_weights(cfg)
-    for place, init in weights_in(cfg):
-        checkpoint = init.get('checkpoint')
-        if not isinstance(checkpoint, str) or not checkpoint:
-            yield f'{place}.checkpoint: give a name, an address or a path, got {checkpoint!r}'
-            continue
-        try:
-            source = locate(checkpoint)
-        except CheckpointError as error:
-            yield f'{place}.checkpoint: {error}'
-            continue
-        overlap = [data for data in (source.row.trained_on if source.row else ()) if data in whole]
-        if overlap and used and not init.get('allow_overlap'):
-            yield (
-                f'{place}.checkpoint: {checkpoint!r} was trained on {overlap[0]}, which {whole[overlap[0]]} is a part '
-                f'of: it has seen these labels; take other weights, or say so with {place}.allow_overlap=True'
-            )
-        if init.get('allow_overlap') and not overlap:
-            yield f'{place}.allow_overlap: has no effect, as no data set here is known to be a part of what it has seen'
+    if not isinstance(used, bool):
+        yield f'model.pretrained: give True or False, got {used!r}'
+    for place, init in _inits_in(cfg):
+        if init is not None and not isinstance(init, dict):
+            yield f"{place}: give a dict such as dict(type='PublicWeights', checkpoint=...), got {init!r}"
+        elif init is not None and _kind(init) == 'PublicWeights':
+            yield from _problems_of(init, place, whole, used=bool(used))
+        elif init is not None and isinstance(init.get('checkpoint'), str) and used:
+            for data, part in _overlap(init['checkpoint'], whole):
+                yield f'{place}.checkpoint: {_has_seen(init["checkpoint"], data, part)}; take other weights'
+
+
+def _problems_of(init: dict, place: str, whole: Mapping[str, str], *, used: bool) -> Iterator[str]:
+    """The problems of one ``PublicWeights``."""
+    checkpoint = init.get('checkpoint')
+    if not isinstance(checkpoint, str) or not checkpoint:
+        yield f'{place}.checkpoint: give a name, an address or a path, got {checkpoint!r}'
+        return
+    try:
+        check_options({name: init.get(name) for name in OPTIONS}, init.get('grid'))
+    except ConfigError as error:
+        yield f'{place}: {error}'
+    for name in ('strict', 'allow_overlap'):
+        if not isinstance(init.get(name, False), bool):
+            yield f'{place}.{name}: give True or False, got {init[name]!r}'
+    try:
+        locate(checkpoint)
+    except CheckpointError as error:
+        yield f'{place}.checkpoint: {error}'
+        return
+    overlap = list(_overlap(checkpoint, whole))
+    if overlap and used and not init.get('allow_overlap'):
+        yield (
+            f'{place}.checkpoint: {_has_seen(checkpoint, *overlap[0])}; take other weights, or say so with '
+            f'{place}.allow_overlap=True'
+        )
+    if init.get('allow_overlap') and not overlap:
+        yield f'{place}.allow_overlap: has no effect, as no data set here is known to be a part of what it has seen'
+
+
+def _overlap(checkpoint: str, whole: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What weights have seen and a data set of the config is a part of, and where that is."""
+    try:
+        row = find_row(checkpoint)
+        seen = row.trained_on if row else seen_by_name(checkpoint)
+    except CheckpointError:  # no address
+        return
+    yield from ((data, whole[data]) for data in seen if data in whole)
+
+
+def _has_seen(checkpoint: str, data: str, part: str) -> str:
+    by_name = '' if find_row(checkpoint) else ', by its name,'
+    return f'{checkpoint!r}{by_name} was trained on {data}, which {part} is a part of: it has seen these labels'
 
 
 def weights_of_config(cfg: Mapping[str, Any]) -> dict[str, Source]:
@@ -87,9 +134,10 @@ def weights_of_config(cfg: Mapping[str, Any]) -> dict[str, Source]:
     return {place: locate(init['checkpoint']) for place, init in weights_in(cfg)}
 
 
-def _starts_from_weights(cfg: Mapping[str, Any]) -> bool:
+def _starts_from_weights(cfg: Mapping[str, Any]) -> Any:
+    """``pretrained`` of a config's model."""
     model = cfg.get('model')
-    return not isinstance(model, dict) or bool(model.get('pretrained', True))
+    return not isinstance(model, dict) or model.get('pretrained', True)
 
 
 def leave_out_weights(model: nn.Module, source: str, load: Callable[[], Mapping[str, Tensor]] | None = None) -> None:

@@ -112,3 +112,18 @@ def test_grid_without_a_table_is_refused():
 def test_unknown_choice():
     with pytest.raises(ConfigError, match="rgb='sums' is unknown: choose mean or sum, did you mean 'sum'?"):
         check_options({**NOTHING, 'rgb': 'sums'})
+    for wrong in (True, 1, ['sum'], ''):
+        with pytest.raises(ConfigError, match=r'^rgb=.* is unknown: choose mean or sum$'):
+            check_options({**NOTHING, 'rgb': wrong})
+
+
+@pytest.mark.parametrize('grid', [16, '4x4', (4.0, 4.0), (-4, -4), (), (True, 16), (4, '4'), {}, True])
+def test_what_is_no_grid(grid):
+    with pytest.raises(ConfigError, match=r'^grid=.* is no grid: give a number of positions for each axis, as in'):
+        choose(ast(), plain(16, channels=3), NOTHING, grid=grid)
+
+
+@pytest.mark.parametrize('grid', [(16,), (2, 2, 4)])
+def test_grid_of_other_axes(grid):
+    with pytest.raises(ConfigError, match=rf'has {len(grid)} axes, that of the model 2: \(12, 101\)'):
+        choose(ast(), plain(16, channels=3), NOTHING, grid=grid)

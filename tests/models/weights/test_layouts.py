@@ -64,9 +64,10 @@ def test_strange_file_is_refused_by_name():
         find_layout({}, 'empty.pth')
 
 
-def test_prefix_of_a_wrapped_model_is_dropped():
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'model.', 'module._orig_mod.'])
+def test_prefix_of_a_wrapped_model_is_dropped(prefix):
     ours = image()
-    wrapped = {f'module.{key}': value for key, value in slowfast(ours)['model_state'].items()}
+    wrapped = {f'{prefix}{key}': value for key, value in slowfast(ours)['model_state'].items()}
     state = state_of(dict(epoch=3, model_state=wrapped))
     assert find_layout(state).name == 'facebookresearch/mvit MViTv2 (image)'
     assert to_ours(state, find_layout(state))[0].keys() == ours.keys()

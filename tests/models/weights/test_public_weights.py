@@ -139,6 +139,24 @@ def test_misfits_are_one_line(tiny, tmp_path):
         load_public_weights(MAT('tiny', input_size=(64, 256)), tmp_path / 'video.pth')
 
 
+@pytest.mark.parametrize(
+    ('change', 'what'),
+    [
+        (lambda value: value.to(torch.int8), 'values of type int8'),
+        (lambda value: value * float('nan'), 'values that are not finite'),
+        (lambda value: value.to('meta'), 'no values'),
+    ],
+)
+def test_what_nothing_can_begin_from_is_refused(tmp_path, change, what):
+    model = AST((16, 26), embed_dims=4, num_layers=1, num_heads=1)
+    state = model.state_dict()
+    torch.save({**state, 'norm.weight': change(state['norm.weight'])}, tmp_path / 'a.pth')
+    before = model.norm.weight.clone()
+    with pytest.raises(CheckpointError, match=rf'holds {what} for norm\.weight: give a file of plain numbers'):
+        load_public_weights(model, tmp_path / 'a.pth')
+    assert torch.equal(model.norm.weight, before)
+
+
 def test_code_is_refused(tmp_path):
     with open(tmp_path / 'evil.pth', 'wb') as file:
         pickle.dump(dict(model_state=pytest.approx), file, protocol=2)

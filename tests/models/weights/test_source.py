@@ -34,9 +34,9 @@ def test_a_file_that_is_there_needs_no_network(torch_home):
 
 
 def test_an_address_is_fetched_into_the_cache(server, torch_home):
-    server.files['own.pth'] = b'weights'
+    server.files['own.pth'] = b'\x80weights'
     source = locate(server.address('well', 'own.pth'))
-    assert source.fetch().read_bytes() == b'weights'
+    assert source.fetch().read_bytes() == b'\x80weights'
     assert source.path.parent == torch_home and source.path.name.startswith('own-')
 
 
@@ -62,6 +62,28 @@ def test_an_unknown_name_is_told_with_the_nearest_and_all():
     with pytest.raises(CheckpointError, match="called 'mvitv2_b_ink1', did you mean 'mvitv2_b_in1k'?") as caught:
         locate('mvitv2_b_ink1')
     assert all(name in str(caught.value) for name in PUBLIC_WEIGHTS) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('nothing', [None, 3, '', '  ', ['a.pth']])
+def test_what_is_no_text_is_no_source(nothing):
+    with pytest.raises(CheckpointError, match=r'^give a name, an address or a path of weights, got '):
+        locate(nothing)
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        ('MViTv2_B_in1k', "^no public weights are called 'MViTv2_B_in1k', did you mean 'mvitv2_b_in1k'"),
+        ('x' * 500, '^no public weights are called'),
+        (f'{"x" * 500}.pth', '^no checkpoint'),
+        ('A.PTH', "^no checkpoint 'A.PTH'"),
+        ('file://data/a.pth', '^.file://data/a.pth.: an address of a file has three slashes'),
+        ('http://[::1/a.pth', r'^.http://\[::1/a.pth. is no address \(Invalid IPv6 URL\): give it as'),
+    ],
+)
+def test_slips_are_one_line(wrong, message, torch_home):
+    with pytest.raises(CheckpointError, match=message):
+        locate(wrong).fetch()
 
 
 def test_other_kinds_of_address_are_refused():

@@ -60,6 +60,42 @@ def test_a_misspelt_data_set_would_void_the_rule():
     )
 
 
+@pytest.mark.parametrize(
+    'checkpoint',
+    [
+        'https://host/mvit-small_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth',
+        '/data/MViTv2_B_32x3_k400_f304025456 (1).pyth',
+        'MAE-K700.pth',
+    ],
+)
+def test_names_that_say_kinetics_are_believed(checkpoint):
+    (line,) = problems(checkpoint=checkpoint)
+    assert line.startswith(f'{VIDEO}.checkpoint: {checkpoint!r}, by its name, was trained on Kinetics-400, which ')
+    assert not problems(checkpoint=checkpoint, allow_overlap=True)
+    assert not problems(checkpoint='/k400/kinetics_sounds_epoch_9.pth')
+
+
+def test_mmengines_own_way_of_loading_is_no_way_around_the_rule():
+    cfg = load_config(KINETICS_SOUNDS, {VIDEO: dict(type='Pretrained', checkpoint='/data/my_k400.pth')})
+    (line,) = weight_problems(cfg)
+    assert line.startswith(f"{VIDEO}.checkpoint: '/data/my_k400.pth', by its name, was trained on Kinetics-400")
+
+
+@pytest.mark.parametrize(
+    ('name', 'wrong', 'message'),
+    [
+        (f'{VIDEO}.inflate', 'centre', f"{VIDEO}: inflate='centre' is unknown: choose center or mean, did you mean "),
+        (f'{VIDEO}.grid', '6x6', f"{VIDEO}: grid='6x6' is no grid: "),
+        (f'{VIDEO}.strict', 'no', f"{VIDEO}.strict: give True or False, got 'no'"),
+        (VIDEO, 'mvitv2_b_in1k', f"{VIDEO}: give a dict such as dict(type='PublicWeights', checkpoint=...), got 'mvi"),
+        ('model.pretrained', 'no', "model.pretrained: give True or False, got 'no'"),
+    ],
+)
+def test_slips_are_found_before_anything_is_fetched(name, wrong, message):
+    (line,) = weight_problems(load_config(VGGSOUND, {name: wrong}))
+    assert line.startswith(message)
+
+
 def test_wrapped_data_sets_and_lists_are_looked_into():
     dataset = dict(type='RepeatDataset', dataset=dict(type='AVDataset', part_of='Kinetics-400'))
     init = [dict(type='Normal', layer='Linear'), dict(type='PublicWeights', checkpoint='mvitv2_b_k400_32x3')]
