@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from mmav.errors import CheckpointError
+
 
 @dataclass(frozen=True)
 class Hints:
@@ -108,7 +110,18 @@ def noted_grids(checkpoint: Mapping[str, Any], prefix: str = '') -> dict[str, tu
 
     Returns:
         Name without prefix -> grid.
+
+    Raises:
+        CheckpointError: What it notes is no grid.
     """
     meta = checkpoint.get('meta')
     noted = meta.get('position_grids') if isinstance(meta, Mapping) else None
+    if noted is not None and not (isinstance(noted, Mapping) and all(map(_is_entry, noted.items()))):
+        raise CheckpointError(f'the checkpoint notes position_grids={noted!r}, which are no grids: leave the entry out')
     return {name.removeprefix(prefix): tuple(grid) for name, grid in (noted or {}).items() if name.startswith(prefix)}
+
+
+def _is_entry(entry: tuple[Any, Any]) -> bool:
+    name, grid = entry
+    lengths = grid if isinstance(grid, (list, tuple)) else ()
+    return isinstance(name, str) and bool(lengths) and all(type(each) is int and each > 0 for each in lengths)

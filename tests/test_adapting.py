@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
 from mmav.adapting import Adapted, Hints, adapt_weights, noted_grids, position_grids
+from mmav.errors import CheckpointError
 from mmav.models import AST, MAT
 
 
@@ -51,3 +53,9 @@ def test_checkpoints_note_what_positions_unroll():
     assert noted_grids(checkpoint) == {'a.pos_embed': (2, 5)}
     assert noted_grids(checkpoint, 'a.') == {'pos_embed': (2, 5)}
     assert noted_grids(checkpoint, 'b.') == noted_grids(dict(meta={})) == noted_grids({}) == {}
+
+
+@pytest.mark.parametrize('wrong', [5, 'x', [1], {'a.pos_embed': None}, {'a.pos_embed': '12x48'}, {1: [3, 12]}])
+def test_notes_that_are_no_grids_are_refused(wrong):
+    with pytest.raises(CheckpointError, match='the checkpoint notes position_grids=.* which are no grids: leave the'):
+        noted_grids(dict(meta=dict(position_grids=wrong)))

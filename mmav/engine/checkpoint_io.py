@@ -267,7 +267,10 @@ def load_weights(
             ) from error
         return
     if len(unexpected) + len(reshaped) == len(weights):
-        raise CheckpointError(f"nothing in '{source}' fits the model of this config: {report}")
+        raise CheckpointError(
+            f"nothing in '{source}' fits the model of this config: {report}; weights of one encoder are for its "
+            "init_cfg=dict(type='PublicWeights', checkpoint=...)"
+        )
     model.load_state_dict({k: v for k, v in weights.items() if k not in reshaped and k in own}, strict=False)
     if report:
         print_log(f"'{source}' was loaded in part: {report}", 'current', level=30)

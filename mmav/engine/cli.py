@@ -333,9 +333,10 @@ def _check_numbers(cfg: Config, *, training: bool = True) -> None:
 
 def _fetch_weights(cfg: Config, options: Iterable[str]) -> None:
     """Brings public weights here before data are read, unless a checkpoint may replace them, which the runner finds."""
-    from mmav.models.weights.uses import weights_of_config
+    from mmav.models.weights.uses import places_of_files, weights_of_config
 
-    of_weights = [name for name in options if '.init_cfg' in name]
+    places = places_of_files(cfg)
+    of_weights = [name for name in options for place in places if f'{name}.'.startswith(f'{place}.')]
     if of_weights and not cfg.model.get('pretrained', True):
         raise ConfigError(f'--cfg-options {of_weights[0]} has no effect with model.pretrained=False')
     if cfg.get('load_from') or (cfg.get('resume') and any(Path(cfg.work_dir).glob('*.pth'))):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 # beginnings of what is said of a parameter's origin
 LOADED = 'loaded from '
+_LOADED_BY_MMENGINE = 'PretrainedInit: load from '
 _DRAWN = 'drawn by init_weights'
 
 
@@ -107,7 +108,7 @@ def report_origins(module: nn.Module) -> None:
             handler.stream.flush()
     print_log(f'Initial values of {len(lines)} parameters: {_sums(origins)}', 'current')
     for name, counts in encoders.items():
-        begin = '' if any(origin.startswith(LOADED) for origin in counts) else 'from scratch, '
+        begin = '' if any(origin.startswith((LOADED, _LOADED_BY_MMENGINE)) for origin in counts) else 'from scratch, '
         print_log(f'{name} ({type(module.get_submodule(name)).__name__}): {begin}{_sums(counts)}', 'current')
 
 

@@ -30,3 +30,18 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         assert toys.run_tool('model_converters/convert_weights.py', path) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith('error: ') and message in line
+
+
+def test_checkpoints_of_our_own_are_told_and_need_no_converting(tmp_path, capsys):
+    state = MViTv2(ARCH, input_size=(4, 32, 32)).state_dict()
+    torch.save(
+        dict(meta={}, state_dict={f'backbones.video.{key}': value for key, value in state.items()}), tmp_path / 'o'
+    )
+    tool = 'model_converters/convert_weights.py'
+    assert toys.run_tool(tool, tmp_path / 'o') == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(f'o: checkpoint of tools/train.py, {len(state)} weights')
+    assert second.startswith(f'  backbones.video: {len(state)} weights, ')
+    assert toys.run_tool(tool, tmp_path / 'o', tmp_path / 'out.pth') == 2
+    assert "has mmav's names already: give it to init_cfg as it is" in capsys.readouterr().err
+    assert not (tmp_path / 'out.pth').exists()

@@ -13,7 +13,7 @@ CONFIG = ROOT / 'configs' / 'mmt' / 'mmt_k4_l4_vggsound.py'
 @pytest.fixture
 def published(server, torch_home, monkeypatch):
     """Has the server give what the configs start from."""
-    server.files['MViTv2_B_in1k.pyth'] = b'weights'
+    server.files['MViTv2_B_in1k.pyth'] = b'\x80weights'
     server.asked['MViTv2_B_in1k.pyth'] = 0
     row = PublicCheckpoint('mvitv2_b_in1k', server.address('well', 'MViTv2_B_in1k.pyth'), '', ('ImageNet-1K',), '', '')
     monkeypatch.setattr(source, 'find_row', lambda checkpoint: row if checkpoint == row.name else None)
@@ -27,14 +27,20 @@ def test_of_a_config_and_by_name(published, server, capsys):
         f"{CONFIG}: 'mvitv2_b_in1k' (ImageNet-1K): {published}",
         f"'mvitv2_b_in1k' (ImageNet-1K): {published}",
     ]
-    assert published.read_bytes() == b'weights' and server.asked[published.name] == 1
+    assert published.read_bytes() == b'\x80weights' and server.asked[published.name] == 1
     assert run_tool(TOOL, CONFIG, '--cfg-options', 'model.pretrained=False') == 0
     assert capsys.readouterr().out == f'{CONFIG}: starts from no public weights, nothing to download\n'
 
 
+def test_a_slip_is_told_before_anything_is_downloaded(published, server, capsys):
+    assert run_tool(TOOL, 'mvitv2_b_in1k', 'mvitv2_b_in1') == 2
+    assert "no public weights are called 'mvitv2_b_in1', did you mean" in capsys.readouterr().err
+    assert server.asked[published.name] == 0
+
+
 def test_lists_the_names_and_what_is_here(torch_home, capsys):
     torch_home.mkdir(parents=True)
-    (torch_home / 'MViTv2_S_in1k.pyth').write_bytes(b'weights')
+    (torch_home / 'MViTv2_S_in1k.pyth').write_bytes(b'\x80weights')
     assert run_tool(TOOL, '--list') == 0
     header, *rows, last = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ['name', 'here'] and last == f'cache: {torch_home}'

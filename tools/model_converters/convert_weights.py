@@ -3,12 +3,15 @@
 
 import argparse
 import io
+from collections.abc import Iterable
 
 import torch
 
 from mmav.engine.checkpoint_io import load_checkpoint_file
 from mmav.engine.cli import run_tool
+from mmav.errors import CheckpointError
 from mmav.models.weights.layouts import find_layout, state_of, to_ours
+from mmav.models.weights.own_checkpoint import encoders_in
 from mmav.models.weights.source import locate
 from mmav.outputs import check_output, write_output
 
@@ -32,6 +35,12 @@ def main() -> None:
     if args.out:
         check_output(args.out, inputs=[str(source.path)], suffixes=['.pth', '.pt', '.pyth'])
     state = state_of(load_checkpoint_file(source.fetch()))
+    encoders = encoders_in(state)
+    if encoders:
+        tell_own(args.checkpoint, state, encoders)
+        if args.out:
+            raise CheckpointError(f"'{args.checkpoint}' has mmav's names already: give it to init_cfg as it is")
+        return
     layout = find_layout(state, args.checkpoint)
     weights, left_out = to_ours(state, layout)
     number = sum(value.numel() for value in weights.values())
@@ -44,6 +53,13 @@ def main() -> None:
     if args.out:
         write(args.out, weights)
         print(f'written: {args.out}')
+
+
+def tell_own(path: str, state: dict[str, torch.Tensor], encoders: Iterable[str]) -> None:
+    print(f'{path}: checkpoint of tools/train.py, {len(state)} weights')
+    for prefix in encoders:
+        weights = [value.numel() for key, value in state.items() if key.startswith(prefix)]
+        print(f'  {prefix[:-1]}: {len(weights)} weights, {sum(weights) / 1e6:.1f} M parameters')
 
 
 def write(path: str, weights: dict[str, torch.Tensor]) -> None:

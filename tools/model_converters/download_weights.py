@@ -47,11 +47,13 @@ def main() -> None:
         print_list()
     if args.markdown:
         fill_block(args.markdown, 'weights', TOOL, markdown_table(table_rows()))
-    for wanted in args.wanted:
-        if wanted in configs:
-            download(of_config(wanted, args.cfg_options), f'{wanted}: ')
-        else:
-            download([locate(wanted)])
+    # all are found before the first is downloaded, which takes long
+    found = [
+        (f'{wanted}: ', of_config(wanted, args.cfg_options)) if wanted in configs else ('', [locate(wanted)])
+        for wanted in args.wanted
+    ]
+    for prefix, sources in found:
+        download(sources, prefix)
 
 
 def print_list() -> None:
@@ -70,7 +72,7 @@ def of_config(path: str, options: dict) -> list[Source]:
     return sources
 
 
-def download(sources: Sequence[Source], prefix: str = '') -> None:
+def download(sources: Sequence[Source], prefix: str) -> None:
     for source in sources:
         print(f'{prefix}{source}: {source.fetch()}', flush=True)
 

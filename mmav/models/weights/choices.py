@@ -140,15 +140,32 @@ def _grids_of_kind(
 ) -> list[tuple[int, ...]] | None:
     """The grids that so many positions can be in such a file; None where its kind does not tell."""
     kernel = weights.get(KERNEL, torch.empty(0))
-    if kernel.dim() != 4 or (kernel.shape[1] == 1 and 'dist_token' not in weights):
+    side = math.isqrt(max(number, 0))
+    square: list[tuple[int, ...]] = [(side, side)] if side * side == number else []
+    if kernel.dim() == 5 and len(like) == 3:
+        return _grids_of_clips(number, like)
+    if kernel.dim() != 4:
         return None
     if kernel.shape[1] > 1:  # pictures
-        side = math.isqrt(max(number, 0))
-        found: list[tuple[int, ...]] = [(side, side)] if side * side == number else []
+        found = list(square)
         if found and own is not None and own.dim() == 4 and own.shape[1] > 1 and number == math.prod(like):
             found += [like] if like != found[0] else []  # a rectangle of the model's own kind
         return found
     if number == math.prod(like):
         return [like]
+    if 'dist_token' not in weights:  # of another length, or a picture model's for grey pictures
+        longer = [(like[0], number // like[0])] if len(like) == 2 and number % like[0] == 0 else []
+        return list(dict.fromkeys(longer + square))
     rows = {AST_ROWS} if number == _PUBLISHED or len(like) != 2 else {AST_ROWS, like[0]}
     return [(each, number // each) for each in sorted(rows) if number % each == 0]
+
+
+def _grids_of_clips(number: int, like: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Clips of another length of the model's pictures, else as many frames of square pictures."""
+    frames, *picture = like
+    length, rest = divmod(number, math.prod(picture))
+    if length and not rest:
+        return [(length, *picture)]
+    area, rest = divmod(number, frames)
+    side = math.isqrt(area)
+    return [(frames, side, side)] if not rest and side * side == area else []

@@ -12,6 +12,13 @@ from mmav.errors import CheckpointError
 KERNEL = 'patch_embed.proj.weight'
 
 
+def encoders_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoders in a whole model's weights: prefix, such as ``backbones.audio.`` -> kernel of its patches."""
+    return {
+        match[1]: value for key, value in state.items() if (match := re.fullmatch(rf'(backbones\.\w+\.){KERNEL}', key))
+    }
+
+
 def find_backbone(state: Mapping[str, Tensor], module: nn.Module, source: str = 'the file') -> str:
     """Finds the encoder in a whole model's weights that is like a backbone.
 
@@ -26,9 +33,7 @@ def find_backbone(state: Mapping[str, Tensor], module: nn.Module, source: str = 
     Raises:
         CheckpointError: None or several encoders have patches of the backbone's shape.
     """
-    found = {
-        match[1]: value for key, value in state.items() if (match := re.fullmatch(rf'(backbones\.\w+\.){KERNEL}', key))
-    }
+    found = encoders_in(state)
     if len(found) < 2:
         return next(iter(found), '')
     own = module.state_dict().get(KERNEL)

@@ -48,6 +48,11 @@ def _kind(init: dict) -> Any:
     return getattr(kind, '__name__', kind)
 
 
+def places_of_files(cfg: Mapping[str, Any]) -> list[str]:
+    """Where a config's model reads files of any kind, such as ``model.backbones.video.init_cfg``."""
+    return [place for place, init in _inits_in(cfg) if isinstance(init, dict) and reads_file(init)]
+
+
 def weights_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, dict]]:
     """The ``PublicWeights`` of a config's model, and where they are, such as ``model.backbones.video.init_cfg``."""
     for place, init in _inits_in(cfg):

@@ -68,10 +68,31 @@ def test_own_files_say_their_grid():
     assert choose(ast(), own, NOTHING, noted=dict(pos_embed=(24, 24)), grid=(12, 48))[1] == {'pos_embed': (12, 48)}
 
 
-def test_files_of_clips_and_of_other_spectrograms_are_left_to_the_backbone():
-    clip = {**plain(8, tokens=('cls_token',)), 'patch_embed.proj.weight': torch.zeros(8, 3, 2, 16, 16)}
-    assert choose(ViT((4, 64, 64), **SMALL), clip, NOTHING)[1] == {}
-    assert choose(ast(dist_token=False), plain(24 * 24, tokens=('cls_token',)), NOTHING)[1] == {}
+@pytest.mark.parametrize(
+    ('number', 'size', 'grid'),
+    [
+        (2 * 4 * 4, (4, 64, 64), (2, 4, 4)),
+        (16 * 4 * 3, (4, 64, 48), (16, 4, 3)),
+        (4 * 2 * 2, (8, 64, 48), (4, 2, 2)),  # not 4 x 4 x 1
+        (4 * 3 * 1, (16, 48, 16), (4, 3, 1)),
+    ],
+)
+def test_files_of_clips_have_the_models_pictures_or_squares(number, size, grid):
+    clip = {**plain(number, tokens=('cls_token',)), 'patch_embed.proj.weight': torch.zeros(8, 3, 2, 16, 16)}
+    assert choose(ViT(size, **SMALL), clip, NOTHING)[1] == {'pos_embed': grid}
+    with pytest.raises(CheckpointError, match='of an unknown grid: say which'):
+        choose(ViT((8, 64, 64), **SMALL), {**clip, 'pos_embed': torch.zeros(1, 1 + 4 * 7, 8)}, NOTHING)
+
+
+def test_spectrograms_without_asts_mark_are_of_another_length_or_grey_pictures():
+    model = ast(patch_stride=(16, 16), dist_token=False)  # 8 x 64
+    for number, grid in ((8 * 48, (8, 48)), (8 * 64, (8, 64)), (15 * 15, (15, 15))):
+        assert choose(model, plain(number, tokens=('cls_token',)), NOTHING)[1] == {'pos_embed': grid}
+    with pytest.raises(CheckpointError, match='576 positions of .* are 8 x 72 or 24 x 24: say which'):
+        choose(model, plain(24 * 24, tokens=('cls_token',)), NOTHING)
+
+
+def test_own_files_of_old_are_left_to_the_backbone():
     hints, grids = choose(ast(), plain(24 * 24), NOTHING, ours=True)
     assert grids == {} and not hints.cut
 

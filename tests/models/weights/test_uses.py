@@ -11,7 +11,7 @@ from mmav.config_check import check_config
 from mmav.engine.cli import load_config
 from mmav.errors import ConfigError
 from mmav.models import MAT
-from mmav.models.weights.uses import weight_problems, weights_of_config
+from mmav.models.weights.uses import places_of_files, weight_problems, weights_of_config
 from tests import synthetic, toys
 from tests.processes import run_tool_in_pair
 
@@ -189,6 +189,21 @@ def test_from_scratch_is_one_option(config, public, server, tmp_path, capsys):
     assert train(config, tmp_path / 'v', *scratch, 'model.backbones.audio.init_cfg.strict=False') == 2
     message = 'error: --cfg-options model.backbones.audio.init_cfg.strict has no effect with model.pretrained=False\n'
     assert capsys.readouterr().err == message
+
+
+def test_other_initialisation_is_not_the_weights(config, tmp_path, capsys):
+    """What is drawn differently is, from scratch, too; what MMEngine loads is not from scratch."""
+    cfg = load_config(str(config), {'model.pretrained': False, 'model.head.init_cfg.type': 'Normal'})
+    assert places_of_files(cfg) == ['model.backbones.audio.init_cfg']
+    options = ['model.pretrained=False', 'model.head.init_cfg.type=Normal', 'model.head.init_cfg.layer=Linear']
+    assert train(config, tmp_path / 'w', '--cfg-options', *options) == 0
+    capsys.readouterr()
+    torch.save(MAT(synthetic.ARCH, input_size=(16, 32), q_strides=[(1, 2)]).state_dict(), tmp_path / 'm.pth')
+    sound = 'model.backbones.audio.init_cfg'
+    options = [f'{sound}.type=Pretrained', f'{sound}.checkpoint={tmp_path / "m.pth"}']
+    assert train(config, tmp_path / 'v', '--cfg-options', *options) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if 'backbones.audio (MAT): ' in line]
+    assert 'from scratch' not in line and f'PretrainedInit: load from {tmp_path / "m.pth"}' in line
 
 
 def test_two_processes_download_once_and_start_alike(config, public, server, torch_home, tmp_path):
