@@ -49,6 +49,7 @@ _REGISTRY_OF_KEY = {
     'collate_fn': registry.FUNCTIONS,
     'dataset': registry.DATASETS,
     'datasets': registry.DATASETS,
+    'init_cfg': registry.WEIGHT_INITIALIZERS,
     'metrics': registry.METRICS,
     'optimizer': registry.OPTIMIZERS,
     'pipeline': registry.TRANSFORMS,

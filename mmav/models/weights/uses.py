@@ -39,13 +39,13 @@ def _inits_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for place, part in _dicts_with('init_cfg', cfg.get('model'), 'model'):
         given = part['init_cfg']
         several = isinstance(given, (list, tuple))
-        for number, init in enumerate(given if several else [given]):
+        for number, init in enumerate(given if several else [] if given is None else [given]):
             yield f'{place}.init_cfg{f".{number}" if several else ""}', init
 
 
 def _kind(init: dict) -> Any:
     kind = init.get('type')
-    return getattr(kind, '__name__', kind)
+    return kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', kind)  # mmav.PublicWeights
 
 
 def places_of_files(cfg: Mapping[str, Any]) -> list[str]:
@@ -80,13 +80,13 @@ def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(used, bool):
         yield f'model.pretrained: give True or False, got {used!r}'
     for place, init in _inits_in(cfg):
-        if init is not None and not isinstance(init, dict):
+        if not isinstance(init, dict) or (init and 'type' not in init):
             yield f"{place}: give a dict such as dict(type='PublicWeights', checkpoint=...), got {init!r}"
-        elif init is not None and _kind(init) == 'PublicWeights':
+        elif _kind(init) == 'PublicWeights':
             yield from _problems_of(init, place, whole, used=bool(used))
-        elif init is not None and isinstance(init.get('checkpoint'), str) and used:
-            for data, part in _overlap(init['checkpoint'], whole):
-                yield f'{place}.checkpoint: {_has_seen(init["checkpoint"], data, part)}; take other weights'
+        elif isinstance(init.get('checkpoint'), str) and used:
+            for data, where in _overlap(init['checkpoint'], whole):
+                yield f'{place}.checkpoint: {_has_seen(init["checkpoint"], data, where)}; take other weights'
 
 
 def _problems_of(init: dict, place: str, whole: Mapping[str, str], *, used: bool) -> Iterator[str]:

@@ -87,6 +87,12 @@ def test_mmengines_own_way_of_loading_is_no_way_around_the_rule():
         (f'{VIDEO}.inflate', 'centre', f"{VIDEO}: inflate='centre' is unknown: choose center or mean, did you mean "),
         (f'{VIDEO}.grid', '6x6', f"{VIDEO}: grid='6x6' is no grid: "),
         (f'{VIDEO}.strict', 'no', f"{VIDEO}.strict: give True or False, got 'no'"),
+        (
+            VIDEO,
+            dict(_delete_=True, checkpoint='mvitv2_b_in1k'),
+            f"{VIDEO}: give a dict such as dict(type='PublicWeights', ",
+        ),
+        (VIDEO, [None], f'{VIDEO}.0: give a dict such as dict('),
         (VIDEO, 'mvitv2_b_in1k', f"{VIDEO}: give a dict such as dict(type='PublicWeights', checkpoint=...), got 'mvi"),
         ('model.pretrained', 'no', "model.pretrained: give True or False, got 'no'"),
     ],
@@ -189,6 +195,15 @@ def test_from_scratch_is_one_option(config, public, server, tmp_path, capsys):
     assert train(config, tmp_path / 'v', *scratch, 'model.backbones.audio.init_cfg.strict=False') == 2
     message = 'error: --cfg-options model.backbones.audio.init_cfg.strict has no effect with model.pretrained=False\n'
     assert capsys.readouterr().err == message
+
+
+def test_several_initialisers_in_the_order_of_the_list(config, public, server, tmp_path):
+    cfg = Config.fromfile(config)
+    sound = cfg.model.backbones.audio
+    sound.init_cfg = [dict(type='Normal', layer='Linear', std=1.0), dict(sound.init_cfg, type='mmav.PublicWeights')]
+    assert list(weights_of_config(cfg)) == ['model.backbones.audio.init_cfg.1']
+    cfg.dump(config)
+    assert train(config, tmp_path / 'w') == 0 and starts_from(tmp_path / 'w' / 'epoch_1.pth', public[0])
 
 
 def test_other_initialisation_is_not_the_weights(config, tmp_path, capsys):
