@@ -92,6 +92,10 @@ def choose(
         inflate='kernels of pictures do not become those of clips here',
         positions='there are no positions of another grid',
     )
+    # from the last axis on, as pictures have fewer than clips
+    grows = old is not None and all(a <= b for a, b in zip(reversed(old), reversed(new), strict=False))
+    if given.get('positions') == 'cut' and grows:
+        idle['positions'], why['positions'] = True, f'no axis of {old} gets shorter in {new}'
     for name, value in given.items():
         if value is not None and idle[name]:
             raise ConfigError(f"{name}={value!r} has no effect on '{file}': {why[name]}; leave it out")

@@ -118,6 +118,11 @@ def test_defaults():
         (ViT((2, 64, 64), **SMALL), dict(rgb='mean'), "rgb='mean' has no effect"),
         (MViTv2(ARCH, input_size=(4, 32, 32)), dict(positions='cut'), "positions='cut' has no effect .* leave it out"),
         (ast(64, 64, patch_stride=(16, 16)), dict(positions='cut'), "positions='cut' has no effect"),
+        (
+            ast(),
+            dict(positions='cut'),
+            r"positions='cut' has no effect .*: no axis of \(4, 4\) gets shorter in \(12, 101\)",
+        ),
     ],
 )
 def test_choice_without_effect_is_refused(model, given, message):
