@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 from mmav.download import cache_folder, cached_name, fetch
 from mmav.errors import CheckpointError, did_you_mean
 from mmav.models.weights.table import PUBLIC_WEIGHTS, PublicCheckpoint, find_row
+from mmav.weight_files import why_no_weights
 
 _SCHEME = re.compile(r'^([a-zA-Z][a-zA-Z0-9+.-]*)://')
 # endings of files of weights; anything else without a folder is a name
@@ -42,17 +43,28 @@ class Source:
         """The file, downloaded if it is not there.
 
         Raises:
-            CheckpointError: There is no such file; see :func:`mmav.download.fetch`.
+            CheckpointError: There is no such file, or it holds no weights; see :func:`mmav.download.fetch`.
         """
         if self.address:
             digits = self.row.sha256 if self.row else ''
-            return fetch(self.address, self.path, sha256=digits, name=self.given)
-        if not os.path.isfile(self.path):
+            fetch(self.address, self.path, sha256=digits, name=self.given)
+        elif not os.path.isfile(self.path):
             raise CheckpointError(
                 f"no checkpoint '{self.given}': give the path of a file, an address, or a name that "
                 'tools/model_converters/download_weights.py --list shows'
             )
+        self._require_weights()
         return self.path
+
+    def _require_weights(self) -> None:
+        """Looks into the file, which another program may have put there: before data are read, and not after."""
+        try:
+            what = why_no_weights(self.path)
+        except OSError as error:
+            raise CheckpointError(f"cannot read '{self.path}': {error.strerror or error}") from error
+        if what:
+            anew = 'remove it, so that it is downloaded anew' if self.address else 'give the file itself'
+            raise CheckpointError(f"'{self.path}' is {what}, not weights: {anew}")
 
 
 def locate(checkpoint: str) -> Source:

@@ -29,7 +29,7 @@ def test_a_file_that_is_there_needs_no_network(torch_home):
     assert f'get {source.row.address} on' in str(caught.value)
     assert str(caught.value).endswith(f'put it there: {torch_home / "MViTv2_B_in1k.pyth"}')
     assert torch_home.is_dir()  # the place is made for it
-    source.path.write_bytes(b'weights')
+    source.path.write_bytes(b'\x80weights')
     assert source.fetch() == source.path
 
 
@@ -40,13 +40,24 @@ def test_an_address_is_fetched_into_the_cache(server, torch_home):
     assert source.path.parent == torch_home and source.path.name.startswith('own-')
 
 
+def test_what_another_program_put_there_is_looked_into(torch_home, tmp_path):
+    torch_home.mkdir(parents=True)
+    source = locate('mvitv2_b_in1k')
+    source.path.write_bytes(b'version https://git-lfs.github.com/spec/v1')
+    with pytest.raises(CheckpointError, match='is a pointer of Git LFS.*, not weights: remove it, so that it is downl'):
+        source.fetch()
+    (tmp_path / 'a.pth').write_bytes(b'PK\x03\x04')
+    with pytest.raises(CheckpointError, match=r"a\.pth' is only a part of a file, not weights: give the file itself$"):
+        locate(str(tmp_path / 'a.pth')).fetch()
+
+
 def test_a_path_stays_where_it_is(tmp_path):
     path = tmp_path / 'my weights.pth'
     with pytest.raises(
         CheckpointError, match=r"no checkpoint '.*my weights\.pth': give the path of a file, an address"
     ):
         locate(str(path)).fetch()
-    path.write_bytes(b'weights')
+    path.write_bytes(b'\x80weights')
     for given in (str(path), path.as_uri()):
         assert locate(given).fetch() == path and not locate(given).address
     assert locate('~/a.pth').path == Path.home() / 'a.pth'
@@ -54,7 +65,7 @@ def test_a_path_stays_where_it_is(tmp_path):
 
 def test_a_file_without_an_ending_is_a_path_where_it_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'weights').write_bytes(b'weights')
+    (tmp_path / 'weights').write_bytes(b'\x80weights')
     assert locate('weights').path == Path('weights')
 
 
