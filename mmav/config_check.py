@@ -75,6 +75,7 @@ _PLAIN_DICTS = {
     'precision': ('amp', 'eval_amp', 'tf32'),
     'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
 }
+_SWITCHES = ('cudnn_benchmark', 'deterministic', 'diff_rank_seed')
 _MP_CFG = ('mp_start_method', 'opencv_num_threads')
 _PARAMWISE = (
     'custom_keys',
@@ -190,7 +191,11 @@ def _top_level(name: str, value: Any) -> Problems:
     elif name == 'activation_checkpointing':
         yield from _checkpointing(value)
     elif name in _PLAIN_DICTS:
-        yield from _keywords(value, name, _PLAIN_DICTS[name], f'{name} has')
+        if name != 'precision' or isinstance(value, dict):  # which has more to say of another type
+            yield from _keywords(value, name, _PLAIN_DICTS[name], f'{name} has')
+        for switch in _SWITCHES:  # a word such as 'no' would turn it on
+            if isinstance(value, dict) and not isinstance(value.get(switch, False), bool | None):
+                yield f'{name}.{switch}={value[switch]!r}: give True or False'
         if isinstance(value, dict) and value.get('mp_cfg') is not None:
             yield from _keywords(value['mp_cfg'], f'{name}.mp_cfg', _MP_CFG, 'mp_cfg has')
         if name == 'precision':

@@ -165,6 +165,9 @@ def test_a_right_config_passes_and_nothing_is_built(cfg, monkeypatch):
         ('runner_type', 'AVRuner', "runner_type: no runner 'AVRuner' is registered, did you mean 'AVRunner'?"),
         ('val_cfg', None, 'val_cfg: missing, but val_dataloader is there'),
         ('model', 3, 'model: must be a dict with a type, got int 3'),
+        ('randomness.deterministic', 'no', "randomness.deterministic='no': give True or False"),
+        ('env_cfg.cudnn_benchmark', 'off', "env_cfg.cudnn_benchmark='off': give True or False"),
+        ('precision', ['auto'], "precision=['auto']: give a dict, such as precision = dict(amp='auto', tf32=True)"),
     ],
 )
 def test_typos(cfg, name, value, expected):

@@ -305,6 +305,8 @@ def train(args: argparse.Namespace) -> None:
     if args.amp:
         set_amp(cfg, args.amp, options=args.cfg_options)
     _check_numbers(cfg)
+    if cfg.get('val_cfg') is not None:
+        _check_numbers(cfg, training=False)
     if args.auto_scale_lr:
         turn_on_auto_scale_lr(cfg)
     scaling = [name for name in args.cfg_options if name.startswith('auto_scale_lr')]

@@ -30,7 +30,10 @@ from mmav.errors import ConfigError, did_you_mean
 
 AMP = ('auto', 'none', 'bfloat16', 'float16')
 WRAPPERS = dict(bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
+DTYPES = dict(AutocastOptimWrapper=('bfloat16',), AmpOptimWrapper=('float16', 'bfloat16'))
 PLAIN = 'OptimWrapper'
+# of registries whose wrappers of these names are meant: type='mmengine.AmpOptimWrapper'
+SCOPES = ('mmav', 'mmengine')
 KEYS = ('amp', 'eval_amp', 'tf32')
 
 
@@ -77,17 +80,20 @@ class Numbers:
         tf32: Whether TF32 is allowed; None to leave PyTorch's settings alone.
         benchmark: Whether cuDNN times its kernels and takes the fastest for each shape; None to leave it alone.
         text: All of it in one line, for the log.
+        deterministic: Whether only algorithms that give the same bits again are taken; False to leave it alone.
     """
 
     amp: str | None
     tf32: bool | None
     benchmark: bool | None
     text: str
+    deterministic: bool = False
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """PyTorch's settings are these within it, and what they were after it."""
         before = torch.get_float32_matmul_precision(), _cudnn_tf32(), torch.backends.cudnn.benchmark
+        strict = torch.get_deterministic_debug_mode(), torch.backends.cudnn.deterministic
         # The setters of before PyTorch 2.9 move those of after it along. The other way round they do not, and what
         # reads the older ones, such as inductor, would get an error.
         if self.tf32 is not None:
@@ -95,9 +101,15 @@ class Numbers:
             torch.backends.cudnn.allow_tf32 = self.tf32
         if self.benchmark is not None:
             torch.backends.cudnn.benchmark = self.benchmark
+        if self.deterministic:
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.deterministic = True
         try:
             yield
         finally:
+            if self.deterministic:
+                torch.set_deterministic_debug_mode(strict[0])
+                torch.backends.cudnn.deterministic = strict[1]
             if self.tf32 is not None:
                 torch.set_float32_matmul_precision(before[0])
                 if before[1] is not None:
@@ -137,9 +149,9 @@ def decide(cfg: Mapping[str, Any], hardware: Hardware, *, training: bool = True)
     for problem in precision_problems(cfg.get('precision')):
         raise ConfigError(problem)
     amp, words = _of_training(cfg, hardware) if training else _of_evaluation(cfg, hardware)
-    if hardware.kind != 'cuda':
-        return Numbers(amp, None, None, f'Numbers: {words}')
     deterministic = bool((cfg.get('randomness') or {}).get('deterministic'))
+    if hardware.kind != 'cuda':
+        return Numbers(amp, None, None, f'Numbers: {words}', deterministic)
     tf32 = None if cfg.get('precision') is None else bool(cfg['precision'].get('tf32', True)) and not deterministic
     benchmark = bool((cfg.get('env_cfg') or {}).get('cudnn_benchmark')) and not deterministic
     parts = [words]
@@ -149,7 +161,7 @@ def decide(cfg: Mapping[str, Any], hardware: Hardware, *, training: bool = True)
         parts.append('cuDNN chooses its fastest kernels (benchmark)')
     if deterministic:
         parts.append('deterministic algorithms only')
-    return Numbers(amp, tf32, benchmark, 'Numbers: ' + ', '.join(parts))
+    return Numbers(amp, tf32, benchmark, 'Numbers: ' + ', '.join(parts), deterministic)
 
 
 def precision_problems(precision: Any) -> Iterator[str]:
@@ -178,16 +190,24 @@ def _of_training(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | None
         raise ConfigError(
             f"precision.amp={asked!r}, but {is_there} is there: leave that type out, or take precision.amp='auto'"
         )
-    if named == 'float16':
-        _require_gpu(hardware, f'optim_wrapper.type={kind!r} (float16)')
+    if named and named not in (allowed := DTYPES[kind]):
+        raise ConfigError(
+            f'optim_wrapper.dtype={named!r}: type={kind!r} is for {" or ".join(allowed)}; leave both out and take '
+            f'precision.amp, one of {", ".join(AMP)}'
+        )
+    if kind == WRAPPERS['float16']:
+        _require_gpu(hardware, f'optim_wrapper.type={kind!r} ({named})')
     return named, _autocast(named) + ', ' * bool(named) + f'as optim_wrapper.type={kind!r} says'
 
 
 def _of_evaluation(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | None, str]:
     asked = (cfg.get('precision') or {}).get('eval_amp', 'none')
-    loops = [name for name in ('val_cfg', 'test_cfg') if (cfg.get(name) or {}).get('fp16')]
+    passes = dict(val_cfg='validation', test_cfg='testing')
+    loops = [name for name in passes if (cfg.get(name) or {}).get('fp16')]
     if loops:  # MMEngine's own word for it
-        return None, f'as {loops[0]}.fp16 says'
+        if asked != 'none':
+            raise ConfigError(f'precision.eval_amp={asked!r} (--amp), but {loops[0]}.fp16=True is there: leave one out')
+        return None, f'as {loops[0]}.fp16 says' + f' in {passes[loops[0]]}, else float32' * (len(loops) == 1)
     amp, words = _chosen(asked, hardware, 'eval_amp')
     return amp, words.replace(' with loss scaling', '')
 
@@ -223,7 +243,9 @@ def wrapper_kind(optim_wrapper: Mapping[str, Any]) -> str:
     if 'constructor' in optim_wrapper and 'optimizer' not in optim_wrapper:
         return str(optim_wrapper['constructor'])
     kind = optim_wrapper.get('type') or PLAIN
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
+    kind = kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
+    scope, _, name = kind.rpartition('.')
+    return name if scope in SCOPES else kind
 
 
 def named_amp(optim_wrapper: Mapping[str, Any]) -> str | None:

@@ -84,8 +84,16 @@ class AVRunner(Runner):
         if self.distributed and without_gpu():
             init_gloo(self.launcher, env_cfg.get('dist_cfg', {}).get('timeout'))
         # cuDNN's benchmark is on while the runner works, see Numbers.in_force
+        self._env_cfg = env_cfg
         super().setup_env({name: value for name, value in env_cfg.items() if name != 'cudnn_benchmark'})
         self._hardware = weakest(this_hardware())
+
+    def set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Sets the seeds; algorithms are deterministic while the runner works, see Numbers.in_force."""
+        super().set_randomness(seed, diff_rank_seed)
+        self._deterministic = deterministic
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -101,7 +109,9 @@ class AVRunner(Runner):
         wrapper = self.optim_wrapper
         if not isinstance(wrapper, dict | None):  # a wrapper that was built by whoever calls
             wrapper = dict(type=type(wrapper).__name__, optimizer=None)
-        return decide({**self.cfg, 'optim_wrapper': wrapper}, self._hardware, training=training)
+        # not the config's: whoever calls may give these two without one
+        given = dict(env_cfg=self._env_cfg, randomness=dict(deterministic=self._deterministic))
+        return decide({**self.cfg, **given, 'optim_wrapper': wrapper}, self._hardware, training=training)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """Builds the optimizer's wrapper; of a plain one the one that computes with :attr:`numbers`."""

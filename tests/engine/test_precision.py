@@ -223,3 +223,90 @@ def test_the_first_lines_of_the_log_tell(tmp_path, capsys, on):
     assert toys.run_tool('train.py', *again, '--amp') == 0
     assert 'epoch_2.pth was trained in float32: the run goes on in bfloat16' in capsys.readouterr().out
     assert torch.load(checkpoint, weights_only=True)['meta']['numbers'] == 'bfloat16'
+
+
+@pytest.mark.parametrize('scope', ['mmav', 'mmengine'])
+def test_a_wrapper_may_be_named_with_its_registry(scope):
+    def wrapper(name):
+        return dict(type=f'{scope}.{name}', optimizer={})
+
+    assert with_numbers(wrapper('OptimWrapper'), numbers())['type'] == 'AutocastOptimWrapper'
+    decided = numbers(optim_wrapper=wrapper('AutocastOptimWrapper'))
+    assert decided.amp == 'bfloat16' and "optim_wrapper.type='AutocastOptimWrapper'" in decided.text
+    with pytest.raises(ConfigError, match=r"type='AmpOptimWrapper' \(float16\) needs a CUDA GPU"):
+        numbers(hardware=CPU, optim_wrapper=wrapper('AmpOptimWrapper'))
+    assert named_amp(dict(type='another.AmpOptimWrapper')) is None
+
+
+UNFIT = [
+    (dict(type='AutocastOptimWrapper', dtype='float16'), A100, r"dtype='float16': type='Autocast\w+' is for bfloat16;"),
+    (dict(type='AmpOptimWrapper', dtype='float32'), A100, r"dtype='float32': .* is for float16 or bfloat16; leave"),
+    (dict(type='AmpOptimWrapper', dtype='bfloat16'), CPU, r"type='AmpOptimWrapper' \(bfloat16\) needs a CUDA GPU"),
+]
+
+
+@pytest.mark.parametrize(('wrapper', 'hardware', 'message'), UNFIT)
+def test_a_type_that_a_wrapper_does_not_take_is_refused_at_once(wrapper, hardware, message):
+    with pytest.raises(ConfigError, match=message):
+        numbers(hardware=hardware, optim_wrapper=wrapper)
+
+
+def test_mmengines_fp16_of_evaluation_beside_ours_is_refused():
+    for loop in ('val_cfg', 'test_cfg'):
+        with pytest.raises(ConfigError, match=rf'eval_amp=.bfloat16. .*but {loop}\.fp16=True is there'):
+            numbers(training=False, precision=dict(eval_amp='bfloat16'), **{loop: dict(fp16=True)})
+    assert numbers(training=False, hardware=CPU, val_cfg=dict(fp16=True)).text == (
+        'Numbers: as val_cfg.fp16 says in validation, else float32'
+    )
+
+
+def strict():
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+    )
+
+
+def test_a_deterministic_run_leaves_nothing_to_the_next_one_of_a_process(tmp_path, on, monkeypatch):
+    on(A100)
+    seen = []
+
+    def run(name, **config):
+        work = runner(tmp_path / name, **config)
+        note = work.model.head.register_forward_pre_hook(lambda *_: seen.append(strict()))
+        work.train()
+        note.remove()
+        return work
+
+    before = strict()
+    assert run('a', randomness=dict(seed=0, deterministic=True), env_cfg=dict(cudnn_benchmark=True)).deterministic
+    assert set(seen) == {(True, True, False)} and strict() == before == (False, False, False)
+    seen.clear()
+    run('b', env_cfg=dict(cudnn_benchmark=True))
+    assert set(seen) == {(False, False, True)} and strict() == before
+
+
+def test_a_runner_without_a_config_takes_what_it_is_given(tmp_path, on):
+    on(A100)
+    work = AVRunner(
+        model=toys.ToyModel(),
+        work_dir=str(tmp_path),
+        env_cfg=dict(cudnn_benchmark=True),
+        experiment_name=tmp_path.name,
+    )
+    assert work.numbers.benchmark
+    work = AVRunner(
+        model=toys.ToyModel(),
+        work_dir=str(tmp_path),
+        randomness=dict(deterministic=True),
+        experiment_name=f'{tmp_path.name} 2',
+    )
+    assert work.numbers.deterministic and not strict()[0]  # MMEngine alone asks for a seed beside it
+
+
+def test_what_validation_cannot_do_ends_a_training_before_it_begins(tmp_path, capsys):
+    config = toys.write_config(tmp_path, "precision = dict(eval_amp='float16')\n")
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w') == 2
+    assert "precision.eval_amp='float16'" in capsys.readouterr().err
+    assert not list((tmp_path / 'w').glob('**/*.log'))

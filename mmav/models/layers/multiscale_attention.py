@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmav.models.layers.pooling import TokenPool
 from mmav.models.layers.relative_position import RelativePosition
-from mmav.models.ops.attention import FORMS, attend
+from mmav.models.ops.attention import attend, check_form
 from mmav.models.ops.lean import cheap, halved
 
 
@@ -35,7 +35,8 @@ class MultiscaleAttention(nn.Module):
         attention: One of the forms of :func:`~mmav.models.ops.attention.attend`.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``out_dims`` or ``attention`` is unknown.
+        ValueError: If ``num_heads`` does not divide ``out_dims``.
+        ConfigError: If ``attention`` is unknown.
     """
 
     def __init__(
@@ -56,8 +57,7 @@ class MultiscaleAttention(nn.Module):
         super().__init__()
         if out_dims % num_heads:
             raise ValueError(f'num_heads={num_heads} does not divide the width {out_dims}')
-        if attention not in FORMS:
-            raise ValueError(f'attention={attention!r} is unknown: choose one of {", ".join(FORMS)}')
+        check_form(attention)
         self.num_heads = num_heads
         self.residual_pooling = residual_pooling
         self.attention = attention

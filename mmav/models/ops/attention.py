@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmav.models.ops.eager_cpu import on_eager_cpu
+from mmav.errors import ConfigError, did_you_mean
+from mmav.models.ops.eager_cpu import on_eager_cpu, under_transform
 from mmav.models.ops.flex_attention import flex_attention
 from mmav.models.ops.lean import cheap, halved
 from mmav.models.ops.onehot import along, cached_onehot
@@ -19,6 +22,8 @@ from mmav.models.ops.tiled_attention import Classes, tiled_attention
 from mmav.models.ops.triton_attention import triton_attention
 
 FORMS = ('auto', 'explicit', 'folded', 'tiled', 'flex', 'triton')
+# those that are one operator, with a backward pass of our own
+OPERATORS = ('tiled', 'triton')
 # what ``auto`` is on a GPU
 ON_GPU = 'folded'
 # With fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md); so it does
@@ -119,6 +124,19 @@ def _on_gpu(x: Tensor) -> bool:
     return x.device.type == 'cuda'
 
 
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Has all computed in the type that it has: products that write into a tile cannot be cast."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+def check_form(form: str) -> None:
+    """Raises a ConfigError if a form is none of ``FORMS``."""
+    if form not in FORMS:
+        near = did_you_mean(str(form), FORMS)
+        raise ConfigError(f'attention={form!r} is unknown: choose one of {", ".join(FORMS)}{near}')
+
+
 def choose_form(q: Tensor, k: Tensor) -> str:
     """The form that ``auto`` is for queries and keys (B, N, heads, d) of patch tokens.
 
@@ -173,16 +191,20 @@ def attend(
         (B, c + Nq, heads, d), c = 1 with a class token, else 0.
 
     Raises:
-        ValueError: If ``form`` is unknown or cannot run here.
+        ConfigError: If ``form`` is unknown or cannot run here.
     """
-    if form not in FORMS:
-        raise ValueError(f'attention={form!r} is unknown: choose one of {", ".join(FORMS)}')
+    check_form(form)
     form = choose_form(q, k) if form == 'auto' else form
+    if form in OPERATORS and under_transform():
+        raise ConfigError(
+            f'attention={form!r} has no forward mode and no other transforms of torch.func: take explicit'
+        )
     if form == 'triton':
         return triton_attention(q, k, v, tables, q_grid, k_grid, classes=classes, residual=residual)
     if form == 'tiled':
-        bias = relative_bias(q, tables, q_grid, k_grid)
-        return tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=residual)
+        with _without_autocast(q):
+            bias = relative_bias(q, tables, q_grid, k_grid)
+            return tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=residual)
     queries, tokens = q, [q, k, v]
     if form != 'explicit':  # once for the bias and the kernel; plain products cast what they need, scaled queries say
         tokens = [halved(x) for x in tokens]

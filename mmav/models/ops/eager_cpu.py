@@ -13,4 +13,15 @@ def on_eager_cpu(x: Tensor) -> bool:
     """
     if x.device.type != 'cpu' or x.dtype not in (torch.float32, torch.float64):
         return False
-    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled('cpu'))
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not (traced or torch.is_autocast_enabled('cpu') or under_transform())
+
+
+def under_transform() -> bool:
+    """Whether a transform of torch.func, or derivatives in forward mode, are under way.
+
+    Operators of our own have no rules for them: PyTorch would drop the derivatives of forward mode without a word.
+    """
+    if torch.compiler.is_compiling():  # compilers cannot look into these
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0

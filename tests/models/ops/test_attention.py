@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention
 from mmav.models.ops.attention import attend, explicit_attention, folded_attention
@@ -218,5 +219,32 @@ def test_usable_forms_have_both_passes(dtype):
 
 def test_unknown_forms_are_refused():
     args, _ = draw((2,), (2,), 1, 4)
-    with pytest.raises(ValueError, match="attention='fast' is unknown: choose one of auto, explicit, folded, tiled, f"):
+    with pytest.raises(
+        ConfigError, match="attention='fast' is unknown: choose one of auto, explicit, folded, tiled, f"
+    ):
         attend(*args, form='fast')
+
+
+def test_tiled_leaves_autocast_aside():
+    args, kwargs = draw((4, 6), (2, 3), 2, 8)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = attend(*args, **kwargs, form='tiled')
+    torch.testing.assert_close(out, attend(*args, **kwargs, form='explicit'))
+    out.sum().backward()
+    assert args[0].grad is not None
+
+
+def test_derivatives_in_forward_mode_are_right_or_refused():
+    """PyTorch drops them in silence at operators that have no rule for them, which ``auto`` takes for large batches."""
+    (q, *args), kwargs = draw((24, 24), (24, 24), 1, 8, classes=False, needs_grad=False)
+    assert attention.choose_form(q, args[0]) == 'tiled'
+
+    def derivative(form):
+        return torch.func.jvp(lambda x: attend(x, *args, **kwargs, form=form), (q,), (torch.ones_like(q),))[1]
+
+    expected = derivative('explicit')
+    torch.testing.assert_close(derivative('auto'), expected)
+    assert expected.abs().max() > 0.1
+    for form in ('tiled', 'triton'):
+        with pytest.raises(ConfigError, match=f"attention='{form}' has no forward mode .*: take explicit"):
+            derivative(form)
