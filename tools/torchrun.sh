@@ -22,6 +22,12 @@ launch() {
                 "(the first machine's address)" >&2
             exit 2
         fi
+        # torchrun answers a port in use with many lines; (...) as the redirection closes the shell where it fails
+        if [ "${NODE_RANK:-0}" = 0 ] && (: <"/dev/tcp/127.0.0.1/${PORT:-29500}") 2>/dev/null; then
+            echo "error: port ${PORT:-29500} of this machine is in use: set PORT to another one, the same on every" \
+                "machine" >&2
+            exit 2
+        fi
         rendezvous=(--node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
     fi
     # as many threads a process as there are cores for it, at least one

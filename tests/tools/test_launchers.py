@@ -5,6 +5,7 @@ Processes that really train together are in tests/test_distributed.py.
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -252,6 +253,22 @@ MISTAKES = dict(
 def test_a_mistake_is_told(command, variables, message, place):
     done = call(place, *command.split(), **variables)
     assert done.returncode == 2 and message in done.stderr and not recorded(place, 'call.0')
+
+
+def test_a_port_in_use_is_told_where_it_would_be_opened(place):
+    with socket.socket() as other:
+        other.bind(('127.0.0.1', 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        nodes = dict(PORT=port, NNODES='2', MASTER_ADDR='127.0.0.1')
+        for variables in (dict(PORT=port), dict(nodes, NODE_RANK='0')):
+            done = call(place, 'tools/dist_train.sh', 'cfg.py', '2', **variables)
+            assert done.returncode == 2 and not recorded(place, 'call.0')
+            assert done.stderr.startswith(f'error: port {port} of this machine is in use: set PORT to another one')
+            assert done.stderr.count('\n') == 1
+        # the second machine joins what the first one opened
+        assert call(place, 'tools/dist_train.sh', 'cfg.py', '2', **nodes, NODE_RANK='1').returncode == 0
+    assert call(place, 'tools/dist_train.sh', 'cfg.py', '2', PORT=port).returncode == 0
 
 
 def test_sbatch_outside_the_repository_is_told(place):

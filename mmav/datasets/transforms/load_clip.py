@@ -8,7 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mmav.datasets.media import Limits, MediaReader, check_backend, open_media
-from mmav.errors import MediaError, did_you_mean
+from mmav.errors import ConfigError, MediaError, did_you_mean
 from mmav.registry import TRANSFORMS
 
 from .log_mel import FRAME_LENGTH_MS
@@ -53,7 +53,7 @@ class LoadClip(BaseTransform):
             ``dict(seconds=300)``; None for the usual limits.
 
     Raises:
-        ValueError: An argument makes no sense.
+        ValueError: An argument makes no sense; of ``same_window`` in testing a ConfigError.
         MediaError: The file cannot be read, or has nothing of what is asked for.
     """
 
@@ -80,7 +80,7 @@ class LoadClip(BaseTransform):
             if value is not None and value <= 0:
                 raise ValueError(f'{name} must be above 0, got {value}')
         if same_window and mode != 'random':
-            raise ValueError(
+            raise ConfigError(
                 f'same_window=True with mode={mode!r} gives views that are the same in testing, too: leave same_window '
                 "out, or take mode='random'"
             )
