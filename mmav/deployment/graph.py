@@ -10,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.layers import PatchEmbed
+from mmav.models.layers import MultiscaleAttention, PatchEmbed
 from mmav.structures import Tokens
+
+# forms of attention that are plain operations
+EXPORTED_FORMS = ('auto', 'explicit', 'folded')
 
 
 class ExportGraph(nn.Module):
     """A classifier of one view, its normalisation included, with tensors in and tensors out.
 
     Args:
-        model: The model; it is put into evaluation mode.
+        model: The model; it is put into evaluation mode, and its attention into the form ``auto`` where it is in one
+            that exporters do not know.
         shapes: Modality name -> shape of one clip without batch and views: ``video`` (3, T, H, W), ``audio`` (1, F, T).
         drop: Modalities that are absent from every clip: they are no inputs, and their encoders are left out.
     """
@@ -26,6 +30,9 @@ class ExportGraph(nn.Module):
     def __init__(self, model: AVClassifier, shapes: Mapping[str, Sequence[int]], drop: Sequence[str] = ()) -> None:
         super().__init__()
         self.model = model.eval()
+        for module in model.modules():
+            if isinstance(module, MultiscaleAttention) and module.attention not in EXPORTED_FORMS:
+                module.attention = 'auto'
         self.inputs = [name for name in model.backbones if name not in drop]
         self.drop = list(drop)
         # a clip may lack one of several modalities, not the only one

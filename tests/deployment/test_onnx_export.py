@@ -21,12 +21,12 @@ AST = dict(type='AST', input_size=(16, 200), **PLAIN)
 FUSION = dict(embed_dims=16, num_blocks=1, num_heads=2)
 VERB_NOUN = dict(type='VerbNounHead', num_verbs=3, num_nouns=5)
 MODELS_OF = dict(
-    mmt=(VIDEO, AUDIO, BOTTLENECK, None),
+    mmt=(dict(VIDEO, attention='tiled'), dict(AUDIO, attention='flex'), BOTTLENECK, None),
     mbt=(VIT, AST, dict(BOTTLENECK, update='average'), VERB_NOUN),
     late=(VIT, AST, dict(type='Avg'), None),
     concat=(VIT, AST, dict(type='Concat'), None),
     merged=(VIT, AST, dict(type='MergedAttention', **FUSION), None),
-    sound=(None, dict(AUDIO, input_size=(16, 120), cls_token=False), dict(type='Avg'), None),
+    sound=(None, dict(AUDIO, input_size=(16, 120), cls_token=False, attention='triton'), dict(type='Avg'), None),
 )
 
 

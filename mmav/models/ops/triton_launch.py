@@ -115,7 +115,7 @@ def is_interpreted() -> bool:
     try:
         from triton import knobs
     except ImportError as error:
-        raise ConfigError(f'triton attention needs triton ({error}): use the folded form') from error
+        raise ConfigError(f"triton attention needs triton ({error}): take attention='auto'") from error
     return bool(knobs.runtime.interpret)
 
 
@@ -210,8 +210,8 @@ def forward(
     """
     if q.device.type not in ('cuda', 'meta') and not is_interpreted():
         raise ConfigError(
-            f'triton attention takes tensors on a GPU, not on {q.device.type}: use another form (or set '
-            'TRITON_INTERPRET=1 to try it slowly on a CPU)'
+            f"triton attention takes tensors on a GPU, not on {q.device.type}: take attention='auto' (or "
+            'set TRITON_INTERPRET=1 to try it slowly on a CPU)'
         )
     plan = Plan.of(k_grid, has_tables=bool(tables), has_class=classes[0] is not None)
     batch, q_len, heads, dim = q.shape
