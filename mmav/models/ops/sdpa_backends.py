@@ -73,7 +73,7 @@ class _Call:
 def _cudnn_takes(call: _Call) -> bool:
     if not (8, 0) <= call.capability <= (12, 1) or not call.fits_fused(HALF_TYPES, stride_of_one_column=True):
         return False
-    if not (16 * call.dropout).is_integer() or (call.dropout and call.q.shape[2] == 1):
+    if not float(16 * call.dropout).is_integer() or (call.dropout and call.q.shape[2] == 1):
         return False
     hopper = call.capability == (9, 0) or (call.capability[0] == 10 and call.capability != (10, 7))
     if call.needs_grad and hopper:
@@ -159,6 +159,19 @@ def taken_backend(q: Tensor, k: Tensor, v: Tensor) -> str:
     return choice.name.lower().removesuffix('_attention')
 
 
+def _given(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    *_: Any,
+    **__: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float]:
+    """The arguments that a kernel is chosen by, the tensors as autocast hands them to it."""
+    return as_autocast(query), as_autocast(key), as_autocast(value), attn_mask, dropout_p
+
+
 class noted_sdpa(TorchFunctionMode):
     """Notes for every call of ``scaled_dot_product_attention`` which kernel takes it: ``with noted_sdpa() as noted``.
 
@@ -180,9 +193,12 @@ class noted_sdpa(TorchFunctionMode):
     ) -> Any:
         """Notes ``scaled_dot_product_attention``; everything is done as ever."""
         if func is F.scaled_dot_product_attention:
-            q, k, v = args[:3]
-            known = self.capability
-            kernel = taken_backend(q, k, v) if known is None else expected_backend(q, k, v, capability=known)
+            q, k, v, mask, dropout = _given(*args, **(kwargs or {}))
+            if self.capability is None:
+                kernel = taken_backend(q, k, v)
+            else:
+                masked = mask is not None
+                kernel = expected_backend(q, k, v, capability=self.capability, dropout=dropout, mask=masked)
             self.calls.append((q.shape[-1], v.shape[-1], kernel))
         return func(*args, **(kwargs or {}))
 

@@ -187,3 +187,16 @@ def test_rules_are_those_of_pytorch(dtype, needs_grad, length):
             if answers[0] != answers[1]:
                 wrong[width, v_width] = answers
     assert not wrong
+
+
+def test_noted_are_the_tensors_that_reach_a_kernel_and_all_that_it_is_chosen_by():
+    q, k, v = torch.randn(3, 1, 1, 16, 32)
+    with noted_sdpa((8, 0)) as noted:
+        F.scaled_dot_product_attention(q, key=k, value=v)
+        with torch.autocast('cpu', torch.bfloat16):
+            F.scaled_dot_product_attention(query=q, key=k, value=v)
+            F.scaled_dot_product_attention(q, k, v, torch.ones(16, 16, dtype=torch.bool))
+    assert noted.calls == [(32, 32, 'efficient'), (32, 32, 'flash'), (32, 32, 'efficient')]
+    with noted_sdpa((9, 0)) as noted:
+        F.scaled_dot_product_attention(*(x.bfloat16() for x in (q, k, v)), dropout_p=0)
+    assert noted.calls == [(32, 32, 'cudnn')]
