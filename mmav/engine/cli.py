@@ -161,6 +161,12 @@ def key_value(text: str) -> str:
     """The form K=V of an argument of ``--cfg-options``."""
     if '=' not in text or text.startswith('='):
         raise argparse.ArgumentTypeError(f'{text!r} is not of the form K=V, e.g. train_dataloader.batch_size=4')
+    try:
+        DictAction._parse_iterable(text.split('=', 1)[1])
+    except (AssertionError, RecursionError) as error:  # brackets without a partner, or inside a word as in dict(...)
+        raise argparse.ArgumentTypeError(
+            f'{text!r} cannot be read: V is a word, a number, [a,b] or (a,b); dicts go into a config, or key by key'
+        ) from error
     return text
 
 

@@ -89,6 +89,10 @@ def test_key_value():
     for text in ('a.b', '=1'):
         with pytest.raises(argparse.ArgumentTypeError, match='not of the form K=V'):
             key_value(text)
+    for text in ('a=[1,2', 'a=[dict(b="c",d=0.1)]'):  # the parser of MMEngine asserts, and never ends
+        with pytest.raises(argparse.ArgumentTypeError, match=r'cannot be read: V is .*; dicts go into a config'):
+            key_value(text)
+    assert key_value('a=[(1,2),(3,4)]') == 'a=[(1,2),(3,4)]'
 
 
 def test_overrides(tmp_path):
