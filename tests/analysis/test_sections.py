@@ -147,7 +147,11 @@ time.sleep(60)
     outcome = run_section(child(code), tmp_path, 1.0)
     assert time.monotonic() - begin < 5
     assert (outcome.status, outcome.errors) == ('out of time', ['killed after 1 s']) and outcome.results['first'] == 1
-    assert not alive(int((tmp_path / 'pid').read_text()))
+    inner = int((tmp_path / 'pid').read_text())
+    # it was killed, but nobody waits for it: on a busy machine it takes a while to end
+    while alive(inner) and time.monotonic() - begin < 30:
+        time.sleep(0.01)
+    assert not alive(inner)
 
 
 def test_a_failed_part_fails_its_section(child, tmp_path):

@@ -76,7 +76,7 @@ def data(make_clip, tmp_path_factory):
     """A data root for the configs on AVSynth, with one in ``action`` for those of verbs and nouns: five clips."""
     folder = tmp_path_factory.mktemp('data')
     clips = [make_clip('compiled.mp4', seconds=0.5, size=(64, 64))] * 4 + [
-        make_clip('mute.mp4', seconds=0.5, audio=None)
+        make_clip('compiled_mute.mp4', seconds=0.5, audio=None)
     ]
     write_data(folder, clips, dict(label=('classes', 16)))
     (folder / 'action').mkdir()
