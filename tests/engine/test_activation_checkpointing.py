@@ -314,6 +314,23 @@ def test_levels_by_part():
         levels_of(model, dict(leen=True))
 
 
+def test_a_later_call_counts():
+    model = make_model()
+    turn_on_activation_checkpointing(model, True)
+    assert turn_on_activation_checkpointing(model, 'neck.blocks.0') and computed(model)['backbones.audio.blocks.0'] == 1
+    turn_on_activation_checkpointing(model, False)
+    assert not any('forward' in vars(module) for module in model.modules())
+
+
+def test_kept_attention_and_a_retained_graph():
+    model = make_model()
+    turn_on_activation_checkpointing(model, dict(attention=True))
+    loss = sum(model(**batch(), mode='loss').values())
+    weight = model.backbones['audio'].blocks[0].norm1.weight
+    first, second = (torch.autograd.grad(loss, weight, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_what_a_config_means_on_this_machine(monkeypatch):
     model = make_model()
     value, note = settle_checkpointing(Config(), model)

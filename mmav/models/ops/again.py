@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves, tree_map
@@ -58,9 +58,14 @@ class _Part:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
     ) -> None:
         self.function, self.context = function, context
+        module = getattr(function, '__self__', function)
+        is_module = isinstance(module, nn.Module)
+        self.name = type(module).__name__ if is_module else getattr(function, '__name__', 'a function')
+        self.parameters = [Kept(p) for p in module.parameters()] if is_module else []
         # what autograd keeps must not keep its graph
         self.inputs = tree_map(lambda x: _Input(x) if isinstance(x, Tensor) else x, (args, dict(kwargs)))
-        self.device = next((x.device.type for x in args if isinstance(x, Tensor)), 'cpu')
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        self.device = next((x.device.type for x in tensors), 'cpu')
         self.autocasts = [
             partial(
                 torch.autocast,
@@ -73,7 +78,7 @@ class _Part:
             if torch.amp.is_autocast_available(kind)
         ]
         self.random = torch.get_rng_state()
-        self.random_of_devices = checkpoint.get_device_states(*args)
+        self.random_of_devices = checkpoint.get_device_states(*tensors)
         self.about: list[tuple[torch.Size, torch.dtype]] = []
         self.kept: dict[int, Any] = {}
 
@@ -86,15 +91,20 @@ class _Part:
         """The tensor of this number, computed again."""
         if number not in self.kept:
             self._run()
+        if number not in self.kept:
+            raise self._other()
         return unpack(self.kept.pop(number))
+
+    def _other(self) -> RuntimeError:
+        return RuntimeError(
+            f'{self.name}: its second pass keeps other tensors than its first, so its gradients would be wrong; leave '
+            'it out of activation_checkpointing, and train() and eval() as they are until after the backward pass'
+        )
 
     def _keep(self, pack: Callable[[Tensor], Any], tensor: Tensor) -> Any:
         number = len(self.kept)
         if number >= len(self.about) or self.about[number] != (tensor.shape, tensor.dtype):
-            raise RuntimeError(
-                f'{self.function}: its second pass keeps other tensors than its first, so its gradients would be '
-                'wrong; leave it out of activation_checkpointing'
-            )
+            raise self._other()
         self.kept[number] = pack(tensor)
         if len(self.kept) == len(self.about):
             raise _Enough
@@ -102,6 +112,10 @@ class _Part:
 
     def _run(self) -> None:
         self.kept = {}
+        # what was kept is handed out once: a second backward pass computes all
+        context, self.context = self.context, nullcontext()
+        for parameter in self.parameters:
+            parameter.value()  # refuses one that was changed
         args, kwargs = tree_map(lambda x: x.again() if isinstance(x, _Input) else x, self.inputs)
         with ExitStack() as stack:
             devices, states = self.random_of_devices
@@ -115,7 +129,7 @@ class _Part:
             notes = Notes()
             stack.enter_context(taking_notes(notes))
             stack.enter_context(saved_tensors_hooks(partial(self._keep, notes.pack), unpack))
-            stack.enter_context(self.context)
+            stack.enter_context(context)
             stack.enter_context(suppress(_Enough))
             self.function(*args, **kwargs)
 

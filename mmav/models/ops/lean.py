@@ -10,6 +10,7 @@ computes only what the backward pass asks for.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -38,8 +39,10 @@ def cheap(function: Callable[..., Any], *args: Any) -> Any:
         What it returns: a tensor, or several.
     """
     result = function(*args)
-    if _notes is not None and (not isinstance(function, nn.Module) or _is_pure(function)):
-        _notes.add(function, args, result)
+    if torch.compiler.is_compiling():  # compilers decide by themselves what is cheap
+        return result
+    if _state.notes is not None and (not isinstance(function, nn.Module) or _is_pure(function)):
+        _state.notes.add(function, args, result)
     return result
 
 
@@ -81,14 +84,13 @@ def lean() -> Iterator[None]:
 @contextmanager
 def taking_notes(notes: Notes | None) -> Iterator[None]:
     """A lean pass whose notes someone else makes use of; or nobody."""
-    global _notes, _is_lean
-    before = _notes, _is_lean
-    _notes, _is_lean = notes, True
+    before = _state.notes, _state.is_lean
+    _state.notes, _state.is_lean = notes, True
     try:
         with keeping_nothing():
             yield
     finally:
-        _notes, _is_lean = before
+        _state.notes, _state.is_lean = before
         if notes is not None:
             notes.results.clear()  # autograd holds the method that packs, and so the notes, as long as the graph
 
@@ -96,39 +98,38 @@ def taking_notes(notes: Notes | None) -> Iterator[None]:
 @contextmanager
 def computing_again() -> Iterator[None]:
     """What is computed inside has been computed before."""
-    global _is_again
-    before, _is_again = _is_again, True
+    before, _state.is_again = _state.is_again, True
     try:
         yield
     finally:
-        _is_again = before
+        _state.is_again = before
 
 
 def is_again() -> bool:
     """Whether something is being computed again, for those who count operations."""
-    return _is_again
+    return _state.is_again
 
 
 @contextmanager
 def watching(watcher: Callable[[Tensor], Any]) -> Iterator[None]:
     """Calls ``watcher`` for what is kept in lean passes, which hooks of autograd around them do not see."""
-    _watchers.append(watcher)
+    _state.watchers.append(watcher)
     try:
         yield
     finally:
-        _watchers.remove(watcher)
+        _state.watchers.remove(watcher)
 
 
 def tell_kept(tensors: Iterable[Tensor]) -> None:
     """Tells those who watch that tensors are kept."""
     for tensor in tensors:
-        for watcher in _watchers:
+        for watcher in _state.watchers:
             watcher(tensor)
 
 
 def is_lean() -> bool:
     """Whether a lean pass is under way."""
-    return _is_lean
+    return not torch.compiler.is_compiling() and _state.is_lean
 
 
 class Notes:
@@ -136,7 +137,7 @@ class Notes:
 
     def __init__(self) -> None:
         # by the address of the storage, which no other one gets while there is a weak reference to it
-        self.results: dict[int, tuple[StorageWeakRef, _Recipe, int]] = {}
+        self.results: dict[int, tuple[StorageWeakRef, _Recipe, int, int]] = {}
 
     def add(self, function: Callable[..., Any], args: Sequence[Any], result: Any) -> None:
         """Notes that ``result`` is ``function(*args)``."""
@@ -146,7 +147,7 @@ class Notes:
         for index, tensor in enumerate(results):
             storage = tensor.untyped_storage()
             if storage._cdata not in given:  # not a view of what the function was given
-                self.results[storage._cdata] = (StorageWeakRef(storage), recipe, index)
+                self.results[storage._cdata] = (StorageWeakRef(storage), recipe, index, tensor._version)
 
     def _hold(self, value: Any) -> Any:
         """What a recipe keeps of an argument."""
@@ -157,19 +158,20 @@ class Notes:
         return self._find(value) or Kept(value)
 
     def _find(self, tensor: Tensor) -> _Cheap | None:
-        ref, recipe, index = self.results.get(tensor.untyped_storage()._cdata, (None, None, 0))
-        if ref is None or recipe is None or ref.expired():
+        noted = self.results.get(tensor.untyped_storage()._cdata)
+        if noted is None:
             return None
-        return _Cheap(recipe, index, tensor)
+        ref, recipe, index, version = noted
+        # what was changed in place since, by a dropout for example, is no longer what the function gives
+        return None if ref.expired() or tensor._version != version else _Cheap(recipe, index, tensor)
 
     def pack(self, tensor: Tensor) -> Any:
         """What is kept of a tensor that the backward pass will want; see :func:`unpack`."""
         found = self._find(tensor)
-        if _watchers:
+        if _state.watchers:
             tell_kept([tensor] if found is None else found.recipe.kept())
         if found is None:
-            # a node that keeps its own result with the result's graph would never be freed without a backward pass
-            return tensor.detach()
+            return Kept(tensor)
         found.recipe.wanted += 1
         found.recipe.left += 1
         return found
@@ -177,18 +179,18 @@ class Notes:
 
 def unpack(packed: Any) -> Tensor:
     """The tensor of which ``packed`` was kept."""
-    if not isinstance(packed, _Cheap):
-        return packed
     value = packed.value()
-    packed.recipe.used()
+    if isinstance(packed, _Cheap):
+        packed.recipe.used()
     return value
 
 
 class Kept:
-    """A tensor that something is computed from again."""
+    """A tensor that the backward pass wants as it is: where there are hooks, autograd does not look by itself."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()  # what autograd keeps must not keep its graph
+        # a node that keeps its own result with the result's graph would never be freed without a backward pass
+        self.tensor = tensor.detach()
         self.version = self.tensor._version
 
     def value(self) -> Tensor:
@@ -200,7 +202,7 @@ class Kept:
         if self.tensor._version != self.version:
             raise RuntimeError(
                 f'a tensor {tuple(self.tensor.shape)} was changed in place before its backward pass, which computes '
-                'from it again; change a copy, or take activation_checkpointing=False'
+                'with it again; change a copy, or take activation_checkpointing=False'
             )
         return self.tensor
 
@@ -227,6 +229,7 @@ class _Recipe:
     def __init__(self, function: Callable[..., Any], args: list[Any], device: str) -> None:
         self.function, self.args, self.device = function, args, device
         self.half = _half_type(device)
+        self.parameters = [Kept(p) for p in function.parameters()] if isinstance(function, nn.Module) else []
         self.results: list[Tensor] | None = None
         # how often the backward pass asks for results, and how many of these times are still to come
         self.wanted = self.left = 0
@@ -242,6 +245,8 @@ class _Recipe:
     def value(self) -> list[Tensor]:
         if self.results is not None:
             return self.results
+        for parameter in self.parameters:
+            parameter.value()  # refuses one that was changed
         with torch.no_grad(), self._precision(), computing_again():
             results = _tensors([self.function(*(_value(arg) for arg in self.args))])
         if self.left:
@@ -278,6 +283,13 @@ def _tensors(values: Sequence[Any]) -> list[Tensor]:
     return found
 
 
-_notes: Notes | None = None
-_is_lean = _is_again = False
-_watchers: list[Callable[[Tensor], Any]] = []
+class _State(threading.local):
+    """What passes are under way in a thread, as hooks of autograd are a thread's own, too."""
+
+    def __init__(self) -> None:
+        self.notes: Notes | None = None
+        self.is_lean = self.is_again = False
+        self.watchers: list[Callable[[Tensor], Any]] = []
+
+
+_state = _State()

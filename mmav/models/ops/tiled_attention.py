@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,23 +67,27 @@ def tiled_attention(
     q_cls, k_cls, v_cls = classes or (None, None, None)
     tensors = (q, k, v, q_cls, k_cls, v_cls, *bias)
     needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    keep = needed and _may_keep and k.shape[1] <= KEPT_WIDTHS * q.shape[-1]
+    may_keep = torch.compiler.is_compiling() or _state.may_keep
+    keep = needed and may_keep and k.shape[1] <= KEPT_WIDTHS * q.shape[-1]
     arguments = (q, k, v, q_cls, k_cls, v_cls, onehot, list(bias), list(k_grid), residual, keep)
     return torch.ops.mmav.tiled_attention(*arguments)[0]
 
 
-_may_keep = True
+class _State(threading.local):
+    may_keep = True
+
+
+_state = _State()
 
 
 @contextmanager
 def keeping_nothing() -> Iterator[None]:
-    """Rows of scores of any length are computed again: for passes whose memory is to be spared."""
-    global _may_keep
-    before, _may_keep = _may_keep, False
+    """Rows of scores of any length are computed again: for passes of this thread whose memory is to be spared."""
+    before, _state.may_keep = _state.may_keep, False
     try:
         yield
     finally:
-        _may_keep = before
+        _state.may_keep = before
 
 
 def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:

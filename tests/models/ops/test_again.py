@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from mmav.models.ops.again import run_again
+from mmav.models.ops.again import _Part, run_again
 from mmav.models.ops.lean import cheap
 
 
@@ -102,6 +102,28 @@ def test_another_second_pass_is_told():
     y = run_again(function, (torch.randn(3, requires_grad=True),), {})
     with pytest.raises(RuntimeError, match='its second pass keeps other tensors than its first'):
         y.sum().backward()
+
+
+def test_a_shorter_second_pass_is_told():
+    part = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    y = run_again(part, (torch.randn(2, 3, requires_grad=True),), {})
+    part.eval()
+    with pytest.raises(RuntimeError, match=r'^Sequential: its second pass keeps other .* train\(\) and eval\(\)'):
+        y.sum().backward()
+
+
+def test_a_changed_weight_is_told():
+    part = Part()
+    y = run_again(part, (torch.randn(4, 6, requires_grad=True),), {})
+    with torch.no_grad():
+        part.fc1.bias.add_(1)
+    with pytest.raises(RuntimeError, match=r'a tensor \(12,\) was changed in place'):
+        y.sum().backward()
+
+
+def test_arguments_by_name_tell_the_device():
+    part = _Part(torch.exp, (), dict(x=torch.empty(1, device='meta')), None)
+    assert part.device == 'meta'
 
 
 def test_a_changed_argument_is_told():

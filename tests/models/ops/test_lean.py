@@ -1,5 +1,7 @@
 import copy
 import weakref
+from contextlib import nullcontext
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -106,6 +108,59 @@ def test_a_changed_input_is_told():
         base += 1
     with pytest.raises(RuntimeError, match=r'a tensor \(5,\) was changed in place before its backward pass'):
         z.backward()
+
+
+@pytest.mark.parametrize('change', [lambda y: nn.ReLU(inplace=True)(y), lambda y: y.mul_(3)])
+def test_a_result_that_is_changed_in_place_is_kept_as_it_is_then(change):
+    """As layers do that someone puts into a block: an inplace dropout before the second linear one."""
+    linear, found = nn.Linear(6, 2), []
+    for context in (nullcontext, lean):
+        x = torch.linspace(-2, 2, 12).view(2, 6).requires_grad_()
+        with context():
+            y = linear(change(cheap(F.gelu, x * 1)))
+        found.append(torch.autograd.grad(y.square().sum(), [x, linear.weight]))
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize('name', ['norm1.bias', 'mlp.fc2.weight', 'attn.qkv.weight'])
+def test_a_changed_weight_is_told(name):
+    """As autograd tells it where nothing is lean."""
+    made = block('plain').eval()
+    x = torch.randn(2, 5, 16, requires_grad=True)
+    with lean():
+        y = made(x)
+    with torch.no_grad():
+        made.get_parameter(name).add_(1)
+    with pytest.raises(RuntimeError, match='was changed in place before its backward pass'):
+        y.sum().backward()
+
+
+def test_a_changed_bias_of_a_frozen_norm_is_told():
+    norm, linear = nn.LayerNorm(4).requires_grad_(False), nn.Linear(4, 3)
+    with lean():
+        y = linear(cheap(norm, torch.randn(2, 4)))
+    norm.bias.add_(1)
+    with pytest.raises(RuntimeError, match=r'a tensor \(4,\) was changed in place'):
+        y.sum().backward()
+
+
+def test_lean_passes_are_of_their_thread():
+    seen, inside, done = [], Event(), Event()
+
+    def other():
+        with lean():
+            inside.set()
+            done.wait(10)
+            seen.append(is_lean())
+
+    thread = Thread(target=other)
+    thread.start()
+    inside.wait(10)
+    assert not is_lean()
+    with lean():  # ends after the other's, which began before it
+        done.set()
+        thread.join()
+    assert seen == [True] and not is_lean()
 
 
 def test_second_derivatives():
