@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
 
 from mmav.analysis.memory_plan import CONTEXT_BYTES, GAPS, GIB, Plan, plan_step
 from mmav.engine.dist import without_gpu
@@ -70,7 +70,7 @@ def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
                 "activation_checkpointing.budget='auto' is a GPU's memory, and there is none: give a size"
             )
         size = _gpu_bytes()
-    plan = plan_step(cfg, gpu_memory=size, gpus=get_world_size())
+    plan = plan_step(cfg, gpu_memory=size, gpus=get_world_size(), capability=_capability())
     if not plan.fits:
         raise ConfigError(f'activation_checkpointing.budget={value["budget"]!r}: {refusal(plan)}')
     return setting(plan), f'Memory of a step, planned: {summary(plan)}'
@@ -84,16 +84,22 @@ def _gpu_bytes() -> int:
     return int(least)
 
 
+def _capability() -> tuple[int, int]:
+    """Of this GPU, of several processes the least, so that all plan alike; an A100's where there is none."""
+    own = (8, 0) if without_gpu() else torch.cuda.get_device_capability()
+    return min(all_gather_object(own))
+
+
 def setting(plan: Plan) -> dict[str, Any]:
     """What stands in a config as ``activation_checkpointing`` for a plan's levels."""
-    levels: dict[str, list[str]] = {}
+    levels: dict[str, list[str]] = dict(full=list(plan.whole)) if plan.whole else {}
     for block in plan.blocks:
         if block.level != 'all':
             levels.setdefault(block.level, []).append(block.name)
     lean = levels.pop('lean', [])
     others = {level: joined(levels[level]) for level in ('attention', 'full') if level in levels}
     lean_is_rest = all(block.level != 'all' for block in plan.blocks)
-    return dict(lean=True if lean_is_rest else joined(lean)) | others
+    return (dict(lean=True if lean_is_rest else joined(lean)) if plan.blocks else {}) | others
 
 
 def joined(names: Sequence[str]) -> list[str]:

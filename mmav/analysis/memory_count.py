@@ -21,6 +21,7 @@ from mmav.analysis.memory_meter import MemoryMeter, stored_bytes
 from mmav.analysis.model_passes import DTYPES
 from mmav.analysis.training_cost import autocast
 from mmav.engine.activation_checkpointing import BLOCKS, run_at_level
+from mmav.models.ops.sdpa_backends import gpu_capability
 
 _CUDA = torch.device('cuda')
 
@@ -92,7 +93,7 @@ def block_cost(block: nn.Module, level: str, args: Any, *, dtype: str) -> BlockC
         args: Positional and keyword arguments of its forward pass, with shapes in place of tensors.
         dtype: Type of products.
     """
-    key = (level, dtype, str(args), _signature(block))
+    key = (level, dtype, gpu_capability(_CUDA), str(args), _signature(block))
     if key not in _costs:
         _costs[key] = _count_block(block, level, args, dtype)
     return _costs[key]
@@ -169,6 +170,7 @@ class TimeLine:
         args: Positional and keyword arguments of each, as fake tensors.
         moments: What happens, in order.
         macs: Multiply-accumulates outside of blocks, of forward and backward pass.
+        again: Those outside of blocks that are computed again.
         left: Bytes at the end of the forward pass.
     """
 
@@ -178,7 +180,7 @@ class TimeLine:
         self.args: list[Any] = []
         self.moments: list[Moment] = []
         self.alive: frozenset[int] = frozenset()
-        self.macs = self.left = 0
+        self.macs = self.again = self.left = 0
         self._phase = 'forward'
         self._parameters: list[nn.Parameter] = []
 
@@ -203,7 +205,7 @@ class TimeLine:
             del value
             backward(start)
             self._note()
-        self.macs = self.meter.macs
+        self.macs, self.again = self.meter.macs, self.meter.again
 
     def _note(self, block: int | None = None) -> None:
         """Ends a stretch between blocks; begins the turn of a block, if one is given."""

@@ -25,7 +25,7 @@ from mmav.analysis.memory_count import BlockCost, Moment, TimeLine, block_cost
 from mmav.analysis.memory_meter import MemoryMeter, stored_bytes
 from mmav.analysis.model_passes import DTYPES, training_views
 from mmav.analysis.training_cost import autocast
-from mmav.engine.activation_checkpointing import BLOCKS, LEVELS, levels_of, on_gpu
+from mmav.engine.activation_checkpointing import BLOCKS, LEVELS, levels_of, on_gpu, turn_on_activation_checkpointing
 from mmav.engine.precision import Hardware, decide
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
@@ -38,6 +38,8 @@ GIB = 2**30
 # that the allocator cannot use, as a share of what it hands out.
 CONTEXT_BYTES = GIB
 GAPS = 0.05
+# more on one GPU is a mistake, and counting it would take minutes
+MOST_CLIPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Plan:
         gpu_memory: Bytes of the GPU; None where that was not given.
         batch_size: Clips on each GPU.
         dtype: Type of products.
+        whole: Names of modules without blocks inside that are computed again as a whole.
     """
 
     peak_bytes: int
@@ -85,6 +88,7 @@ class Plan:
     gpu_memory: int | None
     batch_size: int
     dtype: str
+    whole: Sequence[str] = ()
 
     @property
     def levels(self) -> dict[str, str]:
@@ -138,10 +142,15 @@ def plan_step(
         compare: Whether to count what blocks would keep at level ``all``, too.
 
     Raises:
-        ConfigError: The model is of another type.
+        ConfigError: The model is of another type, the number of clips is none or more than any GPU holds, or what is
+            kept is a compiler's choice.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f'dtype={dtype!r}: choose one of {", ".join(DTYPES)}')
+    if cfg.get('compile'):
+        raise ConfigError(
+            'compile: the compiler decides what is kept, which only a GPU tells: plan with --cfg-options compile=False'
+        )
     hardware = Hardware('cuda', 'the GPU', bfloat16=capability >= (8, 0))
     with fake_gpu(capability=capability):
         step = _Step(cfg, batch_size, dtype or decide(cfg, hardware).amp or 'float32', gpus)
@@ -159,10 +168,15 @@ class _Step:
     def __init__(self, cfg: Config, batch_size: int | None, dtype: str, gpus: int) -> None:
         init_default_scope('mmav')
         self.cfg, self.dtype, self.gpus = cfg, dtype, gpus
-        self.batch_size = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size', 1)
+        loader = cfg.get('train_dataloader') or {}
+        self.batch_size = loader.get('batch_size', 1) if batch_size is None else batch_size
+        if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= MOST_CLIPS:
+            raise ConfigError(f'{self.batch_size!r} clips on each GPU: give 1 to {MOST_CLIPS}')
         self.model = MODELS.build({key: value for key, value in cfg.model.items() if key != 'data_preprocessor'})
         if not isinstance(self.model, AVClassifier):
             raise ConfigError(f'model.type={cfg.model.get("type")!r}: memory is planned of an AVClassifier only')
+        if any(getattr(module, 'attention', None) == 'flex' for module in self.model.modules()):
+            raise ConfigError("attention='flex' is compiled on a GPU and cannot be counted without: plan with 'folded'")
         self.model.train()
         self.modules = dict(self.model.named_modules())
         self.meter = MemoryMeter()
@@ -220,7 +234,11 @@ class _Step:
 
     def plan(self, asked: Any, gpu_memory: int | None, compare: bool) -> Plan:
         """Runs the step with blocks at the levels that are asked for, and chooses others where it would not fit."""
-        levels = levels_of(self.model, asked)
+        has_blocks = any(isinstance(module, BLOCKS) for module in self.modules.values())
+        levels = levels_of(self.model, asked) if has_blocks or asked != 'lean' else {}
+        whole = [name for name in levels if not isinstance(self.modules[name], BLOCKS)]
+        if whole:
+            turn_on_activation_checkpointing(self.model, dict(full=whole))
         self.line.run(self.model, self._loss, lambda name, args: self._cost(name, levels[name], args))
         calls = list(zip(self.line.names, self.line.args, strict=True))
         offered = [LEVELS[LEVELS.index(levels[name]) :] for name, _ in calls]
@@ -245,9 +263,8 @@ class _Step:
         macs = self.line.macs + sum(own[0].macs for own in costs)
         peak, parts = self._parts(choice, chosen)
         others = self.line.left - self.fixed['weights'] - self.fixed['inputs']
-        return Plan(
-            peak, parts, blocks, others, macs, choice.extra(chosen) / macs, gpu_memory, self.batch_size, self.dtype
-        )
+        extra = (self.line.again + choice.extra(chosen)) / macs
+        return Plan(peak, parts, blocks, others, macs, extra, gpu_memory, self.batch_size, self.dtype, whole)
 
     def _cost(self, name: str, level: str, args: Any) -> BlockCost:
         return block_cost(self.modules[name], level, args, dtype=self.dtype)

@@ -95,7 +95,12 @@ def levels_of(model: nn.Module, parts: Parts) -> dict[str, str]:
     for level, named in _by_level(parts).items():
         for name in [''] if named is True else _expanded(named):
             if name not in modules:
-                raise ConfigError(f'activation_checkpointing: the model has no {name!r}{did_you_mean(name, modules)}')
+                hint = (
+                    f': for all blocks, give dict({name}=True)'
+                    if name in LEVELS
+                    else did_you_mean(name, ('lean', *modules))
+                )
+                raise ConfigError(f'activation_checkpointing: the model has no {name!r}{hint}')
             inside = [block for block in blocks if block == name or block.startswith(f'{name}.' if name else '')]
             if not inside and not name:
                 kinds = ' or '.join(kind.__name__ for kind in BLOCKS)
@@ -128,7 +133,9 @@ def check_parts(parts: Any) -> None:
             f"activation_checkpointing={parts!r}: give True, False, 'lean', names of modules, or a dict such as "
             "dict(lean=True, full=['backbones.video']) or dict(budget='36GB')"
         )
-    _by_level(parts)
+    for named in _by_level(parts).values():
+        if named is not True:
+            list(_expanded(named))
 
 
 def _by_level(parts: Parts) -> dict[str, Any]:
@@ -140,6 +147,10 @@ def _by_level(parts: Parts) -> dict[str, Any]:
     if not isinstance(parts, Mapping):
         return dict(full=parts)
     keys = _OLD_KEYS if any(key in _OLD_KEYS for key in parts) else _PART_KEYS
+    if mixed := [key for key in parts if key in (*_OLD_KEYS, *_PART_KEYS) and key not in keys]:
+        raise ConfigError(
+            f'activation_checkpointing has {", ".join(_OLD_KEYS)} or levels such as {mixed[0]}: give one or the other'
+        )
     for key in parts:
         if key not in keys:
             every = (*_PART_KEYS, *_OLD_KEYS, 'budget')
@@ -152,10 +163,14 @@ def _by_level(parts: Parts) -> dict[str, Any]:
 
 def _expanded(names: str | Sequence[str]) -> Iterator[str]:
     """The names, ``blocks.0-2`` as ``blocks.0``, ``blocks.1``, ``blocks.2``."""
-    for name in [names] if isinstance(names, str) else names:
+    for name in names if isinstance(names, (list, tuple)) else [names]:
+        if not isinstance(name, str):
+            raise ConfigError(f'activation_checkpointing: {name!r} is not the name of a module: give names, or True')
         span = _RANGE.fullmatch(name)
         if span is None:
             yield name
+        elif int(span[2]) > int(span[3]):
+            raise ConfigError(f'activation_checkpointing: {name!r} names no blocks: give the lower number first')
         else:
             yield from (f'{span[1]}{number}' for number in range(int(span[2]), int(span[3]) + 1))
 

@@ -70,7 +70,7 @@ def _name_parts(axes: Axes, names: list[str], top: float) -> None:
     """Writes the parts of the model over their blocks, and the blocks' numbers below."""
     parts = [name.split('.blocks')[0].removeprefix('backbones.') for name in names]
     starts = [i for i, part in enumerate(parts) if i == 0 or part != parts[i - 1]]
-    for start, end in zip(starts, [*starts[1:], len(parts)], strict=True):
+    for start, end in zip(starts, [*starts, len(parts)][1:], strict=True):
         if start:
             axes.axvline(start - 0.5, color='#bbbbbb', linewidth=0.8)
         axes.text((start + end - 1) / 2, top * 1.06, parts[start], ha='center', color=_TEXT)

@@ -52,8 +52,11 @@ def test_a_gpus_own_memory(cfg, monkeypatch):
         plan_for_budget(cfg)
     monkeypatch.setattr(memory_budget, 'without_gpu', lambda: False)
     monkeypatch.setattr(memory_budget, '_gpu_bytes', lambda: 40 * GIB)
+    monkeypatch.setattr('torch.cuda.get_device_capability', lambda: (7, 0))
+    seen = []
+    monkeypatch.setattr(memory_budget, 'plan_step', lambda *a, **k: seen.append(k['capability']) or plan_step(*a, **k))
     value, line = plan_for_budget(cfg)
-    assert value == dict(lean=True) and 'of 40.0 GiB' in line
+    assert value == dict(lean=True) and 'of 40.0 GiB' in line and seen == [(7, 0)]
 
 
 def test_mistakes(cfg):

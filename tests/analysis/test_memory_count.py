@@ -75,3 +75,13 @@ def test_the_more_levels_forget_the_less_is_kept(dtype):
     assert again == sorted(again) and again[0] == 0 < again[1] < 0.01 * costs[0].macs < again[3] < costs[0].macs / 2
     result, grid = costs[0].result
     assert result.size == (B, 257, 64) and grid == (16, 16)
+
+
+def test_costs_are_those_of_the_gpus_kernels():
+    """A V100 has no flash kernel: what was counted for an A100 is not remembered for it."""
+    kept = []
+    for capability in ((8, 0), (7, 0)):
+        with fake_gpu(capability=capability):
+            block = TransformerBlock(D, 2).train()
+            kept.append(block_cost(block, 'all', ((shape(B, 65, D),), {}), dtype='float16').kept)
+    assert kept[0] != kept[1]

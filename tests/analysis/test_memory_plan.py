@@ -1,10 +1,13 @@
 """The memory that the paper's configs take, counted on fake tensors; equal blocks are counted once a process."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.config import Config
 
 from mmav.analysis.fake_gpu import backward, fake_gpu
+from mmav.analysis.memory_budget import setting
 from mmav.analysis.memory_plan import GIB, _Step, plan_step
 from mmav.analysis.model_passes import training_views
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
@@ -155,6 +158,22 @@ def test_optimizers(options, states, beyond):
     assert step.update == pytest.approx(beyond * weights, rel=0.1, abs=1)
 
 
+def test_a_module_without_blocks_that_is_computed_again():
+    cfg = config(SMALL)
+    asked = dict(lean=True, full='backbones.audio.patch_embed')
+    plan, whole = plan_step(cfg, checkpointing=asked), whole_step(cfg, asked, 'float32')
+    assert plan.macs == whole.macs and plan.extra == whole.again / whole.macs
+    assert plan.peak_bytes - plan.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    assert setting(plan) == dict(lean=True, full=['backbones.audio.patch_embed'])
+
+
+def test_a_model_without_blocks(monkeypatch):
+    monkeypatch.setattr('mmav.analysis.memory_plan.BLOCKS', ())
+    monkeypatch.setattr('mmav.analysis.memory_count.BLOCKS', ())
+    plan = plan_step(config(SMALL), gpu_memory=2 * GIB)
+    assert plan.fits and not plan.blocks and setting(plan) == {}
+
+
 def test_nothing_is_left_behind():
     state = torch.get_rng_state()
     plan_step(config(SMALL))
@@ -163,6 +182,15 @@ def test_nothing_is_left_behind():
 
 def test_mistakes():
     cfg = config(SMALL)
+    for options, message in (
+        (dict(compile=True), 'compile: the compiler decides what is kept'),
+        ({'train_dataloader.batch_size': 0}, '^0 clips on each GPU: give 1 to 100000'),
+        ({'model.backbones.audio.attention': 'flex'}, "^attention='flex' is compiled on a GPU"),
+    ):
+        wrong = copy.deepcopy(cfg)
+        wrong.merge_from_dict(options)
+        with pytest.raises(ConfigError, match=message):
+            plan_step(wrong)
     with pytest.raises(ConfigError, match="dtype='half': choose one of float32, bfloat16, float16"):
         plan_step(cfg, dtype='half')
     with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory is planned of an AVClassifier only"):

@@ -312,6 +312,10 @@ def test_levels_by_part():
         levels_of(model, dict(lean='head'))
     with pytest.raises(ConfigError, match="has no 'leen', did you mean 'lean'"):
         levels_of(model, dict(leen=True))
+    with pytest.raises(ConfigError, match="has no 'leen', did you mean 'lean'"):
+        levels_of(model, 'leen')
+    with pytest.raises(ConfigError, match=r"has no 'full': for all blocks, give dict\(full=True\)"):
+        levels_of(model, 'full')
 
 
 def test_a_later_call_counts():
@@ -405,6 +409,10 @@ def test_spread_blocks(level):
         (3, "activation_checkpointing=3: give True, False, 'lean', names of modules, or a dict such as"),
         (dict(fulll=True), "activation_checkpointing has no 'fulll', did you mean 'full'?"),
         (dict(budget='40'), "activation_checkpointing.budget='40': give a number and one of GB, GiB"),
+        ('neck.blocks.3-1', "activation_checkpointing: 'neck.blocks.3-1' names no blocks: give the lower number first"),
+        (dict(full=3), 'activation_checkpointing: 3 is not the name of a module: give names, or True'),
+        (['neck', None], 'activation_checkpointing: None is not the name of a module'),
+        (dict(parts=True, full='neck'), 'has parts, keep_attention or levels such as full: give one or the other'),
         (dict(budget='auto', lean=True), 'activation_checkpointing has a budget and lean: give one or the other'),
     ],
 )

@@ -30,6 +30,10 @@ def test_what_does_not_fit_is_refused_with_its_figure(capsys):
 def test_mistakes_are_one_line(tmp_path, capsys):
     for arguments, message in (
         ([CONFIG, '--gpu-memory', 1], 'error: --gpu-memory 1: give GiB, more than the 1 that CUDA itself'),
+        ([CONFIG, '--gpu-memory', 'nan'], 'error: --gpu-memory nan: give GiB, more than the 1'),
+        ([CONFIG, '--gpu-memory', 'inf'], 'error: --gpu-memory inf: give GiB, more than the 1'),
+        ([CONFIG, '--batch-size', 10**9], 'error: 1000000000 clips on each GPU: give 1 to 100000'),
+        ([CONFIG, '--json', ''], 'error: '),
         ([CONFIG, '--gpus', 0], 'error: --gpus 0: give 1 or more'),
         ([CONFIG, '--gpu-memory', 8, 16, '--picture', tmp_path / 'a.png'], 'error: --picture shows one plan'),
         ([CONFIG, '--picture', tmp_path / 'a.doc'], 'is not the name of a picture'),

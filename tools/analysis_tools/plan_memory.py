@@ -8,6 +8,7 @@ nothing makes it fit.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -88,14 +89,14 @@ def check(args: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise ConfigError(f'{name} {value}: give 1 or more')
     for memory in args.gpu_memory:
-        if memory <= 1:
+        if not 1 < memory < math.inf:
             raise ConfigError(f'--gpu-memory {memory:g}: give GiB, more than the 1 that CUDA itself is taken to need')
-    if args.picture:
+    if args.picture is not None:
         if len(args.configs) * len(args.gpu_memory) > 1:
             raise ConfigError('--picture shows one plan: give one config and one --gpu-memory')
         check_picture_name(args.picture)
         check_output(args.picture, inputs=args.configs)
-    if args.json:
+    if args.json is not None:
         check_output(args.json, inputs=args.configs, suffixes=['.json'])
     if args.page:
         find_block(args.page, 'memory plans', TOOL)

@@ -132,6 +132,9 @@ def _max_pool(cells: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Te
     padding = [k // 2 for k in kernel]
     pool = partial(MAX_POOLS[len(kernel)], kernel_size=kernel, stride=stride, padding=padding)
     cells = cells.movedim(-1, 1)
+    if not is_lean():
+        return pool(cells).movedim(1, -1)
+    if cells.device.type == 'cpu' and len(kernel) == 3 and torch.is_autocast_enabled('cpu'):
+        cells = cheap(Tensor.float, cells)  # as autocast does on a CPU, but not where indices are wanted
     # the backward pass reads where the greatest numbers were: 8 bytes for each
-    pooled = cheap(partial(pool, return_indices=True), cells)[0] if is_lean() else pool(cells)
-    return pooled.movedim(1, -1)
+    return cheap(partial(pool, return_indices=True), cells)[0].movedim(1, -1)

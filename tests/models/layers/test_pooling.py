@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from mmav.models.layers import TokenPool
 from mmav.models.layers.pooling import max_pool_tokens, pooled_grid, to_tuple
+from mmav.models.ops.lean import lean
 
 
 @pytest.mark.parametrize(('grid', 'stride'), [((7,), (2,)), ((5, 8), (1, 2)), ((4, 5, 6), (2, 1, 2))])
@@ -58,6 +59,20 @@ def test_max_pool_equals_pytorchs_on_any_grid(grid):
         torch.testing.assert_close(out, expected)
         seed = torch.randn(out.shape)
         torch.testing.assert_close(torch.autograd.grad(out, x, seed), torch.autograd.grad(expected, x, seed))
+
+
+@pytest.mark.parametrize(
+    ('grid', 'stride'), [((9,), (2,)), ((4, 6), (2, 2)), ((4, 3, 2), (2, 2, 1)), ((4, 3, 2), (1, 2, 1))]
+)
+def test_lean_pooling_is_in_the_same_numbers(grid, stride):
+    x = torch.randn(2, torch.Size(grid).numel(), 4, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        plain = max_pool_tokens(x, grid, stride)
+        with lean():
+            spared = max_pool_tokens(x, grid, stride)
+    assert spared.dtype == plain.dtype and torch.equal(spared, plain)
+    seed = torch.randn(plain.shape).to(plain.dtype)
+    assert torch.equal(*(torch.autograd.grad(out, x, seed)[0] for out in (plain, spared)))
 
 
 def test_pooled_grid_equals_the_convolution():
