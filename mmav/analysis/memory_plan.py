@@ -215,13 +215,11 @@ class _Step:
         few = [nn.Parameter(torch.empty_like(group[0])) for group in alike.values()]
         for parameter in few:
             parameter.grad = torch.empty_like(parameter)
-        options = copy.deepcopy((self.cfg.get('optim_wrapper') or {}).get('optimizer') or dict(type='AdamW'))
-        optimizer = OPTIMIZERS.build(dict(options, params=few))
-        with MemoryMeter() as meter:
-            optimizer.step()
+        options = dict(copy.deepcopy((self.cfg.get('optim_wrapper') or {}).get('optimizer') or dict(type='AdamW')))
+        optimizer, most = _one_step(options, few)
         states = [[x for x in optimizer.state[p].values() if isinstance(x, Tensor) and x.is_cuda] for p in few]
         state = sum(len(group) * stored_bytes(own) for group, own in zip(alike.values(), states, strict=True))
-        beyond = (meter.peak - meter.now) * sum(map(_size, trained)) // max(sum(map(_size, few)), 1)
+        beyond = most * sum(map(_size, trained)) // max(sum(map(_size, few)), 1)
         return state, beyond
 
     def _loss(self) -> Tensor:
@@ -321,6 +319,23 @@ class _Step:
         # gradients are all there when the optimizer moves the weights
         last = dict(self._shared(self.line.moments[-1]), activations=0, workspace=self.update)
         return max((sum(parts.values()), parts), (sum(last.values()), last), key=lambda found: found[0])
+
+
+def _one_step(options: dict[str, Any], parameters: Sequence[nn.Parameter]) -> tuple[Any, int]:
+    """An optimizer after a step on fake tensors, and the most bytes that it took beyond its state."""
+    try:
+        optimizer = OPTIMIZERS.build(options | dict(params=parameters))
+        with MemoryMeter() as meter:
+            optimizer.step()
+    except (RuntimeError, TypeError, ValueError) as error:  # some look at numbers, which are not there
+        if options.get('fused'):  # not all fused kernels know fake tensors; they keep the same, and need nothing beyond
+            return _one_step(options | dict(fused=False, foreach=False), parameters)[0], 0
+        reason = str(error).partition('\n')[0]
+        raise ConfigError(
+            f'optim_wrapper.optimizer.type={options.get("type")!r}: its step cannot be counted without a GPU ({reason}); '
+            'plan with another one that keeps as much, such as AdamW'
+        ) from error
+    return optimizer, meter.peak - meter.now
 
 
 def _size(x: Tensor) -> int:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # the plan is made a floor above; matplotlib takes a second
     from mmav.analysis.memory_plan import Plan
 
 _GIB = 2**30
-_KEPT, _AGAIN, _TEXT = '#2a6f97', '#d9e4ec', '#333333'
+_KEPT, _AGAIN, _TEXT, _LIMIT = '#2a6f97', '#d9e4ec', '#333333', '#b3001b'
+_FAR = 4
 _HATCHES = dict(all='', lean='', attention='//', full='xx')
 
 
@@ -57,7 +58,7 @@ def draw_plan(plan: Plan, title: str, out_file: str | Path) -> None:
         for level, text in names.items()
         if level in found
     ]
-    axes.legend(handles=handles, frameon=False, loc='upper right', bbox_to_anchor=(1, 0.88))
+    figure.legend(handles=handles, frameon=False, loc='outside lower center', ncols=len(handles))
     _draw_peak(peak, plan)
     for each in (axes, peak):
         each.spines[['top', 'right']].set_visible(False)
@@ -86,15 +87,23 @@ def _draw_peak(axes: Axes, plan: Plan) -> None:
     from matplotlib import colormaps
 
     parts = {name: size / _GIB for name, size in plan.parts.items() if size}
+    total = plan.peak_bytes / _GIB
+    gpu = None if plan.gpu_memory is None else plan.gpu_memory / _GIB
+    # a GPU of many times the peak would leave nothing to be seen of it
+    is_near = gpu is not None and gpu < _FAR * total
+    top = 1.1 * (max(total, gpu) if gpu is not None and is_near else total)
     bottom = 0.0
-    for number, (name, size) in enumerate(parts.items()):
-        axes.bar([0], [size], bottom=bottom, width=0.6, color=colormaps['Blues'](0.25 + 0.65 * number / len(parts)))
-        if size > 0.025 * plan.peak_bytes / _GIB:
-            axes.text(0.36, bottom + size / 2, f'{name} {size:.1f}', va='center', fontsize=8, color=_TEXT)
+    for index, (name, size) in enumerate(parts.items()):
+        axes.bar([0], [size], bottom=bottom, width=0.6, color=colormaps['Blues'](0.25 + 0.65 * index / len(parts)))
+        if size > 0.03 * top:
+            number = f'{size:.1f}' if total > 2 else f'{size:.2g}'
+            axes.text(0.36, bottom + size / 2, f'{name} {number}', va='center', fontsize=8, color=_TEXT)
         bottom += size
     axes.set_xlim(-0.4, 1.5)
     axes.set_xticks([0], ['peak'])
-    if plan.gpu_memory is not None:
-        axes.axhline(plan.gpu_memory / _GIB, color='#b3001b', linewidth=1)
-        axes.set_ylim(0, 1.1 * max(bottom, plan.gpu_memory / _GIB))
-        axes.text(1.5, plan.gpu_memory / _GIB, 'GPU', color='#b3001b', ha='right', va='bottom', fontsize=8)
+    axes.set_ylim(0, top)
+    if gpu is not None:
+        if is_near:
+            axes.axhline(gpu, color=_LIMIT, linewidth=1)
+        label, height = ('GPU', gpu) if is_near else (f'GPU: {gpu:.3g}', top)
+        axes.text(1.5, height, label, color=_LIMIT, ha='right', va='bottom', fontsize=8)

@@ -145,6 +145,7 @@ def test_processes_averages_and_spread_weights():
         (dict(type='AdamW', foreach=True), 2, 1),  # its square roots
         (dict(type='SGD', lr=0.1, momentum=0.9), 1, 0),
         (dict(type='SGD', lr=0.1), 0, 0),
+        (dict(type='SGD', lr=0.1, momentum=0.9, fused=True), 1, 0),
     ],
 )
 def test_optimizers(options, states, beyond):
@@ -191,6 +192,9 @@ def test_mistakes():
         wrong.merge_from_dict(options)
         with pytest.raises(ConfigError, match=message):
             plan_step(wrong)
+    cfg.optim_wrapper = dict(optimizer=dict(type='RAdam', lr=0.1))
+    with pytest.raises(ConfigError, match="type='RAdam': its step cannot be counted without a GPU"):
+        plan_step(cfg)
     with pytest.raises(ConfigError, match="dtype='half': choose one of float32, bfloat16, float16"):
         plan_step(cfg, dtype='half')
     with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory is planned of an AVClassifier only"):
