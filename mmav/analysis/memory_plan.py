@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,13 +15,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmav.analysis.complexity import input_shape
 from mmav.analysis.fake_gpu import fake_gpu
 from mmav.analysis.memory_choice import Choice, Option
 from mmav.analysis.memory_count import BlockCost, Moment, TimeLine, block_cost
-from mmav.analysis.memory_meter import MemoryMeter, stored_bytes
+from mmav.analysis.memory_meter import MemoryMeter
+from mmav.analysis.memory_optimizer import optimizer_bytes
 from mmav.analysis.model_passes import DTYPES, training_views
 from mmav.analysis.training_cost import autocast
 from mmav.engine.activation_checkpointing import BLOCKS, LEVELS, levels_of, on_gpu, turn_on_activation_checkpointing
@@ -30,7 +30,7 @@ from mmav.engine.precision import Hardware, decide
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.heads import heads_of
-from mmav.registry import MODELS, OPTIMIZERS
+from mmav.registry import MODELS
 from mmav.structures import AVDataSample
 
 GIB = 2**30
@@ -181,8 +181,10 @@ class _Step:
         self.modules = dict(self.model.named_modules())
         self.meter = MemoryMeter()
         self.fixed = dict(weights=self._weigh([*self.model.parameters(), *self.model.buffers()]))
-        self.fixed['optimizer'], self.update = self._count_optimizer()
-        trained = sum(_size(p) for p in self.model.parameters() if p.requires_grad)
+        options = (cfg.get('optim_wrapper') or {}).get('optimizer') or dict(type='AdamW')
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.fixed['optimizer'], self.update = optimizer_bytes(options, parameters)
+        trained = sum(map(_size, parameters))
         spread = bool(cfg.get('fsdp')) and gpus > 1
         self.spread = gpus if spread else 1
         self.fixed['buckets'] = trained if gpus > 1 and not spread else 0
@@ -202,25 +204,6 @@ class _Step:
         for tensor in tensors:
             self.meter.weigh(tensor)
         return self.meter.now - before
-
-    def _count_optimizer(self) -> tuple[int, int]:
-        """Bytes of the optimizer's state, and the most that its step takes beyond weights, gradients and state.
-
-        Of parameters of one shape, one is enough.
-        """
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        alike: dict[Any, list[nn.Parameter]] = {}
-        for parameter in trained:
-            alike.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
-        few = [nn.Parameter(torch.empty_like(group[0])) for group in alike.values()]
-        for parameter in few:
-            parameter.grad = torch.empty_like(parameter)
-        options = dict(copy.deepcopy((self.cfg.get('optim_wrapper') or {}).get('optimizer') or dict(type='AdamW')))
-        optimizer, most = _one_step(options, few)
-        states = [[x for x in optimizer.state[p].values() if isinstance(x, Tensor) and x.is_cuda] for p in few]
-        state = sum(len(group) * stored_bytes(own) for group, own in zip(alike.values(), states, strict=True))
-        beyond = most * sum(map(_size, trained)) // max(sum(map(_size, few)), 1)
-        return state, beyond
 
     def _loss(self) -> Tensor:
         samples = [AVDataSample() for _ in range(self.batch_size)]
@@ -319,23 +302,6 @@ class _Step:
         # gradients are all there when the optimizer moves the weights
         last = dict(self._shared(self.line.moments[-1]), activations=0, workspace=self.update)
         return max((sum(parts.values()), parts), (sum(last.values()), last), key=lambda found: found[0])
-
-
-def _one_step(options: dict[str, Any], parameters: Sequence[nn.Parameter]) -> tuple[Any, int]:
-    """An optimizer after a step on fake tensors, and the most bytes that it took beyond its state."""
-    try:
-        optimizer = OPTIMIZERS.build(options | dict(params=parameters))
-        with MemoryMeter() as meter:
-            optimizer.step()
-    except (RuntimeError, TypeError, ValueError) as error:  # some look at numbers, which are not there
-        if options.get('fused'):  # not all fused kernels know fake tensors; they keep the same, and need nothing beyond
-            return _one_step(options | dict(fused=False, foreach=False), parameters)[0], 0
-        reason = str(error).partition('\n')[0]
-        raise ConfigError(
-            f'optim_wrapper.optimizer.type={options.get("type")!r}: its step cannot be counted without a GPU ({reason}); '
-            'plan with another one that keeps as much, such as AdamW'
-        ) from error
-    return optimizer, meter.peak - meter.now
 
 
 def _size(x: Tensor) -> int:

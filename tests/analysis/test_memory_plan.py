@@ -138,27 +138,6 @@ def test_processes_averages_and_spread_weights():
     assert plan_step(cfg, gpus=1).peak_bytes == one.peak_bytes
 
 
-@pytest.mark.parametrize(
-    ('options', 'states', 'beyond'),
-    [
-        (dict(type='AdamW', fused=True), 2, 0),
-        (dict(type='AdamW', foreach=True), 2, 1),  # its square roots
-        (dict(type='SGD', lr=0.1, momentum=0.9), 1, 0),
-        (dict(type='SGD', lr=0.1), 0, 0),
-        (dict(type='SGD', lr=0.1, momentum=0.9, fused=True), 1, 0),
-    ],
-)
-def test_optimizers(options, states, beyond):
-    cfg = config(SMALL)
-    cfg.optim_wrapper.optimizer = dict(options, _delete_=True)
-    cfg.optim_wrapper.optimizer.pop('_delete_', None)
-    with fake_gpu():
-        step = _Step(cfg, 1, 'float32', 1)
-    weights = step.fixed['weights']
-    assert step.fixed['optimizer'] == pytest.approx(states * weights, rel=0.05, abs=1)
-    assert step.update == pytest.approx(beyond * weights, rel=0.1, abs=1)
-
-
 def test_a_module_without_blocks_that_is_computed_again():
     cfg = config(SMALL)
     asked = dict(lean=True, full='backbones.audio.patch_embed')
@@ -192,9 +171,6 @@ def test_mistakes():
         wrong.merge_from_dict(options)
         with pytest.raises(ConfigError, match=message):
             plan_step(wrong)
-    cfg.optim_wrapper = dict(optimizer=dict(type='RAdam', lr=0.1))
-    with pytest.raises(ConfigError, match="type='RAdam': its step cannot be counted without a GPU"):
-        plan_step(cfg)
     with pytest.raises(ConfigError, match="dtype='half': choose one of float32, bfloat16, float16"):
         plan_step(cfg, dtype='half')
     with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory is planned of an AVClassifier only"):

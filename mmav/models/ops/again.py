@@ -59,9 +59,10 @@ class _Part:
     ) -> None:
         self.function, self.context = function, context
         module = getattr(function, '__self__', function)
-        is_module = isinstance(module, nn.Module)
-        self.name = type(module).__name__ if is_module else getattr(function, '__name__', 'a function')
-        self.parameters = [Kept(p) for p in module.parameters()] if is_module else []
+        if isinstance(module, nn.Module):
+            self.name, self.parameters = type(module).__name__, [Kept(p) for p in module.parameters()]
+        else:
+            self.name, self.parameters = getattr(function, '__name__', 'a function'), []
         # what autograd keeps must not keep its graph
         self.inputs = tree_map(lambda x: _Input(x) if isinstance(x, Tensor) else x, (args, dict(kwargs)))
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
