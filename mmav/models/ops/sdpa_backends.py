@@ -23,9 +23,10 @@ FLASH_WIDTH = 256
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
-@torch.compiler.assume_constant_result  # compilers cannot look into these
 def _switched_on() -> tuple[str, ...]:
-    """The backends that may be taken at present."""
+    """The backends that may be taken at present; all where a compiler is at work, which cannot look into switches."""
+    if torch.compiler.is_compiling():
+        return BACKENDS
     strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
     switches = dict(
         cudnn=torch.backends.cuda.cudnn_sdp_enabled() and not strict,
