@@ -73,7 +73,8 @@ def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
     plan = plan_step(cfg, gpu_memory=size, gpus=get_world_size(), capability=_capability())
     if not plan.fits:
         raise ConfigError(f'activation_checkpointing.budget={value["budget"]!r}: {refusal(plan)}')
-    return setting(plan), f'Memory of a step, planned: {summary(plan)}'
+    guess = ', as on an A100, as there is no GPU' if without_gpu() else ''
+    return setting(plan), f'Memory of a step, planned in {plan.dtype}{guess}: {summary(plan)}'
 
 
 def _gpu_bytes() -> int:

@@ -165,7 +165,7 @@ def test_lean_blocks_and_budgets_are_for_runs_that_are_not_compiled(data, tmp_pa
     assert "activation_checkpointing='lean' keeps less" in capsys.readouterr().out
     assert torch.equal(train(config, data, tmp_path / 'lean', *ONE_LAYER, lean)[0], plain)
     assert torch.equal(train(config, data, tmp_path / 'budget', *ONE_LAYER, f'{budget}=2GiB')[0], plain)
-    assert 'Memory of a step, planned: needs 1.0 of 2.0 GiB; blocks: 1 lean' in capsys.readouterr().out
+    assert 'needs 1.0 of 2.0 GiB; blocks: 1 lean' in capsys.readouterr().out
     words = [*command(config, data, tmp_path / 'w'), '--cfg-options', *SHORT, *ONE_LAYER]
     assert toys.run_tool(*words, lean, 'compile.backend=eager') == 2
     assert "activation_checkpointing='lean' has no effect with compile" in capsys.readouterr().err
