@@ -6,7 +6,8 @@ r"""MMT with three blocks at constant resolution in place of MAT ("AVBottle w/o 
 
 MAT's patches, 32 x 256 tokens, but of width 768 throughout. The paper names three blocks and the width; that the
 patches are MAT's is our reading of "the first three layers of MAT". Hardware: 8 GPUs of 40 GB, 8 clips of 2 views
-each. Whether that fits is not known. Expected: top-1 action 46.3 (paper). Not yet run here.
+each. That takes 32.0 GiB, counted by plan_memory.py, not measured. Expected: top-1 action 46.3 (paper). Not yet run
+here.
 """
 
 _base_ = ['./mmt_k4_l4_epic_kitchens.py']
