@@ -134,12 +134,14 @@ def test_signals_end_it_quietly(capsys, number, error):
         await receive()
         await send(dict(type='lifespan.shutdown.complete'))
 
-    before = signal.getsignal(signal.SIGTERM)
+    # of tests that a shell runs in the background SIGINT is ignored
+    before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with bind('127.0.0.1', 0) as listener, pytest.raises(error):
             serve(app, listener)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
     captured = capsys.readouterr()
     assert 'the page is at http://127.0.0.1:' in captured.out and captured.err == ''
 
