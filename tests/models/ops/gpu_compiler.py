@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import torch
 import triton
@@ -14,6 +15,12 @@ from mmav.models.ops import triton_launch
 TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 # bytes of shared memory that a program may have
 ROOM = {80: 163 * 1024, 90: 227 * 1024}
+# architecture, type, and what else compile_pass takes
+CASES = [
+    (80, torch.bfloat16, dict(q_grid=(8, 14, 14), k_grid=(8, 7, 7), batch=2, heads=4, num_cls=1)),
+    (90, torch.float16, dict(q_grid=(16, 128), k_grid=(32, 256), batch=2, heads=2, num_cls=0)),
+    (80, torch.float32, dict(q_grid=(5,), k_grid=(20,), batch=1, heads=1, num_cls=1)),
+]
 
 
 class Launch:
@@ -78,3 +85,11 @@ def compile_pass(name, monkeypatch, *, arch, dtype, q_grid, k_grid, batch, heads
         torch.backends.cuda.matmul.allow_tf32 = tf32
     assert [(x.shape, x.dtype) for x in results] == [(x.shape, x.dtype) for x in like]
     return compiled
+
+
+def check_kernel(kernel, arch):
+    """It fits, multiplies in matrix units and adds nothing up by atomic operations."""
+    assert kernel.metadata.shared <= ROOM[arch]
+    code = kernel.asm['ptx']
+    assert re.search(r'\bwgmma\.' if arch == 90 else r'\bmma\.sync', code)
+    assert not re.search(r'\b(atom|red)\.', code)
