@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,7 +70,7 @@ def make_clip(
         muxer: Options of the container.
         bit_rate: Of the sound, for encoders that have none of their own.
     """
-    with av.open(str(path), 'w', options=muxer or {}) as container:
+    with ordinary_priority(), av.open(str(path), 'w', options=muxer or {}) as container:
         picture = sound = None
         if video:
             picture = container.add_stream(video, rate=fps)
@@ -100,6 +102,23 @@ def make_clip(
         for _, packets in sounds or ():
             _mux(container, packets, clock)
     return path
+
+
+@contextmanager
+def ordinary_priority():
+    """Gives this thread its scheduling policy back.
+
+    SVT-AV1 makes the thread that opens it, if that is root's, the machine's most urgent (SCHED_FIFO, 99), and what it
+    starts inherits that: whatever else computes, such as a browser under test, then waits for ever.
+    """
+    if not hasattr(os, 'sched_getscheduler'):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _encoder_options(video, b_frames):

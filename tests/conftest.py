@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +71,15 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of an empty cache of torch's for downloaded weights; made by who downloads."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
     return tmp_path / 'home' / 'hub' / 'checkpoints'
+
+
+@pytest.fixture(autouse=True)
+def _no_other_priority() -> Iterator[None]:
+    """Fails a test that changes the scheduling policy of this process, see :func:`tests.clips.ordinary_priority`."""
+    policy = getattr(os, 'sched_getscheduler', lambda pid: None)  # Linux has it
+    before = policy(0)
+    yield
+    assert policy(0) == before, 'the test has changed the scheduling policy of this process'
 
 
 @pytest.fixture(autouse=True)
