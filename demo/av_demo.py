@@ -5,12 +5,12 @@ import argparse
 from pathlib import Path
 
 from mmav.apis import AVInferencer
-from mmav.apis.annotate import plan_copies
-from mmav.apis.report import report_of
-from mmav.apis.sources import list_sources
+from mmav.config.edits import MODALITIES
 from mmav.engine.cli import console_has, run_tool
-from mmav.engine.config_edits import MODALITIES
 from mmav.errors import ConfigError, MmavError
+from mmav.inference.annotate import plan_copies
+from mmav.inference.report import report_of
+from mmav.inference.sources import list_sources
 from mmav.outputs import check_folder, write_json
 
 EXAMPLE = """examples:

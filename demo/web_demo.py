@@ -4,11 +4,11 @@
 import argparse
 import logging
 
-from mmav.apis.web_demo import Limits, PageInferencer, WebDemo
-from mmav.apis.web_page import DEFAULT_TITLE, build_page, copy_examples, import_gradio
-from mmav.apis.web_server import bind, make_app, serve, upload_folder
 from mmav.engine.cli import require_checkpoint, run_tool
 from mmav.errors import ConfigError
+from mmav.web.demo import Limits, PageInferencer, WebDemo
+from mmav.web.page import DEFAULT_TITLE, build_page, copy_examples, import_gradio
+from mmav.web.server import bind, make_app, serve, upload_folder
 
 EXAMPLE = """examples:
   python demo/web_demo.py configs/mmt/mmt_tiny_avsynth.py work_dirs/demo/epoch_10.pth

@@ -2,7 +2,7 @@
 
 A part says so by a method ``adapt_weight(name, value, hints)``, which returns an :class:`Adapted`, or None for what it
 cannot fit; one with learned positions says by ``position_grids()`` what they unroll. Our own checkpoints
-(:func:`mmav.engine.checkpoint_io.load_weights`) and public files (:func:`mmav.models.weights.load_public_weights`) are
+(:func:`mmav.engine.loading.load_weights`) and public files (:func:`mmav.models.weights.load_public_weights`) are
 fitted by the same methods.
 """
 

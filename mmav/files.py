@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and text that is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmav.errors import CheckpointError
+from mmav.errors import CheckpointError, ManifestError
 
 # bytes that file systems grant a name, less what :func:`_temporary` adds to it
 _LONGEST = 220
@@ -67,6 +67,25 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, finish: Callable[
             part.write_bytes(data)
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}; earlier files are kept") from error
+
+
+def read_text(path: str, what: str) -> str:
+    """Reads a text file; ``what`` says in errors what it was to be.
+
+    Raises:
+        ManifestError: It is missing, cannot be read, or is not UTF-8 text.
+    """
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            return file.read()
+    except FileNotFoundError:
+        folder, name = os.path.split(path)
+        lost = f' (there is no folder {folder})' if folder and not os.path.isdir(folder) else ''
+        raise ManifestError(f'no {what} at {path}{lost}; give the folder that holds {name} with --data-root') from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f'{path}: the {what} is not UTF-8 text ({error.reason}); save it as UTF-8') from error
+    except OSError as error:
+        raise ManifestError(f'{path}: the {what} cannot be read: {error.strerror}') from error
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:

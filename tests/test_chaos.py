@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmav.engine.checkpoint_io import find_resume, is_whole
+from mmav.checkpoints import find_resume, is_whole
 from tests import toys
 
 KILLS = 20

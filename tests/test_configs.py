@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmav.config_check import check_config
+from mmav.config.check import check_config
+from mmav.config.edits import AUTO, resolve_num_classes
 from mmav.engine.cli import load_config
-from mmav.engine.config_edits import AUTO, resolve_num_classes
 from mmav.models.init import reads_file
 from mmav.models.weights.uses import weights_of_config
 from mmav.registry import MODELS

@@ -9,8 +9,12 @@ from mmengine.registry import Registry
 from mmav import registry
 
 ROOT = Path(__file__).parents[1]
+# tests/a/test_b.py for mmav/a/b.py, and tests/benchmarks/test_b.py for benchmarks/b.py
 MODULES = sorted(
-    path.relative_to(ROOT / 'mmav') for path in (ROOT / 'mmav').rglob('*.py') if path.name != '__init__.py'
+    path.relative_to(top)
+    for top, folder in ((ROOT / 'mmav', ROOT / 'mmav'), (ROOT, ROOT / 'benchmarks'))
+    for path in folder.rglob('*.py')
+    if path.name != '__init__.py'
 )
 REGISTRIES = [item for item in vars(registry).values() if isinstance(item, Registry) and item.scope == 'mmav']
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmav.datasets.avsynth import generate
 from mmav.engine.cli import load_config
 from mmav.evaluation.predictions import load_predictions
+from mmav.preparation.avsynth import generate
 from mmav.registry import MODELS
 from tests import toys
 from tests.processes import run_tool_in_pair

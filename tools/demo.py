@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmav.engine.checkpoint_io import last_checkpoint
+from mmav.checkpoints import last_checkpoint
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import load_predictions

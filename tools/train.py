@@ -3,8 +3,8 @@
 
 import argparse
 
+from mmav.config.amp import AMP
 from mmav.engine.cli import add_common_arguments, run_tool, train
-from mmav.engine.precision import AMP
 
 EXAMPLE = """examples:
   python tools/train.py configs/mmt/mmt_tiny_avsynth.py

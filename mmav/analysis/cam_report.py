@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from mmav.apis import AVInferencer
-from mmav.apis.sources import list_sources
-from mmav.apis.windows import place_windows
+from mmav.analysis.cam_clips import SeenClip, look
+from mmav.analysis.cam_figure import draw_cam_figure
+from mmav.analysis.cam_pictures import CamRow, cam_painter
+from mmav.config.edits import find_test_set
 from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.engine.cli import require_checkpoint
-from mmav.engine.config_edits import find_test_set
 from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
+from mmav.inference import AVInferencer
+from mmav.inference.sources import list_sources
+from mmav.inference.windows import place_windows
 from mmav.models.heads import heads_of
 from mmav.outputs import check_all_own, folded, same_file
 from mmav.visualization.annotated_video import write_annotated_video
-from mmav.visualization.cam_clips import SeenClip, look
-from mmav.visualization.cam_figure import draw_cam_figure
-from mmav.visualization.cam_pictures import CamRow, cam_painter
 from mmav.visualization.dataset_sheet import build_av_datasets
 from mmav.visualization.grad_cam import GradCAM
 from mmav.visualization.prediction_sheet import pick_rows

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from mmav.analysis.cam_clips import SeenClip, look
 from mmav.analysis.cam_report import CamModel, Clip
-from mmav.apis import AVInferencer
 from mmav.errors import MmavError
 from mmav.evaluation.localization import Event, Shares, shares, summarise
+from mmav.inference import AVInferencer
 from mmav.outputs import write_json
 from mmav.tables import text_table
-from mmav.visualization.cam_clips import SeenClip, look
 from mmav.visualization.grad_cam import GradCAM
 from mmav.visualization.token_grid import Axis, spread
 from mmav.visualization.token_sites import blocks_of, find_site

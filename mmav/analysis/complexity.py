@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmav import tables
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
+from mmav.models.input_shape import input_shape
 from mmav.models.layers import MultiscaleAttention
 from mmav.registry import MODELS
 
@@ -107,20 +107,6 @@ def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def input_shape(backbone: Mapping[str, Any]) -> tuple[int, ...]:
-    """(channels, *size) that a backbone is built for: what its config says, else its signature."""
-    known: dict[str, Any] = {}
-    for cls in reversed(inspect.getmro(MODELS.get(backbone['type']))):
-        # of a base class that hands everything on, the nearest subclass with a default counts
-        defaults = {p.name: p.default for p in inspect.signature(cls).parameters.values()}
-        known.update({name: value for name, value in defaults.items() if value is not inspect.Parameter.empty})
-    known.update(backbone)
-    missing = [name for name in ('in_channels', 'input_size') if name not in known]
-    if missing:
-        raise ConfigError(f'{backbone["type"]} has no {" and no ".join(missing)}: its input is not known')
-    return (known['in_channels'], *known['input_size'])
 
 
 def _macs_of_parts(model: AVClassifier, sizes: Mapping[str, Sequence[int]], form: str) -> dict[str, int]:

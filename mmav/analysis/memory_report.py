@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from mmav import tables
-from mmav.analysis.memory_budget import joined, refusal, setting, summary
-from mmav.analysis.memory_plan import CONTEXT_BYTES, GAPS, GIB, BlockPlan, Plan
+from mmav.engine.memory.budget import joined, refusal, setting, summary
+from mmav.engine.memory.plan import CONTEXT_BYTES, GAPS, GIB, BlockPlan, Plan
 
 _WORDS = dict(
     weights='weights and buffers',

@@ -1,5 +1,5 @@
 """What a user's own program calls: a trained model on files and arrays."""
 
-from mmav.apis.inferencer import AVInferencer
+from mmav.inference import AVInferencer
 
 __all__ = ['AVInferencer']

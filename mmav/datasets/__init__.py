@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from mmav.class_names import read_classes
+
 from . import transforms
 from .av_dataset import AVDataset
 from .collate import av_collate
-from .manifest import Manifest, ManifestRow, read_classes, read_manifest
+from .manifest import Manifest, ManifestRow, read_manifest
 from .resumable_sampler import ResumableSampler
 from .wrappers import ClassBalancedDataset, RepeatDataset
 

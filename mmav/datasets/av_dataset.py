@@ -13,12 +13,13 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
+from mmav.class_names import read_classes
 from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
 
 from .broken_clips import BROKEN, DAMAGED, WHOLE, judge
-from .manifest import read_classes, read_manifest
+from .manifest import read_manifest
 from .reading import ReadingTable
 from .resumable_sampler import Draw
 

@@ -1,11 +1,10 @@
-"""Manifests: CSV files with a header ``path,label`` or ``path,verb,noun``, optionally ``start,end``; class lists."""
+"""Manifests: CSV files with a header ``path,label`` or ``path,verb,noun``, optionally ``start,end``."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,9 +13,7 @@ import numpy as np
 
 from mmav.datasets.columns import SPAN, find_columns, say_once
 from mmav.errors import ManifestError, did_you_mean
-
-# What a list of classes begins with that was taken from a table.
-_HEADERS = ('class', 'classes', 'classname', 'class_name', 'label', 'labels', 'label_name', 'category', 'display_name')
+from mmav.files import read_text
 
 
 class ManifestRow(NamedTuple):
@@ -70,58 +67,6 @@ class Manifest:
         values = self._labels[index].tolist()
         label = values if self._parts is None else dict(zip(self._parts, values, strict=True))
         return ManifestRow(path, label, start, end, int(self._lines[index]))
-
-
-def read_classes(path: str) -> tuple[str, ...]:
-    """Reads a class list: a text file, one name a line, in the order of the indices. Empty lines are passed over.
-
-    Returns:
-        The names.
-
-    Raises:
-        ManifestError: The file is missing, empty, not UTF-8 text, names a class twice, or has more than names in it.
-    """
-    lines: dict[str, int] = {}
-    for number, line in enumerate(read_text(path, 'class list').split('\n'), start=1):
-        name = line.strip()
-        if name in lines:
-            raise ManifestError(
-                f'{path}: row {number}: class {name!r} stands already in row {lines[name]}; remove one of the two'
-            )
-        if name:
-            lines[name] = number
-    if not lines:
-        raise ManifestError(f'{path}: the class list is empty; write one class name a line')
-    _check_names(path, lines)
-    return tuple(lines)
-
-
-def _check_names(path: str, lines: Mapping[str, int]) -> None:
-    """Refuses a class list that is a table: with a header, an index beside each name, or cells that are empty."""
-    names = list(lines)
-    if len(names) > 1 and re.split(r'[,;\t]', names[0].lower())[-1].strip().replace(' ', '_') in _HEADERS:
-        raise ManifestError(
-            f'{path}: row {lines[names[0]]}: {names[0]!r} looks like the header of a table; a class list has none: '
-            'remove the line'
-        )
-    for name, line in lines.items():
-        mark = next(
-            (mark for mark in '\t;,' if mark in name and (mark == '\t' or name[0] == mark or name[-1] == mark)), ''
-        )
-        if mark:
-            raise ManifestError(
-                f'{path}: row {line}: {name!r} has a {mark!r} that parts cells; write one class name a line, and '
-                'nothing else'
-            )
-    for pattern in (r'(?P<index>\d+)[\s,;:]+(?P<name>.*)', r'(?P<name>.*?)[\s,;:]+(?P<index>\d+)'):
-        found = [match for name in names if (match := re.fullmatch(pattern, name, re.ASCII))]
-        indices, rest = ({match[group] for match in found} for group in ('index', 'name'))
-        # names such as 'speaker 1' and 'speaker 2' have the same rest
-        if len(names) > 1 and len(indices) == len(rest) == len(names):
-            raise ManifestError(
-                f'{path}: row {lines[names[0]]}: {names[0]!r} is an index and a name, as is every row; write the names '
-                'alone, in the order of the indices'
-            )
 
 
 def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]]) -> Manifest:
@@ -216,25 +161,6 @@ def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
     if not rows:
         raise ManifestError(f'{path}: the manifest has a header but no clip; write one row per clip')
     return Table(path, header, columns, rows)
-
-
-def read_text(path: str, what: str) -> str:
-    """Reads a text file; ``what`` says in errors what it was to be.
-
-    Raises:
-        ManifestError: It is missing, cannot be read, or is not UTF-8 text.
-    """
-    try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            return file.read()
-    except FileNotFoundError:
-        folder, name = os.path.split(path)
-        lost = f' (there is no folder {folder})' if folder and not os.path.isdir(folder) else ''
-        raise ManifestError(f'no {what} at {path}{lost}; give the folder that holds {name} with --data-root') from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(f'{path}: the {what} is not UTF-8 text ({error.reason}); save it as UTF-8') from error
-    except OSError as error:
-        raise ManifestError(f'{path}: the {what} cannot be read: {error.strerror}') from error
 
 
 def _seconds(where: str, column: str, cell: str) -> float | None:

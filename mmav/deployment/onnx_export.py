@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from mmav import __version__
-from mmav.apis import AVInferencer
+from mmav.config.edits import find_test_set
 from mmav.deployment.graph import ExportGraph, traceable
 from mmav.deployment.preprocessing import blank_clip, describe_pipeline, dtype_name, norm_of, plain
-from mmav.engine.config_edits import find_test_set
 from mmav.errors import ConfigError, MmavError, did_you_mean
+from mmav.inference import AVInferencer
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.heads import heads_of
 from mmav.outputs import check_output, write_json, write_output

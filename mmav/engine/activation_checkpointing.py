@@ -21,12 +21,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.runner import runner as mmengine_runner
 from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from mmav.engine.dist import without_gpu
+from mmav.config.check import checks
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.layers import MultiscaleBlock, TransformerBlock
 from mmav.models.ops import triton_attention  # noqa: F401 (it registers an operator)
@@ -49,6 +48,7 @@ _ATTENTION = {
     ),
 }
 _OLD_KEYS, _PART_KEYS = ('parts', 'keep_attention'), LEVELS[1:]
+_UNITS = dict(GB=10**9, GiB=2**30, MB=10**6, MiB=2**20)
 _RANGE = re.compile(r'(.*\.)(\d+)-(\d+)')
 
 Parts = bool | str | Sequence[str] | Mapping[str, Any]
@@ -124,8 +124,6 @@ def check_parts(parts: Any) -> None:
         ConfigError: It is of another type, a dict has other keys, or a budget cannot be read.
     """
     if isinstance(parts, Mapping) and 'budget' in parts:
-        from mmav.analysis.memory_budget import read_budget
-
         read_budget(parts)
         return
     if not isinstance(parts, (bool, str, list, tuple, Mapping)):
@@ -136,6 +134,41 @@ def check_parts(parts: Any) -> None:
     for named in _by_level(parts).values():
         if named is not True:
             list(_expanded(named))
+
+
+@checks('activation_checkpointing')
+def _check(parts: Any) -> tuple[()]:
+    check_parts(parts)
+    return ()
+
+
+def read_bytes(text: Any) -> int:
+    """Bytes that a text with a unit means: GB are 10**9 of them, GiB 2**30.
+
+    Raises:
+        ConfigError: It has no number or no unit.
+
+    >>> read_bytes('36GB'), read_bytes('1.5 GiB')
+    (36000000000, 1610612736)
+    """
+    found = re.fullmatch(r'(\d+(?:\.\d*)?) ?(\w+)', text) if isinstance(text, str) else None
+    if found is None or found[2] not in _UNITS or float(found[1]) == 0:
+        units = ', '.join(_UNITS)
+        raise ConfigError(
+            f"activation_checkpointing.budget={text!r}: give a number and one of {units}, such as '36GB', or 'auto'"
+        )
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
+def read_budget(value: Mapping[str, Any]) -> int | None:
+    """Bytes of ``dict(budget=...)``; None for ``auto``.
+
+    Raises:
+        ConfigError: There are other keys, or it is neither a size nor ``auto``.
+    """
+    if others := ', '.join(sorted(set(value) - {'budget'})):
+        raise ConfigError(f'activation_checkpointing has a budget and {others}: give one or the other')
+    return None if value['budget'] == 'auto' else read_bytes(value['budget'])
 
 
 def _by_level(parts: Parts) -> dict[str, Any]:
@@ -186,47 +219,6 @@ def on_gpu(parts: Parts | None) -> Parts:
     if isinstance(parts, bool) or parts == 'lean' or (isinstance(parts, Mapping) and 'lean' in parts):
         return parts
     return dict(lean=True) | _by_level(parts)
-
-
-def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, str]:
-    """What a config's ``activation_checkpointing`` means for a run on this machine.
-
-    Args:
-        cfg: Config of an experiment.
-        model: Its model, perhaps wrapped for distribution.
-
-    Returns:
-        What :func:`turn_on_activation_checkpointing` takes, None for nothing; and a line for the log, or none.
-
-    Raises:
-        ConfigError: What is asked for has no effect together with ``compile``, or nothing fits the budget.
-    """
-    value = cfg.get('activation_checkpointing')
-    budget = isinstance(value, Mapping) and 'budget' in value
-    if (value == 'lean' or budget) and cfg.get('compile'):
-        raise ConfigError(
-            f'activation_checkpointing={value!r} has no effect with compile, as the compiler decides what is kept: '
-            'leave one of them out'
-        )
-    if budget:
-        from mmav.analysis.memory_budget import plan_for_budget  # which builds models by the levels of this module
-
-        return plan_for_budget(cfg)
-    if cfg.get('compile') or not any(isinstance(module, BLOCKS) for module in model.modules()):
-        return value, ''
-    if not without_gpu():
-        if value is None:
-            return 'lean', (
-                'Blocks are lean: what is cheap to compute again is not kept for the backward pass '
-                '(activation_checkpointing=False keeps all)'
-            )
-        return on_gpu(value), ''
-    if value is None:
-        return (
-            None,
-            "Blocks keep all for the backward pass, as on every CPU; activation_checkpointing='lean' keeps less",
-        )
-    return value, ''
 
 
 def run_at_level(function: Callable[..., Any], level: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmav.engine.class_names import Names, places, reordered, shown, tell_difference, trained_with
-from mmav.engine.fsdp import gathered
+from mmav.class_names import Names, places, reordered, shown, tell_difference, trained_with
+from mmav.engine.distributed.fsdp import gathered
 from mmav.errors import CheckpointError, ConfigError
 
 WARNING = 30

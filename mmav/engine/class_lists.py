@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
+from mmav.class_names import Names, by_part, check_joined, classes_of, in_config, reordered, tell_difference
 from mmav.engine.class_heads import (
     WARNING,
     check_names,
@@ -17,7 +18,6 @@ from mmav.engine.class_heads import (
     widths_in_config,
     widths_of,
 )
-from mmav.engine.class_names import Names, by_part, check_joined, classes_of, in_config, reordered, tell_difference
 from mmav.errors import ConfigError
 
 TRAIN, VAL, TEST = 'train_dataloader', 'val_dataloader', 'test_dataloader'

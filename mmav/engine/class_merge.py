@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmav.class_names import Names, places, reordered, tell_difference, trained_with
 from mmav.engine.class_heads import class_rows
-from mmav.engine.class_names import Names, places, reordered, tell_difference, trained_with
 from mmav.errors import CheckpointError
 
 

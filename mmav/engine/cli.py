@@ -19,10 +19,9 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmav.config_check import check_config, top_level_names
-from mmav.engine.class_lists import check_config_lists
-from mmav.engine.class_names import noted_in
-from mmav.engine.config_edits import (
+from mmav.class_names import noted_in
+from mmav.config.check import check_config, top_level_names
+from mmav.config.edits import (
     DATALOADERS,
     resolve_num_classes,
     set_amp,
@@ -32,7 +31,8 @@ from mmav.engine.config_edits import (
     turn_on_auto_scale_lr,
     turn_on_deterministic,
 )
-from mmav.engine.overrides import check_overrides
+from mmav.config.overrides import check_overrides
+from mmav.engine.class_lists import check_config_lists
 from mmav.errors import CheckpointError, ConfigError, MmavError, OutputError, did_you_mean, one_line
 from mmav.outputs import check_folder, check_output, program, same_file, write_json
 
@@ -54,7 +54,7 @@ def run_tool(main: Callable[[], None]) -> None:
     A user's mistake, or a data worker that died, ends it with one line on stderr and exit status 2; training that was
     asked to stop and has saved its position ends with status 0.
     """
-    from mmav.engine.preemption import TrainingStopped
+    from mmav.engine.hooks.resume_point import TrainingStopped
 
     tolerant_console()
     if not faulthandler.is_enabled() and sys.__stderr__ is not None:
@@ -228,7 +228,7 @@ def load_checked_config(path: str, options: dict[str, Any] | None = None, data_r
     """Reads a config, applies overrides, moves its data if asked to, and checks it.
 
     Raises:
-        MmavError: See :func:`load_config` and :func:`mmav.config_check.check_config`.
+        MmavError: See :func:`load_config` and :func:`mmav.config.check.check_config`.
     """
     cfg = load_config(path, options)
     if data_root:
@@ -248,10 +248,10 @@ def prepare_config(
         loaders: Dataloaders whose class lists have to fit the model.
 
     Raises:
-        MmavError: See :func:`load_config`, :func:`mmav.config_check.check_config`, :func:`resolve_num_classes` and
+        MmavError: See :func:`load_config`, :func:`mmav.config.check.check_config`, :func:`resolve_num_classes` and
             :func:`~mmav.engine.class_lists.check_config_lists`; or an option of workers is given where there are none.
     """
-    from mmav.engine.dist import without_gpu
+    from mmav.engine.distributed.group import without_gpu
 
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
@@ -333,7 +333,7 @@ def _check_numbers(cfg: Config, *, training: bool = True) -> None:
 
     The hardware itself is asked by the runner only, once each process has its GPU: asking takes memory of the first.
     """
-    from mmav.engine.dist import without_gpu
+    from mmav.engine.distributed.group import without_gpu
     from mmav.engine.precision import Hardware, decide
 
     decide(cfg, Hardware('cpu' if without_gpu() else 'cuda'), training=training)
@@ -408,7 +408,7 @@ def _test(runner: Any) -> tuple[dict[str, Any], list[MmavError]]:
 
 
 def _run(cfg: Config, stage: str, action: Callable[[Any], Any]) -> Any:
-    from mmav.engine.dist import leave
+    from mmav.engine.distributed.group import leave
     from mmav.registry import RUNNERS
     from mmav.threads import sharing_cores
 

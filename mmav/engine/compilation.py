@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmav.engine.dist import without_gpu
+from mmav.config.check import checks
+from mmav.engine.distributed.group import without_gpu
 from mmav.errors import ConfigError, did_you_mean, one_line
 
 _BOOLEANS = ('fullgraph', 'dynamic', 'disable')
@@ -58,6 +59,12 @@ def compile_options(value: Any) -> dict[str, Any] | None:
     if value.get('mode') is not None and value.get('options') is not None:
         raise ConfigError('compile.mode and compile.options: give one of them')
     return None if value.get('disable') else {'dynamic': False, **value}
+
+
+@checks('compile')
+def _check(value: Any) -> tuple[()]:
+    compile_options(value)
+    return ()
 
 
 def _require_known(backend: Any, mode: Any) -> None:

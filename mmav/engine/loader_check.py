@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmav.datasets.broken_clips import BROKEN, judge, require_files
 from mmav.datasets.resumable_sampler import is_endless
-from mmav.engine.hooks import datasets_within
+from mmav.engine.hooks.runtime import datasets_within
 from mmav.engine.train_loops import refuse_endless
 from mmav.errors import ConfigError, TooManyBrokenClips
 from mmav.models.heads import ContrastiveHead

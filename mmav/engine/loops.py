@@ -10,7 +10,7 @@ from mmengine.device import get_device
 from mmengine.runner import TestLoop, ValLoop
 from torch import nn
 
-from mmav.engine.fsdp import is_spread
+from mmav.engine.distributed.fsdp import is_spread
 from mmav.registry import LOOPS
 
 

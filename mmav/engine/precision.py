@@ -26,15 +26,10 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object
 
-from mmav.errors import ConfigError, did_you_mean
+from mmav.config.amp import AMP, PLAIN, WRAPPER_DTYPES, WRAPPERS, named_amp, precision_problems, wrapper_kind
+from mmav.errors import ConfigError
 
-AMP = ('auto', 'none', 'bfloat16', 'float16')
-WRAPPERS = dict(bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
-DTYPES = dict(AutocastOptimWrapper=('bfloat16',), AmpOptimWrapper=('float16', 'bfloat16'))
-PLAIN = 'OptimWrapper'
-# of registries whose wrappers of these names are meant: type='mmengine.AmpOptimWrapper'
-SCOPES = ('mmav', 'mmengine')
-KEYS = ('amp', 'eval_amp', 'tf32')
+DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 
 
 @dataclass(frozen=True)
@@ -164,20 +159,6 @@ def decide(cfg: Mapping[str, Any], hardware: Hardware, *, training: bool = True)
     return Numbers(amp, tf32, benchmark, 'Numbers: ' + ', '.join(parts), deterministic)
 
 
-def precision_problems(precision: Any) -> Iterator[str]:
-    """One line for each value of a config's ``precision`` that is none; names of its keys are not looked at."""
-    if not isinstance(precision, Mapping):
-        if precision is not None:
-            yield f'precision={precision!r}: give a dict, such as precision = dict(amp={AMP[0]!r}, tf32=True)'
-        return
-    for name in ('amp', 'eval_amp'):
-        value = precision.get(name, 'none')
-        if value not in AMP:
-            yield f'precision.{name}={value!r}: choose one of {", ".join(AMP)}{did_you_mean(str(value), AMP)}'
-    if not isinstance(tf32 := precision.get('tf32', True), bool):
-        yield f'precision.tf32={tf32!r}: give True or False'
-
-
 def _of_training(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | None, str]:
     asked = (cfg.get('precision') or {}).get('amp', 'none')
     wrapper = cfg.get('optim_wrapper') or {}
@@ -190,7 +171,7 @@ def _of_training(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | None
         raise ConfigError(
             f"precision.amp={asked!r}, but {is_there} is there: leave that type out, or take precision.amp='auto'"
         )
-    if named and named not in (allowed := DTYPES[kind]):
+    if named and named not in (allowed := WRAPPER_DTYPES[kind]):
         raise ConfigError(
             f'optim_wrapper.dtype={named!r}: type={kind!r} is for {" or ".join(allowed)}; leave both out and take '
             f'precision.amp, one of {", ".join(AMP)}'
@@ -238,20 +219,10 @@ def _require_gpu(hardware: Hardware, what: str) -> None:
         raise ConfigError(f'{what} needs a CUDA GPU and there is none: take bfloat16, or float32 (--amp none)')
 
 
-def wrapper_kind(optim_wrapper: Mapping[str, Any]) -> str:
-    """The name of the type of a config's ``optim_wrapper``; ``constructor`` where that one makes several."""
-    if 'constructor' in optim_wrapper and 'optimizer' not in optim_wrapper:
-        return str(optim_wrapper['constructor'])
-    kind = optim_wrapper.get('type') or PLAIN
-    kind = kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
-    scope, _, name = kind.rpartition('.')
-    return name if scope in SCOPES else kind
-
-
-def named_amp(optim_wrapper: Mapping[str, Any]) -> str | None:
-    """The half type that the type of a config's ``optim_wrapper`` stands for; None for float32, or its own affair."""
-    half = {wrapper: amp for amp, wrapper in WRAPPERS.items()}.get(wrapper_kind(optim_wrapper))
-    return half and str(optim_wrapper.get('dtype') or half).removeprefix('torch.')
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Autocast to a half type on a device; no change for float32."""
+    enabled = dtype != torch.float32
+    return torch.autocast(device.type, dtype if enabled else torch.bfloat16, enabled=enabled)
 
 
 def with_numbers(optim_wrapper: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:

@@ -17,18 +17,20 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmav.adapting import noted_grids, position_grids
-from mmav.engine.activation_checkpointing import settle_checkpointing
-from mmav.engine.checkpoint_io import find_resume, load_weights, restore_history, to_plain, weights_of
+from mmav.checkpoints import find_resume, restore_history, to_plain, weights_of
+from mmav.class_names import Names
 from mmav.engine.class_heads import match_classes
 from mmav.engine.class_lists import check_class_lists, note_classes
-from mmav.engine.class_names import Names
 from mmav.engine.compilation import compile_errors, compile_losses, compile_options
-from mmav.engine.dist import init_gloo, without_gpu
-from mmav.engine.finite import NonFiniteHook
-from mmav.engine.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
-from mmav.engine.hooks import RuntimeInfoHook
+from mmav.engine.distributed.fsdp import gathered, is_spread, spread_model, spread_optimizer_state
+from mmav.engine.distributed.group import init_gloo, without_gpu
+from mmav.engine.hooks.non_finite import NonFiniteHook
+from mmav.engine.hooks.runtime import RuntimeInfoHook
 from mmav.engine.loader_check import check_contrast, check_loader, judge_all, judge_so_far
-from mmav.engine.param_groups import regroup
+from mmav.engine.loading import load_weights
+from mmav.engine.memory.budget import settle_checkpointing
+from mmav.engine.optim.param_groups import regroup
+from mmav.engine.optim.schedule_check import check_monitors, training_notes
 from mmav.engine.precision import Numbers, decide, this_hardware, weakest, with_numbers
 from mmav.engine.resuming import (
     drop_average,
@@ -42,7 +44,6 @@ from mmav.engine.resuming import (
     require_same_optimizer,
     schedules,
 )
-from mmav.engine.schedule_check import check_monitors, training_notes
 from mmav.errors import CheckpointError, OutputError
 from mmav.models.weights.uses import leave_out_weights
 from mmav.outputs import write_output
@@ -388,7 +389,7 @@ class AVRunner(Runner):
     def load_checkpoint(
         self, filename: str, map_location: str | Callable = 'cpu', strict: bool = False, revise_keys: list | None = None
     ) -> dict:
-        """Loads weights, see :func:`mmav.engine.checkpoint_io.load_weights`.
+        """Loads weights, see :func:`mmav.engine.loading.load_weights`.
 
         Args:
             filename: Path or address.

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmav.datasets.resumable_sampler import ResumableSampler, is_endless
-from mmav.engine.hooks import datasets_within
+from mmav.engine.hooks.runtime import datasets_within
 from mmav.errors import ConfigError
 from mmav.registry import LOOPS
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from mmav.engine.class_names import by_part, reordered, tell_difference
+from mmav.class_names import by_part, reordered, tell_difference
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import load_predictions
 

@@ -12,7 +12,7 @@ from mmav.visualization.figures import save_figure
 if TYPE_CHECKING:  # the plan is made a floor above; matplotlib takes a second
     from matplotlib.axes import Axes
 
-    from mmav.analysis.memory_plan import Plan
+    from mmav.engine.memory.plan import Plan
 
 _GIB = 2**30
 _KEPT, _AGAIN, _TEXT, _LIMIT = '#2a6f97', '#d9e4ec', '#333333', '#b3001b'

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmav.config_check import check_config
-from mmav.datasets.avsynth import generate
+from mmav.config.check import check_config
 from mmav.engine.cli import load_config
+from mmav.preparation.avsynth import generate
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 from projects.example_project.gated_fusion import GatedFusion

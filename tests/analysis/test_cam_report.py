@@ -2,13 +2,13 @@ import av
 import numpy as np
 import pytest
 
+from mmav.analysis.cam_clips import look
 from mmav.analysis.cam_report import CamModel, common_targets, list_clips, name_apart, parse_blocks, show_clips
 from mmav.analysis.cam_score import score_models
 from mmav.errors import ConfigError, MmavError
 from mmav.outputs import RECORD
-from mmav.visualization.cam_clips import look
 from mmav.visualization.grad_cam import GradCAM
-from tests.apis.models import CLASSES, config, write_model
+from tests.inference.models import CLASSES, config, write_model
 
 OPTIONS = dict(device='cpu', data_root=None, part=None)
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
+from mmav.analysis.cam_clips import look
 from mmav.analysis.cam_score import CamScores, score_table
 from mmav.apis import AVInferencer
 from mmav.evaluation.localization import Event, shares
-from mmav.visualization.cam_clips import look
 from mmav.visualization.grad_cam import GradCAM
-from tests.apis.models import config, write_model
+from tests.inference.models import config, write_model
 
 EVENT = Event(np.array([0.0, 1.0]), np.array([[0.3, 0.2, 0.8, 0.7], [0.1, 0.1, 0.6, 0.5]]), 0.4, 1.1)
 

@@ -1,5 +1,5 @@
-from mmav.analysis.memory_plan import GIB
 from mmav.analysis.memory_report import as_data, cards_table, text_report, verdict
+from mmav.engine.memory.plan import GIB
 from tests.visualization.test_memory_plot import plan
 
 

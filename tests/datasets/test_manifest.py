@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from mmav.datasets.manifest import ManifestRow, read_classes, read_manifest
+from mmav.class_names import read_classes
+from mmav.datasets.manifest import ManifestRow, read_manifest
 from mmav.errors import ManifestError
 
 CLASSES = ('dog barking', 'people eating, noodle', '7')

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mmav.outputs import RECORD
-from tests.apis.models import CLASSES, config, write_model
+from tests.inference.models import CLASSES, config, write_model
 from tests.toys import ROOT, run_tool
 
 TOOL = '../demo/av_demo.py'

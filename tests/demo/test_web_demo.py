@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mmav.apis.web_browser import choose_file, open_browser
-from mmav.apis.web_demo import Limits, PageInferencer, WebDemo
-from mmav.apis.web_page import build_page, copy_examples
-from mmav.apis.web_server import bind, make_app, serving, upload_folder
 from mmav.errors import MmavError
-from tests.apis.models import CLASSES, config, write_model
+from mmav.web.browser import choose_file, open_browser
+from mmav.web.demo import Limits, PageInferencer, WebDemo
+from mmav.web.page import build_page, copy_examples
+from mmav.web.server import bind, make_app, serving, upload_folder
+from tests.inference.models import CLASSES, config, write_model
 from tests.toys import run_tool
 
 TOOL = '../demo/web_demo.py'

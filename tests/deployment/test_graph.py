@@ -4,7 +4,7 @@ import torch
 from mmav.apis import AVInferencer
 from mmav.deployment.graph import ExportGraph, traceable
 from mmav.deployment.onnx_export import export_graph, export_onnx, random_batch
-from tests.apis.models import config, write_model
+from tests.inference.models import config, write_model
 
 
 @pytest.fixture

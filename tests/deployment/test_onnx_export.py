@@ -13,7 +13,7 @@ from mmav.deployment.onnx_export import export_graph, export_onnx, measure_diffe
 from mmav.errors import MmavError
 from mmav.models.necks import Avg
 from mmav.registry import MODELS
-from tests.apis.models import AUDIO, BOTTLENECK, CLASSES, VIDEO, config, write_model
+from tests.inference.models import AUDIO, BOTTLENECK, CLASSES, VIDEO, config, write_model
 
 PLAIN = dict(embed_dims=16, num_layers=1, num_heads=2, init_std=0.5)
 VIT = dict(type='ViT', input_size=(4, 32, 32), patch_kernel=(2, 16, 16), patch_stride=(2, 16, 16), **PLAIN)

@@ -11,7 +11,7 @@ from mmav.apis import AVInferencer
 from mmav.datasets.transforms import CenterCrop, LoadClip, LogMel, PackAVInputs, RandomFlip
 from mmav.deployment.preprocessing import blank_clip, describe_pipeline, norm_of
 from mmav.errors import ConfigError
-from tests.apis.models import config, write_model
+from tests.inference.models import config, write_model
 
 STEPS = [
     LoadClip(num_frames=4, frame_interval=0.2, num_views=3, mode='uniform', short_side=36, window=1.5),

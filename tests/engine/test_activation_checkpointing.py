@@ -9,17 +9,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmav.analysis.fake_gpu import backward, fake_gpu
-from mmav.analysis.memory_meter import MemoryMeter
-from mmav.config_check import find_problems
+from mmav.config.check import find_problems
 from mmav.engine.activation_checkpointing import (
     _ATTENTION,
     BLOCKS,
     levels_of,
-    settle_checkpointing,
     turn_on_activation_checkpointing,
 )
-from mmav.engine.fsdp import spread_model
+from mmav.engine.distributed.fsdp import spread_model
+from mmav.engine.memory.budget import settle_checkpointing
+from mmav.engine.memory.fake_gpu import backward, fake_gpu
+from mmav.engine.memory.meter import MemoryMeter
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
 from mmav.models.layers import MultiscaleAttention, MultiscaleBlock, TransformerBlock

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from torch import nn
 
 from mmav.engine import AVRunner
-from mmav.engine.checkpoint_io import load_weights
 from mmav.engine.class_heads import class_heads, class_rows, match_classes, tell_other_number, widths_in_config
+from mmav.engine.loading import load_weights
 from mmav.errors import CheckpointError
 from mmav.evaluation.predictions import load_predictions
 from mmav.registry import MODELS

@@ -7,10 +7,10 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset
 
+from mmav.config.edits import resolve_num_classes
 from mmav.engine import AVRunner
 from mmav.engine.class_lists import check_class_lists, check_config_lists, note_classes
 from mmav.engine.cli import prepare_config
-from mmav.engine.config_edits import resolve_num_classes
 from mmav.errors import CheckpointError, ConfigError
 from mmav.evaluation import Accuracy, ActionAccuracy
 from mmav.evaluation.clustering import ClusterMetrics

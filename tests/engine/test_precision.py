@@ -5,9 +5,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmav.config.amp import named_amp
 from mmav.engine import AVRunner, precision
 from mmav.engine.cli import load_config
-from mmav.engine.precision import Hardware, decide, named_amp, this_hardware, weakest, with_numbers
+from mmav.engine.precision import Hardware, decide, this_hardware, weakest, with_numbers
 from mmav.errors import ConfigError
 from tests import synthetic, toys
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mmav.engine.checkpoint_io import load_weights
+from mmav.engine.loading import load_weights
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 

@@ -3,7 +3,7 @@
 A step is MMEngine's ``train_step``: preprocessing, losses, backward pass, clipping, optimizer, with the look at the
 gradients that NonFiniteHook puts before it. Outside of it are the loading of clips; what the preprocessor decides about
 masks and mixtures from numbers that are still on the CPU; and the log, whose values are read where it is written
-(tests/engine/test_late.py).
+(tests/engine/hooks/test_deferred.py).
 
 Without a GPU two devices show it. Tensors on 'meta' stand for those of a GPU: what moves between it and the CPU is
 seen, and what needs a value fails. It knows no autocast and no fused optimizer; these run on the CPU, where each

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmav.analysis import sample_clip
+from benchmarks import sample_clip
 from tests.toys import ROOT, run_tool
 
 TOOL = 'analysis_tools/benchmark_data.py'

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmav.analysis import attention_speed, gpu_run, gpu_scale, gpu_sections, peer_memory
-from mmav.analysis.peer_memory import Measured
-from mmav.analysis.sections import Report
+from benchmarks import attention_speed, gpu_run, gpu_scale, gpu_sections, peer_memory
+from benchmarks.peer_memory import Measured
+from benchmarks.sections import Report
 from tests.toys import ROOT, run_tool
 
 TOOL = 'analysis_tools/check_gpu.py'
@@ -49,7 +49,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_run, 'Child', Here)
     for module in (attention_speed, gpu_sections):
         monkeypatch.setattr(module, 'matmul_peak', lambda *args, **options: 1e12)
-    # tests/analysis/test_peer_memory.py has the processes that measure it
+    # tests/benchmarks/test_peer_memory.py has the processes that measure it
     monkeypatch.setattr(peer_memory, '_cpu_peak', lambda s, batch_size, dtype: Measured(batch_size * 10**9, 10**9, 9))
 
 

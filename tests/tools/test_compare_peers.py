@@ -5,11 +5,11 @@ from functools import partial
 import pytest
 import torch
 
-from mmav.analysis import peer_memory, peers
-from mmav.analysis.peer_memory import Measured, Setting
-from mmav.analysis.peers import DoesNotFit
+from benchmarks import peer_memory, peers
+from benchmarks.peer_memory import Measured, Setting
+from benchmarks.peers import DoesNotFit
 from mmav.models import AST, MAT
-from tests.analysis.peer_cases import ARCH, CASES
+from tests.benchmarks.peer_cases import ARCH, CASES
 from tests.toys import run_tool
 
 TOOL = 'analysis_tools/compare_peers.py'
@@ -21,7 +21,7 @@ SETTINGS = (
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    """Small models, and no processes; tests/analysis/test_peer_memory.py has those."""
+    """Small models, and no processes; tests/benchmarks/test_peer_memory.py has those."""
     for name, build in CASES.items():
         monkeypatch.setitem(peers.CASES, name, build)
     monkeypatch.setattr(peer_memory, 'SETTINGS', SETTINGS)

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 
 from mmav.apis import AVInferencer
-from tests.apis.models import config, write_model
+from tests.inference.models import config, write_model
 from tests.toys import run_tool
 
 TOOL = 'deployment/export_onnx.py'

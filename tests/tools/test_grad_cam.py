@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mmav.outputs import RECORD
-from tests.apis.models import CLASSES, config, write_model
+from tests.inference.models import CLASSES, config, write_model
 from tests.toys import run_tool
 
 TOOL = 'analysis_tools/grad_cam.py'

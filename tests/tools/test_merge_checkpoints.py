@@ -1,6 +1,7 @@
 import torch
 
-from mmav.engine.checkpoint_io import load_checkpoint_file, load_weights
+from mmav.checkpoints import load_checkpoint_file
+from mmav.engine.loading import load_weights
 from mmav.registry import MODELS
 from tests import toys
 

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from mmav.datasets.avsynth import generate
 from mmav.errors import OutputError
 from mmav.evaluation import predictions
 from mmav.evaluation.predictions import load_predictions, save_predictions
+from mmav.preparation.avsynth import generate
 from tests.toys import ROOT, run_tool, write_config
 
 CONFIG = ROOT / 'configs/mmt/mmt_tiny_avsynth.py'
@@ -62,7 +62,7 @@ def refused(capsys, tool, *arguments) -> str:
 def _there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, 'transformers', None)
-    monkeypatch.setattr('mmav.analysis.peers.require_peers', lambda cases: None)
+    monkeypatch.setattr('benchmarks.peers.require_peers', lambda cases: None)
 
 
 @pytest.mark.parametrize(('tool', 'arguments', 'suffix'), FILES)

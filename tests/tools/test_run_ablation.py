@@ -3,7 +3,7 @@
 import json
 
 from mmav.analysis.pages import END, START
-from mmav.datasets.avsynth import generate
+from mmav.preparation.avsynth import generate
 from tests.toys import run_tool, tool_environment
 
 TOOL = 'analysis_tools/run_ablation.py'

@@ -1,6 +1,6 @@
 import pytest
 
-from mmav.analysis.memory_plan import GIB, BlockPlan, Plan
+from mmav.engine.memory.plan import GIB, BlockPlan, Plan
 from mmav.visualization.memory_plot import draw_plan
 
 

@@ -17,11 +17,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmav.analysis.attention_kernels import expected_kernels, kernel_rows, read_capability
-from mmav.analysis.attention_speed import FORMS, attention_rows, measure_attention
-from mmav.analysis.model_passes import DTYPES, about, place
+# outside the library, beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.attention_kernels import expected_kernels, kernel_rows, read_capability
+from benchmarks.attention_speed import FORMS, attention_rows, measure_attention
+from benchmarks.model_passes import about, place
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import load_checked_config, run_tool
+from mmav.engine.precision import DTYPES
 from mmav.errors import ConfigError
 from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table

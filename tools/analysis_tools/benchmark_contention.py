@@ -6,8 +6,13 @@ turns, each in a process of its own; the first is what the others are compared w
 """
 
 import argparse
+import sys
+from pathlib import Path
 
-from mmav.analysis.contention import contention_table, measure_contention
+# outside the library, beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.contention import contention_table, measure_contention
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.errors import ConfigError
 

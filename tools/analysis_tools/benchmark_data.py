@@ -5,15 +5,19 @@ DataLoader with N workers, and whether memory grows.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmav.analysis.data_speed import build_collate, build_dataset, measure_loader, measure_steps
-from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
-from mmav.analysis.speed_report import loader_lines, machine, text_table
+# outside the library, beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.data_speed import build_collate, build_dataset, measure_loader, measure_steps
+from benchmarks.sample_clip import DESCRIPTION, write_sample_clip
+from benchmarks.speed_report import loader_lines, machine, text_table
 from mmav.engine.cli import key_value, load_checked_config, run_tool
 from mmav.errors import ConfigError, MediaError
 from mmav.outputs import check_output, write_json

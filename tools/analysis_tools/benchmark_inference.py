@@ -4,13 +4,17 @@ from a file to its labels. The ways are timed in turn; medians and quartiles.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-from mmav.analysis.inference_latency import BACKENDS, latency_rows, measure_latency
+# outside the library, beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.inference_latency import BACKENDS, latency_rows, measure_latency
+from benchmarks.sample_clip import DESCRIPTION, write_sample_clip
+from benchmarks.speed_report import machine
 from mmav.analysis.pages import fill_block, find_block
-from mmav.analysis.sample_clip import DESCRIPTION, write_sample_clip
-from mmav.analysis.speed_report import machine
 from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import require
 from mmav.engine.cli import require_checkpoint, run_tool

@@ -6,8 +6,13 @@ the greatest memory of a step is measured, too.
 """
 
 import argparse
+import sys
+from pathlib import Path
 
-from mmav.analysis.training_cost import OPTIONS, cost_table, measure_steps
+# outside the library, beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.training_cost import OPTIONS, cost_table, measure_steps
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.engine.precision import decide, this_hardware
 

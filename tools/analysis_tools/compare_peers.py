@@ -20,13 +20,19 @@ cases:
 
 import argparse
 import sys
+from pathlib import Path
 
-from mmav.analysis.model_passes import DTYPES, MODES
+from mmav.engine.precision import DTYPES
+
+# outside the library, beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.model_passes import MODES
+from benchmarks.peer_memory import SETTINGS, measure_memory, memory_rows
+from benchmarks.peer_timing import compare, timing_rows
+from benchmarks.peers import CASES, DoesNotFit, peer_versions, require_peers
+from benchmarks.speed_report import machine
 from mmav.analysis.pages import fill_block, find_block
-from mmav.analysis.peer_memory import SETTINGS, measure_memory, memory_rows
-from mmav.analysis.peer_timing import compare, timing_rows
-from mmav.analysis.peers import CASES, DoesNotFit, peer_versions, require_peers
-from mmav.analysis.speed_report import machine
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.outputs import check_output, write_json

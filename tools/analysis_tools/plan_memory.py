@@ -15,12 +15,12 @@ from pathlib import Path
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmav.analysis.memory_plan import GIB, plan_step
 from mmav.analysis.memory_report import as_data, cards_table, text_report, verdict
 from mmav.analysis.pages import fill_block, find_block
+from mmav.config.amp import AMP
+from mmav.config.edits import set_amp
 from mmav.engine.cli import key_value, load_checked_config, resolve_num_classes, run_tool
-from mmav.engine.config_edits import set_amp
-from mmav.engine.precision import AMP
+from mmav.engine.memory.plan import GIB, plan_step
 from mmav.errors import ConfigError, MmavError
 from mmav.outputs import check_output, write_json
 from mmav.visualization.figures import check_picture_name

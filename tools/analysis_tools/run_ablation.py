@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mmav.analysis.ablation import RESULT, Row, draw, markdown_table, read_results
 from mmav.analysis.pages import fill_block, read_block
-from mmav.engine.checkpoint_io import last_checkpoint
+from mmav.checkpoints import last_checkpoint
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.class_order import load_alike

@@ -8,10 +8,10 @@ not depend on the number of processes.
 import argparse
 from dataclasses import asdict
 
-from mmav.datasets.audio_stats import front_end, measure
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.errors import ConfigError
 from mmav.outputs import check_output, write_json
+from mmav.preparation.audio_stats import front_end, measure
 from mmav.registry import DATASETS
 
 EXAMPLE = """examples:

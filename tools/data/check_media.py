@@ -9,7 +9,11 @@ that have changed since are checked again.
 import argparse
 from pathlib import Path
 
-from mmav.datasets.checking import (
+from mmav.engine.cli import run_tool
+from mmav.errors import OutputError
+from mmav.outputs import check_folder, write_json
+from mmav.parallel import Journal
+from mmav.preparation.checking import (
     DEFECTS,
     TIME_LIMIT,
     UNUSABLE,
@@ -22,10 +26,6 @@ from mmav.datasets.checking import (
     write_clean,
     write_report,
 )
-from mmav.engine.cli import run_tool
-from mmav.errors import OutputError
-from mmav.outputs import check_folder, write_json
-from mmav.parallel import Journal
 
 EXAMPLE = f"""defects:
 {chr(10).join(f'  {name:12} {meaning}' for name, meaning in DEFECTS.items())}

@@ -9,11 +9,11 @@ sound at 16 kHz in the same file. The new folder is a data set of its own, with 
 import argparse
 from pathlib import Path
 
-from mmav.datasets.checking import USUAL_MANIFESTS, manifests_of, read_rows
 from mmav.datasets.media.transcode import PRESETS, TranscodeOptions
-from mmav.datasets.transcoding import FAILED, check_lists, target_names, totals, transcode_all, write_lists
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
+from mmav.preparation.checking import USUAL_MANIFESTS, manifests_of, read_rows
+from mmav.preparation.transcoding import FAILED, check_lists, target_names, totals, transcode_all, write_lists
 
 EXAMPLE = """examples:
   python tools/data/prepare_media.py data/vggsound data/vggsound_256

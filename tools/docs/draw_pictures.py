@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmav.datasets.avsynth.encode import encode_mp4
 from mmav.datasets.media import open_media
 from mmav.datasets.media.opening import open_container
 from mmav.engine.cli import require_checkpoint, run_tool
 from mmav.errors import ConfigError, MmavError
+from mmav.preparation.avsynth.encode import encode_mp4
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / 'docs'

@@ -3,12 +3,12 @@
 
 import argparse
 
-from mmav.apis.web_browser import take_screenshot
-from mmav.apis.web_demo import PageInferencer, WebDemo
-from mmav.apis.web_page import DEFAULT_TITLE, build_page
-from mmav.apis.web_server import bind, make_app, serving, upload_folder
 from mmav.engine.cli import require_checkpoint, run_tool
 from mmav.outputs import check_output
+from mmav.web.browser import take_screenshot
+from mmav.web.demo import PageInferencer, WebDemo
+from mmav.web.page import DEFAULT_TITLE, build_page
+from mmav.web.server import bind, make_app, serving, upload_folder
 
 EXAMPLE = """example:
   python tools/docs/screenshot_web_demo.py data/avsynth/clips/test/00003.mp4 \\

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from mmav.engine.checkpoint_io import load_checkpoint_file
+from mmav.checkpoints import load_checkpoint_file
 from mmav.engine.cli import run_tool
 from mmav.errors import CheckpointError
 from mmav.models.weights.layouts import find_layout, state_of, to_ours

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from mmav.adapting import noted_grids
-from mmav.engine.checkpoint_io import load_checkpoint_file
+from mmav.checkpoints import load_checkpoint_file
+from mmav.class_names import Names
 from mmav.engine.class_lists import as_given
 from mmav.engine.class_merge import alike, check_rows
-from mmav.engine.class_names import Names
 from mmav.engine.cli import run_tool
 from mmav.errors import CheckpointError
 from mmav.outputs import check_output, write_output

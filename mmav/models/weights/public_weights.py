@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmav.adapting import adapt_weights, noted_grids
-from mmav.engine.checkpoint_io import describe_mismatch, load_checkpoint_file
+from mmav.checkpoints import describe_mismatch, load_checkpoint_file
 from mmav.errors import CheckpointError
 from mmav.models.backbones.ast import TOKENS
 from mmav.models.init import LOADED, note_origin

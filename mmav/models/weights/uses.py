@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmav.config.check import checks
 from mmav.errors import CheckpointError, ConfigError, did_you_mean
 from mmav.models.init import reads_file, without_files
 from mmav.models.weights.choices import OPTIONS, check_options
@@ -60,6 +61,7 @@ def weights_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, dict]]:
             yield place, init
 
 
+@checks(None)
 def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line a problem: an unknown name, or weights that have seen what a data set is a part of.
 

@@ -10,12 +10,12 @@ import av
 import numpy as np
 import pytest
 
-from mmav.datasets.checking import defects_of
 from mmav.datasets.media import ArrayReader, demux, open_media
 from mmav.datasets.media.probe import probe
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.datasets.transforms import LoadClip, LogMel
 from mmav.errors import MediaError
+from mmav.preparation.checking import defects_of
 from tests import clips, remux
 
 WEBM = dict(video='libvpx', audio='libopus', sample_rate=48000)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmav.engine.checkpoint_io import load_checkpoint_file
+from mmav.checkpoints import load_checkpoint_file
 from mmav.errors import CheckpointError
 from mmav.models.weights.layouts import state_of
 from mmav.models.weights.source import locate

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmav.config_check import check_config
+from mmav.config.check import check_config
 from mmav.engine.cli import load_config
 from mmav.errors import ConfigError
 from mmav.models import MAT

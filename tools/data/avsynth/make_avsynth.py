@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-from mmav.datasets.avsynth import SPLITS, TASKS, AVSynthSpec, generate
 from mmav.engine.cli import tolerant_console
 from mmav.errors import MmavError
 from mmav.outputs import check_folder, check_output, program
+from mmav.preparation.avsynth import SPLITS, TASKS, AVSynthSpec, generate
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,7 +51,7 @@ def main() -> int:
         written = generate(**args)
         print(f'{out} {"written" if written else "is complete, nothing to do"}')
         if sheet is not None:
-            from mmav.datasets.avsynth.sheet import draw_sheet  # brings matplotlib, which the rest does not need
+            from mmav.preparation.avsynth.sheet import draw_sheet  # brings matplotlib, which the rest does not need
 
             draw_sheet(out, sheet)
             print(f'{sheet} drawn')

@@ -3,9 +3,9 @@
 
 import argparse
 
-from mmav.datasets.epic_kitchens import read_epic_kitchens
-from mmav.datasets.preparation import add_arguments, run
 from mmav.engine.cli import run_tool
+from mmav.preparation.epic_kitchens import read_epic_kitchens
+from mmav.preparation.manifests import add_arguments, run
 
 EXAMPLE = """examples:
   python tools/data/epic_kitchens/prepare_epic_kitchens.py epic-kitchens-100-annotations --dry-run

@@ -3,10 +3,10 @@
 
 import argparse
 
-from mmav.datasets.kinetics_sounds import read_kinetics_sounds
-from mmav.datasets.preparation import add_arguments, run
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
+from mmav.preparation.kinetics_sounds import read_kinetics_sounds
+from mmav.preparation.manifests import add_arguments, run
 
 EXAMPLE = """examples:
   python tools/data/kinetics_sounds/prepare_kinetics_sounds.py --test kinetics400_val.csv --dry-run

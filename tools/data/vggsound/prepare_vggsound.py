@@ -3,10 +3,10 @@
 
 import argparse
 
-from mmav.datasets.annotations import SPLITS
-from mmav.datasets.preparation import add_arguments, run
-from mmav.datasets.vggsound import read_vggsound
 from mmav.engine.cli import run_tool
+from mmav.preparation.annotations import SPLITS
+from mmav.preparation.manifests import add_arguments, run
+from mmav.preparation.vggsound import read_vggsound
 
 EXAMPLE = """examples:
   python tools/data/vggsound/prepare_vggsound.py vggsound.csv --dry-run

@@ -1,0 +1,1 @@
+"""Timing beside peers and beside the machine's peak."""

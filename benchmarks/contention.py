@@ -1,0 +1,160 @@
+"""What a training step takes on a CPU whose cores others use, too, with settings of the threads that compute.
+
+Threads wait for each other after every operation. Those of OpenMP spin meanwhile: that is quickest where each has a
+core of its own, and on a core that is shared they spin away the time of the thread for which they wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from mmengine.registry import init_default_scope
+from tqdm import tqdm
+
+from benchmarks.rounds import quartiles, ratio
+from mmav.engine.cli import load_config
+from mmav.errors import ConfigError, MmavError
+from mmav.models.input_shape import input_shape
+from mmav.registry import MODELS
+from mmav.tables import markdown_table
+from mmav.threads import CORES, COUNTS, WAITING
+
+# what decides about threads: a setting that does not name one is measured without it
+VARIABLES = (*COUNTS, *WAITING, CORES)
+
+
+def measure_contention(
+    config: str, settings: Sequence[str], *, busy: int = 2, batch_size: int = 16, rounds: int = 7, steps: int = 3
+) -> list[dict[str, Any]]:
+    """Times forward pass, backward pass and fused AdamW with each setting, alone and beside loops that do nothing else.
+
+    Each setting has a process of its own, which sleeps while others are timed; all take turns in every round.
+
+    Args:
+        config: Config file of an :class:`~mmav.models.AVClassifier` with a label a clip.
+        settings: Variables of the environment, joined by commas, such as ``GOMP_SPINCOUNT=0,OMP_NUM_THREADS=2``;
+            ``default`` for none. The first is what the others are compared with.
+        busy: Loops.
+        batch_size: Clips of a step.
+        rounds: How often each setting is timed; one more goes before.
+        steps: Steps of a round, whose mean counts.
+
+    Returns:
+        For each number of loops, 0 and ``busy``, and each setting: ``busy``, ``setting``, ``threads``, ``seconds``
+        (median and quartiles) and ``ratio`` to the first setting within the rounds.
+
+    Raises:
+        ConfigError: A setting is not of that form.
+        MmavError: A process failed.
+    """
+    environments = [_environment(setting) for setting in settings]
+    results = []
+    with ExitStack() as stack:
+        steppers = [stack.enter_context(_stepper(config, batch_size, one)) for one in environments]
+        for loops in (0, busy):
+            with busy_loops(loops):
+                times: list[list[float]] = [[] for _ in steppers]
+                for number in tqdm(range(rounds + 1), desc=f'{loops} busy loops', unit='round'):
+                    for seconds, stepper in zip(times, steppers, strict=True):
+                        answer = _ask(stepper, steps)
+                        if number:
+                            seconds.append(answer['seconds'])
+            for setting, seconds, stepper in zip(settings, times, steppers, strict=True):
+                found = dict(seconds=quartiles(seconds), ratio=ratio(seconds, times[0]))
+                results.append(dict(busy=loops, setting=setting, threads=_ask(stepper, 0)['threads'], **found))
+    return results
+
+
+def contention_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of what :func:`measure_contention` found, one row a setting and number of loops."""
+    rows = [['busy loops', 'setting', 'threads', 'step, median (quartiles)', 'to the first (quartiles)']]
+    for result in results:
+        spread = [
+            f'{values["median"] * unit:{form}} ({values["low"] * unit:{form}} to {values["high"] * unit:{form}}){name}'
+            for values, unit, form, name in ((result['seconds'], 1e3, '.0f', ' ms'), (result['ratio'], 1, '.2f', ''))
+        ]
+        rows.append([str(result['busy']), result['setting'], str(result['threads']), *spread])
+    return markdown_table(rows)
+
+
+@contextmanager
+def busy_loops(number: int) -> Iterator[None]:
+    """So many processes that count for ever, while the body runs."""
+    loops = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def _environment(setting: str) -> dict[str, str]:
+    pairs = [] if setting == 'default' else [word.partition('=') for word in setting.split(',')]
+    wrong = [name for name, equals, _ in pairs if not equals or name not in VARIABLES]
+    if wrong:
+        raise ConfigError(
+            f"setting {setting!r}: give 'default' or NAME=VALUE, joined by commas, of {', '.join(VARIABLES)}"
+        )
+    rest = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return rest | {name: value for name, _, value in pairs}
+
+
+@contextmanager
+def _stepper(config: str, batch_size: int, environment: Mapping[str, str]) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, '-m', 'benchmarks.contention', config, str(batch_size)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=dict(environment), **pipes)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def _ask(stepper: subprocess.Popen, steps: int) -> dict[str, Any]:
+    assert stepper.stdin is not None and stepper.stdout is not None
+    try:
+        stepper.stdin.write(f'{steps}\n')
+        stepper.stdin.flush()
+        answer = stepper.stdout.readline()
+    except BrokenPipeError:
+        answer = ''
+    if not answer:
+        raise MmavError('a process that was to be timed has failed; its own message stands above')
+    return json.loads(answer)
+
+
+def _serve(config: str, batch_size: int) -> None:
+    """Takes as many steps as each line of the standard input says, and answers with their mean time."""
+    answers = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)  # what else is printed must not come between
+    init_default_scope('mmav')
+    cfg = load_config(config).model
+    model = MODELS.build(dict(cfg, head=dict(type='ClsHead', num_classes=2))).train()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    inputs = {name: torch.randn(batch_size, 1, *input_shape(cfg.backbones[name])) for name in model.backbones}
+    labels = torch.arange(batch_size) % 2
+    for line in sys.stdin:
+        begin = time.perf_counter()
+        for _ in range(int(line)):
+            losses = model.losses(inputs, labels, labels)
+            sum(loss for name, loss in losses.items() if 'loss' in name).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        seconds = (time.perf_counter() - begin) / max(int(line), 1)
+        print(json.dumps(dict(seconds=seconds, threads=torch.get_num_threads())), file=answers, flush=True)
+
+
+if __name__ == '__main__':
+    _serve(sys.argv[1], int(sys.argv[2]))

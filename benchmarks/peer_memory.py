@@ -1,0 +1,244 @@
+"""The memory that training takes: the paper's comparison of MAT at 64 clips and AST at 8, on a GPU or a CPU.
+
+The peak is what PyTorch's allocator held at most. On a CPU the peak of the resident memory is told, too, of a process
+that does nothing else, less what it had before the model was built: scratch space of libraries and gaps are in that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+
+from benchmarks.peer_timing import Pass
+from benchmarks.peers import ClassEmbedding, DoesNotFit, draw_parameters
+from benchmarks.rounds import time_in_turn
+from benchmarks.speed_report import resident_memory
+from benchmarks.training_cost import live_bytes
+from mmav.engine import turn_on_activation_checkpointing
+from mmav.errors import MmavError
+from mmav.models import AST, MAT
+
+# the paper (Table 2), on a V100: 16.8 GB at 64 clips and 20.6 GB at 8, which is 9.8 times as much for a clip
+PAPER = dict(MAT=dict(batch_size=64, bytes=16.8e9), AST=dict(batch_size=8, bytes=20.6e9))
+# Of a parameter in float32: itself, its gradient, and AdamW's two moments. When the peak is reached not all gradients
+# need be there: what is counted beyond these bytes is too small by 4 bytes of each that is not.
+FIXED_BYTES = 4 * 4
+_STEPS = 2  # AdamW's moments are there from the first on
+_TIMED = 3  # steps on a GPU, after a first one
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained.
+
+    Attributes:
+        name: In words.
+        model: 'MAT' or 'AST', as in ``PAPER``.
+        build: Makes the encoder; a function of a module, so that another process can find it.
+        shape: Of one input (C, F, T).
+        checkpointing: What blocks keep, see :func:`~mmav.engine.turn_on_activation_checkpointing`; None for what they
+            do by themselves in training: lean on a GPU, all on a CPU.
+        plain: Whether the attention writes its matrix out, as that of 2021 did, in place of a fused kernel.
+    """
+
+    name: str
+    model: str
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...] = (1, 128, 1024)
+    checkpointing: bool | str | Mapping[str, bool] | None = None
+    plain: bool = False
+
+
+class Measured(NamedTuple):
+    """Bytes of the allocator's peak and of the resident memory's, the number of parameters, and seconds of a step."""
+
+    peak: int
+    resident: int | None
+    parameters: int
+    seconds: float | None = None
+
+
+SETTINGS = (
+    Setting('MAT', 'MAT', MAT),
+    Setting('MAT, activation checkpointing', 'MAT', MAT, checkpointing=True),
+    Setting('MAT, the same, attention kept', 'MAT', MAT, checkpointing=dict(keep_attention=True)),
+    Setting('AST, plain attention', 'AST', AST, checkpointing=False, plain=True),
+)
+
+
+def measure_memory(
+    batches: Mapping[str, int],
+    *,
+    settings: Sequence[Setting] = SETTINGS,
+    device: str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+    progress: bool = False,
+) -> list[dict[str, Any]]:
+    """Measures the peak of training steps (forward and backward pass, AdamW).
+
+    Args:
+        batches: 'MAT' and 'AST' -> clips at once.
+        settings: What is trained; the last one is what the others are compared with.
+        device: 'cpu' or 'cuda'.
+        dtype: float32, or a half type for autocast.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        One dict a setting: ``name``, ``batch_size``, ``parameters``, ``peak`` and ``resident`` (bytes, measured; the
+        latter None on a GPU), ``per_clip`` and ``resident_per_clip`` (these over the clips), ``fixed`` (bytes of
+        weights, gradients and AdamW's moments, computed), ``beyond`` (for each clip what the peak has beyond that),
+        ``paper_batch`` and ``at_paper_batch`` (bytes per clip there, computed of the two), and ``ratio_per_clip``,
+        ``ratio_resident_per_clip`` and ``ratio_at_paper_batch`` (how many times as much the last setting takes).
+
+    Raises:
+        DoesNotFit: The memory did not suffice.
+        MmavError: It cannot be told on this system.
+    """
+    results = []
+    for setting in tqdm(settings, desc='memory', unit='model', disable=not progress):
+        batch_size = batches[setting.model]
+        measure = _gpu_peak if device == 'cuda' else _cpu_peak
+        results.append(_summary(setting, batch_size, measure(setting, batch_size, dtype)))
+    return add_ratios(results)
+
+
+def add_ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds to what :func:`measure_memory` found, perhaps one setting at a time, the ratios to the last setting."""
+    for key in ('per_clip', 'at_paper_batch', 'resident_per_clip'):
+        for result in results:
+            result[f'ratio_{key}'] = None if result[key] is None else results[-1][key] / result[key]
+    return results
+
+
+def _summary(setting: Setting, batch_size: int, measured: Measured) -> dict[str, Any]:
+    peak, resident, fixed = measured.peak, measured.resident, FIXED_BYTES * measured.parameters
+    beyond = (peak - fixed) / batch_size
+    paper_batch = int(PAPER[setting.model]['batch_size'])
+    return dict(
+        name=setting.name,
+        batch_size=batch_size,
+        parameters=measured.parameters,
+        peak=peak,
+        per_clip=peak / batch_size,
+        seconds=measured.seconds,
+        resident=resident,
+        resident_per_clip=None if resident is None else resident / batch_size,
+        fixed=fixed,
+        beyond=beyond,
+        paper_batch=paper_batch,
+        at_paper_batch=fixed / paper_batch + beyond,
+    )
+
+
+class _Training:
+    """Steps of one setting; each call is one."""
+
+    def __init__(self, setting: Setting, batch_size: int, device: str, dtype: torch.dtype) -> None:
+        self.plain = setting.plain
+        encoder = draw_parameters(setting.build()).to(device)
+        by_itself = 'lean' if device == 'cuda' else False
+        turn_on_activation_checkpointing(
+            encoder, setting.checkpointing if setting.checkpointing is not None else by_itself
+        )
+        self.parameters = sum(parameter.numel() for parameter in encoder.parameters())
+        x = torch.randn(batch_size, *setting.shape, device=device)
+        self.step = Pass(ClassEmbedding(encoder), 'step', x, dtype=dtype)
+
+    def __call__(self) -> None:
+        with sdpa_kernel(SDPBackend.MATH) if self.plain else contextlib.nullcontext():
+            self.step()
+        self.step.drop_gradients()
+
+
+def _gpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured:
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    try:
+        training = _Training(setting, batch_size, 'cuda', dtype)
+        seconds = statistics.median(time_in_turn({'step': training}, _TIMED)['step'])
+    except torch.OutOfMemoryError as error:
+        raise _too_large(setting, batch_size, 'GPU') from error
+    return Measured(torch.cuda.max_memory_allocated() - before, None, training.parameters, seconds)
+
+
+def _cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured:
+    """As :func:`cpu_peak`, in a process of its own: this one's peak is that of all it has done."""
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(cpu_peak, setting, batch_size, dtype, torch.get_num_threads()).result()
+        except BrokenProcessPool as error:  # the kernel ends what takes too much
+            raise _too_large(setting, batch_size, 'memory') from error
+
+
+def cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype, threads: int) -> Measured:
+    """Trains in this process, which is taken to have done nothing else.
+
+    Raises:
+        MmavError: The system does not tell.
+    """
+    torch.set_num_threads(threads)
+    Pass(nn.Linear(2, 2), 'step', torch.zeros(1, 2))()  # what torch loads at the first step is not the model's
+    before = resident_memory()
+    training = _Training(setting, batch_size, 'cpu', dtype)
+    for _ in range(_STEPS):
+        training()
+    resident = resident_memory(peak=True)
+    if before is None or resident is None:
+        raise MmavError('the memory of a process on a CPU is read from /proc, which is not there: take a GPU')
+    # after that, as the profiler takes memory of its own
+    peak = training.step.held_bytes() + live_bytes(training)
+    return Measured(peak, resident - before, training.parameters)
+
+
+def _too_large(setting: Setting, batch_size: int, where: str) -> DoesNotFit:
+    return DoesNotFit(
+        f'{setting.name}: training with {batch_size} clips does not fit into the {where}; give smaller --memory-batches'
+    )
+
+
+def memory_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A table of what :func:`measure_memory` found; the first row is the header."""
+    takes = f'{results[-1]["name"].split(",")[0]} takes'
+    cpu = results[-1]['resident'] is not None
+    header = ['training of', 'clips', 'peak', 'peak / clips', takes]
+    header += ['resident', 'resident / clips', takes] if cpu else ['step', 'step / clips']
+    header += ['weights, gradients, AdamW (computed)', 'a clip beyond these']
+    rows = [[*header, "a clip in the paper's batch (computed)", f'{takes} (computed)']]
+    for result in results:
+        row = [result['name'], str(result['batch_size']), _gb(result['peak'], 2), _gb(result['per_clip'])]
+        row.append(f'{result["ratio_per_clip"]:.2f} x')
+        if cpu:
+            row += [_gb(result['resident'], 2), _gb(result['resident_per_clip'])]
+            row.append(f'{result["ratio_resident_per_clip"]:.2f} x')
+        else:
+            row += [
+                f'{seconds * 1e3:.1f} ms' for seconds in (result['seconds'], result['seconds'] / result['batch_size'])
+            ]
+        row += [_gb(result['fixed'], 2), _gb(result['beyond'])]
+        row += [f'{_gb(result["at_paper_batch"])} of {result["paper_batch"]}']
+        rows.append([*row, f'{result["ratio_at_paper_batch"]:.2f} x'])
+    per_clip = {model: figures['bytes'] / figures['batch_size'] for model, figures in PAPER.items()}
+    for model, figures in PAPER.items():
+        cells = [f'the paper: {model}', str(figures['batch_size']), _gb(figures['bytes'], 1), _gb(per_clip[model])]
+        cells.append(f'{per_clip["AST"] / per_clip[model]:.2f} x')
+        rows.append([*cells, *['-'] * (len(rows[0]) - len(cells))])
+    return rows
+
+
+def _gb(value: float, digits: int = 3) -> str:
+    return f'{value / 1e9:.{digits}f} GB'

@@ -1,0 +1,203 @@
+"""Pictures of what a model looks at: frames and spectrograms with its maps over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+
+from mmav.analysis.cam_clips import Region, SpectrogramAxes
+from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel
+from mmav.errors import MmavError
+
+COLOURS = colormaps['jet']
+STRENGTH = 0.55
+KILOHERTZ = (0.1, 0.5, 1, 2, 4, 8, 16)
+
+
+def overlay_heatmap(frames: np.ndarray, cam: np.ndarray, *, strength: float = STRENGTH) -> np.ndarray:
+    """Blends maps over frames: blue where the map is 0, red where it is 1, as in the paper's Figures 1 and 5.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB; they are not changed.
+        cam: (T, H, W) in [0, 1].
+        strength: Share of the colour in [0, 1]; the rest is the frame.
+
+    Returns:
+        (T, H, W, 3) uint8.
+
+    Raises:
+        ValueError: The two do not fit together.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or cam.shape != frames.shape[:3]:
+        raise ValueError(
+            f'frames {frames.shape} of {frames.dtype} and a map {cam.shape}: give (T, H, W, 3) uint8 and (T, H, W)'
+        )
+    # a table of 256 colours, as all of T * H * W values through a colormap would take float64 RGBA
+    table = (COLOURS(np.arange(256))[:, :3] * 255).astype(np.float32)
+    colours = table[(np.nan_to_num(cam).clip(0, 1) * 255).round().astype(np.uint8)]
+    return (frames * (1 - strength) + colours * strength).round().astype(np.uint8)
+
+
+class CamRow(NamedTuple):
+    """What one model made of a clip.
+
+    Attributes:
+        label: What stands above its rows: its name and what it predicts.
+        right: Whether that is true; None where it is not known.
+        frames: Frames (T, H, W, 3) uint8 as it saw them; None without a picture.
+        cam: Their map (T, H, W).
+        times: Seconds of the frames (T,).
+        spectrogram: (F, T) as it heard it, not normalised; None without sound.
+        sound_cam: Its map (F, T).
+        axes: What the axes of the spectrogram mean.
+        start: Seconds of the file where the spectrogram begins.
+    """
+
+    label: str
+    right: bool | None = None
+    frames: np.ndarray | None = None
+    cam: np.ndarray | None = None
+    times: np.ndarray | None = None
+    spectrogram: np.ndarray | None = None
+    sound_cam: np.ndarray | None = None
+    axes: SpectrogramAxes | None = None
+    start: float = 0.0
+
+
+def pick_frames(count: int, num_frames: int = 9) -> np.ndarray:
+    """Indices of ``num_frames`` of ``count`` frames, evenly spread; all where there are no more.
+
+    >>> pick_frames(16, 9), pick_frames(3, 9)
+    (array([ 0,  2,  4,  6,  8,  9, 11, 13, 15]), array([0, 1, 2]))
+    """
+    return np.linspace(0, count - 1, min(num_frames, count)).round().astype(int)
+
+
+def cam_strip(rows: Sequence[CamRow], num_frames: int = 9) -> np.ndarray:
+    """Frames of a clip above the same frames with the map of each model: the paper's Figures 1 and 5 without letters.
+
+    Args:
+        rows: The models, one at least with a picture; the raw frames are those of the first that has one.
+        num_frames: Frames in a row.
+
+    Returns:
+        ((1 + models) * H, num_frames * W, 3) uint8.
+
+    Raises:
+        MmavError: No model saw a picture.
+    """
+    strips: list[np.ndarray] = []
+    for row in rows:
+        if row.frames is None or row.cam is None:
+            continue
+        chosen = pick_frames(len(row.frames), num_frames)
+        parts = [row.frames[chosen], overlay_heatmap(row.frames[chosen], row.cam[chosen])]
+        strips += [side_by_side(part) for part in (parts if not strips else parts[1:])]
+    if not strips:
+        raise MmavError('no model saw a picture of this clip')
+    size = strips[0].shape[1], strips[0].shape[0]
+    return np.concatenate([strip if strip.shape == strips[0].shape else cv2.resize(strip, size) for strip in strips])
+
+
+def side_by_side(frames: np.ndarray) -> np.ndarray:
+    """Frames (N, H, W, 3) in one row (H, N * W, 3)."""
+    return np.concatenate(list(frames), axis=1)
+
+
+def draw_spectrogram(
+    axes: Axes,
+    values: np.ndarray,
+    cam: np.ndarray | None,
+    *,
+    axes_of: SpectrogramAxes | None,
+    start: float = 0.0,
+    small: bool = False,
+) -> Any:
+    """Draws a spectrogram, in grey with the map over it, or in colour without one; axes in seconds and mel bins.
+
+    Args:
+        axes: Where to draw.
+        values: Log-mel energies (F, T); exact zeros, which pad it, count as nothing.
+        cam: Its map (F, T) in [0, 1]; None for none.
+        axes_of: What its axes mean; without it they count columns and bins.
+        start: Seconds of the file where the window begins.
+        small: Whether the unit of frequency stands once, at the axis, and not at each tick.
+
+    Returns:
+        What a colour bar needs.
+    """
+    bins, columns = values.shape
+    first, last = (0.0, float(columns))
+    if axes_of is not None:
+        first = start + axes_of.first
+        last = first + columns * axes_of.step
+    extent = (first, last, 0, bins)
+    shown = np.ma.masked_equal(values, 0)
+    low, high = np.percentile(shown.compressed(), (0.5, 99.8)) if shown.count() else (0.0, 1.0)
+    place: dict[str, Any] = dict(origin='lower', aspect='auto', extent=extent)
+    image = axes.imshow(shown, 'magma' if cam is None else 'gray', vmin=low, vmax=high, **place)
+    axes.set_facecolor('#7fb8b0')
+    if cam is not None:
+        image = axes.imshow(cam, COLOURS, vmin=0, vmax=1, alpha=STRENGTH, interpolation='bilinear', **place)
+    ticks = [bins * k // 4 for k in range(5)]
+    if axes_of is None:
+        axes.set_yticks(ticks)
+    else:
+        known = [(mel_bin(khz * 1000, bins, axes_of.sample_rate), khz) for khz in KILOHERTZ]
+        known = [(place, khz) for place, khz in known if 0 <= place <= bins + 0.5]
+        unit = '' if small else ' kHz'
+        axes.set_yticks([min(place, bins) for place, _ in known], [f'{khz:g}{unit}' for _, khz in known])
+    axes.set_ylabel('kHz' if small and axes_of is not None else f'{bins} mel bins', fontsize=8)
+    axes.set_xlabel('column' if axes_of is None else 'seconds', fontsize=8)
+    axes.tick_params(labelsize=7, length=2, pad=2)
+    return image
+
+
+def mel_bin(hertz: float, bins: int, sample_rate: int) -> float:
+    """The place of a frequency among the mel bins of :class:`mmav.datasets.transforms.LogMel`; bin k peaks at k + 0.5.
+
+    >>> round(mel_bin(8000, 128, 16000)), round(mel_bin(20, 128, 16000))
+    (128, 0)
+    """
+    low, high, mel = (hertz_to_mel(f) for f in (LOW_FREQ, sample_rate / 2, hertz))
+    return (mel - low) / (high - low) * (bins + 1) - 0.5
+
+
+def cam_painter(
+    cam: np.ndarray, times: np.ndarray, region: Region | None = None, *, strength: float = STRENGTH
+) -> Callable[[np.ndarray, float], np.ndarray]:
+    """Makes what draws a map over the frames of the whole clip, for :func:`mmav.visualization.write_annotated_video`.
+
+    Between the frames that the model saw the map is interpolated over time. It is drawn where it belongs in the whole
+    frame: what the model's crop leaves out is darkened and has no colour.
+
+    Args:
+        cam: (T, H, W) in [0, 1].
+        times: Seconds of the T frames, ascending.
+        region: Left, top, right, bottom of the model's crop in [0, 1] of the whole frame; None for all of it.
+        strength: As in :func:`overlay_heatmap`.
+
+    Returns:
+        A function of a frame (H', W', 3) uint8 and its time in seconds that returns the frame drawn over.
+    """
+    left, top, right, bottom = region or (0.0, 0.0, 1.0, 1.0)
+
+    def paint(frame: np.ndarray, seconds: float) -> np.ndarray:
+        height, width = frame.shape[:2]
+        x0, x1 = round(left * width), max(round(right * width), round(left * width) + 1)
+        y0, y1 = round(top * height), max(round(bottom * height), round(top * height) + 1)
+        place = float(np.interp(seconds, times, np.arange(len(times))))
+        before = min(int(place), len(cam) - 1)
+        after = min(before + 1, len(cam) - 1)
+        now = cam[before] + (cam[after] - cam[before]) * (place - before)
+        large = cv2.resize(now.astype(np.float32), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+        painted = frame // 2
+        painted[y0:y1, x0:x1] = overlay_heatmap(frame[None, y0:y1, x0:x1], large[None], strength=strength)[0]
+        return painted
+
+    return paint

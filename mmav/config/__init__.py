@@ -1,0 +1,1 @@
+"""Everything about configs: reading, checking against signatures, editing."""

@@ -1,0 +1,195 @@
+"""Changes to a config that the tools' arguments ask for: where the data lie, how many classes, what kind of numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmav.class_names import in_config
+from mmav.config.amp import PLAIN, named_amp, wrapper_kind
+from mmav.errors import ConfigError
+
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+MODALITIES = ('video', 'audio')
+AUTO = 'auto'
+
+
+def _dicts(value: Any) -> Iterator[ConfigDict]:
+    """All dicts inside a part of a config, outer before inner."""
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _dicts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Relocates the data of every dataset of a config, wrapped ones included, and of its metrics; changes ``cfg``."""
+    root = str(Path(data_root).expanduser())
+    if 'data_root' in cfg:
+        cfg.data_root = root
+    for loader in DATALOADERS:
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            if 'ann_file' in part or 'data_root' in part:
+                part['data_root'] = root
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        for part in _dicts(cfg.get(evaluator)):
+            if 'data_root' in part:
+                part['data_root'] = root
+
+
+def set_drop(cfg: Config, modality: str) -> None:
+    """Makes a config test with a modality withheld from every clip; changes ``cfg``.
+
+    Raises:
+        ConfigError: The config's test set has no such modality, or no other.
+    """
+    parts = [part for part in _dicts((cfg.get('test_dataloader') or {}).get('dataset')) if 'ann_file' in part]
+    if not parts:
+        raise ConfigError(f'--drop {modality}: the config has no test set with an ann_file')
+    for part in parts:
+        modalities = list(part.get('modalities', MODALITIES))
+        if modality not in modalities or len(modalities) == 1:
+            tested = ' and '.join(modalities)
+            raise ConfigError(f'--drop {modality}: the config tests on {tested}; no other would be left')
+        part['drop'] = [modality]
+
+
+def find_test_set(cfg: Config) -> ConfigDict:
+    """The config of the data set that is tested on, of several the first; inside its wrappers.
+
+    Raises:
+        ConfigError: The config has none with a pipeline.
+    """
+    for loader in ('test_dataloader', 'val_dataloader'):
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            if 'pipeline' in part:
+                return part
+    raise ConfigError('the config has no test_dataloader with a pipeline, which says how clips are read')
+
+
+def training_views(cfg: Config) -> dict[str, int]:
+    """Modality -> views of a clip that the training pipeline of a config gives, where it says so."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
+        dataset = dataset['dataset']
+    steps = {step['type']: step for step in dataset.get('pipeline', ())}
+    kinds = dict(video='LoadClip', audio='AudioViews')
+    return {name: steps[kind].get('num_views', 1) for name, kind in kinds.items() if kind in steps}
+
+
+def resolve_num_classes(
+    cfg: Config, classes: Sequence[str] | None = None, *, loaders: Sequence[str] = DATALOADERS
+) -> None:
+    """Puts the length of the class list wherever the config says ``num_classes='auto'``; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        classes: The list; that of the first dataloader that has one, if not given.
+        loaders: The dataloaders to look at.
+
+    Raises:
+        ConfigError: The config says ``'auto'`` but no dataset names its classes.
+        ManifestError: The class list cannot be read.
+    """
+    asking = [part for part in _dicts(cfg.get('model')) if part.get('num_classes') == AUTO]
+    if not asking and cfg.get('num_classes') != AUTO:
+        return
+    number = len(_class_names(cfg, loaders) if classes is None else classes)
+    for part in asking:
+        part['num_classes'] = number
+    if cfg.get('num_classes') == AUTO:
+        cfg.num_classes = number
+
+
+def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
+    for loader in loaders:
+        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+            classes = part.get('classes')
+            if isinstance(classes, dict):
+                raise ConfigError(
+                    f"num_classes='auto' needs one class list, not {' and '.join(classes)}: write the numbers"
+                )
+            names = in_config(part, missing_ok=False)
+            if names:
+                return names
+    raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")
+
+
+def turn_on_deterministic(cfg: Config, options: Mapping[str, Any] | None = None) -> None:
+    """Makes a config use deterministic algorithms only; changes ``cfg`` and the environment.
+
+    Where there is none for a GPU, torch raises an error that names the operation. TF32 and cuDNN's benchmark are off
+    then, see :mod:`mmav.engine.precision`.
+
+    Args:
+        cfg: The config.
+        options: Overrides from the command line.
+
+    Raises:
+        ConfigError: An override would have no effect.
+    """
+    for name in ('precision.tf32', 'env_cfg.cudnn_benchmark'):
+        if (options or {}).get(name):
+            raise ConfigError(f'--cfg-options {name}=True has no effect with --deterministic, which turns it off')
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'deterministic': True}
+    # what cuBLAS needs for it, read when the first GPU is touched
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+
+
+def set_amp(cfg: Config, amp: str = 'bfloat16', *, options: Mapping[str, Any] | None = None) -> None:
+    """Makes a config train in mixed precision, or not; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        amp: Of ``AMP`` of :mod:`mmav.engine.precision`, which decides by it and the hardware.
+        options: Overrides from the command line.
+
+    Raises:
+        ConfigError: The config has an optimizer wrapper of its own kind, or an override would have no effect.
+    """
+    kind, named = wrapper_kind(cfg.optim_wrapper), named_amp(cfg.optim_wrapper)
+    if kind != PLAIN and named is None:
+        raise ConfigError(f"--amp replaces optim_wrapper.type 'OptimWrapper'; this config has {kind!r}")
+    cfg.precision = {**(cfg.get('precision') or {}), 'amp': amp}
+    drop = [] if named in (None, amp) else ['type', 'dtype', 'loss_scale']
+    for name in options or {}:
+        if name == 'precision.amp' or name.removeprefix('optim_wrapper.').split('.')[0] in drop:
+            raise ConfigError(f'--cfg-options {name} has no effect with --amp {amp}: give one of them')
+    for name in drop:
+        cfg.optim_wrapper.pop(name, None)
+
+
+def set_eval_amp(cfg: Config, amp: str, *, options: Mapping[str, Any] | None = None) -> None:
+    """Makes a config test in mixed precision, or not; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        amp: As in :func:`set_amp`.
+        options: Overrides from the command line.
+
+    Raises:
+        ConfigError: An override, or the config's ``test_cfg.fp16``, would have no effect.
+    """
+    if 'precision.eval_amp' in (options or {}):
+        raise ConfigError(f'--cfg-options precision.eval_amp has no effect with --amp {amp}: give one of them')
+    if (cfg.get('test_cfg') or {}).get('fp16'):
+        raise ConfigError(f'--amp {amp}: the config has test_cfg.fp16=True, leave that out')
+    cfg.precision = {**(cfg.get('precision') or {}), 'eval_amp': amp}
+
+
+def turn_on_auto_scale_lr(cfg: Config) -> None:
+    """Makes a config scale its learning rate to the batch; changes ``cfg``.
+
+    Raises:
+        ConfigError: The config does not say what batch its learning rate is for.
+    """
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise ConfigError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
+    cfg.auto_scale_lr.enable = True

@@ -1,0 +1,139 @@
+"""Steps whose loss or gradients are not finite are left out, reported with their clips, and at last end the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from mmav.engine.hooks.deferred import LateValues, is_time
+from mmav.errors import MmavError
+from mmav.registry import HOOKS
+
+CLIPS_SHOWN = 8
+_STEP = 'the step'
+
+
+@HOOKS.register_module()
+class NonFiniteHook(Hook):
+    """Leaves out the optimizer's step where gradients are not finite, so that one bad batch does not spoil the weights.
+
+    Gradients are averaged over processes, so that all of them see the same and leave out the same steps. The process
+    whose loss was not finite names the clips of its batch. With float16 the loss scaler does the leaving out; only the
+    loss is looked at here.
+
+    On a GPU nothing waits for the answer: a fused Adam or AdamW leaves the step out by itself, as with a loss scaler,
+    and the report comes with the next line of the log (see :mod:`mmav.engine.hooks.deferred`). Other optimizers, and
+    gradients that are spread over processes, cost one synchronisation a step.
+
+    Args:
+        limit: So many steps running without a finite gradient end the run.
+    """
+
+    # before the checkpoint and resume hooks
+    priority = 'NORMAL'
+
+    def __init__(self, limit: int = 10) -> None:
+        self.limit = limit
+        self.skipped = 0
+        self._running = 0
+        self._bad_step: Tensor | None = None
+        self._late = LateValues()
+
+    def before_train(self, runner: Runner) -> None:
+        """Puts a look at the gradients before the optimizer's step."""
+        wrapper = runner.optim_wrapper
+        if not hasattr(wrapper, 'loss_scaler') and hasattr(wrapper, 'optimizer'):
+            wrapper.step = self._guarded(wrapper.step, wrapper.optimizer)
+
+    def _guarded(self, step: Callable[..., None], optimizer: torch.optim.Optimizer) -> Callable[..., None]:
+        def guarded(**kwargs: Any) -> None:
+            gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
+            self._bad_step = bad = _not_finite(gradients) if gradients else None
+            if bad is None or _leaves_out_by_itself(optimizer, gradients):
+                optimizer.found_inf = bad  # type: ignore[attr-defined]
+                try:
+                    step(**kwargs)
+                finally:
+                    del optimizer.found_inf  # type: ignore[attr-defined]
+            elif not bool(bad):
+                step(**kwargs)
+
+        # MMEngine's schedulers look for this mark of theirs; they count the inner step.
+        guarded._with_counter = True  # type: ignore[attr-defined]
+        return guarded
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Reports a loss or a step that was not finite.
+
+        Raises:
+            MmavError: ``limit`` steps running were not.
+        """
+        values = {name: v.detach() for name, v in (outputs or {}).items() if 'loss' in name and isinstance(v, Tensor)}
+        if self._bad_step is not None:
+            values[_STEP] = self._bad_step
+        self._bad_step = None
+        where = f'epoch {runner.epoch + 1}, iteration {runner.iter + 1}'
+        self._late.add((where, _clips(data_batch)), values)
+        if is_time(runner, batch_idx, values):
+            self.read_late(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Reports what was not yet."""
+        self.read_late(runner)
+
+    def read_late(self, runner: Runner) -> None:
+        """Reports on the iterations since the last report.
+
+        Raises:
+            MmavError: ``limit`` steps running were not finite.
+        """
+        for (where, clips), numbers in self._late.take():
+            bad_step = bool(numbers.pop(_STEP, 0.0))
+            wrong = {name: number for name, number in numbers.items() if not math.isfinite(number)}
+            if not wrong and not bad_step:
+                self._running = 0
+                continue
+            self._running += 1
+            self.skipped += bad_step
+            if wrong:
+                parts = ', '.join(f'{name} is {number}' for name, number in wrong.items())
+                runner.logger.warning(f'{where}: {parts}; the step is left out. Clips: {clips}')
+            else:
+                runner.logger.warning(f'{where}: the gradients are not finite; the step is left out')
+            if self._running >= self.limit:
+                raise MmavError(
+                    f'{self._running} steps running were not finite, the last at {where}; the log names the clips. A '
+                    'lower learning rate, clipped gradients (optim_wrapper.clip_grad) or bfloat16 in place of float16 '
+                    'may help'
+                )
+
+
+def _not_finite(gradients: Iterable[Tensor]) -> Tensor:
+    """1 where a value of the gradients is infinite or not a number, else 0; on their device."""
+    norm = torch.nn.utils.get_total_norm(list(gradients))
+    # of spread gradients each process knows its part of the norm
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return torch.isfinite(norm).logical_not().float()
+
+
+def _leaves_out_by_itself(optimizer: torch.optim.Optimizer, gradients: Iterable[Tensor]) -> bool:
+    """Whether the optimizer's step heeds ``found_inf``, as it does for a loss scaler."""
+    # a fused SGD heeds it, too, but takes its momentum of a first step that was left out from memory that nobody wrote
+    fused = isinstance(optimizer, torch.optim.Adam) and all(group.get('fused') for group in optimizer.param_groups)
+    return fused and not any(isinstance(gradient, DTensor) for gradient in gradients)
+
+
+def _clips(data_batch: Any) -> str:
+    samples = data_batch.get('data_samples', []) if isinstance(data_batch, dict) else []
+    paths = [str(getattr(sample, 'path', sample)) for sample in samples]
+    more = len(paths) - CLIPS_SHOWN
+    return ', '.join(paths[:CLIPS_SHOWN]) + (f' and {more} more' if more > 0 else '') if paths else 'not known'

@@ -1,0 +1,89 @@
+"""Weights of a checkpoint into a model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmav.adapting import adapt_weights
+from mmav.checkpoints import NAMES_SHOWN, describe_mismatch
+from mmav.engine.class_heads import tell_other_number
+from mmav.engine.distributed.fsdp import spread_like
+from mmav.errors import CheckpointError
+
+
+def load_weights(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    source: str,
+    *,
+    strict: bool = True,
+    grids: Mapping[str, Any] | None = None,
+) -> None:
+    """Loads weights into a model; positions of another input size are interpolated, and that is logged.
+
+    Args:
+        model: The model, not wrapped for distribution.
+        state_dict: Weights; a prefix ``module.`` is dropped.
+        source: File name for messages.
+        strict: Every name and shape must fit. Otherwise what fits is loaded and the rest is logged.
+        grids: What the checkpoint's tables of positions unroll, as its ``meta`` notes under ``position_grids``. Where
+            it does not, as in bare weights, that is inferred from their number.
+
+    Raises:
+        CheckpointError: The weights are of another architecture (when not strict: nothing fits).
+    """
+    weights = OrderedDict((name.removeprefix('module.'), value) for name, value in state_dict.items())
+    if hasattr(state_dict, '_metadata'):
+        weights._metadata = state_dict._metadata  # type: ignore[attr-defined]
+    own = model.state_dict()
+    weights.update(_of_another_input_size(model, weights, source, grids))
+    weights.update((name, spread_like(weights[name], own[name])) for name in list(weights) if name in own)
+    reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
+    missing = [name for name in own if name not in weights]
+    unexpected = [name for name in weights if name not in own]
+    report = describe_mismatch(
+        missing, unexpected, [f'{name} {_shape(weights[name])} for {_shape(own[name])}' for name in reshaped]
+    )
+    if strict:
+        try:
+            # the modules judge: a loading hook of theirs may adapt what looks like a mismatch
+            model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            why = tell_other_number(weights, model) or report or error
+            raise CheckpointError(
+                f"'{source}' does not fit the model of this config: {why}; give the config that the "
+                'checkpoint was trained with (its work dir holds a copy)'
+            ) from error
+        return
+    if len(unexpected) + len(reshaped) == len(weights):
+        raise CheckpointError(
+            f"nothing in '{source}' fits the model of this config: {report}; weights of one encoder are for its "
+            "init_cfg=dict(type='PublicWeights', checkpoint=...)"
+        )
+    model.load_state_dict({k: v for k, v in weights.items() if k not in reshaped and k in own}, strict=False)
+    if report:
+        print_log(f"'{source}' was loaded in part: {report}", 'current', level=30)
+
+
+def _of_another_input_size(
+    model: nn.Module, weights: Mapping[str, Any], source: str, grids: Mapping[str, Any] | None
+) -> dict[str, Tensor]:
+    """What a model's parts make of positions of another input size."""
+    adapted = adapt_weights(model, weights, grids=grids)
+    if adapted:
+        shown = [f'{name}: {how}' for name, (_, how) in adapted.items()]
+        print_log(
+            f"'{source}' was trained at another input size: {len(adapted)} tables of positions are interpolated "
+            f'({", ".join(shown[:NAMES_SHOWN])}{", ..." if len(shown) > NAMES_SHOWN else ""})',
+            'current',
+        )
+    return {name: value for name, (value, _) in adapted.items()}
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None

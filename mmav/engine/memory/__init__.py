@@ -1,0 +1,1 @@
+"""What a training step needs of a GPU, counted without one, and plans that fit a budget."""

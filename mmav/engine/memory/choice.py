@@ -1,0 +1,126 @@
+"""Which blocks keep less, so that a step fits and the fewest operations are computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Option:
+    """One level of one block.
+
+    Attributes:
+        kept: Bytes kept from the forward to the backward pass.
+        cached: Bytes kept beyond these to the end of the model's forward pass.
+        forward: The most bytes in its own forward pass.
+        backward: The most bytes in its own backward pass.
+        extra: Operations that are computed again.
+    """
+
+    kept: int
+    cached: int
+    forward: int
+    backward: int
+    extra: int
+
+
+class Choice:
+    """A time line of a step, and what each block may take in it.
+
+    Args:
+        shared: Of each moment (M,): what is there beside the blocks.
+        alive: (M, N): whether block n keeps what it needs in moment m.
+        forward: (M,): whether a moment is in the model's forward pass.
+        turn: (M,): the block whose turn it is; -1 for none.
+        options: For each block its options, from the most kept to the least.
+    """
+
+    def __init__(
+        self,
+        shared: np.ndarray,
+        alive: np.ndarray,
+        forward: np.ndarray,
+        *,
+        turn: np.ndarray,
+        options: Sequence[Sequence[Option]],
+    ) -> None:
+        self.shared, self.alive, self.is_forward, self.turn, self.options = shared, alive, forward, turn, options
+
+    def taken(self, chosen: Sequence[int]) -> np.ndarray:
+        """Bytes of each moment (M,), if block n takes its option ``chosen[n]``."""
+        picked = [options[number] for options, number in zip(self.options, chosen, strict=True)]
+        kept, cached = (np.array([getattr(p, key) for p in picked], dtype=np.int64) for key in ('kept', 'cached'))
+        taken = self.shared + self.alive @ kept + np.where(self.is_forward, self.alive @ cached, 0)
+        for moment in np.flatnonzero(self.turn >= 0):
+            own = picked[self.turn[moment]]
+            taken[moment] += own.forward if self.is_forward[moment] else own.backward
+        return taken
+
+    def peak(self, chosen: Sequence[int]) -> int:
+        """The most bytes of all moments."""
+        return int(self.taken(chosen).max())
+
+    def extra(self, chosen: Sequence[int]) -> int:
+        """Operations that are computed again."""
+        return sum(options[number].extra for options, number in zip(self.options, chosen, strict=True))
+
+    def least(self) -> list[int]:
+        """The options with which the peak is the lowest that this search finds."""
+        return self._descend([0] * len(self.options), budget=-1)
+
+    def choose(self, budget: int) -> list[int] | None:
+        """The options with the fewest operations computed again whose peak is at most ``budget``; None if none fits.
+
+        Step by step, the option is taken that frees the most bytes of the highest moment per operation; then whatever
+        has turned out not to be needed is taken back, the most costly first. tests/engine/memory/test_choice.py tells
+        how far that is from the best.
+        """
+        chosen = self._descend([0] * len(self.options), budget)
+        if self.peak(chosen) > budget:
+            return None
+        while True:
+            better = self._taken_back(chosen, budget)
+            if better is None:
+                return chosen
+            chosen = better
+
+    def _descend(self, chosen: list[int], budget: int) -> list[int]:
+        while True:
+            taken = self.taken(chosen)
+            moment = int(taken.argmax())
+            if taken[moment] <= budget:
+                return chosen
+            best: tuple[float, int, int] | None = None
+            for block, options in enumerate(self.options):
+                now = options[chosen[block]]
+                for number in range(chosen[block] + 1, len(options)):
+                    freed = self._share(block, moment, now) - self._share(block, moment, options[number])
+                    if freed > 0:
+                        rate = freed / max(options[number].extra - now.extra, 1)
+                        best = max(best or (0.0, 0, 0), (rate, block, number))
+            if best is None:
+                return chosen
+            chosen = [best[2] if block == best[1] else number for block, number in enumerate(chosen)]
+
+    def _share(self, block: int, moment: int, option: Option) -> int:
+        """Bytes of a block in a moment."""
+        forward = bool(self.is_forward[moment])
+        if self.turn[moment] == block:
+            return option.forward if forward else option.backward
+        return (option.kept + (option.cached if forward else 0)) if self.alive[moment, block] else 0
+
+    def _taken_back(self, chosen: list[int], budget: int) -> list[int] | None:
+        """The same with one block's option less costly, the one that spares the most; None if none can be."""
+        candidates = [
+            (options[chosen[block]].extra - options[number].extra, block, number)
+            for block, options in enumerate(self.options)
+            for number in range(chosen[block])
+        ]
+        for spared, block, number in sorted(candidates, reverse=True):
+            trial = [number if at == block else old for at, old in enumerate(chosen)]
+            if spared > 0 and self.peak(trial) <= budget:
+                return trial
+        return None

@@ -1,0 +1,258 @@
+"""Counts what blocks, and a whole training step around them, take of a GPU's memory, on fake tensors.
+
+Equal blocks are counted once, at each level of :mod:`mmav.engine.activation_checkpointing`. The step is run with
+stand-ins in their places: its time line tells what is there when a block's turn comes, forward and backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from mmav.engine.activation_checkpointing import BLOCKS, run_at_level
+from mmav.engine.memory.fake_gpu import backward
+from mmav.engine.memory.meter import MemoryMeter, stored_bytes
+from mmav.engine.precision import DTYPES, autocast
+from mmav.models.ops.sdpa_backends import gpu_capability
+
+_CUDA = torch.device('cuda')
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """What a block costs at one level. Bytes are those beyond its input, its result and their gradients.
+
+    Attributes:
+        kept: Bytes that it keeps from its forward to its backward pass.
+        cached: Bytes that are freed at the end of the model's forward pass: copies of weights that autocast remembers.
+        forward: The most bytes in its forward pass, its result included.
+        backward: The most bytes in its backward pass, what it keeps and the gradients that it makes included.
+        macs: Multiply-accumulates of both passes, each counted once.
+        again: Those that are computed again.
+        result: What it returns, with shapes in place of tensors.
+    """
+
+    kept: int
+    cached: int
+    forward: int
+    backward: int
+    macs: int
+    again: int
+    result: Any
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What there is to know of a tensor that has no numbers."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    requires_grad: bool
+
+    @classmethod
+    def of(cls, x: Tensor) -> Shape:
+        """The one of a tensor."""
+        return cls(tuple(x.shape), x.stride(), x.dtype, x.device, x.requires_grad)
+
+    def empty(self) -> Tensor:
+        """A tensor that requires no gradient."""
+        return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
+
+    def computed(self) -> Tensor:
+        """A tensor as an operator gives it, which only its users hold."""
+        if not self.requires_grad:
+            return self.empty()
+        leaf = torch.empty((), dtype=self.dtype, device=self.device, requires_grad=True)
+        return self.empty().copy_(leaf.expand(self.size))
+
+
+def shapes_of(values: Any) -> Any:
+    """Values, in lists or not, with shapes in place of tensors."""
+    return tree_map(lambda x: Shape.of(x) if isinstance(x, Tensor) else x, values)
+
+
+_costs: dict[Any, BlockCost] = {}
+
+
+def block_cost(block: nn.Module, level: str, args: Any, *, dtype: str) -> BlockCost:
+    """Counts a block on fake tensors, or remembers what was counted for an equal one.
+
+    Args:
+        block: In training, made within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`.
+        level: One of :data:`~mmav.engine.activation_checkpointing.LEVELS`.
+        args: Positional and keyword arguments of its forward pass, with shapes in place of tensors.
+        dtype: Type of products.
+    """
+    key = (level, dtype, gpu_capability(_CUDA), str(args), _signature(block))
+    if key not in _costs:
+        _costs[key] = _count_block(block, level, args, dtype)
+    return _costs[key]
+
+
+def _signature(block: nn.Module) -> tuple[Any, ...]:
+    """What makes two blocks equal: their modules, the options of these, and their parameters' shapes."""
+    found: list[Any] = []
+    for name, module in block.named_modules():
+        options = sorted(
+            (key, value > 0 if isinstance(value, float) else value)
+            for key, value in vars(module).items()
+            if isinstance(value, (bool, int, float, str, tuple)) and key != 'training'
+        )
+        shapes = [(key, tuple(p.shape), p.requires_grad) for key, p in module._parameters.items() if p is not None]
+        found.append((name, type(module), str(options), tuple(shapes)))
+    return tuple(found)
+
+
+def _count_block(block: nn.Module, level: str, args: Any, dtype: str) -> BlockCost:
+    meter = MemoryMeter()
+    for parameter in [*block.parameters(), *block.buffers()]:
+        meter.weigh(parameter)
+    weights = meter.now
+    with meter:
+        given = tree_map(lambda x: x.computed() if isinstance(x, Shape) else x, args)
+        inputs = meter.now - weights
+        torch.clear_autocast_cache()
+        with autocast(_CUDA, DTYPES[dtype]):
+            result = run_at_level(MethodType(type(block).forward, block), level, *given)
+            del given
+            at_end = meter.now
+            torch.clear_autocast_cache()
+        results = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        made, size = shapes_of(result), stored_bytes(results)
+        kept, cached = meter.now - weights - inputs - size, at_end - meter.now
+        forward = meter.peak - weights - inputs
+        grads = [(x, torch.empty_like(x)) for x in results if x.requires_grad]
+        incoming = stored_bytes([grad for _, grad in grads])
+        del result, results
+        meter.reset()
+        with torch.autocast('cuda', enabled=False):
+            backward(grads)
+        most = meter.peak - weights - inputs - incoming
+    for parameter in block.parameters():
+        parameter.grad = None
+    return BlockCost(kept, cached, forward, max(most, kept), meter.macs, meter.again, made)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of a training step.
+
+    Attributes:
+        bytes: The most that was there, what blocks keep or make inside them not counted.
+        gradients: Of these, bytes of parameters' gradients.
+        alive: Numbers of the blocks that keep what they need for their backward pass.
+        block: Number of the block whose turn it is; None between blocks.
+        phase: 'forward' or 'backward', of the model.
+    """
+
+    bytes: int
+    gradients: int
+    alive: frozenset[int]
+    block: int | None
+    phase: str
+
+
+class TimeLine:
+    """A training step, blocks' insides left out.
+
+    Attributes:
+        names: Names of the blocks in the order of the forward pass.
+        args: Positional and keyword arguments of each, as fake tensors.
+        moments: What happens, in order.
+        macs: Multiply-accumulates outside of blocks, of forward and backward pass.
+        again: Those outside of blocks that are computed again.
+        left: Bytes at the end of the forward pass.
+    """
+
+    def __init__(self, meter: MemoryMeter) -> None:
+        self.meter = meter
+        self.names: list[str] = []
+        self.args: list[Any] = []
+        self.moments: list[Moment] = []
+        self.alive: frozenset[int] = frozenset()
+        self.macs = self.again = self.left = 0
+        self._phase = 'forward'
+        self._parameters: list[nn.Parameter] = []
+
+    def run(self, model: nn.Module, loss: Callable[[], Tensor], cost: Callable[[str, Any], BlockCost]) -> None:
+        """Runs the step of a fake model, whose blocks give results of the right shape and do nothing.
+
+        Args:
+            model: In training; its blocks stay replaced.
+            loss: Makes the loss of the model.
+            cost: Counts a block, given its name and arguments.
+        """
+        self._parameters = list(model.parameters())
+        for name, block in model.named_modules():
+            if isinstance(block, BLOCKS):
+                block.forward = partial(self._stand_in, name, block, cost)  # type: ignore[method-assign]
+        with self.meter:
+            value = loss()
+            self._note()
+            self.left = self.meter.now
+            self._phase = 'backward'
+            start = [(value, torch.empty_like(value))]
+            del value
+            backward(start)
+            self._note()
+        self.macs, self.again = self.meter.macs, self.meter.again
+
+    def _note(self, block: int | None = None) -> None:
+        """Ends a stretch between blocks; begins the turn of a block, if one is given."""
+        backward = self._phase == 'backward'
+        gradients = stored_bytes([p.grad for p in self._parameters if p.grad is not None]) if backward else 0
+        self.moments.append(Moment(self.meter.peak, gradients, self.alive, None, self._phase))
+        if block is not None:
+            self.alive -= {block}
+            self.moments.append(Moment(self.meter.now, gradients, self.alive, block, self._phase))
+        self.meter.reset()
+
+    def begin(self, number: int) -> None:
+        """Called when a block's backward pass begins."""
+        self._note(number)
+
+    def _stand_in(
+        self, name: str, block: nn.Module, cost: Callable[[str, Any], BlockCost], *args: Any, **kwargs: Any
+    ) -> Any:
+        with self.meter.paused():
+            result = cost(name, shapes_of((args, kwargs))).result
+        number = len(self.names)
+        self.names.append(name)
+        self.args.append(shapes_of((args, kwargs)))
+        self._note(number)
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        shapes = [x for x in tree_leaves(result) if isinstance(x, Shape)]
+        results = _StandIn.apply(self, number, shapes, len(tensors), *tensors, *block.parameters())
+        if any(x.requires_grad for x in results):
+            self.alive |= {number}
+        made = iter(results)
+        return tree_map(lambda x: next(made) if isinstance(x, Shape) else x, result)
+
+
+class _StandIn(torch.autograd.Function):
+    """Keeps its inputs, as a block does, and gives results and gradients of the right shapes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, line: TimeLine, number: int, shapes: Sequence[Shape], inputs: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.line, ctx.number = line, number
+        ctx.save_for_backward(*tensors[:inputs])
+        ctx.tensors = [(x.shape, x.dtype) for x in tensors]
+        return tuple(shape.empty() for shape in shapes)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        ctx.line.begin(ctx.number)
+        wanted = zip(ctx.tensors, ctx.needs_input_grad[4:], strict=True)
+        made = [torch.empty(shape, dtype=dtype, device=_CUDA) if need else None for (shape, dtype), need in wanted]
+        return (None, None, None, None, *made)

@@ -1,0 +1,1 @@
+"""Optimizer wrappers, their constructors, and checks of schedules."""

@@ -1,0 +1,95 @@
+"""Probabilities to what a user reads: labels, windows, files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmav.inference.classes import Classes
+
+# of one label (C,), or of a verb and a noun each
+Scores = np.ndarray | dict[str, np.ndarray]
+
+
+def top_labels(scores: np.ndarray, classes: Sequence[str] | None, topk: int | None) -> list[dict[str, Any]]:
+    """The most probable labels, first the best.
+
+    Args:
+        scores: Probabilities (C,).
+        classes: Names; numbers stand in for them where there are none.
+        topk: How many; None for all.
+
+    >>> top_labels(np.array([0.25, 0.75]), ('cat', 'dog'), 1)
+    [{'label': 'dog', 'index': 1, 'score': 0.75}]
+    """
+    order = np.argsort(-scores, kind='stable')[:topk]
+    return [dict(label=str(k) if classes is None else classes[k], index=int(k), score=float(scores[k])) for k in order]
+
+
+def predictions_of(scores: Scores, classes: Classes, topk: int | None) -> dict[str, Any]:
+    """The most probable labels as ``predictions``; of a verb and a noun those of the pairs, and of each part.
+
+    The score of a pair is the product of both (epic-kitchens/C1-Action-Recognition, utils/scoring.py).
+    """
+    if not isinstance(scores, dict):
+        return dict(predictions=top_labels(scores, None if isinstance(classes, Mapping) else classes, topk))
+    names: Any = classes if isinstance(classes, Mapping) else {}
+    parts = {part: top_labels(values, names.get(part), topk) for part, values in scores.items()}
+    pairs = np.outer(scores['verb'], scores['noun'])
+    order = np.argsort(-pairs, axis=None, kind='stable')[:topk]
+    predictions = []
+    for verb, noun in np.stack(np.unravel_index(order, pairs.shape), axis=1).tolist():
+        words = [str(k) if part not in names else names[part][k] for part, k in (('verb', verb), ('noun', noun))]
+        predictions.append(dict(label=' '.join(words), index=[verb, noun], score=float(pairs[verb, noun])))
+    return dict(predictions=predictions, **parts)
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """The mean of the windows' probabilities, of each part where there are several."""
+    if isinstance(scores[0], dict):
+        return {part: np.mean([each[part] for each in scores], axis=0) for part in scores[0]}
+    return np.mean(np.stack(scores), axis=0)  # type: ignore[arg-type]
+
+
+def new_result(path: str, drop: Sequence[str]) -> dict[str, Any]:
+    """A clip's result before anything is known of it, see :class:`mmav.apis.AVInferencer`."""
+    return dict(
+        path=path,
+        duration=None,
+        present=[],
+        missing=[],
+        withheld=list(drop),
+        predictions=[],
+        windows=[],
+        skipped=[],
+        error=None,
+    )
+
+
+def note_window(result: dict[str, Any], item: Mapping[str, Any], predictions: Mapping[str, Any]) -> None:
+    """Adds a window to a clip's result.
+
+    Args:
+        result: The clip's.
+        item: What the pipeline gave: its sample's ``start`` and ``end``, its ``masks``.
+        predictions: See :func:`predictions_of`.
+    """
+    sample = item['data_samples']
+    result['windows'].append(dict(start=sample.start, end=sample.end, **predictions))
+    for modality, present in item['masks'].items():
+        if bool(present) and modality not in result['present']:
+            result['present'].append(modality)
+
+
+def finish_result(
+    result: dict[str, Any], scores: Sequence[Scores], modalities: Sequence[str], classes: Classes, topk: int | None
+) -> None:
+    """Adds the mean over the windows, or what is wrong where none could be read, and what the clip lacks."""
+    if scores:
+        result.update(predictions_of(mean_scores(scores), classes, topk))
+        known = {*result['present'], *result['withheld']}
+        result['missing'] = [modality for modality in modalities if modality not in known]
+    elif result['error'] is None:
+        result['error'] = result['skipped'][0]['reason']

@@ -1,0 +1,85 @@
+"""What an inferencer takes: paths, folders, and clips in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from mmav.datasets.media import ArrayReader, MediaReader, open_media
+from mmav.errors import MmavError, did_you_mean
+from mmav.outputs import ANNOTATED, names_of_kind
+from mmav.preparation.clip_files import SUFFIXES
+
+SOUND_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
+ARRAY_KEYS = ('video', 'fps', 'audio', 'sample_rate')
+
+
+class Source(NamedTuple):
+    """One clip: a file, or arrays as :class:`mmav.datasets.media.ArrayReader` takes them."""
+
+    path: str
+    arrays: dict[str, Any] | None = None
+
+    def open(self) -> MediaReader:
+        """Opens it.
+
+        Raises:
+            MediaError: It cannot be opened, or holds neither picture nor sound.
+        """
+        return open_media(self.path) if self.arrays is None else ArrayReader(**self.arrays, name=self.path)
+
+
+def list_sources(inputs: Any) -> list[Source]:
+    """Lists the clips of what a user gives.
+
+    Args:
+        inputs: A path; a folder, whose media files are taken with those of its subfolders, sorted, but
+            for annotated copies of ours; a dict of arrays,
+            ``video`` (T, H, W, 3) uint8 RGB with ``fps``, ``audio`` (S,) or (C, S) with ``sample_rate``, or both; or
+            a list of any of these.
+
+    Raises:
+        MmavError: There are none, or something is of no such kind.
+    """
+    if isinstance(inputs, (list, tuple)):
+        if not inputs:
+            raise MmavError('there is nothing to classify: the list of inputs is empty')
+        sources = [source for each in inputs for source in list_sources(each)]
+        return [
+            source if source.arrays is None else Source(f'<arrays {k}>', source.arrays)
+            for k, source in enumerate(sources)
+        ]
+    if isinstance(inputs, (str, os.PathLike)):
+        path = os.path.expanduser(os.fspath(inputs))
+        return _folder(path) if os.path.isdir(path) else [Source(path)]
+    if isinstance(inputs, Mapping):
+        return [_arrays(inputs)]
+    raise MmavError(
+        f'cannot classify a {type(inputs).__name__}: give a path, a folder, a list of them, or arrays as '
+        'dict(video=(T, H, W, 3) uint8, fps=..., audio=(S,), sample_rate=...)'
+    )
+
+
+def _folder(path: str) -> list[Source]:
+    found = [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(path)
+        # copies that an earlier run has drawn into are no clips
+        for name in sorted({*names} - names_of_kind(folder, ANNOTATED))
+        if os.path.splitext(name)[1].lower() in SUFFIXES | SOUND_SUFFIXES and not name.startswith('.')
+    ]
+    if not found:
+        raise MmavError(f"no media files in '{path}', such as {', '.join(sorted(SUFFIXES | SOUND_SUFFIXES)[:6])}, ...")
+    return [Source(name) for name in sorted(found)]
+
+
+def _arrays(inputs: Mapping[str, Any]) -> Source:
+    for key in inputs:
+        if key not in ARRAY_KEYS:
+            raise MmavError(f'arrays have no {key!r}, only {", ".join(ARRAY_KEYS)}{did_you_mean(key, ARRAY_KEYS)}')
+    arrays = {key: np.asarray(value.cpu()) if isinstance(value, Tensor) else value for key, value in inputs.items()}
+    return Source('<arrays>', arrays)

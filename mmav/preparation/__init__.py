@@ -1,0 +1,1 @@
+"""What is done with data once: manifests, checking, transcoding, statistics, synthetic data."""

@@ -1,0 +1,253 @@
+"""A data set written anew for fast training: every clip of its manifests transcoded, its lists beside them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from mmav.datasets.media.transcode import TranscodeOptions, transcode
+from mmav.errors import MediaError, MmavError, OutputError
+from mmav.outputs import (
+    adopt,
+    check_all_own,
+    check_folder,
+    move_output,
+    program,
+    read_record,
+    same_file,
+    write_output,
+)
+from mmav.parallel import Journal, Lost, read_entries, read_settings, run_parallel
+from mmav.preparation.checking import ManifestCheck, file_stamp, write_csv
+
+JOURNAL = 'prepare_journal.jsonl'
+UNFINISHED = '.unfinished'
+FAILED = 'prepare_failed.csv'
+# whose files these are in the record of the folder, in all processes
+PROGRAM = 'prepare_media.py'
+# Lists of classes and of tail classes go with a data set; what other tools report does not.
+LISTS = ('*.txt', 'EPIC_100_tail_*.csv')
+
+
+class Outcome(NamedTuple):
+    """What became of a file: sizes in bytes, its length in seconds, or why it cannot be read."""
+
+    error: str | None = None
+    size_before: int = 0
+    size_after: int = 0
+    seconds: float = 0.0
+    damaged: int = 0
+
+
+def target_names(paths: Sequence[str]) -> dict[str, str]:
+    """Where files go below the new folder: where they were, with the suffix .mp4.
+
+    A file outside the data root goes into ``outside/``; of two that would meet, the second keeps its old suffix, too.
+
+    >>> target_names(['a/x.avi', 'a/x.mkv', '/b/y.MP4'])
+    {'a/x.avi': 'a/x.mp4', 'a/x.mkv': 'a/x.mkv.mp4', '/b/y.MP4': 'outside/y.mp4'}
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for path in dict.fromkeys(paths):
+        place = PurePosixPath(os.path.normpath(path))
+        if place.is_absolute() or '..' in place.parts:
+            place = PurePosixPath('outside', place.name)
+        number, name = 1, str(place.with_suffix('.mp4'))
+        while name.lower() in taken:
+            name = f'{place}.mp4' if number == 1 else f'{place}.{number}.mp4'
+            number += 1
+        taken.add(name.lower())
+        names[path] = name
+    return names
+
+
+def transcode_all(
+    data_root: Path,
+    out: Path,
+    names: Mapping[str, str],
+    options: TranscodeOptions,
+    *,
+    jobs: int | None = None,
+    time_limit: float | None = None,
+    force: bool = False,
+) -> dict[str, Outcome]:
+    """Transcodes files; what an earlier run with the same options has done, and has not changed since, is left alone.
+
+    A file appears under its name only when it is whole. What cannot be read is tried again by the next run.
+
+    Args:
+        data_root: Folder that the paths are relative to.
+        out: The new folder.
+        names: Path of each file -> its path below the new folder.
+        options: How files are written.
+        jobs: Processes; None for one a core.
+        time_limit: Seconds for one file; None for as long as it takes.
+        force: Write all anew where an earlier run had other options.
+
+    Returns:
+        Path of each file -> what became of it.
+
+    Raises:
+        MmavError: The folders are the same, an earlier run had other options, or the disk is full.
+    """
+    _check_apart(data_root, out)
+    unrecorded = _check_targets(data_root, out, names)
+    settings = options.to_dict()
+    before = read_settings(out / JOURNAL)
+    if before is not None and before != settings and not force:
+        different = [f'{k} {before.get(k)!r}, now {v!r}' for k, v in settings.items() if before.get(k) != v]
+        raise MmavError(
+            f'{out} was written with other options ({"; ".join(different)}); give another folder, or --force to write '
+            'all files anew'
+        )
+    outcomes: dict[str, Outcome] = {}
+    with Journal(out / JOURNAL, settings) as journal:
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        (out / UNFINISHED).mkdir()
+        for entry in journal.entries:
+            path = entry['path']
+            if path in names and entry['stamp'] == file_stamp(os.path.join(data_root, path)):
+                outcome = Outcome(*entry['outcome'])
+                target = out / names[path]
+                if outcome.error is None and entry['name'] == names[path] and target.is_file():
+                    outcomes[path] = outcome
+        waiting = [path for path in names if path not in outcomes]
+        with program(PROGRAM):
+            for name in (os.path.join(out, names[path]) for path in waiting):
+                if name in unrecorded:
+                    adopt(name)
+        work = functools.partial(_transcode, str(data_root), str(out), options)
+        tasks = [(path, names[path]) for path in waiting]
+        for index, result in run_parallel(
+            work, tasks, jobs=jobs, time_limit=time_limit, label='transcoding', done_before=len(outcomes)
+        ):
+            path = waiting[index]
+            outcomes[path] = Outcome(error=f'decoding it {result.reason}') if isinstance(result, Lost) else result
+            stamp = file_stamp(os.path.join(data_root, path))
+            journal.add(dict(path=path, name=names[path], stamp=stamp, outcome=outcomes[path]))
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    return {path: outcomes[path] for path in names}
+
+
+def _check_apart(data_root: Path, out: Path) -> None:
+    if out.resolve() == data_root.resolve() or same_file(out, data_root):
+        raise MmavError(f'the new files need a folder of their own, not {out}')
+
+
+def _check_targets(data_root: Path, out: Path, names: Mapping[str, str]) -> set[str]:
+    """Refuses to write over a source, by whatever links, or over files of another's.
+
+    Returns:
+        The targets that a version without records wrote, as the journal and their sizes tell.
+    """
+    targets = [os.path.join(out, name) for name in names.values()]
+    sources = {_identity(os.path.join(data_root, path)): path for path in names}
+    for target in targets:
+        identity = _identity(target)
+        if identity is not None and identity in sources:
+            raise OutputError(f"'{target}' is the source '{sources[identity]}' itself: give another folder")
+    sizes: dict[str, int] = {}
+    for entry in read_entries(out / JOURNAL):
+        sizes[os.path.join(out, entry['name'])] = Outcome(*entry['outcome']).size_after
+    folders = {os.path.dirname(target) for target in targets}
+    recorded = {os.path.join(folder, entry.name) for folder in folders for entry in read_record(Path(folder))}
+    unrecorded = {
+        target
+        for target in {*targets} & (sizes.keys() - recorded)
+        if os.path.isfile(target) and os.path.getsize(target) == sizes[target]
+    }
+    with program(PROGRAM):
+        check_all_own((target for target in targets if target not in unrecorded), remedy='give another folder')
+    return unrecorded
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_lists(data_root: Path, out: Path, manifests: Sequence[ManifestCheck]) -> None:
+    """Makes sure, before the work, that :func:`write_lists` can write all it will.
+
+    Raises:
+        OutputError: It cannot, or a file in the new folder was not written by it.
+    """
+    _check_apart(data_root, out)
+    names = [Path(manifest.path).name for manifest in manifests]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise OutputError(f"two manifests are named '{twice}' and would replace each other: give one at a time")
+    copied = [path.name for path in _lists(data_root)]
+    given: list[str | Path] = [*(manifest.path for manifest in manifests), *_lists(data_root)]
+    check_folder(out, [*names, *copied, FAILED], inputs=given)
+
+
+def _lists(data_root: Path) -> list[Path]:
+    return [path for pattern in LISTS for path in sorted(data_root.glob(pattern))]
+
+
+def write_lists(
+    data_root: Path,
+    out: Path,
+    manifests: Sequence[ManifestCheck],
+    names: Mapping[str, str],
+    outcomes: Mapping[str, Any],
+) -> dict[str, tuple[int, int]]:
+    """Writes the manifests with the new paths, without rows whose file cannot be read, and copies the class lists.
+
+    Returns:
+        Name of each manifest -> rows written, rows left out.
+    """
+    counts = {}
+    for manifest in manifests:
+        column = manifest.header.index('path')
+        rows = []
+        for cells, clip in zip(manifest.rows, manifest.clips, strict=True):
+            if outcomes[clip.path].error is None:
+                rows.append([*cells[:column], names[clip.path], *cells[column + 1 :]])
+        name = Path(manifest.path).name
+        write_csv(out / name, manifest.header, rows)
+        counts[name] = (len(rows), len(manifest.rows) - len(rows))
+    for path in _lists(data_root):
+        write_output(out / path.name, path.read_bytes())
+    failed = [(path, outcome.error) for path, outcome in outcomes.items() if outcome.error is not None]
+    write_csv(out / FAILED, ('path', 'error'), failed)
+    return counts
+
+
+def _transcode(data_root: str, out: str, options: TranscodeOptions, task: tuple[str, str]) -> Outcome:
+    path, name = task
+    source, target = os.path.join(data_root, path), os.path.join(out, name)
+    part = os.path.join(out, UNFINISHED, f'{os.getpid()}.mp4')
+    try:
+        result = transcode(source, part, options)
+        sizes = os.path.getsize(source), os.path.getsize(part)
+        with program(PROGRAM):
+            move_output(part, target)
+    except MediaError as error:
+        free = shutil.disk_usage(out).free
+        if free < 1 << 20:
+            raise MmavError(f'the disk of {out} is full; make room, then the same command goes on') from error
+        return Outcome(error=error.reason)
+    return Outcome(None, *sizes, result.seconds, result.damaged)
+
+
+def totals(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """Sums over all files."""
+    done = [outcome for outcome in outcomes.values() if outcome.error is None]
+    return dict(
+        files=len(outcomes),
+        failed=len(outcomes) - len(done),
+        damaged=sum(outcome.damaged > 0 for outcome in done),
+        hours=round(sum(outcome.seconds for outcome in done) / 3600, 4),
+        bytes_before=sum(outcome.size_before for outcome in done),
+        bytes_after=sum(outcome.size_after for outcome in done),
+    )

@@ -1,0 +1,1 @@
+"""A web page that classifies the clips of its visitors."""

@@ -1,0 +1,276 @@
+"""The page of demo/web_demo.py: its fields, its words and its pictures."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from mmav.errors import MmavError
+from mmav.inference.sources import SOUND_SUFFIXES
+from mmav.preparation.clip_files import SUFFIXES
+from mmav.web.demo import Answer, UploadError, WebDemo
+from mmav.web.pictures import explanation_html, timeline_html
+
+DEFAULT_TITLE = 'What happens in this clip?'
+CHOOSE, STRONGEST = 'choose …', 'the strongest'
+MOST_EXAMPLES = 8
+# Models see a few hundred pixels; more would only take longer to encode and to send.
+CAMERA = dict(width=dict(ideal=640), height=dict(ideal=480))
+STYLE = """
+.gradio-container {width: 100% !important; max-width: 1240px !important; margin: 0 auto !important}
+#use .wrap {gap: .35rem}
+#use label {padding: .35rem .5rem; font-size: .83rem}
+#use label span {margin-left: .35rem}
+#video video {max-height: 300px}
+#headline h1 {margin: 0 0 .2rem 0; font-size: 1.6rem}
+#headline p {margin: 0; color: var(--body-text-color); opacity: .75}
+.mmav-note, .mmav-error {padding: .5rem .8rem; border-radius: 8px; margin: .5rem 0 0 0; font-size: .95rem}
+.mmav-note {background: var(--background-fill-secondary); color: var(--body-text-color)}
+.mmav-error {background: #fdecea; color: #8a1c12; border: 1px solid #f3b6ae}
+.mmav-best {font-size: 1.5rem; font-weight: 600; margin: .1rem 0 .5rem 0; overflow-wrap: anywhere}
+.mmav-bar {display: grid; grid-template-columns: 1fr 3.6rem; gap: 0 .5rem; align-items: center; margin-bottom: .3rem}
+.mmav-bar .track {position: relative; background: var(--background-fill-secondary); border-radius: 6px}
+.mmav-bar .fill {position: absolute; inset: 0 auto 0 0; background: #a5c8f2; border-radius: 6px}
+.mmav-bar:first-of-type .fill {background: #6aa5ea}
+.mmav-bar .name {position: relative; padding: .22rem .6rem; overflow-wrap: anywhere}
+.mmav-bar .score {text-align: right; font-variant-numeric: tabular-nums}
+.mmav-picture {margin: .3rem 0 .1rem 0}
+.mmav-picture img {width: 100%; border-radius: 8px; background: #fff; display: block}
+.mmav-caption {font-size: .88rem; opacity: .8}
+.mmav-table {border-collapse: collapse; font-size: .9rem}
+.mmav-table td, .mmav-table th {padding: .1rem .9rem .1rem 0; text-align: left; font-variant-numeric: tabular-nums}
+.mmav-classes {columns: 9rem auto; font-size: .88rem; margin: 0; padding: 0; list-style: none}
+.mmav-classes {max-height: 16rem; overflow-y: auto}
+.mmav-classes li {overflow-wrap: anywhere}
+footer {display: none !important}
+"""
+
+
+def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> Any:
+    """Builds the page.
+
+    Args:
+        demo: What classifies.
+        title: Its heading.
+        examples: Files that a visitor can choose in place of an upload, of different names; below the folder of the
+            uploads, as gradio serves no others.
+
+    Returns:
+        ``gradio.Blocks``.
+
+    Raises:
+        MmavError: gradio is not installed.
+    """
+    gr = import_gradio()
+    uses, parts, hears = demo.uses, demo.classes, 'audio' in demo.inferencer.modalities
+    private = dict(api_visibility='private', concurrency_id='model', concurrency_limit=1)
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 900), fill_width=True) as page:
+        answer = gr.State(None, time_to_live=3600)
+        gr.HTML(f'<h1>{escape(title)}</h1><p>{_help(demo)}</p>', elem_id='headline')
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=340):
+                with gr.Tabs():
+                    with gr.Tab('Video'):
+                        video = gr.Video(
+                            sources=['upload', 'webcam'],
+                            webcam_options=gr.WebcamOptions(mirror=False, constraints=CAMERA),
+                            include_audio=True,
+                            show_label=False,
+                            elem_id='video',
+                        )
+                    with gr.Tab('Sound', visible=hears):
+                        sound = gr.Audio(
+                            sources=['upload', 'microphone'],
+                            type='filepath',
+                            editable=False,
+                            show_label=False,
+                            elem_id='sound',
+                        )
+                use = gr.Radio(uses, value=uses[0], label='Use', visible=len(uses) > 1, elem_id='use')
+                button = gr.Button('Classify', variant='primary', elem_id='classify')
+                if examples:
+                    names = [Path(path).name for path in examples]
+                    example = gr.Dropdown([CHOOSE, *names], value=CHOOSE, label='Or take an example', elem_id='example')
+                for part, names in parts.items():
+                    with gr.Accordion(_heading(part, len(names)), open=len(names) <= 24):
+                        items = ''.join(f'<li>{escape(name)}</li>' for name in names)
+                        gr.HTML(f'<ul class="mmav-classes">{items}</ul>')
+            with gr.Column(scale=7, min_width=420):
+                words = gr.HTML(_note('The answer will stand here.'), elem_id='answer')
+                timeline = gr.HTML(visible=False, elem_id='timeline')
+                with gr.Row(visible=False) as why:
+                    target = gr.Dropdown([], label='Show what speaks for', elem_id='target', interactive=True)
+                    window = gr.Dropdown(
+                        [], label='Part of the clip', elem_id='window', interactive=True, visible=False
+                    )
+                pictures = gr.HTML(visible=False, elem_id='pictures')
+
+        def classify(video_path: str | None, sound_path: str | None, chosen: str) -> list[Any]:
+            try:
+                given = demo.classify(video_path or sound_path, chosen)
+            except UploadError as error:
+                hidden = gr.update(visible=False)
+                return [None, _error(str(error)), hidden, hidden, gr.update(), gr.update(), hidden]
+            part, index = _leader(given)
+            long = len(given.spans) > 1
+            return [
+                given,
+                _answer(given),
+                gr.update(value=timeline_html(given, parts), visible=long),
+                gr.update(visible=True),
+                gr.update(choices=_targets(given, parts), value=f'{part}:{index}'),
+                gr.update(choices=_windows(given), value=STRONGEST, visible=long),
+                gr.update(value=_note('One moment …'), visible=True),
+            ]
+
+        def explain(given: Answer | None, wanted: str | None, piece: str | None) -> dict[str, Any]:
+            if given is None or not wanted:
+                return gr.update(visible=False)
+            part, index = wanted.rsplit(':', 1)
+            choices = [name for name, _ in _windows(given)]
+            number = choices.index(piece) - 1 if piece in choices[1:] else None
+            try:
+                found = demo.explain(given, part, int(index), window=number)
+            except MmavError as error:
+                return gr.update(value=_error(str(error)), visible=True)
+            return gr.update(value=explanation_html(found, parts[part][int(index)]), visible=True)
+
+        def show_example(chosen: str) -> list[str | None]:
+            path = next((path for path in examples if Path(path).name == chosen), None)
+            heard = path is not None and Path(path).suffix.lower() in SOUND_SUFFIXES
+            return [None, path] if heard else [path, None]
+
+        given = [answer, words, timeline, why, target, window, pictures]
+        asked = button.click(_shielded(gr, classify), [video, sound, use], given, show_progress_on=words, **private)
+        shown = dict(inputs=[answer, target, window], outputs=pictures, show_progress='minimal', **private)
+        asked.success(_shielded(gr, explain), **shown)
+        for choice in (target, window):
+            choice.input(_shielded(gr, explain), **shown)
+        if examples:
+            example.input(_shielded(gr, show_example), example, [video, sound], api_visibility='private')
+        # The clip given last counts: the other field is emptied, in the browser.
+        for field, other in ((video, sound), (sound, video)):
+            for event in (field.upload, field.stop_recording):
+                event(None, None, other, js='() => null', queue=False)
+    page.queue(max_size=20, default_concurrency_limit=1, api_open=False)
+    return page
+
+
+def import_gradio() -> Any:
+    """Imports gradio, without its telemetry.
+
+    Raises:
+        MmavError: It is not installed.
+    """
+    import os
+
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    try:
+        import gradio
+    except ImportError as error:
+        raise MmavError('the page needs gradio: pip install -r requirements/optional.txt') from error
+    return gradio
+
+
+def _shielded(gr: Any, work: Callable) -> Callable:
+    """Lets no traceback out: the log has it, the visitor a sentence."""
+
+    def run(*args: Any) -> Any:
+        try:
+            return work(*args)
+        except Exception as error:
+            logging.getLogger('mmav').exception('a request of the page failed')
+            raise gr.Error(
+                'Something went wrong on our side; the log of the server says what.', title='Sorry'
+            ) from error
+
+    return run
+
+
+def copy_examples(folder: str, uploads: str) -> list[str]:
+    """Copies the first clips of a folder, in the order of their names, to where the page may show them.
+
+    Args:
+        folder: Folder with clips.
+        uploads: Folder of the uploads.
+
+    Returns:
+        The copies.
+
+    Raises:
+        MmavError: There are none.
+    """
+    if not Path(folder).is_dir():
+        raise MmavError(f"no folder '{folder}' for --examples")
+    suffixes = SUFFIXES | SOUND_SUFFIXES
+    found = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    if not found:
+        raise MmavError(f"no clips in '{folder}' for --examples, such as {', '.join(sorted(suffixes)[:6])}, ...")
+    own = Path(uploads, 'examples')
+    own.mkdir()
+    return [str(shutil.copy(path, own / path.name)) for path in found[:MOST_EXAMPLES]]
+
+
+# Words
+
+
+def _help(demo: WebDemo) -> str:
+    does = {
+        'video': 'looks at the picture',
+        'audio': 'listens to the sound',
+    }
+    senses = ' and '.join(does[name] for name in ('video', 'audio') if name in demo.inferencer.modalities)
+    counts = ' and '.join(
+        f'{len(names)} {"classes" if part == "label" else part + "s"}' for part, names in demo.classes.items()
+    )
+    return (
+        f'Upload or record a clip, at most {demo.limits.seconds:g} s and {demo.limits.megabytes:g} MB. '
+        f'The model {senses} and tells {counts} apart.'
+    )
+
+
+def _heading(part: str, count: int) -> str:
+    return f'The {count} {"classes" if part == "label" else part + "s"} that the model knows'
+
+
+def _note(text: str) -> str:
+    return f'<div class="mmav-note">{escape(text)}</div>'
+
+
+def _error(text: str) -> str:
+    return f'<div class="mmav-error" role="alert">{escape(text)}</div>'
+
+
+def _answer(answer: Answer) -> str:
+    rows = ''.join(
+        f'<div class="mmav-bar"><div class="track"><div class="fill" style="width:{100 * each["score"]:.1f}%"></div>'
+        f'<div class="name">{escape(each["label"])}</div></div>'
+        f'<div class="score">{100 * each["score"]:.1f} %</div></div>'
+        for each in answer.predictions
+    )
+    best = escape(answer.predictions[0]['label'])
+    return f'<div class="mmav-best">{best}</div><div class="mmav-bars">{rows}</div>{_note(" ".join(answer.notes))}'
+
+
+def _leader(answer: Answer) -> tuple[str, int]:
+    part = next(iter(answer.scores))
+    return part, int(answer.scores[part].mean(axis=0).argmax())
+
+
+def _targets(answer: Answer, parts: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Choices of the class that is explained, the most probable first."""
+    choices = []
+    for part, scores in answer.scores.items():
+        names = parts[part]
+        lead = '' if len(answer.scores) == 1 else f'{part}: '
+        choices += [(f'{lead}{names[k]}', f'{part}:{k}') for k in (-scores.mean(axis=0)).argsort(kind='stable')]
+    return choices
+
+
+def _windows(answer: Answer) -> list[tuple[str, str]]:
+    names = [STRONGEST, *(f'{start:.1f} to {end:.1f} s' for start, end in answer.spans)]
+    return [(name, name) for name in names]

@@ -1,0 +1,267 @@
+"""Serves the page of demo/web_demo.py and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from mmav.errors import MmavError
+from mmav.web.demo import Limits
+from mmav.web.page import import_gradio
+
+# What the page asks for; gradio has much more, such as a proxy, recorders and editors.
+PAGES = re.compile(
+    r'/(|config|theme\.css|favicon\.ico|assets/.+|static/.+|manifest\.json'
+    r'|gradio_api/(queue/data|upload_progress|heartbeat/\w+|startup-events))'
+)
+FILE = '/gradio_api/file='
+UPLOAD, JOIN = '/gradio_api/upload', '/gradio_api/queue/join'
+LARGEST_REQUEST = 2**18  # bytes of a request that is no upload
+STORED_UPLOADS = 20  # so many of the largest size are kept at a time, until they are old enough to be removed
+LOCAL_HOSTS = ('127.0.0.1', 'localhost', '::1')
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Gate:
+    """ASGI middleware that lets through what the page needs.
+
+    A file is served, or taken as an upload, only from one folder, whatever the name that a request gives to it; never
+    from another host.
+
+    Args:
+        app: What is behind the gate.
+        folder: Folder of the uploads.
+        limits: The largest upload.
+    """
+
+    def __init__(self, app: Callable, folder: str, *, limits: Limits) -> None:
+        self.app = app
+        self.folder = os.path.realpath(folder)
+        self.most = int(limits.megabytes * 2**20)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Passes a request on, or answers it."""
+        if scope['type'] == 'lifespan':
+            await self.app(scope, receive, send)
+        elif scope['type'] == 'http':
+            status, text, body = await self._judge(scope, receive)
+            if status:
+                await _reply(send, status, text)
+            else:
+                await self.app(scope, receive if body is None else _again(body, receive), send)
+
+    async def _judge(self, scope: dict[str, Any], receive: Receive) -> tuple[int, str, bytes | None]:
+        """Status and text of a refusal, or 0, and the body where it was read."""
+        method, path = scope['method'], scope['path']
+        if method in ('GET', 'HEAD'):
+            if path.startswith(FILE):
+                allowed = self._inside(path[len(FILE) :])
+            else:
+                allowed = PAGES.fullmatch(path) is not None and '..' not in path.split('/')
+            return (0, '', None) if allowed else (404, 'Not found', None)
+        if method == 'POST' and path == UPLOAD:
+            return (*self._judge_upload(scope), None)
+        if method == 'POST' and path == JOIN:
+            body = await _read(receive, LARGEST_REQUEST)
+            if body is None:
+                return 413, 'The request is too large.', None
+            if not self._harmless(body):
+                return 400, 'The file is no longer here: please upload it again.', None
+            return 0, '', body
+        return 404, 'Not found', None
+
+    def _judge_upload(self, scope: dict[str, Any]) -> tuple[int, str]:
+        size = dict(scope['headers']).get(b'content-length', b'')
+        if size.isdigit() and int(size) > self.most + LARGEST_REQUEST:
+            return 413, f'The file is too large: this page takes {self.most / 2**20:g} MB at most.'
+        if _bytes_in(self.folder) > STORED_UPLOADS * self.most:
+            return 503, 'There are too many uploads at the moment: please try again in some minutes.'
+        return 0, ''
+
+    def _inside(self, path: str) -> bool:
+        real = os.path.realpath(path)
+        return os.path.isfile(real) and real.startswith(self.folder + os.sep)
+
+    def _harmless(self, body: bytes) -> bool:
+        """Whether each file that a request names is an upload: a client of one's own may write anything there."""
+        try:
+            return all(
+                path is None or (isinstance(path, str) and self._inside(path)) for path in _paths(json.loads(body))
+            )
+        except (ValueError, RecursionError):
+            return False
+
+
+def _paths(value: Any) -> Iterator[Any]:
+    """Values under the key ``path``, at any depth."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key == 'path':
+                yield each
+            yield from _paths(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _paths(each)
+
+
+async def _read(receive: Receive, most: int) -> bytes | None:
+    body = b''
+    while True:
+        message = await receive()
+        body += message.get('body', b'')
+        if message['type'] == 'http.disconnect' or len(body) > most:
+            return None
+        if not message.get('more_body'):
+            return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read once more, then what comes after it."""
+    waiting = [dict(type='http.request', body=body, more_body=False)]
+
+    async def give() -> dict[str, Any]:
+        return waiting.pop() if waiting else await receive()
+
+    return give
+
+
+async def _reply(send: Send, status: int, text: str) -> None:
+    content = json.dumps(dict(detail=text, error=text)).encode()
+    headers = [(b'content-type', b'application/json'), (b'content-length', str(len(content)).encode())]
+    await send(dict(type='http.response.start', status=status, headers=headers))
+    await send(dict(type='http.response.body', body=content))
+
+
+def _bytes_in(folder: str) -> int:
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # removed meanwhile
+                total += os.path.getsize(os.path.join(where, name))
+    return total
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Takes the port before a model is loaded.
+
+    Raises:
+        MmavError: It is taken, or there is no such address here.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        taken = socket.socket(family, kind, protocol)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+    except (OSError, OverflowError) as error:
+        if getattr(error, 'errno', None) == errno.EADDRINUSE:
+            raise MmavError(f'port {port} of {host} is in use: give another one with --port') from error
+        raise MmavError(f'cannot listen at {host}, port {port}: {getattr(error, "strerror", None) or error}') from error
+    return taken
+
+
+@contextmanager
+def upload_folder() -> Iterator[str]:
+    """A folder for uploads that is removed in the end."""
+    before = os.environ.get('GRADIO_TEMP_DIR')
+    with tempfile.TemporaryDirectory(prefix='mmav-page-', ignore_cleanup_errors=True) as folder:
+        os.environ['GRADIO_TEMP_DIR'] = folder
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ['GRADIO_TEMP_DIR']
+            else:
+                os.environ['GRADIO_TEMP_DIR'] = before
+
+
+def make_app(page: Any, folder: str, *, limits: Limits) -> Gate:
+    """The page as an ASGI application.
+
+    Args:
+        page: ``gradio.Blocks``.
+        folder: Folder of the uploads, see :func:`upload_folder`.
+        limits: The largest upload.
+    """
+    from fastapi import FastAPI
+
+    from mmav.web.page import STYLE
+
+    gradio = import_gradio()
+    # gradio's own theme fetches its fonts from Google
+    fonts = dict(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
+    app = gradio.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        page,
+        path='',
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=int(limits.megabytes * 2**20),
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=gradio.themes.Default(**fonts),
+        css=STYLE,
+    )
+    return Gate(app, folder, limits=limits)
+
+
+def serve(app: Callable, listener: socket.socket) -> None:
+    """Serves until it is interrupted."""
+    server = _server(app)
+    # What is cut off by the end, such as pages that still listen, is no error.
+    logging.getLogger('uvicorn.error').addFilter(lambda record: not server.should_exit)
+    # uvicorn raises the signal again when it has shut down; this way the uploads are removed before the end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    host = listener.getsockname()[0]
+    if host not in LOCAL_HOSTS:
+        print(
+            f'warning: the page is open to everyone who can reach {host}; it has no password and no encryption',
+            file=sys.stderr,
+        )
+    print(f'the page is at {url_of(listener)}  (Ctrl-C ends it)', flush=True)
+    server.run(sockets=[listener])
+
+
+@contextmanager
+def serving(app: Callable, listener: socket.socket) -> Iterator[str]:
+    """Serves in a thread of its own, and gives the address."""
+    server = _server(app)
+    thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and not server.started:
+            time.sleep(0.02)
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def url_of(listener: socket.socket) -> str:
+    """Address of the page that a socket serves."""
+    host, port = listener.getsockname()[:2]
+    return f'http://{f"[{host}]" if ":" in host else host}:{port}'
+
+
+def _server(app: Callable) -> Any:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, log_level='warning', access_log=False, ws='none', timeout_graceful_shutdown=1, server_header=False
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,24 @@
+import torch
+
+from benchmarks.machine_peak import matmul_peak
+
+
+def test_the_fastest_product_counts_and_slow_sizes_are_left_out(monkeypatch):
+    seconds = {10: [2.0, 1.0], 20: [4.0, 5.0], 40: [900.0, 900.0]}
+    made = []
+
+    def time_in_turn(ways, rounds):
+        (size,) = ways
+        made.append(tuple(ways[size]().shape))
+        return {size: seconds[size]}
+
+    monkeypatch.setattr('benchmarks.machine_peak.time_in_turn', time_in_turn)
+    # 2 * 10**3 operations in 1 s, 2 * 20**3 in 4 s; of 40, 3 products of 32 s are expected
+    assert matmul_peak(sizes=(10, 20, 40), rounds=2, limit=90.0) == 4000.0
+    assert made == [(10, 10), (20, 20)]
+    assert matmul_peak(sizes=(10, 20, 40), rounds=2, limit=100.0) == 4000.0
+    assert made[2:] == [(10, 10), (20, 20), (40, 40)]
+
+
+def test_in_the_numbers_that_are_asked_for():
+    assert matmul_peak(dtype=torch.bfloat16, sizes=(8,), rounds=1) > 0

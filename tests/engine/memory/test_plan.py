@@ -1,0 +1,188 @@
+"""The memory that the paper's configs take, counted on fake tensors; equal blocks are counted once a process."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmav.config.edits import training_views
+from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
+from mmav.engine.memory.budget import setting
+from mmav.engine.memory.fake_gpu import backward, fake_gpu
+from mmav.engine.memory.plan import GIB, _Step, plan_step
+from mmav.errors import ConfigError
+from tests.toys import ROOT
+
+SMALL = 'mat/mat_tiny_avsynth.py'
+
+
+def config(name):
+    cfg = Config.fromfile(ROOT / 'configs' / name)
+    if cfg.get('num_classes') == 'auto':
+        cfg.merge_from_dict(dict(num_classes=10, model=dict(head=dict(num_classes=10))))
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def flagship():
+    return config('mmt/mmt_k4_l4_vggsound.py')
+
+
+@pytest.fixture(scope='module')
+def flagship_plan(flagship):
+    return plan_step(flagship, dtype='bfloat16', gpus=8)
+
+
+def whole_step(cfg, checkpointing, dtype='bfloat16'):
+    """The peak, and the operations, of a step that is run as a whole, block by block."""
+    with fake_gpu():
+        step = _Step(cfg, None, dtype, 1)
+        turn_on_activation_checkpointing(step.model, checkpointing)
+        with step.meter:
+            loss = step._loss()
+            start = [(loss, torch.empty_like(loss))]
+            del loss
+            backward(start)
+    return step.meter
+
+
+def test_the_flagships_share_of_a_gpu(flagship, flagship_plan):
+    """8 clips of 2 views, both encoders, fusion, head, losses, optimizer, as the config stands."""
+    plan = flagship_plan
+    assert flagship.get('activation_checkpointing') is None
+    assert (plan.batch_size, training_views(flagship)) == (8, dict(video=2, audio=2))
+    assert plan.needed <= 30 * GIB, plan.needed / GIB
+    assert set(plan.levels.values()) == {'lean'} and len(plan.blocks) == 24 + 24 + 4 * 2
+    weights = plan.parts['weights']
+    assert plan.parts['optimizer'] == pytest.approx(2 * weights, rel=1e-3) and plan.parts['buckets'] > 0.99 * weights
+    assert sum(plan.parts.values()) == plan.peak_bytes
+    assert plan.extra < 0.01
+
+
+def test_equal_to_the_whole_step(flagship, flagship_plan):
+    whole = whole_step(flagship, 'lean')
+    beside = flagship_plan.parts['buckets'] + flagship_plan.parts['optimizer']
+    assert flagship_plan.peak_bytes - beside == pytest.approx(whole.peak, rel=0.001)
+    assert flagship_plan.macs == whole.macs and flagship_plan.extra == whole.again / whole.macs
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_all_levels_are_equal_to_the_whole_step(dtype):
+    cfg = config(SMALL)
+    levels = [f'backbones.audio.blocks.{number}' for number in range(4)]
+    asked = dict(lean=levels[1], attention=levels[2], full=levels[3])
+    plan, whole = plan_step(cfg, dtype=dtype, checkpointing=asked), whole_step(cfg, asked, dtype)
+    assert list(plan.levels.values()) == ['all', 'lean', 'attention', 'full']
+    assert plan.peak_bytes - plan.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    assert plan.macs == whole.macs and plan.extra == whole.again / whole.macs
+
+
+def test_mat_takes_what_the_paper_says():
+    """16.8 GB for 64 spectrograms: 0.26 GiB for each, weights and optimizer included."""
+    cfg = config('mat/mat_base_vggsound.py')
+    clips = 64 // training_views(cfg)['audio']
+    lean = plan_step(cfg, batch_size=clips, dtype='bfloat16')
+    assert lean.peak_bytes / 64 <= 0.26 * GIB, lean.peak_bytes / 64 / GIB
+    full = plan_step(cfg, batch_size=clips, dtype='bfloat16', checkpointing=True)
+    assert full.peak_bytes / 64 <= 0.1 * GIB, full.peak_bytes / 64 / GIB
+
+
+def paper_configs():
+    """A config for each model and batch of the paper's tables: data sets and losses on class embeddings differ, too."""
+    found = {}
+    for path in sorted((ROOT / 'configs').glob('*/*.py')):
+        if path.parent.name == '_base_' or 'tiny' in path.stem:
+            continue
+        cfg = Config.fromfile(path)
+        parts = {name: value for name, value in cfg.model.items() if name in ('backbones', 'neck')}
+        key = str((parts, cfg.train_dataloader.batch_size, training_views(cfg)))
+        found.setdefault(key, path)
+    return [pytest.param(path, id=path.stem) for path in found.values()]
+
+
+@pytest.mark.parametrize('path', paper_configs())
+def test_every_config_of_the_paper_fits(path):
+    plan = plan_step(Config.fromfile(path), dtype='bfloat16', gpus=8)
+    assert plan.needed <= 40 * GIB, f'{plan.needed / GIB:.1f} GiB'
+
+
+def test_a_plan_for_a_small_gpu():
+    cfg = config(SMALL)
+    free, least = (plan_step(cfg, batch_size=256, checkpointing=level) for level in ('lean', True))
+    memory = (free.needed + least.needed) // 2
+    plan = plan_step(cfg, batch_size=256, gpu_memory=memory)
+    assert plan.fits and plan.needed <= memory
+    assert free.extra < plan.extra < least.extra
+    # what the plan says is what its levels take
+    asked = dict(lean=True) | {
+        level: [name for name, own in plan.levels.items() if own == level] for level in ('attention', 'full')
+    }
+    counted = plan_step(cfg, batch_size=256, checkpointing=asked)
+    assert counted.peak_bytes == plan.peak_bytes and counted.extra == plan.extra
+    tight = plan_step(cfg, batch_size=256, gpu_memory=round(1.01 * GIB))
+    assert not tight.fits and tight.peak_bytes <= least.peak_bytes
+
+
+def test_processes_averages_and_spread_weights():
+    cfg = config(SMALL)
+    one = plan_step(cfg)
+    weights = one.parts['weights']
+    buckets = plan_step(cfg, gpus=8).parts['buckets']  # in one piece: the weights' own are rounded up
+    assert 0.95 * weights < buckets <= weights
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    assert plan_step(cfg).peak_bytes - one.peak_bytes == weights
+    cfg.custom_hooks, cfg.fsdp = [], True
+    eighth = plan_step(cfg, gpus=8)
+    assert eighth.parts['optimizer'] == one.parts['optimizer'] // 8 and eighth.parts['weights'] < weights
+    assert plan_step(cfg, gpus=1).peak_bytes == one.peak_bytes
+
+
+def test_a_module_without_blocks_that_is_computed_again():
+    cfg = config(SMALL)
+    asked = dict(lean=True, full='backbones.audio.patch_embed')
+    plan, whole = plan_step(cfg, checkpointing=asked), whole_step(cfg, asked, 'float32')
+    assert plan.macs == whole.macs and plan.extra == whole.again / whole.macs
+    assert plan.peak_bytes - plan.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    assert setting(plan) == dict(lean=True, full=['backbones.audio.patch_embed'])
+
+
+def test_a_model_without_blocks(monkeypatch):
+    monkeypatch.setattr('mmav.engine.memory.plan.BLOCKS', ())
+    monkeypatch.setattr('mmav.engine.memory.count.BLOCKS', ())
+    plan = plan_step(config(SMALL), gpu_memory=2 * GIB)
+    assert plan.fits and not plan.blocks and setting(plan) == {}
+
+
+def test_nothing_is_left_behind():
+    state = torch.get_rng_state()
+    plan_step(config(SMALL))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_mistakes():
+    cfg = config(SMALL)
+    for options, message in (
+        (dict(compile=True), 'compile: the compiler decides what is kept'),
+        ({'train_dataloader.batch_size': 0}, '^0 clips on each GPU: give 1 to 100000'),
+        ({'model.backbones.audio.attention': 'flex'}, "^attention='flex' is compiled on a GPU"),
+    ):
+        wrong = copy.deepcopy(cfg)
+        wrong.merge_from_dict(options)
+        with pytest.raises(ConfigError, match=message):
+            plan_step(wrong)
+    with pytest.raises(ConfigError, match="dtype='half': choose one of float32, bfloat16, float16"):
+        plan_step(cfg, dtype='half')
+    with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory is planned of an AVClassifier only"):
+        plan_step(Config(dict(model=dict(type='ToyModel'))))
+
+
+def test_attention_of_our_own_on_a_gpu():
+    """Triton's operator, of which PyTorch knows what we have told it, keeps no bias."""
+    cfg = config(SMALL)
+    folded = plan_step(cfg, dtype='bfloat16', checkpointing=False)
+    cfg.model.backbones.audio.attention = 'triton'
+    plan, whole = plan_step(cfg, dtype='bfloat16', checkpointing=False), whole_step(cfg, False)
+    assert plan.peak_bytes - plan.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    assert plan.peak_bytes < folded.peak_bytes
+    assert plan_step(cfg, dtype='bfloat16', checkpointing='lean').peak_bytes < plan.peak_bytes

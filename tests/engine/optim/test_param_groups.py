@@ -1,0 +1,103 @@
+import copy
+
+import pytest
+import torch
+from mmengine.optim import CosineAnnealingLR, build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmav.engine.optim.param_groups import regroup
+from tests import toys
+
+MMENGINES = 'mmengine.DefaultOptimWrapperConstructor'
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmav')
+    torch.manual_seed(0)
+
+
+def make_model():
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2), nn.LayerNorm(2))
+
+
+def make_wrapper(model, *, fused=False, **options):
+    optimizer = dict(type='AdamW', lr=0.1, weight_decay=0.5, fused=fused)
+    paramwise = dict(norm_decay_mult=0.0, custom_keys={'2.weight': dict(lr_mult=0.1, decay_mult=1.0)})
+    return build_optim_wrapper(model, dict(optimizer=optimizer, paramwise_cfg=paramwise, **options))
+
+
+def train(model, wrapper, schedule, steps):
+    for step in steps:
+        torch.manual_seed(step)
+        wrapper.update_params(model(torch.randn(5, 3)).pow(3).sum())
+        schedule.step()
+
+
+def test_equal_options_share_a_group():
+    model = make_model()
+    groups = make_wrapper(model).optimizer.param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert [[names[id(p)] for p in group['params']] for group in groups] == [
+        ['0.weight', '0.bias', '2.bias'], ['1.weight', '1.bias', '3.weight', '3.bias'], ['2.weight']
+    ]  # fmt: skip
+    assert [(group['lr'], group['weight_decay']) for group in groups] == [(0.1, 0.5), (0.1, 0.0), (0.1 * 0.1, 0.5)]
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_checkpoint_with_a_group_for_each_parameter_goes_on(fused):
+    """As if it had never been written, also where the one is fused and the other is not."""
+    model = make_model()
+    old = make_wrapper(model, constructor=MMENGINES)
+    assert len(old.optimizer.param_groups) == 8
+    schedule = CosineAnnealingLR(old, T_max=6)
+    train(model, old, schedule, range(3))
+    checkpoint = copy.deepcopy(dict(optimizer=old.state_dict(), param_schedulers=[schedule.state_dict()]))
+    other = copy.deepcopy(model)
+    train(model, old, schedule, range(3, 6))
+
+    new = make_wrapper(other, fused=fused)
+    new_schedule = CosineAnnealingLR(new, T_max=6)
+    regroup(checkpoint, new, other)
+    new.load_state_dict(checkpoint['optimizer'])
+    new_schedule.load_state_dict(checkpoint['param_schedulers'][0])
+    assert all(bool(group['fused']) == fused for group in new.optimizer.param_groups)
+    train(other, new, new_schedule, range(3, 6))
+    torch.testing.assert_close(list(other.parameters()), list(model.parameters()), rtol=1e-6 * fused, atol=1e-6 * fused)
+    assert len(new.optimizer.param_groups) == 3 and len(new_schedule.base_values) == 4
+    assert new.get_lr()['base_lr'] == old.get_lr()['base_lr']
+
+
+def test_others_are_left_as_they_are():
+    model = make_model()
+    wrapper = make_wrapper(model)
+    for saved in (wrapper, make_wrapper(nn.Sequential(make_model(), nn.Linear(2, 2)), constructor=MMENGINES)):
+        checkpoint = dict(optimizer=saved.state_dict())
+        before = copy.deepcopy(checkpoint)
+        regroup(checkpoint, wrapper, model)
+        assert checkpoint['optimizer']['param_groups'] == before['optimizer']['param_groups']
+    with pytest.raises(ValueError, match='different number of parameter groups'):
+        wrapper.load_state_dict(checkpoint['optimizer'])
+
+
+def test_a_run_goes_on_from_an_older_checkpoint(tmp_path):
+    """Two groups become one, in the runner; the same weights as if the run had kept its groups."""
+    config = toys.write_config(tmp_path, "optim_wrapper['paramwise_cfg'] = dict(bias_lr_mult=1.0)\n")
+    older = ['--cfg-options', f'optim_wrapper.constructor={MMENGINES}']
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', *older) == 0
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b' / 'epoch_2.pth').write_bytes((tmp_path / 'a' / 'epoch_2.pth').read_bytes())
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'b', '--resume') == 0
+    one, two = (torch.load(tmp_path / run / 'epoch_4.pth', weights_only=True) for run in 'ab')
+    assert [len(run['optimizer']['param_groups']) for run in (one, two)] == [2, 1]
+    torch.testing.assert_close(one['state_dict'], two['state_dict'], rtol=0, atol=0)
+    rates = [run['message_hub']['log_scalars']['train/lr']['values'] for run in (one, two)]
+    assert torch.equal(*rates)
+
+
+@pytest.mark.parametrize(('kind', 'decay'), [('SGD', 0), ('Adam', 0), ('AdamW', 0.01)])
+def test_factors_of_a_weight_decay_that_is_not_stated_are_of_the_optimizers_own(kind, decay):
+    paramwise = dict(norm_decay_mult=0.0, custom_keys={'2.weight': dict(decay_mult=0.5)})
+    wrapper = build_optim_wrapper(make_model(), dict(optimizer=dict(type=kind, lr=0.1), paramwise_cfg=paramwise))
+    assert {group['weight_decay'] for group in wrapper.optimizer.param_groups} == {0.0, 0.5 * decay, decay}
