@@ -20,7 +20,7 @@ from mmav.outputs import program
 from mmav.preparation.annotations import read_labels
 from mmav.preparation.avsynth import generate
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 # in the first iterations kernels are chosen and compiled
 WARM_UP = 2
 _CLIPS = 16

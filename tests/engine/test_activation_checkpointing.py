@@ -17,7 +17,6 @@ from mmav.engine.activation_checkpointing import (
     turn_on_activation_checkpointing,
 )
 from mmav.engine.distributed.fsdp import spread_model
-from mmav.engine.memory.budget import settle_checkpointing
 from mmav.engine.memory.fake_gpu import backward, fake_gpu
 from mmav.engine.memory.meter import MemoryMeter
 from mmav.errors import ConfigError
@@ -333,23 +332,6 @@ def test_kept_attention_and_a_retained_graph():
     weight = model.backbones['audio'].blocks[0].norm1.weight
     first, second = (torch.autograd.grad(loss, weight, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)
-
-
-def test_what_a_config_means_on_this_machine(monkeypatch):
-    model = make_model()
-    value, note = settle_checkpointing(Config(), model)
-    assert value is None and note.startswith('Blocks keep all for the backward pass, as on every CPU')
-    monkeypatch.setattr('mmav.engine.activation_checkpointing.without_gpu', lambda: False)
-    value, note = settle_checkpointing(Config(), model)
-    assert value == 'lean' and note.startswith('Blocks are lean')
-    assert settle_checkpointing(Config(), toys.ToyModel()) == (None, '')
-    assert settle_checkpointing(Config(dict(compile=True)), model) == (None, '')
-    named = settle_checkpointing(Config(dict(activation_checkpointing='backbones.video')), model)[0]
-    assert named == dict(lean=True, full='backbones.video')
-    assert settle_checkpointing(Config(dict(activation_checkpointing=False)), model)[0] is False
-    for value in ('lean', dict(budget='8GB')):
-        with pytest.raises(ConfigError, match='has no effect with compile, as the compiler decides what is kept'):
-            settle_checkpointing(Config(dict(activation_checkpointing=value, compile=True)), model)
 
 
 def test_lean_costs_less_than_a_hundredth_of_the_operations_by_pytorchs_counter():

@@ -1,12 +1,15 @@
 import pytest
 import torch
 from mmengine.config import Config
+from torch import nn
 
 from mmav.engine.activation_checkpointing import read_bytes
 from mmav.engine.memory import budget as memory_budget
-from mmav.engine.memory.budget import joined, plan_for_budget, setting
+from mmav.engine.memory.budget import joined, plan_for_budget, setting, settle_checkpointing
 from mmav.engine.memory.plan import GIB, plan_step
 from mmav.errors import ConfigError
+from mmav.models.layers import TransformerBlock
+from tests import toys
 from tests.toys import ROOT
 from tests.visualization.test_memory_plot import plan
 
@@ -72,3 +75,20 @@ def test_mistakes(cfg):
     ):
         plan_for_budget(cfg)
     assert torch.empty(1).device.type == 'cpu'
+
+
+def test_what_a_config_means_on_this_machine(monkeypatch):
+    model = nn.Sequential(TransformerBlock(8, 2))
+    value, note = settle_checkpointing(Config(), model)
+    assert value is None and note.startswith('Blocks keep all for the backward pass, as on every CPU')
+    monkeypatch.setattr('mmav.engine.memory.budget.without_gpu', lambda: False)
+    value, note = settle_checkpointing(Config(), model)
+    assert value == 'lean' and note.startswith('Blocks are lean')
+    assert settle_checkpointing(Config(), toys.ToyModel()) == (None, '')
+    assert settle_checkpointing(Config(dict(compile=True)), model) == (None, '')
+    named = settle_checkpointing(Config(dict(activation_checkpointing='backbones.video')), model)[0]
+    assert named == dict(lean=True, full='backbones.video')
+    assert settle_checkpointing(Config(dict(activation_checkpointing=False)), model)[0] is False
+    for value in ('lean', dict(budget='8GB')):
+        with pytest.raises(ConfigError, match='has no effect with compile, as the compiler decides what is kept'):
+            settle_checkpointing(Config(dict(activation_checkpointing=value, compile=True)), model)
