@@ -1,7 +1,6 @@
 """Every config of the repository: it is checked, dumped and reloaded, and its model is built without memory."""
 
 import ast
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +13,7 @@ from mmav.engine.cli import load_config
 from mmav.models.init import reads_file
 from mmav.models.weights.uses import weights_of_config
 from mmav.registry import MODELS
-
-ROOT = Path(__file__).parents[1]
-CONFIGS = sorted([*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'projects').glob('*/configs/**/*.py')])
-EXPERIMENTS = [path for path in CONFIGS if '_base_' not in path.parts]
+from tests.configs.digests import CONFIGS, EXPERIMENTS, ROOT, config_of
 
 
 def by_name(paths):
@@ -51,12 +47,12 @@ def test_name_has_no_hyphen_and_few_bases(path):
 
 @by_name(EXPERIMENTS)
 def test_check_passes(path):
-    check_config(load_config(str(path)))
+    check_config(config_of(path))
 
 
 @by_name(EXPERIMENTS)
 def test_dump_and_reload_are_equal(path, tmp_path):
-    cfg = load_config(str(path))
+    cfg = config_of(path)
     cfg.dump(tmp_path / 'dumped.py')
     again = load_config(str(tmp_path / 'dumped.py'))
     assert again.to_dict() == cfg.to_dict()
@@ -80,7 +76,7 @@ OWN_FORM = ('single_scale', 'no_mat')
 
 @by_name(PAPER_SIZE)
 def test_starts_from_public_weights_unless_asked_not_to(path):
-    cfg = load_config(str(path))
+    cfg = config_of(path)
     given = {place.split('.')[2]: source.given for place, source in weights_of_config(cfg).items()}
     wanted = {
         name: 'vit_b_in21k' if 'mbt' in path.stem else STARTS_FROM[encoder.type]
@@ -95,7 +91,7 @@ def test_starts_from_public_weights_unless_asked_not_to(path):
 
 @by_name([path for path in PAPER_SIZE if path.stem.endswith('kinetics_sounds')])
 def test_kinetics_sounds_says_what_it_is_a_part_of(path):
-    cfg = load_config(str(path))
+    cfg = config_of(path)
     loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
     assert [loader.dataset.part_of for loader in loaders] == ['Kinetics-400'] * 3
 
@@ -113,12 +109,12 @@ def test_from_scratch_means_no_part_of_the_model():
 
 @by_name([path for path in EXPERIMENTS if path not in PAPER_SIZE])
 def test_small_models_start_from_scratch(path):
-    assert not weights_of_config(load_config(str(path)))
+    assert not weights_of_config(config_of(path))
 
 
 @by_name(EXPERIMENTS)
 def test_model_builds(path, tmp_path):
-    cfg = load_config(str(path))
+    cfg = config_of(path)
     if cfg.get('num_classes') == AUTO:
         (tmp_path / 'classes.txt').write_text('a\nb\nc\n')
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -142,7 +138,7 @@ SMALL = dict(dropout=0.0, same_window=False, undecayed=5)
 
 @by_name(EXPERIMENTS)
 def test_follows_its_recipe(path):
-    cfg = load_config(str(path))
+    cfg = config_of(path)
     expected = PUBLIC
     if '_tiny_' in path.name:
         expected = SMALL
