@@ -1,6 +1,6 @@
 """A short digest of what each experiment resolves to.
 
-python -m tests.configs.digests    # after a deliberate change: writes digests.txt anew; the diff names the configs
+After a deliberate change, ``python -m tests.configs.digests`` writes digests.txt anew, and its diff names the configs.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ def _load(path: Path) -> Config:
 
 
 def digest(value: dict[str, Any]) -> str:
-    """Tells tuples from lists, 1 from 1.0 and from True, and the order of keys below the top."""
+    """Tells tuples from lists and 1 from 1.0 and True; the order of keys, too, but of a part's keywords."""
     text = json.dumps({name: _canonical(item) for name, item in value.items() if name not in OWN}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _canonical(value: Any) -> Any:
     if isinstance(value, dict):
-        return ['dict', *([key, _canonical(item)] for key, item in value.items())]
+        items = sorted(value.items()) if 'type' in value else value.items()
+        return ['dict', *([key, _canonical(item)] for key, item in items)]
     if isinstance(value, (list, tuple)):
         return [type(value).__name__, *map(_canonical, value)]
     return [type(value).__name__, repr(value)]

@@ -27,13 +27,8 @@ def test_mmengine_alone_reads_the_same():
 
 
 def test_a_digest_sees_types_and_order():
-    values = (
-        {'a': [1, 2]},
-        {'a': (1, 2)},
-        {'a': [1.0, 2]},
-        {'a': [True, 2]},
-        {'a': {'x': 1, 'y': 2}},
-        {'a': {'y': 2, 'x': 1}},
-    )
-    assert len({digest(value) for value in values}) == len(values)
+    lists = ({'a': [1, 2]}, {'a': (1, 2)}, {'a': [1.0, 2]}, {'a': [True, 2]})
+    dicts = ({'a': {'x': 1, 'y': 2}}, {'a': {'y': 2, 'x': 1}}, {'a': {'x': 1, 'y': None}}, {'a': {'x': 1}})
+    assert len({digest(value) for value in (*lists, *dicts)}) == 8
     assert digest({'a': 1, 'b': 2}) == digest({'b': 2, 'a': 1})
+    assert digest({'a': {'type': 'X', 'y': 1}}) == digest({'a': {'y': 1, 'type': 'X'}})
