@@ -5,7 +5,7 @@ setup := PYTHON="$(PYTHON)" python3 tools/setup_env.py
 # One thread in each test process: xdist already uses the cores.
 threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test gpu lint format pictures clean
+.PHONY: help demo test gpu lint format docs pictures clean
 
 help:
 	@echo "make demo     set up, make the small data set, train and test on it, draw a picture (work_dirs/demo)"
@@ -13,6 +13,7 @@ help:
 	@echo "make gpu      check and measure on one GPU, in at most 8 minutes (work_dirs/gpu); in miniature where there is none"
 	@echo "make lint     check style and types"
 	@echo "make format   put style right where that can be done by itself"
+	@echo "make docs     write what is generated from configs/*/metafile.yml: tables of READMEs, expected results in configs"
 	@echo "make pictures draw the pictures of the docs anew, from what make demo left; ARGS='errors grad_cam' for some"
 	@echo "make clean    remove caches and build leftovers; data/, work_dirs/ and .venv stay"
 	@echo "Add PYTHON=python3.12 to choose the Python (3.10 to 3.13) of .venv."
@@ -37,6 +38,9 @@ lint:
 format:
 	@$(setup) tests -- python -m ruff check --fix .
 	@$(setup) tests -- python -m ruff format .
+
+docs:
+	@$(setup) tests -- python tools/docs/generate.py $(ARGS)
 
 pictures:
 	@$(setup) tests -- python tools/docs/draw_pictures.py $(ARGS)

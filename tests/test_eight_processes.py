@@ -92,7 +92,7 @@ def launched(command: str, folder: Path) -> tuple[int, list[str]]:
 
 def test_the_flagship_with_8_processes(data, tmp_path):
     docstring = ast.get_docstring(ast.parse(CONFIG.read_text()))
-    train, test = re.findall(r'^ +(tools/dist_\w+\.sh .*)$', docstring, flags=re.MULTILINE)
+    train, test = re.findall(r'^\w+: (tools/dist_\w+\.sh .*)$', docstring, flags=re.MULTILINE)
     assert train == 'tools/dist_train.sh configs/mmt/mmt_k4_l4_vggsound.py 8'
     work = tmp_path / 'w'
     test = test.replace('work_dirs/mmt_k4_l4_vggsound/epoch_50.pth', str(work / 'epoch_2.pth'))

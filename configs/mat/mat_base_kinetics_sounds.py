@@ -1,18 +1,9 @@
-"""Sound alone, MAT at paper size, Kinetics-Sounds.
+"""Audio alone, MAT at paper size, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mat/mat_base_kinetics_sounds.py 8
-    tools/dist_test.sh configs/mat/mat_base_kinetics_sounds.py work_dirs/mat_base_kinetics_sounds/epoch_300.pth 8
-
-Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 74.8 (paper, "MAT", on 1,585 test clips). Not yet
-run here.
+Train: tools/dist_train.sh configs/mat/mat_base_kinetics_sounds.py 8
+Expected: top-1 74.8 (paper, Table 2, MAT); not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
-_base_ = ['../mmt/mmt_k4_l4_kinetics_sounds.py']
-
-model = dict(
-    backbones=dict(video=None),
-    neck=dict(_delete_=True, type='Avg'),
-)
-train_dataloader = dict(dataset=dict(modalities=('audio',)))
-val_dataloader = dict(dataset=dict(modalities=('audio',)))
-test_dataloader = dict(dataset=dict(modalities=('audio',)))
+_base_ = ['../mmt/mmt_k4_l4_kinetics_sounds.py', '../_base_/variants.py']
+model = _base_.pop('variants').audio_only
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(modalities=('audio',)))

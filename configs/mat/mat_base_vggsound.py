@@ -1,18 +1,9 @@
-"""Sound alone, MAT at paper size, VGGSound.
+"""Audio alone, MAT at paper size, VGGSound.
 
-    tools/dist_train.sh configs/mat/mat_base_vggsound.py 8
-    tools/dist_test.sh configs/mat/mat_base_vggsound.py work_dirs/mat_base_vggsound/epoch_50.pth 8
-
-Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 57.0 (paper, "MAT", on 12,790 test clips). Not yet
-run here.
+Train: tools/dist_train.sh configs/mat/mat_base_vggsound.py 8
+Expected: top-1 57.0 (paper, Table 2, MAT); not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
-_base_ = ['../mmt/mmt_k4_l4_vggsound.py']
-
-model = dict(
-    backbones=dict(video=None),
-    neck=dict(_delete_=True, type='Avg'),
-)
-train_dataloader = dict(dataset=dict(modalities=('audio',)))
-val_dataloader = dict(dataset=dict(modalities=('audio',)))
-test_dataloader = dict(dataset=dict(modalities=('audio',)))
+_base_ = ['../mmt/mmt_k4_l4_vggsound.py', '../_base_/variants.py']
+model = _base_.pop('variants').audio_only
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(modalities=('audio',)))

@@ -1,13 +1,10 @@
 """MViTv2-B and MAT, probabilities averaged, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mmt/mmt_avg_kinetics_sounds.py 8
-    tools/dist_test.sh configs/mmt/mmt_avg_kinetics_sounds.py work_dirs/mmt_avg_kinetics_sounds/epoch_300.pth 8
-
-Here both are trained together. The paper averages two models that were trained each by itself:
-tools/model_converters/merge_checkpoints.py makes one checkpoint of theirs, which this config tests. Hardware: 8 GPUs
-of 40 GB, 8 clips of 2 views each. Expected: top-1 92.0 (paper, "Avg", on 1,585 test clips). Not yet run here.
+The paper averages two models trained each by itself: tools/model_converters/merge_checkpoints.py makes of theirs one
+checkpoint to test here.
+Train: tools/dist_train.sh configs/mmt/mmt_avg_kinetics_sounds.py 8
+Expected: top-1 92.0 (paper, Table 3, Avg); not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
-_base_ = ['./mmt_k4_l4_kinetics_sounds.py']
-
-model = dict(neck=dict(_delete_=True, type='Avg'))
+_base_ = ['./mmt_k4_l4_kinetics_sounds.py', '../_base_/variants.py']
+model = _base_.pop('variants').avg

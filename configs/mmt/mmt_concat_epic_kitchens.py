@@ -1,11 +1,8 @@
 """MViTv2-B and MAT without fusion blocks, one classifier on both class tokens, EPIC-Kitchens-100.
 
-    tools/dist_train.sh configs/mmt/mmt_concat_epic_kitchens.py 8
-    tools/dist_test.sh configs/mmt/mmt_concat_epic_kitchens.py work_dirs/mmt_concat_epic_kitchens/epoch_100.pth 8
-
-Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: not yet run; the paper has no such row.
+Train: tools/dist_train.sh configs/mmt/mmt_concat_epic_kitchens.py 8
+Expected: not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
-_base_ = ['./mmt_k4_l4_epic_kitchens.py']
-
-model = dict(neck=dict(_delete_=True, type='Concat'))
+_base_ = ['./mmt_k4_l4_epic_kitchens.py', '../_base_/variants.py']
+model = _base_.pop('variants').concat

@@ -1,14 +1,8 @@
 """MMT, K = 4 blocks, L = 4 bottleneck tokens, VGGSound, with the alignment loss ("+AL").
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_al_vggsound.py 8
-    tools/dist_test.sh configs/mmt/mmt_k4_l4_al_vggsound.py work_dirs/mmt_k4_l4_al_vggsound/epoch_50.pth 8
-
-Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 63.5 (paper, "+AL", on 12,790 test clips). Not yet
-run here.
+Train: tools/dist_train.sh configs/mmt/mmt_k4_l4_al_vggsound.py 8
+Expected: top-1 63.5 (paper, Table 3, +AL); not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
-_base_ = ['./mmt_k4_l4_vggsound.py']
-
-model = dict(
-    contrast=dict(type='ContrastiveHead', embed_dims=256, losses=[dict(type='ALLoss', tau=0.07, loss_weight=0.25)])
-)
+_base_ = ['./mmt_k4_l4_vggsound.py', '../_base_/variants.py']
+model = _base_.pop('variants').al

@@ -1,22 +1,8 @@
-r"""MMT, K = L = 4, EPIC-Kitchens-100, with both contrastive losses ("+AVC+IMC", the full MMT).
+"""MMT, K = L = 4, EPIC-Kitchens-100, with both contrastive losses ("+AVC+IMC", the full MMT).
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imc_epic_kitchens.py 8
-    tools/dist_test.sh configs/mmt/mmt_k4_l4_avc_imc_epic_kitchens.py \
-        work_dirs/mmt_k4_l4_avc_imc_epic_kitchens/epoch_100.pth 8
-
-Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: top-1 action 47.8 (paper, "+AVC+IMC", on the validation
-split). Not yet run here.
+Train: tools/dist_train.sh configs/mmt/mmt_k4_l4_avc_imc_epic_kitchens.py 8
+Expected: top-1 action 47.8 (paper, Table 4, +AVC+IMC); not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
-_base_ = ['./mmt_k4_l4_epic_kitchens.py']
-
-model = dict(
-    contrast=dict(
-        type='ContrastiveHead',
-        embed_dims=256,
-        losses=[
-            dict(type='AVCLoss', tau=0.07, loss_weight=0.25),
-            dict(type='IMCLoss', tau=0.07, loss_weight=0.25),
-        ],
-    )
-)
+_base_ = ['./mmt_k4_l4_epic_kitchens.py', '../_base_/variants.py']
+model = _base_.pop('variants').avc_imc

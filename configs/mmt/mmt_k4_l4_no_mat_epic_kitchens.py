@@ -1,29 +1,9 @@
-r"""MMT with three blocks at constant resolution in place of MAT ("AVBottle w/o MAT"), EPIC-Kitchens-100.
+"""MMT with three blocks at constant resolution in place of MAT ("AVBottle w/o MAT"), EPIC-Kitchens-100.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_epic_kitchens.py 8
-    tools/dist_test.sh configs/mmt/mmt_k4_l4_no_mat_epic_kitchens.py \
-        work_dirs/mmt_k4_l4_no_mat_epic_kitchens/epoch_100.pth 8
-
-MAT's patches, 32 x 256 tokens, but of width 768 throughout. The paper names three blocks and the width; that the
-patches are MAT's is our reading of "the first three layers of MAT". Hardware: 8 GPUs of 40 GB, 8 clips of 2 views
-each. That takes 32.0 GiB, counted by plan_memory.py, not measured. Expected: top-1 action 46.3 (paper). Not yet run
-here.
+Train: tools/dist_train.sh configs/mmt/mmt_k4_l4_no_mat_epic_kitchens.py 8
+Expected: top-1 action 46.3 (paper, Table 4, AVBottle w/o MAT); not yet run here. Hardware: 8 GPUs of 40 GB (32.0 GiB by
+plan_memory.py).
 """
 
-_base_ = ['./mmt_k4_l4_epic_kitchens.py']
-
-model = dict(
-    backbones=dict(
-        audio=dict(
-            _delete_=True,
-            type='AST',
-            input_size=(128, 1024),
-            patch_kernel=(7, 7),
-            patch_stride=(4, 4),
-            patch_padding=3,
-            num_layers=3,
-            dist_token=False,
-            # from scratch: nobody publishes weights of these three blocks
-        ),
-    ),
-)
+_base_ = ['./mmt_k4_l4_epic_kitchens.py', '../_base_/variants.py']
+model = _base_.pop('variants').no_mat

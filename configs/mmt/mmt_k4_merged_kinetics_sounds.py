@@ -1,14 +1,8 @@
-r"""MMT with self-attention over all tokens in place of the bottleneck, K = 4 blocks, Kinetics-Sounds.
+"""MMT with self-attention over all tokens in place of the bottleneck, K = 4 blocks, Kinetics-Sounds.
 
-    tools/dist_train.sh configs/mmt/mmt_k4_merged_kinetics_sounds.py 8
-    tools/dist_test.sh configs/mmt/mmt_k4_merged_kinetics_sounds.py \
-        work_dirs/mmt_k4_merged_kinetics_sounds/epoch_300.pth 8
-
-Hardware: 8 GPUs of 40 GB, 8 clips of 2 views each. Expected: not yet run; the paper has no such row.
+Train: tools/dist_train.sh configs/mmt/mmt_k4_merged_kinetics_sounds.py 8
+Expected: not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
-_base_ = ['./mmt_k4_l4_kinetics_sounds.py']
-
-model = dict(
-    neck=dict(_delete_=True, type='MergedAttention', embed_dims=768, num_blocks=4, num_heads=12),
-)
+_base_ = ['./mmt_k4_l4_kinetics_sounds.py', '../_base_/variants.py']
+model = _base_.pop('variants').merged

@@ -1,14 +1,11 @@
-"""The small MMT on a folder of one's own clips.
+"""The small MMT on a folder of one's own clips: train.csv, test.csv (columns path,label), classes.txt (a name a line).
 
-    python tools/train.py configs/mmt/mmt_tiny_folder.py --data-root DIR
-    python tools/test.py configs/mmt/mmt_tiny_folder.py work_dirs/mmt_tiny_folder/epoch_20.pth --data-root DIR
-
-DIR holds train.csv and test.csv (columns path,label), classes.txt (one name a line) and the clips.
-Hardware: 2 CPU cores. Expected: depends on the clips; not yet run on a public dataset.
+Train: python tools/train.py configs/mmt/mmt_tiny_folder.py --data-root DIR
+Test: python tools/test.py configs/mmt/mmt_tiny_folder.py work_dirs/mmt_tiny_folder/epoch_20.pth --data-root DIR
+Expected: not yet run here. Hardware: 2 CPU cores.
 """
 
 _base_ = ['../_base_/models/mmt_tiny.py', '../_base_/datasets/folder.py', '../_base_/schedules/tiny_10e.py']
-
 model = dict(
     data_preprocessor=dict(norm=_base_.norm),
     backbones=dict(video=dict(input_size=(8, 96, 96)), audio=dict(input_size=(128, 512))),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mmav import tables
+from mmav.files import atomic_write
 
 RESULT = 'result.json'
-# metric -> heading of its column
-METRICS = {'top1': 'top-1', 'ari': 'ARI', 'homogeneity': 'homogeneity'}
+# metric beside top-1 -> heading of its column
+METRICS = {'ari': 'ARI', 'homogeneity': 'homogeneity'}
 
 Results = Mapping['Row', Sequence[Mapping[str, float] | None]]
 
@@ -58,27 +62,77 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def markdown_table(results: Results, seeds: Sequence[int], heading: str) -> str:
-    """Returns the table; a row of which no run has ended says so."""
-    rows = [[heading, 'config', *METRICS.values(), *(f'top-1, seed {seed}' for seed in seeds)]]
+def read_rows(metafile: str | Path) -> list[Row]:
+    """Returns the rows that the section ``Ablation`` of a metafile lists."""
+    listed = yaml.safe_load(Path(metafile).read_text(encoding='utf-8'))['Ablation']['Rows']
+    return [Row(entry['Row'], entry['Config'], tuple(entry.get('Parts', ()))) for entry in listed]
+
+
+def entries(results: Results) -> list[dict[str, Any]]:
+    """Returns what a metafile says of each row: top-1 seed by seed, of the other metrics mean and spread."""
+    found = []
     for row, runs in results.items():
-        cells = [_summary(_values(runs, metric)) for metric in METRICS]
-        cells[0] = cells[0] or 'not yet run'
-        cells += ['' if run is None else f'{run["top1"]:.3f}' for run in runs]
-        config = 'the two above' if row.parts else f'`{row.config}`'
-        rows.append([row.title, config, *cells])
-    return tables.markdown_table(rows)
+        entry: dict[str, Any] = {'Row': row.title, 'Config': row.config}
+        if row.parts:
+            entry['Parts'] = list(row.parts)
+        entry['top-1'] = [None if run is None else round(run['top1'], 5) for run in runs]
+        found.append(
+            {**entry, **{name: text for key, name in METRICS.items() if (text := summary(_values(runs, key)))}}
+        )
+    return found
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int], heading: str) -> str:
+    """Returns the table of a metafile's entries; a row of which no run has ended says so."""
+    lines = [[heading, 'config', 'top-1', *METRICS.values(), *(f'top-1, seed {seed}' for seed in seeds)]]
+    for row in rows:
+        config = 'the two above' if 'Parts' in row else f'`{row["Config"]}`'
+        others = [row.get(name, '') for name in METRICS.values()]
+        by_seed = ['' if value is None else f'{value:.3f}' for value in row['top-1']]
+        lines.append([row['Row'], config, summary(row['top-1']) or 'not yet run', *others, *by_seed])
+    return tables.markdown_table(lines)
+
+
+def section(results: Results, *, dataset: str, epochs: int, batch_size: int, seeds: Sequence[int]) -> dict[str, Any]:
+    """Returns what a metafile says of an ablation: the recipe of its runs, and its rows."""
+    recipe = {'Dataset': dataset, 'Epochs': epochs, 'Batch Size': batch_size, 'Seeds': list(seeds)}
+    return {**recipe, 'Rows': entries(results)}
+
+
+def markdown_block(ablation: Mapping[str, Any], picture: str) -> str:
+    """Returns what a page shows of an ablation: the table of its section in a metafile, and the picture."""
+    heading = f'{ablation["Dataset"]}, {ablation["Epochs"]} epochs'
+    table = markdown_table(ablation['Rows'], ablation['Seeds'], heading)
+    return f'{table}\n\n![Top-1 of each row: mean, standard deviation, seeds]({picture})'
+
+
+def store(metafile: str | Path, ablation: Mapping[str, Any]) -> None:
+    """Puts an ablation into its section of a metafile, line by line; all other lines, and the order, stay."""
+    before, mark, text = Path(metafile).read_text(encoding='utf-8').partition('\nAblation:\n')
+    for key in ('Epochs', 'Batch Size', 'Seeds'):
+        text = re.sub(f'^  {key}: .*$', f'  {key}: {ablation[key]}', text, count=1, flags=re.MULTILINE)
+    for entry in ablation['Rows']:
+        line = yaml.safe_dump(entry, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True).strip()
+        listed = rf'^    - {{.*\bConfig: {re.escape(entry["Config"])},.*}}$'
+        text = re.sub(listed, lambda _, line=line: f'    - {line}', text, count=1, flags=re.MULTILINE)
+    atomic_write(metafile, (before + mark + text).encode())
 
 
 def _values(runs: Sequence[Mapping[str, float] | None], metric: str) -> list[float]:
     return [run[metric] for run in runs if run is not None and metric in run]
 
 
-def _summary(values: Sequence[float]) -> str:
-    if not values:
+def summary(values: Sequence[float | None]) -> str:
+    """Mean and spread of the runs that have ended; empty if none has.
+
+    >>> summary([0.5, None, 0.7])
+    '0.600 ± 0.141'
+    """
+    ended = [value for value in values if value is not None]
+    if not ended:
         return ''
-    mean, spread = mean_and_spread(values)
-    return f'{mean:.3f} ± {spread:.3f}' if len(values) > 1 else f'{mean:.3f}'
+    mean, spread = mean_and_spread(ended)
+    return f'{mean:.3f} ± {spread:.3f}' if len(ended) > 1 else f'{mean:.3f}'
 
 
 def draw(results: Results, path: str | Path, title: str) -> None:

@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name('digests.txt')
 CONFIGS = sorted([*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'projects').glob('*/configs/**/*.py')])
 EXPERIMENTS = [path for path in CONFIGS if '_base_' not in path.parts]
-# variables of a file's own, which nothing else reads; they become private names of their files
-OWN = ('deit', 'encoder')
 
 
 def config_of(path: Path) -> Config:
@@ -36,7 +34,7 @@ def _load(path: Path) -> Config:
 
 def digest(value: dict[str, Any]) -> str:
     """Tells tuples from lists and 1 from 1.0 and True; the order of keys, too, but of a part's keywords."""
-    text = json.dumps({name: _canonical(item) for name, item in value.items() if name not in OWN}, sort_keys=True)
+    text = json.dumps({name: _canonical(item) for name, item in value.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ def test_runs_once_and_fills_the_page(tmp_path, capsys, monkeypatch):
     assert set(figures) == {'top1', 'top5', 'ari', 'homogeneity'} and 0 <= figures['top1'] <= 1
     text = page.read_text()
     assert text.startswith('before\n') and text.endswith('\nafter\n')
-    assert f'| sound only, MAT | `configs/mat/mat_tiny_avsynth.py` | {figures["top1"]:.3f} |' in text
+    assert f'| audio only, MAT | `configs/mat/mat_tiny_avsynth.py` | {figures["top1"]:.3f} |' in text
     assert '| + AVC | `configs/mmt/mmt_tiny_avc_avsynth.py` | not yet run |' in text
     assert (tmp_path / 'ablation.png').read_bytes().startswith(b'\x89PNG')
 

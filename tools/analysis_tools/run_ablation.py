@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmav.analysis.ablation import RESULT, Row, draw, markdown_table, read_results
+from mmav.analysis.ablation import RESULT, Row, draw, markdown_block, read_results, read_rows, section, store
 from mmav.analysis.pages import fill_block, read_block
 from mmav.checkpoints import last_checkpoint
 from mmav.engine.cli import run_tool
@@ -29,28 +29,9 @@ from mmav.threads import CORES, COUNTS
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE_FILE = 'ablation.png'
 TOOL = 'tools/analysis_tools/run_ablation.py'
-SOUND, PICTURE = 'configs/mat/mat_tiny_avsynth.py', 'configs/mvitv2/mvitv2_tiny_avsynth.py'
-# in the order of the paper's Table 3; then MAT's stages
-ROWS = [
-    Row('sound only, AST', 'configs/ast/ast_tiny_avsynth.py'),
-    Row('sound only, MAT', SOUND),
-    Row('picture only, MViTv2', PICTURE),
-    Row('Avg, trained apart', 'avg_apart', parts=(SOUND, PICTURE)),
-    Row('Avg, trained together', 'configs/mmt/mmt_tiny_avg_avsynth.py'),
-    Row('Concat', 'configs/mmt/mmt_tiny_concat_avsynth.py'),
-    Row('merged attention', 'configs/mmt/mmt_tiny_merged_avsynth.py'),
-    Row('MBT', 'configs/mbt/mbt_tiny_avsynth.py'),
-    Row('AVBottleneck without MAT', 'configs/mmt/mmt_tiny_no_mat_avsynth.py'),
-    Row('AVBottleneck', 'configs/mmt/mmt_tiny_avsynth.py'),
-    Row('+ AL', 'configs/mmt/mmt_tiny_al_avsynth.py'),
-    Row('+ AVC', 'configs/mmt/mmt_tiny_avc_avsynth.py'),
-    Row('+ AVC, two views', 'configs/mmt/mmt_tiny_avc_2views_avsynth.py'),
-    Row('+ AVC + IM-AL, two views', 'configs/mmt/mmt_tiny_avc_imal_avsynth.py'),
-    Row('+ AVC + IMC, two views (MMT)', 'configs/mmt/mmt_tiny_avc_imc_avsynth.py'),
-    Row('AVBottleneck, MAT of one scale', 'configs/mmt/mmt_tiny_single_scale_avsynth.py'),
-    Row('AVBottleneck, MAT pooling time only', 'configs/mmt/mmt_tiny_time_only_avsynth.py'),
-    Row('AVBottleneck, MAT pooling both axes only', 'configs/mmt/mmt_tiny_2d_only_avsynth.py'),
-]
+FOLDER = ROOT / 'configs' / 'mmt'
+METAFILE = FOLDER / 'metafile.yml'
+DATASET = 'AVSynth, 16 pairs'
 EXAMPLE = f"""example:
   python {TOOL}                                    # all rows, seeds 0 1 2, one run after another
   python {TOOL} --jobs 2                           # two runs at a time
@@ -67,19 +48,24 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=16, help='clips a step (default: %(default)s)')
     parser.add_argument('--data-root', default='data/avsynth', help='AVSynth; written if it is not there')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
-    parser.add_argument('--page', default=str(ROOT / 'configs/mmt/README.md'), help="page to fill in; '' for none")
+    parser.add_argument(
+        '--page', help="page to fill in, '' for none (default: configs/mmt/README.md, and the metafile.yml beside it)"
+    )
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time; the cores are shared among them')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='K=V', help='as in tools/train.py')
     args = parser.parse_args()
-    rows = [row for row in ROWS if not args.only or args.only in row.config]
+    listed = read_rows(METAFILE)
+    own = args.page is None
+    page = str(FOLDER / 'README.md') if own else args.page
+    rows = [row for row in listed if not args.only or args.only in row.config]
     if not rows:
         raise MmavError(f"--only {args.only}: no row's config has this in its name")
-    if args.page:
-        block = read_block(args.page, 'ablation', TOOL)  # to fail now rather than after hours
+    if page:
+        block = read_block(page, 'ablation', TOOL)  # to fail now rather than after hours
     check_folder(args.work_dir, remedy='give another one with --work-dir')
-    picture = Path(args.page).parent / PICTURE_FILE if args.page else args.work_dir / PICTURE_FILE
+    picture = Path(page).parent / PICTURE_FILE if page else args.work_dir / PICTURE_FILE
     # the picture that the page's block shows is the one that this tool has put there
-    if not (args.page and f'({PICTURE_FILE})' in block):
+    if not (page and f'({PICTURE_FILE})' in block):
         check_output(picture)
     drawn = args.work_dir / PICTURE_FILE
     check_output(drawn)
@@ -99,14 +85,17 @@ def main() -> None:
         for seed in args.seeds if row.parts else ():
             average(row, seed, args.work_dir)
 
-    results = read_results(ROWS if args.page else rows, args.seeds, args.work_dir)
-    table = markdown_table(results, args.seeds, f'AVSynth, 16 pairs, {args.epochs} epochs')
-    print(table)
-    if args.page:
-        content = f'{table}\n\n![Top-1 of each row: mean, standard deviation, seeds]({picture.name})'
-        fill_block(args.page, 'ablation', TOOL, content)
-        print(f'written: {args.page}')
-    draw(results, drawn, f'AVSynth, 16 pairs, {args.epochs} epochs, seeds {", ".join(map(str, args.seeds))}')
+    results = read_results(listed if page else rows, args.seeds, args.work_dir)
+    found = section(results, dataset=DATASET, epochs=args.epochs, batch_size=args.batch_size, seeds=args.seeds)
+    shown = markdown_block(found, picture.name)
+    print(shown)
+    if own:
+        store(METAFILE, found)
+        print(f'written: {METAFILE}; make docs puts it into the configs')
+    if page:
+        fill_block(page, 'ablation', TOOL, shown)
+        print(f'written: {page}')
+    draw(results, drawn, f'{DATASET}, {args.epochs} epochs, seeds {", ".join(map(str, args.seeds))}')
     if picture != drawn:
         atomic_write(picture, drawn.read_bytes())
     print(f'written: {picture}')

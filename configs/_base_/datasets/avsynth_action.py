@@ -8,16 +8,8 @@ _base_ = ['./avsynth.py']
 data_root = 'data/avsynth_action'
 num_classes = dict(_delete_=True, verb=4, noun=4)
 
-# written out three times, as MMEngine takes each `_delete_` out of its dict
-train_dataloader = dict(
-    dataset=dict(data_root=data_root, classes=dict(_delete_=True, verb='verbs.txt', noun='nouns.txt'))
-)
-val_dataloader = dict(
-    dataset=dict(data_root=data_root, classes=dict(_delete_=True, verb='verbs.txt', noun='nouns.txt'))
-)
-test_dataloader = dict(
+train_dataloader = val_dataloader = test_dataloader = dict(
     dataset=dict(data_root=data_root, classes=dict(_delete_=True, verb='verbs.txt', noun='nouns.txt'))
 )
 # with 4 verbs and 4 nouns the five most probable tell nothing
-val_evaluator = dict(_delete_=True, type='ActionAccuracy', topk=(1,))
-test_evaluator = dict(_delete_=True, type='ActionAccuracy', topk=(1,))
+val_evaluator = test_evaluator = dict(_delete_=True, type='ActionAccuracy', topk=(1,))

@@ -8,8 +8,5 @@ _base_ = ['./avsynth.py']
 data_root = 'data/avsynth_parity'
 num_classes = 4
 
-train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = dict(dataset=dict(data_root=data_root))
-val_evaluator = dict(topk=(1,))
-test_evaluator = dict(topk=(1,))
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))
+val_evaluator = test_evaluator = dict(topk=(1,))

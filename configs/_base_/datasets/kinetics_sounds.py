@@ -9,9 +9,7 @@ _base_ = ['./vggsound.py']
 data_root = 'data/kinetics_sounds'
 num_classes = 32
 
-# the sound's statistics are VGGSound's, which are 10 s clips from YouTube, too: we know of none of Kinetics-Sounds, and
+# The audio's statistics are VGGSound's, which are 10 s clips from YouTube, too: we know of none of Kinetics-Sounds, and
 # they are not yet measured. Yours: python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_kinetics_sounds.py
 # part_of: weights that were trained on Kinetics-400 have seen these clips with their labels, and are refused
-train_dataloader = dict(dataset=dict(data_root=data_root, part_of='Kinetics-400'))
-val_dataloader = dict(dataset=dict(data_root=data_root, part_of='Kinetics-400'))
-test_dataloader = dict(dataset=dict(data_root=data_root, part_of='Kinetics-400'))
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root, part_of='Kinetics-400'))

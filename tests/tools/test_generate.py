@@ -1,0 +1,59 @@
+"""Tables of READMEs and the results that configs expect are those of the metafiles."""
+
+import runpy
+import shutil
+
+import pytest
+
+from mmav.errors import MmavError
+from tests.toys import ROOT, run_tool
+
+TOOL = 'docs/generate.py'
+
+
+@pytest.fixture
+def root(tmp_path):
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    return tmp_path
+
+
+def out_of_date(root):
+    generated = runpy.run_path(str(ROOT / 'tools' / TOOL))['generated'](root)
+    return {path.relative_to(root).as_posix(): text for path, text in generated if path.read_text() != text}
+
+
+def test_nothing_is_out_of_date(capsys):
+    assert run_tool(TOOL, '--check') == 0, f'{capsys.readouterr().err}; run: make docs'
+
+
+def test_a_figure_goes_to_all_its_places(root):
+    metafile = root / 'configs' / 'mmt' / 'metafile.yml'
+    metafile.write_text(metafile.read_text().replace('66.2', '12.34').replace('0.54375', '0.98765'))
+    found = out_of_date(root)
+    paper = 'configs/mmt/mmt_k4_l4_avc_imc_vggsound.py'
+    assert set(found) == {'configs/mmt/README.md', paper}
+    assert 'Expected: top-1 12.34 (paper, Table 3, +AVC+IMC); not yet run here.' in found[paper]
+    assert '[paper: 12.34](mmt_k4_l4_avc_imc_vggsound.py)' in found['configs/mmt/README.md']
+    assert '| AVBottleneck | `configs/mmt/mmt_tiny_avsynth.py` | 0.560 ± 0.381 |' in found['configs/mmt/README.md']
+
+
+def test_what_is_by_hand_stays(root):
+    page, config = root / 'configs' / 'ast' / 'README.md', root / 'configs' / 'ast' / 'ast_tiny_avsynth.py'
+    page.write_text(page.read_text().replace('52.3', '1.0') + 'more\n')
+    config.write_text(config.read_text().replace('Expected:', 'Data: d\nExpected: old\n').replace('"""A', '"""An', 1))
+    found = out_of_date(root)
+    text = (ROOT / 'configs' / 'ast' / 'README.md').read_text()
+    assert found.pop('configs/ast/README.md') == text + 'more\n'
+    changed = found.pop('configs/ast/ast_tiny_avsynth.py')
+    assert changed.startswith('"""An') and '\nData: d\nExpected: top-1 0.249 ± 0.024 after 4' in changed
+    assert not found
+
+
+def test_a_part_that_is_missing_is_one_line(root):
+    config = root / 'configs' / 'ast' / 'ast_tiny_avsynth.py'
+    config.write_text(config.read_text().replace('Expected:', 'Result:'))
+    with pytest.raises(MmavError, match=r"ast_tiny_avsynth\.py' has 0 parts of the form '\^Expected:"):
+        out_of_date(root)
+    config.unlink()
+    with pytest.raises(MmavError, match=r'ast_tiny_avsynth\.py., which the metafile has as ast_tiny_avsynth: remove'):
+        out_of_date(root)
