@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,9 +75,10 @@ def entries(results: Results) -> list[dict[str, Any]]:
         if row.parts:
             entry['Parts'] = list(row.parts)
         entry['top-1'] = [None if run is None else round(run['top1'], 5) for run in runs]
-        found.append(
-            {**entry, **{name: text for key, name in METRICS.items() if (text := summary(_values(runs, key)))}}
-        )
+        for key, name in METRICS.items():
+            if values := _values(runs, key):
+                entry[name] = summary(values)
+        found.append(entry)
     return found
 
 
@@ -109,13 +109,17 @@ def markdown_block(ablation: Mapping[str, Any], picture: str) -> str:
 def store(metafile: str | Path, ablation: Mapping[str, Any]) -> None:
     """Puts an ablation into its section of a metafile, line by line; all other lines, and the order, stay."""
     before, mark, text = Path(metafile).read_text(encoding='utf-8').partition('\nAblation:\n')
-    for key in ('Epochs', 'Batch Size', 'Seeds'):
-        text = re.sub(f'^  {key}: .*$', f'  {key}: {ablation[key]}', text, count=1, flags=re.MULTILINE)
-    for entry in ablation['Rows']:
-        line = yaml.safe_dump(entry, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True).strip()
-        listed = rf'^    - {{.*\bConfig: {re.escape(entry["Config"])},.*}}$'
-        text = re.sub(listed, lambda _, line=line: f'    - {line}', text, count=1, flags=re.MULTILINE)
-    atomic_write(metafile, (before + mark + text).encode())
+    entry_of = {entry['Config']: entry for entry in ablation['Rows']}
+    lines = text.split('\n')
+    for place, line in enumerate(lines):
+        key = line.strip().partition(':')[0]
+        if line.startswith('    - {Row: '):
+            entry = entry_of[yaml.safe_load(line)[0]['Config']]
+            written = yaml.safe_dump(entry, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+            lines[place] = f'    - {written.strip()}'
+        elif line.startswith(f'  {key}: ') and key in ('Epochs', 'Batch Size', 'Seeds'):
+            lines[place] = f'  {key}: {ablation[key]}'
+    atomic_write(metafile, (before + mark + '\n'.join(lines)).encode())
 
 
 def _values(runs: Sequence[Mapping[str, float] | None], metric: str) -> list[float]:

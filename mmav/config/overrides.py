@@ -192,15 +192,15 @@ def _parse(path: Path) -> _File:
     """
     file = _File(path.resolve())
     for statement in _statements(ast.parse(path.read_text(encoding='utf-8')).body):
-        target, place = _target(statement)
-        if target == _BASE:
-            bases = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
-            file.bases = [_parse(path.parent / name) for name in ([bases] if isinstance(bases, str) else bases)]
-            continue
-        # None says that a variable is not in use
-        if target and getattr(getattr(statement, 'value', None), 'value', '') is not None:
-            file.assigned.setdefault(target, getattr(statement, 'lineno', 0))
-        file.reads += _reads(getattr(statement, 'value', statement) if target else statement, target, place)
+        for target, place in _targets(statement):
+            if target == _BASE:
+                bases = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+                file.bases = [_parse(path.parent / name) for name in ([bases] if isinstance(bases, str) else bases)]
+                continue
+            # None says that a variable is not in use
+            if target and getattr(getattr(statement, 'value', None), 'value', '') is not None:
+                file.assigned.setdefault(target, getattr(statement, 'lineno', 0))
+            file.reads += _reads(getattr(statement, 'value', statement) if target else statement, target, place)
     return file
 
 
@@ -215,14 +215,16 @@ def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
             yield node
 
 
-def _target(statement: ast.AST) -> tuple[str, Place]:
-    """The name that a statement assigns to, and where inside it; empty where it is not that simple."""
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        node: ast.expr = statement.targets[0]
-    elif isinstance(statement, (ast.AnnAssign, ast.AugAssign)) and statement.value is not None:
-        node = statement.target
-    else:
-        return '', ()
+def _targets(statement: ast.AST) -> list[tuple[str, Place]]:
+    """The names that a statement assigns to, and where inside them; one empty name where it is not that simple."""
+    if isinstance(statement, ast.Assign):
+        return [_target(node) for node in statement.targets]
+    if isinstance(statement, (ast.AnnAssign, ast.AugAssign)) and statement.value is not None:
+        return [_target(statement.target)]
+    return [('', ())]
+
+
+def _target(node: ast.expr) -> tuple[str, Place]:
     place: list[str] = []
     while isinstance(node, (ast.Subscript, ast.Attribute)):
         if isinstance(node, ast.Attribute):

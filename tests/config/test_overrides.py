@@ -96,6 +96,19 @@ def test_files_in_between_are_judged_with_those_below(write):
     assert load_config(str(write(text, base=middle))).train_cfg.max_epochs == 3
 
 
+def test_one_value_for_several_names(write):
+    """``train_dataloader = val_dataloader = dict(...)``: a variable in it goes to all of them."""
+    config = toys.ROOT / 'configs' / 'mmt' / 'mmt_k4_l4_kinetics_sounds.py'
+    places = ', '.join(f'{name}_dataloader.dataset.data_root' for name in ('train', 'val'))
+    message = f'data_root: nothing reads .*or set {places} and test_dataloader.dataset.data_root'
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(config), {'data_root': 'x'})
+    with pytest.raises(ConfigError, match=f'line 2: {message}'):
+        load_config(str(write("data_root = 'x'", base=config)))
+    with pytest.raises(ConfigError, match='line 2: val_dataloadr: nothing reads this name, did you mean'):
+        load_config(str(write('train_dataloader = val_dataloadr = dict(batch_size=2)')))
+
+
 def test_a_config_that_was_written_out_whole(tmp_path):
     path = tmp_path / 'dumped.py'
     Config.fromfile(str(TINY)).dump(str(path))
