@@ -6,7 +6,7 @@
 data_root = 'data/avsynth'
 num_classes = 16
 
-# picture: MViTv2's recipe, on 0 to 255. Sound: measured on the training split,
+# Video: MViTv2's recipe, on 0 to 255. Audio: measured on the training split,
 # python tools/data/audio_stats.py configs/mmt/mmt_tiny_avsynth.py
 norm = dict(
     video=dict(mean=0.45 * 255, std=0.225 * 255),
@@ -19,7 +19,7 @@ log_mel = dict(type='LogMel', num_mel_bins=128, target_frames=192)
 
 train_pipeline = [
     dict(**load, mode='random'),
-    # cropping harder would cut the motion out of the picture
+    # cropping harder would cut the motion out of the frame
     dict(type='RandomResizedCrop', size=64, scale=(0.7, 1.0), ratio=(0.9, 1.1)),
     dict(type='RandomFlip'),
     log_mel,

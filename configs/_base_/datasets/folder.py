@@ -1,13 +1,13 @@
 """A folder of one's own clips: ``train.csv`` and ``test.csv`` (columns path,label), ``classes.txt`` (one name a line).
 
 The class list decides the number of classes. Clips may have any length, size, frame rate and sample rate, with or
-without sound. Of a clip longer than 5 s a random (in testing: the middle) stretch of 5 s is taken.
+without audio. Of a clip longer than 5 s a random (in testing: the middle) stretch of 5 s is taken.
 """
 
 data_root = 'data/my_clips'
 num_classes = 'auto'
 
-# picture: MViTv2's recipe, on 0 to 255. Sound: AudioSet's log-mels, divided by twice the standard deviation
+# Video: MViTv2's recipe, on 0 to 255. Audio: AudioSet's log-mels, divided by twice the standard deviation
 # (YuanGongND/ast, src/dataloader.py): ordinary sounds at ordinary levels
 norm = dict(
     video=dict(mean=0.45 * 255, std=0.225 * 255),

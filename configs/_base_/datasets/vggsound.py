@@ -6,7 +6,7 @@ Expects in ``data_root``: ``train.csv`` and ``test.csv`` (columns path,label), `
 data_root = 'data/vggsound'
 num_classes = 309
 
-# picture: MViTv2's recipe, on 0 to 255. Sound: statistics of VGGSound's log-mels as used by CAV-MAE (Gong et al. 2023,
+# Video: MViTv2's recipe, on 0 to 255. Audio: statistics of VGGSound's log-mels as used by CAV-MAE (Gong et al. 2023,
 # YuanGongND/cav-mae, egs/vggsound), which divides by the standard deviation once; of your copy of the clips:
 # python tools/data/audio_stats.py configs/mmt/mmt_k4_l4_vggsound.py
 norm = dict(
@@ -14,12 +14,12 @@ norm = dict(
     audio=dict(mean=-5.081, std=4.4849),
 )
 
-# 16 frames 4/30 s apart span 2.1 s of the picture; the sound is that of the whole clip
+# 16 frames 4/30 s apart span 2.1 s of the video; the audio is that of the whole clip
 load = dict(type='LoadClip', num_frames=16, frame_interval=4 / 30, short_side=256, window=10.24)
 log_mel = dict(type='LogMel', num_mel_bins=128, target_frames=1024)
 
 train_pipeline = [
-    # MViTv2's repeated augmentation: two views of the same 16 frames, decoded once, and of the same sound
+    # MViTv2's repeated augmentation: two views of the same 16 frames, decoded once, and of the same audio
     # (facebookresearch/SlowFast, slowfast/datasets/kinetics.py, AUG.NUM_SAMPLE)
     dict(**load, mode='random', num_views=2, same_window=True),
     dict(type='RandomResizedCrop', size=224),
