@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import yaml
+from mmengine.config import Config
 
 from mmav.analysis.complexity import count_model
 from tests.configs.digests import EXPERIMENTS, ROOT, config_of, name
@@ -78,3 +79,15 @@ def test_a_papers_figures_stand_nowhere_else():
         text = (ROOT / 'configs' / folder / 'README.md').read_text()
         by_hand = re.sub(r'<!-- (.*?): start.*?<!-- \1: end -->', '', text, flags=re.DOTALL)
         assert not figures & set(re.findall(r'\d+\.\d+', by_hand)), folder
+
+
+def test_every_variant_is_taken_by_an_experiment():
+    taken = {False: set(), True: set()}
+    for path in EXPERIMENTS:
+        names = re.findall(r"\bvariants(?:'\))?\.(\w+)", path.read_text().partition('_base_ =')[2])
+        taken['_tiny_' in path.name].update(name for name in names if name != 'py')
+    rows, tiny = (
+        Config.fromfile(ROOT / 'configs' / '_base_' / f'{file}.py').variants for file in ('variants', 'variants_tiny')
+    )
+    assert taken[False] == set(rows)
+    assert taken[True] | {'mbt_optimizer'} == set(tiny)
