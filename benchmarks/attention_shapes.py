@@ -134,6 +134,5 @@ def attend(form: str, inputs: Inputs) -> Tensor:
         (B, c + Nq, heads * d), without residual pooling.
     """
     q, k, v = inputs.patches
-    classes = (inputs.classes[0], inputs.classes[1], inputs.classes[2]) if inputs.classes else None
-    tables, grids = inputs.tables, (inputs.q_grid, inputs.k_grid)
-    return attention.attend(q, k, v, *grids, tables=tables, classes=classes, form=form).flatten(2)
+    grids = (inputs.q_grid, inputs.k_grid)
+    return attention.attend(q, k, v, inputs.tables, grids, classes=inputs.classes, form=form).flatten(2)

@@ -7,7 +7,7 @@ from mmav.analysis.complexity import count_macs, count_model, markdown_table, te
 from mmav.engine.cli import load_config
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention, TransformerBlock
-from mmav.models.ops import tiled_attention
+from mmav.models.ops import attention, tiled_attention
 from mmav.registry import MODELS
 from tests import toys
 
@@ -62,7 +62,7 @@ def test_fusion_and_head_by_hand(mmt):
 def test_an_outside_counter_sees_the_operators_of_our_own(mmt, monkeypatch):
     """MAT as it trains on a CPU: in tiles, which PyTorch's counter cannot look into."""
     monkeypatch.setattr(tiled_attention, 'TILE', 2**40)  # one tile, as there is nothing to compute
-    monkeypatch.setattr(tiled_attention, 'KEPT_WIDTHS', 2**20)  # and no scores that are computed again
+    monkeypatch.setattr(attention, 'KEPT_WIDTHS', 2**20)  # and no scores that are computed again
     with FakeTensorMode():
         model, x = MODELS.build(dict(type='MAT')).train(), torch.zeros(1, 1, 128, 1024)
         with FlopCounterMode(display=False) as forward:

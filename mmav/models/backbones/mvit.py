@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmav.models.init import init_transformer
 from mmav.models.layers import MultiscaleBlock, PatchEmbed
-from mmav.models.layers.pooling import to_tuple
+from mmav.models.layers.patch_embed import to_tuple
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 

@@ -1,10 +1,8 @@
 """Layers shared by the backbones and necks."""
 
-from mmav.models.layers.multiscale_attention import MultiscaleAttention
-from mmav.models.layers.multiscale_block import MultiscaleBlock
+from mmav.models.layers.multiscale_block import MultiscaleAttention, MultiscaleBlock, RelativePosition
 from mmav.models.layers.patch_embed import PatchEmbed
 from mmav.models.layers.pooling import TokenPool
-from mmav.models.layers.relative_position import RelativePosition
 from mmav.models.layers.transformer_block import MLP, SelfAttention, TransformerBlock
 
 __all__ = [

@@ -1,17 +1,146 @@
-"""One block of the multiscale transformer, Eq. 1."""
+"""One block of the multiscale transformer, Eq. 1, with its attention, MMSA of Eq. 2, on a grid of any rank."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmav.models.layers.multiscale_attention import MultiscaleAttention
-from mmav.models.layers.pooling import max_pool_tokens
+from mmav.adapting import Adapted, Hints
+from mmav.models.layers.pooling import TokenPool, max_pool_tokens
 from mmav.models.layers.transformer_block import MLP
-from mmav.models.ops.lean import halved, normalised
+from mmav.models.ops.attention import attend, check_form
+from mmav.models.ops.eager import cheap, halved, is_plain, normalised
+
+
+def resize_table(table: Tensor, length: int) -> Tensor:
+    """Interpolates a table (rows, D) linearly to ``length`` rows, as public MViTv2 code does for other input sizes."""
+    if table.shape[0] == length:
+        return table
+    resized = F.interpolate(table.t()[None].float(), size=length, mode='linear')
+    return resized[0].t().to(table.dtype)
+
+
+class RelativePosition(nn.Module):
+    """Decomposed relative positions of one attention layer: a table per axis, shared by the heads (Eq. 2).
+
+    Args:
+        head_dim: Width of one head.
+        q_grid: Grid of the pooled queries at the input size of construction.
+        k_grid: Grid of the pooled keys at that size.
+    """
+
+    def __init__(self, head_dim: int, q_grid: Sequence[int], k_grid: Sequence[int]) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList(
+            nn.Parameter(torch.zeros(2 * max(q, k) - 1, head_dim)) for q, k in zip(q_grid, k_grid, strict=True)
+        )
+
+    def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
+        """A table for another input size, interpolated as at run time; None for other weights.
+
+        Args:
+            name: Name of the parameter within this module.
+            value: The value in a file.
+            hints: Not used: the length of a table says everything.
+        """
+        own = self.get_parameter(name)
+        if value.dim() != 2 or value.shape[1] != own.shape[1]:
+            return None
+        return Adapted(resize_table(value, own.shape[0]), f'{value.shape[0]} rows interpolated to {own.shape[0]}')
+
+    def sized(self, q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
+        """Returns the tables, interpolated where the grids are not those of construction."""
+        sizes = (2 * max(q, k) - 1 for q, k in zip(q_grid, k_grid, strict=True))
+        return [resize_table(table, size) for table, size in zip(self.tables, sizes, strict=True)]
+
+
+class MultiscaleAttention(nn.Module):
+    """Self-attention over pooled queries, keys and values with decomposed relative positions and residual pooling.
+
+    softmax(Q K^T / sqrt(d) + E_rel) V + Q (Eq. 2): E_rel comes from the unscaled pooled query, is zero for the class
+    token, and the residual leaves the class token out, as public MViTv2 weights expect (facebookresearch/SlowFast,
+    slowfast/models/attention.py).
+
+    Args:
+        in_dims: Width of the incoming tokens.
+        out_dims: Width of the outgoing tokens; a stage widens inside its first attention.
+        num_heads: Heads; must divide ``out_dims``.
+        grid: Grid of the incoming tokens at the input size of construction: sets the tables' lengths.
+        q_stride: Stride of the queries, one entry per axis.
+        kv_stride: Stride of keys and values, one entry per axis.
+        kernel: Kernel of the pooling convolutions, one entry per axis.
+        qkv_bias: Whether the projection to queries, keys and values has a bias.
+        rel_pos: Whether there are relative positions.
+        residual_pooling: Whether the pooled query is added to the result.
+        attention: One of the forms of :func:`~mmav.models.ops.attention.attend`.
+
+    Raises:
+        ValueError: If ``num_heads`` does not divide ``out_dims``.
+        ConfigError: If ``attention`` is unknown.
+    """
+
+    def __init__(
+        self,
+        in_dims: int,
+        out_dims: int,
+        num_heads: int,
+        *,
+        grid: Sequence[int],
+        q_stride: Sequence[int],
+        kv_stride: Sequence[int],
+        kernel: Sequence[int],
+        qkv_bias: bool = True,
+        rel_pos: bool = True,
+        residual_pooling: bool = True,
+        attention: str = 'auto',
+    ) -> None:
+        super().__init__()
+        if out_dims % num_heads:
+            raise ValueError(f'num_heads={num_heads} does not divide the width {out_dims}')
+        check_form(attention)
+        self.num_heads = num_heads
+        self.residual_pooling = residual_pooling
+        self.attention = attention
+        head_dim = out_dims // num_heads
+        self.qkv = nn.Linear(in_dims, 3 * out_dims, bias=qkv_bias)
+        self.proj = nn.Linear(out_dims, out_dims)
+        self.pool_q = TokenPool(head_dim, kernel, q_stride)
+        self.pool_k = TokenPool(head_dim, kernel, kv_stride)
+        self.pool_v = TokenPool(head_dim, kernel, kv_stride)
+        self.rel_pos = (
+            RelativePosition(head_dim, self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)) if rel_pos else None
+        )
+
+    def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+        """Attends.
+
+        Args:
+            x: Tokens (B, 1 + N, in_dims), the 1 present only with a class token.
+            grid: What N unrolls.
+
+        Returns:
+            Tokens (B, 1 + N', out_dims) and the grid that N' unrolls.
+        """
+        grids = self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)
+        pools = (self.pool_q, self.pool_k, self.pool_v)
+        pooled = [pool(third, grid) for pool, third in zip(pools, _thirds(self.qkv, x), strict=True)]
+        classes, (q, k, v) = [cls for cls, _ in pooled if cls is not None], [patches for _, patches in pooled]
+        tables = () if self.rel_pos is None else self.rel_pos.sized(*grids)
+        out = attend(q, k, v, tables, grids, classes=classes, residual=self.residual_pooling, form=self.attention)
+        return self.proj(halved(cheap(torch.flatten, out, 2))), grids[0]
+
+
+def _thirds(linear: nn.Module, x: Tensor) -> Sequence[Tensor]:
+    """Queries, keys and values: of a plain layer as three products, which the convolutions read without a copy."""
+    if not is_plain(linear):
+        return linear(x).chunk(3, dim=-1)
+    biases = (None,) * 3 if linear.bias is None else linear.bias.chunk(3)
+    return [F.linear(x, weight, bias) for weight, bias in zip(linear.weight.chunk(3), biases, strict=True)]
 
 
 class MultiscaleBlock(nn.Module):

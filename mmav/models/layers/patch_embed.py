@@ -1,4 +1,4 @@
-"""Patch embedding of a spectrogram (F, T) or a clip (T, H, W): one strided convolution."""
+"""Patch embedding of a spectrogram (F, T) or a clip (T, H, W): one strided convolution, and kernels of image models."""
 
 from __future__ import annotations
 
@@ -7,8 +7,61 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mmav.adapting import Adapted, Hints
-from mmav.models.layers.picture_kernels import inflate_kernel, to_one_channel
-from mmav.models.layers.pooling import CONVS, to_tuple
+
+CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def to_tuple(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
+    """Returns one integer per axis.
+
+    >>> to_tuple(2, 3, 'stride'), to_tuple([1, 2], 2, 'stride')
+    ((2, 2, 2), (1, 2))
+    """
+    result = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(result) != rank:
+        raise ValueError(
+            f'{name}={value} has {len(result)} entries, but the grid has {rank} axes: give {rank} or one integer'
+        )
+    return result
+
+
+def to_one_channel(kernel: Tensor, rgb: str) -> tuple[Tensor, str]:
+    """Turns a kernel (D, C, *size) of several channels into one of a single channel.
+
+    The ``sum`` responds to a spectrogram as the old kernel does to it in every channel; the ``mean`` is a C-th of that.
+
+    Args:
+        kernel: The kernel.
+        rgb: ``sum`` or ``mean``.
+
+    Returns:
+        The kernel (D, 1, *size), and what was done, in words.
+    """
+    done = dict(sum='summed', mean='averaged')[rgb]
+    merged = kernel.sum(dim=1, keepdim=True) if rgb == 'sum' else kernel.mean(dim=1, keepdim=True)
+    return merged, f'{kernel.shape[1]} channels {done} to 1'
+
+
+def inflate_kernel(kernel: Tensor, frames: int, how: str) -> tuple[Tensor, str]:
+    """Turns a kernel (D, C, H, W) for images into one for clips (D, C, frames, H, W).
+
+    For a clip of equal frames both ways respond as the old kernel does to the frame, except where the kernel reaches
+    over the clip's ends: there the padding is zero, and only ``center`` keeps the value. (Carreira and Zisserman 2017,
+    I3D, and facebookresearch/SlowFast take the mean; Arnab et al. 2021, ViViT, compare the two and prefer the center.)
+
+    Args:
+        kernel: The kernel.
+        frames: Length over time.
+        how: ``center`` puts it into frame ``frames // 2``, the others are zero. ``mean`` spreads it over all frames.
+
+    Returns:
+        The kernel, and what was done, in words.
+    """
+    if how == 'mean':
+        return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames, f'spread over {frames} frames'
+    inflated = kernel.new_zeros(*kernel.shape[:2], frames, *kernel.shape[2:])
+    inflated[:, :, frames // 2] = kernel
+    return inflated, f'in the center of {frames} frames'
 
 
 class PatchEmbed(nn.Module):
@@ -71,12 +124,12 @@ class PatchEmbed(nn.Module):
         return grid
 
     def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
-        """A picture model's kernel: several channels become one, and it stands in frames; None for what is neither.
+        """An image model's kernel: channels merged, and inflated over time; None where neither applies.
 
         Args:
             name: Name of the parameter within this module.
-            value: A file's.
-            hints: Has what is wanted under ``rgb`` and ``inflate``.
+            value: The value in a file.
+            hints: ``rgb`` and ``inflate`` say how.
         """
         done = []
         if name == 'proj.weight' and value.dim() > 2:

@@ -5,32 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call
 
 from mmav.adapting import Adapted, Hints
-from mmav.models.layers.picture_kernels import inflate_kernel
-from mmav.models.ops.depthwise_conv import depthwise_conv
-from mmav.models.ops.lean import cheap, is_lean, normalised
+from mmav.models.layers.patch_embed import CONVS, inflate_kernel
+from mmav.models.ops.eager import cheap, is_lean, is_plain, normalised, on_eager_cpu
 
-CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV_FUNCTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-
-
-def to_tuple(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
-    """Returns one integer per axis.
-
-    >>> to_tuple(2, 3, 'stride'), to_tuple([1, 2], 2, 'stride')
-    ((2, 2, 2), (1, 2))
-    """
-    result = (value,) * rank if isinstance(value, int) else tuple(value)
-    if len(result) != rank:
-        raise ValueError(
-            f'{name}={value} has {len(result)} entries, but the grid has {rank} axes: give {rank} or one integer'
-        )
-    return result
+HALF_TYPES = (torch.bfloat16, torch.float16)
 
 
 def pooled_grid(grid: Sequence[int], stride: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
@@ -56,7 +45,7 @@ class TokenPool(nn.Module):
 
     def __init__(self, head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> None:
         super().__init__()
-        self.kernel, self.stride = tuple(kernel), tuple(stride)
+        self.head_dim, self.kernel, self.stride = head_dim, tuple(kernel), tuple(stride)
         self.conv = CONVS[len(self.kernel)](
             head_dim,
             head_dim,
@@ -73,12 +62,12 @@ class TokenPool(nn.Module):
         return pooled_grid(grid, self.stride, self.kernel)
 
     def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
-        """A picture model's kernel in frames; None for other weights.
+        """An image model's kernel, inflated over time; None for other weights.
 
         Args:
             name: Name of the parameter within this module.
-            value: A file's.
-            hints: Has what is wanted under ``inflate``.
+            value: The value in a file.
+            hints: ``inflate`` says how.
         """
         if name != 'conv.weight' or value.dim() != 4 or len(self.kernel) != 3 or hints.inflate is None:
             return None
@@ -94,14 +83,129 @@ class TokenPool(nn.Module):
         Returns:
             The class token (B, 1, heads, head_dim), None without one, and the patch tokens (B, N', heads, head_dim).
         """
-        num_cls, dim = x.shape[1] - math.prod(grid), self.norm.weight.shape[0]
-        heads = x.shape[2] // dim
-        # The heads share a kernel: repeated for each, it convolves all of them where they lie. It passes through a
-        # matrix, so that its gradient has the weight's own strides, for which DistributedDataParallel asks.
-        weight = torch.cat([self.conv.weight.flatten(1)] * heads).unflatten(1, self.conv.weight.shape[1:])
-        cells = depthwise_conv(x[:, num_cls:].unflatten(1, tuple(grid)), weight, self.stride)
-        patches = normalised(self.norm, cells.flatten(1, -2).unflatten(2, (heads, dim)))
-        return (normalised(self.norm, x[:, :num_cls].unflatten(2, (heads, dim))) if num_cls else None), patches
+        num_cls, heads = x.shape[1] - math.prod(grid), x.shape[2] // self.head_dim
+        by_head = (heads, self.head_dim)
+        cells = self._convolved(x[:, num_cls:].unflatten(1, tuple(grid)), heads)
+        patches = normalised(self.norm, cells.flatten(1, -2).unflatten(2, by_head))
+        return (normalised(self.norm, x[:, :num_cls].unflatten(2, by_head)) if num_cls else None), patches
+
+    def _convolved(self, cells: Tensor, heads: int) -> Tensor:
+        """Convolves (B, *grid, heads * head_dim)."""
+        if is_plain(self.conv) and self._is_as_constructed():
+            # The heads share a kernel: repeated for each, it convolves all of them without moving them. It passes
+            # through a matrix, so that its gradient has the weight's own strides, as DistributedDataParallel expects.
+            kernel = self.conv.weight
+            weight = torch.cat([kernel.flatten(1)] * heads).unflatten(1, kernel.shape[1:])
+            return depthwise_conv(cells, weight, self.stride)
+        images = (
+            cells.unflatten(-1, (heads, self.head_dim)).movedim(-2, 1).flatten(0, 1)
+        )  # (B * heads, *grid, head_dim)
+        pooled = _in_float32(self.conv, images.movedim(-1, 1)).movedim(1, -1)
+        return pooled.unflatten(0, (-1, heads)).movedim(1, -2).flatten(-2)
+
+    def _is_as_constructed(self) -> bool:
+        conv, rank = self.conv, len(self.kernel)
+        options = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+        padding = tuple(k // 2 for k in self.kernel)
+        return conv.bias is None and options == (self.kernel, self.stride, padding, (1,) * rank, self.head_dim, 'zeros')
+
+
+def depthwise_conv(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
+    """Convolves each channel by itself, with padding ``kernel // 2``; channels lie last, as those of tokens do.
+
+    Args:
+        x: Cells (B, *grid, C), grid of 1, 2 or 3 axes.
+        weight: Kernel (C, 1, *kernel).
+        stride: Stride, one entry per axis.
+
+    Returns:
+        Cells (B, *new grid, C).
+    """
+    half = _unsafe_type(x)
+    if half is not None:
+        with torch.autocast('cpu', enabled=False):
+            return depthwise_conv(x.float(), weight.float(), stride).to(half)
+    if x.dim() == 5 and torch.is_grad_enabled() and on_eager_cpu(x):
+        return _DepthwiseConv3d.apply(x, weight, tuple(stride))
+    return _convolve(x, weight, stride)
+
+
+def _in_float32(conv: nn.Module, x: Tensor) -> Tensor:
+    """``conv(x)``, computed in float32 where a half type is not safe."""
+    half = _unsafe_type(x)
+    if half is None:
+        return conv(x)
+    tensors = (*conv.named_parameters(), *conv.named_buffers())
+    widened = {name: tensor.float() for name, tensor in tensors if tensor.dtype in HALF_TYPES}
+    with torch.autocast('cpu', enabled=False):
+        return functional_call(conv, widened, (x.float(),)).to(half)
+
+
+def _unsafe_type(x: Tensor) -> torch.dtype | None:
+    """The half type in which a CPU would convolve ``x`` in training; None where there is none.
+
+    oneDNN's gradient of a depthwise kernel in bfloat16 reads uninitialised memory, or writes out of bounds, on
+    processors with AVX-512 and small grids: wrong values, or a crash.
+    """
+    if x.device.type != 'cpu' or not torch.is_grad_enabled():
+        return None
+    if torch.is_autocast_enabled('cpu') and x.dtype != torch.float64:
+        return torch.get_autocast_dtype('cpu')
+    return x.dtype if x.dtype in HALF_TYPES else None
+
+
+def _convolve(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
+    padding = [k // 2 for k in weight.shape[2:]]
+    channels_last = x.movedim(-1, 1)  # a view in that memory format
+    out = CONV_FUNCTIONS[len(padding)](channels_last, weight, None, stride, padding, 1, weight.shape[0])
+    return out.movedim(1, -1)
+
+
+class _DepthwiseConv3d(torch.autograd.Function):
+    """:func:`_convolve` for training on a CPU, where PyTorch's backward pass of a depthwise 3-D convolution is slow.
+
+    A 3-D convolution is a sum of 2-D ones, one for each plane of the kernel: the gradients are computed plane by plane,
+    and each is added to the frames that it belongs to.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return _convolve(x, weight, stride)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight = ctx.saved_tensors
+        kernel, (step, *stride) = weight.shape[2:], ctx.stride
+        frames, out_frames = x.shape[1], grad.shape[1]
+        grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
+        for tap in range(kernel[0]):
+            # output frame t reads input frame t * step + shift; those outside are zeros and have no gradient
+            shift = tap - kernel[0] // 2
+            first = max(0, -(shift // step))
+            last = min(out_frames - 1, (frames - 1 - shift) // step)
+            if last < first:
+                continue
+            read = slice(first * step + shift, last * step + shift + 1, step)
+            images, grads = x[:, read], grad[:, first : last + 1]
+            of_images, of_plane, _ = torch.ops.aten.convolution_backward(
+                grads.flatten(0, 1).movedim(-1, 1),
+                images.flatten(0, 1).movedim(-1, 1),
+                weight[:, :, tap],
+                None,
+                stride,
+                [k // 2 for k in kernel[1:]],
+                [1, 1],
+                False,
+                [0, 0],
+                weight.shape[0],
+                [True, True, False],
+            )
+            grad_x[:, read] += of_images.movedim(1, -1).unflatten(0, images.shape[:2])
+            grad_weight[:, :, tap] = of_plane
+        return grad_x, grad_weight, None
 
 
 def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -118,7 +222,7 @@ def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Te
     num_cls = x.shape[1] - math.prod(grid)
     cells = x[:, num_cls:].unflatten(1, tuple(grid))
     if len(grid) == 3 and stride[0] == 1:
-        # frame by frame, as 2-D pooling is the faster one on a CPU
+        # frame by frame: 2-D pooling is faster on a CPU
         frames = _max_pool(cells.flatten(0, 1), kernel[1:], stride[1:])
         patches = frames.unflatten(0, cells.shape[:2])
     else:
@@ -128,13 +232,13 @@ def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Te
 
 
 def _max_pool(cells: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Pools (B, *grid, C) in the "channels last" layout."""
+    """Pools (B, *grid, C) in the "channels last" memory format."""
     padding = [k // 2 for k in kernel]
     pool = partial(MAX_POOLS[len(kernel)], kernel_size=kernel, stride=stride, padding=padding)
     cells = cells.movedim(-1, 1)
     if not is_lean():
         return pool(cells).movedim(1, -1)
     if cells.device.type == 'cpu' and len(kernel) == 3 and torch.is_autocast_enabled('cpu'):
-        cells = cheap(Tensor.float, cells)  # as autocast does on a CPU, but not where indices are wanted
-    # the backward pass reads where the greatest numbers were: 8 bytes for each
+        cells = cheap(Tensor.float, cells)  # as autocast does on a CPU, but not with return_indices
+    # the backward pass reads the indices of the maxima: 8 bytes each
     return cheap(partial(pool, return_indices=True), cells)[0].movedim(1, -1)

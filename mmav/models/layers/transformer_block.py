@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmav.models.ops.lean import cheap, halved, normalised
+from mmav.models.ops.eager import cheap, halved, is_plain, normalised
 from mmav.models.ops.tiled_mlp import tiled_mlp, tiles_pay
 
 
@@ -19,10 +19,11 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden_dims, out_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        # a layer that someone has put in the place of a linear one computes something else
-        if type(self.fc1) is type(self.fc2) is nn.Linear and tiles_pay(x, self.fc1.weight):
-            return tiled_mlp(x, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-        return self.fc2(cheap(F.gelu, self.fc1(x)))
+        fc1, fc2 = self.fc1, self.fc2
+        plain = is_plain(fc1) and is_plain(fc2) and fc1.bias is not None and fc2.bias is not None
+        if plain and tiles_pay(x, fc1.weight):
+            return tiled_mlp(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
+        return fc2(cheap(F.gelu, fc1(x)))
 
 
 class SelfAttention(nn.Module):

@@ -1,34 +1,39 @@
-"""The one place of attention with decomposed relative positions: its forms, which one is taken, and layouts."""
+"""The one place of attention with decomposed relative positions: its forms, their thresholds, layouts and the residual.
+
+Start with :func:`attend`. All forms compute the same function; the explicit one is the definition.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmav.errors import ConfigError, did_you_mean
-from mmav.models.ops.eager_cpu import on_eager_cpu, under_transform
+from mmav.models.ops import tiled_attention as tiled_attention_operator  # noqa: F401 (it registers the operator)
+from mmav.models.ops.eager import cheap, halved, is_lean, on_eager_cpu, under_transform
 from mmav.models.ops.flex_attention import flex_attention
-from mmav.models.ops.lean import cheap, halved
-from mmav.models.ops.onehot import along, cached_onehot
-from mmav.models.ops.relative_bias import relative_bias
+from mmav.models.ops.relative_bias import along, cached_onehot, relative_bias
 from mmav.models.ops.sdpa_backends import expected_backend, gpu_capability
-from mmav.models.ops.tiled_attention import Classes, tiled_attention
 from mmav.models.ops.triton_attention import triton_attention
 
 FORMS = ('auto', 'explicit', 'folded', 'tiled', 'flex', 'triton')
-# those that are one operator, with a backward pass of our own
+# Forms that are one operator with a backward pass of our own.
 OPERATORS = ('tiled', 'triton')
-# what ``auto`` is on a GPU
+# What ``auto`` is on a GPU.
 ON_GPU = 'folded'
-# With fewer scores in all, what is done around the tiles takes longer than they save (docs/performance.md); so it does
-# where there are fewer keys than a head is wide, and the matrix is smaller than the queries.
+# With fewer scores than this in all, the work around the tiles takes longer than they save (docs/performance.md). So it
+# does with fewer keys than a head is wide, where the scores are smaller than the queries.
 LEAST_SCORES = 256 * 1024
+# Up to this many columns the form ``tiled`` adds the bias by a product; broadcasting is slower there, with inner loops
+# as short as the last axis of the keys (docs/performance.md).
+PRODUCT_COLUMNS = 32
+# The form ``tiled`` keeps rows of scores up to this many times the width of a head for the backward pass, outside of
+# lean passes: that saves a seventh of the time. Longer rows would be most of what a block keeps.
+KEPT_WIDTHS = 6
 
 
 def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
@@ -55,16 +60,16 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], 
 
 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
-    """The same value through one fused kernel: the bias rides in extra columns of queries and keys.
+    """The same value through one fused kernel of PyTorch: the bias rides in extra columns of queries and keys.
 
     A decomposed bias is an inner product: with q' = [q, bias_1, bias_2, ...] and k' = [k, onehot of the key's position
-    on axis 1, on axis 2, ...], q' k'^T / sqrt(d) = q k^T / sqrt(d) + E_rel, so that no Nq x Nk matrix is kept for it.
-    The class token has zeros there. Where it gets PyTorch a flash kernel on a GPU, which takes one width only, the
-    values get columns of zeros, too.
+    on axis 1, on axis 2, ...], q' k'^T / sqrt(d) = q k^T / sqrt(d) + E_rel, so no Nq x Nk matrix is kept. The class
+    token has zeros there. Values get columns of zeros, too, where PyTorch then has a flash kernel for a GPU, which
+    takes one width only.
 
-    The bias is taken times sqrt(d), so that the kernel divides all by it: queries of a half type that were divided
-    before would be rounded once more, which made the error of the result in bfloat16 a third larger. The tables that
-    the bias comes from can be scaled before they are rounded.
+    The kernel divides everything by sqrt(d), so the bias is given times sqrt(d). Dividing queries of a half type first
+    would round them once more, which made the error of the result in bfloat16 a third larger; the tables behind the
+    bias can be scaled before they are rounded.
 
     Args:
         q: Queries (B, heads, c + Nq, d), c = 1 with a class token, else 0.
@@ -78,7 +83,7 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_
     """
     dim = q.shape[-1]
     num_cls = k.shape[2] - math.prod(k_grid) if bias else 0
-    # fused GPU kernels ask for rows of a multiple of 8 elements
+    # fused GPU kernels need rows of a multiple of 8 elements
     fill = -(dim + sum(k_grid)) % 8 if bias else -dim % 8 if _on_gpu(q) else 0
     q = cheap(_folded_queries, q, list(bias), fill, num_cls)
     k = cheap(_folded_keys, k, tuple(k_grid) if bias else (), fill, num_cls)
@@ -86,7 +91,7 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_
     return F.scaled_dot_product_attention(q, k, v, scale=dim**-0.5)[..., :dim]
 
 
-# Pieces are put side by side where they lie, heads after tokens: copies are straight, and so will be the result's.
+# Columns are joined with the heads after the tokens, as in memory: copies are contiguous, and so is the result.
 def _folded_queries(q: Tensor, bias: Sequence[Tensor], fill: int, num_cls: int) -> Tensor:
     if not bias:
         return _filled(q, fill)
@@ -108,13 +113,13 @@ def _filled(x: Tensor, fill: int) -> Tensor:
 
 
 def _value_fill(q: Tensor, k: Tensor, v: Tensor) -> int:
-    """Columns of zeros that the fastest kernel which a GPU has for folded queries and keys asks for in the values."""
+    """How many columns of zeros the values need for the fastest kernel that a GPU has for folded queries and keys."""
     if not _on_gpu(q):
         return 0
     capability, fused = gpu_capability(q.device), ('cudnn', 'flash')
     if expected_backend(q, k, v, capability=capability) in fused:
         return 0
-    # keys are as values of their width would be
+    # as wide as the keys
     if expected_backend(q, k, k, capability=capability) in fused:
         return k.shape[-1] - v.shape[-1]
     return -v.shape[-1] % 8
@@ -124,10 +129,39 @@ def _on_gpu(x: Tensor) -> bool:
     return x.device.type == 'cuda'
 
 
-def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """Has all computed in the type that it has: products that write into a tile cannot be cast."""
-    kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+def tiled_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Sequence[Tensor],
+    k_grid: Sequence[int],
+    *,
+    classes: Sequence[Tensor] = (),
+    residual: bool = False,
+) -> Tensor:
+    """The same value, tile by tile on a CPU, see :mod:`mmav.models.ops.tiled_attention`; does the residual, too.
+
+    Args:
+        q: Queries of the patch tokens (B, Nq, heads, d).
+        k: Their keys (B, Nk, heads, d).
+        v: Their values (B, Nk, heads, d).
+        bias: Per axis (B, Nq, heads, k_grid[axis]); empty for no relative positions.
+        k_grid: What Nk unrolls; only read with ``bias``.
+        classes: As in :func:`attend`.
+        residual: As in :func:`attend`.
+
+    Returns:
+        (B, c + Nq, heads, d), contiguous, c = 1 with a class token, else 0.
+    """
+    onehot = None
+    if bias and sum(k_grid) <= PRODUCT_COLUMNS:
+        fill = -sum(k_grid) % 8  # products of a width that is no multiple of 8 take up to half as long again
+        bias = [F.pad(torch.cat(list(bias), dim=-1), (0, fill))]
+        onehot = cached_onehot(k_grid, fill, k)
+    needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *classes, *bias))
+    keep = needs_grad and not is_lean() and k.shape[1] <= KEPT_WIDTHS * q.shape[-1]
+    arguments = (q, k, v, *(classes or (None,) * 3), onehot, list(bias), list(k_grid), residual, keep)
+    return torch.ops.mmav.tiled_attention(*arguments)[0]
 
 
 def check_form(form: str) -> None:
@@ -138,19 +172,19 @@ def check_form(form: str) -> None:
 
 
 def choose_form(q: Tensor, k: Tensor) -> str:
-    """The form that ``auto`` is for queries and keys (B, N, heads, d) of patch tokens.
+    """The form that ``auto`` takes for queries and keys (B, N, heads, d) of patch tokens.
 
-    ``ON_GPU`` on a GPU; on a CPU tiled, or explicit where there are few scores or keys and when traced, compiled or in
-    a half type; folded elsewhere.
+    ``ON_GPU`` on a GPU. On a CPU tiled; explicit with few scores or keys, in half types, and when traced or compiled.
+    Folded elsewhere.
     """
     if q.device.type != 'cpu':
-        return ON_GPU if q.device.type == 'cuda' else 'folded'
+        return ON_GPU if _on_gpu(q) else 'folded'
     large = math.prod(q.shape[:3]) * k.shape[1] >= LEAST_SCORES and k.shape[1] > q.shape[-1]
     return 'tiled' if large and on_eager_cpu(q) else 'explicit'
 
 
 def usable_forms(device: str, dtype: torch.dtype) -> tuple[str, ...]:
-    """The forms other than ``auto`` that there are on a device ('cpu', 'cuda') in a type, with their backward pass."""
+    """The forms other than ``auto`` that run forward and backward on a device ('cpu', 'cuda') in a type."""
     if device != 'cpu':
         return ('explicit', 'folded', 'flex', 'triton') if dtype != torch.float64 else ('explicit', 'folded', 'flex')
     return ('explicit', 'folded', 'tiled') if dtype in (torch.float32, torch.float64) else ('explicit', 'folded')
@@ -160,15 +194,14 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    q_grid: Sequence[int],
-    k_grid: Sequence[int],
+    tables: Sequence[Tensor],
+    grids: tuple[Sequence[int], Sequence[int]],
     *,
-    tables: Sequence[Tensor] = (),
-    classes: Classes | None = None,
+    classes: Sequence[Tensor] = (),
     residual: bool = False,
     form: str = 'auto',
 ) -> Tensor:
-    """softmax(q k^T / sqrt(d) + E_rel) v, plus q where there is a residual (Eq. 2).
+    """softmax(q k^T / sqrt(d) + E_rel) v, plus q with the residual (Eq. 2).
 
     E_rel comes from the unscaled queries. The class token has no relative position and no residual, as public MViTv2
     weights expect (facebookresearch/SlowFast, slowfast/models/attention.py).
@@ -177,15 +210,15 @@ def attend(
         q: Queries of the patch tokens (B, Nq, heads, d).
         k: Their keys (B, Nk, heads, d).
         v: Their values (B, Nk, heads, d).
-        q_grid: What Nq unrolls.
-        k_grid: What Nk unrolls.
         tables: Of relative positions, per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d); empty for none.
-        classes: Query, key and value of the class token, each (B, 1, heads, d).
-        residual: Whether the patches' queries are added to their result.
-        form: One of ``FORMS``: written out (:func:`explicit_attention`), through a kernel of PyTorch's
-            (:func:`folded_attention`, :func:`~mmav.models.ops.flex_attention.flex_attention`), in tiles for a CPU
-            (:func:`~mmav.models.ops.tiled_attention.tiled_attention`), in Triton kernels for a GPU
-            (:func:`~mmav.models.ops.triton_attention.triton_attention`), or what :func:`choose_form` says (auto).
+        grids: ``(q_grid, k_grid)``, what Nq and Nk unroll.
+        classes: Query, key and value of the class token, each (B, 1, heads, d); empty for none.
+        residual: Whether the queries of the patch tokens are added to their result.
+        form: One of ``FORMS``. ``explicit`` writes the scores out (:func:`explicit_attention`). ``folded`` and ``flex``
+            take kernels of PyTorch (:func:`folded_attention`,
+            :func:`~mmav.models.ops.flex_attention.flex_attention`). ``tiled`` is for CPUs (:func:`tiled_attention`),
+            ``triton`` for GPUs (:func:`~mmav.models.ops.triton_attention.triton_attention`). ``auto`` is what
+            :func:`choose_form` returns.
 
     Returns:
         (B, c + Nq, heads, d), c = 1 with a class token, else 0.
@@ -200,26 +233,24 @@ def attend(
             f'attention={form!r} has no forward mode and no other transforms of torch.func: take explicit'
         )
     if form == 'triton':
-        return triton_attention(q, k, v, tables, q_grid, k_grid, classes=classes, residual=residual)
+        return triton_attention(q, k, v, tables, grids, classes=classes, residual=residual)
     if form == 'tiled':
-        with _without_autocast(q):
-            bias = relative_bias(q, tables, q_grid, k_grid)
-            return tiled_attention(q, k, v, bias, k_grid, classes=classes, residual=residual)
-    queries, tokens = q, [q, k, v]
-    if form != 'explicit':  # once for the bias and the kernel; plain products cast what they need, scaled queries say
-        tokens = [halved(x) for x in tokens]
+        kind = q.device.type if torch.amp.is_autocast_available(q.device.type) else 'cpu'
+        with torch.autocast(kind, enabled=False):  # products that write into a tile cannot be cast
+            bias = relative_bias(q, tables, *grids)
+            return tiled_attention(q, k, v, bias, grids[1], classes=classes, residual=residual)
+    # Once for the bias and the kernel. Explicit products cast queries themselves, after these are scaled.
+    tokens = [q if form == 'explicit' else halved(q), halved(k), halved(v)]
     if form == 'folded':
         tables = [table * q.shape[-1] ** 0.5 for table in tables]
-    bias = relative_bias(tokens[0], tables, q_grid, k_grid)
-    if classes is not None:
+    bias = relative_bias(tokens[0], tables, *grids)
+    if classes:
         tokens = [cheap(_joined, cls, x) for cls, x in zip(classes, tokens, strict=True)]
-    q, k, v, *bias = (x.transpose(1, 2) for x in (*tokens, *bias))  # (B, heads, c + N, d)
     by_head = dict(explicit=explicit_attention, folded=folded_attention, flex=flex_attention)[form]
-    out = by_head(q, k, v, bias, k_grid).transpose(1, 2)
-    if not residual:
-        return out
-    # tests/models/layers/test_multiscale_attention.py guards that the class token gets none
-    return cheap(_plus_queries, out, queries, classes is not None)
+    heads_first = [x.transpose(1, 2) for x in (*tokens, *bias)]  # (B, heads, c + N, d)
+    out = by_head(*heads_first[:3], heads_first[3:], grids[1]).transpose(1, 2)
+    # tests/models/layers/test_multiscale_block.py guards that the class token gets no residual
+    return cheap(_plus_queries, out, q, bool(classes)) if residual else out
 
 
 def _joined(cls: Tensor, patches: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmav.errors import ConfigError
-from mmav.models.ops.onehot import along
+from mmav.models.ops.relative_bias import along
 
 # Sizes of attention in one process: each is compiled once, in training and without. PyTorch's own limit is 8, and the
 # paper's model has 14 sizes.

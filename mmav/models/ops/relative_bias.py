@@ -1,4 +1,7 @@
-"""Decomposed relative positions as a bias, axis by axis: E_rel[i, j] = Q_i . (R^1[i, j] + R^2[i, j] + ...), Eq. 2."""
+"""Decomposed relative positions as a bias, axis by axis: E_rel[i, j] = Q_i . (R^1[i, j] + R^2[i, j] + ...), Eq. 2.
+
+Also the one-hot positions of a grid's cells: a product with them spreads a bias per axis over all cells.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmav.models.ops.constants import kept
-from mmav.models.ops.lean import cheap, halved
+from mmav.models.ops.eager import cached, cheap, halved
+
+
+def along(axis: int, sizes: Sequence[int]) -> list[int]:
+    """The shape of what varies along one axis only.
+
+    >>> along(1, (2, 3, 4))
+    [1, 3, 1]
+    """
+    return [size if number == axis else 1 for number, size in enumerate(sizes)]
+
+
+def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
+    """Returns the position of each cell on each axis, one-hot and side by side (N, sum of the sizes).
+
+    >>> onehot_positions((2, 2), torch.zeros(1)).int().tolist()
+    [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]]
+    """
+    columns = []
+    for axis, size in enumerate(grid):
+        eye = torch.eye(size, dtype=like.dtype, device=like.device)
+        columns.append(eye.reshape(*along(axis, grid), size).expand(*grid, size).flatten(0, -2))
+    return torch.cat(columns, dim=-1)
+
+
+_onehots: dict[tuple[tuple[int, ...], int, torch.dtype, torch.device], Tensor] = {}
+
+
+def cached_onehot(grid: Sequence[int], fill: int, like: Tensor) -> Tensor:
+    """:func:`onehot_positions`, made once, with ``fill`` columns of zeros on the right; not to be changed in place."""
+    key = (tuple(grid), fill, like.dtype, like.device)
+    return cached(_onehots, key, lambda: F.pad(onehot_positions(grid, like), (0, fill)))
 
 
 def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu') -> Tensor:
@@ -25,8 +58,8 @@ def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu')
     """
     q_ratio = max(k_size / q_size, 1.0)
     k_ratio = max(q_size / k_size, 1.0)
-    # float64 and, unless told otherwise, on the CPU even inside a `with torch.device('meta')` block: the index is data,
-    # not a parameter
+    # float64, and on the CPU unless told otherwise, even inside `with torch.device('meta')`: an index is data, not a
+    # parameter
     q = torch.arange(q_size, dtype=torch.float64, device=device)[:, None] * q_ratio
     k = torch.arange(k_size, dtype=torch.float64, device=device)[None, :] * k_ratio
     return (q - k + (k_size - 1) * k_ratio).long()
@@ -37,14 +70,14 @@ _indices: dict[tuple[int, int, torch.device], Tensor] = {}
 
 def _cached_index(q_size: int, k_size: int, device: torch.device) -> Tensor:
     def make() -> Tensor:
-        # not copied within a graph
+        # within a graph it is made on the device, not copied to it
         return relative_index(q_size, k_size, device if torch.compiler.is_compiling() else 'cpu').to(device)
 
-    return kept(_indices, (q_size, k_size, device), make)
+    return cached(_indices, (q_size, k_size, device), make)
 
 
 def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
-    """Returns, per axis, the products of every query with the rows that its keys' positions select.
+    """Returns, per axis, the products of every query with the table rows that its keys' positions select.
 
     Args:
         q: Pooled, unscaled queries of the patch tokens (B, Nq, heads, d).
@@ -67,15 +100,15 @@ def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_
 
 def _rows(table: Tensor, index: Tensor, dtype: torch.dtype, heads: int) -> Tensor:
     """Rows of a table for all positions of queries and keys, each repeated for the heads: (size * heads, d, k)."""
-    # an embedding, as the backward pass of indexing is slow on a CPU
+    # an embedding: the backward pass of indexing is slow on a CPU
     rows = F.embedding(index, table).to(dtype)
     return (rows if heads == 1 else rows.repeat_interleave(heads, dim=0)).transpose(1, 2)
 
 
 def _product(q: Tensor, rows: Tensor, axis: int, q_grid: Sequence[int]) -> Tensor:
     """Queries (B, Nq, heads, d) times the rows of their positions on an axis, see :func:`_rows`: (B, Nq, heads, k)."""
-    # One batched product for all queries: those of one position on this axis are the rows of a matrix. On the last axis
-    # they lie apart, with all other positions and heads between them.
+    # One batched product for all queries: those that share a position on this axis are the rows of a matrix. On the
+    # last axis all other positions and heads lie between them.
     product = _by_position(q, axis, q_grid) @ rows
     product = product.transpose(0, 1) if axis == len(q_grid) - 1 else product
     return product.reshape(-1, *q.shape[1:3], rows.shape[-1])
@@ -92,15 +125,15 @@ def relative_bias_backward(
 ) -> list[Tensor]:
     """Adds the gradient of the queries to ``grad_q`` and returns those of the tables, summed in a fixed order.
 
-    For operators that compute their own backward pass; elsewhere autograd does.
+    For operators with a backward pass of their own; elsewhere autograd does this.
 
     Args:
         grads: Of what :func:`relative_bias` returns.
-        q: As there.
-        tables: As there.
-        q_grid: As there.
-        k_grid: As there.
-        grad_q: Contiguous, as large as ``q``.
+        q: Its argument, as the others are.
+        tables: Its argument.
+        q_grid: Its argument.
+        k_grid: Its argument.
+        grad_q: Contiguous, of the shape of ``q``; changed in place.
     """
     of_tables = []
     for axis, (grad, table) in enumerate(zip(grads, tables, strict=True)):
@@ -120,7 +153,7 @@ def relative_bias_backward(
 
 
 def _by_position(x: Tensor, axis: int, grid: Sequence[int]) -> Tensor:
-    """(B, N, heads, width) as batches of matrices whose rows share a position on the axis, and stay where they lie.
+    """Views (B, N, heads, width) as batches of matrices whose rows share a position on the axis.
 
     (size * heads, positions before it, width) for the last axis, (positions before it, size, those after it * heads,
     width) for others.

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 from torch.overrides import TorchFunctionMode
 
+from mmav.models.ops.eager import as_autocast
+
 BACKENDS = ('cudnn', 'flash', 'efficient', 'math')
 # widest head that the flash kernels take
 FLASH_WIDTH = 256
@@ -202,14 +204,6 @@ class noted_sdpa(TorchFunctionMode):
                 kernel = expected_backend(q, k, v, capability=self.capability, dropout=dropout, mask=masked)
             self.calls.append((q.shape[-1], v.shape[-1], kernel))
         return func(*args, **(kwargs or {}))
-
-
-def as_autocast(x: Tensor) -> Tensor:
-    """``x`` in the type in which autocast would have a product computed; as it is without autocast."""
-    kind = x.device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return x
-    return x.to(torch.get_autocast_dtype(kind)) if x.is_floating_point() and x.dtype != torch.float64 else x
 
 
 def gpu_capability(device: torch.device) -> tuple[int, int]:

@@ -1,93 +1,89 @@
-"""Attention in tiles that stay in the processor's cache: no Nq x Nk matrix is kept, forward or backward."""
+"""The operator behind the form ``tiled``: attention in tiles that stay in a CPU's cache.
+
+A tile of rows of scores is computed, biased, normalised and multiplied with the values before the next one begins, in
+memory that all tiles share; no Nq x Nk matrix is kept. The backward pass recomputes the scores (Dao et al. 2022,
+FlashAttention, but with whole rows, as keys are pooled), or finds them kept where rows are short.
+"""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mmav.models.ops.onehot import along, cached_onehot
-from mmav.models.ops.tiles import Buffer, Tile, cut, multiply, tiles
+from mmav.models.ops.relative_bias import along
 
-# scores of a tile and thread: 2 MB of float32; a quarter of it took up to a third longer, twice as much the same
+# Scores of a tile and thread: 2 MB of float32. A quarter of it took up to a third longer, twice as much the same.
 TILE = 512 * 1024
-# Up to so many columns a product adds the bias of a tile faster than broadcasting does, whose inner loops are as short
-# as the last axis of the keys (docs/performance.md).
-PRODUCT_COLUMNS = 32
-# Rows of scores up to so many times as long as a head is wide are kept for the backward pass, unless memory is to be
-# spared: that takes a seventh off the time of attention. Of longer ones the matrix would be most of what a block keeps.
-KEPT_WIDTHS = 6
-# rows of scores begin at multiples of so many numbers: products write others up to a third slower
+# With fewer rows at a time, the gradients of keys and values pass through the cache too often.
+FEWEST_ROWS = 64
+# Rows of scores begin at multiples of this: products write others up to a third slower.
 ALIGNMENT = 8
 
-Classes = tuple[Tensor, Tensor, Tensor]
+Tile = tuple[slice | int, slice, slice | int]
 
 
-def tiled_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Sequence[Tensor] = (),
-    k_grid: Sequence[int] = (),
-    *,
-    classes: Classes | None = None,
-    residual: bool = False,
-) -> Tensor:
-    """softmax(q k^T / sqrt(d) + E_rel) v, exactly, tile by tile.
+def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[Tile]:
+    """Divides (batch, rows, heads) so that a tile has at most ``size`` scores, but at least ``FEWEST_ROWS`` rows.
 
-    A tile of rows of scores is computed, biased, normalised and multiplied with the values before the next one is
-    begun, in memory that all tiles share; the backward pass computes the scores again (Dao et al. 2022,
-    FlashAttention, but with whole rows, as keys are pooled). Short rows are kept instead, see ``KEPT_WIDTHS``.
+    A tile joins batch entries of a single head, or heads of a single entry: a batch of matrices with equal strides,
+    which products read without a copy.
 
     Args:
-        q: Queries of the patch tokens (B, Nq, heads, d).
-        k: Their keys (B, Nk, heads, d).
-        v: Their values (B, Nk, heads, d).
-        bias: Per axis (B, Nq, heads, k_grid[axis]); empty for no relative positions.
-        k_grid: What Nk unrolls; only read with ``bias``.
-        classes: Query, key and value of the class token, each (B, 1, heads, d), which have no bias.
-        residual: Whether ``q`` is added to its result; the class token's never is.
+        batch: Batch entries.
+        rows: Queries of each.
+        heads: Heads.
+        width: Keys.
+        size: The most scores of a tile.
 
-    Returns:
-        (B, c + Nq, heads, d), contiguous, c = 1 with a class token, else 0.
+    Yields:
+        Indices of the three axes; one of the outer ones is a number.
     """
-    onehot = None
-    if bias and sum(k_grid) <= PRODUCT_COLUMNS:
-        fill = -sum(k_grid) % 8  # products of a width that is no multiple of 8 take up to half as long again
-        bias = [F.pad(torch.cat(list(bias), dim=-1), (0, fill))]
-        onehot = cached_onehot(k_grid, fill, k)
-    q_cls, k_cls, v_cls = classes or (None, None, None)
-    tensors = (q, k, v, q_cls, k_cls, v_cls, *bias)
-    needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    may_keep = torch.compiler.is_compiling() or _state.may_keep
-    keep = needed and may_keep and k.shape[1] <= KEPT_WIDTHS * q.shape[-1]
-    arguments = (q, k, v, q_cls, k_cls, v_cls, onehot, list(bias), list(k_grid), residual, keep)
-    return torch.ops.mmav.tiled_attention(*arguments)[0]
+    per_tile = min(rows, max(FEWEST_ROWS, size // width))
+    # about equal tiles, of a multiple of 16 rows: products of 64 rows took a sixth less time than of 63
+    per_tile = min(rows, -(-math.ceil(rows / math.ceil(rows / per_tile)) // 16) * 16)
+    group = max(1, size // (rows * width)) if per_tile == rows else 1
+    pieces = [slice(start, min(start + per_tile, rows)) for start in range(0, rows, per_tile)]
+    outer, inner = (heads, batch) if batch >= heads else (batch, heads)
+    for one in range(outer):
+        for start in range(0, inner, group):
+            many = slice(start, min(start + group, inner))
+            for piece in pieces:
+                yield (many, piece, one) if batch >= heads else (one, piece, many)
 
 
-class _State(threading.local):
-    may_keep = True
+def cut(x: Tensor, tile: Tile, *, rows: bool = True) -> Tensor:
+    """The tile of (B, N, heads, d), or all of its N, as a batch of matrices; a single one as a matrix."""
+    batch, piece, head = tile
+    many, part = (batch, x[:, :, head]) if isinstance(batch, slice) else (head, x[batch].transpose(0, 1))
+    assert isinstance(many, slice)  # tiles() yields one number and one slice
+    part = part[many.start] if many.stop == many.start + 1 else part[many]
+    return part.narrow(-2, piece.start, piece.stop - piece.start) if rows else part
 
 
-_state = _State()
+def multiply(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False, scale: float = 1.0) -> None:
+    """out = scale * a b, plus ``out`` if ``add``, for matrices or batches of them."""
+    product = torch.addmm if a.dim() == 2 else torch.baddbmm
+    product(out, a, b, beta=float(add), alpha=scale, out=out)
 
 
-@contextmanager
-def keeping_nothing() -> Iterator[None]:
-    """Rows of scores of any length are computed again: for passes of this thread whose memory is to be spared."""
-    before, _state.may_keep = _state.may_keep, False
-    try:
-        yield
-    finally:
-        _state.may_keep = before
+class Buffer:
+    """Memory that the scores of all tiles share."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+        self.memory = like.new_empty(0)
+
+    def take(self, *shape: int) -> Tensor:
+        number = math.prod(shape)
+        if self.memory.numel() < number:
+            self.memory = self.like.new_empty(number)
+        return self.memory[:number].view(shape)
 
 
 def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmav.models.ops.eager_cpu import on_eager_cpu
+from mmav.models.ops.eager import on_eager_cpu
 
 # hidden numbers of a tile: 2 MB of float32
 TILE = 512 * 1024

@@ -1,16 +1,16 @@
-"""Attention with decomposed relative positions as one operator: Triton kernels, forward and backward.
+"""The form ``triton``: attention with decomposed relative positions as one operator of Triton kernels for GPUs.
 
-Between the passes it keeps q, k, v, its result and one number a row; no matrix of scores is written. The bias of a
+Between the passes it keeps q, k, v, its result and one number per row; no matrix of scores is written. The bias of a
 score is a sum of one number per axis, q_i . R^axis[i, j], so the operator begins with the products of each query with
-the rows of the tables that its keys select: about sum(k_grid) numbers a query, in q's type, which the kernels read and
-forget. They are plain batched products (:func:`~mmav.models.ops.relative_bias.relative_bias`), as within a kernel a
-tile of queries would have to be multiplied with all 2 * max(q, k) - 1 rows of a table: positions differ from query to
-query. For MViTv2's 8x56x56 queries and 8x7x7 keys those are 237 products of width d a query in place of 22, besides
-the 784 of attention itself; the workspace is a third of q. The backward pass computes them again, and the gradients
-of the bias, summed over the keys that share it, become those of the tables by such products, too. Every sum has its
-place and its order: there are no atomic operations, and two runs give equal bits.
+the rows of the tables that its keys select: about sum(k_grid) numbers per query, in q's type, freed once the kernels
+have read them. They are plain batched products (:func:`~mmav.models.ops.relative_bias.relative_bias`): within a kernel
+a tile of queries would have to be multiplied with all 2 * max(q, k) - 1 rows of a table, because positions differ from
+query to query. For MViTv2's 8x56x56 queries and 8x7x7 keys that would be 237 products of width d per query instead of
+22, besides the 784 of attention itself; the workspace is a third of q. The backward pass recomputes them, and turns the
+gradients of the bias, summed over the keys that share it, into those of the tables by the same kind of products. Every
+sum has a fixed order and there are no atomic operations: two runs return equal bits.
 
-``TRITON_INTERPRET=1`` runs the kernels on a CPU. How fast they are on a GPU is not measured yet.
+``TRITON_INTERPRET=1`` runs the kernels on a CPU.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mmav.errors import ConfigError
 from mmav.models.ops import triton_launch
-from mmav.models.ops.lean import halved
-from mmav.models.ops.tiled_attention import Classes
+from mmav.models.ops.eager import halved
 
 WIDEST = 128
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-# positions on all axes but the last, together: columns of a one-hot product
+# Positions on all axes but the last, together: columns of a one-hot product.
 MOST_OUTER = 512
 
 
@@ -39,27 +38,24 @@ def triton_attention(
     k: Tensor,
     v: Tensor,
     tables: Sequence[Tensor],
-    q_grid: Sequence[int],
-    k_grid: Sequence[int],
+    grids: tuple[Sequence[int], Sequence[int]],
     *,
-    classes: Classes | None = None,
+    classes: Sequence[Tensor] = (),
     residual: bool = False,
 ) -> Tensor:
-    """softmax(q k^T / sqrt(d) + E_rel) v, plus q where there is a residual (Eq. 2), without a matrix of scores.
+    """Computes :func:`~mmav.models.ops.attention.attend` without a matrix of scores.
 
-    E_rel comes from the unscaled queries. The class token has no relative position and no residual. Under autocast all
-    is computed in its type, summed in float32; float32 takes TF32 only where
-    ``torch.backends.cuda.matmul.allow_tf32`` says so. There are first derivatives only.
+    Under autocast everything is computed in its type and summed in float32; float32 uses TF32 only where
+    ``torch.backends.cuda.matmul.allow_tf32`` allows it. There are first derivatives only.
 
     Args:
         q: Queries of the patch tokens (B, Nq, heads, d), d at most 128.
         k: Their keys (B, Nk, heads, d).
         v: Their values (B, Nk, heads, d).
         tables: Of relative positions, per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d); empty for none.
-        q_grid: What Nq unrolls.
-        k_grid: What Nk unrolls; one to three axes where there are tables.
-        classes: Query, key and value of the class token, each (B, 1, heads, d).
-        residual: Whether the patches' queries are added to their result.
+        grids: What Nq and Nk unroll; one to three axes with tables.
+        classes: Query, key and value of the class token, each (B, 1, heads, d); empty for none.
+        residual: Whether the queries of the patch tokens are added to their result.
 
     Returns:
         (B, c + Nq, heads, d), c = 1 with a class token, else 0.
@@ -67,11 +63,11 @@ def triton_attention(
     Raises:
         ConfigError: For types, widths, grids or devices that the kernels do not take, or without triton.
     """
-    tokens = [halved(x) for x in (q, k, v, *(classes or ()))]
-    _check(tokens, tables, q_grid, k_grid)
-    q_cls, k_cls, v_cls = tokens[3:] or (None, None, None)
-    arguments = (*tokens[:3], q_cls, k_cls, v_cls, list(tables), list(q_grid), list(k_grid), residual)
-    return torch.ops.mmav.pooled_attention(*arguments)[0]
+    tokens = [halved(x) for x in (q, k, v, *classes)]
+    _check(tokens, tables, *grids)
+    q_grid, k_grid = (list(grid) for grid in grids)
+    given = (*tokens, *[None] * (6 - len(tokens)), list(tables), q_grid, k_grid, residual)
+    return torch.ops.mmav.pooled_attention(*given)[0]
 
 
 def _check(tensors: Sequence[Tensor], tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> None:
@@ -109,25 +105,10 @@ _ARGUMENTS = (
 )
 
 
-def _forward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_cls: Tensor | None,
-    k_cls: Tensor | None,
-    v_cls: Tensor | None,
-    tables: Sequence[Tensor],
-    q_grid: Sequence[int],
-    k_grid: Sequence[int],
-    residual: bool,
-) -> tuple[Tensor, Tensor]:
-    return triton_launch.forward(q, k, v, (q_cls, k_cls, v_cls), tables, q_grid, k_grid, residual=residual)
-
-
-# Operators of PyTorch's, so that selective activation checkpointing can keep the result, memory and operations are
-# counted without a GPU, and compilers leave it as it is.
+# Operators of PyTorch, so that selective activation checkpointing can keep the result, memory and operations can be
+# counted without a GPU, and compilers leave them alone.
 _operator = torch.library.custom_op(
-    'mmav::pooled_attention', _forward, mutates_args=(), schema=f'({_ARGUMENTS}) -> (Tensor, Tensor)'
+    'mmav::pooled_attention', triton_launch.forward, mutates_args=(), schema=f'({_ARGUMENTS}) -> (Tensor, Tensor)'
 )
 
 
@@ -138,28 +119,9 @@ def _like_forward(q: Tensor, k: Tensor, v: Tensor, q_cls: Tensor | None, *_: Any
     return q.new_empty(batch, length, heads, dim), q.new_empty(batch, heads, length, dtype=torch.float32)
 
 
-def _backward_op(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_cls: Tensor | None,
-    k_cls: Tensor | None,
-    v_cls: Tensor | None,
-    tables: Sequence[Tensor],
-    q_grid: Sequence[int],
-    k_grid: Sequence[int],
-    residual: bool,
-    out: Tensor,
-    lse: Tensor,
-) -> list[Tensor]:
-    classes = (q_cls, k_cls, v_cls)
-    return triton_launch.backward(grad, q, k, v, classes, tables, out, lse, q_grid, k_grid, residual=residual)
-
-
 _backward_operator = torch.library.custom_op(
     'mmav::pooled_attention_backward',
-    _backward_op,
+    triton_launch.backward,
     mutates_args=(),
     schema=f'(Tensor grad, {_ARGUMENTS}, Tensor out, Tensor lse) -> Tensor[]',
 )
@@ -192,26 +154,23 @@ def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
 _operator.register_autograd(_backward, setup_context=_keep_for_backward)
 
 
-def _operations(q: Sequence[int], k: Sequence[int], with_class: bool, k_grid: Sequence[int]) -> tuple[int, int]:
-    """Those of one product of the size of q k^T, and of the products for the bias; a multiplication and sum are two."""
+def _operations(given: Sequence[Any]) -> tuple[int, int]:
+    """FLOPs of one product of the size of q k^T, and of the products for the bias; a multiply-add counts as two."""
+    q, k, _, q_cls, _, _, tables, _, k_grid, *_ = given
     batch, q_len, heads, dim = q
-    num_cls = int(with_class)
+    num_cls = int(q_cls is not None)
     both = 2 * batch * heads * dim
-    return both * (num_cls + q_len) * (num_cls + k[1]), both * q_len * sum(k_grid)
+    return both * (num_cls + q_len) * (num_cls + k[1]), both * q_len * sum(k_grid if tables else ())
 
 
 @register_flop_formula(torch.ops.mmav.pooled_attention)
-def _forward_flops(
-    q: Any, k: Any, v: Any, q_cls: Any, k_cls: Any, v_cls: Any, tables: Any, *rest: Any, **_: Any
-) -> int:
-    product, bias = _operations(q, k, q_cls is not None, rest[1] if tables else ())
+def _forward_flops(*given: Any, **_: Any) -> int:
+    product, bias = _operations(given)
     return 2 * product + bias
 
 
 @register_flop_formula(torch.ops.mmav.pooled_attention_backward)
-def _backward_flops(
-    grad: Any, q: Any, k: Any, v: Any, q_cls: Any, k_cls: Any, v_cls: Any, tables: Any, *rest: Any, **_: Any
-) -> int:
-    product, bias = _operations(q, k, q_cls is not None, rest[1] if tables else ())
-    # scores again, and the gradients of q, k, v and probabilities; the bias again, and its queries' and tables'
+def _backward_flops(grad: Any, *given: Any, **_: Any) -> int:
+    product, bias = _operations(given)
+    # scores and the gradients of q, k, v and probabilities; the bias and the gradients of its queries and tables
     return 5 * product + 3 * bias

@@ -196,31 +196,32 @@ def forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    classes: Sequence[Tensor | None],
+    q_cls: Tensor | None,
+    k_cls: Tensor | None,
+    v_cls: Tensor | None,
     tables: Sequence[Tensor],
     q_grid: Sequence[int],
     k_grid: Sequence[int],
-    *,
     residual: bool,
 ) -> tuple[Tensor, Tensor]:
     """The result (B, c + Nq, heads, d) and each row's log of the sum of its exponentials (B, heads, c + Nq).
 
     Raises:
-        ConfigError: The tensors are on no GPU, or triton is missing.
+        ConfigError: The tensors are not on a GPU, or triton is missing.
     """
     if q.device.type not in ('cuda', 'meta') and not is_interpreted():
         raise ConfigError(
             f"triton attention takes tensors on a GPU, not on {q.device.type}: take attention='auto' (or "
             'set TRITON_INTERPRET=1 to try it slowly on a CPU)'
         )
-    plan = Plan.of(k_grid, has_tables=bool(tables), has_class=classes[0] is not None)
+    plan = Plan.of(k_grid, has_tables=bool(tables), has_class=q_cls is not None)
     batch, q_len, heads, dim = q.shape
     out = q.new_empty(batch, plan.num_cls + q_len, heads, dim)
     lse = q.new_empty(batch, heads, plan.num_cls + q_len, dtype=torch.float32)
     if not out.numel():
         return out, lse
     q, k, v = (_row_major(x) for x in (q, k, v))
-    of_class = [q if x is None else _row_major(x) for x in classes]
+    of_class = [q if x is None else _row_major(x) for x in (q_cls, k_cls, v_cls)]
     options = plan.options('attention_forward', q)
     programs = (-(-q_len // options['BM']) + plan.num_cls) * batch * heads
     with _on_device_of(q):
@@ -240,23 +241,24 @@ def backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    classes: Sequence[Tensor | None],
+    q_cls: Tensor | None,
+    k_cls: Tensor | None,
+    v_cls: Tensor | None,
     tables: Sequence[Tensor],
-    out: Tensor,
-    lse: Tensor,
     q_grid: Sequence[int],
     k_grid: Sequence[int],
-    *,
     residual: bool,
+    out: Tensor,
+    lse: Tensor,
 ) -> list[Tensor]:
     """Gradients of q, k, v, then of the class token's, if there is one, then of the tables."""
-    plan = Plan.of(k_grid, has_tables=bool(tables), has_class=classes[0] is not None)
+    plan = Plan.of(k_grid, has_tables=bool(tables), has_class=q_cls is not None)
     batch, q_len, heads, dim = q.shape
     if not out.numel():
-        given = [x for x in (q, k, v, *classes, *tables) if x is not None]
+        given = [x for x in (q, k, v, q_cls, k_cls, v_cls, *tables) if x is not None]
         return [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in given]
     q, k, v, grad = (_row_major(x) for x in (q, k, v, grad))
-    of_class = [q if x is None else _row_major(x) for x in classes]
+    of_class = [q if x is None else _row_major(x) for x in (q_cls, k_cls, v_cls)]
     bias = plan.bias(q, tables, q_grid, k_grid)
     delta, scale = torch.empty_like(lse), dim**-0.5
     sizes = (*plan.grid, *plan.outer_axes, plan.width, scale)

@@ -71,15 +71,15 @@ def compile_pass(name, monkeypatch, *, arch, dtype, q_grid, k_grid, batch, heads
     tables = [empty(size, 96, dtype=torch.float32) for size in sizes]
     length = q.shape[1] + num_cls
     out, lse = empty(batch, length, heads, 96), empty(batch, heads, length, dtype=torch.float32)
+    given = (q, k, v, *classes, tables, q_grid, k_grid, True)
     tf32 = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
         if name == 'forward':
-            results = triton_launch.forward(q, k, v, classes, tables, q_grid, k_grid, residual=True)
+            results = triton_launch.forward(*given)
             like = [out, lse]
         else:
-            given = (out, q, k, v, classes, tables, out, lse, q_grid, k_grid)
-            results = triton_launch.backward(*given, residual=True)
+            results = triton_launch.backward(out, *given, out, lse)
             like = [x for x in (q, k, v, *classes, *tables) if x is not None]
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32

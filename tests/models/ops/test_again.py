@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mmav.models.ops.again import _Part, run_again
-from mmav.models.ops.lean import cheap
+from mmav.models.ops.eager import cheap
 
 
 class Part(nn.Module):

@@ -10,8 +10,7 @@ from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention
 from mmav.models.ops.attention import attend, explicit_attention, folded_attention
-from mmav.models.ops.onehot import onehot_positions
-from mmav.models.ops.relative_bias import relative_bias
+from mmav.models.ops.relative_bias import onehot_positions, relative_bias
 from mmav.models.ops.sdpa_backends import fused_sdpa, noted_sdpa
 
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
@@ -111,8 +110,8 @@ def draw(q_grid, k_grid, heads, dim, *, device='cpu', dtype=torch.float32, class
     queries, keys = math.prod(q_grid), math.prod(k_grid)
     q, k, v = (tensor(2, n, heads, dim) for n in (queries, keys, keys))
     tables = [tensor(2 * max(sizes) - 1, dim) for sizes in zip(q_grid, k_grid, strict=True)]
-    tokens = tuple(tensor(2, 1, heads, dim) for _ in range(3)) if classes else None
-    return (q, k, v, q_grid, k_grid), dict(tables=tables, classes=tokens)
+    tokens = tuple(tensor(2, 1, heads, dim) for _ in range(3)) if classes else ()
+    return (q, k, v, tables, (q_grid, k_grid)), dict(classes=tokens)
 
 
 # the sizes of the paper's encoders, fewer queries: keys, and what PyTorch takes in training on an A100 and an H100
@@ -143,7 +142,7 @@ def test_values_are_left_alone_where_no_flash_kernel_is():
             attend(*args, **kwargs, form='folded')
             args, kwargs = draw((4, 4), (8, 64), 2, 90, device='cuda', dtype=dtype)  # rows of whole operands
             attend(*args, **kwargs, form='folded')
-            attend(*args, form='folded')
+            attend(*args[:3], (), args[4], form='folded')
         assert noted.calls == [(168, 96, 'efficient'), (168, 96, 'efficient'), (96, 96, 'efficient')]
 
 
@@ -151,7 +150,7 @@ def test_values_are_left_alone_where_no_flash_kernel_is():
 @pytest.mark.parametrize('dim', [6, 8])
 def test_widened_values_change_nothing(classes, dim, monkeypatch):
     args, kwargs = draw((4, 6), (2, 3), 2, dim, classes=classes)
-    leaves = [*args[:3], *kwargs['tables'], *(kwargs['classes'] or ())]
+    leaves = [*args[:3], *args[3], *kwargs['classes']]
 
     def run():
         with noted_sdpa((8, 0)) as noted:
@@ -182,13 +181,13 @@ def test_attend_equals_itself_in_other_forms_under_autocast_and_in_half_types():
 
 
 def test_scaling_in_the_kernel_is_nearer_than_scaled_queries():
-    (q, k, v, q_grid, k_grid), kwargs = draw((8, 14, 14), (8, 7, 7), 2, 96, classes=False, needs_grad=False)
-    tables = [0.1 * table for table in kwargs['tables']]
+    (q, k, v, tables, grids), _ = draw((8, 14, 14), (8, 7, 7), 2, 96, classes=False, needs_grad=False)
+    tables = [0.1 * table for table in tables]
     q, k, v = (x.bfloat16() for x in (q, k, v))
-    exact = attend(q.double(), k.double(), v.double(), q_grid, k_grid, tables=[table.double() for table in tables])
-    own = attend(q, k, v, q_grid, k_grid, tables=tables, form='folded')
-    bias = relative_bias(q, tables, q_grid, k_grid)
-    columns = F.pad(onehot_positions(k_grid, k), (0, 2))[:, None].expand(2, -1, 2, -1)
+    exact = attend(q.double(), k.double(), v.double(), [table.double() for table in tables], grids)
+    own = attend(q, k, v, tables, grids, form='folded')
+    bias = relative_bias(q, tables, *grids)
+    columns = F.pad(onehot_positions(grids[1], k), (0, 2))[:, None].expand(2, -1, 2, -1)
     wide_q = torch.cat((q * 96**-0.5, *bias, torch.zeros_like(q[..., :2])), dim=-1)
     tensors = (x.transpose(1, 2) for x in (wide_q, torch.cat((k, columns), dim=-1), v))
     scaled_before = F.scaled_dot_product_attention(*tensors, scale=1.0).transpose(1, 2)

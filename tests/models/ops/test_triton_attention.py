@@ -72,24 +72,23 @@ def draw(q_grid, k_grid, dim, *, batch=1, heads=2, num_cls=1, tables=True, dtype
     q, k, v = (normal(batch, length, heads, dim) for length in lengths)
     sizes = [2 * max(pair) - 1 for pair in zip(q_grid, k_grid, strict=True)] if tables else []
     of_axes = [normal(size, dim) for size in sizes]
-    classes = tuple(normal(batch, 1, heads, dim) for _ in range(3)) if num_cls else None
+    classes = tuple(normal(batch, 1, heads, dim) for _ in range(3)) if num_cls else ()
     return q, k, v, of_axes, classes
 
 
 def leaves_of(drawn):
     q, k, v, tables, classes = drawn
-    return [q, k, v, *tables, *(classes or ())]
+    return [q, k, v, *tables, *classes]
 
 
 def ours(drawn, q_grid, k_grid, residual):
     q, k, v, tables, classes = drawn
-    return triton_attention(q, k, v, tables, q_grid, k_grid, classes=classes, residual=residual)
+    return triton_attention(q, k, v, tables, (q_grid, k_grid), classes=classes, residual=residual)
 
 
 def explicit(drawn, q_grid, k_grid, residual):
     q, k, v, tables, classes = drawn
-    given = dict(tables=tables, classes=classes, residual=residual)
-    return attend(q, k, v, q_grid, k_grid, form='explicit', **given)
+    return attend(q, k, v, tables, (q_grid, k_grid), classes=classes, residual=residual, form='explicit')
 
 
 def seed_of(out):
@@ -103,7 +102,7 @@ def gradients(out, drawn):
 def in_float64(drawn):
     q, k, v, *rest = (x.detach().double().requires_grad_() for x in leaves_of(drawn))
     count = len(drawn[3])
-    return q, k, v, rest[:count], tuple(rest[count:]) or None
+    return q, k, v, rest[:count], tuple(rest[count:])
 
 
 def distance(a, b, least=0.0):
@@ -260,7 +259,7 @@ def test_what_is_kept_between_the_passes():
         q, k, v = (torch.empty(2, n, 2, dim, dtype=torch.bfloat16, requires_grad=True) for n in lengths)
         tables = [torch.empty(2 * max(pair) - 1, dim, requires_grad=True) for pair in zip(q_grid, k_grid, strict=True)]
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            out = triton_attention(q, k, v, tables, q_grid, k_grid, residual=True)
+            out = triton_attention(q, k, v, tables, (q_grid, k_grid), residual=True)
         sizes = [x.untyped_storage().nbytes() for x in (q, k, v, *tables, out)]
         assert sum(kept.values()) == sum(sizes) + 4 * 2 * 2 * lengths[0]
 
@@ -270,10 +269,8 @@ def test_what_is_kept_between_the_passes():
 def test_selective_checkpointing_computes_it_once(keep_attention, monkeypatch):
     q_grid, k_grid = (3, 4), (2, 3)
     drawn = draw(q_grid, k_grid, 16)
-    calls, forward = [], triton_launch.forward
-    monkeypatch.setattr(
-        triton_launch, 'forward', lambda *given, **options: calls.append(0) or forward(*given, **options)
-    )
+    calls, load = [], triton_launch.load_kernel
+    monkeypatch.setattr(triton_launch, 'load_kernel', lambda name: calls.append(name) or load(name))
 
     def block(q):
         return ours((q * 2, *drawn[1:]), q_grid, k_grid, True).sin()
@@ -282,7 +279,7 @@ def test_selective_checkpointing_computes_it_once(keep_attention, monkeypatch):
     contexts = lambda: create_selective_checkpoint_contexts(operators)  # noqa: E731
     out = checkpoint(block, drawn[0], use_reentrant=False, context_fn=contexts)
     grads = gradients(out, drawn)
-    assert len(calls) == 2 - keep_attention
+    assert calls.count('attention_forward') == 2 - keep_attention
     for own, other in zip(grads, gradients(block(drawn[0]), drawn), strict=True):
         assert torch.equal(own, other)
 
@@ -360,16 +357,16 @@ def test_what_the_kernels_do_not_take_is_refused(change, message):
 def test_wrong_arguments_are_refused(monkeypatch):
     q, k, v, tables, _ = draw((3,), (2,), 32)
     with pytest.raises(ConfigError, match='3 queries and 2 keys are not the grids \\(4,\\) and \\(2,\\)'):
-        triton_attention(q, k, v, tables, (4,), (2,))
+        triton_attention(q, k, v, tables, ((4,), (2,)))
     with pytest.raises(ConfigError, match=r'tables of shapes \[\(3, 32\)\] are given, but .* need \[\(5, 32\)\]'):
-        triton_attention(q, k, v, [tables[0][:3]], (3,), (2,))
+        triton_attention(q, k, v, [tables[0][:3]], ((3,), (2,)))
     with pytest.raises(ConfigError, match=r'shapes \(1, 3, 2, 32\), \(1, 2, 2, 32\), \(1, 2, 1, 32\) do not belong'):
-        triton_attention(q, k, v[:, :, :1], tables, (3,), (2,))
+        triton_attention(q, k, v[:, :, :1], tables, ((3,), (2,)))
     with pytest.raises(ConfigError, match='one for all, not bfloat16 and float32'):
-        triton_attention(q, k.bfloat16(), v, tables, (3,), (2,))
+        triton_attention(q, k.bfloat16(), v, tables, ((3,), (2,)))
     monkeypatch.setenv('TRITON_INTERPRET', '0')
     with pytest.raises(ConfigError, match='tensors on a GPU, not on cpu'):
-        triton_attention(q, k, v, tables, (3,), (2,))
+        triton_attention(q, k, v, tables, ((3,), (2,)))
 
 
 # blocks of MViTv2-B and MAT: (queries, keys, heads), each head 96 wide

@@ -76,10 +76,10 @@ def test_queries_are_shared_out_where_keys_are_few(programs, splits, monkeypatch
     monkeypatch.setattr(type(kernel), 'run', _recording(type(kernel).run, launched))
     torch.manual_seed(0)
     q, k, v, grad = (torch.randn(1, length, 2, 16) for length in (40, 20, 20, 40))
-    given = ((None,) * 3, [])
-    out, lse = triton_launch.forward(q, k, v, *given, (40,), (20,), residual=False)
+    given = (q, k, v, *[None] * 3, [], (40,), (20,), False)
+    out, lse = triton_launch.forward(*given)
     monkeypatch.setattr(triton_launch, 'PROGRAMS', programs)
-    grads = triton_launch.backward(grad, q, k, v, *given, out, lse, (40,), (20,), residual=False)
+    grads = triton_launch.backward(grad, *given, out, lse)
     assert launched[-1] == (2 * splits * 2,)
     leaves = [x.clone().requires_grad_() for x in (q, k, v)]
     by_head = [x.transpose(1, 2) for x in leaves]
