@@ -1,13 +1,13 @@
-"""A part of a model that is computed again in the backward pass, from its input, in a lean pass.
+"""Activation checkpointing: a part of a model that is recomputed in the backward pass from its input, in a lean pass.
 
-torch.utils.checkpoint does so, too, but holds all that the part keeps while the backward pass goes through it. Here the
-second pass is lean (:mod:`mmav.models.ops.lean`), so that the backward pass of a large block takes half the memory.
+torch.utils.checkpoint recomputes, too, but then holds everything that autograd saves of the part. Here the second pass
+is lean (:mod:`mmav.models.ops.lean`), so that the backward pass of a large block takes half the memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -25,21 +25,22 @@ Contexts = Callable[[], tuple[AbstractContextManager, AbstractContextManager]]
 def run_again(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, contexts: Contexts | None = None
 ) -> Any:
-    """function(*args, **kwargs), of which only the arguments are kept.
+    """Returns function(*args, **kwargs) and saves only the arguments for the backward pass.
 
-    Random numbers and precision of both passes are the same.
+    Both passes have the same random numbers, precision and buffers; only the first one updates buffers. Hooks of modules
+    inside are called in both, as with torch.utils.checkpoint.
 
     Args:
-        function: What is computed.
+        function: The function, or a method of a module.
         args: Its arguments.
-        kwargs: Its arguments by name.
-        contexts: Makes one context for each of the two passes, such as those that
-            ``torch.utils.checkpoint.create_selective_checkpoint_contexts`` gives.
+        kwargs: Its keyword arguments.
+        contexts: Makes a context for each of the two passes, such as
+            ``torch.utils.checkpoint.create_selective_checkpoint_contexts``.
     """
     first, second = contexts() if contexts is not None else (nullcontext(), nullcontext())
     if hasattr(first, 'respect_saved_tensors_hooks'):
-        # What PyTorch's contexts keep is theirs, the hooks below are of what is computed again: else it warns that this
-        # may change.
+        # PyTorch's contexts keep their own tensors; the hooks below are for what is recomputed. Without this PyTorch
+        # warns that the default may change.
         first.respect_saved_tensors_hooks = False
     part = _Part(function, args, kwargs, second)
     tell_kept(x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor))
@@ -48,22 +49,23 @@ def run_again(
 
 
 class _Enough(Exception):
-    """Raised in the second pass when all is there that the backward pass needs."""
+    """Raised in the second pass once it has everything that the backward pass needs."""
 
 
 class _Part:
-    """The arguments of a function, the state in which it runs, and what its second pass keeps."""
+    """A function, its arguments, the state in which it runs, and what its second pass keeps."""
 
     def __init__(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
     ) -> None:
         self.function, self.context = function, context
         module = getattr(function, '__self__', function)
-        if isinstance(module, nn.Module):
-            self.name, self.parameters = type(module).__name__, [Kept(p) for p in module.parameters()]
-        else:
-            self.name, self.parameters = getattr(function, '__name__', 'a function'), []
-        # what autograd keeps must not keep its graph
+        modules = list(module.modules()) if isinstance(module, nn.Module) else []
+        self.name = type(module).__name__ if modules else getattr(function, '__name__', 'a function')
+        self.parameters = [Kept(p) for p in module.parameters()] if modules else []
+        buffers = [(owner, name, x) for owner in modules for name, x in owner._buffers.items() if x is not None]
+        self.buffers = [(owner, name, x.detach().clone()) for owner, name, x in buffers]
+        # detached: what autograd saves must not hold its own graph
         self.inputs = tree_map(lambda x: _Input(x) if isinstance(x, Tensor) else x, (args, dict(kwargs)))
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         self.device = next((x.device.type for x in tensors), 'cpu')
@@ -84,12 +86,12 @@ class _Part:
         self.kept: dict[int, Any] = {}
 
     def note(self, tensor: Tensor) -> int:
-        """Instead of keeping a tensor of the first pass, gives it a number."""
+        """Saves a number in place of a tensor of the first pass."""
         self.about.append((tensor.shape, tensor.dtype))
         return len(self.about) - 1
 
     def compute(self, number: int) -> Tensor:
-        """The tensor of this number, computed again."""
+        """The tensor of this number, recomputed."""
         if number not in self.kept:
             self._run()
         if number not in self.kept:
@@ -113,10 +115,10 @@ class _Part:
 
     def _run(self) -> None:
         self.kept = {}
-        # what was kept is handed out once: a second backward pass computes all
+        # the context hands out what it kept only once: a second backward pass recomputes everything
         context, self.context = self.context, nullcontext()
         for parameter in self.parameters:
-            parameter.value()  # refuses one that was changed
+            parameter.value()  # raises if it was changed
         args, kwargs = tree_map(lambda x: x.again() if isinstance(x, _Input) else x, self.inputs)
         with ExitStack() as stack:
             devices, states = self.random_of_devices
@@ -127,6 +129,7 @@ class _Part:
                 stack.enter_context(autocast())
             stack.enter_context(torch.enable_grad())
             stack.enter_context(computing_again())
+            stack.enter_context(_buffers_as_before(self.buffers))
             notes = Notes()
             stack.enter_context(taking_notes(notes))
             stack.enter_context(saved_tensors_hooks(partial(self._keep, notes.pack), unpack))
@@ -135,12 +138,28 @@ class _Part:
             self.function(*args, **kwargs)
 
 
+@contextmanager
+def _buffers_as_before(buffers: Sequence[tuple[nn.Module, str, Tensor]]) -> Iterator[None]:
+    """Puts copies of earlier values into buffers, and afterwards the buffers back.
+
+    Running means and the vectors of spectral_norm are updated once only, and both passes read the same values.
+    """
+    now = [owner._buffers[name] for owner, name, _ in buffers]
+    for owner, name, before in buffers:
+        owner._buffers[name] = before.clone()
+    try:
+        yield
+    finally:
+        for (owner, name, _), buffer in zip(buffers, now, strict=True):
+            owner._buffers[name] = buffer
+
+
 class _Input:
-    """A tensor that a part is given."""
+    """A tensor among the arguments."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.kept, self.needs_grad = Kept(tensor), tensor.requires_grad
 
     def again(self) -> Tensor:
-        """The tensor at the head of a graph of its own."""
+        """The tensor as a leaf of a new graph."""
         return self.kept.value().detach().requires_grad_(self.needs_grad)
