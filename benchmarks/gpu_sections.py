@@ -29,12 +29,13 @@ from benchmarks.model_passes import own_dtype, place
 from benchmarks.peer_memory import add_ratios, measure_memory
 from benchmarks.peer_timing import compare
 from benchmarks.peers import Case, require_peers
+from benchmarks.sdpa_calls import taken_backend
 from benchmarks.sections import Report
 from mmav.engine.cli import load_config
 from mmav.engine.memory.plan import plan_step
 from mmav.engine.precision import DTYPES
 from mmav.models.ops.attention import usable_forms
-from mmav.models.ops.sdpa_backends import BACKENDS, expected_backend, taken_backend
+from mmav.models.ops.sdpa_backends import BACKENDS, expected_backend
 from mmav.parallel import cpu_count
 
 # forms of attention that are measured last, as they are compiled anew for each size

@@ -135,7 +135,7 @@ class MultiscaleAttention(nn.Module):
         return self.proj(halved(cheap(torch.flatten, out, 2))), grids[0]
 
 
-def _thirds(linear: nn.Module, x: Tensor) -> Sequence[Tensor]:
+def _thirds(linear: nn.Linear, x: Tensor) -> Sequence[Tensor]:
     """Queries, keys and values: of a plain layer as three products, which the convolutions read without a copy."""
     if not is_plain(linear):
         return linear(x).chunk(3, dim=-1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from mmav.adapting import Adapted, Hints
 
-CONVS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVS: dict[int, Callable[..., Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def to_tuple(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...]:
@@ -98,13 +99,7 @@ class PatchEmbed(nn.Module):
         self.kernel = tuple(kernel)
         self.stride = to_tuple(stride, rank, 'stride')
         self.padding = to_tuple(padding, rank, 'padding')
-        self.proj = CONVS[rank](
-            in_channels,
-            embed_dims,
-            self.kernel,  # type: ignore[arg-type]
-            stride=self.stride,  # type: ignore[arg-type]
-            padding=self.padding,  # type: ignore[arg-type]
-        )
+        self.proj = CONVS[rank](in_channels, embed_dims, self.kernel, stride=self.stride, padding=self.padding)
 
     def grid_of(self, input_size: Sequence[int]) -> tuple[int, ...]:
         """Returns the grid of tokens for an input of this size.

@@ -46,15 +46,8 @@ class TokenPool(nn.Module):
     def __init__(self, head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> None:
         super().__init__()
         self.head_dim, self.kernel, self.stride = head_dim, tuple(kernel), tuple(stride)
-        self.conv = CONVS[len(self.kernel)](
-            head_dim,
-            head_dim,
-            self.kernel,  # type: ignore[arg-type]
-            stride=self.stride,  # type: ignore[arg-type]
-            padding=tuple(k // 2 for k in self.kernel),  # type: ignore[arg-type]
-            groups=head_dim,
-            bias=False,
-        )
+        options = dict(stride=self.stride, padding=tuple(k // 2 for k in self.kernel), groups=head_dim, bias=False)
+        self.conv = CONVS[len(self.kernel)](head_dim, head_dim, self.kernel, **options)
         self.norm = nn.LayerNorm(head_dim, eps=1e-6)
 
     def out_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
@@ -90,17 +83,15 @@ class TokenPool(nn.Module):
         return (normalised(self.norm, x[:, :num_cls].unflatten(2, by_head)) if num_cls else None), patches
 
     def _convolved(self, cells: Tensor, heads: int) -> Tensor:
-        """Convolves (B, *grid, heads * head_dim)."""
+        """Convolves (B, *grid, heads * head_dim), each head by itself."""
         if is_plain(self.conv) and self._is_as_constructed():
             # The heads share a kernel: repeated for each, it convolves all of them without moving them. It passes
             # through a matrix, so that its gradient has the weight's own strides, as DistributedDataParallel expects.
             kernel = self.conv.weight
             weight = torch.cat([kernel.flatten(1)] * heads).unflatten(1, kernel.shape[1:])
             return depthwise_conv(cells, weight, self.stride)
-        images = (
-            cells.unflatten(-1, (heads, self.head_dim)).movedim(-2, 1).flatten(0, 1)
-        )  # (B * heads, *grid, head_dim)
-        pooled = _in_float32(self.conv, images.movedim(-1, 1)).movedim(1, -1)
+        by_head = cells.unflatten(-1, (heads, self.head_dim)).movedim(-2, 1).flatten(0, 1)
+        pooled = _in_float32(self.conv, by_head.movedim(-1, 1)).movedim(1, -1)  # (B * heads, *new grid, head_dim)
         return pooled.unflatten(0, (-1, heads)).movedim(1, -2).flatten(-2)
 
     def _is_as_constructed(self) -> bool:

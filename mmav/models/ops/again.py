@@ -27,8 +27,8 @@ def run_again(
 ) -> Any:
     """Returns function(*args, **kwargs) and saves only the arguments for the backward pass.
 
-    Both passes have the same random numbers, precision and buffers; only the first one updates buffers. Hooks of modules
-    inside are called in both, as with torch.utils.checkpoint.
+    Both passes have the same random numbers, precision and buffers; only the first one updates buffers. Hooks of
+    modules inside are called in both, as with torch.utils.checkpoint.
 
     Args:
         function: The function, or a method of a module.
@@ -60,11 +60,11 @@ class _Part:
     ) -> None:
         self.function, self.context = function, context
         module = getattr(function, '__self__', function)
-        modules = list(module.modules()) if isinstance(module, nn.Module) else []
-        self.name = type(module).__name__ if modules else getattr(function, '__name__', 'a function')
-        self.parameters = [Kept(p) for p in module.parameters()] if modules else []
-        buffers = [(owner, name, x) for owner in modules for name, x in owner._buffers.items() if x is not None]
-        self.buffers = [(owner, name, x.detach().clone()) for owner, name, x in buffers]
+        self.name, self.parameters, self.buffers = getattr(function, '__name__', 'a function'), [], []
+        if isinstance(module, nn.Module):
+            self.name, self.parameters = type(module).__name__, [Kept(p) for p in module.parameters()]
+            owned = [(owner, owner._buffers.items()) for owner in module.modules()]
+            self.buffers = [(m, key, x.detach().clone()) for m, found in owned for key, x in found if x is not None]
         # detached: what autograd saves must not hold its own graph
         self.inputs = tree_map(lambda x: _Input(x) if isinstance(x, Tensor) else x, (args, dict(kwargs)))
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]

@@ -247,10 +247,11 @@ def attend(
     if classes:
         tokens = [cheap(_joined, cls, x) for cls, x in zip(classes, tokens, strict=True)]
     by_head = dict(explicit=explicit_attention, folded=folded_attention, flex=flex_attention)[form]
-    heads_first = [x.transpose(1, 2) for x in (*tokens, *bias)]  # (B, heads, c + N, d)
-    out = by_head(*heads_first[:3], heads_first[3:], grids[1]).transpose(1, 2)
+    queries = q
+    q, k, v, *bias = (x.transpose(1, 2) for x in (*tokens, *bias))  # (B, heads, c + N, d)
+    out = by_head(q, k, v, bias, grids[1]).transpose(1, 2)
     # tests/models/layers/test_multiscale_block.py guards that the class token gets no residual
-    return cheap(_plus_queries, out, q, bool(classes)) if residual else out
+    return cheap(_plus_queries, out, queries, bool(classes)) if residual else out
 
 
 def _joined(cls: Tensor, patches: Tensor) -> Tensor:

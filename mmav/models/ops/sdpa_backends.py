@@ -1,7 +1,7 @@
-"""Which kernel PyTorch takes for ``scaled_dot_product_attention`` on a GPU: by its rules, and asked of itself.
+"""Which kernel PyTorch takes for ``scaled_dot_product_attention`` on a GPU, by its rules.
 
 The rules are those of PyTorch 2.14 (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp and sdp_utils_cpp.h) with the
-cuDNN 9.24 that its wheels for CUDA 13 bring. With them it can be told without a GPU what one will do.
+cuDNN 9.24 in its wheels for CUDA 13. They tell without a GPU what one will do.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend
 from torch.overrides import TorchFunctionMode
 
 from mmav.models.ops.eager import as_autocast
 
 BACKENDS = ('cudnn', 'flash', 'efficient', 'math')
-# widest head that the flash kernels take
+# The widest head that the flash kernels take.
 FLASH_WIDTH = 256
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
 def _switched_on() -> tuple[str, ...]:
-    """The backends that may be taken at present; all where a compiler is at work, which cannot look into switches."""
+    """The backends that are enabled; all of them under a compiler, which cannot trace the switches."""
     if torch.compiler.is_compiling():
         return BACKENDS
     strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
@@ -41,7 +40,7 @@ def _switched_on() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of attention: tensors (B, heads, N, d) and what the rules ask beside them."""
+    """One call of attention: tensors (B, heads, N, d), and what else the rules depend on."""
 
     q: Tensor
     k: Tensor
@@ -61,7 +60,7 @@ class _Call:
         return torch.is_grad_enabled() and any(x.requires_grad for x in (self.q, self.k, self.v))
 
     def fits_fused(self, dtypes: Sequence[torch.dtype], *, stride_of_one_column: bool) -> bool:
-        """What all fused kernels ask for."""
+        """What all fused kernels require."""
         tensors = (self.q, self.k, self.v)
         if not all(x.dim() == 4 and x.dtype == self.q.dtype for x in tensors) or self.q.dtype not in dtypes:
             return False
@@ -69,7 +68,7 @@ class _Call:
             return False
         if not self.q.shape[2] or not self.k.shape[2] or self.q.shape[-1] != self.k.shape[-1]:
             return False
-        # the last axis has to be contiguous; that of one column is in any case, for some
+        # the last axis has to be contiguous; for some kernels one column always is
         return all(x.stride(-1) == 1 for x in tensors) or (stride_of_one_column and self.q.shape[-1] == 1)
 
 
@@ -93,7 +92,7 @@ def _flash_takes(call: _Call) -> bool:
     width = call.q.shape[-1]
     if call.mask or width != call.v.shape[-1] or width > FLASH_WIDTH:
         return False
-    # the backward pass of wide heads asks for more shared memory than these cards have
+    # the backward pass of wide heads needs more shared memory than these cards have
     small = (8, 6) <= call.capability <= (8, 9) or call.capability >= (12, 0)
     return not (small and call.needs_grad) or width <= 192 or (width > 224 and not call.dropout)
 
@@ -103,12 +102,12 @@ def _efficient_takes(call: _Call) -> bool:
     dtypes = (torch.float32, torch.float16, torch.bfloat16) if ampere else (torch.float32, torch.float16)
     if not (5, 0) <= call.capability <= (12, 1) or not call.fits_fused(dtypes, stride_of_one_column=False):
         return False
-    # rows of whole tensor core operands; products without tensor cores take any
+    # rows of whole tensor core operands; without tensor cores any width will do
     if ampere:
         alignment = 8 if call.q.dtype in HALF_TYPES else 4
     else:
         alignment = 8 if call.capability >= (7, 0) and call.q.dtype in HALF_TYPES else 1
-    # compilers do not know where a tensor begins
+    # compilers do not know storage offsets
     offsets = [] if torch.compiler.is_compiling() else [x.storage_offset() for x in (call.q, call.k, call.v)]
     if ampere and any(offset % alignment for offset in offsets):
         return False
@@ -129,18 +128,18 @@ def expected_backend(
     dropout: float = 0.0,
     mask: bool = False,
 ) -> str:
-    """The kernel that PyTorch takes for these tensors on a GPU, by its rules; they may lie anywhere, or be fake.
+    """The kernel that PyTorch takes for these tensors on a GPU; they may be on any device, or fake.
 
-    What is switched off (``torch.nn.attention.sdpa_kernel``) is not taken; an order of preference that is set there is
-    not known here.
+    Kernels that are disabled (``torch.nn.attention.sdpa_kernel``) are not taken; an order of preference that is set
+    there is ignored.
 
     Args:
         q: Queries (B, heads, Nq, d).
         k: Keys (B, heads, Nk, d).
         v: Values (B, heads, Nk, dv).
-        capability: Of the GPU: (7, 0) V100, (7, 5) T4, (8, 0) A100, (8, 6) A10, (8, 9) L4 and RTX 4090, (9, 0) H100.
-        dropout: Of the probabilities.
-        mask: Whether there is one, which needs no gradient.
+        capability: The GPU's: (7, 0) V100, (7, 5) T4, (8, 0) A100, (8, 6) A10, (8, 9) L4 and RTX 4090, (9, 0) H100.
+        dropout: Probability of dropping an attention weight.
+        mask: Whether there is a mask; it needs no gradient.
 
     Returns:
         One of ``BACKENDS``; ``math`` writes out all scores.
@@ -150,64 +149,14 @@ def expected_backend(
     ('flash', 'efficient', 'cudnn')
     """
     call = _Call(q, k, v, capability, dropout, mask)
-    # cuDNN comes first on data centre cards from Hopper on, and last, after the kernel that takes all, elsewhere
+    # cuDNN comes first on data centre cards since Hopper; elsewhere it comes last, after the kernel that takes all
     order = BACKENDS if capability[0] in (9, 10) else BACKENDS[1:]
     on = _switched_on()
     return next(name for name in order if name in on and _TAKES[name](call))
 
 
-def taken_backend(q: Tensor, k: Tensor, v: Tensor) -> str:
-    """The kernel that PyTorch itself says it takes for tensors of a device: ``flash`` and so on, without a mask."""
-    choice = SDPBackend(torch._fused_sdp_choice(q, k, v))
-    return choice.name.lower().removesuffix('_attention')
-
-
-def _given(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    *_: Any,
-    **__: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float]:
-    """The arguments that a kernel is chosen by, the tensors as autocast hands them to it."""
-    return as_autocast(query), as_autocast(key), as_autocast(value), attn_mask, dropout_p
-
-
-class noted_sdpa(TorchFunctionMode):
-    """Notes for every call of ``scaled_dot_product_attention`` which kernel takes it: ``with noted_sdpa() as noted``.
-
-    Args:
-        capability: Of a GPU, for its rules (:func:`expected_backend`); None for what PyTorch itself says
-            (:func:`taken_backend`).
-
-    Attributes:
-        calls: Width of queries and keys, width of values, kernel.
-    """
-
-    def __init__(self, capability: tuple[int, int] | None = None) -> None:
-        super().__init__()
-        self.capability = capability
-        self.calls: list[tuple[int, int, str]] = []
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Notes ``scaled_dot_product_attention``; everything is done as ever."""
-        if func is F.scaled_dot_product_attention:
-            q, k, v, mask, dropout = _given(*args, **(kwargs or {}))
-            if self.capability is None:
-                kernel = taken_backend(q, k, v)
-            else:
-                masked = mask is not None
-                kernel = expected_backend(q, k, v, capability=self.capability, dropout=dropout, mask=masked)
-            self.calls.append((q.shape[-1], v.shape[-1], kernel))
-        return func(*args, **(kwargs or {}))
-
-
 def gpu_capability(device: torch.device) -> tuple[int, int]:
-    """Of the GPU that fake tensors are said to be on (:class:`fused_sdpa`), else of ``device``, else of an A100."""
+    """Capability of the GPU that :class:`fused_sdpa` assumes, else of ``device``, else of an A100."""
     if _assumed:
         return _assumed[-1]
     return torch.cuda.get_device_capability(device) if torch.cuda.is_initialized() else (8, 0)
@@ -217,24 +166,18 @@ _assumed: list[tuple[int, int]] = []
 
 
 class fused_sdpa(TorchFunctionMode):
-    """Has ``scaled_dot_product_attention`` of fake CUDA tensors take the operator that a GPU would.
+    """Makes ``scaled_dot_product_attention`` of fake CUDA tensors take the operator that a GPU would.
 
-    Without a GPU PyTorch takes the math form for them, which keeps all scores; with this context memory and operations
-    are those of the kernel. As PyTorch does, it casts under autocast and pads rows for the flash kernel.
+    Without a GPU PyTorch takes the math form for them, which keeps all scores; in this context memory and operations
+    are those of the kernel of :func:`expected_backend`. As PyTorch does, it casts under autocast and pads rows for the
+    flash kernel.
 
     Args:
-        backend: One of ``BACKENDS`` for all calls, or ``auto`` for the one of :func:`expected_backend`.
-        capability: See there.
-
-    Raises:
-        ValueError: If ``backend`` is unknown; in a call, if it does not take the tensors.
+        capability: The GPU's.
     """
 
-    def __init__(self, backend: str = 'auto', *, capability: tuple[int, int] = (8, 0)) -> None:
+    def __init__(self, *, capability: tuple[int, int] = (8, 0)) -> None:
         super().__init__()
-        if backend not in ('auto', *BACKENDS):
-            raise ValueError(f'backend={backend!r} is unknown: choose one of auto, {", ".join(BACKENDS)}')
-        self.backend = backend
         self.capability = capability
 
     def __enter__(self) -> fused_sdpa:
@@ -248,7 +191,7 @@ class fused_sdpa(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Answers for ``scaled_dot_product_attention``; everything else is done as ever."""
+        """Replaces ``scaled_dot_product_attention``; everything else is called as usual."""
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         return self._attend(*args, **(kwargs or {}))
@@ -265,17 +208,11 @@ class fused_sdpa(TorchFunctionMode):
         scale: float | None = None,
     ) -> Tensor:
         if is_causal:
-            raise ValueError('is_causal=True: what kernels are taken then is not known here')
+            raise ValueError('is_causal=True: the rules for it are not known here; give a mask')
         q, k, v = tensors = [as_autocast(x) for x in (query, key, value)]
         mask = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else as_autocast(attn_mask)
         call = _Call(q, k, v, self.capability, dropout_p, mask is not None)
-        backend = self.backend
-        if backend == 'auto':
-            backend = expected_backend(q, k, v, capability=self.capability, dropout=dropout_p, mask=call.mask)
-        elif backend not in _switched_on() or not _TAKES[backend](call):
-            shapes = ', '.join(str(tuple(x.shape)) for x in tensors)
-            where = f'{str(q.dtype).removeprefix("torch.")} on capability {self.capability}'
-            raise ValueError(f'backend={backend!r} does not take q, k, v of {shapes} in {where}; give auto')
+        backend = expected_backend(q, k, v, capability=self.capability, dropout=dropout_p, mask=call.mask)
         return _call_operator(backend, tensors, mask, dropout_p, scale, call.needs_grad)
 
 
@@ -286,7 +223,7 @@ def _call_operator(
     scale = tensors[0].shape[-1] ** -0.5 if scale is None else scale
     if backend == 'flash':
         width = tensors[2].shape[-1]
-        # as PyTorch does around this kernel; no copies where nothing is to be filled
+        # as PyTorch does around this kernel; no copies where the width needs no padding
         padded = [F.pad(x, (0, -width % 8)) if width % 8 else x for x in tensors]
         return aten._scaled_dot_product_flash_attention(*padded, dropout, False, False, scale=scale)[0][..., :width]
     if mask is not None and mask.dtype == torch.bool:

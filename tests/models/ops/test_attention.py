@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from benchmarks.sdpa_calls import noted_sdpa
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention
 from mmav.models.ops.attention import attend, explicit_attention, folded_attention
 from mmav.models.ops.relative_bias import onehot_positions, relative_bias
-from mmav.models.ops.sdpa_backends import fused_sdpa, noted_sdpa
+from mmav.models.ops.sdpa_backends import fused_sdpa
 
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
 
