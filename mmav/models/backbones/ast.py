@@ -104,7 +104,7 @@ class PlainTransformer(BaseModule):
     def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
         """Positions of another grid, interpolated as they are at run time, or cut; None for other weights.
 
-        The positions of a picture are repeated over a clip. Tokens that the file does not have keep their positions.
+        The positions of an image are repeated over a clip. Tokens that the file lacks keep their positions.
 
         Args:
             name: Name of the parameter within this module.
@@ -154,7 +154,7 @@ class AST(PlainTransformer):
 
     Takes log-mel spectrograms (B, 1, F, T). ViT-B/16 on patches that overlap, stride 10: 12x101 tokens of 768 for
     128x1024, 87 M parameters, 131 G multiply-accumulates (paper, Table 2). With ``num_layers=3``, MAT's patches and no
-    distillation token it is the sound encoder of the paper's "AVBottle w/o MAT".
+    distillation token it is the audio encoder of the paper's "AVBottle w/o MAT".
 
     Args:
         input_size: Spectrogram size (F, T) at construction.
@@ -172,7 +172,7 @@ class AST(PlainTransformer):
     (torch.Size([2, 8]), torch.Size([2, 10, 8]), (2, 5))
     """
 
-    # What AST's code does with the kernel of a picture model, and with positions that are too many for a spectrogram.
+    # What AST's code does with the kernel of an image model, and with more positions than a spectrogram has.
     adapting: ClassVar[dict[str, str]] = dict(rgb='sum', positions='cut')
 
     def __init__(

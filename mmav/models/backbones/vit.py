@@ -11,7 +11,7 @@ from mmav.registry import MODELS
 
 @MODELS.register_module()
 class ViT(PlainTransformer):
-    """Video transformer with joint attention over space and time, MBT's picture encoder.
+    """Video transformer with joint attention over space and time, MBT's video encoder.
 
     (Arnab et al. 2021, ViViT, model 1; Nagrani et al. 2021; google-research/scenic, projects/mbt.) Takes clips
     (B, 3, T, H, W). ViT-B on tubelets of 2x16x16: 8x14x14 tokens of 768 for 16x224x224. A tuple of two as

@@ -1,4 +1,4 @@
-"""Learned absolute positions of a grid of tokens, made to fit another grid."""
+"""Learned absolute positions of a grid of tokens, adapted to another grid."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) 
 def fit_positions(
     positions: Tensor, old: Sequence[int], new: Sequence[int], *, cut: bool = False
 ) -> tuple[Tensor, str]:
-    """Makes the embeddings (1, N, D) of the positions of one grid those of another.
+    """Adapts the embeddings (1, N, D) of the positions of one grid to another.
 
-    A grid of fewer axes, as pictures have beside clips, is that of the last ones: it is repeated over the others.
+    A grid with fewer axes, such as that of an image for a clip, covers the last ones: it is repeated over the others.
 
     Args:
         positions: The embeddings.
         old: What N unrolls.
         new: The grid that is wanted.
-        cut: Where an axis gets shorter, cut its middle out rather than interpolate (YuanGongND/ast,
-            src/models/ast_models.py): neighbours stay as far apart as the model has learned them.
+        cut: Where an axis gets shorter, cut its middle out instead of interpolating (YuanGongND/ast,
+            src/models/ast_models.py): neighbours stay as far apart as the model has learned.
 
     Returns:
-        The embeddings, and what was done in words.
+        The embeddings, and what was done, in words.
 
     >>> import torch
     >>> fit_positions(torch.arange(5.0).reshape(1, 5, 1), (5,), (3,), cut=True)[0].flatten()
@@ -62,10 +62,10 @@ def fit_positions(
 
 
 def guess_grid(number: int, like: Sequence[int]) -> tuple[int, ...] | None:
-    """The grid of so many positions that is like another, as far as a number can tell.
+    """Guesses the grid of a number of positions from a similar one; None if nothing fits.
 
-    Pictures of a clip keep their shape, else the clip its pictures and another length; a spectrogram differs along one
-    axis, from the last on, or was a square. Only for files that do not say it: 12 x 48 positions are 24 x 24, too.
+    For a clip, frames of the same shape come first, then another number of frames; a spectrogram differs along one
+    axis, tried from the last, or was a square. Only for files that do not say: 12 x 48 positions could be 24 x 24, too.
 
     >>> guess_grid(12 * 50, (12, 101)), guess_grid(49, (12, 101)), guess_grid(50, (12, 101))
     ((12, 50), (7, 7), None)

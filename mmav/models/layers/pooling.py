@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from mmav.adapting import Adapted, Hints
 from mmav.models.layers.patch_embed import CONVS, inflate_kernel
-from mmav.models.ops.eager import cheap, is_lean, is_plain, normalised, on_eager_cpu
+from mmav.models.ops.eager import autocast_type, cheap, is_lean, is_plain, normalised, on_eager_cpu
 
 CONV_FUNCTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -140,9 +140,8 @@ def _unsafe_type(x: Tensor) -> torch.dtype | None:
     """
     if x.device.type != 'cpu' or not torch.is_grad_enabled():
         return None
-    if torch.is_autocast_enabled('cpu') and x.dtype != torch.float64:
-        return torch.get_autocast_dtype('cpu')
-    return x.dtype if x.dtype in HALF_TYPES else None
+    half = autocast_type('cpu') if x.dtype != torch.float64 else None
+    return half or (x.dtype if x.dtype in HALF_TYPES else None)
 
 
 def _convolve(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:

@@ -113,12 +113,17 @@ def cheap(function: Callable[..., Any], *args: Any) -> Any:
     return result
 
 
+def autocast_type(device: str) -> torch.dtype | None:
+    """The type in which autocast computes products on a type of device; None without autocast."""
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
 def as_autocast(x: Tensor) -> Tensor:
     """``x`` in the type in which autocast would compute a product; unchanged without autocast."""
-    kind = x.device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return x
-    return x.to(torch.get_autocast_dtype(kind)) if x.is_floating_point() and x.dtype != torch.float64 else x
+    half = autocast_type(x.device.type)
+    return x.to(half) if half is not None and x.is_floating_point() and x.dtype != torch.float64 else x
 
 
 def halved(x: Tensor) -> Tensor:

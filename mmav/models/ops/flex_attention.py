@@ -1,4 +1,4 @@
-"""Attention with decomposed relative positions by PyTorch's FlexAttention: for comparison with the other forms."""
+"""The form ``flex``: attention with decomposed relative positions by PyTorch's FlexAttention, for comparison."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 from mmav.errors import ConfigError
 from mmav.models.ops.relative_bias import along
 
-# Sizes of attention in one process: each is compiled once, in training and without. PyTorch's own limit is 8, and the
-# paper's model has 14 sizes.
+# Sizes of attention in one process: each is compiled once for training and once for evaluation. PyTorch's own limit is
+# 8, and the paper's model has 14 sizes.
 MOST_COMPILED = 256
 
 
 def flex_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
     """softmax(q k^T / sqrt(d) + E_rel) v by one kernel that PyTorch generates around the sum of a score and its bias.
 
-    On a GPU the kernel is compiled at the first call with each size. It keeps no Nq x Nk matrix. It adds the gradients
-    of the bias with atomic operations: two runs differ in their last bits. On a CPU it is not compiled, writes out all
-    scores and has no backward pass: for tests.
+    On a GPU the kernel is compiled at the first call with each size. It keeps no Nq x Nk matrix, and sums the gradients
+    of the bias by atomic operations: two runs differ in their last bits. On a CPU it is not compiled, writes out all
+    scores and has no backward pass: good for tests only.
 
     Args:
         q: Queries (B, heads, c + Nq, d), c = 1 with a class token, else 0.
@@ -37,7 +37,7 @@ def flex_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_gr
         (B, heads, c + Nq, d).
 
     Raises:
-        ConfigError: If gradients are asked for on a CPU, or with deterministic algorithms.
+        ConfigError: If gradients are needed on a CPU, or with deterministic algorithms.
     """
     _refuse(q, k, v, bias)
     num_cls = k.shape[2] - math.prod(k_grid) if bias else 0
@@ -69,8 +69,8 @@ def _columns(k_grid: Sequence[int], axis: int, num_cls: int, device: torch.devic
 
 
 def _generated(q: Tensor, k: Tensor, v: Tensor, change: Callable[..., Tensor] | None) -> Tensor:
-    """FlexAttention of scores that ``change`` changes."""
-    # loaded here, as few ever take this form and it is slow to load
+    """FlexAttention with scores modified by ``change``."""
+    # imported here: it is slow, and few take this form
     from torch.nn.attention.flex_attention import flex_attention as uncompiled
 
     if torch.compiler.is_compiling():  # part of a larger graph
@@ -78,7 +78,7 @@ def _generated(q: Tensor, k: Tensor, v: Tensor, change: Callable[..., Tensor] | 
     if q.device.type != 'cpu':
         with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED):
             return _compiled()(q, k, v, score_mod=change)
-    with warnings.catch_warnings():  # that it is slow
+    with warnings.catch_warnings():  # it warns that it is slow
         warnings.filterwarnings('ignore', message='flex_attention called without torch.compile')
         return uncompiled(q, k, v, score_mod=change)
 

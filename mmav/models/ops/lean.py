@@ -20,14 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
 
-from mmav.models.ops.eager import state
-
-
-def _half_type(device: str) -> torch.dtype | None:
-    """The type in which autocast computes products on a device; None without autocast."""
-    if device not in ('cpu', 'cuda') or not torch.is_autocast_enabled(device):  # PyTorch raises for 'meta'
-        return None
-    return torch.get_autocast_dtype(device)
+from mmav.models.ops.eager import autocast_type, state
 
 
 @contextmanager
@@ -178,7 +171,7 @@ class _Recipe:
     """How results are recomputed: a function and what is kept of its arguments."""
 
     def __init__(self, function: Callable[..., Any], args: list[Any], device: str) -> None:
-        self.args, self.device, self.half = args, device, _half_type(device)
+        self.args, self.device, self.half = args, device, autocast_type(device)
         self.function, self.parameters = function, []
         if isinstance(function, nn.Module):  # a plain one: hooks that it gets before the backward pass are not called
             self.function, self.parameters = function.forward, [Kept(p) for p in function.parameters()]
@@ -212,7 +205,7 @@ class _Recipe:
 
     def _precision(self) -> AbstractContextManager:
         """The precision of the forward pass."""
-        if _half_type(self.device) == self.half:
+        if autocast_type(self.device) == self.half:
             return nullcontext()
         dtype = self.half or torch.bfloat16
         return torch.autocast(self.device, dtype, enabled=self.half is not None, cache_enabled=False)

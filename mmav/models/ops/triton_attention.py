@@ -10,7 +10,7 @@ query to query. For MViTv2's 8x56x56 queries and 8x7x7 keys that would be 237 pr
 gradients of the bias, summed over the keys that share it, into those of the tables by the same kind of products. Every
 sum has a fixed order and there are no atomic operations: two runs return equal bits.
 
-``TRITON_INTERPRET=1`` runs the kernels on a CPU.
+``TRITON_INTERPRET=1`` runs the kernels on a CPU. Their speed on a GPU has not been measured yet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the Triton kernels are launched: tiles, workspace, and what is left to plain products before and after them."""
+"""Launches the Triton kernels: tiles, workspace, and the plain products before and after them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from torch import Tensor
 from mmav.errors import ConfigError
 from mmav.models.ops.relative_bias import relative_bias, relative_bias_backward
 
-# Gradients of keys: where there are fewer tiles of keys than this, queries are shared out among more programs. Four for
-# each of an A100's 108 multiprocessors, but on every device, so that all sum in one order.
+# For the gradients of keys, queries are split among more programs if there are fewer tiles of keys than this: four for
+# each of an A100's 108 multiprocessors. The same on every device, so that all sum in one order.
 PROGRAMS = 432
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A tile of queries and one of keys, and how many warps work and how many loads are under way."""
+    """Sizes of a tile of queries and of keys, number of warps and of pipeline stages."""
 
     queries: int
     keys: int
@@ -32,21 +32,21 @@ class Blocks:
 
 
 def choose_blocks(kernel: str, dtype: torch.dtype, *, dim: int, outer: int) -> Blocks:
-    """The tiles of a kernel: fixed, as with tiles chosen by their time results would depend on that time.
+    """The tiles of a kernel: fixed, because with autotuning results would depend on timings.
 
-    Not measured yet on a GPU, but compiled for an A100 and an H100. A thread has 255 registers, and these are the
-    largest tiles whose inner loops spill none of them to memory, or next to none, for heads 96 wide. With 128 queries,
-    64 keys and 8 warps a thread of the forward kernel holds 48 numbers of the result, 32 scores and 32 of the last
-    axis's bias; for the gradients of queries there are four tiles of the size of scores, hence fewer keys. Keys and
-    values on their way from memory, two tiles each of 64 x 96 numbers of 2 bytes, are 48 KiB of the 84 KiB of shared
-    memory that the forward kernel takes in bfloat16; the others take 45 to 95. An A100 has 163, consumer cards have 99,
-    which is enough for widths up to 128 where the axes before the last have at most 32 positions together.
+    Not measured on a GPU yet, but compiled for an A100 and an H100. A thread has 255 registers, and these are the
+    largest tiles whose inner loops spill none or almost none of them to memory, for heads 96 wide. With 128 queries, 64
+    keys and 8 warps a thread of the forward kernel holds 48 elements of the result, 32 scores and 32 elements of the
+    last axis's bias; for the gradients of queries there are four tiles of the size of scores, hence fewer keys. Keys
+    and values that are being loaded, two tiles each of 64 x 96 elements of 2 bytes, are 48 KiB of the 84 KiB of shared
+    memory that the forward kernel needs in bfloat16; the others need 45 to 95. An A100 has 163, consumer cards have 99,
+    enough for widths up to 128 where the axes before the last have at most 32 positions together.
 
     Args:
         kernel: Its name.
-        dtype: Of the queries.
+        dtype: Type of the queries.
         dim: Width of a head.
-        outer: How many one-hot columns there are.
+        outer: Number of one-hot columns.
     """
     wide = dim > 96
     if kernel == 'attention_forward':
@@ -65,7 +65,7 @@ def choose_blocks(kernel: str, dtype: torch.dtype, *, dim: int, outer: int) -> B
 
 
 def pieces(dim: int) -> tuple[int, int]:
-    """The two widths, powers of two, that a head is cut into; the second may be 0, and is padded where it must be.
+    """The two widths, powers of two, that a head is split into; the second may be 0, or be padded.
 
     >>> pieces(96), pieces(64), pieces(80), pieces(100)
     ((64, 32), (64, 0), (64, 16), (64, 64))
@@ -76,7 +76,7 @@ def pieces(dim: int) -> tuple[int, int]:
 
 
 def _power(size: int) -> int:
-    """The next power of two of at least 16, the least that a product of tiles takes."""
+    """The next power of two, at least 16, the minimum for a product of tiles."""
     return max(16, 1 << (size - 1).bit_length())
 
 
@@ -85,9 +85,9 @@ _loaded: dict[bool, dict[str, Any]] = {}
 
 
 def load_kernel(name: str) -> Any:
-    """A kernel: interpreted where ``TRITON_INTERPRET=1`` is set at this time, else compiled.
+    """A kernel: interpreted if ``TRITON_INTERPRET=1`` is set at the time of the call, else compiled.
 
-    Triton reads the variable when kernels are defined, so their modules are imported once for either value.
+    Triton reads the variable when kernels are defined, so their modules are imported once for each value.
 
     Raises:
         ConfigError: Triton is missing.
@@ -121,11 +121,11 @@ def is_interpreted() -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all three kernels are told of one call.
+    """What all three kernels need to know of a call.
 
     Attributes:
-        grid: The keys' as (rows, last axis); without positions all keys are rows.
-        outer_axes: Sizes of the axes before the last, (1, size) of a single one.
+        grid: The keys' grid as (rows, last axis); without positions all keys are rows.
+        outer_axes: Sizes of the two axes before the last, 1 where there is none.
         outer: One-hot columns for them.
         rank: Axes with positions, 0 for none.
         num_cls: Class tokens, 1 or 0.
@@ -148,8 +148,8 @@ class Plan:
 
     @property
     def width(self) -> int:
-        """Columns of the workspace for the bias: the outer axes', padded, and the last one's."""
-        # a multiple of 16, so that the compiler knows rows to be aligned
+        """Columns of the workspace for the bias: those of the outer axes, padded, then those of the last axis."""
+        # a multiple of 16, so that the compiler can assume aligned rows
         return self.outer + -(-self.grid[1] // 16) * 16 if self.rank else 0
 
     def options(self, kernel: str, q: Tensor) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Plan:
         return workspace
 
     def parts(self, workspace: Tensor, k_grid: Sequence[int]) -> list[Tensor]:
-        """What lies in a workspace, axis by axis."""
+        """The parts of a workspace, axis by axis."""
         return [workspace[..., place] for place in self._places(k_grid)]
 
     def _places(self, k_grid: Sequence[int]) -> list[slice]:
@@ -302,7 +302,7 @@ def backward(
 
 
 def _row_major(x: Tensor) -> Tensor:
-    """With rows of numbers side by side, as the kernels read them; gradients of sums are one number for all."""
+    """With contiguous rows, as the kernels read them; the gradient of a sum is an expanded scalar, for example."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 

@@ -1,6 +1,9 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mmav.models.layers import TokenPool
 from mmav.models.layers.pooling import depthwise_conv, max_pool_tokens, pooled_grid
@@ -142,3 +145,44 @@ def test_half_types_of_autocast():
     assert x.grad.dtype == weight.grad.dtype == torch.float32
     expected = torch.autograd.grad(depthwise_conv(x, weight, (1, 1, 1)).sum(), weight)[0]
     torch.testing.assert_close(weight.grad, expected, atol=0.3, rtol=0.03)
+
+
+def results(pool, x, grid, *, half=False):
+    pool.zero_grad()
+    x = x.clone().requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16, enabled=half):
+        cls, out = pool(x, grid)
+    torch.autograd.backward(
+        [cls, out], [torch.ones_like(cls), torch.cos(torch.arange(out.numel())).view_as(out).to(out)]
+    )
+    return cls, out, x.grad, pool.conv[0].weight.grad if isinstance(pool.conv, nn.Sequential) else pool.conv.weight.grad
+
+
+@pytest.mark.parametrize(('grid', 'stride'), [((7,), (2,)), ((5, 8), (1, 2)), ((4, 5, 6), (2, 1, 2))])
+@pytest.mark.parametrize('kind', ['float32', 'autocast', 'bfloat16'])
+def test_a_wrapped_convolution_computes_the_same(grid, stride, kind):
+    torch.manual_seed(0)
+    plain = TokenPool(4, (3,) * len(grid), stride)
+    x = torch.randn(2, 1 + torch.Size(grid).numel(), 12)
+    if kind == 'bfloat16':
+        plain, x = plain.bfloat16(), x.bfloat16()
+    wrapped = copy.deepcopy(plain)
+    wrapped.conv = nn.Sequential(wrapped.conv)
+    expected, found = (results(pool, x, grid, half=kind == 'autocast') for pool in (plain, wrapped))
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        tolerance = 1e-5 if kind == 'float32' else 0.02 * float(other.detach().abs().max())
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(wrapped(x, grid)[1], plain(x, grid)[1])
+
+
+@pytest.mark.parametrize(
+    'options', [dict(bias=True), dict(groups=1), dict(padding_mode='circular'), dict(dilation=2, padding=2)]
+)
+def test_another_convolution_of_the_same_type_is_called(options):
+    pool, x = TokenPool(4, (3, 3), (1, 2)), torch.randn(2, 40, 12)
+    pool.conv = nn.Conv2d(4, 4, 3, **dict(stride=(1, 2), padding=1, groups=4, bias=False) | options)
+    images = x.unflatten(2, (3, 4)).permute(0, 2, 3, 1).reshape(6, 4, 5, 8)
+    expected = pool.norm(pool.conv(images).reshape(2, 3, 4, 20).permute(0, 3, 1, 2))
+    torch.testing.assert_close(pool(x, (5, 8))[1], expected)

@@ -3,6 +3,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mmav.models.ops.again import _Part, run_again
@@ -144,3 +145,22 @@ def test_what_pytorchs_contexts_keep_is_left_to_them():
     ours = gradients(part, lambda part, x: run_again(part, (x,), {}, contexts=contexts))
     for one, other in zip(plain, ours, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('retain', [False, True])
+def test_buffers_are_read_as_before_and_updated_once(retain):
+    """BatchNorm: running means, and in evaluation mode its result depends on them."""
+    found = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        part = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2))
+        spectral_norm(part[0])
+        for seed in range(2):
+            x = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+            y = (run_again(part, (x,), {}) if again else part(x)).square().sum()
+            if retain:
+                y.backward(retain_graph=True)
+            y.backward()
+        found.append([y, x.grad, *(p.grad for p in part.parameters()), *part.buffers()])
+    assert len(found[0]) > 8
+    assert all(map(torch.equal, *found))

@@ -1,9 +1,15 @@
 import copy
+import inspect
 import math
+import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.sdpa_calls import noted_sdpa
@@ -13,6 +19,8 @@ from mmav.models.ops import attention
 from mmav.models.ops.attention import attend, explicit_attention, folded_attention
 from mmav.models.ops.relative_bias import onehot_positions, relative_bias
 from mmav.models.ops.sdpa_backends import fused_sdpa
+from mmav.registry import MODELS
+from tests.toys import ROOT
 
 GRIDS = [((5,), (3,)), ((4, 6), (2, 3)), ((2, 4, 3), (2, 2, 3))]
 
@@ -248,3 +256,59 @@ def test_derivatives_in_forward_mode_are_right_or_refused():
     for form in ('tiled', 'triton'):
         with pytest.raises(ConfigError, match=f"attention='{form}' has no forward mode .*: take explicit"):
             derivative(form)
+
+
+MOST_FILES = 8
+
+
+def source(part):
+    return str(Path(inspect.getsourcefile(part)).relative_to(ROOT))
+
+
+def test_from_the_training_tool_to_attention_in_a_few_files():
+    """The files that a reader opens, each of which names what the next one has."""
+    init_default_scope('mmav')
+    config = ROOT / 'configs' / 'mmt' / 'mmt_tiny_avsynth.py'
+    files = {'tools/train.py', str(config.relative_to(ROOT))}
+    bases = [(config.parent / base).resolve() for base in re.findall(r"'([^']*_base_/[^']+)'", config.read_text())]
+    (model_base,) = (base for base in bases if 'AVClassifier' in base.read_text())
+    model = MODELS.build(Config.fromfile(config).model)
+    backbone = model.backbones['video']
+    layer = backbone.blocks[0].attn
+    assert type(backbone).__name__ in model_base.read_text()
+    classes = [type(model), type(backbone), *type(backbone).__mro__[1:2], type(backbone.blocks[0]), type(layer)]
+    assert 'attend(' in inspect.getsource(type(layer).forward)
+    reached = inspect.unwrap(vars(sys.modules[type(layer).__module__])['attend'])
+    files |= {str(model_base.relative_to(ROOT)), *map(source, classes), source(reached)}
+    assert source(reached) == 'mmav/models/ops/attention.py'
+    assert len(files) <= MOST_FILES, sorted(files)
+    assert len(inspect.getsource(type(layer).forward).split('"""')[2].strip().splitlines()) <= 15
+
+
+@pytest.mark.parametrize('form', ['tiled', 'explicit'])
+def test_few_modules_run_on_the_way_to_attention(form, monkeypatch):
+    """From AVClassifier.forward to the first call of the operator, as ``auto`` takes it for inputs of either size."""
+    monkeypatch.setattr(attention, 'LEAST_SCORES', 0 if form == 'tiled' else math.inf)
+    arch = dict(embed_dims=8, num_layers=1, num_heads=1, stage_blocks=())
+    backbone = dict(type='MViTv2', arch=arch, input_size=(4, 32, 32), q_strides=(), kv_stride=(1, 2, 2))
+    model = dict(type='AVClassifier', backbones=dict(video=backbone), neck=dict(type='Avg'))
+    model = MODELS.build(dict(model, head=dict(type='ClsHead', num_classes=2)))
+    reached, ends = set(), ('_forward',) if form == 'tiled' else ('explicit_attention',)
+
+    def note(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == 'call' and path.is_relative_to(ROOT / 'mmav'):
+            if frame.f_code.co_name in ends:
+                sys.setprofile(None)
+            else:
+                reached.add(str(path.relative_to(ROOT)))
+
+    sys.setprofile(note)
+    try:
+        model(dict(video=torch.randn(1, 1, 3, 4, 32, 32)))
+        operator_was_reached = sys.getprofile() is None
+    finally:
+        sys.setprofile(None)
+    assert operator_was_reached
+    assert 'mmav/models/ops/attention.py' in reached
+    assert len(reached) <= MOST_FILES, sorted(reached)

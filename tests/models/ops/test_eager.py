@@ -1,8 +1,90 @@
+import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn.utils import parametrizations, prune
 
-from mmav.models.ops.eager import MOST_CACHED, cached, halved, normalised, on_eager_cpu, under_transform
+from mmav.models.ops.eager import MOST_CACHED, cached, halved, is_plain, normalised, on_eager_cpu, under_transform
+
+
+class Tagged(torch.Tensor):
+    """A tensor that computes something else, as quantized weights do."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def with_forward(module):
+    module.forward = lambda x: 2 * x
+    return module
+
+
+def with_hook(module, name):
+    getattr(module, name)(lambda *args: None)
+    return module
+
+
+def with_weight(module, weight):
+    del module.weight
+    module.weight = weight
+    return module
+
+
+CHANGED = dict(
+    subclass=lambda: type('Mine', (nn.Linear,), {})(2, 2),
+    wrapped=lambda: nn.Sequential(nn.Linear(2, 2)),
+    other=lambda: nn.Dropout(),
+    forward=lambda: with_forward(nn.Linear(2, 2)),
+    before=lambda: with_hook(nn.Linear(2, 2), 'register_forward_pre_hook'),
+    after=lambda: with_hook(nn.LayerNorm(2), 'register_forward_hook'),
+    gradient=lambda: with_hook(nn.Conv2d(2, 2, 1), 'register_full_backward_hook'),
+    gradient_before=lambda: with_hook(nn.Conv1d(2, 2, 1), 'register_full_backward_pre_hook'),
+    pruned=lambda: prune.random_unstructured(nn.Linear(2, 2), 'weight', 0.5),
+    parametrized=lambda: parametrizations.orthogonal(nn.Linear(2, 2)),
+    old_spectral_norm=lambda: nn.utils.spectral_norm(nn.Linear(2, 2)),
+    weight_of_another_kind=lambda: with_weight(nn.Linear(2, 2), torch.ones(2, 2).as_subclass(Tagged)),
+)
+
+
+@pytest.mark.parametrize('change', CHANGED)
+def test_changed_modules_are_not_plain(change):
+    assert not is_plain(CHANGED[change]())
+
+
+def test_plain_modules(monkeypatch):
+    assert all(
+        map(is_plain, (nn.Linear(2, 2), nn.Conv3d(2, 2, 1), nn.LayerNorm(2, elementwise_affine=False), nn.GELU()))
+    )
+    pruned = prune.remove(CHANGED['pruned'](), 'weight')
+    assert is_plain(pruned)
+    with FakeTensorMode():
+        assert is_plain(nn.Linear(2, 2))
+    handle = nn.modules.module.register_module_forward_hook(lambda *args: None)
+    assert not is_plain(nn.Linear(2, 2))
+    handle.remove()
+    assert is_plain(nn.Linear(2, 2).to('meta'))
+    # a library that patches the type
+    monkeypatch.setattr(nn.Linear, 'forward', lambda self, x: x)
+    assert not is_plain(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize('hooked', [False, True])
+def test_compilers_and_exporters_see_hooks(hooked):
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return x + (1 if is_plain(self.linear) else 2)
+
+    layer = Layer()
+    if hooked:
+        with_hook(layer.linear, 'register_forward_hook')
+    expected, x = torch.full((2,), 2.0 if hooked else 1.0), torch.zeros(2)
+    assert torch.equal(torch.compile(layer, backend='eager', fullgraph=True)(x), expected)
+    assert torch.equal(torch.export.export(layer, (x,)).module()(x), expected)
 
 
 def test_eager_cpu_is_outside_of_compilers_and_autocast():

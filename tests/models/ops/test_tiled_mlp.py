@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmav.models.layers.transformer_block import MLP
 from mmav.models.ops import tiled_mlp as module
@@ -40,12 +41,46 @@ def test_where_tiles_pay(monkeypatch):
     assert not tiles_pay(x, weight)
 
 
-def test_the_layer_takes_them_unless_it_was_changed(monkeypatch):
+class Allocated(TorchDispatchMode):
+    """Number of results of at least so many elements."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.found = size, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.found += isinstance(result, torch.Tensor) and result.numel() >= self.size and not func.is_view
+        return result
+
+
+def hidden_layers(layer, x):
+    """How many tensors as large as the hidden layer there are in evaluation, and how many training saves."""
+    hidden = x.shape[0] * layer.fc2.weight.shape[1]
+    with torch.no_grad(), Allocated(hidden) as allocated:
+        layer(x)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        layer(x)
+    return allocated.found, sum(size >= hidden for size in saved)
+
+
+@pytest.mark.parametrize('change', ['wrapped', 'hooked', 'without bias'])
+def test_the_layer_takes_tiles_unless_it_was_changed(change, monkeypatch):
     monkeypatch.setattr(module, 'LEAST_HIDDEN', 1)
-    seen = []
-    monkeypatch.setattr(module._TiledMLP, 'apply', lambda x, *args: seen.append(x) or x)
-    layer, x = MLP(4, 8, 4), torch.randn(3, 4)
-    assert layer(x) is x
-    layer.fc1 = torch.nn.Sequential(layer.fc1)
-    torch.testing.assert_close(layer(x), layer.fc2(F.gelu(layer.fc1(x))))
-    assert len(seen) == 1
+    monkeypatch.setattr(module, 'TILE', 64)
+    monkeypatch.setattr(module, 'FEWEST_ROWS', 4)
+    layer, x = MLP(4, 16, 4), torch.randn(64, 4)
+    plain = layer(x)
+    # in evaluation a tile at a time, in training what is before the GELU
+    assert hidden_layers(layer, x) == (0, 1)
+    if change == 'wrapped':
+        layer.fc1 = torch.nn.Sequential(layer.fc1)
+    elif change == 'hooked':
+        layer.fc2.register_forward_hook(lambda module, args, result: result + 1)
+        plain = plain + 1
+    else:
+        plain = plain - layer.fc2.bias
+        layer.fc2.bias = None
+    torch.testing.assert_close(layer(x), plain)
+    assert hidden_layers(layer, x) == (2, 2)  # before the GELU and after it
