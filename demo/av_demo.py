@@ -5,13 +5,13 @@ import argparse
 from pathlib import Path
 
 from mmav.apis import AVInferencer
-from mmav.config.edits import MODALITIES
 from mmav.engine.cli import console_has, run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.inference.annotate import plan_copies
 from mmav.inference.report import report_of
 from mmav.inference.sources import list_sources
 from mmav.outputs import check_folder, write_json
+from mmav.structures import MODALITIES
 
 EXAMPLE = """examples:
   python demo/av_demo.py clip.mp4 --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth

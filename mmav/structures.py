@@ -10,6 +10,9 @@ from torch import Tensor
 
 from mmav.errors import ConfigError
 
+# Modalities that the library reads by itself; encoders of others can be registered under names of their own.
+MODALITIES = ('video', 'audio')
+
 
 class Tokens(NamedTuple):
     """What every backbone returns, whatever its flags.

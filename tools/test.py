@@ -4,8 +4,8 @@
 import argparse
 
 from mmav.config.amp import AMP
-from mmav.config.edits import MODALITIES
 from mmav.engine.cli import add_common_arguments, run_tool, test
+from mmav.structures import MODALITIES
 
 EXAMPLE = """examples:
   python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_10.pth --out metrics.json

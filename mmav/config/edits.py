@@ -12,9 +12,9 @@ from mmengine.config import Config, ConfigDict
 from mmav.class_names import in_config
 from mmav.config.amp import PLAIN, named_amp, wrapper_kind
 from mmav.errors import ConfigError
+from mmav.structures import MODALITIES
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-MODALITIES = ('video', 'audio')
 AUTO = 'auto'
 
 

@@ -27,12 +27,11 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 from mmav.config.check import checks
 from mmav.errors import ConfigError, did_you_mean
-from mmav.models.layers import MultiscaleBlock, TransformerBlock
+from mmav.models.layers import BLOCKS
 from mmav.models.ops import triton_attention  # noqa: F401 (it registers an operator)
 from mmav.models.ops.again import run_again
 from mmav.models.ops.lean import lean
 
-BLOCKS = (MultiscaleBlock, TransformerBlock)
 LEVELS = ('all', 'lean', 'attention', 'full')
 
 # What is kept at the level ``attention``: results of attention, whichever kernel computes it. PyTorch versions differ

@@ -20,7 +20,7 @@ from mmav.adapting import noted_grids
 from mmav.checkpoints import load_checkpoint_file
 from mmav.class_names import by_part, trained_with
 from mmav.config.check import check_config
-from mmav.config.edits import MODALITIES, find_test_set, resolve_num_classes, set_data_root
+from mmav.config.edits import find_test_set, resolve_num_classes, set_data_root
 from mmav.datasets import av_collate
 from mmav.datasets.transforms import LoadClip, LogMel
 from mmav.engine.class_heads import check_widths, class_heads, match_classes
@@ -35,6 +35,7 @@ from mmav.inference.sources import Source, list_sources
 from mmav.inference.windows import TOLERANCE, place_windows
 from mmav.parallel import cpu_count
 from mmav.registry import MODELS, TRANSFORMS
+from mmav.structures import MODALITIES
 
 ERRORS = ('raise', 'report')
 

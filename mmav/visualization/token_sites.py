@@ -10,10 +10,9 @@ from torch import nn
 
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
-from mmav.models.layers import MultiscaleBlock, TransformerBlock
+from mmav.models.layers import BLOCKS
 from mmav.visualization.token_grid import Axis, token_axes
 
-BLOCKS = (MultiscaleBlock, TransformerBlock)
 FINE_ENOUGH = 7
 
 

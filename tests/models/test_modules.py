@@ -315,13 +315,36 @@ def test_hooks_for_all_modules_are_called(name):
 
 
 @pytest.mark.parametrize('name', MULTISCALE)
-def test_elsewhere_and_compiled(name):
-    """Off the CPU, and where a compiler traces the layers."""
+def test_hooks_are_called_off_the_cpu(name):
     part, called = make(name).to('meta'), []
     for leaf in leaves_of(part).values():
         leaf.register_forward_hook(lambda module, *_: called.append(module))
     part(backbone_input(name).to('meta'))
     assert set(called) == set(leaves_of(part).values())
+
+
+def test_compiled_and_exported():
+    part, args = make('MAT').eval().blocks[0], (torch.randn(1, 13, 8), (3, 4))
+    for number, (key, leaf) in enumerate(leaves_of(part).items()):
+        if number % 2:
+            hook(part, key, extra_of(leaf, number))
+        else:
+            parametrizations.spectral_norm(leaf)
+    with torch.no_grad():
+        expected = part(*args)[0]
+        assert_equal(torch.compile(part, backend='eager', fullgraph=True)(*args)[0], expected)
+        assert_equal(torch.export.export(part, args).module()(*args)[0], expected)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')
+@pytest.mark.parametrize('name', BACKBONES)
+def test_quantized_linear_layers(name):
+    quantization = pytest.importorskip('torch.ao.quantization')
+    part = make(name).eval()
+    quantized = quantization.quantize_dynamic(part, {nn.Linear})
+    with torch.no_grad():
+        expected, found = (model(backbone_input(name)).patches for model in (part, quantized))
+    assert 0 < (found - expected).abs().max() < 0.1 * expected.abs().max()
 
 
 @pytest.mark.parametrize('form', ['flex', 'triton'])

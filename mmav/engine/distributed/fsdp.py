@@ -27,7 +27,7 @@ def spread_model(model: nn.Module, *, reshard_after_forward: bool = True) -> nn.
             pass: less memory, half as much communication more.
     """
     # here, as models import the reading of checkpoints, which imports this module
-    from mmav.engine.activation_checkpointing import BLOCKS
+    from mmav.models.layers import BLOCKS
 
     device = next(model.parameters()).device.type
     mesh = init_device_mesh(device, (distributed.get_world_size(),))

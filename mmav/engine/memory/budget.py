@@ -10,10 +10,11 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from torch import nn
 
-from mmav.engine.activation_checkpointing import BLOCKS, Parts, on_gpu, read_budget
+from mmav.engine.activation_checkpointing import Parts, on_gpu, read_budget
 from mmav.engine.distributed.group import without_gpu
 from mmav.engine.memory.plan import CONTEXT_BYTES, GAPS, GIB, Plan, plan_step
 from mmav.errors import ConfigError
+from mmav.models.layers import BLOCKS
 
 
 def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, str]:

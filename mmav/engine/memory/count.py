@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from mmav.engine.activation_checkpointing import BLOCKS, run_at_level
+from mmav.engine.activation_checkpointing import run_at_level
 from mmav.engine.memory.fake_gpu import backward
 from mmav.engine.memory.meter import MemoryMeter, stored_bytes
 from mmav.engine.precision import DTYPES, autocast
+from mmav.models.layers import BLOCKS
 from mmav.models.ops.sdpa_backends import gpu_capability
 
 _CUDA = torch.device('cuda')

@@ -18,7 +18,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from mmav.config.edits import training_views
-from mmav.engine.activation_checkpointing import BLOCKS, LEVELS, levels_of, on_gpu, turn_on_activation_checkpointing
+from mmav.engine.activation_checkpointing import LEVELS, levels_of, on_gpu, turn_on_activation_checkpointing
 from mmav.engine.memory.choice import Choice, Option
 from mmav.engine.memory.count import BlockCost, Moment, TimeLine, block_cost
 from mmav.engine.memory.fake_gpu import fake_gpu
@@ -29,6 +29,7 @@ from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.heads import heads_of
 from mmav.models.input_shape import input_shape
+from mmav.models.layers import BLOCKS
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
 

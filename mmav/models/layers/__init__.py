@@ -5,7 +5,11 @@ from mmav.models.layers.patch_embed import PatchEmbed
 from mmav.models.layers.pooling import TokenPool
 from mmav.models.layers.transformer_block import MLP, SelfAttention, TransformerBlock
 
+# What activation checkpointing, FSDP, the memory plan and visualization take as a block of an encoder or neck.
+BLOCKS = (MultiscaleBlock, TransformerBlock)
+
 __all__ = [
+    'BLOCKS',
     'MLP',
     'MultiscaleAttention',
     'MultiscaleBlock',

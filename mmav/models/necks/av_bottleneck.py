@@ -11,7 +11,7 @@ from mmav.models.init import init_transformer
 from mmav.models.layers import TransformerBlock
 from mmav.models.necks.joining import FusionNeck
 from mmav.registry import MODELS
-from mmav.structures import Tokens
+from mmav.structures import MODALITIES, Tokens
 
 UPDATES = ('sequential', 'average')
 
@@ -60,7 +60,7 @@ class AVBottleneck(FusionNeck):
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
         update: str = 'sequential',
-        order: Sequence[str] = ('video', 'audio'),
+        order: Sequence[str] = MODALITIES,
         drop_path_rate: float = 0.0,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ from mmav.models.init import init_transformer
 from mmav.models.layers import TransformerBlock
 from mmav.models.necks.joining import FusionNeck
 from mmav.registry import MODELS
-from mmav.structures import Tokens
+from mmav.structures import MODALITIES, Tokens
 
 
 @MODELS.register_module()
@@ -50,7 +50,7 @@ class MergedAttention(FusionNeck):
         *,
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
-        order: Sequence[str] = ('video', 'audio'),
+        order: Sequence[str] = MODALITIES,
         drop_path_rate: float = 0.0,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
