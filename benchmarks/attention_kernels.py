@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.attention_shapes import Inputs, attend, attention_shapes, grid_name, make_inputs
 from benchmarks.sdpa_calls import noted_sdpa
+from mmav.engine.memory.fused_sdpa import fused_sdpa
 from mmav.errors import ConfigError
-from mmav.models.ops.sdpa_backends import fused_sdpa
 
 # what a forward pass alone may do with another kernel
 PASSES = dict(forward=False, backward=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmav.models.ops.sdpa_backends import fused_sdpa
+from mmav.engine.memory.fused_sdpa import fused_sdpa
 
 
 @contextmanager

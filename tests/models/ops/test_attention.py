@@ -13,12 +13,12 @@ from mmengine.registry import init_default_scope
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.sdpa_calls import noted_sdpa
+from mmav.engine.memory.fused_sdpa import fused_sdpa
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention
 from mmav.models.ops.attention import attend, explicit_attention, folded_attention
 from mmav.models.ops.relative_bias import onehot_positions, relative_bias
-from mmav.models.ops.sdpa_backends import fused_sdpa
 from mmav.registry import MODELS
 from tests.toys import ROOT
 
