@@ -2,6 +2,6 @@
 
 from mmav.threads import wait_briefly
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 wait_briefly()  # has an effect only before PyTorch is imported

@@ -35,6 +35,7 @@ from mmav.config.overrides import check_overrides
 from mmav.engine.class_lists import check_config_lists
 from mmav.errors import CheckpointError, ConfigError, MmavError, OutputError, did_you_mean, one_line
 from mmav.outputs import check_folder, check_output, program, same_file, write_json
+from mmav.shipped import find_config
 
 _CHECKPOINT = re.compile(r'(?:(?:epoch|iter|resume_iter)_\d+|best_.+)\.pth')
 # What a disk or its rights answer; a user can do something about each of them.
@@ -61,7 +62,7 @@ def run_tool(main: Callable[[], None]) -> None:
         # What kills this process itself, such as a file that is read without workers, leaves a trace at least.
         faulthandler.enable(sys.__stderr__)
     try:
-        with program(Path(sys.argv[0]).name):
+        with program(Path(getattr(sys.modules['__main__'], '__file__', None) or sys.argv[0]).name):
             _watched(main)
     except TrainingStopped as stopped:
         if os.environ.get('RANK', '0') == '0':
@@ -194,15 +195,18 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Reads a config and applies overrides.
 
     Args:
-        path: A config file in Python's syntax; configs are code.
+        path: A config file in Python's syntax, or the name of one that comes with mmav; configs are code.
         options: Dotted names and values, as ``--cfg-options`` gives.
 
     Raises:
         ConfigError: The file is missing or cannot be read, an override names what no config has, or a variable is
             changed that nothing reads any more.
     """
+    found = find_config(path)
     if not Path(path).is_file():
-        raise ConfigError(f"no config file '{path}'")
+        if _is_first():
+            print(f"'{path}' is not here; using mmav's own: {found}", file=sys.stderr, flush=True)
+        path = str(found)
     if os.getcwd() not in sys.path:
         # custom_imports=dict(imports=['my_neck']) finds my_neck.py in the current folder; last, to hide nothing
         sys.path.append(os.getcwd())
