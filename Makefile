@@ -13,7 +13,7 @@ help:
 	@echo "make gpu      check and measure on one GPU, in at most 8 minutes (work_dirs/gpu); in miniature where there is none"
 	@echo "make lint     check style and types"
 	@echo "make format   put style right where that can be done by itself"
-	@echo "make docs     write what is generated from configs/*/metafile.yml: tables of READMEs, expected results in configs"
+	@echo "make docs     write the tables that configs/*/metafile.yml give, and build the site (site/index.html); warnings fail it"
 	@echo "make pictures draw the pictures of the docs anew, from what make demo left; ARGS='errors grad_cam' for some"
 	@echo "make clean    remove caches and build leftovers; data/, work_dirs/ and .venv stay"
 	@echo "Add PYTHON=python3.12 to choose the Python (3.10 to 3.13) of .venv."
@@ -40,11 +40,14 @@ format:
 	@$(setup) tests -- python -m ruff format .
 
 docs:
-	@$(setup) tests -- python tools/docs/generate.py $(ARGS)
+	@$(setup) docs -- python tools/docs/generate.py
+	@$(setup) docs -- env NO_MKDOCS_2_WARNING=1 python -m mkdocs build
+	@echo site/index.html
+
 
 pictures:
 	@$(setup) tests -- python tools/docs/draw_pictures.py $(ARGS)
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find mmav tools tests configs projects demo -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,11 +28,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST, NEWEST = (3, 10), (3, 13)
 # What each kind of set-up installs, from requirements/.
-FILES = {'runtime': ['runtime.txt'], 'tests': ['runtime.txt', 'tests.txt']}
+FILES = {
+    'runtime': ['runtime.txt'],
+    'tests': ['runtime.txt', 'tests.txt'],
+    'docs': ['runtime.txt', 'docs.txt'],
+}
 # What the commands import from them, directly or not.
 IMPORTS = {
     'runtime': 'av cv2 matplotlib.pyplot mmcv.transforms mmengine.runner scipy.signal sklearn.manifold torchaudio tqdm',
     'tests': 'gradio pytest timm torchvision transformers xdist',
+    'docs': 'mkdocs.commands.build mkdocs_autorefs mkdocstrings_handlers.python',
 }
 # What --if-missing looks for: without the peers that some comparisons and tests have.
 ENOUGH = 'av cv2 matplotlib mmcv mmengine numpy PIL pytest safetensors scipy sklearn torch torchaudio tqdm'
@@ -242,7 +247,7 @@ def compile_imports(env: Path, kind: str) -> None:
     what it imports, some ten seconds each time.
     """
     say('importing the packages once')
-    names = ' '.join(IMPORTS[part] for part in IMPORTS if kind == 'tests' or part == kind)
+    names = ' '.join(IMPORTS[part] for part in dict.fromkeys(['runtime', kind]))
     code = """
 import importlib, sys
 for name in sys.argv[1:]:
