@@ -171,9 +171,9 @@ def mel_bin(hertz: float, bins: int, sample_rate: int) -> float:
 def cam_painter(
     cam: np.ndarray, times: np.ndarray, region: Region | None = None, *, strength: float = STRENGTH
 ) -> Callable[[np.ndarray, float], np.ndarray]:
-    """Makes what draws a map over the frames of the whole clip, for :func:`~mmav.visualization.annotated_video.write_annotated_video`.
+    """Makes what draws a map over the frames of the whole clip.
 
-    Between the frames that the model saw the map is interpolated over time. It is drawn where it belongs in the whole
+    For :func:`mmav.visualization.annotated_video.write_annotated_video`. Between the frames that the model saw the map is interpolated over time. It is drawn where it belongs in the whole
     frame: what the model's crop leaves out is darkened and has no colour.
 
     Args:
