@@ -8,13 +8,13 @@ threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .PHONY: help demo test gpu lint format docs pictures clean
 
 help:
-	@echo "make demo     set up, make the small data set, train and test on it, draw a picture (work_dirs/demo)"
+	@echo "make demo     set up, write the small dataset, train and test on it, draw predictions (work_dirs/demo)"
 	@echo "make test     set up and run all tests; one of them: make test ARGS='tests/test_registry.py -k scope'"
 	@echo "make gpu      check and measure on one GPU, in at most 8 minutes (work_dirs/gpu); in miniature where there is none"
 	@echo "make lint     check style and types"
-	@echo "make format   put style right where that can be done by itself"
+	@echo "make format   fix style where ruff can"
 	@echo "make docs     write the tables that configs/*/metafile.yml give, and build the site (site/index.html); warnings fail it"
-	@echo "make pictures draw the pictures of the docs anew, from what make demo left; ARGS='errors grad_cam' for some"
+	@echo "make pictures redraw the images of the docs from what make demo left; ARGS='errors grad_cam' for some"
 	@echo "make clean    remove caches and build leftovers; data/, work_dirs/ and .venv stay"
 	@echo "Add PYTHON=python3.12 to choose the Python (3.10 to 3.13) of .venv."
 
@@ -40,10 +40,9 @@ format:
 	@$(setup) tests -- python -m ruff format .
 
 docs:
-	@$(setup) docs -- python tools/docs/generate.py
+	@$(setup) docs -- python tools/docs/generate.py $(ARGS)
 	@$(setup) docs -- env NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 	@echo site/index.html
-
 
 pictures:
 	@$(setup) tests -- python tools/docs/draw_pictures.py $(ARGS)

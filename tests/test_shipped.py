@@ -24,7 +24,7 @@ def installed(tmp_path, monkeypatch):
 def test_a_checkout_has_them_beside_the_package():
     assert shipped_root() == ROOT
     names = shipped_configs()
-    assert 'mmt/mmt_tiny_avsynth.py' in names and not [name for name in names if '_base_' in name]
+    assert 'mmt/mmt_tiny_avsynth.py' in names and not [name for name in names if name.startswith('_')]
     assert all((ROOT / 'configs' / name).is_file() for name in names)
 
 

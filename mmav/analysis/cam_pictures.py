@@ -173,8 +173,9 @@ def cam_painter(
 ) -> Callable[[np.ndarray, float], np.ndarray]:
     """Makes what draws a map over the frames of the whole clip.
 
-    For :func:`mmav.visualization.annotated_video.write_annotated_video`. Between the frames that the model saw the map is interpolated over time. It is drawn where it belongs in the whole
-    frame: what the model's crop leaves out is darkened and has no colour.
+    For :func:`~mmav.visualization.annotated_video.write_annotated_video`. Between the frames that the model saw the map
+    is interpolated over time. It is drawn where it belongs in the whole frame: what the model's crop leaves out is
+    darkened and has no colour.
 
     Args:
         cam: (T, H, W) in [0, 1].
