@@ -1,4 +1,4 @@
-"""Puts configs, tools and demo into wheels as ``mmav/.mim``, OpenMMLab's layout; the rest stands in setup.cfg.
+"""Puts configs and programs into wheels as ``mmav/.mim``, OpenMMLab's layout; the rest stands in setup.cfg.
 
 OpenMMLab's ``setup.py`` files do so with links beside the sources. Here the copies are made in the build folder: a
 checkout stays as it is, and an editable install finds the folders beside the package.
@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-FOLDERS = ('configs', 'tools', 'demo')
+FOLDERS = ('configs', 'tools', 'demo', 'benchmarks')
 # pages belong to the documentation, and these programs to a checkout
 LEFT_OUT = shutil.ignore_patterns('*.md', '*.png', '__pycache__', '*.pyc', '.*', 'docs', 'setup_env.py', 'work_dirs')
 

@@ -133,13 +133,10 @@ def as_commands(text: str) -> str:
 
 
 def _run(command: str, arguments: list[str]) -> None:
-    root = shipped_root()
-    path = root / TOOLS[command]
+    path = shipped_root() / TOOLS[command]
     if not path.is_file():
         _refuse(f"'{path}' is missing: install mmav from a wheel, or a checkout with `pip install -e .`")
     sys.argv = [f'mmav {command}', *arguments]
-    if str(root) not in sys.path:
-        sys.path.append(str(root))
     # as the main module, which is what processes that are started anew import
     tool = ModuleType('__main__')
     tool.__file__ = str(path)

@@ -10,11 +10,11 @@ import pytest
 
 from mmav import __version__
 from mmav.__main__ import TOOLS
-from mmav.datasets.avsynth import generate
-from mmav.shipped import shipped_configs
+from mmav.preparation.avsynth import generate
 from tests.toys import ROOT, tool_environment
 
-SOURCES = ('mmav', 'configs', 'tools', 'demo', 'requirements', 'README.md', 'LICENSE', 'setup.py', 'setup.cfg')
+FOLDERS = ('mmav', 'configs', 'tools', 'demo', 'benchmarks', 'requirements')
+FILES = ('README.md', 'LICENSE', 'setup.py', 'setup.cfg')
 OPTIONS = (
     'train_cfg.max_epochs=1',
     'train_dataloader.batch_size=4',
@@ -29,11 +29,10 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp('wheel')
     copy = folder / 'sources'
     copy.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
-        else:
-            shutil.copy(ROOT / name, copy / name)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
+    for name in FILES:
+        shutil.copy(ROOT / name, copy / name)
     (copy / 'configs' / 'mmt' / '__pycache__').mkdir()
     (copy / 'configs' / 'mmt' / '__pycache__' / 'old.pyc').touch()
     code = f'from setuptools import build_meta; build_meta.build_wheel({str(folder)!r})'
@@ -49,9 +48,10 @@ def test_it_holds_package_configs_and_tools(wheel):
         names = set(archive.namelist())
         points = archive.read(f'mmav-{__version__}.dist-info/entry_points.txt').decode()
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'mmav').rglob('*.py')}
-    configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')}
-    ours = {f'mmav/.mim/{path}' for path in [*configs, *TOOLS.values()]}
-    assert {'mmav/py.typed', 'mmav/datasets/labels/vggsound.txt', *modules, *ours} <= names
+    folders = [ROOT / 'configs', ROOT / 'benchmarks']
+    others = [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob('*.py')]
+    ours = {f'mmav/.mim/{path}' for path in [*others, *TOOLS.values()]}
+    assert {'mmav/py.typed', 'mmav/preparation/labels/vggsound.txt', *modules, *ours} <= names
     assert not [name for name in names if name.endswith(('.pyc', '.md', '.png', 'setup_env.py')) or '/docs/' in name]
     assert 'mmav = mmav.__main__:main' in points
 
@@ -79,9 +79,3 @@ def test_it_trains_in_an_empty_folder(wheel, tmp_path):
     assert len(re.findall(r'Epoch\(train\) +\[1\]\[\d/4\].* loss: \d', run.stdout)) == 4
     assert (folder / 'work_dirs' / 'mmt_tiny_avsynth' / 'epoch_1.pth').is_file()
     assert str(ROOT / 'mmav') not in run.stdout
-
-
-def test_names_of_configs_are_those_of_the_checkout(wheel):
-    with zipfile.ZipFile(wheel) as archive:
-        names = [name.removeprefix('mmav/.mim/configs/') for name in archive.namelist() if '.mim/configs/' in name]
-    assert sorted(name for name in names if not name.startswith('_base_')) == shipped_configs()
