@@ -38,7 +38,8 @@ def to_markdown(text: str, item: Object, package: Module) -> str:
         name = found[2].removesuffix('()')
         shown = name.rpartition('.')[2] if found[1] else name
         path = find(name, item, package)
-        if path is None and name.partition('.')[0] in (package.name, *item.module.members):
+        outside = '.' in name and name.partition('.')[0] not in (package.name, *item.module.members)
+        if path is None and not outside:
             LOG.warning(f'{item.path}: {found[0]} names nothing')
         return f'[`{shown}`][{path}]' if path and on_a_page(path, package) else f'`{shown}`'
 
