@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Classifies one's own files: prints what the model says, and writes it as JSON and into a copy of the picture."""
+"""Classifies your own files: prints the predictions, and writes them as JSON and onto a copy of each video."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmav.structures import MODALITIES
 
 EXAMPLE = """examples:
   python demo/av_demo.py clip.mp4 --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth
-  python demo/av_demo.py clips/ sound.wav --config CONFIG --checkpoint CHECKPOINT --out-dir results --batch-size 16
+  python demo/av_demo.py clips/ audio.wav --config CONFIG --checkpoint CHECKPOINT --out-dir results --batch-size 16
   python demo/av_demo.py hour.mp4 --config CONFIG --checkpoint CHECKPOINT --stride 2 --no-video --drop audio"""
 
 
@@ -23,18 +23,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('files', nargs='+', metavar='FILE', help='video or sound files, or folders of them')
+    parser.add_argument('files', nargs='+', metavar='FILE', help='video or audio files, or folders of them')
     parser.add_argument('--config', required=True, help='config file of the model')
     parser.add_argument('--checkpoint', required=True, help='checkpoint file (.pth or .safetensors)')
     parser.add_argument(
         '--out-dir', default='work_dirs/av_demo', help='folder for predictions.json and the annotated videos'
     )
     parser.add_argument('--no-video', action='store_true', help='write no annotated videos')
-    parser.add_argument('--topk', type=int, default=5, metavar='K', help='labels that are given; default: 5')
-    parser.add_argument('--window', type=float, metavar='S', help="seconds looked at at once; default: the config's")
+    parser.add_argument('--topk', type=int, default=5, metavar='K', help='number of labels to print; default: 5')
+    parser.add_argument('--window', type=float, metavar='S', help="seconds of a window; default: the config's")
     parser.add_argument('--stride', type=float, metavar='S', help='seconds between windows; default: the window')
     parser.add_argument(
-        '--max-windows', type=int, default=10_000, metavar='N', help='a file of more is not read; default: %(default)s'
+        '--max-windows', type=int, default=10_000, metavar='N', help='refuse files of more windows; default: 10000'
     )
     parser.add_argument('--drop', choices=MODALITIES, help='withhold this modality from the model')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Serves a web page where a visitor uploads or records a clip and sees what a trained model makes of it."""
+"""Serves a web page on which visitors upload or record a clip and see the predictions of a trained model."""
 
 import argparse
 import logging
@@ -21,14 +21,14 @@ def main() -> None:
     )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='checkpoint file (.pth or .safetensors)')
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; default: 127.0.0.1, this machine')
-    parser.add_argument('--port', type=int, default=7860, help='port to listen at, 0 for a free one; default: 7860')
-    parser.add_argument('--max-seconds', type=float, default=60, metavar='S', help='longest clip taken; default: 60')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on; default: 127.0.0.1, this machine')
+    parser.add_argument('--port', type=int, default=7860, help='port to listen on, 0 for a free one; default: 7860')
+    parser.add_argument('--max-seconds', type=float, default=60, metavar='S', help='longest clip accepted; default: 60')
     parser.add_argument(
-        '--max-megabytes', type=float, default=100, metavar='MB', help='largest file taken; default: 100'
+        '--max-megabytes', type=float, default=100, metavar='MB', help='largest file accepted; default: 100'
     )
     parser.add_argument(
-        '--max-request-seconds', type=float, default=120, metavar='S', help='time for one answer; default: 120'
+        '--max-request-seconds', type=float, default=120, metavar='S', help='time limit of one prediction; default: 120'
     )
     parser.add_argument('--device', help='such as cuda:1 or cpu; default: the GPU where there is one')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')

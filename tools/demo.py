@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The whole path once: make the embedded dataset, train the small MMT on it, test it, draw what it predicts."""
+"""Runs everything once: writes AVSynth, trains the small MMT on it, tests it and draws its predictions."""
 
 import argparse
 import json
@@ -31,8 +31,8 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--config', default=str(ROOT / 'configs/mmt/mmt_tiny_avsynth.py'), help='what to train')
-    parser.add_argument('--data-root', default='data/avsynth', help='folder of the dataset; made if it is not there')
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder of everything that is written')
+    parser.add_argument('--data-root', default='data/avsynth', help='folder of the dataset, written if it is missing')
+    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for all results')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='K=V', help='as in tools/train.py')
     parser.add_argument(
         '--data-options', nargs='+', default=[], metavar='K=V', help='as in make_avsynth.py, e.g. train=64'

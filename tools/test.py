@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of a config that comes with mmav')
     parser.add_argument('checkpoint', help='checkpoint file (.pth)')
     parser.add_argument('--out', metavar='FILE.json', help='write the metrics to this file')
     parser.add_argument(
@@ -28,15 +28,15 @@ def main() -> None:
     parser.add_argument(
         '--drop',
         choices=MODALITIES,
-        help='withhold this modality from every clip: how good is the model on the other one alone?',
+        help='withhold this modality from every clip, to test the model on the other one alone',
     )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='auto',
         choices=AMP,
-        help='faster, and not to the last digit: auto (--amp alone), bfloat16 or float16 as in training; without it '
-        'testing is in float32',
+        help='faster, with slightly different results: auto (--amp alone), bfloat16 or float16 as in training; '
+        'without it testing is in float32',
     )
     add_common_arguments(parser)
     test(parser.parse_args())

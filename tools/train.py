@@ -17,27 +17,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of a config that comes with mmav')
     parser.add_argument(
         '--resume',
         nargs='?',
         const='',
         metavar='CKPT',
-        help='continue from CKPT, or from the newest whole checkpoint of the work dir; without one, start anew',
+        help='continue from CKPT, or from the newest complete checkpoint of the work dir; if there is none, start anew',
     )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='bfloat16',
         choices=AMP,
-        help="numbers of the forward pass, in place of the config's: auto (bfloat16 on a GPU, float16 on one that has "
+        help='precision of the forward pass, overrides the config: auto (bfloat16 on a GPU, float16 on one that has '
         'no bfloat16, float32 on a CPU), none (float32), bfloat16 (--amp alone, also on a CPU), or float16 with loss '
         'scaling',
     )
     parser.add_argument(
         '--deterministic',
         action='store_true',
-        help='only algorithms that give the same bits again, no TF32; slower on a GPU',
+        help='only algorithms whose results are bit-equal when repeated, no TF32; slower on a GPU',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch size')
     add_common_arguments(parser)

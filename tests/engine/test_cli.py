@@ -9,6 +9,7 @@ import pytest
 
 from mmav.engine.cli import key_value, load_checked_config, load_config, run_tool, tolerant_console
 from mmav.errors import ConfigError, ManifestError, MmavError
+from mmav.shipped import find_config
 from tests.toys import ROOT, tool_environment
 
 
@@ -82,6 +83,21 @@ def test_what_the_disk_answers_is_one_line(capsys, error, printed):
 def test_a_missing_file_that_nobody_expected_is_a_mistake_of_ours():
     with pytest.raises(FileNotFoundError):
         run_tool(Path('nowhere').read_bytes)
+
+
+def test_a_config_of_mmav_is_found_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own = str(find_config('mmt/mmt_tiny_avsynth.py'))
+    assert load_config('mmt/mmt_tiny_avsynth.py').filename == own
+    assert capsys.readouterr().err == f"'mmt/mmt_tiny_avsynth.py' is not here; using mmav's own: {own}\n"
+    monkeypatch.setenv('RANK', '1')
+    load_config('mmt/mmt_tiny_avsynth.py')
+    assert capsys.readouterr().err == ''
+    (tmp_path / 'mmt').mkdir()
+    (tmp_path / 'mmt' / 'mmt_tiny_avsynth.py').write_text('max_epochs = 3')
+    monkeypatch.delenv('RANK')
+    assert load_config('mmt/mmt_tiny_avsynth.py').max_epochs == 3
+    assert capsys.readouterr().err == ''
 
 
 def test_key_value():

@@ -42,7 +42,7 @@ def test_a_clip_is_made_where_there_is_no_data(monkeypatch, capsys):
 
 def test_mistakes_are_one_line(clip, tmp_path, capsys):
     for arguments, message in (
-        (['nowhere.py'], "error: no config file 'nowhere.py'\n"),
+        (['nowhere.py'], "error: no config file 'nowhere.py' (`mmav configs` lists mmav's)\n"),
         ([CONFIG, '--clip', tmp_path / 'no.mp4'], 'no.mp4: no such file\n'),
         ([CONFIG, '--clip', CONFIG, '--clips', 1], 'error: none of 1 clips can be read; the last: '),
         ([CONFIG, '--clips', 0], 'error: --clips 0 --workers 0: give at least 1 clip'),

@@ -20,7 +20,7 @@ def test_a_sheet_lies_with_the_runs_of_its_config(folder, monkeypatch, capsys):
     assert run_tool(TOOL, CONFIG, '--data-root', folder, '--split', 'test', '--clips', 2) == 0
     path = 'work_dirs/mmt_tiny_folder/browse_mmt_tiny_folder_test.png'
     captured = capsys.readouterr()
-    assert captured.out == f'The picture is {path}\n' and '2/2' in captured.err
+    assert captured.out == f'written: {path}\n' and '2/2' in captured.err
     assert cv2.imread(path).shape[0] > 200
 
 
@@ -41,7 +41,7 @@ def test_chosen_clips_and_draws(folder):
 def test_mistakes_are_one_line(folder, capsys):
     data = ['--data-root', folder]
     for arguments, message in (
-        (['nowhere.py'], "error: no config file 'nowhere.py'\n"),
+        (['nowhere.py'], "error: no config file 'nowhere.py' (`mmav configs` lists mmav's)\n"),
         ([CONFIG, '--clips', 0], 'error: --clips 0: give a number from 1 on\n'),
         ([CONFIG, '--seed', -1], 'error: --seed -1: give a number from 0 on\n'),
         ([CONFIG, '--out', 'a.jpg'], 'error: --out a.jpg: the picture is a PNG file'),

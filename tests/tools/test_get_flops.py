@@ -28,7 +28,7 @@ def test_writes_numbers_and_a_page(tmp_path, capsys):
 
 def test_mistakes_are_one_line(tmp_path, capsys):
     for arguments, message in (
-        (['nowhere.py'], "error: no config file 'nowhere.py'\n"),
+        (['nowhere.py'], "error: no config file 'nowhere.py' (`mmav configs` lists mmav's)\n"),
         ([CONFIG, '--input-size', 'audio=big'], "error: --input-size 'big': give whole numbers above 0, "),
         ([CONFIG, '--input-size', 'sound=8,8'], "error: input size of 'sound': the model reads video and audio\n"),
         ([CONFIG, '--num-classes', 7, '--markdown', tmp_path / 'no.md'], "error: no page '"),

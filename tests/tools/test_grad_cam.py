@@ -40,7 +40,7 @@ def test_scores(files, tmp_path, capsys):
 def test_mistakes_are_one_line(files, tmp_path, broken, capsys):
     out = ['--out', tmp_path / 'out']
     for arguments, message in (
-        (['nowhere.py', files[1], *out], "error: no config file 'nowhere.py'\n"),
+        (['nowhere.py', files[1], *out], "error: no config file 'nowhere.py' (`mmav configs` lists mmav's)\n"),
         ([files[0], 'no.pth', *out], "error: no checkpoint 'no.pth'"),
         ([*files, *out, '--clips', 0], 'error: --clips 0: give a number from 1 on\n'),
         ([*files, *out, '--indices', 1], 'error: there is no clip 1: the test set has 1'),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Says where a model errs: confused classes, worst classes, calibration, what either modality settles alone, and
-whether its lead over another model is more than luck. Clips that cannot be read count as wrong.
+"""Analyzes the errors of a model: confused classes, worst classes, calibration, what either modality decides alone, and
+whether its lead over another model is significant. Clips that cannot be read count as wrong.
 """
 
 import argparse
@@ -44,10 +44,10 @@ def main() -> None:
     )
     parser.add_argument('predictions', help='file written by tools/test.py --dump')
     parser.add_argument('--other', metavar='FILE.pkl', help='dump of the model to compare with, on the same clips')
-    parser.add_argument('--audio', metavar='FILE.pkl', help='dump of a model of sound alone; goes with --video')
-    parser.add_argument('--video', metavar='FILE.pkl', help='dump of a model of the picture alone; goes with --audio')
+    parser.add_argument('--audio', metavar='FILE.pkl', help='dump of an audio-only model; goes with --video')
+    parser.add_argument('--video', metavar='FILE.pkl', help='dump of a video-only model; goes with --audio')
     parser.add_argument('--part', choices=PARTS, help='which label, of clips with a verb and a noun; action: both')
-    parser.add_argument('--out', metavar='DIR', help='folder for pictures, tables and JSON; without it only print')
+    parser.add_argument('--out', metavar='DIR', help='folder for plots, tables and JSON; without it only print')
     parser.add_argument('--num', type=int, default=5, help='number of worst classes and pairs to print')
     args = parser.parse_args()
     if bool(args.audio) != bool(args.video):

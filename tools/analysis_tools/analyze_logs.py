@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Prints what trainings logged, speed and best results, as a table, and draws their curves; a run that was resumed
-counts as one.
+"""Prints the logs of trainings, their speed and best results, as a table, and draws their curves; a resumed run counts
+as one.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument('logs', nargs='+', metavar='WORK_DIR|FILE', help='work dirs, or .json files of their vis_data')
     parser.add_argument('--keys', nargs='+', help='what to draw (default: the loss and what validation measures)')
     parser.add_argument('--out', metavar='FILE.png', help='draw the curves, one colour a run, into this file')
-    parser.add_argument('--json', metavar='FILE.json', help='write the figures to this file')
+    parser.add_argument('--json', metavar='FILE.json', help='write the numbers to this file')
     args = parser.parse_args()
     if args.out:
         check_picture_name(args.out)

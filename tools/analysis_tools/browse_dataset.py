@@ -1,5 +1,6 @@
 #!/usr/bin/env python
-"""Draws what a config's pipeline feeds the model: frames, spectrogram, label and window of each view of some clips.
+"""Draws the inputs that a config's pipeline makes: frames, spectrogram, label and window of each view of some clips.
+
 With --stages, the clips after each step of the pipeline.
 """
 
@@ -64,7 +65,7 @@ def main() -> None:
     indices = args.indices or pick_rows(range(total), args.clips)
     clips = read_clips(datasets, indices, stages=args.stages, progress=True)
     draw_dataset_sheet(clips, out, title=f'{config}, {args.split}: {len(indices)} of {total} clips')
-    print(f'The picture is {out}')
+    print(f'written: {out}')
 
 
 if __name__ == '__main__':

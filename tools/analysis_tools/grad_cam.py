@@ -28,7 +28,7 @@ def main() -> None:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='its checkpoint')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for pictures, videos and scores')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for figures, videos and scores')
     which = parser.add_mutually_exclusive_group()
     which.add_argument('--clips', type=int, metavar='N', help='N clips of the test set, evenly spread; default: 4')
     which.add_argument('--indices', type=int, nargs='+', metavar='I', help='these clips of the test set, from 0')
@@ -43,7 +43,7 @@ def main() -> None:
     )
     parser.add_argument(
         '--block', nargs='+', default=[], metavar='MODALITY=BLOCK',
-        help="the block looked at: a number in the encoder, as video=-1, or a name, as audio=neck.blocks.1.audio",
+        help="the block to look at: a number in the encoder, as video=-1, or a name, as audio=neck.blocks.1.audio",
     )  # fmt: skip
     parser.add_argument(
         '--method', nargs='+', choices=METHODS, default=['gradcam'], help='default: gradcam; several with --score'
@@ -53,7 +53,7 @@ def main() -> None:
     )
     parser.add_argument('--video', action='store_true', help='write the clips with the map over their frames, too')
     parser.add_argument('--score', action='store_true', help='measure on all clips chosen; default: the whole test set')
-    parser.add_argument('--every-block', action='store_true', help='with --score: every block in place of one')
+    parser.add_argument('--every-block', action='store_true', help='with --score: every block instead of one')
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
     parser.add_argument('--device', help="such as 'cpu' or 'cuda:1'; default: a GPU where there is one")
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws a sheet of clips with what was predicted for them."""
+"""Draws a sheet of clips with their predictions."""
 
 import argparse
 
@@ -25,7 +25,7 @@ def main() -> None:
     )
     parser.add_argument('config', help='config that the predictions were made with')
     parser.add_argument('predictions', help='file written by tools/test.py --dump')
-    parser.add_argument('out', help='picture to write, e.g. sheet.png')
+    parser.add_argument('out', help='image to write, e.g. sheet.png')
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
     parser.add_argument('--num', type=int, default=8, help='number of clips')
     args = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
     inputs = [inputs_of([row], dataset)[0] for row in tqdm(chosen, desc='clips', unit='clip')]
     chosen, names = as_actions(chosen, classes)
     draw_prediction_sheet(chosen, inputs, args.out, classes=names)
-    print(f'The picture is {args.out}')
+    print(f'written: {args.out}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Computes mean and standard deviation of a data set's log-mels, for the norm.audio of its config.
+"""Computes mean and standard deviation of a dataset's log-mels, for norm.audio in its config.
 
 Every clip of the training list counts, its middle window, without augmentation, in double precision. The result does
 not depend on the number of processes.
@@ -27,10 +27,10 @@ def main() -> None:
     parser.add_argument('config', help='config whose training list, LoadClip and LogMel are used')
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
     parser.add_argument('--ann-file', metavar='FILE', help='another list, e.g. train_clean.csv')
-    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one per core')
     parser.add_argument(
         '--time-limit', type=float, default=600.0, metavar='S',
-        help='seconds after which a file is given up; default: %(default)g',
+        help='seconds after which to give up on a file; default: %(default)g',
     )  # fmt: skip
     parser.add_argument('--json', metavar='FILE', help='write all numbers to this file')
     args = parser.parse_args()

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Decodes every clip of a data set from end to end and says what is wrong with it.
+"""Decodes every clip of a dataset from start to end and reports what is wrong with it.
 
 Writes check_report.csv, a row for each clip with its measures and defects, and next to each manifest a clean one, such
-as train_clean.csv, without the clips that have one of the defects of --drop. A stopped run goes on where it was; files
-that have changed since are checked again.
+as train_clean.csv, without the clips that have one of the defects of --drop. A stopped run continues where it was;
+files that have changed since are checked again.
 """
 
 import argparse
@@ -81,10 +81,10 @@ def main() -> None:
         help='defects that keep a clip out of the clean manifest; default: %(default)s',
     )  # fmt: skip
     parser.add_argument('--out', type=Path, help='folder of the report and the clean manifests; default: the data root')
-    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one per core')
     parser.add_argument(
         '--time-limit', type=float, default=TIME_LIMIT, metavar='S',
-        help='seconds after which a file is given up; default: %(default)g',
+        help='seconds after which to give up on a file; default: %(default)g',
     )  # fmt: skip
     args = parser.parse_args()
     out = args.out or args.data_root

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Writes the clips of a data set anew so that they are read fast in training.
+"""Transcodes the clips of a dataset so that training reads them fast.
 
 Small frames (the short side is scaled), a keyframe every few frames, H.264 without what is slow to decode, and mono
-sound at 16 kHz in the same file. The new folder is a data set of its own, with manifests and class lists: train with
---data-root. A stopped run goes on where it was; a file under its own name is whole.
+audio at 16 kHz in the same file. The new folder is a dataset of its own, with manifests and class lists: train with
+--data-root. A stopped run continues where it was; a file with its final name is complete.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('data_root', type=Path, help='folder that the manifests lie in and their paths are relative to')
-    parser.add_argument('out', type=Path, help='folder of the new data set')
+    parser.add_argument('out', type=Path, help='folder of the new dataset')
     parser.add_argument(
         '--manifest', nargs='+', metavar='FILE', help=f'manifests; default: {", ".join(USUAL_MANIFESTS)}'
     )
@@ -38,21 +38,21 @@ def main() -> None:
     parser.add_argument(
         '--keyframes', type=int, default=default.keyframes, metavar='N', help='one every N frames (%(default)s)'
     )
-    parser.add_argument('--max-fps', type=float, metavar='FPS', help='leave out frames in excess of this rate')
+    parser.add_argument('--max-fps', type=float, metavar='FPS', help='drop frames above this rate')
     parser.add_argument('--crf', type=int, default=default.crf, help="x264's quality, lower is better (%(default)s)")
     parser.add_argument(
         '--preset', choices=PRESETS, default=default.preset, help="x264's speed of encoding (%(default)s)"
     )
     parser.add_argument(
         '--audio-codec', choices=('flac', 'aac'), default=default.audio_codec,
-        help='flac keeps the sound as it is, aac saves about 10 kB a second (%(default)s)',
+        help='flac is lossless, aac saves about 10 kB a second (%(default)s)',
     )  # fmt: skip
-    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one a core')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one per core')
     parser.add_argument(
         '--time-limit', type=float, default=7200.0, metavar='S',
-        help='seconds after which a file is given up; default: %(default)g',
+        help='seconds after which to give up on a file; default: %(default)g',
     )  # fmt: skip
-    parser.add_argument('--force', action='store_true', help='write all anew where an earlier run had other options')
+    parser.add_argument('--force', action='store_true', help='rewrite everything if an earlier run had other options')
     args = parser.parse_args()
     try:
         options = TranscodeOptions(**{name: getattr(args, name) for name in default.to_dict() if hasattr(args, name)})

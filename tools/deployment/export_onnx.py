@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """Exports a trained model to ONNX, with normalisation and class names inside, and writes a description of its inputs
-beside it (MODEL.json). The exported model is run in onnxruntime and has to say what PyTorch says.
+beside it (MODEL.json). The exported model is run in onnxruntime and compared with PyTorch.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from mmav.outputs import check_output
 
 EXAMPLE = """examples:
   python tools/deployment/export_onnx.py configs/mmt/mmt_tiny_avsynth.py work_dirs/demo/epoch_10.pth --out mmt.onnx
-  python tools/deployment/export_onnx.py CONFIG CHECKPOINT --out picture_only.onnx --drop audio"""
+  python tools/deployment/export_onnx.py CONFIG CHECKPOINT --out video_only.onnx --drop audio"""
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument('--opset', type=int, default=DEFAULT_OPSET, help='default: %(default)s')
     parser.add_argument(
         '--drop', nargs='+', default=[], metavar='MODALITY',
-        help='video or audio: no clip will have it, so leave out its input and its encoder',
+        help='video or audio: export without its input and its encoder',
     )  # fmt: skip
     parser.add_argument('--classes', metavar='FILE', help="names of the classes, one a line, if not the checkpoint's")
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')

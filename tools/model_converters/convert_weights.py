@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Tells what a public checkpoint holds and, with OUT, writes its weights under mmav's names."""
+"""Shows what a public checkpoint contains and, with OUT, writes its weights under mmav's names."""
 
 import argparse
 import io

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Joins the checkpoints of single-modality models into one for their average (neck type 'Avg')."""
+"""Merges the checkpoints of single-modality models into one for their average (neck type 'Avg')."""
 
 import argparse
 import io
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoints', nargs='+', help='one a modality')
+    parser.add_argument('checkpoints', nargs='+', help='one per modality')
     parser.add_argument('--out', required=True, help='file to write')
     args = parser.parse_args()
     check_output(args.out, inputs=args.checkpoints, suffixes=['.pth', '.pt', '.pyth'])

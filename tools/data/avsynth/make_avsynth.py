@@ -1,4 +1,4 @@
-"""Writes AVSynth, the embedded audio-video dataset."""
+"""Writes AVSynth, the built-in audio-video dataset."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from mmav.preparation.avsynth import SPLITS, TASKS, AVSynthSpec, generate
 def parse_args() -> argparse.Namespace:
     default = AVSynthSpec()
     parser = argparse.ArgumentParser(
-        description='Write AVSynth: synthetic clips (H.264 + AAC in mp4) whose classes need both picture and sound.',
+        description='Write AVSynth: synthetic clips (H.264 + AAC in mp4) whose classes need both video and audio.',
         epilog='example: python tools/data/avsynth/make_avsynth.py data/avsynth_parity --task parity --seed 1',
     )
     parser.add_argument('out', type=Path, help='folder of the dataset; an interrupted run continues there')
@@ -28,10 +28,10 @@ def parse_args() -> argparse.Namespace:
             help=f'{split} clips, a multiple of num-events squared (%(default)s)',
         )
     parser.add_argument('--num-events', type=int, default=default.num_events, help='per modality, 2 to 6 (%(default)s)')
-    parser.add_argument('--size', type=int, default=default.size, help='side of the picture in pixels (%(default)s)')
+    parser.add_argument('--size', type=int, default=default.size, help='height and width in pixels (%(default)s)')
     parser.add_argument('--seconds', type=float, default=default.seconds, help='length of a clip (%(default)s)')
     parser.add_argument('--fps', type=int, default=default.fps, help='frames per second (%(default)s)')
-    parser.add_argument('--sample-rate', type=int, default=default.sample_rate, help='of the sound (%(default)s)')
+    parser.add_argument('--sample-rate', type=int, default=default.sample_rate, help='of the audio (%(default)s)')
     parser.add_argument('--seed', type=int, default=default.seed, help='root of all randomness (%(default)s)')
     parser.add_argument('--jobs', type=int, help='processes (one per core)')
     parser.add_argument('--force', action='store_true', help='replace a dataset of other parameters')
