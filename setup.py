@@ -25,6 +25,8 @@ class BuildWithConfigs(build_py):
             shutil.rmtree(mim, ignore_errors=True)  # of an earlier build
             for name in FOLDERS:
                 shutil.copytree(name, mim / name, ignore=LEFT_OUT)
+            for index in Path().glob('model-index.yml'):  # the list of metafiles that OpenMMLab's mim reads
+                shutil.copy(index, mim)
 
 
 setup(cmdclass=dict(build_py=BuildWithConfigs))
