@@ -36,7 +36,7 @@ def test_every_page_is_found_from_the_readme_or_the_first_page():
 
 
 def test_the_newest_version_of_the_changelog_is_the_packages():
-    versions = re.findall(r'^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$', (ROOT / 'CHANGELOG.md').read_text(), re.MULTILINE)
+    versions = re.findall(r'^## (.+?)(?: - (\d{4}-\d\d-\d\d))?$', (ROOT / 'CHANGELOG.md').read_text(), re.MULTILINE)
     released = [version for version, date in versions if date]
     assert released[0] == __version__
     assert released == sorted(released, key=lambda text: tuple(map(int, text.split('.'))), reverse=True)
