@@ -25,8 +25,7 @@ class BuildWithConfigs(build_py):
             shutil.rmtree(mim, ignore_errors=True)  # of an earlier build
             for name in FOLDERS:
                 shutil.copytree(name, mim / name, ignore=LEFT_OUT)
-            for index in Path().glob('model-index.yml'):  # the list of metafiles that OpenMMLab's mim reads
-                shutil.copy(index, mim)
+            shutil.copy('model-index.yml', mim)  # the list of metafiles that OpenMMLab's mim reads
 
 
 setup(cmdclass=dict(build_py=BuildWithConfigs))

@@ -72,7 +72,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     place = repository_path(page.file)
     if place is None:
         return markdown
-    for line in STRAY.findall(FENCED.sub('', markdown)):
+    for line in STRAY.findall(FENCED.sub(r'\1```', markdown)):
         LOG.warning(
             f"{place}: '{line.strip()}': what belongs to an entry of a list is indented by 4 spaces, code in it by 8"
         )

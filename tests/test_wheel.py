@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import pytest
+import yaml
 
 from mmav import __version__
 from mmav.__main__ import TOOLS
@@ -14,7 +15,7 @@ from mmav.preparation.avsynth import generate
 from tests.toys import ROOT, tool_environment
 
 FOLDERS = ('mmav', 'configs', 'tools', 'demo', 'benchmarks', 'requirements')
-FILES = ('README.md', 'LICENSE', 'setup.py', 'setup.cfg')
+FILES = ('README.md', 'LICENSE', 'model-index.yml', 'setup.py', 'setup.cfg')
 OPTIONS = (
     'train_cfg.max_epochs=1',
     'train_dataloader.batch_size=4',
@@ -51,6 +52,9 @@ def test_it_holds_package_configs_and_tools(wheel):
     folders = [ROOT / 'configs', ROOT / 'benchmarks']
     others = [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob('*.py')]
     ours = {f'mmav/.mim/{path}' for path in [*others, *TOOLS.values()]}
+    with open(ROOT / 'model-index.yml', encoding='utf-8') as file:
+        index = yaml.safe_load(file)['Import']
+    assert {f'mmav/.mim/{name}' for name in ['model-index.yml', *index]} <= names
     assert {'mmav/py.typed', 'mmav/preparation/labels/vggsound.txt', *modules, *ours} <= names
     assert not [name for name in names if name.endswith(('.pyc', '.md', '.png', 'setup_env.py')) or '/docs/' in name]
     assert 'mmav = mmav.__main__:main' in points
