@@ -128,8 +128,10 @@ class MultiscaleAttention(nn.Module):
         """
         grids = self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)
         pools = (self.pool_q, self.pool_k, self.pool_v)
+        # no variable holds the projections: they are freed once they are pooled
         pooled = [pool(third, grid) for pool, third in zip(pools, _thirds(self.qkv, x), strict=True)]
-        classes, (q, k, v) = [cls for cls, _ in pooled if cls is not None], [patches for _, patches in pooled]
+        classes = [cls for cls, _ in pooled if cls is not None]
+        q, k, v = (patches for _, patches in pooled)
         tables = () if self.rel_pos is None else self.rel_pos.sized(*grids)
         out = attend(q, k, v, tables, grids, classes=classes, residual=self.residual_pooling, form=self.attention)
         return self.proj(halved(cheap(torch.flatten, out, 2))), grids[0]
