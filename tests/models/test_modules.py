@@ -34,9 +34,10 @@ FORMS = ('explicit', 'folded', 'tiled')
 ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
 MULTISCALE = [name for name in BACKBONES if 'arch' in defaults(name)]
 PARTS = [*BACKBONES, *(name for name in NECKS if list(make_neck(name).parameters()))]
-# every form at every level, and what has no forms at every level
+# every form at every level, for one of those that have forms; each form and level for the others
 COMBINATIONS = [
-    *((name, form, level) for name in MULTISCALE for form in FORMS for level in LEVELS),
+    *((MULTISCALE[0], form, level) for form in FORMS for level in LEVELS),
+    *((name, *both) for name in MULTISCALE[1:] for both in zip((*FORMS, 'tiled'), LEVELS, strict=True)),
     *((name, None, level) for name in PARTS if name not in MULTISCALE for level in LEVELS),
 ]
 
