@@ -1,18 +1,21 @@
-"""The attention that the encoders of a config have: sizes, generated inputs, and a pass in one of its forms."""
+"""The attention that the encoders of a config have: sizes, generated inputs, and the kernels that compute it."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from benchmarks.sdpa_calls import noted_sdpa
+from mmav.engine.memory.fused_sdpa import fused_sdpa
 from mmav.engine.precision import DTYPES
 from mmav.errors import ConfigError
 from mmav.models.backbones.mvit import MultiscaleTransformer
@@ -44,7 +47,7 @@ class Shape:
 
     @property
     def operations(self) -> int:
-        """Of the two products of a forward pass of one clip, a multiplication and an addition being two."""
+        """Of the two products of a forward pass for one clip; a multiplication and an addition count as two."""
         queries, keys = (math.prod(grid) + self.num_cls for grid in (self.q_grid, self.k_grid))
         return 4 * queries * keys * self.heads * self.dim
 
@@ -56,7 +59,7 @@ def attention_shapes(cfg: Config) -> dict[Shape, int]:
         ConfigError: No backbone has multiscale attention.
     """
     init_default_scope('mmav')
-    # None is how a config leaves out a backbone of the one that it is based on
+    # None is how a config drops a backbone of its base
     backbones = {name: part for name, part in (cfg.model.get('backbones') or {}).items() if part}
     found: Counter[Shape] = Counter()
     for name, backbone in backbones.items():
@@ -84,7 +87,7 @@ def grid_name(grid: Sequence[int]) -> str:
 
 @dataclass
 class Inputs:
-    """What a block hands to the attention: tokens (B, N, heads, width), as its pooling leaves them, and tables.
+    """What a block passes to the attention: tokens (B, N, heads, width) after pooling, and tables.
 
     Attributes:
         patches: Queries, keys and values.
@@ -101,7 +104,7 @@ class Inputs:
     k_grid: tuple[int, ...]
 
     def leaves(self) -> list[Tensor]:
-        """All tensors, which the gradients are of."""
+        """All tensors, those that gradients are computed for."""
         return [*self.patches, *self.classes, *self.tables]
 
     def first(self, dtype: torch.dtype) -> Inputs:
@@ -111,7 +114,7 @@ class Inputs:
 
 
 def make_inputs(shape: Shape, batch_size: int = 1, *, device: str = 'cpu', dtype: str = 'float32') -> Inputs:
-    """Normally distributed queries, keys, values, class tokens and tables, the same ones every time."""
+    """Normally distributed queries, keys, values, class tokens and tables, the same every time."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(length: int) -> Tensor:
@@ -128,7 +131,7 @@ def make_inputs(shape: Shape, batch_size: int = 1, *, device: str = 'cpu', dtype
 
 
 def attend(form: str, inputs: Inputs) -> Tensor:
-    """The attention in one of its forms, from what the pooling leaves to what the last projection reads.
+    """The attention in one of its forms, between the pooling and the last projection.
 
     Returns:
         (B, c + Nq, heads * d), without residual pooling.
@@ -136,3 +139,73 @@ def attend(form: str, inputs: Inputs) -> Tensor:
     q, k, v = inputs.patches
     grids = (inputs.q_grid, inputs.k_grid)
     return attention.attend(q, k, v, inputs.tables, grids, classes=inputs.classes, form=form).flatten(2)
+
+
+def read_capability(text: str) -> tuple[int, int]:
+    """``8.0`` as (8, 0).
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    major, dot, minor = text.partition('.')
+    if not dot or not (major.isdecimal() and minor.isdecimal()):
+        raise ConfigError(f'--capability {text}: give it as NVIDIA writes it, 8.0 for an A100, 9.0 for an H100')
+    return int(major), int(minor)
+
+
+def folded_kernels(inputs: Inputs, capability: tuple[int, int] | None = None) -> dict[str, tuple[int, int, str]]:
+    """Which kernel computes folded attention, without gradients and with.
+
+    Args:
+        inputs: On a GPU, where PyTorch is asked; or fake ones.
+        capability: Of a GPU that is not in this machine, whose rules then apply.
+
+    Returns:
+        ``forward`` and ``backward``: width of queries and keys, width of values, kernel.
+    """
+    found = {}
+    # PyTorch may choose another kernel for a forward pass alone
+    for name, needs_grad in dict(forward=False, backward=True).items():
+        with torch.set_grad_enabled(needs_grad), noted_sdpa(capability) as noted:
+            attend('folded', inputs)
+        (found[name],) = noted.calls
+    return found
+
+
+def expected_kernels(
+    cfg: Config, capability: tuple[int, int], *, dtype: str = 'bfloat16', batch_size: int = 1
+) -> list[dict[str, Any]]:
+    """The kernels that PyTorch chooses at a config's sizes on a GPU of some capability, by its rules; needs no GPU.
+
+    Returns:
+        One dict per size: the attributes of :class:`Shape`, ``blocks``, and what :func:`folded_kernels` returns.
+
+    Raises:
+        ConfigError: No backbone has multiscale attention.
+    """
+    results = []
+    for shape, blocks in attention_shapes(cfg).items():
+        with FakeTensorMode(), fused_sdpa(capability=capability):
+            found = folded_kernels(make_inputs(shape, batch_size, device='cuda', dtype=dtype), capability)
+        results.append(dict(asdict(shape), blocks=blocks, **found))
+    return results
+
+
+def kernel_rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A table of what :func:`expected_kernels` found; the first row is the header."""
+    header = ('encoder', 'blocks', 'queries', 'keys', 'heads', 'q, k', 'v', 'kernel', 'in a forward pass alone')
+    return [
+        header,
+        *((*first_cells(found), *map(str, found['backward']), found['forward'][-1]) for found in results),
+    ]
+
+
+def first_cells(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells that a row of a table begins with: encoder, blocks, grids of queries and keys, heads x width."""
+    heads = f'{found["heads"]} x {found["dim"]}'
+    return found['encoder'], str(found['blocks']), grid_name(found['q_grid']), grid_name(found['k_grid']), heads
+
+
+def kernel_name(found: Mapping[str, Sequence[Any]]) -> str:
+    """The kernel in words: one, or that of a forward pass alone before that of a pass with gradients."""
+    return ' / '.join(dict.fromkeys(found[name][-1] for name in ('forward', 'backward')))

@@ -1,7 +1,7 @@
-"""What a training step takes on a CPU whose cores others use, too, with settings of the threads that compute.
+"""How long a training step takes on a CPU that is shared with other processes, with settings of the compute threads.
 
-Threads wait for each other after every operation. Those of OpenMP spin meanwhile: that is quickest where each has a
-core of its own, and on a core that is shared they spin away the time of the thread for which they wait.
+Threads wait for each other after each operation. OpenMP's threads spin meanwhile: that is fastest if each has its own
+core, but on a shared core they waste the time of the thread that they wait for.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 from mmengine.registry import init_default_scope
+from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.rounds import quartiles, ratio
+from benchmarks.measure import TimedPass, quartiles, ratio
 from mmav.engine.cli import load_config
 from mmav.errors import ConfigError, MmavError
 from mmav.models.input_shape import input_shape
@@ -27,25 +28,25 @@ from mmav.registry import MODELS
 from mmav.tables import markdown_table
 from mmav.threads import CORES, COUNTS, WAITING
 
-# what decides about threads: a setting that does not name one is measured without it
+# what controls threads; a setting is measured without those that it does not name
 VARIABLES = (*COUNTS, *WAITING, CORES)
 
 
 def measure_contention(
     config: str, settings: Sequence[str], *, busy: int = 2, batch_size: int = 16, rounds: int = 7, steps: int = 3
 ) -> list[dict[str, Any]]:
-    """Times forward pass, backward pass and fused AdamW with each setting, alone and beside loops that do nothing else.
+    """Times forward pass, backward pass and fused AdamW with each setting, on an idle machine and beside busy loops.
 
-    Each setting has a process of its own, which sleeps while others are timed; all take turns in every round.
+    Each setting has its own process, which sleeps while others are timed; they take turns in each round.
 
     Args:
-        config: Config file of an :class:`~mmav.models.AVClassifier` with a label a clip.
-        settings: Variables of the environment, joined by commas, such as ``GOMP_SPINCOUNT=0,OMP_NUM_THREADS=2``;
-            ``default`` for none. The first is what the others are compared with.
-        busy: Loops.
-        batch_size: Clips of a step.
-        rounds: How often each setting is timed; one more goes before.
-        steps: Steps of a round, whose mean counts.
+        config: Config file of an :class:`~mmav.models.AVClassifier` for one label per clip.
+        settings: Environment variables, joined by commas, such as ``GOMP_SPINCOUNT=0,OMP_NUM_THREADS=2``; ``default``
+            for none. The others are compared with the first.
+        busy: Number of busy loops.
+        batch_size: Clips per step.
+        rounds: How often each setting is timed, after a warm-up round.
+        steps: Steps per round, whose mean counts.
 
     Returns:
         For each number of loops, 0 and ``busy``, and each setting: ``busy``, ``setting``, ``threads``, ``seconds``
@@ -74,7 +75,7 @@ def measure_contention(
 
 
 def contention_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table of what :func:`measure_contention` found, one row a setting and number of loops."""
+    """A Markdown table of what :func:`measure_contention` found, one row per setting and number of loops."""
     rows = [['busy loops', 'setting', 'threads', 'step, median (quartiles)', 'to the first (quartiles)']]
     for result in results:
         spread = [
@@ -87,7 +88,7 @@ def contention_table(results: Sequence[Mapping[str, Any]]) -> str:
 
 @contextmanager
 def busy_loops(number: int) -> Iterator[None]:
-    """So many processes that count for ever, while the body runs."""
+    """Processes that loop forever while the body runs."""
     loops = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(number)]
     try:
         yield
@@ -136,22 +137,25 @@ def _ask(stepper: subprocess.Popen, steps: int) -> dict[str, Any]:
 
 
 def _serve(config: str, batch_size: int) -> None:
-    """Takes as many steps as each line of the standard input says, and answers with their mean time."""
+    """Runs as many steps as each line of the standard input says, and answers with their mean time."""
     answers = os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)  # what else is printed must not come between
+    os.dup2(2, 1)  # answers must not mix with what else is printed
     init_default_scope('mmav')
     cfg = load_config(config).model
     model = MODELS.build(dict(cfg, head=dict(type='ClsHead', num_classes=2))).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     inputs = {name: torch.randn(batch_size, 1, *input_shape(cfg.backbones[name])) for name in model.backbones}
     labels = torch.arange(batch_size) % 2
+
+    def loss() -> Tensor:
+        return sum(loss for name, loss in model.losses(inputs, labels, labels).items() if 'loss' in name)
+
+    step = TimedPass(loss, 'step', [model], inputs=list(inputs.values()), optimizer=optimizer)
     for line in sys.stdin:
         begin = time.perf_counter()
         for _ in range(int(line)):
-            losses = model.losses(inputs, labels, labels)
-            sum(loss for name, loss in losses.items() if 'loss' in name).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            step()
+            step.drop_gradients()
         seconds = (time.perf_counter() - begin) / max(int(line), 1)
         print(json.dumps(dict(seconds=seconds, threads=torch.get_num_threads())), file=answers, flush=True)
 

@@ -1,7 +1,7 @@
 """The memory that training takes: the paper's comparison of MAT at 64 clips and AST at 8, on a GPU or a CPU.
 
-The peak is what PyTorch's allocator held at most. On a CPU the peak of the resident memory is told, too, of a process
-that does nothing else, less what it had before the model was built: scratch space of libraries and gaps are in that.
+The peak is the most that PyTorch's allocator held. On a CPU there is also the peak of the resident memory of a process
+that does nothing else, minus what it had before the model was built; it includes libraries' scratch space and gaps.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,21 +22,20 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from benchmarks.peer_timing import Pass
+from benchmarks.measure import TimedPass, live_bytes, resident_memory, time_in_turn
+from benchmarks.peer_timing import model_pass
 from benchmarks.peers import ClassEmbedding, DoesNotFit, draw_parameters
-from benchmarks.rounds import time_in_turn
-from benchmarks.speed_report import resident_memory
-from benchmarks.training_cost import live_bytes
 from mmav.engine import turn_on_activation_checkpointing
 from mmav.errors import MmavError
 from mmav.models import AST, MAT
+from mmav.tables import size
 
 # the paper (Table 2), on a V100: 16.8 GB at 64 clips and 20.6 GB at 8, which is 9.8 times as much for a clip
 PAPER = dict(MAT=dict(batch_size=64, bytes=16.8e9), AST=dict(batch_size=8, bytes=20.6e9))
-# Of a parameter in float32: itself, its gradient, and AdamW's two moments. When the peak is reached not all gradients
-# need be there: what is counted beyond these bytes is too small by 4 bytes of each that is not.
+# Per parameter in float32: itself, its gradient, and AdamW's two moments. At the peak some gradients may not exist yet:
+# what is counted beyond these bytes is then too small by 4 bytes for each of them.
 FIXED_BYTES = 4 * 4
-_STEPS = 2  # AdamW's moments are there from the first on
+_STEPS = 2  # AdamW's moments exist from the first on
 _TIMED = 3  # steps on a GPU, after a first one
 
 
@@ -46,11 +46,11 @@ class Setting:
     Attributes:
         name: In words.
         model: 'MAT' or 'AST', as in ``PAPER``.
-        build: Makes the encoder; a function of a module, so that another process can find it.
+        build: Makes the encoder; a function of a module, so that another process can import it.
         shape: Of one input (C, F, T).
-        checkpointing: What blocks keep, see :func:`~mmav.engine.turn_on_activation_checkpointing`; None for what they
-            do by themselves in training: lean on a GPU, all on a CPU.
-        plain: Whether the attention writes its matrix out, as that of 2021 did, in place of a fused kernel.
+        checkpointing: What blocks keep, see :func:`~mmav.engine.turn_on_activation_checkpointing`; None for the default
+            of training: lean on a GPU, all on a CPU.
+        plain: Whether attention writes out its matrix, as in 2021, instead of a fused kernel.
     """
 
     name: str
@@ -90,21 +90,22 @@ def measure_memory(
 
     Args:
         batches: 'MAT' and 'AST' -> clips at once.
-        settings: What is trained; the last one is what the others are compared with.
+        settings: What is trained; the others are compared with the last one.
         device: 'cpu' or 'cuda'.
         dtype: float32, or a half type for autocast.
         progress: Whether to show a progress bar.
 
     Returns:
-        One dict a setting: ``name``, ``batch_size``, ``parameters``, ``peak`` and ``resident`` (bytes, measured; the
-        latter None on a GPU), ``per_clip`` and ``resident_per_clip`` (these over the clips), ``fixed`` (bytes of
-        weights, gradients and AdamW's moments, computed), ``beyond`` (for each clip what the peak has beyond that),
-        ``paper_batch`` and ``at_paper_batch`` (bytes per clip there, computed of the two), and ``ratio_per_clip``,
-        ``ratio_resident_per_clip`` and ``ratio_at_paper_batch`` (how many times as much the last setting takes).
+        One dict per setting: ``name``, ``batch_size``, ``parameters``, ``peak`` and ``resident`` (bytes, measured; the
+        latter None on a GPU), ``per_clip`` and ``resident_per_clip`` (these per clip), ``fixed`` (bytes of weights,
+        gradients and AdamW's moments, computed), ``beyond`` (bytes per clip that the peak has beyond that),
+        ``paper_batch`` and ``at_paper_batch`` (bytes per clip at the paper's batch size, computed from the two), and
+        ``ratio_per_clip``, ``ratio_resident_per_clip`` and ``ratio_at_paper_batch`` (how many times as much the last
+        setting takes).
 
     Raises:
         DoesNotFit: The memory did not suffice.
-        MmavError: It cannot be told on this system.
+        MmavError: This system does not say how much memory a process takes.
     """
     results = []
     for setting in tqdm(settings, desc='memory', unit='model', disable=not progress):
@@ -142,24 +143,25 @@ def _summary(setting: Setting, batch_size: int, measured: Measured) -> dict[str,
     )
 
 
-class _Training:
-    """Steps of one setting; each call is one."""
+def training_step(setting: Setting, batch_size: int, device: str, *, dtype: torch.dtype) -> TimedPass:
+    """A training step of one setting on random inputs."""
+    encoder = draw_parameters(setting.build()).to(device)
+    by_default = 'lean' if device == 'cuda' else False
+    turn_on_activation_checkpointing(
+        encoder, setting.checkpointing if setting.checkpointing is not None else by_default
+    )
+    x = torch.randn(batch_size, *setting.shape, device=device)
+    return model_pass(ClassEmbedding(encoder), 'step', x, dtype=dtype)
 
-    def __init__(self, setting: Setting, batch_size: int, device: str, dtype: torch.dtype) -> None:
-        self.plain = setting.plain
-        encoder = draw_parameters(setting.build()).to(device)
-        by_itself = 'lean' if device == 'cuda' else False
-        turn_on_activation_checkpointing(
-            encoder, setting.checkpointing if setting.checkpointing is not None else by_itself
-        )
-        self.parameters = sum(parameter.numel() for parameter in encoder.parameters())
-        x = torch.randn(batch_size, *setting.shape, device=device)
-        self.step = Pass(ClassEmbedding(encoder), 'step', x, dtype=dtype)
 
-    def __call__(self) -> None:
-        with sdpa_kernel(SDPBackend.MATH) if self.plain else contextlib.nullcontext():
-            self.step()
-        self.step.drop_gradients()
+def _run(setting: Setting, step: TimedPass) -> None:
+    with sdpa_kernel(SDPBackend.MATH) if setting.plain else contextlib.nullcontext():
+        step()
+    step.drop_gradients()
+
+
+def _parameters(step: TimedPass) -> int:
+    return sum(parameter.numel() for module in step.modules for parameter in module.parameters())
 
 
 def _gpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured:
@@ -168,41 +170,41 @@ def _gpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     try:
-        training = _Training(setting, batch_size, 'cuda', dtype)
-        seconds = statistics.median(time_in_turn({'step': training}, _TIMED)['step'])
+        step = training_step(setting, batch_size, 'cuda', dtype=dtype)
+        seconds = statistics.median(time_in_turn({'step': partial(_run, setting, step)}, _TIMED)['step'])
     except torch.OutOfMemoryError as error:
         raise _too_large(setting, batch_size, 'GPU') from error
-    return Measured(torch.cuda.max_memory_allocated() - before, None, training.parameters, seconds)
+    return Measured(torch.cuda.max_memory_allocated() - before, None, _parameters(step), seconds)
 
 
 def _cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype) -> Measured:
-    """As :func:`cpu_peak`, in a process of its own: this one's peak is that of all it has done."""
+    """:func:`cpu_peak` in a new process, as the peak of this one is that of all it has done."""
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(cpu_peak, setting, batch_size, dtype, torch.get_num_threads()).result()
-        except BrokenProcessPool as error:  # the kernel ends what takes too much
+        except BrokenProcessPool as error:  # the kernel kills what takes too much
             raise _too_large(setting, batch_size, 'memory') from error
 
 
 def cpu_peak(setting: Setting, batch_size: int, dtype: torch.dtype, threads: int) -> Measured:
-    """Trains in this process, which is taken to have done nothing else.
+    """Trains in this process, which should have done nothing else.
 
     Raises:
-        MmavError: The system does not tell.
+        MmavError: The system has no ``/proc``.
     """
     torch.set_num_threads(threads)
-    Pass(nn.Linear(2, 2), 'step', torch.zeros(1, 2))()  # what torch loads at the first step is not the model's
+    model_pass(nn.Linear(2, 2), 'step', torch.zeros(1, 2))()  # what torch loads at the first step is not the model's
     before = resident_memory()
-    training = _Training(setting, batch_size, 'cpu', dtype)
+    step = training_step(setting, batch_size, 'cpu', dtype=dtype)
     for _ in range(_STEPS):
-        training()
+        _run(setting, step)
     resident = resident_memory(peak=True)
     if before is None or resident is None:
         raise MmavError('the memory of a process on a CPU is read from /proc, which is not there: take a GPU')
-    # after that, as the profiler takes memory of its own
-    peak = training.step.held_bytes() + live_bytes(training)
-    return Measured(peak, resident - before, training.parameters)
+    # last, as the profiler takes memory of its own
+    peak = step.held_bytes() + live_bytes(partial(_run, setting, step))
+    return Measured(peak, resident - before, _parameters(step))
 
 
 def _too_large(setting: Setting, batch_size: int, where: str) -> DoesNotFit:
@@ -220,25 +222,24 @@ def memory_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     header += ['weights, gradients, AdamW (computed)', 'a clip beyond these']
     rows = [[*header, "a clip in the paper's batch (computed)", f'{takes} (computed)']]
     for result in results:
-        row = [result['name'], str(result['batch_size']), _gb(result['peak'], 2), _gb(result['per_clip'])]
+        row = [result['name'], str(result['batch_size']), *_pair(result['peak'], result['per_clip'])]
         row.append(f'{result["ratio_per_clip"]:.2f} x')
         if cpu:
-            row += [_gb(result['resident'], 2), _gb(result['resident_per_clip'])]
+            row += [*_pair(result['resident'], result['resident_per_clip'])]
             row.append(f'{result["ratio_resident_per_clip"]:.2f} x')
         else:
-            row += [
-                f'{seconds * 1e3:.1f} ms' for seconds in (result['seconds'], result['seconds'] / result['batch_size'])
-            ]
-        row += [_gb(result['fixed'], 2), _gb(result['beyond'])]
-        row += [f'{_gb(result["at_paper_batch"])} of {result["paper_batch"]}']
+            row += [f'{result["seconds"] * 1e3 / clips:.1f} ms' for clips in (1, result['batch_size'])]
+        row += [*_pair(result['fixed'], result['beyond'])]
+        row += [f'{size(result["at_paper_batch"], "GB", 3)} of {result["paper_batch"]}']
         rows.append([*row, f'{result["ratio_at_paper_batch"]:.2f} x'])
     per_clip = {model: figures['bytes'] / figures['batch_size'] for model, figures in PAPER.items()}
     for model, figures in PAPER.items():
-        cells = [f'the paper: {model}', str(figures['batch_size']), _gb(figures['bytes'], 1), _gb(per_clip[model])]
+        peaks = size(figures['bytes'], 'GB', 1), size(per_clip[model], 'GB', 3)
+        cells = [f'the paper: {model}', str(figures['batch_size']), *peaks]
         cells.append(f'{per_clip["AST"] / per_clip[model]:.2f} x')
         rows.append([*cells, *['-'] * (len(rows[0]) - len(cells))])
     return rows
 
 
-def _gb(value: float, digits: int = 3) -> str:
-    return f'{value / 1e9:.{digits}f} GB'
+def _pair(whole: float, one: float) -> tuple[str, str]:
+    return size(whole, 'GB', 2), size(one, 'GB', 3)

@@ -1,62 +1,153 @@
-"""Timing our encoders and others in turn, after a check that they say the same."""
+"""Timing our encoders and others in turn, after a check that they compute the same.
+
+Max pooling passes a gradient on to the largest of its values. Where two are nearly equal, rounding decides which, and
+the gradient jumps from one token to another though the two implementations compute the same function. In float64 no tie
+is close enough, so gradients are compared tightly there; in float32, where kernels differ, with room for jumps.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peer_check import check, disagreements, loss_of
+from benchmarks.measure import TimedPass, ratio, time_in_turn
 from benchmarks.peers import Case, DoesNotFit
-from benchmarks.rounds import ratio, time_in_turn
-from benchmarks.training_cost import live_bytes
 from mmav.engine.precision import autocast
+from mmav.tables import size
 
+# relative: of outputs in float32, of gradients in float64
+TOLERANCE = 1e-4
+# relative, of gradients in float32: a jump of max pooling's on a clip of 1568 tokens is below 2e-3
+JUMPS = 2e-2
+# in half precision we may be so many times as far from the float32 reference as the peer's own half precision is
+HALF_MARGIN = 3.0
 _CHECKED = 2  # inputs that are checked
 
 
-class Pass:
-    """What is timed: one call of a model.
+def loss_of(out: Tensor) -> Tensor:
+    """A loss of (B, D) that weighs channels differently, as the mean square of a LayerNorm's output is constant."""
+    out = out if out.dtype == torch.float64 else out.float()
+    return (out @ torch.linspace(-1.0, 1.0, out.shape[1], device=out.device, dtype=out.dtype)).mean()
+
+
+def _distance(value: Tensor, reference: Tensor) -> float:
+    return float((value - reference).abs().max() / reference.abs().max())
+
+
+def _distance_by_norm(value: Tensor, reference: Tensor) -> float:
+    return float((value - reference).norm() / reference.norm())
+
+
+DISTANCES = dict(output=_distance, gradient=_distance_by_norm, gradient_float32=_distance_by_norm)
+LIMITS = dict(output=TOLERANCE, gradient=TOLERANCE, gradient_float32=JUMPS)
+
+
+def check(
+    case: Case,
+    models: Mapping[str, nn.Module],
+    x: Tensor,
+    *,
+    gradients: bool = True,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, dict[str, float]]:
+    """Measures how far outputs of models, and gradients of their input, are apart; see :func:`disagreements`.
 
     Args:
-        model: Makes (B, D) of the input.
-        mode: 'forward' in inference mode, 'backward' for forward and backward pass, 'step' for a step of fused AdamW,
-            too.
-        x: The input.
-        dtype: float32, or a half type for autocast.
+        case: Says whether there is anything to compare, and which models may run in half precision only.
+        models: Name -> model in float32, ours first; they are in float32 again afterwards.
+        x: Input (B, ...).
+        gradients: Whether to compare gradients as well.
+        dtype: float32 or a half type.
+
+    Returns:
+        Peer -> differences: ``output`` in float32, the largest over the peer's largest value; ``gradient`` in float64,
+        if all models run in it, and ``gradient_float32``, the norm of the difference over the norm; in a half type also
+        ``half``, of our output from the reference (the first peer in float32), and ``half_peer``, of the peer's own.
     """
+    if not case.same:
+        return {}
+    ours, *peers = models
+    found = {name: _run(models[name], x, gradients, double=case.double) for name in models if name not in case.optional}
+    reference = found[next(name for name in peers if name in found)]['output']
+    halves = {}
+    if dtype != torch.float32:
+        halves = {name: _distance(_run(model, x, False, dtype)['output'], reference) for name, model in models.items()}
+    result: dict[str, dict[str, float]] = {}
+    for peer in peers:
+        result[peer] = {}
+        if peer in found:
+            result[peer] = {key: DISTANCES[key](found[ours][key], found[peer][key]) for key in found[peer]}
+        if halves:
+            result[peer] |= dict(half=halves[ours], half_peer=halves[peer])
+    return result
 
-    def __init__(self, model: nn.Module, mode: str, x: Tensor, *, dtype: torch.dtype = torch.float32) -> None:
-        self.model, self.mode, self.x, self.dtype = model, mode, x, dtype
-        # so small a rate that the weights stay what they are
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-7, fused=True) if mode == 'step' else None
 
-    def __call__(self) -> None:
-        """Runs it; gradients stay, see :meth:`drop_gradients`."""
-        self.model.train(self.mode != 'forward')
-        if self.mode == 'forward':
-            with torch.inference_mode(), autocast(self.x.device, self.dtype):
-                self.model(self.x)
-            return
-        with autocast(self.x.device, self.dtype):
-            out = self.model(self.x)
-        loss_of(out).backward()
-        if self.optimizer is not None:
-            self.optimizer.step()
+def disagreements(case: Case, ours: str, peer: str, differences: Mapping[str, float]) -> list[str]:
+    """Lines that say where two models do not compute the same; empty where they do.
 
-    def held_bytes(self) -> int:
-        """Weights, input and the optimizer's state."""
-        tensors = [*self.model.parameters(), *self.model.buffers(), self.x]
-        for state in self.optimizer.state.values() if self.optimizer is not None else ():
-            tensors += [value for value in state.values() if isinstance(value, Tensor)]
-        return sum(tensor.nbytes for tensor in tensors)
+    Args:
+        case: What is compared, for the text.
+        ours: Name of our model.
+        peer: Name of the other.
+        differences: Of the two, see :func:`check`.
+    """
+    texts = []
+    for key, distance in differences.items():
+        limit = LIMITS.get(key)
+        if limit is not None and not distance <= limit:  # NaN is no agreement
+            what = key.replace('_', 's in ') if '_' in key else f'{key}s'
+            texts.append(
+                f'{case.what}: {what} of {ours} and {peer} differ by {distance:.1e}, more than {limit:g}: '
+                'they do not compute the same'
+            )
+    if 'half' in differences and not differences['half'] <= HALF_MARGIN * differences['half_peer']:
+        texts.append(
+            f'{case.what}: in half precision outputs of {ours} are {differences["half"]:.1e} off those in float32, '
+            f'more than {HALF_MARGIN:g} times the {differences["half_peer"]:.1e} of {peer}'
+        )
+    return texts
 
-    def drop_gradients(self) -> None:
-        """Frees the gradients."""
-        self.model.zero_grad(set_to_none=True)
+
+def _run(
+    model: nn.Module, x: Tensor, gradients: bool, dtype: torch.dtype = torch.float32, *, double: bool = True
+) -> dict[str, Tensor]:
+    # by default a GPU's convolutions in float32 have the precision of TF32
+    exact: Callable = torch.backends.cudnn.flags
+    with exact(enabled=True, allow_tf32=False), autocast(x.device, dtype):
+        output, gradient = _pass(model, x, gradients)
+    result = dict(output=output.float())
+    if gradient is None:
+        return result
+    if double:
+        try:
+            _, precise = _pass(model.double(), x.double(), gradients)
+        finally:
+            model.float()
+        assert precise is not None
+        result['gradient'] = precise
+    result['gradient_float32'] = gradient
+    return result
+
+
+def _pass(model: nn.Module, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
+    """The output, and the gradient of the input on request."""
+    x = x.detach().clone().requires_grad_(gradients)
+    model.train(gradients)
+    with torch.set_grad_enabled(gradients):
+        out = model(x)
+    return out.detach(), torch.autograd.grad(loss_of(out), x)[0] if gradients else None
+
+
+def model_pass(model: nn.Module, mode: str, x: Tensor, *, dtype: torch.dtype = torch.float32) -> TimedPass:
+    """A pass of a model that makes (B, D) of ``x``; in mode 'step' with fused AdamW."""
+    model.train(mode != 'forward')
+    # so small a rate that the weights stay what they are
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-7, fused=True) if mode == 'step' else None
+    return TimedPass(lambda: model(x), mode, [model], inputs=[x], loss=loss_of, dtype=dtype, optimizer=optimizer)
 
 
 def compare(
@@ -73,19 +164,19 @@ def compare(
 
     Args:
         case: The models; they are moved to ``device``.
-        modes: Of ``MODES``; those of the case if empty.
-        batch_size: Inputs at once.
+        modes: Of ``MODES``; by default those of the case.
+        batch_size: Inputs per batch.
         rounds: How often each model is timed, in turn.
         device: 'cpu' or 'cuda'.
-        dtype: float32, or a half type for autocast. The check is made in float32 first, in any case.
+        dtype: float32, or a half type for autocast. In any case the models are compared in float32 first.
         progress: Whether to show progress bars.
 
     Returns:
-        One dict for every mode and every other model: ``mode``, ``ours``, ``peer`` (names), ``seconds`` (name ->
-        those of each round), ``median`` (name -> seconds), ``ratio_of_medians`` (above 1 where ours is faster),
-        ``ratio`` (quartiles and extremes of the ratios within the rounds), ``fastest`` (whether no other peer is
-        faster), ``differences`` (see :func:`~benchmarks.peer_check.check`), ``disagreements`` (what they say against
-        the two models' computing the same, in lines) and ``peak_bytes`` (name -> bytes, see :func:`peak_bytes`).
+        One dict per mode and peer: ``mode``, ``ours``, ``peer`` (names), ``seconds`` (name -> those of each round),
+        ``median`` (name -> seconds), ``ratio_of_medians`` (above 1 where ours is faster), ``ratio`` (quartiles and
+        extremes of the ratios within the rounds), ``fastest`` (whether no other peer is faster), ``differences`` (see
+        :func:`check`), ``disagreements`` (lines, see :func:`disagreements`) and ``peak_bytes`` (name -> bytes, see
+        :func:`peak_bytes`).
 
     Raises:
         DoesNotFit: The GPU's memory did not suffice.
@@ -103,60 +194,47 @@ def _compare(
     ours = next(iter(case.contenders))
     models = {name: model.to(device) for name, model in case.contenders.items()}
     for name in case.optional & set(models):
-        if not all(_runs(Pass(models[name], mode, x[:_CHECKED], dtype=dtype)) for mode in modes):
+        if not all(_runs(model_pass(models[name], mode, x[:_CHECKED], dtype=dtype)) for mode in modes):
             models.pop(name)
     everything = nn.ModuleList(models.values())
     differences = check(case, models, x[:_CHECKED], gradients=set(modes) != {'forward'}, dtype=dtype)
     results = []
     for mode in modes:
         peaks = peak_bytes(models, mode, x, dtype=dtype)
-        passes = {name: Pass(model, mode, x, dtype=dtype) for name, model in models.items()}
+        passes = {name: model_pass(model, mode, x, dtype=dtype) for name, model in models.items()}
         seconds = time_in_turn(passes, rounds, after=everything.zero_grad, progress=progress)
         median = {name: statistics.median(values) for name, values in seconds.items()}
         peers = [name for name in models if name != ours]
         for peer in sorted(peers, key=median.__getitem__):
-            results.append(
-                dict(
-                    mode=mode,
-                    ours=ours,
-                    peer=peer,
-                    seconds={name: seconds[name] for name in (ours, peer)},
-                    median={name: median[name] for name in (ours, peer)},
-                    ratio_of_medians=median[peer] / median[ours],
-                    ratio=ratio(seconds[peer], seconds[ours]),
-                    fastest=median[peer] == min(median[name] for name in peers),
-                    differences=differences.get(peer, {}),
-                    disagreements=disagreements(case, ours, peer, differences.get(peer, {})),
-                    peak_bytes={name: peaks[name] for name in (ours, peer)},
-                )
-            )
+            apart = differences.get(peer, {})
+            result: dict[str, Any] = dict(mode=mode, ours=ours, peer=peer)
+            for key, values in dict(seconds=seconds, median=median, peak_bytes=peaks).items():
+                result[key] = {name: values[name] for name in (ours, peer)}
+            result |= dict(ratio_of_medians=median[peer] / median[ours], ratio=ratio(seconds[peer], seconds[ours]))
+            result |= dict(fastest=median[peer] == min(median[name] for name in peers))
+            result |= dict(differences=apart, disagreements=disagreements(case, ours, peer, apart))
+            results.append(result)
     return results
 
 
 def peak_bytes(
     models: Mapping[str, nn.Module], mode: str, x: Tensor, *, dtype: torch.dtype = torch.float32
 ) -> dict[str, int]:
-    """Bytes that each model's pass takes at most when it is warm, by PyTorch's allocator.
+    """The most bytes that each model's pass takes after a warm-up, by PyTorch's allocator.
 
-    Weights, input, what the pass needs, gradients and the optimizer's state. On a GPU the other models are not there.
+    Weights, input, what the pass needs, gradients and the optimizer's state. Meanwhile other models leave the GPU.
     """
     gpu, peaks = x.device.type == 'cuda', {}
-    if gpu:
-        for model in models.values():
-            model.cpu()
+    for model in models.values() if gpu else ():
+        model.cpu()
     for name, model in models.items():
-        one = Pass(model.to(x.device), mode, x, dtype=dtype)
+        one = model_pass(model.to(x.device), mode, x, dtype=dtype)
         if gpu or mode == 'step':
             one()
             one.drop_gradients()
         if gpu:
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            one()
-            torch.cuda.synchronize()
-            peaks[name] = torch.cuda.max_memory_allocated()
-        else:
-            peaks[name] = one.held_bytes() + live_bytes(one)
+        peaks[name] = one.peak_bytes()
         one.drop_gradients()
         if gpu:
             model.cpu()
@@ -165,7 +243,7 @@ def peak_bytes(
     return peaks
 
 
-def _runs(one: Pass) -> bool:
+def _runs(one: TimedPass) -> bool:
     try:
         one()
     except (ImportError, RuntimeError, TypeError, ValueError):
@@ -194,7 +272,7 @@ def timing_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             f'{spread["low"]:.2f} to {spread["high"]:.2f}',
             f'{spread["least"]:.2f} to {spread["greatest"]:.2f}',
             _differences(result['differences']) + (' (!)' if result.get('disagreements') else ''),
-            *(f'{peak / 1e9:.2f} GB' for peak in peaks),
+            *(size(peak, 'GB', 2) for peak in peaks),
             f'{peaks[1] / peaks[0]:.2f}',
         ]
         rows.append(row)

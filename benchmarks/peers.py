@@ -1,4 +1,4 @@
-"""Our encoders beside the implementations that a user can install: the same weights in both, for the same input."""
+"""Our encoders and public implementations of them, with the same weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mmav.models import AST, MAT, MViTv2
 from mmav.models.backbones.mvit import resolve_arch
 from mmav.models.weights.layouts import find_layout, to_ours
 
-# case -> what it is compared with, where that has to be installed
+# case -> package that it is compared with
 PACKAGES = dict(video='torchvision', image='timm', ast='transformers')
-# transformers' forms of attention; the latter two are left out where they do not run, as on a CPU
+# transformers' forms of attention; those of a GPU are left out where they do not run
 AST_FORMS, AST_GPU_FORMS = ('sdpa', 'eager'), ('flash_attention_2', 'flex_attention')
 
 
@@ -36,11 +36,11 @@ class Case:
     Attributes:
         what: Model and input in words.
         shape: Shape of one input, without the batch.
-        contenders: Name -> model, which makes (B, D) of (B, *shape). The first is ours, or the newer of two of ours.
-        same: Whether the models have the same weights and must say the same.
-        modes: What is timed unless asked otherwise.
+        contenders: Name -> model from (B, *shape) to (B, D). The first is ours, or the newer of two of ours.
+        same: Whether the models have the same weights and must return the same.
+        modes: What is timed by default.
         optional: Contenders that are left out where they do not run.
-        double: Whether all run in float64, in which gradients are compared most closely.
+        double: Whether all run in float64, in which gradients are compared most tightly.
     """
 
     what: str
@@ -53,7 +53,7 @@ class Case:
 
 
 class ClassEmbedding(nn.Module):
-    """One of our encoders, as far as the class embedding (B, D)."""
+    """One of our encoders, up to the class embedding (B, D)."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class ClassEmbedding(nn.Module):
 
 
 class PooledAST(nn.Module):
-    """transformers' AST for spectrograms laid out as ours."""
+    """transformers' AST for spectrograms in our layout."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -77,10 +77,10 @@ class PooledAST(nn.Module):
 
 
 def require_peers(cases: Sequence[str]) -> None:
-    """Fails where a case cannot be compared.
+    """Makes sure that the packages that some cases need are installed.
 
     Raises:
-        ConfigError: A package is missing; says how to get it or what to leave out.
+        ConfigError: One is missing; says how to install it or what to leave out.
     """
     missing = {case: PACKAGES[case] for case in cases if case in PACKAGES and not _installed(PACKAGES[case])}
     if missing:
@@ -92,7 +92,7 @@ def require_peers(cases: Sequence[str]) -> None:
 
 
 def peer_versions() -> dict[str, str]:
-    """Versions of the packages that are compared with, of those that are installed."""
+    """Versions of the installed packages that ours are compared with."""
     return {name: importlib.metadata.version(name) for name in PACKAGES.values() if _installed(name)}
 
 
@@ -101,10 +101,10 @@ def _installed(package: str) -> bool:
 
 
 def draw_parameters(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draws every parameter, so that no table or bias that begins at zero hides a mistake; returns the model.
+    """Draws all parameters, so that no table or bias that is zero at first hides a mistake; returns the model.
 
-    Matrices and kernels keep the variance and gains are near one, so that the input decides what comes out: an output
-    of biases for the most part would be the same whatever is computed.
+    Matrices and kernels keep the variance and gains are near one, so that the output depends on the input: if biases
+    dominated it, it would be the same whatever is computed.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -119,10 +119,10 @@ def draw_parameters(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def give_weights(ours: nn.Module, theirs: nn.Module, name: str) -> None:
-    """Copies the weights of a public implementation into our encoder, by the converter for public checkpoints.
+    """Copies the weights of a public implementation into our encoder with the converter of public checkpoints.
 
     Raises:
-        CheckpointError: They are named in no way that is known.
+        CheckpointError: Their names are unknown.
     """
     state = theirs.state_dict()
     ours.load_state_dict(to_ours(state, find_layout(state, name))[0])
@@ -132,13 +132,13 @@ def video_case(*, arch: str | Mapping[str, Any] = 'small', size: tuple[int, int,
     """MViTv2 on clips, beside torchvision's.
 
     Args:
-        arch: As :class:`~mmav.models.MViTv2` takes it; 'small' at the size that is given first is ``mvit_v2_s``.
+        arch: As :class:`~mmav.models.MViTv2` takes it; 'small' at the default size is ``mvit_v2_s``.
         size: Of the clips (T, H, W).
     """
     from torchvision.models.video import MViT
     from torchvision.models.video.mvit import MSBlockConfig
 
-    # tests/benchmarks/test_peers.py guards that these settings are those of mvit_v2_s
+    # tests/benchmarks/test_peers.py checks that these settings are those of mvit_v2_s
     sizes = resolve_arch(arch)
     width, heads, kv_stride = sizes['embed_dims'], sizes['num_heads'], 8
     settings = []
@@ -169,7 +169,7 @@ def image_case(*, arch: str | Mapping[str, Any] = 'base', size: tuple[int, int] 
     """MViTv2 on images, beside timm's.
 
     Args:
-        arch: As :class:`~mmav.models.MViTv2` takes it; 'base' at the size that is given first is ``mvitv2_base``.
+        arch: As :class:`~mmav.models.MViTv2` takes it; 'base' at the default size is ``mvitv2_base``.
         size: Of the images (H, W).
     """
     from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
@@ -251,16 +251,16 @@ def attention_case(
     forms: Sequence[str] = ('auto', 'explicit'),
     lean: bool = False,
 ) -> Case:
-    """A training step of an encoder with one form of attention and with others, by default with the explicit one.
+    """A training step of an encoder with one form of attention and with others, by default the explicit one.
 
-    The explicit form, scores and bias written out, is that of open-mmlab/mmaction2, mmaction/models/backbones/mvit.py.
+    The explicit form, with scores and bias written out, is that of open-mmlab/mmaction2,
+    mmaction/models/backbones/mvit.py.
 
     Args:
         arch: As :class:`~mmav.models.MViTv2` takes it.
         size: Of clips (T, H, W), for MViTv2, or of spectrograms (F, T), for MAT.
         forms: The forms, as ``attention`` of the encoders takes them.
-        lean: Whether the blocks of the first one are lean, as they are in training on a GPU by default; what is public
-            keeps all.
+        lean: Whether the blocks of the first one are lean, the default of training on a GPU; public code keeps all.
     """
     video = len(size) == 3
     build = partial(MViTv2, arch, size) if video else partial(MAT, arch, size, **_fitting_strides(arch))
@@ -270,7 +270,7 @@ def attention_case(
     names = {form: f'attention={form}' + ', lean' * (lean and form == forms[0]) for form in forms}
     contenders = {names[form]: ClassEmbedding(model) for form, model in models.items()}
     what = f'MViTv2{_arch_name(arch)}, {_by(size)}' if video else f'MAT, {_by(size)}'
-    # Triton's kernels are for float32 and half types
+    # Triton's kernels compute in float32 and half types
     return Case(what, (3 if video else 1, *size), contenders, modes=('step',), double='triton' not in forms)
 
 

@@ -1,4 +1,4 @@
-"""Rows of cells as a table for a terminal or as CSV."""
+"""Rows of cells as a table for a terminal, a page or a CSV file, and how their cells say sizes and times."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+UNITS = dict(GB=10**9, GiB=2**30, MB=10**6, MiB=2**20)
+
 
 def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """A table for a terminal.
 
     Args:
         rows: Cells; the first row is the header.
-        left: So many columns, from the left, begin at the left; the others end at the right.
+        left: How many columns, from the left, are aligned to the left; the others are aligned to the right.
     """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = _widths(rows)
     lines = []
     for row in rows:
         cells = [
@@ -25,24 +27,51 @@ def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return '\n'.join(lines)
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]], *, padded: bool = False) -> str:
     """A table in Markdown.
 
     Args:
         rows: Cells; the first row is the header.
+        padded: Whether to align the columns, for readers of the source.
 
     >>> print(markdown_table([('config', 'seconds'), ('mmt', '3.1')]))
     | config | seconds |
     |---|---|
     | mmt | 3.1 |
     """
-    header, *lines = (f'| {" | ".join(row)} |' for row in rows)
-    return '\n'.join([header, '|' + '---|' * len(rows[0]), *lines])
+    widths = _widths(rows) if padded else [0] * len(rows[0])
+    cells = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    header, *lines = (f'| {" | ".join(row)} |' for row in cells)
+    rule = '|'.join('-' * (width + 2) if padded else '---' for width in widths)
+    return '\n'.join([header, f'|{rule}|', *lines])
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
 def csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
     """Rows, the first being the header, as the content of a CSV file in UTF-8."""
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(rows)
-    # a name that is not text, as file systems allow, cannot stand in the file as it is
+    # a file name that is not text, which file systems allow, is written in escapes
     return text.getvalue().encode('utf-8', 'backslashreplace')
+
+
+def size(number: float | None, unit: str, digits: int = 0) -> str:
+    """Bytes in one of :data:`UNITS`; ``-`` for None.
+
+    >>> size(3 * 2**29, 'GiB', 2), size(None, 'GB')
+    ('1.50 GiB', '-')
+    """
+    return '-' if number is None else f'{number / UNITS[unit]:.{digits}f} {unit}'
+
+
+def milliseconds(seconds: float, digits: int = 1) -> str:
+    """Seconds in milliseconds: three figures, but ``digits`` after the point at most.
+
+    >>> milliseconds(0.25), milliseconds(0.00149), milliseconds(0.00149, 3)
+    ('250', '1.5', '1.49')
+    """
+    behind = sum(seconds < least for least in (0.1, 1e-2, 1e-3))
+    return f'{seconds * 1e3:.{min(behind, digits)}f}'

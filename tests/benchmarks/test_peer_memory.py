@@ -6,7 +6,16 @@ import torch
 from torch import nn
 
 from benchmarks import peer_memory
-from benchmarks.peer_memory import FIXED_BYTES, PAPER, Measured, Setting, add_ratios, measure_memory, memory_rows
+from benchmarks.peer_memory import (
+    FIXED_BYTES,
+    PAPER,
+    Measured,
+    Setting,
+    add_ratios,
+    measure_memory,
+    memory_rows,
+    training_step,
+)
 from benchmarks.peers import DoesNotFit
 from mmav.errors import MmavError
 from mmav.models import AST, MAT
@@ -59,7 +68,7 @@ def test_figures_per_clip(monkeypatch):
 
 
 class Spy(nn.Module):
-    """An encoder that remembers which kernels its attention may choose of."""
+    """An encoder that remembers which kernels its attention may choose from."""
 
     def __init__(self, seen):
         super().__init__()
@@ -75,9 +84,9 @@ class Spy(nn.Module):
 def test_plain_attention_is_that_without_fused_kernels(plain):
     seen = []
     setting = Setting('spy', 'AST', lambda: Spy(seen), shape=(4,), plain=plain)
-    training = peer_memory._Training(setting, 3, 'cpu', torch.float32)
-    training()
-    assert training.parameters == 20
+    step = training_step(setting, 3, 'cpu', dtype=torch.float32)
+    peer_memory._run(setting, step)
+    assert peer_memory._parameters(step) == 20
     assert seen == [('plain' if plain else 'fused', True, 3)]
 
 
@@ -92,7 +101,7 @@ def test_checkpointing_computes_the_blocks_twice():
             return model
 
         setting = Setting('MAT', 'MAT', build, shape=SMALL['shape'], checkpointing=checkpointing)
-        peer_memory._Training(setting, 1, 'cpu', torch.float32)()
+        training_step(setting, 1, 'cpu', dtype=torch.float32)()
         counts.append(len(calls))
     assert counts == [1, 2]
 
@@ -100,20 +109,22 @@ def test_checkpointing_computes_the_blocks_twice():
 def test_gpu_peak_is_what_was_added(monkeypatch):
     log = []
 
-    class Training:
-        parameters = 5
+    class Step:
+        modules = (nn.Linear(4, 1),)
 
-        def __init__(self, setting, batch_size, device, dtype):
+        def __init__(self, setting, batch_size, device, *, dtype):
             log.append(device)
 
         def __call__(self):
             log.append('step')
 
+        def drop_gradients(self): ...
+
     for name in ('empty_cache', 'reset_peak_memory_stats'):
         monkeypatch.setattr(torch.cuda, name, lambda name=name: log.append(name))
     monkeypatch.setattr(torch.cuda, 'memory_allocated', lambda: 100)
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 350)
-    monkeypatch.setattr(peer_memory, '_Training', Training)
+    monkeypatch.setattr(peer_memory, 'training_step', Step)
     results = measure_memory(dict(MAT=2), settings=[Setting('MAT', 'MAT', MAT)], device='cuda')
     assert log == ['empty_cache', 'reset_peak_memory_stats', 'cuda', *['step'] * 4]  # of which three are timed
     assert (results[0]['peak'], results[0]['fixed'], results[0]['resident']) == (250, 5 * FIXED_BYTES, None)
@@ -125,7 +136,7 @@ def test_gpu_peak_is_what_was_added(monkeypatch):
 
 @pytest.mark.parametrize(
     ('device', 'function', 'error'),
-    [('cuda', '_Training', torch.OutOfMemoryError('')), ('cpu', 'ProcessPoolExecutor', BrokenProcessPool(''))],
+    [('cuda', 'training_step', torch.OutOfMemoryError('')), ('cpu', 'ProcessPoolExecutor', BrokenProcessPool(''))],
 )
 def test_too_little_memory_is_told(monkeypatch, device, function, error):
     def fail(*args, **kwargs):

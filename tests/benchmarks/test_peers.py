@@ -7,8 +7,8 @@ from torch import nn
 from torchvision.models.video import mvit_v2_s
 
 from benchmarks import peers
+from benchmarks.measure import saved_bytes
 from benchmarks.peers import CASES, attention_case, draw_parameters, peer_versions, require_peers
-from benchmarks.training_cost import saved_bytes
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
 from tests.benchmarks.peer_cases import ARCH

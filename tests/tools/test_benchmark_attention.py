@@ -8,7 +8,7 @@ CONFIG = ROOT / 'configs' / 'mat' / 'mat_tiny_avsynth.py'
 
 
 def test_fills_its_block_of_a_page(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('benchmarks.attention_speed.matmul_peak', lambda *_: 1e12)
+    monkeypatch.setattr('benchmarks.attention.matmul_peak', lambda *_: 1e12)
     block = '<!-- attention, mat_tiny_avsynth, threads: 1: {} -->'
     page = tmp_path / 'page.md'
     page.write_text(f'before\n{block.format(f"start, written by tools/{TOOL}")}\n{block.format("end")}\nafter\n')
@@ -36,7 +36,7 @@ def test_kernels_of_a_gpu_that_is_not_there(tmp_path, capsys):
 
 
 def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('benchmarks.attention_speed.matmul_peak', lambda *_: 1e12)
+    monkeypatch.setattr('benchmarks.attention.matmul_peak', lambda *_: 1e12)
     for config, wrong, message in (
         (CONFIG, ['--rounds', 0], '--rounds 0: give 1 or more'),
         (CONFIG, ['--dtype', 'bfloat16', '--forms', 'tiled'], '--forms tiled: with cpu and bfloat16'),
@@ -52,7 +52,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch):
 
 
 def test_a_difference_is_told_and_the_timing_goes_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('benchmarks.attention_speed.matmul_peak', lambda *_: 1e12)
+    monkeypatch.setattr('benchmarks.attention.matmul_peak', lambda *_: 1e12)
     monkeypatch.setattr('mmav.models.ops.attention.folded_attention', lambda *args: 1.1 * explicit_attention(*args))
     out = tmp_path / 'a.json'
     assert run_tool(TOOL, CONFIG, '--device', 'cpu', '--rounds', 1, '--json', out) == 1

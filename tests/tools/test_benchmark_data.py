@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks import sample_clip
+from benchmarks import clips
 from tests.toys import ROOT, run_tool
 
 TOOL = 'analysis_tools/benchmark_data.py'
@@ -32,8 +32,8 @@ def test_the_clips_of_a_manifest(clip, broken, tmp_path, capsys):
 
 
 def test_a_clip_is_made_where_there_is_no_data(monkeypatch, capsys):
-    defaults = sample_clip.write_sample_clip.__kwdefaults__
-    monkeypatch.setattr(sample_clip.write_sample_clip, '__kwdefaults__', {**defaults, 'seconds': 1})
+    defaults = clips.write_sample_clip.__kwdefaults__
+    monkeypatch.setattr(clips.write_sample_clip, '__kwdefaults__', {**defaults, 'seconds': 1})
     options = ['--cfg-options', 'train_dataloader.dataset.data_root=nowhere']
     assert run_tool(TOOL, CONFIG, '--clips', 1, *options) == 0
     output = capsys.readouterr().out

@@ -7,7 +7,7 @@ CONFIG = ROOT / 'configs' / 'mat' / 'mat_tiny_avsynth.py'
 
 
 def test_fills_its_block_of_a_page(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('benchmarks.model_speed.matmul_peak', lambda *_: 1e12)
+    monkeypatch.setattr('benchmarks.model.matmul_peak', lambda *_: 1e12)
     block = '<!-- mat_tiny_avsynth, part: audio, threads: 1: {} -->'
     page = tmp_path / 'page.md'
     start = block.format(f'start, written by tools/{TOOL}')
@@ -38,7 +38,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
 
 
 def test_a_head_whose_classes_are_not_there(capsys, monkeypatch):
-    monkeypatch.setattr('benchmarks.model_speed.matmul_peak', lambda *_: 1e12)
+    monkeypatch.setattr('benchmarks.model.matmul_peak', lambda *_: 1e12)
     config = ROOT / 'configs' / 'mmt' / 'mmt_tiny_folder.py'
     assert run_tool(TOOL, config, '--device', 'cpu', '--modes', 'forward', '--rounds', 1) == 0
     assert 'forward  float32' in capsys.readouterr().out

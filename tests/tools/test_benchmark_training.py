@@ -12,4 +12,4 @@ def test_prints_a_row_for_each_variant(capsys):
 
 def test_a_mistake_is_one_line(capsys):
     assert run_tool(TOOL, CONFIG, '--variants', 'fp8') == 2
-    assert capsys.readouterr().err.startswith('error: unknown options fp8: choose of lean, checkpointing')
+    assert capsys.readouterr().err.startswith('error: unknown options fp8: choose one of lean, checkpointing')

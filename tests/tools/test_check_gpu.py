@@ -6,9 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import attention_speed, gpu_run, gpu_scale, gpu_sections, peer_memory
+from benchmarks import attention, peer_memory
+from benchmarks.gpu import run as gpu_run
+from benchmarks.gpu import scale as gpu_scale
+from benchmarks.gpu import sections as gpu_sections
+from benchmarks.gpu.processes import Report
 from benchmarks.peer_memory import Measured
-from benchmarks.sections import Report
 from tests.toys import ROOT, run_tool
 
 TOOL = 'analysis_tools/check_gpu.py'
@@ -47,7 +50,7 @@ def here(tmp_path, monkeypatch):
     scale = replace(gpu_scale.miniature(), tests=folder, test_processes=1)
     monkeypatch.setattr(gpu_scale, 'miniature', lambda: scale)
     monkeypatch.setattr(gpu_run, 'Child', Here)
-    for module in (attention_speed, gpu_sections):
+    for module in (attention, gpu_sections):
         monkeypatch.setattr(module, 'matmul_peak', lambda *args, **options: 1e12)
     # tests/benchmarks/test_peer_memory.py has the processes that measure it
     monkeypatch.setattr(peer_memory, '_cpu_peak', lambda s, batch_size, dtype: Measured(batch_size * 10**9, 10**9, 9))

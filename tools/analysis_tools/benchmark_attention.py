@@ -20,9 +20,9 @@ from pathlib import Path
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.attention_kernels import expected_kernels, kernel_rows, read_capability
-from benchmarks.attention_speed import FORMS, attention_rows, measure_attention
-from benchmarks.model_passes import about, place
+from benchmarks.attention import FORMS, attention_rows, measure_attention
+from benchmarks.attention_shapes import expected_kernels, kernel_rows, read_capability
+from benchmarks.measure import about, place
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.engine.precision import DTYPES

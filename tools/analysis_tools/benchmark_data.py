@@ -15,9 +15,9 @@ from mmengine.config import Config, DictAction
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.data_speed import build_collate, build_dataset, measure_loader, measure_steps
-from benchmarks.sample_clip import DESCRIPTION, write_sample_clip
-from benchmarks.speed_report import loader_lines, machine, text_table
+from benchmarks.clips import DESCRIPTION, write_sample_clip
+from benchmarks.data import build_collate, build_dataset, loader_text, measure_loader, measure_steps, steps_text
+from benchmarks.measure import machine
 from mmav.engine.cli import key_value, load_checked_config, run_tool
 from mmav.errors import ConfigError, MediaError
 from mmav.outputs import check_output, write_json
@@ -89,13 +89,13 @@ def main() -> None:
         clock = time.process_time if args.cpu_time else time.perf_counter
         result = dict(config=args.config, split=args.split, source=what, clock=clock.__name__, **machine())
         result.update(measure_steps(dataset, collate, clips=clips, clock=clock).summary())
-        print(text_table(result))
+        print(steps_text(result))
         if args.workers:
             batch_size = loader.get('batch_size', 1)
             result['loader'] = measure_loader(
                 dataset, collate, workers=args.workers, batch_size=batch_size, clips=args.clips
             )
-            print(loader_lines(result['loader']))
+            print(loader_text(result['loader']))
     if args.json:
         write_json(args.json, result)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.inference_latency import BACKENDS, latency_rows, measure_latency
-from benchmarks.sample_clip import DESCRIPTION, write_sample_clip
-from benchmarks.speed_report import machine
+from benchmarks.clips import DESCRIPTION, write_sample_clip
+from benchmarks.latency import BACKENDS, latency_rows, measure_latency
+from benchmarks.measure import machine
 from mmav.analysis.pages import fill_block, find_block
 from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import require

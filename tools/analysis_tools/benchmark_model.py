@@ -16,8 +16,8 @@ from mmav.engine.precision import DTYPES
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.model_passes import MODES, about, place
-from benchmarks.model_speed import measure_model, speed_rows
+from benchmarks.measure import MODES, about, place
+from benchmarks.model import measure_model, speed_rows
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import load_checked_config, resolve_num_classes, run_tool
 from mmav.errors import ConfigError, MmavError

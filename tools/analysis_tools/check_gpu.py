@@ -25,12 +25,11 @@ from pathlib import Path
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.gpu_report import fill_page, find_blocks
-from benchmarks.gpu_run import FILES, SECTIONS, earlier_sections, read_results, run_check
-from benchmarks.gpu_scale import full_scale, miniature
-from benchmarks.gpu_verdicts import FAIL, judge, verdict_rows
-from benchmarks.model_passes import about
-from benchmarks.sections import DONE, follow_orders
+from benchmarks.gpu.processes import DONE, follow_orders
+from benchmarks.gpu.report import FAIL, fill_page, find_blocks, judge, verdict_rows
+from benchmarks.gpu.run import FILES, SECTIONS, earlier_sections, read_results, run_check
+from benchmarks.gpu.scale import full_scale, miniature
+from benchmarks.measure import about
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.outputs import check_folder

@@ -27,11 +27,10 @@ from mmav.engine.precision import DTYPES
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.model_passes import MODES
+from benchmarks.measure import MODES, machine
 from benchmarks.peer_memory import SETTINGS, measure_memory, memory_rows
 from benchmarks.peer_timing import compare, timing_rows
 from benchmarks.peers import CASES, DoesNotFit, peer_versions, require_peers
-from benchmarks.speed_report import machine
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
