@@ -1,4 +1,4 @@
-"""A table of experiments over several seeds: what is still to be run, mean and spread, Markdown and a picture."""
+"""A table of experiments over several seeds: which have to run, mean and spread, Markdown and a picture."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Row:
     """A row of the table.
 
     Attributes:
-        title: What the reader sees.
-        config: Path of the config, from the repository's root; of a row that is not trained, its name.
-        parts: The configs whose predictions this row averages, in place of a training of its own.
+        title: Its name in the table.
+        config: Path of the config, from the repository's root; the name of a row that is not trained.
+        parts: The configs whose predictions this row averages, instead of a training of its own.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Row:
 
 
 def read_results(rows: Sequence[Row], seeds: Sequence[int], work_dir: Path) -> dict[Row, list[dict[str, Any] | None]]:
-    """Returns, for each row, the figures of each seed; None for a run that has not ended.
+    """Returns the figures of each row and seed; None for a run that has not ended.
 
     A run has ended when its folder holds :data:`RESULT`, which is written last, whole or not at all.
     """
@@ -83,7 +83,7 @@ def entries(results: Results) -> list[dict[str, Any]]:
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int], heading: str) -> str:
-    """Returns the table of a metafile's entries; a row of which no run has ended says so."""
+    """Returns the table of a metafile's entries; a row without results says "not yet run"."""
     lines = [[heading, 'config', 'top-1', *METRICS.values(), *(f'top-1, seed {seed}' for seed in seeds)]]
     for row in rows:
         config = 'the two above' if 'Parts' in row else f'`{row["Config"]}`'
@@ -141,14 +141,12 @@ def summary(values: Sequence[float | None]) -> str:
 
 def draw(results: Results, path: str | Path, title: str) -> None:
     """Draws the mean top-1 of each row as a bar, its standard deviation as a line, the seeds as dots; writes a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from mmav.visualization.figures import save_figure
 
     rows = [(row, values) for row, runs in results.items() if (values := _values(runs, 'top1'))]
     figure = Figure(figsize=(8, 0.36 * len(rows) + 1.2), layout='constrained')
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for place, (_, values) in enumerate(rows):
         mean, spread = mean_and_spread(values)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mmav.errors import MmavError, did_you_mean
+from mmav.tables import markdown_table
 
 SCALARS = 'scalars.json'
-# of the training log, what is not the model's
+# keys of the training log that are not losses or metrics
 _BOOKKEEPING = {'epoch', 'iter', 'step', 'time', 'data_time', 'memory', 'clips_per_s', 'lr', 'base_lr', 'grad_norm'}
-# less of these is better
+# lower is better for metrics with these words
 _LESS_IS_BETTER = ('loss', 'error')
-# Okabe and Ito's, which the colour-blind can tell apart
+# Okabe and Ito's, which colour-blind readers can tell apart
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 
 
@@ -25,10 +26,10 @@ class Log:
     """What one run logged.
 
     Attributes:
-        name: What to call it.
-        train: One dict a line of the training log, in the order of ``iter``: ``epoch`` (None in a training by
-            iterations), ``time`` (s an iteration), ``data_time``, ``lr``, losses and so on.
-        val: One dict a validation, in the order of ``iter``: ``epoch`` (likewise) and the metrics.
+        name: Its name.
+        train: One dict per line of the training log, in the order of ``iter``: ``epoch`` (None in training by
+            iterations), ``time`` (seconds per iteration), ``data_time``, ``lr``, losses and so on.
+        val: One dict per validation, in the order of ``iter``: ``epoch`` (likewise) and the metrics.
     """
 
     name: str
@@ -36,12 +37,12 @@ class Log:
     val: list[dict[str, Any]] = field(default_factory=list)
 
     def logged(self) -> list[str]:
-        """What can be drawn of it: losses and metrics, in the order in which they were logged."""
+        """Keys that can be drawn: losses and metrics, in the order in which they were logged."""
         rows = [*self.train, *self.val]
         return list(dict.fromkeys(key for row in rows for key in row if key not in _BOOKKEEPING)) + ['lr']
 
     def curve(self, key: str) -> dict[str, tuple[list[float], list[float]]]:
-        """Returns the iterations and values of a key, in ``train`` and in ``val``, as far as it was logged there."""
+        """Returns the iterations and values of a key in ``train`` and in ``val``, if it was logged there."""
         found = {}
         for split, rows in (('train', self.train), ('val', self.val)):
             points = [(row['iter'], row[key]) for row in rows if isinstance(row.get(key), (int, float))]
@@ -54,11 +55,11 @@ def read_log(path: str | Path) -> Log:
     """Reads what a run logged.
 
     Args:
-        path: A work dir, whose restarts are joined: what one did again counts once, as the last one did it. Or a file,
+        path: A work dir, whose restarts are joined: iterations that ran twice count as they ran last. Or a file,
             ``vis_data/scalars.json`` or ``vis_data/TIME.json``.
 
     Raises:
-        MmavError: There is no such path, it holds no log, or a file is not one.
+        MmavError: There is no such path, it has no log, or a file is not a log.
     """
     path = Path(path).expanduser()
     if path.is_file():
@@ -104,7 +105,7 @@ def _read_file(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         else:
             val.append(row)
             place.append(train[-1]['iter'] if train else None)
-    # A validation's step is its epoch, but its iteration where training counts these.
+    # the step of a validation is its epoch, or its iteration in training by iterations
     by_epoch = any(row['epoch'] is not None for row in train) or not train
     places = zip(val, place, strict=True)
     return train, [
@@ -114,7 +115,7 @@ def _read_file(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 def _join(log: Log, train: Sequence[dict[str, Any]], val: Sequence[dict[str, Any]]) -> None:
-    """Adds a restart: what it did again replaces what was done before."""
+    """Adds a restart: iterations that it repeats replace the earlier ones."""
     first_iter = train[0]['iter'] if train else math.inf
     first_epoch = val[0]['epoch'] if val and val[0]['epoch'] is not None else math.inf
     log.train = [row for row in log.train if row['iter'] < first_iter]
@@ -155,7 +156,7 @@ def summarise(log: Log) -> dict[str, Any]:
 
 
 def _spans(train: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
-    """The lines of the training log, each with the number of iterations that it stands for."""
+    """The lines of the training log, each with the number of iterations that it averages over."""
     before = [0, *(row['iter'] for row in train)]
     return [(row['iter'] - start, row) for start, row in zip(before, train, strict=False)]
 
@@ -174,7 +175,7 @@ def _best(val: Iterable[Mapping[str, Any]], key: str) -> dict[str, float]:
 
 
 def table(logs: Sequence[Log]) -> str:
-    """Returns the figures of runs as a table in Markdown, one column a run."""
+    """Returns the figures of runs as a table in Markdown, one column per run."""
     columns = [summarise(log) for log in logs]
     rows: list[tuple[str, list[str]]] = [
         ('epochs', ['' if c['epochs'] is None else str(c['epochs']) for c in columns]),
@@ -191,9 +192,7 @@ def table(logs: Sequence[Log]) -> str:
         rows.append((f'best {key}', [f'{cell["value"]:.4f} ({_when(cell)})' if cell else '' for cell in cells]))
     rows = [(title, cells) for title, cells in rows if any(cells)]
     lines = [['', *(log.name for log in logs)], *([title, *cells] for title, cells in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    padded = ['| ' + ' | '.join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + ' |' for line in lines]
-    return '\n'.join([padded[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *padded[1:]])
+    return markdown_table(lines, padded=True)
 
 
 def _when(best: Mapping[str, Any]) -> str:
@@ -213,7 +212,7 @@ def _duration(hours: float) -> str:
 
 
 def check_keys(logs: Sequence[Log], keys: Sequence[str]) -> None:
-    """Checks that each key was logged by a run at least.
+    """Checks that at least one run logged each key.
 
     Raises:
         MmavError: One was not.
@@ -225,21 +224,19 @@ def check_keys(logs: Sequence[Log], keys: Sequence[str]) -> None:
 
 
 def default_keys(logs: Sequence[Log]) -> list[str]:
-    """The loss and the metrics of validation, as far as they were logged."""
+    """The loss and the validation metrics that were logged."""
     keys = ['loss', *(key for log in logs for key in _metrics(log.val))]
     return [key for key in dict.fromkeys(keys) if any(log.curve(key) for log in logs)]
 
 
 def draw(logs: Sequence[Log], keys: Sequence[str], path: str | Path) -> None:
-    """Draws each key over the iterations, and the learning rate: one colour a run; writes a picture.
+    """Draws each key and the learning rate over the iterations, one colour per run; writes a picture.
 
-    What is logged in training is noisy: it stands in the background, its running mean in front, thinner than what
-    validation gave, which has a dot for each.
+    Training values are noisy: they are faint, behind their running mean. Validation values are thicker, with dots.
 
     Raises:
-        MmavError: The file cannot be written, or its ending is that of no picture.
+        MmavError: The file cannot be written, or its suffix is not that of a picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from mmav.visualization.figures import save_figure
@@ -249,12 +246,11 @@ def draw(logs: Sequence[Log], keys: Sequence[str], path: str | Path) -> None:
     end = max(row['iter'] for log in logs for row in [*log.train, *log.val])
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 3.1 * rows + 0.5), layout='constrained')
-    FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, key in zip(grid, panels, strict=False):
         both = any(len(log.curve(key)) == 2 for log in logs)
         for number, log in enumerate(logs):
-            # runs often share their schedule: the later ones are drawn on top, thinner
+            # runs often share their schedule: later ones are drawn on top, thinner
             width = 1.2 if key != 'lr' else 1.2 + 1.5 * (len(logs) - 1 - number)
             _draw_curve(axes, log.curve(key), _COLOURS[number % len(_COLOURS)], width, noisy=key != 'lr')
         axes.set_title(key + (' (thinner: training, with dots: validation)' if both else ''), fontsize=10)

@@ -1,4 +1,4 @@
-"""How far a map of what a model looks at lies on the event: its mass there, against the event's share of the room."""
+"""How much of a Grad-CAM map lies on the event: the map's mass there, against the event's share of the input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CORNERS = ('x0', 'y0', 'x1', 'y1')
 
 
 class Event(NamedTuple):
-    """Where and when the event of a clip is.
+    """Place and time of the event of a clip.
 
     Attributes:
         seconds: Times of the boxes (n,).
@@ -34,21 +34,21 @@ class Event(NamedTuple):
         return self.boxes[np.abs(self.seconds[None] - np.asarray(seconds)[:, None]).argmin(axis=1)]
 
     def boxes_in(self, seconds: np.ndarray, region: Sequence[float]) -> np.ndarray:
-        """The same in [0, 1] of a part of the frame: left, top, right, bottom in [0, 1] of the whole."""
+        """The boxes of :meth:`boxes_at` in [0, 1] of a part of the frame: left, top, right, bottom of the whole."""
         left, top, right, bottom = region
         scale = np.array([right - left, bottom - top] * 2)
         return (self.boxes_at(seconds) - np.array([left, top] * 2)) / scale
 
 
 class Shares(NamedTuple):
-    """Share of the map's mass on the event, NaN where the map is zero, and the event's share of the room."""
+    """Share of the map's mass on the event, NaN if the map is zero, and the event's share of the input."""
 
     mass: float
     room: float
 
 
 def read_events(data_root: str | Path) -> dict[str, Event]:
-    """Reads what AVSynth writes of its events: ``boxes.csv`` and ``events.csv``.
+    """Reads AVSynth's lists of events: ``boxes.csv`` and ``events.csv``.
 
     Returns:
         Path of the clip, relative to the folder -> its event.
@@ -69,7 +69,7 @@ def read_events(data_root: str | Path) -> dict[str, Event]:
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
-        raise ManifestError(f"no '{path}': where the events are is known of AVSynth only (tools/data/avsynth)")
+        raise ManifestError(f"no '{path}': the place of events is known for AVSynth only (tools/data/avsynth)")
     with path.open(newline='', encoding='utf-8') as file:
         reader = csv.DictReader(file)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
@@ -79,11 +79,11 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def box_cover(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Which part of each pixel lies in the box of its frame.
+    """The share of each pixel that lies in the box of its frame.
 
     Args:
-        boxes: (T, 4): left, top, right, bottom in [0, 1] of the picture; what is outside of it is cut off.
-        size: Height and width of the picture.
+        boxes: (T, 4): left, top, right, bottom in [0, 1] of the frame; clipped to it.
+        size: Height and width of the frame.
 
     Returns:
         (T, H, W) in [0, 1].
@@ -97,18 +97,18 @@ def box_cover(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def interval_cover(start: np.ndarray | float, end: np.ndarray | float, length: int) -> np.ndarray:
-    """Which part of each of ``length`` cells of size 1 lies between start and end (...,): (..., length) in [0, 1]."""
+    """The share of each of ``length`` cells of size 1 between start and end (...,): (..., length) in [0, 1]."""
     cells = np.arange(length)
     inside = np.minimum(np.asarray(end)[..., None], cells + 1) - np.maximum(np.asarray(start)[..., None], cells)
     return np.clip(inside, 0, 1)
 
 
 def shares(values: np.ndarray, cover: np.ndarray) -> Shares:
-    """Share of a map's mass that lies on the event, and the share that a uniform map would have there.
+    """Share of a map's mass on the event, and the share that a uniform map would have there.
 
     Args:
-        values: The map, 0 or above.
-        cover: Which part of each of its cells belongs to the event; the same shape, or one that fits it.
+        values: The map, non-negative.
+        cover: The share of each of its cells that belongs to the event; of a shape that broadcasts to the map's.
     """
     cover = np.broadcast_to(cover, values.shape)
     total = float(values.sum(dtype=float))
@@ -118,11 +118,11 @@ def shares(values: np.ndarray, cover: np.ndarray) -> Shares:
 def summarise(found: Sequence[Shares], *, draws: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Means over clips.
 
-    Clips whose map is zero say nothing about a place: they are counted, and left out of the means.
+    Clips whose map is zero are counted, and left out of the means.
 
     Returns:
-        ``clips``, ``without_map``, ``mass``, ``room``, ``ratio`` (mean mass over mean room) and ``interval``, between
-        which the ratio lies with 95 % (bootstrap over clips). None where there is no map at all.
+        ``clips``, ``without_map``, ``mass``, ``room``, ``ratio`` (mean mass over mean room) and ``interval``, the
+        95 % confidence interval of the ratio (bootstrap over clips). The last four are None if all maps are zero.
     """
     table = np.array([pair for pair in found if np.isfinite(pair.mass)], dtype=float).reshape(-1, 2)
     counts: dict[str, Any] = dict(clips=len(found), without_map=len(found) - len(table))

@@ -1,4 +1,4 @@
-"""What was said of clips, as text for a terminal."""
+"""Predictions for clips as text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.tables import text_table
 
-BAR = 20  # characters of a probability of 1
-# So many clips get a block each; more of them a line each.
-MOST_BLOCKS = 8
+BAR = 20  # characters, for a probability of 1
+MOST_BLOCKS = 8  # clips; more of them get a line each instead of a block
 
 
 def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:
-    """Writes results of :class:`mmav.apis.AVInferencer` as text.
+    """Formats results of :class:`mmav.apis.AVInferencer`.
 
     Args:
-        results: A few: each with its labels, their probabilities as bars, and its windows. Many: one line each.
-        bar: What bars are made of.
+        results: Up to :data:`MOST_BLOCKS` clips are shown with labels, bars of their probabilities, and windows; more
+            of them in one line each.
+        bar: The character that bars are made of.
     """
     if len(results) > MOST_BLOCKS:
         rows = [('clip', 'tracks', 'label', 'score', 'seconds')]

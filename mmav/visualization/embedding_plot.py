@@ -1,4 +1,4 @@
-"""Panels of clips in the plane, one for each set of features, coloured by class (Figure 4 of the MMT paper)."""
+"""Clips in the plane, one panel per set of features, coloured by class (Figure 4 of the MMT paper)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmav.errors import MmavError
-from mmav.visualization.figures import check_picture_name, save_figure
+from mmav.visualization.figures import check_picture_name, save_figure, short
 
 MOST_NAMED = 20  # classes in the legend
-# ten colours that are told apart, colour-blind readers' hardest pairs given different lightness, times ten markers
+# ten colours that colour-blind readers can tell apart, by lightness where hues look alike, times ten markers
 COLOURS = (
-    '#1f77b4',
-    '#ff7f0e',
-    '#2ca02c',
-    '#d62728',
-    '#9467bd',
-    '#8c564b',
-    '#f49ac2',
-    '#4d4d4d',
-    '#c4b100',
-    '#17becf',
+    *('#1f77b4', '#ff7f0e', '#2ca02c', '#d62728', '#9467bd'),
+    *('#8c564b', '#f49ac2', '#4d4d4d', '#c4b100', '#17becf'),
 )
 MARKERS = 'o^sDvPX*ph'
 _SIDE = 3.3  # inches of a panel
@@ -39,7 +31,7 @@ class Panel(NamedTuple):
     Attributes:
         name: Title.
         points: (clips, 2).
-        caption: What is written below.
+        caption: Text below.
     """
 
     name: str
@@ -48,7 +40,7 @@ class Panel(NamedTuple):
 
 
 def class_styles(classes: int) -> list[tuple[str, str]]:
-    """Colour and marker of each class: up to ten by colour alone, up to a hundred by both; then they recur.
+    """Colour and marker of each class: up to ten classes differ by colour alone, up to a hundred by both.
 
     >>> class_styles(2)
     [('#1f77b4', 'o'), ('#ff7f0e', 'o')]
@@ -70,16 +62,14 @@ def draw_embeddings(
         labels: Classes (clips,) of the points of every panel.
         classes: Names of the classes by number.
         out_file: The picture; its suffix tells the format.
-        note: What is written below all panels.
+        note: Text below all panels.
 
     Raises:
-        MmavError: There is no panel, or one has another number of points than there are labels; or the file has a
-            suffix of no format or cannot be written.
+        MmavError: There is no panel, or one does not have as many points as there are labels; or there is no format of
+            the file's suffix, or it cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     check_picture_name(out_file)
     if not panels:
@@ -94,7 +84,8 @@ def draw_embeddings(
     width = _SIDE * columns + _LEGEND * named
     note = _even_lines(note, int(_SIGNS_AN_INCH * width))
     height = (_SIDE + 0.7) * rows + 0.15 * (note.count('\n') + 1)
-    figure, axes = pyplot.subplots(rows, columns, squeeze=False, figsize=(width, height), layout='constrained')
+    figure = Figure(figsize=(width, height), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False)
     styles = class_styles(len(drawn))
     for place, axis in enumerate(axes.flat):
         if place < len(panels):
@@ -104,14 +95,13 @@ def draw_embeddings(
             axis.set_axis_off()
     if named:
         handles = [
-            pyplot.Line2D([], [], color=colour, marker=marker, linestyle='', markersize=5, label=_short(classes[label]))
+            Line2D([], [], color=colour, marker=marker, linestyle='', markersize=5, label=short(classes[label]))
             for (colour, marker), label in zip(styles, drawn, strict=True)
         ]
         figure.legend(handles=handles, loc='outside right center', fontsize=7.5, frameon=False, handletextpad=0.2)
     if note:
         figure.supxlabel(note, fontsize=7.5, color='#444444')
     save_figure(figure, out_file, dpi=130)
-    pyplot.close(figure)
 
 
 def _scatter(axis: Any, panel: Panel, labels: np.ndarray, drawn: np.ndarray, styles: Sequence[tuple[str, str]]) -> None:
@@ -131,7 +121,3 @@ def _even_lines(text: str, longest: int) -> str:
 
 def _letter(place: int) -> str:
     return 'abcdefghijklmnopqrstuvwxyz'[place] if place < 26 else str(place + 1)
-
-
-def _short(name: str, most: int = 28) -> str:
-    return name if len(name) <= most else f'{name[: most - 1]}…'

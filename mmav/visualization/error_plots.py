@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from mmav.errors import MmavError
-from mmav.visualization.figures import save_figure
+from mmav.visualization.figures import save_figure, short
 from mmav.visualization.prediction_sheet import OTHER, RIGHT, WRONG
 
-MOST_CLASSES = 1000  # a whole matrix of more would be less than a pixel a class
+MOST_CLASSES = 1000  # a matrix of more would have less than a pixel per class
 _SIDE = 8.0  # inches of the largest matrix
-_SMALLEST = 4.5  # points of type that can still be read
+_SMALLEST = 4.5  # points; smaller type is not legible
 _NUMBERS = 20  # most classes whose cells hold numbers
 _LINES, _GUESSES = 20, 6  # of the enlarged rows
+_NAME = 24  # most characters of a name
 
 
 def worst_rows(counts: np.ndarray, num: int) -> np.ndarray:
-    """Picks the classes with the lowest accuracy; of equal ones those with more clips first.
+    """The classes with the lowest accuracy; of equal ones those with more clips first.
 
     Args:
         counts: (C, C + 1), see :func:`mmav.evaluation.error_analysis.confusion`.
@@ -38,9 +39,8 @@ def worst_rows(counts: np.ndarray, num: int) -> np.ndarray:
 def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Path) -> None:
     """Draws a confusion matrix: the share of each true class's clips, in logarithmic colours.
 
-    Names stand at the axes where they are large enough to be read, numbers of classes otherwise. With more than 20
-    classes the worst ones are enlarged beside it, with what they are taken for; with more than 1,000 only those are
-    drawn.
+    The axes show names where they are legible, else numbers of classes. With more than 20 classes the worst ones are
+    enlarged beside the matrix, with what they are mistaken for; with more than 1,000 only those are drawn.
 
     Args:
         counts: (C, C + 1), see :func:`mmav.evaluation.error_analysis.confusion`.
@@ -50,41 +50,32 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Pat
     Raises:
         MmavError: There are no clips.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import colormaps, pyplot
+    from matplotlib import colormaps
     from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
 
     if not counts.sum():
         raise MmavError('there are no predictions to draw')
     if not counts[:, -1].any():
         counts = counts[:, :-1]  # every clip has an answer
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # from a quarter of the least share, so that the least is not white
+    # from a quarter of the smallest share, so that it is not white
     colours: dict[str, Any] = dict(norm=LogNorm(shares[shares > 0].min() / 4, 1), cmap=colormaps['Blues'])
     classes = len(counts)
     whole, enlarged = classes <= MOST_CLASSES, classes > _NUMBERS
     side = min(_SIDE, max(0.45 * classes, 2.5))
     widths = [side] * whole + [_SIDE] * enlarged
-    figure, axes = pyplot.subplots(
-        1,
-        len(widths),
-        squeeze=False,
-        figsize=(sum(widths) + 2.0 * len(widths), side + 1.5),
-        gridspec_kw=dict(width_ratios=widths),
-        layout='constrained',
-    )
+    figure = Figure(figsize=(sum(widths) + 2.0 * len(widths), side + 1.5), layout='constrained')
+    axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)
     size = min(9.0, 0.8 * 72 * side / classes)  # points of type that fit a line of the matrix
     if whole:
         image = _matrix(axes[0, 0], counts, shares, names, size, colours)
     if enlarged:
-        numbered = whole and size < _SMALLEST  # by number a line is found in the matrix
+        numbered = whole and size < _SMALLEST  # numbers lead to the lines of the matrix
         image = _worst(axes[0, -1], counts, shares, names, numbered, colours)
     bar = figure.colorbar(image, ax=axes[0, -1], fraction=0.04, pad=0.02)
     bar.set_label('share of the true class')
     save_figure(figure, out_file, dpi=150)
-    pyplot.close(figure)
 
 
 def _matrix(
@@ -93,7 +84,7 @@ def _matrix(
     classes = len(counts)
     image = axis.imshow(np.ma.masked_equal(shares, 0), interpolation='nearest', **colours)
     if size >= _SMALLEST:
-        labels = [_short(name) for name in names] + ['(no answer)'] * (counts.shape[1] - classes)
+        labels = [short(name, _NAME) for name in names] + ['(no answer)'] * (counts.shape[1] - classes)
         axis.set_xticks(range(counts.shape[1]), labels, rotation=90, fontsize=size)
         axis.set_yticks(range(classes), labels[:classes], fontsize=size)
         _lines_between(axis, counts.shape)
@@ -109,14 +100,9 @@ def _matrix(
 
 
 def _worst(
-    axis: Any,
-    counts: np.ndarray,
-    shares: np.ndarray,
-    names: Sequence[str],
-    numbered: bool,
-    colours: dict[str, Any],
+    axis: Any, counts: np.ndarray, shares: np.ndarray, names: Sequence[str], numbered: bool, colours: dict[str, Any]
 ) -> Any:
-    """One line a class: its most frequent predictions, with their number of clips."""
+    """One line per class: its most frequent predictions, with their number of clips."""
     lines = worst_rows(counts, _LINES)
     guesses = np.argsort(-counts[lines], axis=1, kind='stable')[:, :_GUESSES]
     cells = np.take_along_axis(shares[lines], guesses, axis=1)
@@ -125,10 +111,11 @@ def _worst(
         for at, column in enumerate(columns):
             if counts[row, column]:
                 name = names[column] if column < len(names) else '(no answer)'
-                text = f'{_short(name)}\n{counts[row, column]} clip{"s" * bool(counts[row, column] > 1)}'
+                text = f'{short(name, _NAME)}\n{counts[row, column]} clip{"s" * bool(counts[row, column] > 1)}'
                 _write(axis, at, place, text, shares[row, column], colours, size=6, bold=row == column)
     labels = [
-        f'{row}  ' * numbered + f'{_short(names[row])}  {shares[row, row]:.0%} of {counts[row].sum()}' for row in lines
+        f'{row}  ' * numbered + f'{short(names[row], _NAME)}  {shares[row, row]:.0%} of {counts[row].sum()}'
+        for row in lines
     ]
     axis.set_yticks(range(len(lines)), labels, fontsize=7)
     axis.set_xticks([])
@@ -138,7 +125,7 @@ def _worst(
 
 
 def _lines_between(axis: Any, shape: tuple[int, ...]) -> None:
-    """Light lines between the cells, which keep a row together under the eye."""
+    """Light lines between the cells, which guide the eye along a row."""
     axis.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
     axis.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
     axis.grid(which='minor', color='#e4e8ec', linewidth=0.4)
@@ -148,21 +135,8 @@ def _lines_between(axis: Any, shape: tuple[int, ...]) -> None:
 def _write(
     axis: Any, x: int, y: int, text: str, share: float, colours: dict[str, Any], *, size: float, bold: bool = False
 ) -> None:
-    dark = colours['norm'](share) > 0.6
-    axis.text(
-        x,
-        y,
-        text,
-        ha='center',
-        va='center',
-        fontsize=size,
-        color='white' if dark else 'black',
-        fontweight='bold' if bold else 'normal',
-    )
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f'{name[: most - 1]}…'
+    colour, weight = 'white' if colours['norm'](share) > 0.6 else 'black', 'bold' if bold else 'normal'
+    axis.text(x, y, text, ha='center', va='center', fontsize=size, color=colour, fontweight=weight)
 
 
 def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
@@ -175,10 +149,7 @@ def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
     Raises:
         MmavError: There are no clips.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     if not measured['clips']:
         raise MmavError('there are no clips with an answer to draw')
@@ -186,9 +157,8 @@ def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
     width = measured['bins'][0]['high']
     places = [each['low'] for each in bins]
     accuracy, confidence = ([each[name] for each in bins] for name in ('accuracy', 'confidence'))
-    figure, (above, below) = pyplot.subplots(
-        2, 1, sharex=True, figsize=(4.6, 6), gridspec_kw=dict(height_ratios=[3, 1]), layout='constrained'
-    )
+    figure = Figure(figsize=(4.6, 6), layout='constrained')
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     above.bar(places, accuracy, width, align='edge', color=RIGHT, alpha=0.6, edgecolor='white', label='accuracy')
     above.vlines(confidence, accuracy, confidence, color=WRONG, linewidth=2, label='gap to the mean confidence')
     above.scatter(confidence, confidence, s=9, color=WRONG)
@@ -202,4 +172,3 @@ def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
     below.bar(places, [each['clips'] for each in bins], width, align='edge', color=OTHER, edgecolor='white')
     below.set(xlabel='confidence', ylabel='clips')
     save_figure(figure, out_file, dpi=110)
-    pyplot.close(figure)

@@ -1,4 +1,4 @@
-"""Figures as files: in the format that the name says, every text legible, no file of another's replaced."""
+"""Figures as files: in the format that the name says, with legible text, and never over a file of the user's."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from mmav.errors import MmavError, did_you_mean
 from mmav.outputs import write_output
 
-if TYPE_CHECKING:  # matplotlib takes a second that only pictures need to wait for
+if TYPE_CHECKING:  # importing matplotlib takes a second
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-# the version from which matplotlib joins and orders the letters of all scripts
+# the first version of matplotlib that shapes and orders the letters of all scripts
 _SHAPES = (3, 11)
 
 
 def check_picture_name(out_file: str | Path) -> str:
-    """The format of a picture by its suffix, before anything long has been computed for it.
+    """The format of a picture by its suffix; call it before a long computation.
 
     Raises:
         MmavError: There is no such format.
@@ -43,7 +43,7 @@ def save_figure(figure: Figure, out_file: str | Path, **options: Any) -> None:
         **options: Of ``Figure.savefig``, such as ``dpi``.
 
     Raises:
-        MmavError: The suffix is that of no format, or the file cannot be written, or is not this program's own.
+        MmavError: There is no format of this suffix, or the file cannot be written or is not this program's own.
     """
     write_output(out_file, figure_bytes(figure, check_picture_name(out_file), **options))
 
@@ -57,7 +57,7 @@ def figure_bytes(figure: Figure, kind: str = 'png', **options: Any) -> bytes:
 
 
 def make_legible(figure: Figure) -> None:
-    """Gives each text of a figure the fonts that have its letters, and takes it for words, not for formulas.
+    """Gives each text of a figure the fonts that have its letters, and turns off formulas.
 
     Letters that no installed font has become escapes; the log says once what to install.
     """
@@ -110,3 +110,21 @@ def _path(text: Text) -> str:
     from matplotlib import font_manager
 
     return str(font_manager.findfont(text.get_fontproperties()))
+
+
+def short(name: str, most: int = 28) -> str:
+    """The beginning of a name that has more than ``most`` characters.
+
+    >>> short('playing the violin', 12)
+    'playing the…'
+    """
+    return name if len(name) <= most else f'{name[: most - 1]}…'
+
+
+def short_path(path: str, most: int = 80) -> str:
+    """The end of a path that has more than ``most`` characters.
+
+    >>> short_path('data/clips/a.mp4', 11)
+    '…clips/a.mp4'
+    """
+    return path if len(path) <= most else f'…{path[-most:]}'

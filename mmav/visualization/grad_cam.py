@@ -1,4 +1,4 @@
-"""Grad-CAM on token grids: which parts of the picture and of the sound speak for a class."""
+"""Grad-CAM on token grids: which parts of the video and of the audio speak for a class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METHODS = ('gradcam', 'hirescam', 'centred')
 
 
 class GradCAM:
-    """Gradient-weighted class activation maps (Selvaraju et al. 2017) of picture and sound; paper, Figures 1 and 5.
+    """Gradient-weighted class activation maps (Selvaraju et al. 2017) of video and audio; paper, Figures 1 and 5.
 
     With A (N, D) the patch tokens that a block reads and y the logit of a class, the map is one of
 

@@ -1,4 +1,4 @@
-"""A picture of a memory plan: block by block, what is kept for the backward pass and what is computed again."""
+"""A picture of a memory plan: what each block keeps for the backward pass and what it recomputes."""
 
 from __future__ import annotations
 
@@ -7,39 +7,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmav.tables import UNITS
 from mmav.visualization.figures import save_figure
 
-if TYPE_CHECKING:  # the plan is made a floor above; matplotlib takes a second
+if TYPE_CHECKING:  # importing matplotlib takes a second
     from matplotlib.axes import Axes
 
     from mmav.engine.memory.plan import Plan
 
-_GIB = 2**30
+_GIB = UNITS['GiB']
 _KEPT, _AGAIN, _TEXT, _LIMIT = '#2a6f97', '#d9e4ec', '#333333', '#b3001b'
 _FAR = 4
 _HATCHES = dict(all='', lean='', attention='//', full='xx')
 
 
 def draw_plan(plan: Plan, title: str, out_file: str | Path) -> None:
-    """Draws a bar for each block in the order of the forward pass, and what the step's peak consists of.
+    """Draws a bar for each block in the order of the forward pass, and the parts of the step's peak.
 
-    The lower part of a block's bar is what it keeps, the upper part what it would keep beyond that, and computes again
-    instead. Hatched blocks keep the results of their attention, or their input only.
+    The lower part of a block's bar is what it keeps, the upper part what it recomputes instead of keeping it. Hatched
+    blocks keep the results of their attention, or only their input.
 
     Args:
-        plan: The plan, made to compare.
+        plan: The plan, made with ``compare``.
         title: Above the picture.
         out_file: The picture; its suffix tells the format.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure, (axes, peak) = pyplot.subplots(
-        1, 2, figsize=(13, 4.2), gridspec_kw=dict(width_ratios=(8, 1.4)), layout='constrained'
-    )
+    figure = Figure(figsize=(13, 4.2), layout='constrained')
+    axes, peak = figure.subplots(1, 2, width_ratios=(8, 1.4))
     blocks = plan.blocks
     places = np.arange(len(blocks))
     kept = np.array([block.kept for block in blocks]) / _GIB
@@ -64,7 +61,6 @@ def draw_plan(plan: Plan, title: str, out_file: str | Path) -> None:
         each.spines[['top', 'right']].set_visible(False)
     figure.suptitle(title, color=_TEXT)
     save_figure(figure, out_file, dpi=110)
-    pyplot.close(figure)
 
 
 def _name_parts(axes: Axes, names: list[str], top: float) -> None:
@@ -89,7 +85,7 @@ def _draw_peak(axes: Axes, plan: Plan) -> None:
     parts = {name: size / _GIB for name, size in plan.parts.items() if size}
     total = plan.peak_bytes / _GIB
     gpu = None if plan.gpu_memory is None else plan.gpu_memory / _GIB
-    # a GPU of many times the peak would leave nothing to be seen of it
+    # a GPU many times as large would shrink the peak to nothing
     is_near = gpu is not None and gpu < _FAR * total
     top = 1.1 * (max(total, gpu) if gpu is not None and is_near else total)
     bottom = 0.0

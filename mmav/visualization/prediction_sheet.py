@@ -1,4 +1,4 @@
-"""A picture of predictions: what the model saw and heard of each clip, and what it made of it."""
+"""A picture of predictions: the frames and spectrogram of each clip, and the model's most probable classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIGHT, WRONG, OTHER = '#2e8b57', '#c0392b', '#9aa5b1'
 
 
 def pick_rows(rows: Sequence[Row], num: int) -> list[Row]:
-    """Picks clips evenly from the whole list, so that all classes of a sorted manifest have a chance.
+    """Picks clips evenly from the whole list, as manifests may be sorted by class.
 
     >>> [row['i'] for row in pick_rows([dict(i=i) for i in range(10)], 3)]
     [0, 4, 9]
@@ -53,36 +53,29 @@ def draw_prediction_sheet(
     num_frames: int = 6,
     topk: int = 3,
 ) -> None:
-    """Draws one line a clip: frames, spectrogram, likely classes (green: the true one, red: a wrong first guess).
+    """Draws one line per clip: frames, spectrogram, likely classes (green: the true one, red: a wrong first guess).
 
     Args:
         rows: Predictions, see :func:`mmav.evaluation.predictions.save_predictions`.
-        inputs: What the model was given of the same clips: ``video`` (V, 3, T, H, W), ``audio`` (V, 1, F, T), or one
-            of them.
+        inputs: The model's inputs for the same clips: ``video`` (V, 3, T, H, W), ``audio`` (V, 1, F, T), or one of
+            them.
         out_file: The picture; its suffix tells the format.
-        classes: Names of the classes; their numbers if not given.
+        classes: Names of the classes; defaults to their numbers.
         num_frames: Frames in a strip.
         topk: Predictions shown.
 
     Raises:
         MmavError: There is nothing to draw.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     if not rows:
         raise MmavError('there are no predictions to draw')
     modalities = [name for name in ('video', 'audio') if name in inputs[0]]
     widths = [{'video': 4.5, 'audio': 2.0}[name] for name in modalities] + [2.2]
-    figure, axes = pyplot.subplots(
-        len(rows),
-        len(widths),
-        squeeze=False,
-        figsize=(1.45 * sum(widths), 1.25 * len(rows) + 0.3),
-        gridspec_kw=dict(width_ratios=widths, wspace=0.03, hspace=0.5),
-    )
+    figure = Figure(figsize=(1.45 * sum(widths), 1.25 * len(rows) + 0.3))
+    grid: dict[str, Any] = dict(width_ratios=widths, wspace=0.03, hspace=0.5)
+    axes = figure.subplots(len(rows), len(widths), squeeze=False, gridspec_kw=grid)
     for line, row, seen in zip(axes, rows, inputs, strict=True):
         names = classes or [str(i) for i in range(len(row['scores']))]
         for axis, modality in zip(line, modalities, strict=False):
@@ -92,16 +85,10 @@ def draw_prediction_sheet(
             else:
                 axis.imshow(seen['audio'][0, 0].numpy(), origin='lower', aspect='auto', cmap='magma')
         right = row['broken'] is None and int(np.argmax(row['scores'])) == row['label']
-        line[0].set_title(
-            f'{names[row["label"]]}  ({Path(row["path"]).name})'
-            + ('' if row['broken'] is None else '  cannot be read'),
-            loc='left',
-            fontsize=8,
-            color=RIGHT if right else WRONG,
-        )
+        title = f'{names[row["label"]]}  ({Path(row["path"]).name})' + '  cannot be read' * (row['broken'] is not None)
+        line[0].set_title(title, loc='left', fontsize=8, color=RIGHT if right else WRONG)
         _bars(line[-1], row, names, topk)
     save_figure(figure, out_file, dpi=110, bbox_inches='tight')
-    pyplot.close(figure)
 
 
 def _bars(axis: Any, row: dict, names: Sequence[str], topk: int) -> None:
@@ -116,7 +103,7 @@ def _bars(axis: Any, row: dict, names: Sequence[str], topk: int) -> None:
 
 
 def inputs_of(rows: Sequence[dict], dataset: Any) -> list[Mapping[str, Tensor]]:
-    """Reads again what the model was given of some clips.
+    """Reads the model's inputs for some clips again.
 
     Args:
         rows: Predictions with ``sample_idx``.

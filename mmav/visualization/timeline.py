@@ -1,4 +1,4 @@
-"""A picture of what a model says along a long clip: one row a class, one cell a window."""
+"""A picture of a model's predictions along a long clip: one row per class, one cell per window."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmav.errors import MmavError
+from mmav.visualization.figures import short
 
 WIDTH, ROW_HEIGHT, FEET = 6.4, 0.25, 0.55  # inches
-LONGEST_NAME = 28  # characters
 
 
 def draw_timeline(
     spans: Sequence[tuple[float, float]], scores: np.ndarray, names: Sequence[str], *, most: int = 6
 ) -> Figure:
-    """Draws the probabilities of the classes that lead somewhere, and of those that are probable overall.
+    """Draws the probabilities of the classes that lead in a window, and of those that are probable overall.
 
-    Windows may overlap; each is shown until the next one begins. The leading class of a window has a frame.
+    Windows may overlap; each is drawn until the next one begins. The leading class of a window has a frame.
 
     Args:
         spans: Start and end of each of the W windows in seconds, ascending.
@@ -47,7 +47,7 @@ def draw_timeline(
             )
     axis.set_ylim(len(rows), 0)
     axis.set_xlim(edges[0], edges[-1])
-    axis.set_yticks(np.arange(len(rows)) + 0.5, [_short(names[row]) for row in rows], fontsize=9)
+    axis.set_yticks(np.arange(len(rows)) + 0.5, [short(names[row]) for row in rows], fontsize=9)
     axis.tick_params(axis='y', length=0)
     axis.tick_params(axis='x', labelsize=9)
     axis.set_xlabel('seconds; framed: the most probable class', fontsize=9)
@@ -57,14 +57,10 @@ def draw_timeline(
 
 
 def rank_classes(scores: np.ndarray, most: int) -> list[int]:
-    """Classes in the order of the windows that they lead, then of their mean probability.
+    """Classes by the number of windows that they lead, then by their mean probability.
 
     >>> rank_classes(np.array([[0.5, 0.4, 0.1], [0.45, 0.5, 0.05], [0.1, 0.9, 0.0]]), 2)
     [1, 0]
     """
     led = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
     return np.lexsort((-scores.mean(axis=0), -led))[:most].tolist()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…'

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmav.analysis.cam_clips import SeenClip, look
+from mmav.analysis.grad_cam.clips import SeenClip, look
 from mmav.datasets.media import MediaInfo, open_media
 from mmav.datasets.media.opening import open_container
 from mmav.datasets.transforms.load_clip import TRACKS

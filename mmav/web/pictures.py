@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmav.analysis.cam_pictures import draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
+from mmav.analysis.grad_cam.pictures import draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
 from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.visualization.figures import figure_bytes
 from mmav.visualization.timeline import draw_timeline

@@ -3,11 +3,12 @@ import pytest
 
 @pytest.fixture
 def figure(monkeypatch):
-    """Keeps the figures that are drawn, so that they can be looked into."""
-    from matplotlib import pyplot
+    """Keeps the figures that are written, so that they can be looked into."""
+    from mmav.visualization import figures
 
     kept = []
-    monkeypatch.setattr(pyplot, 'close', kept.append)
-    yield kept
-    monkeypatch.undo()
-    pyplot.close('all')
+    write = figures.figure_bytes
+    monkeypatch.setattr(
+        figures, 'figure_bytes', lambda figure, *args, **kw: kept.append(figure) or write(figure, *args, **kw)
+    )
+    return kept

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmav.analysis.cam_clips import SeenClip, SpectrogramAxes
+from mmav.analysis.grad_cam.clips import SeenClip, SpectrogramAxes
 from mmav.web.demo import Answer, Explanation
 from mmav.web.pictures import explanation_html, timeline_html
 

@@ -6,8 +6,8 @@ models below each other, also as a video. With --score, measures on AVSynth how 
 import argparse
 from pathlib import Path
 
-from mmav.analysis.cam_report import CamModel, list_clips, name_apart, parse_blocks, show_clips
-from mmav.analysis.cam_score import score_models
+from mmav.analysis.grad_cam.report import CamModel, list_clips, parse_blocks, show_clips, unique_names
+from mmav.analysis.grad_cam.score import score_models
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.outputs import check_folder
@@ -73,7 +73,8 @@ def main() -> None:
     pairs = [(args.config, args.checkpoint), *zip(args.compare[::2], args.compare[1::2], strict=True)]
     blocks = parse_blocks(args.block)
     models = [CamModel(*pair, device=args.device, data_root=args.data_root, part=args.part) for pair in pairs]
-    name_apart(models)
+    for model, name in zip(models, unique_names([model.name for model in models]), strict=True):
+        model.name = name
     clips = list_clips(models[0], args.file, args.indices, args.clips or (None if args.score else 4))
     out = Path(args.out)
     if args.score:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws the pictures of the docs anew, from the checkpoint that `make demo` leaves."""
+"""Draws the pictures of the docs again, from the checkpoint that `make demo` leaves."""
 
 import argparse
 import shutil
@@ -43,12 +43,10 @@ def main() -> None:
     demo = Demo(str(checkpoints[-1]), str(Path(args.demo, 'predictions.pkl')), args.data_root)
     for name in args.pictures or PICTURES:
         print(f'\n[{name}]', flush=True)
-        before = {path: path.stat().st_mtime_ns for path in DOCS.glob('*.png')}
         with tempfile.TemporaryDirectory() as folder:
-            PICTURES[name](demo, Path(folder))
-        for path in DOCS.glob('*.png'):
-            if path.stat().st_mtime_ns != before.get(path):
-                shrink(path)
+            for picture, drawn in PICTURES[name](demo, Path(folder)).items():
+                shutil.copy(drawn, DOCS / picture)
+                shrink(DOCS / picture)
 
 
 class Demo:
@@ -78,44 +76,43 @@ def tool(name: str, *arguments: object) -> None:
         raise MmavError(f'{name} failed; its own message stands above')
 
 
-def draw_predictions(demo: Demo, folder: Path) -> None:
+def draw_predictions(demo: Demo, folder: Path) -> dict[str, Path]:
     out, root = folder / 'predictions.png', ['--data-root', demo.data_root]
     tool('tools/analysis_tools/plot_predictions.py', CONFIG, demo.predictions, out, *root)
-    shutil.copy(out, DOCS / out.name)
+    return {'predictions.png': out}
 
 
-def draw_dataset(demo: Demo, folder: Path) -> None:
+def draw_dataset(demo: Demo, folder: Path) -> dict[str, Path]:
     config, options = str(ROOT / 'configs/mmt/mmt_tiny_avc_2views_avsynth.py'), ['--data-root', demo.data_root]
     out = folder / 'browse_dataset.png'
     tool('tools/analysis_tools/browse_dataset.py', config, '--clips', 2, *options, '--out', out)
-    shutil.copy(out, DOCS / out.name)
+    return {'browse_dataset.png': out}
 
 
-def draw_errors(demo: Demo, folder: Path) -> None:
+def draw_errors(demo: Demo, folder: Path) -> dict[str, Path]:
     dump, options = folder / 'video.pkl', ['--data-root', demo.data_root, '--work-dir', folder]
     tool('tools/test.py', CONFIG, demo.checkpoint, '--drop', 'audio', '--dump', dump, *options)
     tool('tools/analysis_tools/analyze_errors.py', dump, '--out', folder / 'errors')
-    for name in ('confusion', 'reliability'):
-        shutil.copy(folder / 'errors' / f'{name}.png', DOCS / f'errors_{name}.png')
+    return {f'errors_{name}.png': folder / 'errors' / f'{name}.png' for name in ('confusion', 'reliability')}
 
 
-def draw_embeddings(demo: Demo, folder: Path) -> None:
+def draw_embeddings(demo: Demo, folder: Path) -> dict[str, Path]:
     dump, options = folder / 'features.pkl', ['--data-root', demo.data_root, '--work-dir', folder]
     keep = ['--cfg-options', 'model.keep_features=True']
     tool('tools/test.py', CONFIG, demo.checkpoint, '--dump', dump, *options, *keep)
     tool('tools/analysis_tools/plot_embeddings.py', dump, '--out', folder / 'embeddings.png')
-    shutil.copy(folder / 'embeddings.png', DOCS / 'embeddings.png')
+    return {'embeddings.png': folder / 'embeddings.png'}
 
 
-def draw_memory(demo: Demo, folder: Path) -> None:
+def draw_memory(demo: Demo, folder: Path) -> dict[str, Path]:
     config, out = str(ROOT / 'configs/mmt/mmt_k4_l4_vggsound.py'), folder / 'memory_plan.png'
     tool('tools/analysis_tools/plan_memory.py', config, '--gpus', 8, '--gpu-memory', 10, '--picture', out)
-    shutil.copy(out, DOCS / out.name)
+    return {'memory_plan.png': out}
 
 
-def draw_annotated(demo: Demo, folder: Path) -> None:
-    """A frame of what av_demo makes of a long file: six test clips one after the other."""
-    joined = folder / 'six_clips.mp4'
+def draw_annotated(demo: Demo, folder: Path) -> dict[str, Path]:
+    """Frames of av_demo's copy of a long file: six test clips one after the other."""
+    joined, out = folder / 'six_clips.mp4', folder / 'av_demo.png'
     join_clips([demo.clip(index) for index in range(6)], joined)
     options = ['--config', CONFIG, '--checkpoint', demo.checkpoint, '--out-dir', folder / 'out']
     tool('demo/av_demo.py', joined, *options)
@@ -125,11 +122,12 @@ def draw_annotated(demo: Demo, folder: Path) -> None:
     sheet = Image.new('RGB', (sum(frame.width + 8 for frame in chosen) - 8, chosen[0].height), 'white')
     for k, frame in enumerate(chosen):
         sheet.paste(frame, (k * (frame.width + 8), 0))
-    sheet.save(DOCS / 'av_demo.png')
+    sheet.save(out)
+    return {'av_demo.png': out}
 
 
 def join_clips(paths: Sequence[str], out: Path) -> None:
-    """Joins clips of 12 frames a second into one file."""
+    """Joins clips of 12 frames per second into one file."""
     frames, waves = [], []
     for path in paths:
         with open_media(path) as reader:
@@ -139,8 +137,8 @@ def join_clips(paths: Sequence[str], out: Path) -> None:
     out.write_bytes(encode_mp4(np.concatenate(frames), np.concatenate(waves), fps=FPS, sample_rate=SAMPLE_RATE))
 
 
-def draw_grad_cam(demo: Demo, folder: Path) -> None:
-    """Two models of one clip; the one of the picture alone is trained first, where it is not there."""
+def draw_grad_cam(demo: Demo, folder: Path) -> dict[str, Path]:
+    """Two models on one clip; the video model is trained first if its checkpoint is missing."""
     config, root = str(ROOT / 'configs/mvitv2/mvitv2_tiny_avsynth.py'), ['--data-root', demo.data_root]
     work_dir = Path('work_dirs/mvitv2_tiny_avsynth')
     checkpoint = work_dir / 'epoch_10.pth'
@@ -149,16 +147,17 @@ def draw_grad_cam(demo: Demo, folder: Path) -> None:
     options = ['--compare', CONFIG, demo.checkpoint, '--indices', 383, *root, '--out', folder]
     tool('tools/analysis_tools/grad_cam.py', config, checkpoint, *options)
     (page,) = folder.glob('*.png')
-    shutil.copy(page, DOCS / 'grad_cam.png')
+    return {'grad_cam.png': page}
 
 
-def draw_web_demo(demo: Demo, folder: Path) -> None:
+def draw_web_demo(demo: Demo, folder: Path) -> dict[str, Path]:
     options = ['--config', CONFIG, '--checkpoint', demo.checkpoint, '--out', folder / 'web_demo.png']
     tool('tools/docs/screenshot_web_demo.py', demo.clip(3), *options)
-    shutil.copy(folder / 'web_demo.png', DOCS / 'web_demo.png')
+    return {'web_demo.png': folder / 'web_demo.png'}
 
 
-PICTURES: dict[str, Callable[[Demo, Path], None]] = dict(
+# name -> draws into a folder, and returns file name in docs/ -> what was drawn
+PICTURES: dict[str, Callable[[Demo, Path], dict[str, Path]]] = dict(
     predictions=draw_predictions,
     dataset=draw_dataset,
     errors=draw_errors,

@@ -2,9 +2,9 @@ import av
 import numpy as np
 import pytest
 
-from mmav.analysis.cam_clips import look
-from mmav.analysis.cam_report import CamModel, common_targets, list_clips, name_apart, parse_blocks, show_clips
-from mmav.analysis.cam_score import score_models
+from mmav.analysis.grad_cam.clips import look
+from mmav.analysis.grad_cam.report import CamModel, common_targets, list_clips, parse_blocks, show_clips, unique_names
+from mmav.analysis.grad_cam.score import score_models
 from mmav.errors import ConfigError, MmavError
 from mmav.outputs import RECORD
 from mmav.visualization.grad_cam import GradCAM
@@ -92,15 +92,12 @@ def test_scores(models, data, tmp_path):
     text = score_models(models, clips, tmp_path, blocks=dict(audio=0), methods=['gradcam'])
     assert text.splitlines()[0] == 'both: 1 clips' and 'seeing: 1 clips' in text
     assert (tmp_path / 'scores.json').is_file()
-    with pytest.raises(MmavError, match='where the events are is not known of these clips'):
+    with pytest.raises(MmavError, match='the place of events is unknown for these clips'):
         score_models(models, clips[1:], tmp_path, blocks=None, methods=['gradcam'])
 
 
-def test_models_of_one_config_have_names_of_their_own(tmp_path):
-    one, two = (make_model(tmp_path / folder, config(['audio'])) for folder in ('a', 'b'))
-    two.name = one.name
-    name_apart([one, two])
-    assert [one.name, two.name] == ['a', 'a_2']
+def test_models_of_one_config_have_names_of_their_own():
+    assert unique_names(['mmt', 'mat', 'mmt', 'MMT', 'mmt_2']) == ['mmt', 'mat', 'mmt_2', 'MMT_3', 'mmt_2_2']
 
 
 def test_classes_and_parts(models, tmp_path):

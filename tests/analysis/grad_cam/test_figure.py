@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmav.analysis import cam_figure
-from mmav.analysis.cam_clips import SpectrogramAxes
-from mmav.analysis.cam_figure import draw_cam_figure
-from mmav.analysis.cam_pictures import CamRow
+from mmav.analysis.grad_cam import figure
+from mmav.analysis.grad_cam.clips import SpectrogramAxes
+from mmav.analysis.grad_cam.figure import draw_cam_figure
+from mmav.analysis.grad_cam.pictures import CamRow
 from mmav.errors import CheckpointError, MmavError
 
 RNG = np.random.default_rng(0)
@@ -20,8 +20,8 @@ BOTH = CamRow('both', None, *SEES[2:5], **SOUND)
 
 def texts_of(rows, path, monkeypatch, **options):
     figures = []
-    real = cam_figure.Figure
-    monkeypatch.setattr(cam_figure, 'Figure', lambda **kwargs: figures.append(real(**kwargs)) or figures[-1])
+    real = figure.Figure
+    monkeypatch.setattr(figure, 'Figure', lambda **kwargs: figures.append(real(**kwargs)) or figures[-1])
     draw_cam_figure(rows, path, **options)
     return [text.get_text() for text in figures[0].texts], figures[0]
 

@@ -1,8 +1,8 @@
-"""Pictures of what a model looks at: frames and spectrograms with its maps over them."""
+"""Frames and spectrograms with a model's maps over them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from mmav.analysis.cam_clips import Region, SpectrogramAxes
+from mmav.analysis.grad_cam.clips import Region, SpectrogramAxes
 from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel
-from mmav.errors import MmavError
 
 COLOURS = colormaps['jet']
 STRENGTH = 0.55
@@ -44,15 +43,15 @@ def overlay_heatmap(frames: np.ndarray, cam: np.ndarray, *, strength: float = ST
 
 
 class CamRow(NamedTuple):
-    """What one model made of a clip.
+    """The inputs and maps of one model for a clip.
 
     Attributes:
-        label: What stands above its rows: its name and what it predicts.
-        right: Whether that is true; None where it is not known.
-        frames: Frames (T, H, W, 3) uint8 as it saw them; None without a picture.
+        label: Text above its rows: its name and prediction.
+        right: Whether the prediction is correct; None if that is unknown.
+        frames: Frames (T, H, W, 3) uint8 of the input; None without video.
         cam: Their map (T, H, W).
         times: Seconds of the frames (T,).
-        spectrogram: (F, T) as it heard it, not normalised; None without sound.
+        spectrogram: (F, T) of the input, not normalised; None without audio.
         sound_cam: Its map (F, T).
         axes: What the axes of the spectrogram mean.
         start: Seconds of the file where the spectrogram begins.
@@ -70,38 +69,12 @@ class CamRow(NamedTuple):
 
 
 def pick_frames(count: int, num_frames: int = 9) -> np.ndarray:
-    """Indices of ``num_frames`` of ``count`` frames, evenly spread; all where there are no more.
+    """Indices of ``num_frames`` evenly spread frames of ``count``; all of them if there are no more.
 
     >>> pick_frames(16, 9), pick_frames(3, 9)
     (array([ 0,  2,  4,  6,  8,  9, 11, 13, 15]), array([0, 1, 2]))
     """
     return np.linspace(0, count - 1, min(num_frames, count)).round().astype(int)
-
-
-def cam_strip(rows: Sequence[CamRow], num_frames: int = 9) -> np.ndarray:
-    """Frames of a clip above the same frames with the map of each model: the paper's Figures 1 and 5 without letters.
-
-    Args:
-        rows: The models, one at least with a picture; the raw frames are those of the first that has one.
-        num_frames: Frames in a row.
-
-    Returns:
-        ((1 + models) * H, num_frames * W, 3) uint8.
-
-    Raises:
-        MmavError: No model saw a picture.
-    """
-    strips: list[np.ndarray] = []
-    for row in rows:
-        if row.frames is None or row.cam is None:
-            continue
-        chosen = pick_frames(len(row.frames), num_frames)
-        parts = [row.frames[chosen], overlay_heatmap(row.frames[chosen], row.cam[chosen])]
-        strips += [side_by_side(part) for part in (parts if not strips else parts[1:])]
-    if not strips:
-        raise MmavError('no model saw a picture of this clip')
-    size = strips[0].shape[1], strips[0].shape[0]
-    return np.concatenate([strip if strip.shape == strips[0].shape else cv2.resize(strip, size) for strip in strips])
 
 
 def side_by_side(frames: np.ndarray) -> np.ndarray:
@@ -118,18 +91,18 @@ def draw_spectrogram(
     start: float = 0.0,
     small: bool = False,
 ) -> Any:
-    """Draws a spectrogram, in grey with the map over it, or in colour without one; axes in seconds and mel bins.
+    """Draws a spectrogram in seconds and mel bins: grey with its map over it, or in colour without a map.
 
     Args:
         axes: Where to draw.
-        values: Log-mel energies (F, T); exact zeros, which pad it, count as nothing.
-        cam: Its map (F, T) in [0, 1]; None for none.
+        values: Log-mel energies (F, T); exact zeros are padding.
+        cam: Its map (F, T) in [0, 1]; None for no map.
         axes_of: What its axes mean; without it they count columns and bins.
         start: Seconds of the file where the window begins.
-        small: Whether the unit of frequency stands once, at the axis, and not at each tick.
+        small: Whether the unit of frequency stands once, at the axis, instead of at each tick.
 
     Returns:
-        What a colour bar needs.
+        The image, for a colour bar.
     """
     bins, columns = values.shape
     first, last = (0.0, float(columns))
@@ -159,7 +132,7 @@ def draw_spectrogram(
 
 
 def mel_bin(hertz: float, bins: int, sample_rate: int) -> float:
-    """The place of a frequency among the mel bins of :class:`mmav.datasets.transforms.LogMel`; bin k peaks at k + 0.5.
+    """The position of a frequency in the mel bins of :class:`mmav.datasets.transforms.LogMel`; bin k peaks at k + 0.5.
 
     >>> round(mel_bin(8000, 128, 16000)), round(mel_bin(20, 128, 16000))
     (128, 0)
@@ -171,11 +144,11 @@ def mel_bin(hertz: float, bins: int, sample_rate: int) -> float:
 def cam_painter(
     cam: np.ndarray, times: np.ndarray, region: Region | None = None, *, strength: float = STRENGTH
 ) -> Callable[[np.ndarray, float], np.ndarray]:
-    """Makes what draws a map over the frames of the whole clip.
+    """Returns a function that draws a map over all frames of a clip.
 
-    For :func:`~mmav.visualization.annotated_video.write_annotated_video`. Between the frames that the model saw the map
-    is interpolated over time. It is drawn where it belongs in the whole frame: what the model's crop leaves out is
-    darkened and has no colour.
+    For :func:`~mmav.visualization.annotated_video.write_annotated_video`. Between the frames of the model's input the
+    map is interpolated in time. It is drawn at its place in the whole frame; outside the model's crop frames are
+    darkened and have no colour.
 
     Args:
         cam: (T, H, W) in [0, 1].

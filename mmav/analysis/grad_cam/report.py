@@ -1,4 +1,4 @@
-"""Clips through one or several models, and what these look at as pages and videos: tools/analysis_tools/grad_cam.py."""
+"""Clips through one or several models, and their maps as pages and videos: tools/analysis_tools/grad_cam.py."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from mmav.analysis.cam_clips import SeenClip, look
-from mmav.analysis.cam_figure import draw_cam_figure
-from mmav.analysis.cam_pictures import CamRow, cam_painter
+from mmav.analysis.grad_cam.clips import SeenClip, look
+from mmav.analysis.grad_cam.figure import draw_cam_figure
+from mmav.analysis.grad_cam.pictures import CamRow, cam_painter
 from mmav.config.edits import find_test_set
 from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.engine.cli import require_checkpoint
@@ -25,10 +25,9 @@ from mmav.models.heads import heads_of
 from mmav.outputs import check_all_own, folded, same_file
 from mmav.visualization.annotated_video import write_annotated_video
 from mmav.visualization.dataset_sheet import build_av_datasets
+from mmav.visualization.figures import short_path
 from mmav.visualization.grad_cam import GradCAM
 from mmav.visualization.prediction_sheet import pick_rows
-
-LONGEST_PATH = 70  # characters
 
 
 class Clip(NamedTuple):
@@ -36,11 +35,11 @@ class Clip(NamedTuple):
 
     Attributes:
         path: The file.
-        name: Of the clip, for file names.
+        name: For file names.
         start: Start of the part in seconds; None for the file's.
         end: Its end.
-        label: Part -> name of its true class; empty where it is not known.
-        event: Where its event is, of clips of AVSynth.
+        label: Part -> name of its true class; empty if that is unknown.
+        event: Place and time of its event, for clips of AVSynth.
     """
 
     path: str
@@ -52,14 +51,14 @@ class Clip(NamedTuple):
 
 
 class CamModel:
-    """A trained model that is looked at.
+    """A trained model to look into.
 
     Args:
         config: Config file.
         checkpoint: Checkpoint file.
-        device: Such as 'cpu'; the best there is if None.
-        data_root: Folder of the data in place of the config's.
-        part: 'verb' or 'noun' of a model of both; 'verb', or the only one, if None.
+        device: Such as 'cpu'; defaults to the best one available.
+        data_root: Folder of the data instead of the config's.
+        part: 'verb' or 'noun' of a model of both; defaults to 'verb', or the only part.
 
     Raises:
         MmavError: Something is missing or wrong.
@@ -104,7 +103,7 @@ class CamModel:
         )
 
     def row(self, seen: SeenClip, clip: Clip, cam: GradCAM, target: int | None) -> CamRow:
-        """What the model makes of a clip."""
+        """The model's inputs, prediction and maps for a clip."""
         data = self.inferencer.prepare([seen.item])
         with torch.no_grad():
             scores = self.model(data['inputs'], masks=data['masks'])
@@ -124,7 +123,7 @@ class CamModel:
         shown = seen.frames is not None and 'video' in maps
         return CamRow(
             label=words,
-            # what the model has no name for is neither right nor wrong
+            # a class that the model does not know is neither right nor wrong
             right=None if truth not in (self.classes or ()) else truth == self._name(best),
             frames=seen.frames[0] if shown and seen.frames is not None else None,
             cam=maps.get('video') if shown else None,
@@ -140,22 +139,32 @@ class CamModel:
 
 
 def common_targets(models: Sequence[CamModel], target: str | None) -> list[int | None]:
-    """The index of one class in each model; an index that is given is the first's, others may have another order.
+    """The index of one class in each model; a given index is the first model's, as others may differ in their order.
 
     Raises:
-        ConfigError: A model knows no such class.
+        ConfigError: A model does not know the class.
     """
     first = models[0].target(target)
     called = target if first is None or models[0].classes is None else models[0].classes[first]
     return [first, *(model.target(target if model.classes is None else called) for model in models[1:])]
 
 
-def name_apart(models: Sequence[CamModel]) -> None:
-    """Numbers the models that have the name of an earlier one, as checkpoints of one config have."""
-    given = [model.name for model in models]
-    for k, model in enumerate(models):
-        if given[k] in given[:k]:
-            model.name = f'{given[k]}_{given[:k].count(given[k]) + 1}'
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Numbers repeated names, as of several checkpoints of a config; letters' case does not tell file names apart.
+
+    >>> unique_names(['dog', 'cat', 'Dog', 'dog_2'])
+    ['dog', 'cat', 'Dog_2', 'dog_2_2']
+    """
+    found: list[str] = []
+    taken: set[str] = set()
+    for given in names:
+        name, count = given, 1
+        while folded(name) in taken:
+            count += 1
+            name = f'{given}_{count}'
+        taken.add(folded(name))
+        found.append(name)
+    return found
 
 
 def parse_blocks(items: Sequence[str]) -> dict[str, int | str]:
@@ -179,7 +188,7 @@ def parse_blocks(items: Sequence[str]) -> dict[str, int | str]:
 def list_clips(
     model: CamModel, files: Sequence[str] | None, indices: Sequence[int] | None, count: int | None
 ) -> list[Clip]:
-    """The clips that are looked at: files, or clips of the test set by their indices, or so many of it, or all.
+    """The clips to look at: files, or clips of the test set: those of some indices, ``count`` of them, or all.
 
     Raises:
         MmavError: There are none, or a file or manifest cannot be read.
@@ -211,7 +220,7 @@ def list_clips(
 
 
 def _own_clip(inferencer: AVInferencer, path: str) -> Clip:
-    """A file; of one that is longer than the model's window, the window in the middle."""
+    """A file; the middle window if it is longer than the model's window."""
     with list_sources(path)[0].open() as reader:
         windows = place_windows(reader.info.duration, inferencer.window)
     start, end = windows[len(windows) // 2] if len(windows) > 1 else (None, None)
@@ -229,7 +238,7 @@ def show_clips(
     frames: int = 9,
     video: bool = False,
 ) -> list[Path]:
-    """Draws a page a clip, and if asked for a video of it for each model that sees.
+    """Draws a page per clip, and on request a video for each model with video.
 
     Args:
         models: The models, in the order of their rows.
@@ -237,7 +246,7 @@ def show_clips(
         out: Folder.
         blocks: Modality -> block; each model takes those of its modalities.
         method: Of :data:`mmav.visualization.grad_cam.METHODS`.
-        target: Name or index of the class; what each model predicts if None.
+        target: Name or index of the class; defaults to each model's prediction.
         frames: Frames in a row.
         video: Whether to write videos.
 
@@ -249,7 +258,7 @@ def show_clips(
     """
     cams = [_cam(model, blocks, method, len(models) > 1) for model in models]
     targets = common_targets(models, target)
-    names = _page_names(clips)
+    names = unique_names([clip.name for clip in clips])
     planned = [out / f'{name}{end}' for name in names for end in ['.png', *(f'_{m.name}.mp4' for m in models if video)]]
     for path in planned:
         for clip in clips:
@@ -265,9 +274,8 @@ def show_clips(
         if clip.event is not None and first is not None and first.region is not None:
             box = clip.event.boxes_in(first.frame_times[0], first.region)  # type: ignore[index]
         truth = ' '.join(clip.label.values())
-        title = f'{_tail(clip.path)}   {seen[0].start:.2f} to {seen[0].end:.2f} s' + f'   true class: {truth}' * bool(
-            truth
-        )
+        title = f'{short_path(clip.path, 70)}   {seen[0].start:.2f} to {seen[0].end:.2f} s'
+        title += f'   true class: {truth}' * bool(truth)
         written.append(out / f'{name}.png')
         draw_cam_figure(rows, written[-1], title=title, num_frames=frames, box=box)
         for model, s, row in zip(models, seen, rows, strict=True):
@@ -278,24 +286,6 @@ def show_clips(
     if video and not any(path.suffix == '.mp4' for path in written):
         raise MmavError('--video: none of the clips has a picture that a model saw; the pages are written')
     return written
-
-
-def _page_names(clips: Sequence[Clip]) -> list[str]:
-    """The clips' names; of those that only their folder or suffix tells apart the later ones are numbered."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for clip in clips:
-        name, count = clip.name, 1
-        while folded(name) in taken:
-            count += 1
-            name = f'{clip.name}_{count}'
-        taken.add(folded(name))
-        names.append(name)
-    return names
-
-
-def _tail(path: str) -> str:
-    return path if len(path) <= LONGEST_PATH else f'…{path[-LONGEST_PATH:]}'
 
 
 def _cam(model: CamModel, blocks: Mapping[str, int | str], method: str, several: bool) -> GradCAM:

@@ -1,4 +1,4 @@
-"""How well maps of what a model looks at find the events of AVSynth: their shares of mass, block by block."""
+"""How well a model's maps find the events of AVSynth: their shares of mass, block by block."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mmav.analysis.cam_clips import SeenClip, look
-from mmav.analysis.cam_report import CamModel, Clip
+from mmav.analysis.grad_cam.clips import SeenClip, look
+from mmav.analysis.grad_cam.report import CamModel, Clip
 from mmav.errors import MmavError
 from mmav.evaluation.localization import Event, Shares, shares, summarise
 from mmav.inference import AVInferencer
@@ -25,7 +25,7 @@ BATCH = 16
 
 
 class Look(NamedTuple):
-    """A way to look at one modality of a model."""
+    """A map of one modality: of which block, by which method."""
 
     modality: str
     block: str
@@ -33,14 +33,14 @@ class Look(NamedTuple):
 
 
 class CamScores:
-    """Gathers shares of mass over clips.
+    """Collects shares of mass over clips.
 
-    Beside what the maps of a model reach, ``ceiling`` is what the event itself would reach if it was drawn on the grid
-    of the tokens and interpolated as a map is: the most that can be asked of a block.
+    ``ceiling`` is the share of the event itself, drawn on the grid of the tokens and interpolated as a map is: the
+    most that a block can reach.
 
     Args:
         inferencer: The model.
-        blocks: Modality -> block, as :class:`GradCAM` takes it; or None for every block that reads a modality.
+        blocks: Modality -> block, as :class:`GradCAM` takes it; None for all blocks that read a modality.
         methods: Of :data:`mmav.visualization.grad_cam.METHODS`.
     """
 
@@ -53,7 +53,7 @@ class CamScores:
         if blocks is not None:
             self.rounds: list[dict[str, int | str]] = [dict(blocks)]
         else:
-            # one round looks at the k-th block of each modality; the default fills in where one has fewer
+            # round k takes the k-th block of each modality, or the default of one that has fewer
             names = {modality: list(blocks_of(model, modality)) for modality in model.backbones}
             most = max(len(each) for each in names.values())
             self.rounds = [{m: each[k] for m, each in names.items() if k < len(each)} for k in range(most)]
@@ -63,7 +63,7 @@ class CamScores:
         self.grids: dict[tuple[str, str], tuple[int, ...]] = {}
 
     def add(self, clips: Sequence[SeenClip], events: Sequence[Event], *, part: str = 'label') -> None:
-        """Looks at some clips, each for the class that the model finds most probable."""
+        """Adds some clips, each with the map of its most probable class."""
         data = self.inferencer.prepare([clip.item for clip in clips])
         inputs = data['inputs']
         model: Any = self.inferencer.model
@@ -90,8 +90,8 @@ class CamScores:
                         best.append(_ceiling(cover[modality], site.axes, sizes[modality]))
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict for each way to look: ``modality``, ``block``, ``grid``, ``method``, what :func:`summarise` gives,
-        and ``ceiling``, the ratio that can be reached at most.
+        """One dict per kind of map: ``modality``, ``block``, ``grid``, ``method``, figures of :func:`summarise`, and
+        ``ceiling``, the highest ratio that can be reached.
         """
         found = []
         for way in sorted(self.found, key=lambda way: (way.modality != 'video', list(self.grids).index(way[:2]))):
@@ -103,7 +103,7 @@ class CamScores:
 
 
 def _ceiling(cover: np.ndarray, axes: Sequence[Axis], size: Sequence[int]) -> Shares:
-    """Shares of a map that is the event itself at the centres of the tokens."""
+    """Shares of a map that equals the event at the centres of the tokens."""
     whole = np.broadcast_to(cover, tuple(size))
     values = torch.as_tensor(np.array(whole), dtype=torch.float32)
     for k, (axis, samples) in enumerate(zip(axes, size, strict=True)):
@@ -140,7 +140,7 @@ def score_models(
         models: The models.
         clips: Clips of AVSynth.
         out: Folder.
-        blocks: Modality -> block; None for every block.
+        blocks: Modality -> block; None for all blocks.
         methods: Of :data:`mmav.visualization.grad_cam.METHODS`.
 
     Returns:
@@ -152,7 +152,7 @@ def score_models(
     known = [clip for clip in clips if clip.event is not None]
     if not known:
         raise MmavError(
-            '--score: where the events are is not known of these clips, only of AVSynth (tools/data/avsynth)'
+            '--score: the place of events is unknown for these clips, and known for AVSynth only (tools/data/avsynth)'
         )
     texts, content = [], []
     for model in models:
@@ -171,6 +171,6 @@ def score_models(
     try:
         write_json(out / 'scores.json', dict(models=content))
     except MmavError:
-        print(text)  # what took so long to measure is not lost with the file
+        print(text)  # a long measurement is not lost with the file
         raise
     return text

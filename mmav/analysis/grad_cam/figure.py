@@ -1,4 +1,4 @@
-"""A page on one clip: what models see and hear of it, with the maps of what they look at."""
+"""A page on one clip: the frames and spectrogram that models got, and their maps over these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmav.analysis.cam_pictures import CamRow, draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
+from mmav.analysis.grad_cam.pictures import CamRow, draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
 from mmav.errors import MmavError
 from mmav.outputs import write_output
 from mmav.visualization.figures import figure_bytes
@@ -23,17 +23,17 @@ DPI = 110
 def draw_cam_figure(
     rows: Sequence[CamRow], out_file: str | Path, *, title: str = '', num_frames: int = 9, box: np.ndarray | None = None
 ) -> None:
-    """Draws all that is known of one clip into a PNG file, whole or not at all.
+    """Draws a page on one clip into a PNG file, whole or not at all.
 
     Raw frames with their times; below them, for each model, its label over the frames with its map; then the
-    spectrogram and, for each model that hears, its map over it.
+    spectrogram and, for each model with audio, its map over it.
 
     Args:
         rows: The models.
         out_file: The picture.
         title: A line above all, such as the name of the file and its true label.
         num_frames: Frames in a row.
-        box: Left, top, right, bottom (T, 4) in [0, 1] of the first model's frames: where the event is, drawn on the raw
+        box: Left, top, right, bottom (T, 4) in [0, 1] of the first model's frames: the event's place, drawn on the raw
             frames.
 
     Raises:
@@ -49,9 +49,9 @@ def draw_cam_figure(
         assert frames is not None  # for the type checker
         shown = len(pick_frames(len(frames), num_frames))
         strip_height = min((WIDTH - 2 * MARGIN) * frames.shape[1] / frames.shape[2] / shown, 2.4)
-    raw_sound = 1 if heard else 0
-    height = MARGIN + TITLE + bool(seen) * (LINE + strip_height) + len(seen) * (LINE + strip_height)
-    height += (raw_sound + len(heard)) * (LINE + SOUND_HEIGHT) + bool(heard) * SOUND_GAP + MARGIN
+    # raw frames and the raw spectrogram come before those with maps
+    height = 2 * MARGIN + TITLE + (bool(seen) + len(seen)) * (LINE + strip_height)
+    height += (bool(heard) + len(heard)) * (LINE + SOUND_HEIGHT) + bool(heard) * SOUND_GAP
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
     page = _Page(figure, height)
     page.text(title, size=11, weight='bold', high=TITLE)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mmav.analysis.cam_clips import look
-from mmav.analysis.cam_score import CamScores, score_table
+from mmav.analysis.grad_cam.clips import look
+from mmav.analysis.grad_cam.score import CamScores, score_table
 from mmav.apis import AVInferencer
 from mmav.evaluation.localization import Event, shares
 from mmav.visualization.grad_cam import GradCAM

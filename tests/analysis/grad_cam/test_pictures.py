@@ -3,18 +3,14 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from mmav.analysis.cam_clips import SpectrogramAxes
-from mmav.analysis.cam_pictures import (
-    CamRow,
+from mmav.analysis.grad_cam.clips import SpectrogramAxes
+from mmav.analysis.grad_cam.pictures import (
     cam_painter,
-    cam_strip,
     draw_spectrogram,
     mel_bin,
     overlay_heatmap,
-    pick_frames,
 )
 from mmav.datasets.transforms import LogMel
-from mmav.errors import MmavError
 
 
 def make_frames(count=4, height=6, width=8, seed=0):
@@ -43,22 +39,6 @@ def test_an_overlay_blends_with_the_colours_of_matplotlib():
 def test_an_overlay_of_what_does_not_fit(frames, cam):
     with pytest.raises(ValueError, match=r'give \(T, H, W, 3\) uint8 and \(T, H, W\)'):
         overlay_heatmap(frames, cam)
-
-
-def test_a_strip_has_raw_frames_and_a_row_for_each_model():
-    frames, cam = make_frames(16), np.zeros((16, 6, 8))
-    cam[7] = 1
-    rows = [CamRow('a', frames=frames, cam=cam), CamRow('deaf'), CamRow('b', frames=frames[:, ::2], cam=cam[:, ::2])]
-    strip = cam_strip(rows)
-    assert strip.shape == (3 * 6, 9 * 8, 3)
-    chosen = pick_frames(16)
-    np.testing.assert_array_equal(strip[:6], np.concatenate(list(frames[chosen]), axis=1))
-    np.testing.assert_array_equal(
-        strip[6:12], np.concatenate(list(overlay_heatmap(frames[chosen], cam[chosen])), axis=1)
-    )
-    assert cam_strip(rows[:1], 3).shape == (12, 24, 3)
-    with pytest.raises(MmavError, match='no model saw a picture'):
-        cam_strip([CamRow('deaf')])
 
 
 @pytest.mark.parametrize('hertz', [250.0, 1000.0, 3000.0])

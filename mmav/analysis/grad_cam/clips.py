@@ -1,4 +1,4 @@
-"""A clip as a model saw it: what went into it, which frames these were, and where they lie in the file."""
+"""A clip as a model got it: the inputs, the times of the frames, and where these lie in the file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SpectrogramAxes(NamedTuple):
 
     Attributes:
         first: Seconds from the window's start to the beginning of column 0, each column centred in its analysis frame.
-        step: Seconds of a column.
-        sample_rate: Samples per second of the sound; the mel bins reach up to half of it.
+        step: Seconds per column.
+        sample_rate: Samples per second of the audio; the mel bins reach up to half of it.
     """
 
     first: float
@@ -30,17 +30,17 @@ class SpectrogramAxes(NamedTuple):
 
 
 class SeenClip(NamedTuple):
-    """What a model saw of a clip.
+    """A clip and what a model got of it.
 
     Attributes:
         path: The file.
         item: ``inputs``, ``masks`` and ``data_samples``, as the pipeline packs them.
         start: Start of the window in seconds of the file.
         end: Its end.
-        frames: Frames (V, T, H, W, 3) uint8 as they went in; None without a picture.
+        frames: Frames (V, T, H, W, 3) uint8 before packing; None without video.
         frame_times: Their times (V, T) in seconds of the file.
-        region: Left, top, right, bottom of these frames in [0, 1] of the whole frame; None where the pipeline draws
-            lots, so that it is not known.
+        region: Left, top, right, bottom of these frames in [0, 1] of the whole frame; None if the pipeline crops or
+            mirrors at random.
         sound: The axes of the spectrogram; None without one.
     """
 
@@ -54,10 +54,10 @@ class SeenClip(NamedTuple):
     sound: SpectrogramAxes | None
 
     def covers(self, event: Event) -> dict[str, np.ndarray]:
-        """Which part of each pixel and spectrogram column belongs to the event of the clip, in its first view.
+        """The share of each pixel and spectrogram column that belongs to the event of the clip, in its first view.
 
         Returns:
-            ``video`` (T, H, W), ``audio`` (1, T), in [0, 1]; only what the clip has, and whose place is known.
+            ``video`` (T, H, W), ``audio`` (1, T), in [0, 1]; without modalities that are absent or of unknown place.
         """
         found = {}
         if self.frames is not None and self.frame_times is not None and self.region is not None:
@@ -72,10 +72,10 @@ class SeenClip(NamedTuple):
 
 
 def look(inferencer: AVInferencer, source: Any, *, start: float | None = None, end: float | None = None) -> SeenClip:
-    """Reads a clip as :meth:`mmav.apis.AVInferencer.read` does, and notes what is lost when it is packed.
+    """Reads a clip as :meth:`mmav.apis.AVInferencer.read` does, and keeps what packing drops.
 
     Raises:
-        MediaError: It cannot be read, or has nothing of what the model needs.
+        MediaError: It cannot be read, or has nothing that the model needs.
     """
     steps: Sequence[Callable[[dict], Any]] = inferencer.pipeline.transforms
     spy = _Spy(steps)
@@ -104,7 +104,7 @@ def look(inferencer: AVInferencer, source: Any, *, start: float | None = None, e
 
 
 class _Spy:
-    """The steps of a pipeline, one after the other; keeps what the last of them is given."""
+    """Runs the steps of a pipeline; keeps the input of the last one."""
 
     def __init__(self, steps: Sequence[Callable[[dict], Any]]) -> None:
         self.steps = steps
@@ -122,14 +122,14 @@ class _Spy:
 
 
 def crop_region(steps: Sequence[Any], size: tuple[int, int]) -> Region | None:
-    """Which part of the whole frame is left after the steps of a pipeline.
+    """The part of the whole frame that is left after the steps of a pipeline.
 
     Args:
-        steps: Its steps; those that cut or scale evenly are followed.
-        size: Height and width of the frames as LoadClip gives them.
+        steps: Its steps; those that crop or scale evenly count.
+        size: Height and width of the frames that LoadClip returns.
 
     Returns:
-        Left, top, right, bottom in [0, 1]; None where a step cuts or mirrors at random.
+        Left, top, right, bottom in [0, 1]; None if a step crops or mirrors at random.
 
     >>> [round(edge, 3) for edge in crop_region([CenterCrop(64)], (72, 144))]
     [0.278, 0.056, 0.722, 0.944]
@@ -137,7 +137,7 @@ def crop_region(steps: Sequence[Any], size: tuple[int, int]) -> Region | None:
     if any(isinstance(step, (RandomResizedCrop, RandomFlip)) for step in steps):
         return None
     height, width = size
-    # pixels that know where they are: the steps themselves say what becomes of them
+    # the steps transform an image of coordinates, whose pixels say where they come from
     places = np.stack(
         np.broadcast_arrays((np.arange(width) + 0.5) / width, (np.arange(height)[:, None] + 0.5) / height, 0.0),
         axis=-1,
@@ -152,8 +152,8 @@ def crop_region(steps: Sequence[Any], size: tuple[int, int]) -> Region | None:
 
 
 def _ends(centres: np.ndarray) -> tuple[float, float]:
-    """Where the first of some evenly spread pixels begins and the last one ends, in [0, 1]."""
-    # scaling up repeats the border, so the outermost pixels are not where they say
+    """Where the first of some evenly spaced pixels begins and the last one ends, in [0, 1]."""
+    # scaling up repeats the border, so the outermost pixels have wrong coordinates
     cut = 2 if len(centres) > 6 else 0
     inner = centres[cut : len(centres) - cut]
     step = (inner[-1] - inner[0]) / max(len(inner) - 1, 1)

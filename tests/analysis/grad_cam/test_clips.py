@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmav.analysis.cam_clips import crop_region, look
+from mmav.analysis.grad_cam.clips import crop_region, look
 from mmav.apis import AVInferencer
 from mmav.datasets.transforms import CenterCrop, LoadClip, RandomFlip, Resize
 from mmav.evaluation.localization import Event
