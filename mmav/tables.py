@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Sequence
+
+from mmav.outputs import write_output
 
 UNITS = dict(GB=10**9, GiB=2**30, MB=10**6, MiB=2**20)
 
@@ -56,6 +59,11 @@ def csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
     csv.writer(text, lineterminator='\n').writerows(rows)
     # a file name that is not text, which file systems allow, is written in escapes
     return text.getvalue().encode('utf-8', 'backslashreplace')
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes :func:`csv_bytes` into a file, whole or not at all."""
+    write_output(path, csv_bytes(rows))
 
 
 def size(number: float | None, unit: str, digits: int = 0) -> str:

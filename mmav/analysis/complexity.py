@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of the parts of a model, counted without memory or data."""
+"""Counts parameters and multiply-accumulates of the parts of a model, without memory or data."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Cost:
 
     Attributes:
         part: Name of the modality for an encoder; ``neck``, ``head``, ``contrast``, ``total``.
-        what: Type of the part, and the size of its input where it reads one.
+        what: Type of the part, and the size of its input if it reads one.
         parameters: Number of parameters.
         explicit: Multiply-accumulates with the relative positions written out: the reference count.
-        folded: The same where multiscale attention folds them into longer queries and keys for fused kernels.
+        folded: The same if multiscale attention folds them into longer queries and keys for fused kernels.
     """
 
     part: str
@@ -50,7 +50,7 @@ class Cost:
 def count_macs(run: Callable[[], Any]) -> tuple[int, Any]:
     """Counts the multiply-accumulates of matrix products, convolutions and attention in a call, and returns its result.
 
-    The math kernel is chosen for attention since its two products are counted one by one, whatever their widths.
+    Attention runs on the math kernel, whose two products count one by one, whatever their widths.
 
     >>> count_macs(lambda: torch.zeros(2, 3) @ torch.zeros(3, 5))[0]
     30
@@ -64,19 +64,19 @@ def count_macs(run: Callable[[], Any]) -> tuple[int, Any]:
 def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int]] | None = None) -> list[Cost]:
     """Counts the parts of an :class:`~mmav.models.AVClassifier` for one clip of one view, and their sum.
 
-    Losses that train the encoders (``contrast``) are listed with their parameters, but not in the sum: no clip is
-    classified by them.
+    Losses that train the encoders (``contrast``) are listed with their parameters, but are not in the sum, as they
+    do not classify clips.
 
     Args:
         model: Config of the model; not changed.
-        input_sizes: Modality -> (T, H, W) of a clip or (F, T) of a spectrogram, where it shall not be the size that
-            the backbone is built for.
+        input_sizes: Modality -> (T, H, W) of a clip or (F, T) of a spectrogram; defaults to the size that the backbone
+            is built for.
 
     Raises:
         ConfigError: The model is of another type, or a size does not fit it.
     """
     init_default_scope('mmav')
-    # the preprocessor moves and mixes, it costs nothing here; its buffers do not belong on the meta device
+    # the preprocessor has no products, and its buffers do not belong on the meta device
     model = {key: value for key, value in model.items() if key != 'data_preprocessor'}
     with torch.device('meta'):
         built = MODELS.build(model)
@@ -125,29 +125,21 @@ def _macs_of_parts(model: AVClassifier, sizes: Mapping[str, Sequence[int]], form
     return macs
 
 
-def _rows(costs: Sequence[Cost]) -> list[list[str]]:
-    return [
-        [
-            c.part,
-            c.what,
-            *(f'{n / 1e6:.2f} M' for n in [c.parameters]),
-            *(f'{n / 1e9:.3f} G' for n in (c.explicit, c.folded)),
-        ]
-        for c in costs
-    ]
+def _row(cost: Cost) -> list[str]:
+    macs = [f'{number / 1e9:.3f} G' for number in (cost.explicit, cost.folded)]
+    return [cost.part, cost.what, f'{cost.parameters / 1e6:.2f} M', *macs]
 
 
 def text_table(costs: Sequence[Cost]) -> str:
-    """A table for a terminal: one line a part, the multiply-accumulates in both forms."""
-    rows = [['part', 'type', 'parameters', 'MACs', 'MACs, folded'], *_rows(costs)]
+    """A table for a terminal: one line per part, multiply-accumulates in both forms."""
+    rows = [['part', 'type', 'parameters', 'MACs', 'MACs, folded'], *map(_row, costs)]
     return tables.text_table(rows, left=2)
 
 
 def markdown_table(counted: Mapping[str, Sequence[Cost]]) -> str:
-    """A Markdown table of several configs (name -> costs), beside the figures of the paper."""
+    """A Markdown table of several configs (name -> costs), with the figures of the paper."""
     lines = [['config', 'part', 'type', 'parameters', 'MACs', 'MACs, folded', 'paper']]
     for config, costs in counted.items():
-        for number, (cost, row) in enumerate(zip(costs, _rows(costs), strict=True)):
-            paper = PAPER.get(config, {}).get(cost.part, '')
-            lines.append([config if number == 0 else '', *row, paper])
+        for number, cost in enumerate(costs):
+            lines.append([config * (number == 0), *_row(cost), PAPER.get(config, {}).get(cost.part, '')])
     return tables.markdown_table(lines)

@@ -1,4 +1,4 @@
-"""Tables of memory plans: for a terminal, for a page, and as data."""
+"""Reports of memory plans: for a terminal, for a page, and as data."""
 
 from __future__ import annotations
 
@@ -23,28 +23,21 @@ _WORDS = dict(
 
 
 def text_report(plan: Plan) -> str:
-    """What a step takes, and what its blocks keep, for a terminal."""
-    rows = [
-        ['at the peak of a step', 'GiB'],
-        *([_WORDS[name], _gib(size)] for name, size in plan.parts.items() if size),
-    ]
-    rows += [['together: the most that PyTorch allocates', _gib(plan.peak_bytes)]]
+    """Memory of a step, and what its blocks keep, for a terminal."""
+    sizes = {_WORDS[name]: size for name, size in plan.parts.items() if size}
+    sizes['together: the most that PyTorch allocates'] = plan.peak_bytes
     gaps = plan.needed - plan.peak_bytes - CONTEXT_BYTES
-    rows += [
-        [f'gaps between tensors, assumed ({100 * GAPS:.0f} %)', _gib(gaps)],
-        ['CUDA, assumed', _gib(CONTEXT_BYTES)],
-    ]
-    rows += [['GPU memory needed', _gib(plan.needed)]]
-    kept = [
-        ['blocks', 'level', 'each keeps', 'GiB', 'at level all', 'operations again'],
-        *map(_row, _runs(plan.blocks)),
-    ]
+    sizes |= {f'gaps between tensors, assumed ({100 * GAPS:.0f} %)': gaps, 'CUDA, assumed': CONTEXT_BYTES}
+    sizes['GPU memory needed'] = plan.needed
+    rows = [['at the peak of a step', 'GiB'], *([words, _gib(size)] for words, size in sizes.items())]
+    kept = [['blocks', 'level', 'each keeps', 'GiB', 'at level all', 'operations again']]
+    kept += map(_row, _runs(plan.blocks))
     kept += [["blocks' inputs, and outside of blocks", '', '', _gib(plan.others), _gib(plan.others), '']]
     return f'{tables.text_table(rows, left=1)}\n\n{tables.text_table(kept, left=2)}'
 
 
 def verdict(plan: Plan) -> str:
-    """Whether the step fits, and what to put into the config, in lines."""
+    """Whether the step fits, and the line for the config."""
     if not plan.fits:
         return f'does not fit: {refusal(plan)}'
     lines = [('fits: ' if plan.gpu_memory is not None else '') + summary(plan)]
@@ -54,7 +47,7 @@ def verdict(plan: Plan) -> str:
 
 
 def as_data(plan: Plan) -> dict[str, Any]:
-    """The plan for a file; sizes in bytes."""
+    """A plan for a JSON file; sizes in bytes."""
     return dict(
         batch_size=plan.batch_size,
         dtype=plan.dtype,
@@ -78,19 +71,20 @@ def cards_table(plans: Mapping[str, Sequence[Plan]]) -> str:
     for name, of_cards in plans.items():
         for plan in of_cards:
             assert plan.gpu_memory is not None
-            card = f'{plan.gpu_memory / GIB:.0f} GiB'
+            card = tables.size(plan.gpu_memory, 'GiB')
+            needs = tables.size(plan.needed, 'GiB', 2)
             if not plan.fits:
-                rows.append([name, card, f'{_gib(plan.needed)} GiB: does not fit', '', '', ''])
+                rows.append([name, card, f'{needs}: does not fit', '', '', ''])
                 continue
             levels = [f'{len(list(group))} {level}' for level, group in groupby(sorted(plan.levels.values()))]
             line = setting(plan)
             said = f'`{_code(line)}`' if set(line) != {'lean'} else 'not needed'
-            rows.append([name, card, f'{_gib(plan.needed)} GiB', ', '.join(levels), f'{100 * plan.extra:.1f} %', said])
+            rows.append([name, card, needs, ', '.join(levels), f'{100 * plan.extra:.1f} %', said])
     return tables.markdown_table(rows)
 
 
 def _runs(blocks: Sequence[BlockPlan]) -> list[list[BlockPlan]]:
-    """Blocks that follow on each other and keep the same."""
+    """Consecutive blocks that keep the same."""
     return [list(run) for _, run in groupby(blocks, key=lambda b: (b.name.split('.blocks')[0], b.level, b.kept, b.all))]
 
 
@@ -98,7 +92,7 @@ def _row(run: Sequence[BlockPlan]) -> list[str]:
     names = ', '.join(joined([block.name for block in run]))
     kept, extra = (sum(getattr(block, key) for block in run) for key in ('kept', 'extra'))
     most = sum(block.kept if block.all is None else block.all for block in run)
-    return [names, run[0].level, f'{run[0].kept / 2**20:.0f} MiB', _gib(kept), _gib(most), f'{extra / 1e9:.0f} GMACs']
+    return [names, run[0].level, tables.size(run[0].kept, 'MiB'), _gib(kept), _gib(most), f'{extra / 1e9:.0f} GMACs']
 
 
 def _code(value: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Blocks of a page that a tool writes, and the rest of which it leaves alone."""
+"""Generated blocks of a page; a tool that writes one leaves the rest of the page alone."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def find_block(page: str | Path, name: str, tool: str) -> tuple[str, str]:
         tool: The tool that writes it, as the first comment names it.
 
     Returns:
-        What stands before the block's content and what stands after it, the comments included.
+        The text before the block's content and the text after it, the comments included.
 
     Raises:
-        MmavError: There is no such page, it cannot be written, or it does not have each comment once, in this order.
+        MmavError: There is no such page, it is not writable, or it does not have each comment once, in this order.
     """
     page = Path(page)
     if not page.is_file():
@@ -38,7 +38,7 @@ def find_block(page: str | Path, name: str, tool: str) -> tuple[str, str]:
 
 
 def read_block(page: str | Path, name: str, tool: str) -> str:
-    """What stands in the generated block of a page.
+    """The content of the generated block of a page.
 
     Raises:
         MmavError: See :func:`find_block`.
@@ -48,13 +48,13 @@ def read_block(page: str | Path, name: str, tool: str) -> str:
 
 
 def fill_block(page: str | Path, name: str, tool: str, content: str) -> None:
-    """Puts ``content`` into the generated block of a page; the page is written whole or not at all.
+    """Writes ``content`` into the generated block of a page; the page is written whole or not at all.
 
     Args:
         page: Markdown file.
         name: Name of the block.
         tool: The tool that writes it.
-        content: What stands between the comments from now on.
+        content: Replaces what is between the comments.
 
     Raises:
         MmavError: See :func:`find_block`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ import numpy as np
 from mmav.errors import MmavError
 from mmav.evaluation.class_order import in_order
 from mmav.evaluation.predictions import clip_key, load_predictions
-from mmav.outputs import write_output
 
 PARTS = ('verb', 'noun', 'action')
 NO_ANSWER = -1
@@ -288,12 +285,7 @@ def compare(one: Outcomes, two: Outcomes, *, resamples: int = 10_000, seed: int 
     )
 
 
-def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes rows as CSV, whole or not at all; of no rows the header alone."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(
-        {name: f'{value:.4f}' if isinstance(value, float) else value for name, value in row.items()} for row in rows
-    )
-    write_output(path, text.getvalue())
+def csv_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[list[object]]:
+    """The columns as a header, and the values of each row; floats have four digits."""
+    cells = [[row[name] for name in columns] for row in rows]
+    return [[*columns], *([f'{cell:.4f}' if isinstance(cell, float) else cell for cell in row] for row in cells)]

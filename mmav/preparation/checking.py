@@ -7,14 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mmav.datasets.manifest import read_table
 from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError
-from mmav.outputs import write_output
 from mmav.parallel import Journal, Lost, run_parallel
-from mmav.tables import csv_bytes
+from mmav.tables import write_csv
 
 # Under this level, in dB of full scale, nothing is heard: one step of 16-bit sound is -90.
 SILENT_DB = -60.0
@@ -206,19 +205,14 @@ def write_report(path: Path, checks: Sequence[ManifestCheck], probes: dict[Clip,
             measures = probes[clip].to_dict()
             lines.append([Path(check.path).name, *clip, names, ' '.join(defects), *measures.values()])
     header = ['manifest', *Clip._fields, 'label', 'defects', *Probe().to_dict()]
-    write_csv(path, header, lines)
+    write_csv(path, [header, *lines])
 
 
 def write_clean(check: ManifestCheck, path: Path, drop: Sequence[str]) -> int:
     """Writes the manifest without the rows that have one of the defects; returns how many rows are left."""
     kept = [row for row, lost in zip(check.rows, check.dropped(drop), strict=True) if not lost]
-    write_csv(path, check.header, kept)
+    write_csv(path, [check.header, *kept])
     return len(kept)
-
-
-def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
-    """Writes a CSV file, whole or not at all."""
-    write_output(path, csv_bytes([header, *rows]))
 
 
 def _probe(work: tuple[str, float | None, float | None]) -> Probe:

@@ -22,7 +22,8 @@ from mmav.outputs import (
     write_output,
 )
 from mmav.parallel import Journal, Lost, read_entries, read_settings, run_parallel
-from mmav.preparation.checking import ManifestCheck, file_stamp, write_csv
+from mmav.preparation.checking import ManifestCheck, file_stamp
+from mmav.tables import write_csv
 
 JOURNAL = 'prepare_journal.jsonl'
 UNFINISHED = '.unfinished'
@@ -214,12 +215,12 @@ def write_lists(
             if outcomes[clip.path].error is None:
                 rows.append([*cells[:column], names[clip.path], *cells[column + 1 :]])
         name = Path(manifest.path).name
-        write_csv(out / name, manifest.header, rows)
+        write_csv(out / name, [manifest.header, *rows])
         counts[name] = (len(rows), len(manifest.rows) - len(rows))
     for path in _lists(data_root):
         write_output(out / path.name, path.read_bytes())
     failed = [(path, outcome.error) for path, outcome in outcomes.items() if outcome.error is not None]
-    write_csv(out / FAILED, ('path', 'error'), failed)
+    write_csv(out / FAILED, [('path', 'error'), *failed])
     return counts
 
 

@@ -11,13 +11,14 @@ from mmav.evaluation.error_analysis import (
     class_accuracies,
     compare,
     confusion,
+    csv_rows,
     modality_cases,
     read_outcomes,
     shared_clips,
     worst_pairs,
-    write_csv,
 )
 from mmav.evaluation.predictions import accuracy_of, load_predictions, save_predictions
+from mmav.tables import write_csv
 
 
 def row(index, label, scores, broken=None):
@@ -227,6 +228,6 @@ def test_dumps_that_do_not_go_together(tmp_path, rows, classes, message):
 
 
 def test_csv_keeps_commas(tmp_path):
-    write_csv(tmp_path / 'new' / 't.csv', [dict(name='drum, snare', share=1 / 3)], ['name', 'share'])
+    write_csv(tmp_path / 'new' / 't.csv', csv_rows([dict(name='drum, snare', share=1 / 3)], ['name', 'share']))
     with open(tmp_path / 'new' / 't.csv', newline='') as file:
         assert list(csv.DictReader(file)) == [dict(name='drum, snare', share='0.3333')]

@@ -17,12 +17,13 @@ from mmav.evaluation.error_analysis import (
     class_accuracies,
     compare,
     confusion,
+    csv_rows,
     modality_cases,
     read_outcomes,
     worst_pairs,
-    write_csv,
 )
 from mmav.outputs import check_folder, write_json
+from mmav.tables import write_csv
 from mmav.visualization.error_plots import draw_confusion, draw_reliability
 
 EXAMPLE = """examples:
@@ -136,12 +137,12 @@ def _line(name: str, value: object) -> str:
 
 def _write(folder: Path, model: Outcomes, figures: dict[str, Any], one_modality: list[dict[str, Any]]) -> None:
     write_json(str(folder / 'errors.json'), figures)
-    write_csv(folder / 'classes.csv', figures['classes'], ['class', 'clips', 'right', 'top1'])
-    write_csv(folder / 'worst_pairs.csv', figures['pairs'], ['true', 'predicted', 'count', 'share'])
+    write_csv(folder / 'classes.csv', csv_rows(figures['classes'], ['class', 'clips', 'right', 'top1']))
+    write_csv(folder / 'worst_pairs.csv', csv_rows(figures['pairs'], ['true', 'predicted', 'count', 'share']))
     written = ['confusion.png', 'worst_pairs.csv', 'classes.csv', 'errors.json']
     if 'modalities' in figures:
         columns = ['case', 'sample_idx', 'path', 'true', 'audio', 'video', 'model_right']
-        write_csv(folder / CASES_FILE, one_modality, columns)
+        write_csv(folder / CASES_FILE, csv_rows(one_modality, columns))
         written.append(CASES_FILE)
     draw_confusion(*confusion(model), folder / 'confusion.png')
     if figures['calibration']['clips']:

@@ -1,4 +1,4 @@
-"""``activation_checkpointing = dict(budget='36GB')``: blocks keep less until a training step fits into that."""
+"""``activation_checkpointing = dict(budget='36GB')``: blocks keep less until a training step fits the budget."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mmav.models.layers import BLOCKS
 
 
 def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, str]:
-    """What a config's ``activation_checkpointing`` means for a run on this machine.
+    """Resolves a config's ``activation_checkpointing`` for a run on this machine.
 
     Args:
         cfg: Config of an experiment.
         model: Its model, perhaps wrapped for distribution.
 
     Returns:
-        What :func:`~mmav.engine.activation_checkpointing.turn_on_activation_checkpointing` takes, None for nothing; and
-        a line for the log, or none.
+        The argument of :func:`~mmav.engine.activation_checkpointing.turn_on_activation_checkpointing`, None for
+        nothing; and a line for the log, which may be empty.
 
     Raises:
-        ConfigError: What is asked for has no effect together with ``compile``, or nothing fits the budget.
+        ConfigError: The setting has no effect together with ``compile``, or nothing fits the budget.
     """
     value = cfg.get('activation_checkpointing')
     budget = isinstance(value, Mapping) and 'budget' in value
@@ -58,20 +58,20 @@ def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, s
 
 
 def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
-    """Plans a run whose config has a budget; the same plan in all processes.
+    """Plans a run whose config has a budget; all processes get the same plan.
 
-    The budget is all that a process may take: the plan leaves what
+    The budget is all that a process may take: the plan leaves room for what
     :func:`~mmav.engine.memory.plan.needed` adds to the tensors.
 
     Args:
         cfg: Config with ``activation_checkpointing = dict(budget=...)``: a size, or ``auto`` for all memory of this
-            GPU, of the smallest one where there are several.
+            GPU; of several, the smallest one's.
 
     Returns:
         Level -> names of blocks, and the plan in a line.
 
     Raises:
-        ConfigError: The budget cannot be read, stands beside other keys, is ``auto`` without a GPU, or is too small.
+        ConfigError: The budget is invalid, has other keys beside it, is ``auto`` without a GPU, or is too small.
     """
     value = cfg.activation_checkpointing
     size = read_budget(value)
@@ -89,7 +89,7 @@ def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
 
 
 def _gpu_bytes() -> int:
-    """Memory of this GPU; of several processes, the least."""
+    """Memory of this GPU; with several processes, the smallest one's."""
     own = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     least = torch.tensor(own, device='cuda')
     all_reduce(least, 'min')
@@ -97,13 +97,13 @@ def _gpu_bytes() -> int:
 
 
 def _capability() -> tuple[int, int]:
-    """Of this GPU, of several processes the least, so that all plan alike; an A100's where there is none."""
+    """This GPU's compute capability; with several processes, the lowest, so that all plan alike; else an A100's."""
     own = (8, 0) if without_gpu() else torch.cuda.get_device_capability()
     return min(all_gather_object(own))
 
 
 def setting(plan: Plan) -> dict[str, Any]:
-    """What stands in a config as ``activation_checkpointing`` for a plan's levels."""
+    """The value of ``activation_checkpointing`` in a config that gives a plan's levels."""
     levels: dict[str, list[str]] = dict(full=list(plan.whole)) if plan.whole else {}
     for block in plan.blocks:
         if block.level != 'all':
@@ -115,7 +115,7 @@ def setting(plan: Plan) -> dict[str, Any]:
 
 
 def joined(names: Sequence[str]) -> list[str]:
-    """Names of blocks, those that follow on each other as one.
+    """Names of blocks, with consecutive ones joined.
 
     >>> joined(['a.0', 'a.1', 'a.2', 'b.0'])
     ['a.0-2', 'b.0']
@@ -134,7 +134,7 @@ def joined(names: Sequence[str]) -> list[str]:
 
 
 def summary(plan: Plan) -> str:
-    """A plan in a line."""
+    """A plan in one line."""
     counts = {
         level: sum(block.level == level for block in plan.blocks) for level in ('all', 'lean', 'attention', 'full')
     }
@@ -147,7 +147,7 @@ def summary(plan: Plan) -> str:
 
 
 def refusal(plan: Plan) -> str:
-    """Why no plan fits, in a line, with the figure."""
+    """Why no plan fits, in one line with figures."""
     assert plan.gpu_memory is not None
     return (
         f'a step of {plan.batch_size} clips in {plan.dtype} needs {plan.needed / GIB:.1f} GiB of '

@@ -1,4 +1,4 @@
-"""Which blocks keep less, so that a step fits and the fewest operations are computed again."""
+"""Chooses which blocks keep less, so that a step fits and as few operations as possible are recomputed."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Option:
 
     Attributes:
         kept: Bytes kept from the forward to the backward pass.
-        cached: Bytes kept beyond these to the end of the model's forward pass.
+        cached: Bytes kept beyond these until the end of the model's forward pass.
         forward: The most bytes in its own forward pass.
         backward: The most bytes in its own backward pass.
-        extra: Operations that are computed again.
+        again: Operations that are recomputed.
     """
 
     kept: int
     cached: int
     forward: int
     backward: int
-    extra: int
+    again: int
 
 
 class Choice:
-    """A time line of a step, and what each block may take in it.
+    """A time line of a step, and the options of each block.
 
     Args:
-        shared: Of each moment (M,): what is there beside the blocks.
+        shared: (M,): bytes in each moment beside the blocks.
         alive: (M, N): whether block n keeps what it needs in moment m.
         forward: (M,): whether a moment is in the model's forward pass.
         turn: (M,): the block whose turn it is; -1 for none.
@@ -50,7 +50,7 @@ class Choice:
         self.shared, self.alive, self.is_forward, self.turn, self.options = shared, alive, forward, turn, options
 
     def taken(self, chosen: Sequence[int]) -> np.ndarray:
-        """Bytes of each moment (M,), if block n takes its option ``chosen[n]``."""
+        """Bytes in each moment (M,), if block n takes its option ``chosen[n]``."""
         picked = [options[number] for options, number in zip(self.options, chosen, strict=True)]
         kept, cached = (np.array([getattr(p, key) for p in picked], dtype=np.int64) for key in ('kept', 'cached'))
         taken = self.shared + self.alive @ kept + np.where(self.is_forward, self.alive @ cached, 0)
@@ -64,19 +64,19 @@ class Choice:
         return int(self.taken(chosen).max())
 
     def extra(self, chosen: Sequence[int]) -> int:
-        """Operations that are computed again."""
-        return sum(options[number].extra for options, number in zip(self.options, chosen, strict=True))
+        """Operations that are recomputed."""
+        return sum(options[number].again for options, number in zip(self.options, chosen, strict=True))
 
     def least(self) -> list[int]:
-        """The options with which the peak is the lowest that this search finds."""
+        """The options with the lowest peak that this search finds."""
         return self._descend([0] * len(self.options), budget=-1)
 
     def choose(self, budget: int) -> list[int] | None:
-        """The options with the fewest operations computed again whose peak is at most ``budget``; None if none fits.
+        """The options whose peak is at most ``budget`` with the fewest operations recomputed; None if none fits.
 
-        Step by step, the option is taken that frees the most bytes of the highest moment per operation; then whatever
-        has turned out not to be needed is taken back, the most costly first. tests/engine/memory/test_choice.py tells
-        how far that is from the best.
+        Greedy: takes the option that frees the most bytes of the highest moment per operation, until the step fits;
+        then takes back what is not needed, the most costly first. tests/engine/memory/test_choice.py measures how far
+        that is from the optimum.
         """
         chosen = self._descend([0] * len(self.options), budget)
         if self.peak(chosen) > budget:
@@ -99,7 +99,7 @@ class Choice:
                 for number in range(chosen[block] + 1, len(options)):
                     freed = self._share(block, moment, now) - self._share(block, moment, options[number])
                     if freed > 0:
-                        rate = freed / max(options[number].extra - now.extra, 1)
+                        rate = freed / max(options[number].again - now.again, 1)
                         best = max(best or (0.0, 0, 0), (rate, block, number))
             if best is None:
                 return chosen
@@ -113,9 +113,9 @@ class Choice:
         return (option.kept + (option.cached if forward else 0)) if self.alive[moment, block] else 0
 
     def _taken_back(self, chosen: list[int], budget: int) -> list[int] | None:
-        """The same with one block's option less costly, the one that spares the most; None if none can be."""
+        """The options with one block's less costly, the one that saves the most operations; None if none can be."""
         candidates = [
-            (options[chosen[block]].extra - options[number].extra, block, number)
+            (options[chosen[block]].again - options[number].again, block, number)
             for block, options in enumerate(self.options)
             for number in range(chosen[block])
         ]

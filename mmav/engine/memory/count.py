@@ -1,7 +1,7 @@
-"""Counts what blocks, and a whole training step around them, take of a GPU's memory, on fake tensors.
+"""Counts the GPU memory of blocks, and of a whole training step around them, on fake tensors.
 
-Equal blocks are counted once, at each level of :mod:`mmav.engine.activation_checkpointing`. The step is run with
-stand-ins in their places: its time line tells what is there when a block's turn comes, forward and backward.
+Equal blocks are counted once, at each level of :mod:`mmav.engine.activation_checkpointing`. The step runs with
+stand-ins for them: its time line shows what exists when a block's turn comes, forward and backward.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from mmav.engine.activation_checkpointing import run_at_level
+from mmav.engine.memory.choice import Option
 from mmav.engine.memory.fake_gpu import backward
 from mmav.engine.memory.meter import MemoryMeter, stored_bytes
 from mmav.engine.precision import DTYPES, autocast
@@ -27,31 +28,26 @@ _CUDA = torch.device('cuda')
 
 
 @dataclass(frozen=True)
-class BlockCost:
+class BlockCost(Option):
     """What a block costs at one level. Bytes are those beyond its input, its result and their gradients.
 
     Attributes:
-        kept: Bytes that it keeps from its forward to its backward pass.
-        cached: Bytes that are freed at the end of the model's forward pass: copies of weights that autocast remembers.
+        kept: Bytes kept from its forward to its backward pass.
+        cached: Bytes freed at the end of the model's forward pass: copies of weights that autocast caches.
         forward: The most bytes in its forward pass, its result included.
         backward: The most bytes in its backward pass, what it keeps and the gradients that it makes included.
+        again: Multiply-accumulates that are recomputed.
         macs: Multiply-accumulates of both passes, each counted once.
-        again: Those that are computed again.
         result: What it returns, with shapes in place of tensors.
     """
 
-    kept: int
-    cached: int
-    forward: int
-    backward: int
     macs: int
-    again: int
     result: Any
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What there is to know of a tensor that has no numbers."""
+    """Everything but the values of a tensor."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -61,7 +57,7 @@ class Shape:
 
     @classmethod
     def of(cls, x: Tensor) -> Shape:
-        """The one of a tensor."""
+        """The shape of a tensor."""
         return cls(tuple(x.shape), x.stride(), x.dtype, x.device, x.requires_grad)
 
     def empty(self) -> Tensor:
@@ -69,7 +65,7 @@ class Shape:
         return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
 
     def computed(self) -> Tensor:
-        """A tensor as an operator gives it, which only its users hold."""
+        """A tensor as an operator returns it, which only its users hold."""
         if not self.requires_grad:
             return self.empty()
         leaf = torch.empty((), dtype=self.dtype, device=self.device, requires_grad=True)
@@ -85,7 +81,7 @@ _costs: dict[Any, BlockCost] = {}
 
 
 def block_cost(block: nn.Module, level: str, args: Any, *, dtype: str) -> BlockCost:
-    """Counts a block on fake tensors, or remembers what was counted for an equal one.
+    """Counts a block on fake tensors; equal ones are cached.
 
     Args:
         block: In training, made within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`.
@@ -100,7 +96,7 @@ def block_cost(block: nn.Module, level: str, args: Any, *, dtype: str) -> BlockC
 
 
 def _signature(block: nn.Module) -> tuple[Any, ...]:
-    """What makes two blocks equal: their modules, the options of these, and their parameters' shapes."""
+    """What equal blocks have in common: their modules, options of these, and shapes of parameters."""
     found: list[Any] = []
     for name, module in block.named_modules():
         options = sorted(
@@ -140,7 +136,7 @@ def _count_block(block: nn.Module, level: str, args: Any, dtype: str) -> BlockCo
         most = meter.peak - weights - inputs - incoming
     for parameter in block.parameters():
         parameter.grad = None
-    return BlockCost(kept, cached, forward, max(most, kept), meter.macs, meter.again, made)
+    return BlockCost(kept, cached, forward, max(most, kept), meter.again, meter.macs, made)
 
 
 @dataclass(frozen=True)
@@ -148,8 +144,8 @@ class Moment:
     """A stretch of a training step.
 
     Attributes:
-        bytes: The most that was there, what blocks keep or make inside them not counted.
-        gradients: Of these, bytes of parameters' gradients.
+        bytes: The most that existed, without what blocks keep or make inside.
+        gradients: Bytes of parameters' gradients among these.
         alive: Numbers of the blocks that keep what they need for their backward pass.
         block: Number of the block whose turn it is; None between blocks.
         phase: 'forward' or 'backward', of the model.
@@ -163,14 +159,14 @@ class Moment:
 
 
 class TimeLine:
-    """A training step, blocks' insides left out.
+    """A training step without the insides of blocks.
 
     Attributes:
         names: Names of the blocks in the order of the forward pass.
-        args: Positional and keyword arguments of each, as fake tensors.
-        moments: What happens, in order.
-        macs: Multiply-accumulates outside of blocks, of forward and backward pass.
-        again: Those outside of blocks that are computed again.
+        args: Positional and keyword arguments of each, with shapes in place of tensors.
+        moments: The moments, in order.
+        macs: Multiply-accumulates outside blocks, in forward and backward pass.
+        again: Multiply-accumulates outside blocks that are recomputed.
         left: Bytes at the end of the forward pass.
     """
 
@@ -185,11 +181,11 @@ class TimeLine:
         self._parameters: list[nn.Parameter] = []
 
     def run(self, model: nn.Module, loss: Callable[[], Tensor], cost: Callable[[str, Any], BlockCost]) -> None:
-        """Runs the step of a fake model, whose blocks give results of the right shape and do nothing.
+        """Runs the step of a fake model, whose blocks do nothing but return results of the right shape.
 
         Args:
-            model: In training; its blocks stay replaced.
-            loss: Makes the loss of the model.
+            model: In training mode; its blocks stay replaced.
+            loss: Computes the loss of the model.
             cost: Counts a block, given its name and arguments.
         """
         self._parameters = list(model.parameters())
@@ -208,7 +204,7 @@ class TimeLine:
         self.macs, self.again = self.meter.macs, self.meter.again
 
     def _note(self, block: int | None = None) -> None:
-        """Ends a stretch between blocks; begins the turn of a block, if one is given."""
+        """Ends a stretch between blocks; begins the turn of a block, if given."""
         backward = self._phase == 'backward'
         gradients = stored_bytes([p.grad for p in self._parameters if p.grad is not None]) if backward else 0
         self.moments.append(Moment(self.meter.peak, gradients, self.alive, None, self._phase))
@@ -240,7 +236,7 @@ class TimeLine:
 
 
 class _StandIn(torch.autograd.Function):
-    """Keeps its inputs, as a block does, and gives results and gradients of the right shapes."""
+    """Keeps its inputs, as a block does, and returns results and gradients of the right shapes."""
 
     @staticmethod
     def forward(

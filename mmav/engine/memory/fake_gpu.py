@@ -1,7 +1,7 @@
-"""A GPU that need not be there: tensors without numbers, on which a training step runs as it would on a real one.
+"""A simulated GPU: tensors without values, on which a training step runs as on a real one.
 
-PyTorch's fake tensors know shapes, types and devices. What stands in the way without a GPU is put aside here: autocast
-asks whether there is one, attention would take its plainest form, and the engine of autograd wants streams.
+PyTorch's fake tensors have shapes, types and devices. What needs a real GPU is replaced: autocast asks for one,
+attention would choose its plainest form, and the autograd engine wants streams.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from mmav.engine.memory.fused_sdpa import fused_sdpa
 
 @contextmanager
 def fake_gpu(*, capability: tuple[int, int] = (8, 0)) -> Iterator[None]:
-    """Tensors made inside are fake, and lie on a GPU unless they say otherwise; nothing is computed.
+    """Tensors made inside are fake, by default on a GPU; nothing is computed.
 
     Args:
-        capability: Of the GPU, such as (8, 0) for an A100: it decides which kernel attention takes.
+        capability: Of the GPU, such as (8, 0) for an A100; it decides which kernel attention uses.
     """
     with ExitStack() as stack:
         for name, answer in (
             ('torch.cuda.amp.common.amp_definitely_not_available', False),
             ('torch.cuda.is_bf16_supported', True),
-            # what computes again asks in which backward pass it is, and keeps the random state
+            # recomputation asks in which backward pass it is, and keeps the random state
             ('torch._C._current_graph_task_id', 0),
             ('torch.utils.checkpoint.get_device_states', ([], [])),
             ('torch.get_rng_state', None),
             ('torch.set_rng_state', None),
         ):
             stack.enter_context(mock.patch(name, lambda *args, answer=answer, **kwargs: answer))
-        # it looks at the numbers that it draws
+        # it reads the numbers that it draws
         stack.enter_context(mock.patch('torch.nn.init.trunc_normal_', lambda tensor, *args, **kwargs: tensor))
         stack.enter_context(FakeTensorMode())
         stack.enter_context(torch.device('cuda'))
@@ -47,14 +47,14 @@ def fake_gpu(*, capability: tuple[int, int] = (8, 0)) -> Iterator[None]:
 
 
 def backward(outputs: list[tuple[Tensor, Tensor]]) -> None:
-    """Runs the backward pass from tensors and their gradients, without PyTorch's engine but in its order.
+    """Runs the backward pass from tensors and their gradients in the order of PyTorch's engine, but without it.
 
-    Of the nodes that have all their gradients the one that was made last comes first; what a node keeps is freed after
-    it, if nothing else holds it. Gradients of leaves are added up in ``.grad``.
+    Of the nodes with complete gradients the last one made runs first; what a node keeps is freed after it, unless
+    something else holds it. Gradients of leaves accumulate in ``.grad``.
 
     Args:
-        outputs: Tensors, and the gradient of each; emptied, so that no node is held by them. Whoever holds such a
-            tensor elsewhere holds all nodes before it.
+        outputs: Tensors, and the gradient of each; emptied, so that it holds no node. A reference to such a tensor
+            elsewhere holds all nodes before it.
     """
     graph = _Graph([tensor.grad_fn for tensor, _ in outputs])
     while outputs:
@@ -66,10 +66,10 @@ def backward(outputs: list[tuple[Tensor, Tensor]]) -> None:
 
 
 class _Graph:
-    """Nodes and what they wait for."""
+    """Nodes and the gradients that they wait for."""
 
     def __init__(self, roots: Sequence[Any]) -> None:
-        self.waiting: dict[Any, int] = dict.fromkeys(roots, 0)  # node -> nodes that have still to give it a gradient
+        self.waiting: dict[Any, int] = dict.fromkeys(roots, 0)  # node -> number of nodes that owe it a gradient
         self.grads: dict[Any, dict[int, Tensor]] = {}
         self.ready: list[tuple[int, int, Any]] = []
         self.number = count()
@@ -86,12 +86,12 @@ class _Graph:
                 self._queue(node)
 
     def _queue(self, node: Any) -> None:
-        # gradients of leaves are put away at once
+        # leaves accumulate their gradients at once
         order = -(2**63) if hasattr(node, 'variable') else -node._sequence_nr()
         heapq.heappush(self.ready, (order, next(self.number), node))
 
     def give(self, node: Any, index: int, grad: Tensor) -> None:
-        """Adds a gradient to what a node has got, in the shape and type of what it is the gradient of."""
+        """Adds a gradient to a node's, in the shape and type of the output that it belongs to."""
         about = node._input_metadata[index]
         if grad.shape != about.shape:
             grad = grad.sum_to_size(about.shape)
@@ -116,7 +116,7 @@ class _Graph:
 
 
 def _results(node: Any, given: Mapping[int, Tensor]) -> list[tuple[Any, int, Tensor | None]]:
-    """The nodes after a node, and the gradients that they get from it."""
+    """The next nodes, and the gradients that a node passes to them."""
     if hasattr(node, 'variable'):
         leaf = node.variable
         if given:

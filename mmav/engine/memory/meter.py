@@ -1,4 +1,4 @@
-"""How much memory the tensors of a pass take, operation by operation, and how many operations it has."""
+"""Counts the memory of a pass's tensors, operator by operator, and its operations."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from torch.utils.flop_counter import flop_registry
 
 from mmav.models.ops.lean import is_again
 
-# PyTorch's allocator hands out multiples of so many bytes
+# bytes; PyTorch's allocator hands out multiples of them
 ROUND = 512
 
 
 class MemoryMeter(TorchDispatchMode):
-    """Weighs the storages on a device that operators make while it is on, until they are freed.
+    """While active, counts the storages that operators make on a device, until they are freed.
 
     Attributes:
-        now: Bytes of storages that are there.
-        peak: The most that there were at once since :meth:`reset`.
+        now: Bytes of storages that exist.
+        peak: The most bytes that existed at once since :meth:`reset`.
         macs: Multiply-accumulates of products, convolutions and attention, each counted once.
-        again: Those that were computed again in the backward pass.
+        again: Multiply-accumulates that the backward pass recomputed.
 
     >>> with MemoryMeter('cpu') as meter:
     ...     x = torch.ones(1024) + torch.ones(1024)  # three of 4096 bytes
@@ -43,12 +43,12 @@ class MemoryMeter(TorchDispatchMode):
         self._paused = False
 
     def reset(self) -> None:
-        """Looks for the most anew."""
+        """Starts a new peak."""
         self.peak = self.now
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What is made inside is not weighed."""
+        """Tensors made inside do not count."""
         self._paused = True
         try:
             yield
@@ -56,7 +56,7 @@ class MemoryMeter(TorchDispatchMode):
             self._paused = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operator and weighs its results."""
+        """Runs an operator and counts its results."""
         result = func(*args, **(kwargs or {}))
         if self._paused:
             return result
@@ -88,7 +88,7 @@ class MemoryMeter(TorchDispatchMode):
 
 
 def stored_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the storages of tensors, as they are weighed.
+    """Bytes of the storages of tensors, as :class:`MemoryMeter` counts them.
 
     >>> x = torch.zeros(200)  # 800 bytes
     >>> stored_bytes([x, x[2:]])
@@ -100,7 +100,7 @@ def stored_bytes(tensors: Iterable[Tensor]) -> int:
 
 def _macs(func: Any, args: Any, kwargs: Any, result: Any) -> int:
     if func is torch.ops.aten.convolution_backward.default:
-        # PyTorch's own formula takes the gradient of a depthwise kernel for that of a dense one
+        # PyTorch's own formula counts the gradient of a depthwise kernel as that of a dense one
         grad, x, weight = args[:3]
         transposed, wanted = args[7], args[10]
         of_kernel = weight.shape[1:].numel()

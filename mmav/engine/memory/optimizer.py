@@ -1,4 +1,4 @@
-"""What an optimizer takes of a GPU's memory, counted on fake tensors."""
+"""Counts the GPU memory of an optimizer on fake tensors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def optimizer_bytes(options: Mapping[str, Any], trained: Sequence[nn.Parameter])
 
     Args:
         options: ``optim_wrapper.optimizer`` of a config.
-        trained: The parameters, made within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`. Of those of one shape,
-            one is enough.
+        trained: The parameters, made within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`. The step runs on one of
+            each shape.
 
     Raises:
         ConfigError: Its step does not run on fake tensors.
@@ -42,13 +42,13 @@ def _numbers(parameters: Sequence[nn.Parameter]) -> int:
 
 
 def _one_step(options: dict[str, Any], parameters: Sequence[nn.Parameter]) -> tuple[Any, int]:
-    """An optimizer after a step, and the most bytes that it took beyond its state."""
+    """An optimizer after a step, and the most bytes that the step took beyond the state."""
     try:
         optimizer = OPTIMIZERS.build(options | dict(params=parameters))
         with MemoryMeter() as meter:
             optimizer.step()
-    except (RuntimeError, TypeError, ValueError) as error:  # some look at numbers, which are not there
-        if options.get('fused'):  # not all fused kernels know fake tensors; they keep the same, and need nothing beyond
+    except (RuntimeError, TypeError, ValueError) as error:  # some read values, which do not exist
+        if options.get('fused'):  # not all fused kernels support fake tensors; they keep the same, and take no more
             return _one_step(options | dict(fused=False, foreach=False), parameters)[0], 0
         reason = str(error).partition('\n')[0]
         raise ConfigError(

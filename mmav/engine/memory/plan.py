@@ -1,7 +1,7 @@
-"""What a training step of a config takes of a GPU's memory, counted on fake tensors, and a plan that makes it fit.
+"""Counts the GPU memory of a config's training step on fake tensors, and plans one that fits.
 
-``plan_step(cfg).peak_bytes`` is what PyTorch's allocator holds at most in a step, to compare with
-``torch.cuda.max_memory_allocated()``. Sizes are bytes; where they are told, in GiB of 2**30 bytes.
+``plan_step(cfg).peak_bytes`` is the most that PyTorch's allocator holds in a step; compare
+``torch.cuda.max_memory_allocated()``. Sizes are bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmav.config.edits import training_views
 from mmav.engine.activation_checkpointing import LEVELS, levels_of, on_gpu, turn_on_activation_checkpointing
-from mmav.engine.memory.choice import Choice, Option
+from mmav.engine.memory.choice import Choice
 from mmav.engine.memory.count import BlockCost, Moment, TimeLine, block_cost
 from mmav.engine.memory.fake_gpu import fake_gpu
 from mmav.engine.memory.meter import MemoryMeter
@@ -32,13 +32,14 @@ from mmav.models.input_shape import input_shape
 from mmav.models.layers import BLOCKS
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
+from mmav.tables import UNITS
 
-GIB = 2**30
-# Assumptions about what cannot be counted: the CUDA context with the libraries' own memory, and gaps between tensors
-# that the allocator cannot use, as a share of what it hands out.
+GIB = UNITS['GiB']
+# assumptions about what cannot be counted: the CUDA context with the libraries' own memory, and gaps between tensors
+# that the allocator cannot use, as a share of what it hands out
 CONTEXT_BYTES = GIB
 GAPS = 0.05
-# more on one GPU is a mistake, and counting it would take minutes
+# more on one GPU is a mistake that would take minutes to count
 MOST_CLIPS = 100_000
 
 
@@ -50,8 +51,8 @@ class BlockPlan:
         name: Its name in the model.
         level: One of :data:`~mmav.engine.activation_checkpointing.LEVELS`.
         kept: Bytes that it keeps for its backward pass at that level, beside its input.
-        all: The same at level ``all``; None where that was not counted.
-        extra: Multiply-accumulates that are computed again.
+        all: The same at level ``all``; None if not counted.
+        extra: Multiply-accumulates that are recomputed.
     """
 
     name: str
@@ -67,16 +68,16 @@ class Plan:
 
     Attributes:
         peak_bytes: The most that PyTorch's allocator holds at once: compare ``torch.cuda.max_memory_allocated()``.
-        parts: What there is at that moment: 'weights', 'gradients', 'optimizer', 'buckets', 'average', 'inputs',
-            'activations', 'workspace' -> bytes. They add up to ``peak_bytes``.
+        parts: 'weights', 'gradients', 'optimizer', 'buckets', 'average', 'inputs', 'activations', 'workspace' -> bytes
+            at that moment. They add up to ``peak_bytes``.
         blocks: The blocks in the order of the forward pass.
         others: Bytes at the end of the forward pass that blocks do not keep, or that are their inputs.
-        macs: Multiply-accumulates of a step, nothing computed again.
-        extra: Share of these that is computed again.
-        gpu_memory: Bytes of the GPU; None where that was not given.
-        batch_size: Clips on each GPU.
+        macs: Multiply-accumulates of a step without recomputation.
+        extra: Share of these that is recomputed.
+        gpu_memory: Bytes of the GPU; None if not given.
+        batch_size: Clips per GPU.
         dtype: Type of products.
-        whole: Names of modules without blocks inside that are computed again as a whole.
+        whole: Names of modules without blocks that are recomputed as a whole.
     """
 
     peak_bytes: int
@@ -102,12 +103,12 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the GPU's memory suffices, if it was given."""
+        """Whether the GPU's memory suffices; True if it was not given."""
         return self.gpu_memory is None or self.needed <= self.gpu_memory
 
 
 def needed(peak: int) -> int:
-    """Bytes of a GPU for a peak of the allocator, with the gaps and the context that are assumed.
+    """Bytes of a GPU for a peak of the allocator, with gaps and the CUDA context as assumed.
 
     >>> needed(20 * 2**30) / 2**30
     22.0
@@ -126,24 +127,23 @@ def plan_step(
     capability: tuple[int, int] = (8, 0),
     compare: bool = False,
 ) -> Plan:
-    """Counts a training step of a config on a GPU; there need not be one.
+    """Counts a training step of a config on a GPU; does not need one.
 
     Args:
         cfg: Config of an experiment; not changed.
-        batch_size: Clips on each GPU; those of the config's training loader if None.
-        dtype: 'float32', 'bfloat16' or 'float16'; what the config trains in if None.
-        gpu_memory: Bytes of a GPU: blocks keep less than ``checkpointing`` says until the step fits, at the cost of as
-            few operations as possible. Where nothing fits, the plan is the one that takes least, and ``fits`` is False.
+        batch_size: Clips per GPU; defaults to the config's.
+        dtype: 'float32', 'bfloat16' or 'float16'; defaults to what the config trains in.
+        gpu_memory: Bytes of a GPU: blocks keep less than ``checkpointing`` says until the step fits, with as few
+            operations as possible recomputed. If nothing fits, the plan is the smallest one, and ``fits`` is False.
             None: as ``checkpointing`` says.
-        checkpointing: What would stand in the config as ``activation_checkpointing``; None for what the config says, or
-            ``lean`` where it says nothing.
-        gpus: Processes: more than one need DistributedDataParallel's buckets, or share what FSDP spreads.
-        capability: Of the GPU: (8, 0) is an A100's.
-        compare: Whether to count what blocks would keep at level ``all``, too.
+        checkpointing: A value of ``activation_checkpointing``; defaults to the config's, and that to ``lean``.
+        gpus: Processes: several need DistributedDataParallel's buckets, or share what FSDP spreads.
+        capability: Of the GPU; (8, 0) is an A100's.
+        compare: Whether to count what blocks would keep at level ``all`` as well.
 
     Raises:
-        ConfigError: The model is of another type, the number of clips is none or more than any GPU holds, or what is
-            kept is a compiler's choice.
+        ConfigError: The model is of another type, the batch size is not positive or larger than any GPU holds, or the
+            config compiles the model, so that the compiler chooses what is kept.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f'dtype={dtype!r}: choose one of {", ".join(DTYPES)}')
@@ -214,7 +214,7 @@ class _Step:
             return torch.stack([value.float() for name, value in losses.items() if 'loss' in name]).sum()
 
     def plan(self, asked: Any, gpu_memory: int | None, compare: bool) -> Plan:
-        """Runs the step with blocks at the levels that are asked for, and chooses others where it would not fit."""
+        """Runs the step with blocks at the levels that are asked for, and chooses others if it would not fit."""
         has_blocks = any(isinstance(module, BLOCKS) for module in self.modules.values())
         levels = levels_of(self.model, asked) if has_blocks or asked != 'lean' else {}
         whole = [name for name in levels if not isinstance(self.modules[name], BLOCKS)]
@@ -255,19 +255,16 @@ class _Step:
         alive = np.zeros((len(moments), len(costs)), dtype=np.int64)
         for row, moment in zip(alive, moments, strict=True):
             row[list(moment.alive)] = 1
-        options = [
-            [Option(cost.kept, cost.cached, cost.forward, cost.backward, cost.again) for cost in own] for own in costs
-        ]
         return Choice(
             np.array([sum(self._shared(moment).values()) for moment in moments]),
             alive,
             np.array([moment.phase == 'forward' for moment in moments]),
             turn=np.array([-1 if moment.block is None else moment.block for moment in moments]),
-            options=options,
+            options=costs,
         )
 
     def _shared(self, moment: Moment) -> dict[str, int]:
-        """What is there in a moment, what blocks keep and make not counted."""
+        """Bytes in a moment, without what blocks keep and make."""
         fixed, share = self.fixed, self.spread
         others = moment.bytes - moment.gradients - fixed['weights'] - fixed['inputs']
         return dict(
@@ -281,9 +278,7 @@ class _Step:
         )
 
     def _gathered(self) -> int:
-        """Bytes of weights that FSDP has whole at once: those outside of blocks, and of the block that computes and of
-        the next one.
-        """
+        """Bytes of weights that FSDP gathers at once: those outside blocks, in the current block and in the next."""
         of_blocks = [
             sum(map(_size, block.parameters())) for block in self.modules.values() if isinstance(block, BLOCKS)
         ]
@@ -291,7 +286,7 @@ class _Step:
         return outside + sum(sorted(of_blocks)[-2:])
 
     def _parts(self, choice: Choice, chosen: Sequence[int]) -> tuple[int, dict[str, int]]:
-        """The peak of a step, and what there is then."""
+        """The peak of a step, and its parts."""
         taken = choice.taken(chosen)
         number = int(taken.argmax())
         moment = self.line.moments[number]
@@ -299,7 +294,7 @@ class _Step:
         kept = sum(choice.options[block][chosen[block]].kept for block in moment.alive)
         parts['activations'] += kept
         parts['workspace'] = int(taken[number]) - sum(parts.values())
-        # gradients are all there when the optimizer moves the weights
+        # all gradients exist when the optimizer updates the weights
         last = dict(self._shared(self.line.moments[-1]), activations=0, workspace=self.update)
         return max((sum(parts.values()), parts), (sum(last.values()), last), key=lambda found: found[0])
 

@@ -1,9 +1,7 @@
 """Writes an AVSynth dataset: clips in parallel, then the lists, and meta.json last of all."""
 
-import csv
 import dataclasses
 import functools
-import io
 import json
 import multiprocessing
 import os
@@ -22,6 +20,7 @@ from mmav.preparation.avsynth.encode import encode_mp4
 from mmav.preparation.avsynth.render_audio import AudioClip, render_audio
 from mmav.preparation.avsynth.render_video import VideoClip, render_video
 from mmav.preparation.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
+from mmav.tables import csv_bytes
 
 META = 'meta.json'
 UNFINISHED = 'unfinished.json'
@@ -229,11 +228,7 @@ def _corners(box: np.ndarray) -> tuple[str, ...]:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(header)
-    writer.writerows(rows)
-    _write_list(path, file.getvalue())
+    _write_list(path, csv_bytes([header, *rows]).decode())
 
 
 def _write_list(path: Path, text: str) -> None:
