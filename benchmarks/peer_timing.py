@@ -208,7 +208,8 @@ def _compare(
         for peer in sorted(peers, key=median.__getitem__):
             apart = differences.get(peer, {})
             result: dict[str, Any] = dict(mode=mode, ours=ours, peer=peer)
-            for key, values in dict(seconds=seconds, median=median, peak_bytes=peaks).items():
+            figures: dict[str, Mapping[str, Any]] = dict(seconds=seconds, median=median, peak_bytes=peaks)
+            for key, values in figures.items():
                 result[key] = {name: values[name] for name in (ours, peer)}
             result |= dict(ratio_of_medians=median[peer] / median[ours], ratio=ratio(seconds[peer], seconds[ours]))
             result |= dict(fastest=median[peer] == min(median[name] for name in peers))
