@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
@@ -311,6 +312,19 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigError(f'unknown {what} {", ".join(sorted(set(unknown)))}: choose one of {", ".join(known)}')
+
+
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Makes sure that options of a tool, numbers or lists of them, are positive where they are given.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    for name in names:
+        values = getattr(args, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and value < 1:
+                raise ConfigError(f'--{name.replace("_", "-")} {value}: give 1 or more')
 
 
 def place(device: str) -> str:

@@ -1,1 +1,1 @@
-"""Trained models for use without mmav."""
+"""Export of trained models for use without mmav."""

@@ -1,4 +1,4 @@
-"""What an exported graph computes: frames and log-mels in, probabilities out."""
+"""The exported graph: frames and log-mels in, probabilities out."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mmav.models.av_classifier import AVClassifier
 from mmav.models.layers import MultiscaleAttention, PatchEmbed
 from mmav.structures import Tokens
 
-# forms of attention that are plain operations
+# forms of attention that consist of plain operators
 EXPORTED_FORMS = ('auto', 'explicit', 'folded')
 
 
 class ExportGraph(nn.Module):
-    """A classifier of one view, its normalisation included, with tensors in and tensors out.
+    """A classifier of one view with its normalisation, from tensors to tensors.
 
     Args:
-        model: The model; it is put into evaluation mode, and its attention into the form ``auto`` where it is in one
-            that exporters do not know.
+        model: The model; it is put into evaluation mode, and attention in a form that exporters do not support into
+            the form ``auto``.
         shapes: Modality name -> shape of one clip without batch and views: ``video`` (3, T, H, W), ``audio`` (1, F, T).
-        drop: Modalities that are absent from every clip: they are no inputs, and their encoders are left out.
+        drop: Modalities that are absent from all clips: they are not inputs, and their encoders are left out.
     """
 
     def __init__(self, model: AVClassifier, shapes: Mapping[str, Sequence[int]], drop: Sequence[str] = ()) -> None:
@@ -38,20 +38,20 @@ class ExportGraph(nn.Module):
         # a clip may lack one of several modalities, not the only one
         self.masks = [f'{name}_mask' for name in self.inputs] if len(self.inputs) > 1 else []
         self.absent = nn.ModuleDict({name: _AbsentTokens(model.backbones[name], shapes[name]) for name in drop})
-        # all of it: the exporter puts everything back into the mode of the outermost module
+        # of this module too, as the exporter gives its mode to all others
         self.eval()
 
     @property
     def input_names(self) -> list[str]:
-        """Names of what :meth:`forward` takes, in order."""
+        """Names of the arguments of :meth:`forward`, in order."""
         return [*self.inputs, *self.masks]
 
     def forward(self, *values: Tensor) -> Tensor | dict[str, Tensor]:
         """Classifies B clips.
 
         Args:
-            values: For each of ``inputs`` a tensor (B, C, ...) as the data pipeline gives it, for each of ``masks`` a
-                tensor (B,) of bool, True where the clip has that modality.
+            values: For each of ``inputs`` a tensor (B, C, ...) from the data pipeline, for each of ``masks`` a tensor
+                (B,) of bool, True where the clip has that modality.
 
         Returns:
             Probabilities (B, C), or those of ``verb`` and ``noun``.
@@ -59,12 +59,12 @@ class ExportGraph(nn.Module):
         model, count = self.model, len(self.inputs)
         tokens = {}
         for name, value in zip(self.inputs, values[:count], strict=True):
-            # (B, 1, C, ...), as the preprocessor knows it, and back
+            # to (B, 1, C, ...), as the preprocessor expects it, and back
             normalised = model.data_preprocessor.normalise(name, value.unsqueeze(1)).squeeze(1)
             tokens[name] = model.backbones[name](normalised)
         masks: dict[str, Tensor] | None = None
         if self.masks or self.drop:
-            # without mask inputs the one modality that is left is there
+            # without mask inputs, the one modality that is left is present
             present = values[count:] or [torch.ones_like(values[0].flatten(1)[:, 0], dtype=torch.bool)]
             masks = dict(zip(self.inputs, present, strict=True))
             for name in self.drop:
@@ -75,7 +75,7 @@ class ExportGraph(nn.Module):
 
 
 class _AbsentTokens(nn.Module):
-    """Zeros in the place of an encoder's tokens: necks let nothing of a modality pass that the masks say absent."""
+    """Zeros instead of an encoder's tokens: necks ignore tokens of a modality that the masks say is absent."""
 
     def __init__(self, backbone: nn.Module, shape: Sequence[int]) -> None:
         super().__init__()
@@ -91,10 +91,10 @@ class _AbsentTokens(nn.Module):
 
 @contextmanager
 def traceable(model: nn.Module) -> Iterator[None]:
-    """Lets PyTorch's tracing exporter see which sizes are fixed and which is the batch, for the time of an export.
+    """During an export, shows PyTorch's tracing exporter which sizes are fixed and which one is the batch.
 
-    The exporter loses the batch axis in ``unflatten`` and writes negative axes for ``movedim``; here both are told by
-    ``reshape`` and ``permute``, which are the same views. Grids of tokens are numbers, not sizes of tensors.
+    The exporter loses the batch axis in ``unflatten`` and writes negative axes for ``movedim``; here ``reshape`` and
+    ``permute`` give the same views. Grids of tokens are numbers, not sizes of tensors.
     """
     with ExitStack() as stack:
         for module in model.modules():

@@ -1,4 +1,4 @@
-"""Trained classifiers to ONNX: the graph, a comparison with PyTorch, and a description of what it is to be fed."""
+"""Exports trained classifiers to ONNX: the graph, a comparison with PyTorch, and a description of its inputs."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from mmav.models.heads import heads_of
 from mmav.outputs import check_output, write_json, write_output
 
 TOLERANCE = 1e-4
-OPSETS = range(17, 21)  # 17 has LayerNormalization, 20 is the last that PyTorch's tracing exporter knows
+OPSETS = range(17, 21)  # 17 has LayerNormalization, 20 is the last that PyTorch's tracing exporter supports
 DEFAULT_OPSET = 18
-# clips at once in the trace and in the two runs that are compared; all differ, so that no batch can be built in
+# batch sizes of the trace and of the two compared runs; all differ, to detect a batch size that is built in
 TRACED_BATCH, CHECKED_BATCHES = 2, (1, 3)
 _LARGEST = 2**31 - 1  # what one protobuf file can hold
 
 
 def require(*packages: str) -> None:
-    """Fails where a package is not installed.
+    """Makes sure that packages are installed.
 
     Raises:
-        MmavError: One is missing; says how to get it.
+        MmavError: One is missing; says how to install it.
     """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
@@ -53,21 +53,21 @@ def export_onnx(
     check: bool = True,
     notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a model as ONNX, and beside it the description as JSON. Nothing is written where the check fails.
+    """Writes a model as ONNX, and beside it the description as JSON; nothing if the check fails.
 
     Args:
         inferencer: Model and test pipeline, on the CPU.
-        out: The file, ending in .onnx; its folder is made.
-        drop: Modalities that no clip will have: they become no inputs, and their encoders are left out.
+        out: The file, ending in .onnx; its folder is created.
+        drop: Modalities that no clip will have: they are not inputs, and their encoders are left out.
         opset: Version of ONNX's operators.
-        check: Whether the file is run in onnxruntime and compared with PyTorch, see :func:`measure_difference`.
-        notes: What else the description shall say, such as the names of config and checkpoint.
+        check: Whether to run the file in onnxruntime and compare it with PyTorch, see :func:`measure_difference`.
+        notes: Further entries of the description, such as the names of config and checkpoint.
 
     Returns:
         The description.
 
     Raises:
-        MmavError: A package is missing, the model cannot be exported, or the exported one says something else.
+        MmavError: A package is missing, the model cannot be exported, or the exported model's outputs differ.
     """
     require('onnx', *(['onnxruntime'] if check else []))
     out = Path(out)
@@ -89,7 +89,7 @@ def export_onnx(
         description['check'] = dict(
             runtime='onnxruntime, CPUExecutionProvider', max_abs_difference=difference, tolerance=TOLERANCE
         )
-        if not difference <= TOLERANCE:  # NaN is no success
+        if not difference <= TOLERANCE:  # also refuses NaN
             raise MmavError(
                 f'onnxruntime and PyTorch differ by {difference:.2e} in a probability, more than {TOLERANCE:g}: '
                 'nothing was written'
@@ -100,13 +100,13 @@ def export_onnx(
 
 
 def export_graph(inferencer: AVInferencer, drop: Sequence[str] = ()) -> tuple[ExportGraph, dict[str, Tensor]]:
-    """Builds what is exported.
+    """Builds the graph to export.
 
     Returns:
         The graph as a module, and a blank clip: modality name -> (V, C, ...).
 
     Raises:
-        ConfigError: The model is no AVClassifier, or a modality that is dropped is unknown or the only one.
+        ConfigError: The model is not an AVClassifier, or a modality to drop is unknown or the only one.
     """
     model = inferencer.model
     if not isinstance(model, AVClassifier):
@@ -125,7 +125,7 @@ def export_graph(inferencer: AVInferencer, drop: Sequence[str] = ()) -> tuple[Ex
 
 
 def random_batch(graph: ExportGraph, clip: Mapping[str, Tensor], batch_size: int, seed: int = 0) -> tuple[Tensor, ...]:
-    """Inputs of a graph: noise in the range of pictures and log-mels; of 3 clips and more one lacks each modality."""
+    """Inputs of a graph: noise in the range of frames and log-mels; with 3 clips or more, one lacks each modality."""
     generator = torch.Generator().manual_seed(seed)
     norm = norm_of(graph.model.data_preprocessor)
     values = []
@@ -145,13 +145,13 @@ def random_batch(graph: ExportGraph, clip: Mapping[str, Tensor], batch_size: int
 
 
 def measure_difference(data: bytes, graph: ExportGraph, clip: Mapping[str, Tensor]) -> float:
-    """Runs an exported model in onnxruntime and the model itself in PyTorch, on other batches than that of the trace.
+    """Runs an exported model in onnxruntime and the model itself in PyTorch, on batches of other sizes than the trace.
 
-    PyTorch takes the way of tools/test.py, through data preprocessor and classifier; where modalities are dropped it is
-    given noise for them, which must not matter.
+    PyTorch runs data preprocessor and classifier as in tools/test.py; for dropped modalities it gets noise, which must
+    not matter.
 
     Returns:
-        The largest absolute difference of a probability; with both modalities, and without either of them.
+        The largest absolute difference of a probability, with both modalities and without either of them.
 
     Raises:
         MmavError: onnxruntime refuses the model.
@@ -176,7 +176,7 @@ def measure_difference(data: bytes, graph: ExportGraph, clip: Mapping[str, Tenso
 
 
 def onnx_bytes(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int = DEFAULT_OPSET) -> bytes:
-    """The graph as an ONNX file's content, without a check or names.
+    """The graph as the content of an ONNX file, without a check or metadata.
 
     Raises:
         MmavError: It cannot be exported.
@@ -190,7 +190,7 @@ def open_session(data: bytes | str, threads: int | None = None) -> Any:
 
     Args:
         data: The model.
-        threads: Threads of one operator; those of PyTorch if None.
+        threads: Threads of one operator; defaults to PyTorch's number.
 
     Raises:
         MmavError: onnxruntime is missing, or cannot load it.
@@ -200,7 +200,7 @@ def open_session(data: bytes | str, threads: int | None = None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
-    options.log_severity_level = 4  # what goes wrong is raised
+    options.log_severity_level = 4  # errors are raised
     try:
         return onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime's errors share no class
@@ -225,7 +225,7 @@ def _reference(
 def _trace(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int) -> Any:
     """The model as ONNX's protobuf.
 
-    By PyTorch's older exporter: the newer one (``dynamo=True``) gives the same numbers, but takes ten times as long:
+    Uses PyTorch's older exporter: the newer one (``dynamo=True``) gives the same numbers, but takes ten times as long,
     many minutes for models of paper size.
     """
     import onnx
@@ -236,7 +236,7 @@ def _trace(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int) -> Any:
     outputs = list(result) if isinstance(result, dict) else ['probabilities']
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), traceable(graph), torch.no_grad():
         file = str(Path(folder) / 'model.onnx')
-        warnings.simplefilter('ignore')  # of constants in the trace, which are meant
+        warnings.simplefilter('ignore')  # about constants in the trace, which are intended
         try:
             torch.onnx.export(
                 graph,
@@ -248,7 +248,7 @@ def _trace(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int) -> Any:
                 output_names=outputs,
                 dynamic_axes={name: {0: 'batch'} for name in (*graph.input_names, *outputs)},
             )
-        except Exception as error:  # a component that is not ours can do anything
+        except Exception as error:  # a user's own component can raise anything
             parts = ', '.join(type(part).__name__ for part in (*graph.model.backbones.values(), graph.model.neck))
             raise MmavError(f'this model ({parts}) cannot be exported to ONNX: {_brief(error)}') from error
         return onnx.load(file)
@@ -295,7 +295,7 @@ def _versions() -> dict[str, str]:
 
 
 def _add_metadata(model: Any, description: Mapping[str, Any]) -> None:
-    """Classes and preprocessing into the file itself, as JSON: a file that is passed on alone explains itself."""
+    """Adds classes and preprocessing as JSON, so that the file alone explains itself."""
     for key in ('classes', 'preprocessing', 'inputs', 'outputs', 'config', 'checkpoint', 'versions'):
         if description.get(key) is not None:
             entry = model.metadata_props.add()
@@ -303,6 +303,6 @@ def _add_metadata(model: Any, description: Mapping[str, Any]) -> None:
 
 
 def _brief(error: BaseException) -> str:
-    """The first line that says something."""
+    """The first non-empty line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

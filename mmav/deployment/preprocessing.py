@@ -1,4 +1,4 @@
-"""What has to be done to a file before an exported model sees it, in words and numbers, read off the test pipeline."""
+"""Describes, from the test pipeline, how to turn a file into inputs of an exported model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KNOWN = (LoadClip, Resize, CenterCrop, LogMel, PackAVInputs)
 
 
 def blank_clip(steps: Sequence[Any], modalities: Sequence[str]) -> dict[str, Tensor]:
-    """Sends a clip of zeros through a test pipeline: shapes and dtypes of what the model is fed.
+    """Runs a clip of zeros through a test pipeline, for shapes and dtypes of the model's inputs.
 
     Args:
         steps: The built transforms.
@@ -43,17 +43,16 @@ def describe_pipeline(
     modalities: Sequence[str],
     norm: Mapping[str, Mapping[str, list[float]]],
 ) -> dict[str, Any]:
-    """Describes a test pipeline for somebody who has no mmav.
+    """Describes a test pipeline for users without mmav.
 
     Args:
-        steps: The built transforms, which know their defaults.
-        config: The same as they stand in the config; unknown ones are given as they are.
+        steps: The built transforms, which have their defaults.
+        config: The transforms in the config; unknown ones are returned as they are.
         modalities: What the exported model reads.
         norm: Modality name -> mean and std that the graph subtracts and divides by.
 
     Returns:
-        ``window``, ``video`` and ``audio``, what is done in order; ``other_steps``, those of the pipeline that are
-        not described here.
+        ``window``, ``video`` and ``audio``, the operations in order; ``other_steps``, unknown transforms.
     """
     described: dict[str, Any] = {}
     load = next((step for step in steps if isinstance(step, LoadClip)), None)
@@ -162,7 +161,7 @@ def _audio(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
 
 
 def plain(value: Any) -> Any:
-    """What JSON gives back as it was: dicts and lists of numbers and text, anything else as text."""
+    """A value that JSON can store: dicts and lists of numbers and text, anything else as text."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Pictures."""
+"""Pictures of data, predictions and models."""
 
 from mmav.visualization.dataset_sheet import draw_dataset_sheet
 from mmav.visualization.prediction_sheet import draw_prediction_sheet

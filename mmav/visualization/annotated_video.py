@@ -1,4 +1,4 @@
-"""A copy of a media file with something drawn on each frame, and its sound."""
+"""A copy of a media file with its audio and something drawn on each frame."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mmav.visualization.spectrogram_canvas import SpectrogramCanvas
 
 # Suffix -> FFmpeg's name of the container.
 CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska'}
-# The frame that is shown when a part starts may have appeared so many seconds before.
+# seconds; the frame that is visible when a part starts may have appeared that much earlier
 LEAD = 5.0
-# Seconds between frames that the copy's clock may not tell apart; the later of two is shown.
+# seconds between frames that the copy's clock may not resolve; the later of two is shown
 CLOSE = 1e-4
-# Frames come in the size that is written.
+# frames have the size of the copy already
 OPTIONS = TranscodeOptions(short_side=2**15, keyframes=50, crf=18, preset='veryfast')
 # FFmpeg's number of a colour matrix -> swscale's name.
 MATRICES = {1: 'ITU709', 4: 'FCC', 5: 'ITU601', 6: 'ITU601', 7: 'SMPTE240M', 9: 'BT2020'}
@@ -51,28 +51,27 @@ def write_annotated_video(
     canvas_fps: float = 25.0,
     progress: bool = False,
 ) -> None:
-    """Writes a copy of a file with something drawn on each frame: H.264, upright, frames at their times, and the sound.
+    """Writes a copy of a file with something drawn on each frame: H.264, upright, frames at their times, with audio.
 
-    Sound is copied in its codec where the container takes it, else it becomes AAC. In place of the missing picture of a
-    sound file a moving spectrogram is drawn on. The copy is written whole or not at all.
+    Audio is copied in its codec if the container supports it, else encoded as AAC. A file without video gets a moving
+    spectrogram to draw on. The copy is written whole or not at all.
 
     Args:
         path: Any media file.
-        out: The copy, .mp4, .mov or .mkv; its folder is made if need be; only a copy that was written so is
-            replaced.
-        draw: Makes a frame (H, W, 3) uint8 RGB, upright, and its time in seconds from the file's start into what is
-            written, of one size for all frames.
+        out: The copy, .mp4, .mov or .mkv; its folder is created; only a copy written by this function is replaced.
+        draw: Takes a frame (H, W, 3) uint8 RGB, upright, and its time in seconds from the file's start; returns the
+            frame that is written, of one size for all frames.
         start: Start of the part that is written in seconds; None for the file's.
         end: Its end in seconds; None for the file's.
         max_side: Largest height and width in pixels; larger frames are shrunk. None keeps their size.
-        min_side: Smaller frames are enlarged so that the longer side has so many pixels, for text to be readable.
-        canvas_fps: Frames a second that are drawn for a file without a picture.
+        min_side: Smaller frames are enlarged until the longer side has this many pixels, so that text is legible.
+        canvas_fps: Frames per second for a file without video.
         progress: Whether to show a progress bar.
 
     Raises:
-        MediaError: The file cannot be read, or the copy not be written.
-        OutputError: There is another file in the copy's place.
-        ValueError: An argument makes no sense, or what ``draw`` returns.
+        MediaError: The file cannot be read, or the copy cannot be written.
+        OutputError: Another file has the copy's name.
+        ValueError: An argument is invalid, or ``draw`` returns something invalid.
     """
     path, target = os.fspath(path), Path(out)
     _check(path, target, start, end, max_side, min_side, canvas_fps)
@@ -147,7 +146,7 @@ def _writing(target: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def _opened(part: str, target: Path, form: str) -> Iterator[av.container.OutputContainer]:
-    """The file that is written. What goes wrong in closing it counts only if nothing did before."""
+    """The file that is written. An error on closing it is raised only if there was none before."""
     with _writing(target):
         container = av.open(
             file_url(part), 'w', format=form, options={} if form == 'matroska' else {'movflags': '+faststart'}
@@ -164,7 +163,7 @@ def _opened(part: str, target: Path, form: str) -> Iterator[av.container.OutputC
 
 @contextmanager
 def _written_whole(target: Path) -> Iterator[str]:
-    """A name to write to, beside the target and in its place once all went well, else removed."""
+    """A temporary file beside the target; it replaces the target on success and is removed on an error."""
     with media_errors(str(target), 'its folder cannot be made'):
         target.parent.mkdir(parents=True, exist_ok=True)
     whole = writing(target, kind=ANNOTATED)
@@ -180,7 +179,7 @@ def _written_whole(target: Path) -> Iterator[str]:
 
 
 class _Frame(NamedTuple):
-    """Time in seconds and image (H, W, 3) uint8, upright, of the size of the copy; what it was made of, if anything."""
+    """Time in seconds, image (H, W, 3) uint8, upright, in the size of the copy, and the decoded frame, if any."""
 
     time: float
     image: np.ndarray
@@ -236,7 +235,7 @@ def _colours(frame: av.VideoFrame) -> tuple[str | None, int, int, int]:
 
 
 def _picture(drawn: np.ndarray, source: av.VideoFrame | None) -> av.VideoFrame:
-    """What is drawn as it is encoded, of even size, in the colours of the source."""
+    """A drawn frame in the encoder's format, of even size, with the colour tags of the source."""
     matrix, *tags = UNTAGGED if source is None else _colours(source)
     height, width = (side + side % 2 for side in drawn.shape[:2])
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format='rgb24').reformat(

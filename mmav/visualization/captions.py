@@ -23,10 +23,10 @@ SMALLEST = 8  # pixels
 
 
 def window_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> Mapping[str, Any] | None:
-    """The window whose centre is nearest to a time, of two the earlier; None where there are none.
+    """The window whose centre is nearest to a time, the earlier of two; None if there are none.
 
     Args:
-        windows: Dicts with ``start`` and ``end`` in seconds, as :class:`mmav.apis.AVInferencer` gives them.
+        windows: Dicts with ``start`` and ``end`` in seconds, as :class:`mmav.apis.AVInferencer` returns them.
         seconds: The time.
 
     >>> window_at([dict(start=0, end=4), dict(start=3, end=7)], 3.6)
@@ -36,7 +36,7 @@ def window_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> Mapping[s
 
 
 def predictions_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> list[tuple[str, float]]:
-    """Labels and probabilities that hold at a time, the most probable first: those of :func:`window_at`.
+    """Labels and probabilities at a time, the most probable first: those of :func:`window_at`.
 
     >>> predictions_at([dict(start=0, end=4, predictions=[dict(label='dog', score=0.9)])], 1.0)
     [('dog', 0.9)]
@@ -46,7 +46,7 @@ def predictions_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> list
 
 
 def span_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> str:
-    """Start and end of :func:`window_at`, to stand above its predictions.
+    """Start and end of :func:`window_at`, as a heading of its predictions.
 
     >>> span_at([dict(start=0.0, end=4.0), dict(start=62.5, end=66.5)], 70.0)
     '1:02.5 to 1:06.5'
@@ -56,7 +56,7 @@ def span_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time as people write it, in tenths of a second.
+    """A time in hours, minutes and tenths of a second.
 
     >>> clock(3725.04)
     '1:02:05.0'
@@ -75,23 +75,23 @@ def draw_captions(
     position: str = 'top',
     max_lines: int = 5,
 ) -> np.ndarray:
-    """Draws labels with their probabilities over a frame, on a dark panel that lets it shine through.
+    """Draws labels with their probabilities over a frame, on a dark, translucent panel.
 
-    Letters grow with the frame, lines that do not fit are left out, and labels that are too long end in an ellipsis.
-    Frames smaller than some 200 pixels are better enlarged before.
+    The font grows with the frame, lines that do not fit are left out, and long labels end in an ellipsis. Enlarge
+    frames smaller than about 200 pixels before.
 
     Args:
         frame: (H, W, 3) uint8 RGB; it is not changed.
         lines: Label and probability of each line.
         heading: A line above them, such as the time.
         position: 'top' or 'bottom'.
-        max_lines: Lines that are drawn at most, without the heading.
+        max_lines: The most lines, without the heading.
 
     Returns:
         The captioned frame (H, W, 3) uint8.
 
     Raises:
-        ValueError: ``position`` is neither, or the frame no such array.
+        ValueError: ``position`` is neither, or the frame has another shape or type.
     """
     if position not in POSITIONS:
         raise ValueError(f"position {position!r} is neither 'top' nor 'bottom'")
@@ -116,12 +116,12 @@ def _margin(height: int, width: int) -> int:
 
 @functools.lru_cache(maxsize=32)
 def _panel(height: int, width: int, lines: tuple[tuple[str, float], ...], heading: str) -> np.ndarray | None:
-    """The panel (h, w, 4) uint8 RGBA for a frame of a size; None where nothing is to be shown or nothing fits."""
+    """The panel (h, w, 4) uint8 RGBA for a frame of a size; None if there is nothing to show or nothing fits."""
     margin = _margin(height, width)
     rows = len(lines) + bool(heading)
     if not rows:
         return None
-    # Not more than half of the frame, as long as that can be read.
+    # at most half of the frame, unless the text would be illegible
     size = round(min(11 + 0.025 * min(height, width), max(SMALLEST, (0.5 * height) / (LINE_HEIGHT * rows + 0.5))))
     line, pad = math.ceil(size * LINE_HEIGHT), size // 3
     fitting = (height - 2 * margin - 2 * pad) // line
@@ -151,7 +151,7 @@ def _panel(height: int, width: int, lines: tuple[tuple[str, float], ...], headin
 
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, or as much of its beginning as fits into so many pixels, and an ellipsis."""
+    """The text, or as much of its beginning as fits into ``width`` pixels, and an ellipsis."""
     if font.getlength(text) <= width:
         return text
     low, high = 0, len(text)
@@ -162,26 +162,26 @@ def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def fitting_font(text: str, size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of a size in pixels; where it lacks letters of the text, an installed font that has them."""
+    """DejaVu Sans of a size in pixels; if it lacks letters of the text, an installed font that has them."""
     from mmav.visualization.fonts import font_of
 
     return _font(font_of(text)[0], size, _shaped(text))
 
 
 def drawable(text: str) -> str:
-    """The text on one line, letters that no font has as escapes; the log says once what to install."""
+    """The text on one line, with escapes for letters that no font has; the log says once what to install."""
     from mmav.visualization.fonts import font_of
 
     return font_of(' '.join(''.join(letter if letter.isprintable() else ' ' for letter in text).split()))[1]
 
 
 def draw_text(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, **options: Any) -> None:
-    """Draws a line of text; letters of scripts that run from right to left stand within it as they are read."""
+    """Draws a line of text; scripts that run from right to left keep their order within it."""
     pen.text(place, text, direction='ltr' if _shaped(text) else None, **options)
 
 
 def _shaped(text: str) -> bool:
-    """Whether a text needs a library that joins and orders its letters; without one the log says so."""
+    """Whether a text needs a library that shapes and orders its letters; without one the log says so."""
     from mmav.visualization.fonts import is_complex, tell_unshaped
 
     if not is_complex(text):
@@ -194,6 +194,6 @@ def _shaped(text: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _font(path: str, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
-    # The same letters on every machine, whichever shaping library is there, where none is needed.
+    # without need, do without a shaping library, so that all machines draw the same letters
     engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
     return ImageFont.truetype(path, size, layout_engine=engine)

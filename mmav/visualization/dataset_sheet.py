@@ -1,4 +1,4 @@
-"""A picture of what a pipeline makes of clips: frames and spectrogram of each view, or of each step of the pipeline."""
+"""A picture of clips after a pipeline: frames and spectrogram of each view, or after each step."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from mmav.datasets.transforms import LogMel
 from mmav.errors import ConfigError, MediaError, MmavError, TooManyBrokenClips
 from mmav.outputs import write_output
 from mmav.registry import DATASETS
-from mmav.visualization.figures import figure_bytes
+from mmav.visualization.figures import figure_bytes, short_path
 from mmav.visualization.prediction_sheet import WRONG, frame_strip
 
 # inches
 STRIP_WIDTH, ROW_HEIGHT, TEXT_HEIGHT, GAP = 8.8, 1.1, 0.32, 0.13
 AXIS_WIDTH, SPECTROGRAM_WIDTH, SOUND_ALONE_WIDTH, SECONDS_HEIGHT = 0.62, 3.6, 6.6, 0.3
-DPI, LARGEST_SIDE, LONGEST_PATH = 110, 2**16, 80  # pixels, pixels, characters
+DPI, LARGEST_SIDE = 110, 2**16  # pixels
 MASKED, FAINT = '#7fb8b0', '#808a94'
 MISSING = dict(video='no picture', audio='no sound')
 
 
 class Frames(NamedTuple):
-    """Frames of one view side by side, (H, n * W, 3) uint8, and the time of each, '' where it is not known."""
+    """Frames of one view side by side, (H, n * W, 3) uint8, and the time of each, '' if unknown."""
 
     strip: np.ndarray
     times: list[str]
 
 
 class Sound(NamedTuple):
-    """A spectrogram (F, T) or waveform (S,), and how many seconds it spans where that is known."""
+    """A spectrogram (F, T) or waveform (S,), and how many seconds it spans, if known."""
 
     values: np.ndarray
     seconds: float | None
 
 
 class Row(NamedTuple):
-    """One view of a clip; ``cells``: modality -> what is shown, or what is said in its place."""
+    """One view of a clip; ``cells``: modality -> what is drawn, or a text instead."""
 
     name: str
     cells: dict[str, Frames | Sound | str]
 
 
 class Clip(NamedTuple):
-    """What a sheet shows of one clip: where its window starts in seconds, and what is wrong with it."""
+    """One clip of a sheet: the start of its window in seconds, and a note on what is wrong with it."""
 
     heading: str
     start: float
@@ -57,7 +57,7 @@ class Clip(NamedTuple):
 
 
 def build_av_datasets(config: Mapping[str, Any]) -> list[AVDataset]:
-    """Builds the AVDatasets of a dataset's config: itself, or those that wrappers hold, in their order.
+    """Builds the AVDatasets of a dataset's config: itself, or those inside wrappers, in order.
 
     Raises:
         ConfigError: There are none.
@@ -79,7 +79,7 @@ def _find(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 class _Recorder:
-    """Takes the place of a dataset's pipeline: the same steps, looked at."""
+    """Replaces a dataset's pipeline: runs the same steps, and keeps their results."""
 
     def __init__(self, steps: Sequence[Callable[[dict], Any]], *, stages: bool) -> None:
         self.steps, self.stages = steps, stages
@@ -107,7 +107,7 @@ class _Recorder:
         return results
 
     def rows(self) -> tuple[Row, ...]:
-        """What was seen of the last clip, view by view."""
+        """Rows of the last clip, view by view."""
         modalities = self.info['modalities']
         number = max(len(views) for views in self.seen[-1][1].values())
         rows = []
@@ -156,10 +156,10 @@ def _views(results: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
 def read_clips(
     datasets: Sequence[AVDataset], indices: Sequence[int], *, stages: bool = False, progress: bool = False
 ) -> list[Clip]:
-    """Reads clips just as a data loader does, and keeps what is to be drawn.
+    """Reads clips as a data loader does, and keeps what is drawn.
 
-    ``indices`` counts the clips of all datasets, one after another. A broken clip of a training set is followed by the
-    one that takes its place. With ``stages`` there is a row after each step of the pipeline, not only after the last.
+    ``indices`` counts the clips of all datasets, one after another. A broken clip of a training set is followed by its
+    replacement. With ``stages`` there is a row for each step of the pipeline, not only for the last.
 
     Raises:
         ConfigError: There is no such clip.
@@ -181,7 +181,7 @@ def _read(dataset: AVDataset, recorder: _Recorder, index: int, name: str) -> lis
     pipeline, dataset.pipeline = dataset.pipeline, recorder
     try:
         dataset[index]
-    except TooManyBrokenClips:  # the others can be looked at all the same
+    except TooManyBrokenClips:  # the others can still be drawn
         return [_clip(dataset, wanted, name, f'broken: {recorder.broken[wanted["sample_idx"]]}')]
     finally:
         dataset.pipeline = pipeline
@@ -201,18 +201,16 @@ def _clip(dataset: AVDataset, info: Mapping[str, Any], name: str, note: str = ''
     words = '  '.join(f'{part}: {classes[part][k]}' for part, k in parts) if parts else classes[label]
     start, end, path = info['start'] or 0.0, info['end'], info['path'].removeprefix(str(Path(dataset.data_root)) + '/')
     span = f'   {start:.2f} to {end:.2f} s' if end is not None else ''
-    path = path if len(path) <= LONGEST_PATH else f'…{path[-LONGEST_PATH:]}'
-    return Clip(f'{name}   {words}{span}   {path}', start, note, rows)
+    return Clip(f'{name}   {words}{span}   {short_path(path)}', start, note, rows)
 
 
 def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: str = '') -> None:
     """Draws clips below each other, all views of a clip under its title, into a PNG file, whole or not at all.
 
     Raises:
-        MmavError: There is nothing to draw, or too much for one picture.
-        CheckpointError: The file cannot be written.
+        MmavError: There is nothing to draw, or too much for one picture, or the file cannot be written.
     """
-    from matplotlib.figure import Figure  # imported here: a second that only pictures need to wait for
+    from matplotlib.figure import Figure  # importing it takes a second
 
     if not clips:
         raise MmavError('there are no clips to draw')
@@ -226,7 +224,7 @@ def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: st
         wide = SPECTROGRAM_WIDTH if 'video' in modalities else SOUND_ALONE_WIDTH
         columns['audio'], right = (right + AXIS_WIDTH, wide), right + AXIS_WIDTH + wide
     width = max(right, SOUND_ALONE_WIDTH) + 0.2
-    # laid out from the top, as the height is not known before
+    # laid out from the top, as the height is still unknown
     texts: list[tuple[float, str, dict[str, Any]]] = [(0.22, title, dict(fontsize=10, weight='bold'))]
     boxes: list[tuple[float, float, Row, Clip, bool]] = []
     top = 0.45

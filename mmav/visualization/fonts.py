@@ -1,7 +1,7 @@
-"""Fonts that have the letters of a text, among those that are installed; what none has is written as an escape.
+"""Finds installed fonts that have the letters of a text; letters that none has become escapes.
 
-The usual font is matplotlib's, as a rule DejaVu Sans, which comes with it: Latin, Greek, Cyrillic, Arabic, Hebrew, and
-neither Chinese, Japanese and Korean nor the scripts of India.
+The usual font is DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic, Arabic and Hebrew, but neither
+Chinese, Japanese and Korean nor the scripts of India.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 from mmengine.logging import print_log
 
-# fonts that have every letter as a box, or other signs in the place of letters
+# fonts that have a box for every letter, or other symbols in place of letters
 _NO_LETTERS = ('Last Resort', 'STIXNonUnicode', 'STIXSize', 'cmb', 'cmex', 'cmmi', 'cmr', 'cmss', 'cmsy', 'cmtt')
-# how Unicode's names of letters begin -> package of Debian and Ubuntu with a font that has them
+# beginning of letters' Unicode names -> package of Debian and Ubuntu with a font for them
 _PACKAGES = {
     'CJK': 'fonts-noto-cjk',
     'HIRAGANA': 'fonts-noto-cjk',
@@ -40,21 +40,21 @@ class Font(NamedTuple):
 
 
 def usual_font() -> Font:
-    """The font that pictures are written in."""
+    """The default font of pictures."""
     path = str(font_manager.findfont('DejaVu Sans'))
     return Font('DejaVu Sans', path)
 
 
 def missing_letters(text: str, path: str) -> set[str]:
-    """The letters of a text that a font lacks; what has no shape of its own is not counted."""
+    """The letters of a text that a font lacks, without invisible ones."""
     return {letter for letter in text if ord(letter) not in letters_of(path) and not _shapeless(letter)}
 
 
 def covering_fonts(letters: Iterable[str]) -> tuple[list[Font], set[str]]:
-    """Few installed fonts that have some letters between them.
+    """A few installed fonts that together have some letters.
 
     Returns:
-        The fonts, the one that has most of them first, and the letters that none has.
+        The fonts, the one with most of the letters first, and the letters that none has.
     """
     left, chosen = set(letters), []
     if left:
@@ -76,23 +76,23 @@ def covering_fonts(letters: Iterable[str]) -> tuple[list[Font], set[str]]:
 
 
 def font_of(text: str) -> tuple[str, str]:
-    """One font for a text, where it cannot change within.
+    """One font for a whole text.
 
     Returns:
-        The font's path, and the text as it can be written in it, see :func:`escaped`.
+        The font's path, and the text with escapes for letters that it lacks, see :func:`escaped`.
     """
     usual = usual_font()
     missing = missing_letters(text, usual.path)
     if not missing:
         return usual.path, text
     _find_new_fonts()
-    # of all of the text's letters, as the font stands in for the usual one
+    # with all letters of the text, as the font replaces the usual one
     best = min([usual, *_installed()], key=lambda font: len(missing_letters(text, font.path)))
     return best.path, escaped(text, missing_letters(text, best.path))
 
 
 def escaped(text: str, letters: Iterable[str]) -> str:
-    r"""A text with some letters as escapes; says once, in the log, that they are missing and what to install.
+    r"""A text with some letters as escapes; logs once that they are missing and what to install.
 
     >>> escaped('a狗', set())
     'a狗'
@@ -115,12 +115,12 @@ def escaped(text: str, letters: Iterable[str]) -> str:
 
 
 def is_complex(text: str) -> bool:
-    """Whether letters of a text run from right to left, or take other shapes beside each other, as in Devanagari."""
+    """Whether a text has letters that run from right to left, or change their shape in context, as in Devanagari."""
     return any(unicodedata.bidirectional(letter) in ('R', 'AL') or 0x0900 <= ord(letter) <= 0x0DFF for letter in text)
 
 
 def tell_unshaped(text: str, remedy: str) -> None:
-    """Says once, in the log, that such letters are drawn one by one, from left to right."""
+    """Logs once that such letters are drawn one by one, from left to right."""
     if is_complex(text) and 'unshaped' not in _told:
         _told.add('unshaped')
         print_log(
@@ -132,7 +132,7 @@ def tell_unshaped(text: str, remedy: str) -> None:
 
 @functools.cache
 def letters_of(path: str) -> frozenset[int]:
-    """The code points that a font file has; none where it cannot be read."""
+    """The code points of a font file; none if it cannot be read."""
     with contextlib.suppress(OSError, RuntimeError):
         return frozenset(FT2Font(path).get_charmap())
     return frozenset()
@@ -140,11 +140,11 @@ def letters_of(path: str) -> frozenset[int]:
 
 @functools.lru_cache(maxsize=1)
 def _find_new_fonts() -> None:
-    """Adds to matplotlib's list, which it keeps from earlier days, what was installed since."""
+    """Adds fonts that were installed after matplotlib cached its list."""
     known = {str(entry.fname) for entry in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
         if path not in known:
-            # of fonts that it cannot draw, such as those of coloured pictures, it says so in several ways
+            # for fonts that it cannot draw, such as coloured ones, it raises errors of several types
             with contextlib.suppress(Exception):
                 font_manager.fontManager.addfont(path)
 

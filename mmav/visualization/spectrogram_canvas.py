@@ -1,4 +1,4 @@
-"""The moving spectrogram that stands in for the picture of a sound file."""
+"""The moving spectrogram that replaces the missing video of an audio file."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ SAMPLE_RATE, MEL_BINS, SHIFT_MS, FRAME = 16000, 64, 10.0, 400  # Hz, bins, ms, s
 BACKGROUND, TEXT, FAINT, CURSOR = (24, 28, 34), (222, 228, 234), (140, 150, 160), (255, 255, 255)
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
 TICK_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
-# The colour map spans at least so many units of natural logarithm, so that faint noise does not look like an event.
+# the colour map spans at least that many units of natural logarithm, so that faint noise does not look like an event
 LEAST_RANGE = 6.0
 
 
 class SpectrogramCanvas:
-    """Draws the log-mel spectrogram of a file's sound, as a model hears it (16 kHz, mono), with a cursor.
+    """Draws the log-mel spectrogram of a file's audio, in the form of a model's input (16 kHz, mono), with a cursor.
 
-    Of a long file a window around the cursor is shown. The upper part of the picture is left free for captions.
+    A long file is shown in a window around the cursor. The upper part of the image is left free for captions.
 
     Args:
         reader: The file.
         start: Start of the part that is drawn in seconds.
         end: Its end; infinity for the file's.
-        size: Height and width of the picture in pixels.
-        window: Seconds that are shown at once.
+        size: Height and width of the image in pixels.
+        window: Seconds that are visible at once.
         headroom: Share of the height that is left free.
 
     Attributes:
@@ -63,7 +63,7 @@ class SpectrogramCanvas:
         self._background = self._axes()
 
     def draw(self, seconds: float) -> np.ndarray:
-        """The picture (H, W, 3) uint8 at a time in seconds from the file's start."""
+        """The image (H, W, 3) uint8 at a time in seconds from the file's start."""
         left, top, right, bottom = self._box
         first = min(max(seconds - self._window / 2, self.start), self.end - self._window)
         image = self._background.copy()
@@ -85,7 +85,7 @@ class SpectrogramCanvas:
         return np.array(image)
 
     def _axes(self) -> Image.Image:
-        """What stays."""
+        """The static background."""
         height, width = self._size
         left, top, right, bottom = self._box
         image = Image.new('RGB', (width, height), BACKGROUND)

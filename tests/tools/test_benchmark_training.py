@@ -13,3 +13,5 @@ def test_prints_a_row_for_each_variant(capsys):
 def test_a_mistake_is_one_line(capsys):
     assert run_tool(TOOL, CONFIG, '--variants', 'fp8') == 2
     assert capsys.readouterr().err.startswith('error: unknown options fp8: choose one of lean, checkpointing')
+    assert run_tool(TOOL, CONFIG, '--rounds', 0) == 2
+    assert capsys.readouterr().err == 'error: --rounds 0: give 1 or more\n'

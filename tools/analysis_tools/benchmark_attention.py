@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.attention import FORMS, attention_rows, measure_attention
 from benchmarks.attention_shapes import expected_kernels, kernel_rows, read_capability
-from benchmarks.measure import about, place
+from benchmarks.measure import about, check_counts, place
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.engine.precision import DTYPES
@@ -59,9 +59,7 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE', help='write the numbers, the versions and the machine to this file')
     parser.add_argument('--page', metavar='FILE.md', help='write the table into the block of this config of a page')
     args = parser.parse_args()
-    for name, value in (('--threads', args.threads), ('--rounds', args.rounds), ('--batch-size', args.batch_size)):
-        if value is not None and value < 1:
-            raise ConfigError(f'{name} {value}: give 1 or more')
+    check_counts(args, 'threads', 'rounds', 'batch_size')
     if args.json:
         check_output(args.json, inputs=[args.config], suffixes=['.json'])
     if args.capability:

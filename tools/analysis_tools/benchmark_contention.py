@@ -13,8 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.contention import contention_table, measure_contention
+from benchmarks.measure import check_counts
 from mmav.engine.cli import load_checked_config, run_tool
-from mmav.errors import ConfigError
 
 SETTINGS = ['GOMP_SPINCOUNT=300000', 'default', 'OMP_WAIT_POLICY=PASSIVE', 'OMP_NUM_THREADS=1']
 EXAMPLE = """examples:
@@ -38,17 +38,10 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=16, metavar='N', help='clips of a step (16)')
     parser.add_argument('--rounds', type=int, default=7, metavar='N', help='how often each setting is timed (7)')
     args = parser.parse_args()
-    for name in ('busy', 'batch_size', 'rounds'):
-        if getattr(args, name) < 1:
-            raise ConfigError(f'--{name.replace("_", "-")} {getattr(args, name)}: give 1 or more')
+    check_counts(args, 'busy', 'batch_size', 'rounds')
     load_checked_config(args.config)
-    print(
-        contention_table(
-            measure_contention(
-                args.config, args.settings, busy=args.busy, batch_size=args.batch_size, rounds=args.rounds
-            )
-        )
-    )
+    options = dict(busy=args.busy, batch_size=args.batch_size, rounds=args.rounds)
+    print(contention_table(measure_contention(args.config, args.settings, **options)))
 
 
 if __name__ == '__main__':

@@ -13,12 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.clips import DESCRIPTION, write_sample_clip
 from benchmarks.latency import BACKENDS, latency_rows, measure_latency
-from benchmarks.measure import machine
+from benchmarks.measure import check_counts, machine
 from mmav.analysis.pages import fill_block, find_block
 from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import require
 from mmav.engine.cli import require_checkpoint, run_tool
-from mmav.errors import ConfigError, MediaError
+from mmav.errors import MediaError
 from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table
 
@@ -45,9 +45,7 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE', help='write the numbers, the versions and the processor to this file')
     parser.add_argument('--page', metavar='FILE.md', help='write the table into the block of this config of a page')
     args = parser.parse_args()
-    for name, value in (('--threads', args.threads), ('--rounds', args.rounds), ('--batch-size', min(args.batch_size))):
-        if value is not None and value < 1:
-            raise ConfigError(f'{name} {value}: give 1 or more')
+    check_counts(args, 'threads', 'rounds', 'batch_size')
     if args.file and not Path(args.file).is_file():
         raise MediaError(args.file, 'no such file')
     name = Path(args.config).stem + (f', threads: {args.threads}' if args.threads else '')

@@ -16,11 +16,11 @@ from mmav.engine.precision import DTYPES
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.measure import MODES, about, place
+from benchmarks.measure import MODES, about, check_counts, place
 from benchmarks.model import measure_model, speed_rows
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import load_checked_config, resolve_num_classes, run_tool
-from mmav.errors import ConfigError, MmavError
+from mmav.errors import MmavError
 from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table
 
@@ -52,10 +52,7 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE', help='write the numbers, the versions and the machine to this file')
     parser.add_argument('--page', metavar='FILE.md', help='write the table into the block of this config of a page')
     args = parser.parse_args()
-    sizes = (('--threads', args.threads), ('--rounds', args.rounds), ('--views', args.views))
-    for name, value in (*sizes, ('--batch-size', min(args.batch_size))):
-        if value is not None and value < 1:
-            raise ConfigError(f'{name} {value}: give 1 or more')
+    check_counts(args, 'threads', 'rounds', 'views', 'batch_size')
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     name = block_name(args, device)
     if args.json:

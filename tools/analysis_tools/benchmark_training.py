@@ -12,6 +12,7 @@ from pathlib import Path
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.measure import check_counts
 from benchmarks.training import OPTIONS, cost_table, measure_steps
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.engine.precision import decide, this_hardware
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='clips of a step (1)')
     parser.add_argument('--rounds', type=int, default=3, metavar='N', help='how often each variant is timed (3)')
     args = parser.parse_args()
+    check_counts(args, 'batch_size', 'rounds')
     cfg = load_checked_config(args.config)
     if cfg.model.head.get('num_classes') == 'auto':
         cfg.model.head.num_classes = 2  # the head is not measured

@@ -27,7 +27,7 @@ from mmav.engine.precision import DTYPES
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.measure import MODES, machine
+from benchmarks.measure import MODES, check_counts, machine
 from benchmarks.peer_memory import SETTINGS, measure_memory, memory_rows
 from benchmarks.peer_timing import compare, timing_rows
 from benchmarks.peers import CASES, DoesNotFit, peer_versions, require_peers
@@ -118,11 +118,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument('--json', metavar='FILE', help='write all numbers, the versions and the machine to this file')
     parser.add_argument('--page', metavar='FILE.md', help='write the tables into the block of these options of a page')
     args = parser.parse_args()
-    for name in ('threads', 'batch_size', 'rounds', 'memory_batches'):
-        values = getattr(args, name)
-        for value in values if isinstance(values, list) else [values]:
-            if value is not None and value < 1:
-                raise ConfigError(f'--{name.replace("_", "-")} {value}: give 1 or more')
+    check_counts(args, 'threads', 'batch_size', 'rounds', 'memory_batches')
     return args
 
 
