@@ -28,7 +28,8 @@ from benchmarks.attention_shapes import (
     kernel_name,
     make_inputs,
 )
-from benchmarks.measure import check_device, matmul_peak, quartiles, ratio, time_in_turn
+from benchmarks.machine import check_device, matmul_peak
+from benchmarks.measure import quartiles, ratio, time_in_turn
 from mmav.engine.precision import DTYPES
 from mmav.errors import ConfigError, MmavError
 from mmav.models.ops import attention

@@ -1,16 +1,22 @@
-"""A clip for benchmarks of reading, and plain PyAV code that only decodes it: the limit of a data path."""
+"""What benchmarks of reading read: a config's data set or a generated clip; and plain code that only decodes it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
 import cv2
 import numpy as np
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 
 from mmav.datasets.media.opening import file_url, open_container
+from mmav.errors import ConfigError
+from mmav.registry import DATASETS, FUNCTIONS
 
 SECONDS, FPS, HEIGHT, WIDTH, SAMPLE_RATE = 10, 30, 256, 340, 44100
 # x264's default: as with clips from the web, the reader may have to decode from a keyframe 8 s back
@@ -183,3 +189,42 @@ def _draw_sound(rng: np.random.Generator, samples: int) -> np.ndarray:
     noise = np.cumsum(rng.standard_normal((2, samples)), axis=1)
     noise = noise - cv2.blur(noise, (401, 1))
     return (0.15 * chord * np.array([[1.0], [0.7]]) + 0.02 * noise).clip(-1, 1).astype(np.float32)
+
+
+def build_dataset(loader: Mapping[str, Any], *, clip: str | Path | None = None, folder: str | Path = '') -> Any:
+    """The dataset of a dataloader's config, or one that returns a single clip again and again.
+
+    Args:
+        loader: Config of a dataloader; not changed.
+        clip: A media file to read instead of the config's manifest.
+        folder: Where the manifest of that one clip is written.
+
+    Raises:
+        ConfigError: The dataset does not have a manifest and a pipeline.
+        MmavError: Its manifest or class list cannot be read.
+    """
+    init_default_scope('mmav')
+    config = dict(loader['dataset'])
+    if 'ann_file' not in config or 'pipeline' not in config:
+        raise ConfigError(f'dataset of type {config.get("type")!r}: one with ann_file and pipeline can be measured')
+    if clip is not None:
+        classes = config.get('classes')
+        columns = list(classes) if isinstance(classes, Mapping) else ['label']
+        names = ('clip',)
+        manifest = Path(folder) / 'one_clip.csv'
+        row = [f'"{Path(clip).resolve()}"', *['0'] * len(columns)]
+        manifest.write_text(f'path,{",".join(columns)}\n{",".join(row)}\n', encoding='utf-8')
+        config.update(
+            ann_file=str(manifest), data_root='', indices=None, max_broken_share=1.0,
+            classes=dict.fromkeys(columns, names) if isinstance(classes, Mapping) else names,
+        )  # fmt: skip
+    return DATASETS.build(config)
+
+
+def build_collate(loader: Mapping[str, Any]) -> Callable[[Sequence[Any]], Any]:
+    """The collate function of a dataloader's config, as MMEngine's Runner builds it."""
+    config = dict(loader.get('collate_fn') or {})
+    if not config:
+        return pseudo_collate
+    kind = config.pop('type')
+    return partial(FUNCTIONS.get(kind) if isinstance(kind, str) else kind, **config)

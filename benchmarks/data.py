@@ -7,25 +7,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import av
 import cv2
 import numpy as np
 import torch
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from benchmarks.clips import bare_decode
-from benchmarks.measure import resident_memory
+from benchmarks.machine import resident_memory
 from mmav import tables
 from mmav.datasets.transforms import LoadClip
 from mmav.errors import ConfigError, MediaError, MmavError
-from mmav.registry import DATASETS, FUNCTIONS
 
 # what a step belongs to; a user's own steps are 'other'
 PART_OF = dict(
@@ -96,45 +91,6 @@ class Measurement:
             audio_front_end_share=float(np.mean(parts['audio front end']) / total.mean()),
             memory_bytes=dict(after_warm_up=self.memory[0], at_end=self.memory[1]),
         )
-
-
-def build_dataset(loader: Mapping[str, Any], *, clip: str | Path | None = None, folder: str | Path = '') -> Any:
-    """The dataset of a dataloader's config, or one that returns a single clip again and again.
-
-    Args:
-        loader: Config of a dataloader; not changed.
-        clip: A media file to read instead of the config's manifest.
-        folder: Where the manifest of that one clip is written.
-
-    Raises:
-        ConfigError: The dataset does not have a manifest and a pipeline.
-        MmavError: Its manifest or class list cannot be read.
-    """
-    init_default_scope('mmav')
-    config = dict(loader['dataset'])
-    if 'ann_file' not in config or 'pipeline' not in config:
-        raise ConfigError(f'dataset of type {config.get("type")!r}: one with ann_file and pipeline can be measured')
-    if clip is not None:
-        classes = config.get('classes')
-        columns = list(classes) if isinstance(classes, Mapping) else ['label']
-        names = ('clip',)
-        manifest = Path(folder) / 'one_clip.csv'
-        row = [f'"{Path(clip).resolve()}"', *['0'] * len(columns)]
-        manifest.write_text(f'path,{",".join(columns)}\n{",".join(row)}\n', encoding='utf-8')
-        config.update(
-            ann_file=str(manifest), data_root='', indices=None, max_broken_share=1.0,
-            classes=dict.fromkeys(columns, names) if isinstance(classes, Mapping) else names,
-        )  # fmt: skip
-    return DATASETS.build(config)
-
-
-def build_collate(loader: Mapping[str, Any]) -> Callable[[Sequence[Any]], Any]:
-    """The collate function of a dataloader's config, as MMEngine's Runner builds it."""
-    config = dict(loader.get('collate_fn') or {})
-    if not config:
-        return pseudo_collate
-    kind = config.pop('type')
-    return partial(FUNCTIONS.get(kind) if isinstance(kind, str) else kind, **config)
 
 
 @contextmanager

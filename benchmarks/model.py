@@ -21,16 +21,8 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from benchmarks.measure import (
-    MODES,
-    TimedPass,
-    build_classifier,
-    check_device,
-    check_names,
-    matmul_peak,
-    quartiles,
-    time_in_turn,
-)
+from benchmarks.machine import check_device, check_names, matmul_peak
+from benchmarks.measure import MODES, TimedPass, build_classifier, quartiles, time_in_turn
 from mmav.analysis.complexity import count_model
 from mmav.config.amp import PLAIN, WRAPPERS, named_amp
 from mmav.config.edits import training_views

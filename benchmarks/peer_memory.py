@@ -22,7 +22,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from benchmarks.measure import TimedPass, live_bytes, resident_memory, time_in_turn
+from benchmarks.machine import resident_memory
+from benchmarks.measure import TimedPass, live_bytes, time_in_turn
 from benchmarks.peer_timing import model_pass
 from benchmarks.peers import ClassEmbedding, DoesNotFit, draw_parameters
 from mmav.engine import turn_on_activation_checkpointing

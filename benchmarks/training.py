@@ -12,7 +12,8 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from benchmarks.measure import TimedPass, build_classifier, check_names, ratio, time_in_turn
+from benchmarks.machine import check_names
+from benchmarks.measure import TimedPass, build_classifier, ratio, time_in_turn
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.input_shape import input_shape

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import peer_memory
 from benchmarks.gpu.training import ROOT
-from benchmarks.measure import PEAK_SIZES
+from benchmarks.machine import PEAK_SIZES
 from benchmarks.peer_memory import PAPER, Setting
 from benchmarks.peers import Case, attention_case, video_case
 from mmav.models import AST, MAT

@@ -25,7 +25,7 @@ from benchmarks.attention import measure_attention
 from benchmarks.gpu.processes import Report
 from benchmarks.gpu.scale import FULL, HALF, Encoders, Scale
 from benchmarks.gpu.training import make_data, read_training, train, training_options
-from benchmarks.measure import matmul_peak, place
+from benchmarks.machine import matmul_peak, place
 from benchmarks.model import own_dtype
 from benchmarks.peer_memory import add_ratios, measure_memory
 from benchmarks.peer_timing import compare

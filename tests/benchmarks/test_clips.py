@@ -2,9 +2,9 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks.clips import KEYFRAME_INTERVAL, bare_decode, write_sample_clip
+from benchmarks.clips import KEYFRAME_INTERVAL, bare_decode, build_collate, build_dataset, write_sample_clip
 from mmav.datasets.transforms import LoadClip
-from mmav.errors import MediaError
+from mmav.errors import ConfigError, MediaError
 
 
 def loaded(path, seed=0, **options):
@@ -63,3 +63,19 @@ def test_is_what_the_description_says(tmp_path):
     assert len(keyframes) == 15 < KEYFRAME_INTERVAL and sum(keyframes) == 1
     # Texture and noise, not a flat picture: at 30 fps hundreds of kilobits a second.
     assert path.stat().st_size > 20_000
+
+
+def test_several_labels_a_clip(clip, tmp_path):
+    classes = dict(verb='verbs.txt', noun='nouns.txt')
+    dataset = dict(
+        type='AVDataset', ann_file='train.csv', data_root='nowhere', pipeline=[dict(type='LoadClip', num_frames=2)]
+    )
+    loader = dict(dataset=dict(dataset, classes=classes))
+    assert build_dataset(loader, clip=clip, folder=tmp_path).get_data_info(0)['label'] == dict(verb=0, noun=0)
+    assert loader['dataset']['classes'] is classes
+
+
+def test_datasets_and_collate_functions_of_other_kinds():
+    with pytest.raises(ConfigError, match="dataset of type 'ToyDataset': one with ann_file and pipeline"):
+        build_dataset(dict(dataset=dict(type='ToyDataset')))
+    assert build_collate({}).__name__ == 'pseudo_collate'

@@ -8,20 +8,19 @@ import pytest
 import torch
 from mmcv.transforms import BaseTransform
 
+from benchmarks.clips import build_collate, build_dataset
 from benchmarks.data import (
     PARTS,
     ClipTimes,
     Measurement,
-    build_collate,
-    build_dataset,
     loader_text,
     measure_loader,
     measure_steps,
     one_thread,
-    resident_memory,
     steps_text,
     time_clip,
 )
+from benchmarks.machine import resident_memory
 from mmav.datasets import av_collate
 from mmav.errors import ConfigError, MediaError, MmavError
 
@@ -129,19 +128,6 @@ def test_a_loader_with_workers(dataset):
     if resident_memory():
         assert min(size for memory in result['memory_bytes'].values() for size in memory.values()) > 2**20
         assert 'memory of workers' in loader_text(result)
-
-
-def test_several_labels_a_clip(clip, tmp_path):
-    classes = dict(verb='verbs.txt', noun='nouns.txt')
-    loader = dict(dataset=dict(LOADER['dataset'], classes=classes))
-    assert build_dataset(loader, clip=clip, folder=tmp_path).get_data_info(0)['label'] == dict(verb=0, noun=0)
-    assert loader['dataset']['classes'] is classes
-
-
-def test_datasets_and_collate_functions_of_other_kinds():
-    with pytest.raises(ConfigError, match="dataset of type 'ToyDataset': one with ann_file and pipeline"):
-        build_dataset(dict(dataset=dict(type='ToyDataset')))
-    assert build_collate({}).__name__ == 'pseudo_collate'
 
 
 def test_threads_are_put_back():

@@ -2,18 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import measure
-from benchmarks.measure import (
-    TimedPass,
-    live_bytes,
-    machine,
-    matmul_peak,
-    quartiles,
-    ratio,
-    resident_memory,
-    saved_bytes,
-    time_in_turn,
-)
+from benchmarks.measure import TimedPass, live_bytes, quartiles, ratio, saved_bytes, time_in_turn
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.engine.memory.meter import MemoryMeter
 from mmav.models.layers import TransformerBlock
@@ -46,27 +35,6 @@ def test_ratios_are_taken_within_rounds():
     with pytest.raises(ValueError, match='longer'):
         ratio([1.0], [1.0, 2.0])
     assert quartiles([4.0]) == dict(median=4.0, low=4.0, high=4.0)
-
-
-def test_the_fastest_product_counts_and_slow_sizes_are_left_out(monkeypatch):
-    seconds = {10: [2.0, 1.0], 20: [4.0, 5.0], 40: [900.0, 900.0]}
-    made = []
-
-    def time_in_turn(ways, rounds):
-        (size,) = ways
-        made.append(tuple(ways[size]().shape))
-        return {size: seconds[size]}
-
-    monkeypatch.setattr(measure, 'time_in_turn', time_in_turn)
-    # 2 * 10**3 operations in 1 s, 2 * 20**3 in 4 s; of 40, 3 products of 32 s are expected
-    assert matmul_peak(sizes=(10, 20, 40), rounds=2, limit=90.0) == 4000.0
-    assert made == [(10, 10), (20, 20)]
-    assert matmul_peak(sizes=(10, 20, 40), rounds=2, limit=100.0) == 4000.0
-    assert made[2:] == [(10, 10), (20, 20), (40, 40)]
-
-
-def test_in_the_numbers_that_are_asked_for():
-    assert matmul_peak(dtype=torch.bfloat16, sizes=(8,), rounds=1) > 0
 
 
 def test_saved_bytes_by_hand():
@@ -142,19 +110,3 @@ def test_a_loss_is_computed_outside_autocast():
     x = torch.randn(3, 4)
     TimedPass(lambda: model(x), 'backward', [model], inputs=[x], loss=loss, dtype=torch.bfloat16)()
     assert seen == [(torch.bfloat16, False)]
-
-
-def test_the_machine_in_words():
-    told = machine()
-    assert told['cpu'] and {'av', 'numpy', 'torch', 'libavcodec'} <= set(told['versions'])
-
-
-def test_memory_of_a_process_is_what_the_system_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(measure, 'PROC', tmp_path)
-    (tmp_path / '7').mkdir()
-    status = tmp_path / '7' / 'status'
-    status.write_text('Name:\tpython\nVmHWM:\t    3000 kB\nVmRSS:\t    2048 kB\nThreads:\t1\n')
-    assert (resident_memory(7), resident_memory(7, peak=True)) == (2048 * 1024, 3000 * 1024)
-    assert resident_memory(8) is None and resident_memory() is None
-    status.write_text('Name:\tkthreadd\n')  # a process of the kernel has no memory of its own
-    assert resident_memory(7) is None

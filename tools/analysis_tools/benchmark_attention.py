@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.attention import FORMS, attention_rows, measure_attention
 from benchmarks.attention_shapes import expected_kernels, kernel_rows, read_capability
-from benchmarks.measure import about, check_counts, place
+from benchmarks.machine import about, check_counts, place
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.engine.precision import DTYPES

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.contention import contention_table, measure_contention
-from benchmarks.measure import check_counts
+from benchmarks.machine import check_counts
 from mmav.engine.cli import load_checked_config, run_tool
 
 SETTINGS = ['GOMP_SPINCOUNT=300000', 'default', 'OMP_WAIT_POLICY=PASSIVE', 'OMP_NUM_THREADS=1']

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.clips import DESCRIPTION, write_sample_clip
 from benchmarks.latency import BACKENDS, latency_rows, measure_latency
-from benchmarks.measure import check_counts, machine
+from benchmarks.machine import check_counts, machine
 from mmav.analysis.pages import fill_block, find_block
 from mmav.apis import AVInferencer
 from mmav.deployment.onnx_export import require

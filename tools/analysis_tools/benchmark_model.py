@@ -16,7 +16,8 @@ from mmav.engine.precision import DTYPES
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.measure import MODES, about, check_counts, place
+from benchmarks.machine import about, check_counts, place
+from benchmarks.measure import MODES
 from benchmarks.model import measure_model, speed_rows
 from mmav.analysis.pages import fill_block, find_block
 from mmav.engine.cli import load_checked_config, resolve_num_classes, run_tool

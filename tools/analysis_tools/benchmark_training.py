@@ -12,7 +12,7 @@ from pathlib import Path
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.measure import check_counts
+from benchmarks.machine import check_counts
 from benchmarks.training import OPTIONS, cost_table, measure_steps
 from mmav.engine.cli import load_checked_config, run_tool
 from mmav.engine.precision import decide, this_hardware

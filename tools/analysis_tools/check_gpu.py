@@ -29,7 +29,7 @@ from benchmarks.gpu.processes import DONE, follow_orders
 from benchmarks.gpu.report import FAIL, fill_page, find_blocks, judge, verdict_rows
 from benchmarks.gpu.run import FILES, SECTIONS, earlier_sections, read_results, run_check
 from benchmarks.gpu.scale import full_scale, miniature
-from benchmarks.measure import about
+from benchmarks.machine import about
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.outputs import check_folder

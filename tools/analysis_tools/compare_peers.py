@@ -27,7 +27,8 @@ from mmav.engine.precision import DTYPES
 # outside the library, beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.measure import MODES, check_counts, machine
+from benchmarks.machine import check_counts, machine
+from benchmarks.measure import MODES
 from benchmarks.peer_memory import SETTINGS, measure_memory, memory_rows
 from benchmarks.peer_timing import compare, timing_rows
 from benchmarks.peers import CASES, DoesNotFit, peer_versions, require_peers
