@@ -9,7 +9,7 @@ import contextlib
 import copy
 import gc
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -203,33 +203,34 @@ class Passes:
     def measure_memory(self) -> None:
         """Builds each pass, warms it up, and notes ``peak_bytes`` and ``saved_bytes``."""
         for case in self.cases:
-            with self._dropping(case):
-                one = self._passes[case] = self.setup.timed_pass(case)
-                saved = one.warm_up()
-                self.memory[case] = dict(peak_bytes=one.peak_bytes(), saved_bytes=saved)
+            self._attempt(self._measure, case)
             self.setup.drop_gradients()
             self.setup.drop_state()
 
     def time(self, rounds: int, progress: bool = False) -> dict[Case, list[float]]:
         """Seconds of each round, of the cases that memory suffices for."""
-        ways = {case: partial(self._run, case) for case in self._passes}
+        ways = {case: partial(self._attempt, self._run, case) for case in self._passes}
         seconds = time_in_turn(ways, rounds, after=self.setup.drop_gradients, progress=progress)
         return {case: seconds[case] for case in self._passes}
 
-    def _run(self, case: Case) -> None:
-        with self._dropping(case):
-            if case in self._passes:
-                self._passes[case]()
+    def _measure(self, case: Case) -> None:
+        one = self._passes[case] = self.setup.timed_pass(case)
+        saved = one.warm_up()
+        self.memory[case] = dict(peak_bytes=one.peak_bytes(), saved_bytes=saved)
 
-    @contextlib.contextmanager
-    def _dropping(self, case: Case) -> Iterator[None]:
+    def _run(self, case: Case) -> None:
+        if case in self._passes:
+            self._passes[case]()
+
+    def _attempt(self, run: Callable[[Case], None], case: Case) -> None:
         try:
-            yield
+            return run(case)
         except torch.OutOfMemoryError:
             self._passes.pop(case, None)
-            self.setup.drop_gradients()
-            gc.collect()
-            torch.cuda.empty_cache()
+        # only here are the frames of the failure, and their tensors, gone
+        self.setup.drop_gradients()
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def measure_model(

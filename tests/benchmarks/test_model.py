@@ -1,4 +1,5 @@
 import math
+import weakref
 
 import pytest
 import torch
@@ -183,21 +184,22 @@ def test_checkpointing_keeps_less_and_a_part_is_alone():
 def test_where_memory_does_not_suffice_the_others_go_on(monkeypatch):
     setup = Setup(tiny(), device())
     large, medium, small = (Case('backward', 'float32', size) for size in (3, 2, 1))
-    forward, most, freed = setup.trained.forward, [2], []
-    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: freed.append(1))
+    forward, most, seen, freed = setup.trained.forward, [2], [], []
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: freed.append(seen[-1]() is None))
 
     def limited(inputs, *args, **kwargs):
         if inputs['video'].shape[0] > most[0]:
+            seen.append(weakref.ref(inputs['video']))
             raise torch.OutOfMemoryError('CUDA out of memory')
         return forward(inputs, *args, **kwargs)
 
     monkeypatch.setattr(setup.trained, 'forward', limited)
     passes = Passes(setup, [large, medium, small])
     passes.measure_memory()
-    assert list(passes.memory) == [medium, small] and passes.memory[small]['peak_bytes'] and freed == [1]
+    assert list(passes.memory) == [medium, small] and passes.memory[small]['peak_bytes'] and freed == [True]
     most[0] = 1  # while they are timed the inputs of all exist
     seconds = passes.time(2)
-    assert list(seconds) == [small] and len(seconds[small]) == 2 and freed == [1, 1]
+    assert list(seconds) == [small] and len(seconds[small]) == 2 and freed == [True, True]
     assert all(parameter.grad is None for parameter in setup.model.parameters())
 
 
