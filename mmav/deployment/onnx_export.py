@@ -24,6 +24,7 @@ from mmav.inference import AVInferencer
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.heads import heads_of
 from mmav.outputs import check_output, write_json, write_output
+from mmav.tables import size
 
 TOLERANCE = 1e-4
 OPSETS = range(17, 21)  # 17 has LayerNormalization, 20 is the last that PyTorch's tracing exporter supports
@@ -82,7 +83,7 @@ def export_onnx(
     description = _describe(inferencer, graph, clip, opset, notes or {})
     _add_metadata(model, description)
     if model.ByteSize() > _LARGEST:
-        raise MmavError(f'the model has {model.ByteSize() / 2**30:.1f} GiB, an ONNX file holds 2 at most')
+        raise MmavError(f'the model has {size(model.ByteSize(), "GiB", 1)}, an ONNX file holds 2 at most')
     data = model.SerializeToString()
     if check:
         difference = measure_difference(data, graph, clip)

@@ -31,6 +31,7 @@ from mmav.models.layers import BLOCKS
 from mmav.models.ops import triton_attention  # noqa: F401 (it registers an operator)
 from mmav.models.ops.again import run_again
 from mmav.models.ops.lean import lean
+from mmav.tables import UNITS
 
 LEVELS = ('all', 'lean', 'attention', 'full')
 
@@ -47,7 +48,6 @@ _ATTENTION = {
     ),
 }
 _OLD_KEYS, _PART_KEYS = ('parts', 'keep_attention'), LEVELS[1:]
-_UNITS = dict(GB=10**9, GiB=2**30, MB=10**6, MiB=2**20)
 _RANGE = re.compile(r'(.*\.)(\d+)-(\d+)')
 
 Parts = bool | str | Sequence[str] | Mapping[str, Any]
@@ -151,12 +151,12 @@ def read_bytes(text: Any) -> int:
     (36000000000, 1610612736)
     """
     found = re.fullmatch(r'(\d+(?:\.\d*)?) ?(\w+)', text) if isinstance(text, str) else None
-    if found is None or found[2] not in _UNITS or float(found[1]) == 0:
-        units = ', '.join(_UNITS)
+    if found is None or found[2] not in UNITS or float(found[1]) == 0:
+        units = ', '.join(UNITS)
         raise ConfigError(
             f"activation_checkpointing.budget={text!r}: give a number and one of {units}, such as '36GB', or 'auto'"
         )
-    return round(float(found[1]) * _UNITS[found[2]])
+    return round(float(found[1]) * UNITS[found[2]])
 
 
 def read_budget(value: Mapping[str, Any]) -> int | None:

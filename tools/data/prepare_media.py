@@ -14,6 +14,7 @@ from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.preparation.checking import USUAL_MANIFESTS, manifests_of, read_rows
 from mmav.preparation.transcoding import FAILED, check_lists, target_names, totals, transcode_all, write_lists
+from mmav.tables import size
 
 EXAMPLE = """examples:
   python tools/data/prepare_media.py data/vggsound data/vggsound_256
@@ -71,7 +72,7 @@ def main() -> None:
     found = totals(outcomes)
     print(
         f'{found["files"] - found["failed"]} of {found["files"]} files, {found["hours"]:.2f} hours: '
-        f'{found["bytes_before"] / 1e6:.1f} MB before, {found["bytes_after"] / 1e6:.1f} MB now'
+        f'{size(found["bytes_before"], "MB", 1)} before, {size(found["bytes_after"], "MB", 1)} now'
     )
     if found['damaged']:
         print(f'{found["damaged"]} files were damaged; what could be decoded of them is there')
