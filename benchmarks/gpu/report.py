@@ -183,16 +183,10 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = dict(
 )
 
 
-def section_tables(name: str, section: Mapping[str, Any]) -> list[Table]:
-    """The tables of a section; none if it found nothing."""
-    found = section.get('results') or {}
-    return TABLES[name](found) if found else []
-
-
 def section_text(name: str, section: Mapping[str, Any]) -> str:
     """A section in Markdown: its tables, and a line for each part that failed or was left out."""
-    parts = []
-    for title, rows in section_tables(name, section):
+    parts, found = [], section.get('results')
+    for title, rows in TABLES[name](found) if found else []:
         parts.append(f'{title}\n\n{markdown_table(rows)}' if title else markdown_table(rows))
     notes = [f'- failed: {line}' for line in section.get('errors', ())]
     notes += [f'- left out: {line}' for line in section.get('left_out', ())]
