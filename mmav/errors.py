@@ -30,6 +30,22 @@ class MediaError(MmavError):
         return f'{self.path}: {self.reason}'
 
 
+class MissingMediaError(MediaError):
+    """There is no such media file.
+
+    Args:
+        path: The file.
+        reason: That it is missing, in plain words.
+    """
+
+    def __init__(self, path: str, reason: str = 'no such file') -> None:
+        super().__init__(path, reason)
+
+
+class AbsentError(MediaError):
+    """A media file that can be read and has none of the modalities asked for."""
+
+
 class ManifestError(MmavError):
     """A manifest or class list that is missing or wrong; says file, row and remedy."""
 

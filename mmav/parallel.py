@@ -34,9 +34,15 @@ NO_SHARED_MEMORY = 'mount /dev/shm, a larger one where it is full (a container: 
 
 
 class Lost(NamedTuple):
-    """An item of which there is no result; ``reason`` goes on after the name of the work: 'takes longer than 60 s'."""
+    """An item of which there is no result.
+
+    Attributes:
+        reason: Goes on after the name of the work: 'takes longer than 60 s'.
+        timed_out: It took longer than the time limit; else it killed the process.
+    """
 
     reason: str
+    timed_out: bool = False
 
 
 def cpu_count() -> int:
@@ -197,7 +203,7 @@ def _in_processes(
                         continue
                     workers.remove(worker)
                     worker.end()
-                    yield index, Lost(f'takes longer than {time_limit:g} s')
+                    yield index, Lost(f'takes longer than {time_limit:g} s', timed_out=True)
     finally:
         for worker in workers:
             worker.end()

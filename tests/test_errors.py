@@ -5,7 +5,15 @@ import pickle
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from mmav.errors import ManifestError, MediaError, MmavError, TooManyBrokenClips, did_you_mean, one_line
+from mmav.errors import (
+    ManifestError,
+    MediaError,
+    MissingMediaError,
+    MmavError,
+    TooManyBrokenClips,
+    did_you_mean,
+    one_line,
+)
 
 
 class Failing(Dataset):
@@ -17,8 +25,10 @@ class Failing(Dataset):
 
 
 def test_media_error_survives_pickling():
-    error = pickle.loads(pickle.dumps(MediaError('a.mp4', 'no such file')))
-    assert (error.path, error.reason, str(error)) == ('a.mp4', 'no such file', 'a.mp4: no such file')
+    for first in (MediaError('a.mp4', 'no such file'), MissingMediaError('a.mp4')):
+        error = pickle.loads(pickle.dumps(first))
+        assert type(error) is type(first)
+        assert (error.path, error.reason, str(error)) == ('a.mp4', 'no such file', 'a.mp4: no such file')
 
 
 @pytest.mark.parametrize('workers', [0, 1])

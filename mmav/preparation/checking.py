@@ -39,7 +39,6 @@ DEFECTS: dict[str, str] = {
 UNUSABLE = ('missing', 'unreadable', 'timed_out')
 # Seconds for one clip: a film of two hours is decoded in less.
 TIME_LIMIT = 1800.0
-TIMED_OUT = 'decoding it takes longer than'
 USUAL_MANIFESTS = ('train.csv', 'val.csv', 'test.csv')
 
 
@@ -125,10 +124,8 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
         result: Its measures.
         end: Seconds of the file at which the manifest ends it; None for the file's end.
     """
-    if result.error is not None:
-        if result.error.startswith(TIMED_OUT):
-            return ('timed_out',)
-        return ('missing' if result.error == 'no such file' else 'unreadable',)
+    if result.failure is not None:
+        return (result.failure,)
     expected = result.promised if end is None else end
     both = result.has_video and result.has_audio
     found = dict(
@@ -187,10 +184,9 @@ def check_clips(
         _probe, work, jobs=jobs, time_limit=time_limit, label=label, done_before=done
     ):  # fmt: skip
         clip = waiting[index]
-        error = f'decoding it {result.reason}' if isinstance(result, Lost) else ''
-        measured = Probe(error=error) if isinstance(result, Lost) else result
+        measured = _lost(result) if isinstance(result, Lost) else result
         known[clip] = measured
-        limit = dict(time_limit=time_limit) if error.startswith(TIMED_OUT) else {}
+        limit = dict(time_limit=time_limit) if measured.failure == 'timed_out' else {}
         journal.add(dict(clip=clip, stamp=stamps[clip.path], probe=measured.to_dict(), **limit))
     return known
 
@@ -213,6 +209,10 @@ def write_clean(check: ManifestCheck, path: Path, drop: Sequence[str]) -> int:
     kept = [row for row, lost in zip(check.rows, check.dropped(drop), strict=True) if not lost]
     write_csv(path, [check.header, *kept])
     return len(kept)
+
+
+def _lost(result: Lost) -> Probe:
+    return Probe(error=f'decoding it {result.reason}', failure='timed_out' if result.timed_out else 'unreadable')
 
 
 def _probe(work: tuple[str, float | None, float | None]) -> Probe:

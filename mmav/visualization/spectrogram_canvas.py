@@ -10,8 +10,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from mmav.datasets.media.pyav_reader import PyAVReader
-from mmav.datasets.media.transcode import pieces
+from mmav.datasets.media.streaming import StreamReader
 from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel, native_fbank
 from mmav.visualization.captions import clock, draw_text, drawable, fitting_font, shortened
 
@@ -43,7 +42,7 @@ class SpectrogramCanvas:
 
     def __init__(
         self,
-        reader: PyAVReader,
+        reader: StreamReader,
         *,
         start: float = 0.0,
         end: float = math.inf,
@@ -108,12 +107,12 @@ class SpectrogramCanvas:
         return image
 
 
-def _levels(reader: PyAVReader, start: float, end: float) -> Image.Image:
+def _levels(reader: StreamReader, start: float, end: float) -> Image.Image:
     """The spectrogram of a part as grey levels, high frequencies on top, a column every ``SHIFT_MS``."""
     spectra: list[np.ndarray] = []
     rest = np.zeros(0, np.float32)
     shift = round(SAMPLE_RATE * SHIFT_MS / 1000)
-    for first, last in pieces(reader, start, end):
+    for first, last in reader.pieces(start, end):
         wave = reader.read_audio(first, last, SAMPLE_RATE)
         rest = np.concatenate(
             [rest, np.zeros(round((last - first) * SAMPLE_RATE), np.float32) if wave is None else wave]

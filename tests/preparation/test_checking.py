@@ -33,9 +33,11 @@ WHOLE = dict(
     ('change', 'found'),
     [
         (dict(), ()),
-        (dict(error='no such file'), ('missing',)),
-        (dict(error='Invalid data'), ('unreadable',)),
-        (dict(error='decoding it takes longer than 60 s'), ('timed_out',)),
+        (dict(error='no such file', failure='missing'), ('missing',)),
+        (dict(error='Invalid data', failure='unreadable'), ('unreadable',)),
+        # the words do not decide
+        (dict(error='no such file', failure='unreadable'), ('unreadable',)),
+        (dict(error='decoding it takes longer than 60 s', failure='timed_out'), ('timed_out',)),
         (dict(duration=9.4), ('cut_off',)),
         (dict(duration=9.6), ()),
         (dict(damaged=1), ('damaged',)),

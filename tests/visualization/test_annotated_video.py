@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from mmav.datasets.media import open_media, transcode
+from mmav.datasets.media import open_media, streaming
 from mmav.errors import MediaError
 from mmav.outputs import RECORD
 from mmav.visualization.annotated_video import write_annotated_video
@@ -101,7 +101,7 @@ def test_part(film, tmp_path, name, start):
 
 
 def test_sound_is_copied_byte_for_byte_over_pieces(flashes, tmp_path, monkeypatch):
-    monkeypatch.setattr(transcode, 'PIECE', 0.7)
+    monkeypatch.setattr(streaming, 'PIECE', 0.7)
     write_annotated_video(flashes, tmp_path / 'out.mp4', same)
     packets = []
     for path in (flashes, tmp_path / 'out.mp4'):

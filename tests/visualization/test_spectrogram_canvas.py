@@ -8,8 +8,8 @@ import wave
 import numpy as np
 import pytest
 
-from mmav.datasets.media import transcode
-from mmav.datasets.media.pyav_reader import PyAVReader
+from mmav.datasets.media import streaming
+from mmav.datasets.media.streaming import StreamReader
 from mmav.visualization.spectrogram_canvas import SpectrogramCanvas
 
 RATE = 16000
@@ -40,7 +40,7 @@ def height_of(hertz):
 
 
 def test_tones_are_where_they_sound(tones):
-    with PyAVReader(tones) as reader:
+    with StreamReader(tones) as reader:
         canvas = SpectrogramCanvas(reader)
     assert (canvas.start, canvas.end) == (0.0, 4.0)
     plot = plot_of(canvas, 0.0)
@@ -52,7 +52,7 @@ def test_tones_are_where_they_sound(tones):
 
 
 def test_cursor_moves_and_long_files_scroll(tones):
-    with PyAVReader(tones) as reader:
+    with StreamReader(tones) as reader:
         whole, part = SpectrogramCanvas(reader), SpectrogramCanvas(reader, window=2.0)
     white = 3 * 255
     for canvas, places in ((whole, {1.0: 0.25, 2.5: 0.625}), (part, {0.5: 0.25, 1.5: 0.5, 2.5: 0.5, 3.5: 0.75})):
@@ -67,10 +67,10 @@ def test_cursor_moves_and_long_files_scroll(tones):
 
 
 def test_pieces_make_no_seams_and_a_part_is_cut_out(tones, monkeypatch):
-    with PyAVReader(tones) as reader:
+    with StreamReader(tones) as reader:
         whole = SpectrogramCanvas(reader).draw(2.0)
         part = SpectrogramCanvas(reader, start=1.0, end=2.0)
-        monkeypatch.setattr(transcode, 'PIECE', 0.333)
+        monkeypatch.setattr(streaming, 'PIECE', 0.333)
         np.testing.assert_array_equal(SpectrogramCanvas(reader).draw(2.0), whole)
     assert (part.start, part.end) == (1.0, 2.0)
     plot = plot_of(part, 2.0)
@@ -79,6 +79,6 @@ def test_pieces_make_no_seams_and_a_part_is_cut_out(tones, monkeypatch):
 
 def test_silence(tmp_path, make_clip):
     source = make_clip('canvas_silence.wav', video=None, audio='pcm_s16le', seconds=0.02, sample_rate=8000)
-    with PyAVReader(str(source)) as reader:
+    with StreamReader(str(source)) as reader:
         picture = SpectrogramCanvas(reader).draw(0.01)
     assert picture.shape == (480, 640, 3) and picture.dtype == np.uint8

@@ -129,7 +129,7 @@ def test_limits(clip, monkeypatch, limits, message):
     def decode(*args, **kwargs):
         raise AssertionError('decoded before it was checked')
 
-    monkeypatch.setattr('mmav.datasets.media.pyav_reader.read_pictures', decode)
+    monkeypatch.setattr('mmav.datasets.media.video.VideoDecoder.read', decode)
     with pytest.raises(UploadError, match=message):
         check_upload(str(clip), Limits(**limits))
     assert check_upload(str(clip), Limits()).duration == 2.0

@@ -1,14 +1,12 @@
-"""Media readers behind one interface: PyAV (the default), decord (pictures only), and arrays in memory."""
+"""Media readers behind one interface: PyAV (the default), decord (video only), and arrays in memory."""
 
 from __future__ import annotations
 
+from mmav.datasets.media.array_reader import ArrayReader
+from mmav.datasets.media.decord_reader import DecordReader
+from mmav.datasets.media.opening import Limits
+from mmav.datasets.media.reader import MediaInfo, MediaReader, PyAVReader
 from mmav.errors import did_you_mean
-
-from .array_reader import ArrayReader
-from .base import MediaInfo, MediaReader
-from .decord_reader import DecordReader
-from .limits import Limits
-from .pyav_reader import PyAVReader
 
 READERS: dict[str, type[PyAVReader]] = {'pyav': PyAVReader, 'decord': DecordReader}
 
@@ -29,11 +27,11 @@ def open_media(path: str, *, backend: str = 'pyav', threads: int = 1, limits: Li
     Args:
         path: The file.
         backend: A name in ``READERS``.
-        threads: Threads of the picture decoder; 1 suits a DataLoader with a worker per core.
+        threads: Threads of the video decoder; 1 suits a DataLoader with a worker per core.
         limits: What reading the file may cost; None for the usual limits.
 
     Raises:
-        MediaError: The file cannot be opened, goes beyond a limit, or holds neither picture nor sound.
+        MediaError: The file cannot be opened, goes beyond a limit, or holds neither video nor audio.
         ValueError: There is no such reader.
     """
     check_backend(backend)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 
 import av
 import numpy as np
 
+from mmav.datasets.media.audio import as_float, frame_of, mix, place_frames
+from mmav.datasets.media.opening import Limits
+from mmav.datasets.media.reader import MediaInfo, MediaReader
+from mmav.datasets.media.video import scaled_size
 from mmav.errors import MediaError
 
-from .base import MediaInfo
-from .channels import as_float, mix
-from .limits import Limits
-from .pictures import scaled_size
-from .waveform import place_frames
-
-# More channels than any sound has: an array of this form lies the wrong way round.
+# More channels than any recording has: an array of this form lies the wrong way round.
 MOST_CHANNELS = 64
 
 
-class ArrayReader:
-    """Reads arrays as :class:`mmav.datasets.media.base.MediaReader` reads a file, scaling and resampling alike.
+class ArrayReader(MediaReader):
+    """Reads arrays as :class:`mmav.datasets.media.reader.MediaReader` reads a file, scaling and resampling alike.
 
     Args:
         video: Frames (T, H, W, 3) uint8 RGB, evenly spaced; None for none.
@@ -29,7 +26,7 @@ class ArrayReader:
         audio: Samples (S,) or, of several channels, (C, S): floats in [-1, 1], or whole numbers of any type over its
             full range; None for none. It begins with the first frame; where it is longer, the last frame stands. More
             than two channels are mixed as those of a file that does not tell their places
-            (:func:`mmav.datasets.media.channels.mono_weights`).
+            (:func:`mmav.datasets.media.audio.mono_weights`).
         sample_rate: Samples per second; needed with ``audio``.
         name: What messages call the clip.
 
@@ -38,7 +35,7 @@ class ArrayReader:
 
     Attributes:
         info: What the clip holds.
-        heard: First and last second for which the span last read by :meth:`read_audio` holds sound; None for none.
+        heard: First and last second for which the span last read by :meth:`read_audio` holds audio; None for none.
 
     >>> reader = ArrayReader(video=np.zeros((8, 24, 32, 3), np.uint8), fps=4)
     >>> reader.info.duration, reader.info.has_audio
@@ -79,10 +76,10 @@ class ArrayReader:
         """Reads the frames nearest to the times.
 
         Raises:
-            MediaError: There is no picture, or so many frames of this size are more than the usual limits allow.
+            MediaError: There is no video, or so many frames of this size are more than the usual limits allow.
         """
         if self._video is None:
-            raise MediaError(self.info.path, 'has no picture track')
+            raise MediaError(self.info.path, 'has no video track')
         # of two frames equally near the earlier, as in files
         index = np.ceil(np.asarray(times, dtype=np.float64) * self.info.fps - 0.5 - 1e-9).astype(int)
         index = index.clip(0, len(self._video) - 1)
@@ -98,33 +95,23 @@ class ArrayReader:
         return np.stack([scaled[k] for k in index]), index / self.info.fps
 
     def read_audio(self, start: float, end: float, sample_rate: int) -> np.ndarray | None:
-        """Reads the sound of the span, mixed to one channel.
+        """Reads the audio of the span, mixed to one channel.
 
         Raises:
-            MediaError: There is no sound.
+            MediaError: There is no audio.
         """
         if self._audio is None:
-            raise MediaError(self.info.path, 'has no sound track')
+            raise MediaError(self.info.path, 'has no audio track')
         first = max(0, int(start * self.info.sample_rate))
         self.heard = (start, min(end, self._audio.shape[1] / self.info.sample_rate))
         part = self._audio[:, first : int(np.ceil(end * self.info.sample_rate)) + 1]
         if not part.shape[1]:
             return None
-        mono = mix(part, ['NONE'] * len(part))
-        frame = av.AudioFrame.from_ndarray(mono[None], format='fltp', layout='mono')
-        frame.sample_rate = self.info.sample_rate
+        frame = frame_of(mix(part, ['NONE'] * len(part)), self.info.sample_rate)
         return place_frames([(first / self.info.sample_rate, frame)], start, end, sample_rate)
 
     def close(self) -> None:
         """Nothing is open."""
-
-    def __enter__(self) -> ArrayReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _frames(name: str, video: np.ndarray, fps: float | None) -> np.ndarray:

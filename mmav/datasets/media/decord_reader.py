@@ -1,4 +1,4 @@
-"""Pictures by decord, sound by PyAV: decord's AudioReader leaks memory with every clip and loses damaged sound."""
+"""Video by decord, audio by PyAV: decord's AudioReader leaks memory with every clip and loses damaged audio."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmav.datasets.media.opening import Limits, media_errors
+from mmav.datasets.media.reader import PyAVReader
+from mmav.datasets.media.video import nearest, scaled_size
 from mmav.errors import MediaError
-
-from .frame_plan import nearest
-from .limits import Limits
-from .opening import media_errors
-from .pictures import scaled_size
-from .pyav_reader import PyAVReader
 
 
 class DecordReader(PyAVReader):
-    """Reads pictures with decord.
+    """Reads frames with decord.
 
     decord counts frames, it does not read time stamps: on clips cut without re-encoding and on HEVC it returns other
     frames than those displayed at the given times, and it reads no AV1. :class:`PyAVReader` is exact on all of them.
 
     Args:
         path: The file.
-        threads: Threads of the picture decoder.
+        threads: Threads of the video decoder.
         limits: What reading the file may cost; None for the usual limits.
 
     Raises:
-        MediaError: The file cannot be opened, has no length, or holds neither picture nor sound.
+        MediaError: The file cannot be opened, has no length, or holds neither video nor audio.
         ImportError: decord is not installed.
     """
 
@@ -50,16 +47,16 @@ class DecordReader(PyAVReader):
         """Reads the frames that decord takes for those nearest to the times.
 
         Raises:
-            MediaError: There is no picture track, or decord cannot read it.
+            MediaError: There is no video track, or decord cannot read it.
         """
         if not self.info.has_video:
-            raise MediaError(self.info.path, 'has no picture track')
+            raise MediaError(self.info.path, 'has no video track')
         height, width = scaled_size(self.info.height, self.info.width, short_side)
         size = self.info.height, self.info.width
         self.limits.check_scaling(self.info.path, size, (height, width), len(times))
         # DECORDError is a RuntimeError with FFmpeg's whole stack in its text; its first line is the message.
         # Opened here, as decord, too, looks for protocols in names. What kind of file it is was seen by PyAVReader.
-        with media_errors(self.info.path, 'decord cannot read its picture track'), open(self.info.path, 'rb') as file:
+        with media_errors(self.info.path, 'decord cannot read its video track'), open(self.info.path, 'rb') as file:
             reader = self._decord.VideoReader(
                 file,
                 ctx=self._decord.cpu(0),

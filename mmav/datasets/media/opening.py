@@ -1,30 +1,32 @@
-"""The one place where a media file is opened for reading: a local file of a known media format, and nothing else.
+"""What a media file is opened with: limits on what reading may cost, only files of known media formats, its tracks.
 
 FFmpeg takes a path for more than the name of a file: ``12:30.mp4`` begins with a protocol, ``%d.png`` names many files,
 and what is in a file may be a playlist or a script that names other files, of this machine or of another, which are
-then read in its place.
+then read in its place. So files are opened for reading here and nowhere else.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import av
+from av.stream import Disposition
 
-from mmav.errors import MediaError
-
-from .limits import Limits, too_slow
-from .wav_header import leaves_sound_out
+from mmav.datasets.media.headers import auxiliary_ids, is_animated_webp, leaves_audio_out
+from mmav.errors import MediaError, MissingMediaError
 
 PREFIX = 'file:'
-# FFmpeg's demuxers of formats that hold picture or sound in one file and are known by their content. Not among them
-# are playlists and scripts (hls, dash, concat, imf, sdp), numbered pictures (image2), text of any kind, also what makes
-# pictures of it (tty, xbin), raw samples known by a file's suffix only, and devices.
+# FFmpeg's demuxers of formats that hold video or audio in one file and are known by their content. Not among them are
+# playlists and scripts (hls, dash, concat, imf, sdp), numbered images (image2), text of any kind, also what makes
+# images of it (tty, xbin), raw samples known by a file's suffix only, and devices.
 _FORMATS = """
     mov mp4 m4a 3gp 3g2 mj2 matroska webm avi flv live_flv kux asf asf_o mpeg mpegts mpegvideo mpegtsraw ogg rm wtv nut
     nuv nsv mxf gxf mxg dv swf ivf obu av1 h261 h263 h264 hevc vvc evc m4v vc1 vc1test avs2 avs3 cavsvideo dirac
@@ -37,20 +39,173 @@ _FORMATS = """
     exr_pipe dpx_pipe hdr_pipe psd_pipe sgi_pipe sunrast_pipe pcx_pipe pgm_pipe ppm_pipe pbm_pipe pam_pipe
 """
 FORMATS = ','.join(_FORMATS.split())
+# Each track has an index of its own in these.
+MOV = 'mov,mp4,m4a,3gp,3g2,mj2'
+# No player shows these by themselves.
+NOT_BY_ITSELF = (
+    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
+)
+# So many packets of other tracks may come before the first of a track: more than any interleaving needs.
+LOOK = 4096
 
 
-class _Nameless(io.FileIO):
-    """A file that is read by Python, under a name whose suffix stands for no format."""
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that keep a broken or hostile file from taking a machine's time and memory.
 
-    SUFFIX = '.'
+    They lie far above what recordings need. A file that goes beyond is refused, with the name of the limit.
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.name = path + self.SUFFIX
+    Attributes:
+        pixels: Pixels of one frame, as it is stored.
+        clip_pixels: Pixels of all frames that are held at once, as they are scaled; each takes three bytes.
+        samples: Samples of audio, of all channels together, that are held at once; each takes up to four bytes.
+        aspect: How many times longer than wide, or wider than long, a frame may be that is scaled by its short side.
+        seconds: Seconds of processor time that one step may take: to open the file, to collect the packets of a span,
+            to decode its audio, or to decode the frames that are asked for.
+        gap: Seconds for which time stamps may leap over nothing at all, neither video nor audio.
 
-    def __del__(self) -> None:
-        # PyAV lets go of a file without closing it.
-        self.close()
+    Raises:
+        ValueError: A limit is not above 0.
+
+    >>> Limits(pixels=1920 * 1080).pixels
+    2073600
+    """
+
+    pixels: int = 2**26
+    clip_pixels: int = 2**30
+    aspect: float = 64.0
+    samples: int = 2**30
+    seconds: float = 120.0
+    gap: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f'limits: {name} must be above 0, got {value}')
+
+    def check_frame(self, path: str, height: int, width: int) -> None:
+        """Refuses frames that are too large to be decoded.
+
+        Raises:
+            MediaError: They are.
+        """
+        if height * width > self.pixels:
+            raise MediaError(
+                path,
+                f'its frames have {width} x {height} pixels, more than the {self.pixels:,} allowed; '
+                'raise pixels of the limits to read it',
+            )
+
+    def check_scaling(self, path: str, size: tuple[int, int], scaled: tuple[int, int], frames: int) -> None:
+        """Refuses frames that would not fit into memory.
+
+        Args:
+            path: The file.
+            size: Height and width as stored.
+            scaled: Height and width of the result.
+            frames: How many are held.
+
+        Raises:
+            MediaError: They would not.
+        """
+        if scaled != size and max(size) > self.aspect * min(size):
+            raise MediaError(
+                path,
+                f'its frames of {size[1]} x {size[0]} pixels are more than {self.aspect:g} times as long as wide, too '
+                'narrow to be scaled by their short side; crop them, or raise aspect of the limits',
+            )
+        if scaled[0] * scaled[1] * frames > self.clip_pixels:
+            raise MediaError(
+                path,
+                f'{frames} frames of {scaled[1]} x {scaled[0]} pixels are more than the {self.clip_pixels:,} pixels '
+                'allowed at once; give a smaller short_side or fewer frames, or raise clip_pixels of the limits',
+            )
+
+    def check_audio(self, path: str, seconds: float, rate: float) -> None:
+        """Refuses audio that would not fit into memory.
+
+        Args:
+            path: The file.
+            seconds: How much is held at once.
+            rate: Samples a second, of all channels together.
+
+        Raises:
+            MediaError: It would not.
+        """
+        if seconds * rate > self.samples:
+            raise MediaError(
+                path,
+                f'{seconds:,.0f} s of its audio are more than the {self.samples:,} samples allowed at once; '
+                'read a shorter window, or raise samples of the limits',
+            )
+
+
+class Watch:
+    """Keeps the reading of one file within its limits.
+
+    Processor time is counted, which a busy machine does not make longer.
+
+    Args:
+        path: The file.
+        limits: The limits; None for the usual ones.
+        threads: Threads of the decoder; with more than one, time passed is counted, as work is done in other threads.
+    """
+
+    def __init__(self, path: str, limits: Limits | None = None, *, threads: int = 1) -> None:
+        self.path, self.limits = path, limits or Limits()
+        self._clock = time.thread_time if threads == 1 else time.monotonic
+        self.begin()
+        self.begin_pass()
+
+    def begin(self) -> None:
+        """Begins a step."""
+        self._end = self._clock() + self.limits.seconds
+
+    def check(self) -> None:
+        """Ends a step that takes too long.
+
+        Raises:
+            MediaError: It does.
+        """
+        if self._clock() > self._end:
+            raise _too_slow(self.path, self.limits)
+
+    def begin_pass(self) -> None:
+        """Begins a pass over packets."""
+        self._newest, self._leaps = -math.inf, 0
+
+    def check_packet(self, packet: av.Packet[Any], seconds: float) -> None:
+        """Ends a pass in which time stamps leap ahead over nothing, or that meets what cannot be read.
+
+        One packet alone that lies too far ahead may be damaged.
+
+        Args:
+            packet: A packet.
+            seconds: When it is shown or heard.
+
+        Raises:
+            MediaError: The stamps leap too far, the pass takes too long, or the packet is encrypted: some decoders
+                would make frames of it.
+        """
+        self.check()
+        if packet.has_sidedata('encryption_info'):
+            raise MediaError(self.path, 'is encrypted (DRM); only a decrypted copy can be read')
+        if self._newest > -math.inf and seconds > self._newest + self.limits.gap:
+            self._leaps += 1
+            if self._leaps > 1:
+                raise MediaError(
+                    self.path,
+                    f'its time stamps leap from {self._newest:.1f} s to {seconds:.1f} s, with nothing between: it is '
+                    'broken; write it anew with right ones, or raise gap of the limits',
+                )
+        else:
+            self._newest, self._leaps = max(self._newest, seconds), 0
+
+
+def _too_slow(path: str, limits: Limits) -> MediaError:
+    return MediaError(
+        path, f'reading it took longer than {limits.seconds:g} s; raise seconds of the limits to allow it'
+    )
 
 
 @contextmanager
@@ -61,6 +216,18 @@ def media_errors(path: str, doing: str) -> Iterator[None]:
     except (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError, MemoryError) as error:
         cause = getattr(error, 'strerror', None) or str(error).split('\n')[0] or type(error).__name__
         raise MediaError(path, f'{doing}: {cause}') from error
+
+
+class _Nameless(io.FileIO):
+    """A file that is read by Python, under a name whose suffix stands for no format."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.name = f'{path}.'
+
+    def __del__(self) -> None:
+        # PyAV lets go of a file without closing it.
+        self.close()
 
 
 def open_container(
@@ -86,19 +253,19 @@ def open_container(
             try:
                 container = av.open(file_url(path), **settings)
             except av.error.ArgumentError:
-                # Its suffix may have been taken for the format: .jpg stands for numbered pictures.
+                # Its suffix may have been taken for the format: .jpg stands for numbered images.
                 container = av.open(_Nameless(path), **settings)
         except av.error.ExitError:
-            raise MediaError(path, too_slow(limits.seconds)) from None
+            raise _too_slow(path, limits) from None
         except av.error.ArgumentError as error:
             raise MediaError(
                 path,
-                'is of no known format that holds its own picture or sound; playlists, scripts and text are not opened',
+                'is of no known format that holds its own video or audio; playlists, scripts and text are not opened',
             ) from error
-    if container.format.name == 'wav' and 'ignore_length' not in (options or {}) and leaves_sound_out(path):
+    if container.format.name == 'wav' and 'ignore_length' not in (options or {}) and leaves_audio_out(path):
         container.close()
         return open_container(path, limits=limits, options={**(options or {}), 'ignore_length': '1'})
-    if container.format.name == 'webp_pipe' and _is_animated(path):
+    if container.format.name == 'webp_pipe' and is_animated_webp(path):
         container.close()
         raise MediaError(path, 'is an animated WebP, which cannot be decoded; convert it to mp4 or gif')
     return container
@@ -109,22 +276,16 @@ def file_url(path: str) -> str:
     return PREFIX + path
 
 
-def path_of(container: Any) -> str:
-    """The path of a file that :func:`open_container` opened."""
-    name = str(container.name)
-    return name.removeprefix(PREFIX) if container.file is None else name[: -len(_Nameless.SUFFIX)]
-
-
 def check_file(path: str) -> None:
     """Refuses what is no regular file with something in it.
 
     Raises:
-        MediaError: It is none.
+        MediaError: It is none; a MissingMediaError where there is nothing.
     """
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        raise MediaError(path, 'no such file') from None
+        raise MissingMediaError(path) from None
     except (OSError, ValueError) as error:
         raise MediaError(path, f'cannot be reached: {getattr(error, "strerror", None) or error}') from error
     if stat.S_ISDIR(status.st_mode):
@@ -135,13 +296,102 @@ def check_file(path: str) -> None:
         raise MediaError(path, 'is an empty file (0 bytes)')
 
 
-def limit_decoder(stream: Any, limits: Limits) -> None:
-    """Lets a track's decoder refuse pictures that are too large, also where they grow in mid-stream."""
-    stream.codec_context.options = {**stream.codec_context.options, 'max_pixels': str(limits.pixels)}
+def choose_track(
+    container: av.container.InputContainer,
+    path: str,
+    kind: Literal['video', 'audio'],
+    *,
+    limits: Limits,
+    related: Any = None,
+) -> Any:
+    """The track that a player would choose.
+
+    Cover art, thumbnails and what belongs to another track are no video track. Of several tracks those count that hold
+    packets and have a decoder.
+
+    Args:
+        container: The open file; where it stands is left as it is.
+        path: The file.
+        kind: What is wanted.
+        limits: What reading may cost.
+        related: A track; of several programs in one file the other one of its program is chosen.
+
+    Returns:
+        PyAV's stream; None where there is none.
+
+    Raises:
+        MediaError: There are such tracks, but no decoder for any.
+    """
+    best = container.streams.best(kind, related=related)
+    others = _auxiliary_tracks(path, container)
+    tracks = [stream for stream in container.streams if stream.type == kind and stream.index not in others]
+    if not tracks:
+        return None
+    # What FFmpeg would choose first: it goes by dispositions, then by what it saw of each track.
+    tracks.sort(key=lambda stream: best is None or stream.index != best.index)
+    decodable = [stream for stream in tracks if stream.codec_context is not None]
+    if not decodable:
+        raise MediaError(path, f'no decoder for its {kind} track')
+    chosen: Any = decodable[0] if len(decodable) == 1 else _first_with_packets(path, decodable, limits)
+    if kind == 'audio' and not chosen.codec_context.sample_rate:
+        learn_parameters(container, chosen)
+    return chosen
 
 
-def _is_animated(path: str) -> bool:
-    """Whether a WebP file's extended header, where there is one, says that it holds an animation."""
-    with open(path, 'rb') as file:
-        head = file.read(21)
-    return head[12:16] == b'VP8X' and bool(head[20:] and head[20] & 2)
+def _auxiliary_tracks(path: str, container: av.container.InputContainer) -> set[int]:
+    """Indices of the tracks that belong to another, or stand for it."""
+    found = {stream.index for stream in container.streams if stream.disposition & NOT_BY_ITSELF}
+    videos = [stream for stream in container.streams.video if stream.index not in found]
+    if len(videos) > 1 and container.format.name == MOV:
+        # FFmpeg takes them for videos as all others.
+        ids = auxiliary_ids(path)
+        found |= {stream.index for stream in videos if stream.id in ids}
+    videos = [stream for stream in videos if stream.index not in found]
+    if any(stream.frames > 1 for stream in videos):
+        # single images beside a film
+        found |= {stream.index for stream in videos if stream.frames == 1}
+    return found
+
+
+def _first_with_packets(path: str, tracks: Sequence[Any], limits: Limits) -> Any:
+    """The first track that holds a packet; the first of all where none does."""
+    found: set[int] = set()
+    with open_container(path, limits=limits) as other:
+        for seen, packet in enumerate(_until_damage(other, [other.streams[stream.index] for stream in tracks])):
+            if packet.size:
+                found.add(packet.stream_index)
+            if tracks[0].index in found or seen > LOOK:
+                break
+    return next((stream for stream in tracks if stream.index in found), tracks[0])
+
+
+def learn_parameters(container: av.container.InputContainer, stream: Any) -> None:
+    """Decodes the first frame of an audio track of which FFmpeg could not find out rate and channels.
+
+    It reads no further than the first megabytes, or knows a codec only at their end.
+
+    Args:
+        container: The file, as it was opened; it is rewound to its start.
+        stream: The track.
+    """
+    for packet in _until_damage(container, [stream]):
+        with suppress(av.FFmpegError):
+            if packet.size and packet.decode():
+                break
+    stream.codec_context.flush_buffers()
+    rewind(container)
+
+
+def _until_damage(container: av.container.InputContainer, streams: Sequence[Any]) -> Iterator[av.Packet[Any]]:
+    """The packets of tracks; damage is met again, and passed over, when the file is read."""
+    packets: Any = container.demux(streams)
+    with closing(packets), suppress(av.FFmpegError, IndexError):
+        yield from packets
+
+
+def rewind(container: av.container.InputContainer) -> None:
+    """Goes to the first byte of a file, or where it cannot, to time zero."""
+    try:
+        container.seek(0, unsupported_byte_offset=True)
+    except av.FFmpegError:
+        container.seek(0)

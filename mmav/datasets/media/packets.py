@@ -1,8 +1,7 @@
-"""The compressed packets of a time span, collected in one pass over a file."""
+"""The compressed packets of a time span, collected in one pass over a file, past damaged places."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,80 +9,246 @@ from typing import Any
 
 import av
 
-from .demux import Demuxer, lacks_pts
-from .limits import Watch
-from .opening import open_container, path_of
-from .pictures import decode_frames, show_unmarked
-from .track_end import TrackEnd
+from mmav.datasets.media.audio import PREROLL, is_plain
+from mmav.datasets.media.clocks import (
+    COUNTED,
+    RESTARTING,
+    Clock,
+    CountedClock,
+    IndexClock,
+    JoinedClock,
+    first_displayed,
+    first_sample,
+    is_miscounted,
+    late_frame,
+    recounted,
+)
+from mmav.datasets.media.headers import is_chained
+from mmav.datasets.media.opening import MOV, Watch, rewind
+from mmav.datasets.media.video import WITHOUT_PTS, lacks_container, lacks_pts
+from mmav.errors import MediaError
 
-# Sound decoders need some packets before the first good sample (AAC one, MP3 up to nine, Opus 80 ms).
-PREROLL = 0.25
+# A demuxer may recover behind damage; a few tries, so that a hopeless file ends.
+DEMUX_ERRORS = 8
 # Tracks are interleaved in a file; where one has run this far past the span, the other holds nothing in it.
 INTERLEAVE = 10.0
-# A seek may land behind the span's first keyframe, or behind sound that is stored before its picture; then it is tried
+# A seek may land behind the span's first keyframe, or behind audio that is stored before its video; then it is tried
 # again from further back, at last from the start.
 SEEK_BACK = (2 * PREROLL, 3.0, 12.0, 60.0, math.inf)
 # Up to here a file is read from its start rather than searched.
 NEAR_START = 1.0
-# No decoder holds back more pictures than this; among so many the first one displayed is found.
+# No decoder holds back more frames than this; among so many the first one displayed is found.
 REORDER = 17
-# Some camcorders mark no picture as one to start with. So many are looked at before the first is decoded.
+# Some camcorders mark no frame as one to start with. So many are looked at before the first is decoded.
 UNMARKED = 1000
-# Sound that begins so many seconds before the picture, or two of its frames, is an encoder's delay. What begins earlier
-# is heard before the first picture is seen.
+# Audio that begins so many seconds before the video, or two of its frames, is an encoder's delay. What begins earlier
+# is heard before the first frame is seen.
 ENCODER_DELAY = 0.15
-# Packets after which a sound decoder must have given a first frame.
-FIRST_SOUND = 8
+# A frame may be shown for so many seconds. What lies further behind all others is a wrong time stamp, unless the next
+# one confirms it.
+STANDS = 60.0
+
+
+class Demuxer:
+    """Reads the packets of some tracks, with the time stamps that a reading from the file's start gives.
+
+    Args:
+        container: The open file.
+        streams: The tracks, the main one first.
+
+    Attributes:
+        clock: What mends FFmpeg's time stamps, where the format needs it.
+        miscounted: Indices of audio tracks to which FFmpeg gives wrong times: what has been read of them, and any
+            search by them, are of no use.
+    """
+
+    def __init__(self, container: av.container.InputContainer, streams: Sequence[Any]) -> None:
+        self._container, self._streams, self._main = container, streams, streams[0]
+        self.clock: Clock | None = None
+        self.miscounted: set[int] = set()
+        form = container.format
+        if lacks_container(form) or form.name in COUNTED:
+            self.clock = CountedClock(self._main)
+        elif form.name in RESTARTING:
+            self.clock = JoinedClock(self._main)
+        elif form.name in WITHOUT_PTS:
+            self.clock = IndexClock(self._main)
+
+    @property
+    def must_start(self) -> bool:
+        """Whether a search by time would lead astray, so that the file must be read from its start."""
+        return bool(self.miscounted) or (self.clock is not None and self.clock.must_start)
+
+    def probe(self, path: str, head: Sequence[av.Packet[Any]]) -> None:
+        """Looks for parts with clocks of their own, and for audio that FFmpeg dates wrongly.
+
+        Args:
+            path: The file.
+            head: Its first packets.
+
+        Raises:
+            MediaError: It is joined of parts that cannot be read as one.
+        """
+        for stream in (stream for stream in self._streams if stream.type == 'audio'):
+            packets = [packet for packet in head if packet.stream_index == stream.index]
+            dates = [packet.dts for packet in packets]
+            doubtful = self._container.format.name in WITHOUT_PTS or len(set(dates)) < len(dates)
+            if doubtful and is_miscounted(stream, packets):
+                self.miscounted.add(stream.index)
+        if self.clock is not None:
+            self.clock.probe(path)
+        if self._container.format.name == 'ogg' and is_chained(path):
+            raise MediaError(
+                path,
+                'is joined of several Ogg files, which cannot be searched; write it anew, as with ffmpeg -i IN OUT',
+            )
+
+    def read(self) -> Iterator[av.Packet[Any]]:
+        """The packets from the file's start on, where it is rewound."""
+        packets = self._mended(searched=False)
+        return recounted(packets, self.miscounted) if self.miscounted else packets
+
+    def read_from_start(self, begin: int) -> Iterator[av.Packet[Any]]:
+        """The packets from the file's start on.
+
+        Args:
+            begin: Where the main track begins, in its ticks.
+        """
+        if isinstance(self.clock, CountedClock | JoinedClock):
+            # A search by time may lead to a later part, or nowhere.
+            rewind(self._container)
+        elif not self._seek_first() and not self._seek(begin):
+            self._container.seek(0)
+        return self.read()
+
+    def read_after(self, target: int) -> Iterator[av.Packet[Any]]:
+        """The packets from the keyframe before a time of the main track, in its ticks, on."""
+        if self.miscounted or not self._seek(target):
+            # Without a usable index: read from the start.
+            self._container.seek(0)
+            return self.read()
+        return self._mended(searched=True)
+
+    def _mended(self, *, searched: bool) -> Iterator[av.Packet[Any]]:
+        packets = self._demux()
+        return packets if self.clock is None else self.clock.mend(packets, searched=searched)
+
+    def _seek_first(self) -> bool:
+        """Searches for what the file stores first; a search by the main track misses what others have before that."""
+        indexed = [stream for stream in self._streams if len(stream.index_entries)]
+        if self._container.format.name == MOV or not indexed:
+            return False
+        first = min(indexed, key=lambda stream: stream.index_entries[0].pos)
+        return self._seek(first.index_entries[0].timestamp, first)
+
+    def _seek(self, target: int, stream: Any = None) -> bool:
+        try:
+            self._container.seek(target, stream=stream or self._main)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _demux(self) -> Iterator[av.Packet[Any]]:
+        errors = 0
+        while errors <= DEMUX_ERRORS:
+            packets: Any = self._container.demux(self._streams)
+            try:
+                for packet in packets:
+                    # FFmpeg marks the last packet before a gap, too, which may be whole. A damaged frame is covered up
+                    # by its decoder, damaged audio would crack; plain samples are only cut short.
+                    cracks = packet.is_corrupt and packet.stream.type == 'audio'
+                    if packet.size and not (cracks and not is_plain(packet.stream.codec_context)):
+                        yield packet
+                return
+            except (av.FFmpegError, IndexError):
+                # Damage may look like a packet of a track that does not exist: PyAV has no stream for it.
+                errors += 1
+            finally:
+                # PyAV leaks the packet at which a reading is broken off, unless it is told so.
+                packets.close()
+
+
+class TrackEnd:
+    """Takes the packets of a track as they come, and tells where the last one ends."""
+
+    def __init__(self) -> None:
+        self._end = self._stamp = -math.inf
+        self._number = 0
+        self._doubtful: tuple[float, float] | None = None
+
+    def add(self, time: float, duration: float) -> None:
+        """Takes the time at which a packet is shown or heard and how long it lasts, 0 where it does not say."""
+        self._number += 1
+        doubtful, self._doubtful = self._doubtful, None
+        if self._number == 2 and time < self._stamp - STANDS:
+            # It was the first one that was wrong.
+            self._end = self._stamp = -math.inf
+        if time > self._stamp + STANDS and self._stamp > -math.inf:
+            if doubtful is None or abs(time - doubtful[0]) > STANDS:
+                self._doubtful = (time, duration)
+                return
+            self._take(*doubtful)
+        self._take(time, duration)
+
+    def add_undated(self, duration: float) -> None:
+        """Takes a packet that does not say its time: it follows the one before."""
+        if self._stamp > -math.inf and duration:
+            self._end = max(self._end, self._stamp) + duration
+
+    def _take(self, time: float, duration: float) -> None:
+        self._stamp = max(self._stamp, time)
+        if duration:
+            self._end = max(self._end, time + min(duration, STANDS))
+
+    def seconds(self, frame: float) -> float:
+        """Where the last packet ends, minus infinity if there was none.
+
+        Args:
+            frame: Seconds that a packet lasts which does not say so.
+        """
+        return max(self._end, self._stamp + frame)
 
 
 class PacketSpan:
     """Collects packets of some tracks by time.
 
-    Time zero is the first picture displayed, or the first sample where sound begins earlier or is alone, wherever the
+    Time zero is the first frame displayed, or the first sample where audio begins earlier or is alone, wherever the
     file's own clock stands and whatever its header says.
 
     Args:
         container: The open file.
         streams: The tracks, the main one first.
-        watch: Keeps reading within limits; None for the usual ones.
+        watch: Keeps reading within limits.
+
+    Attributes:
+        demuxer: Where the packets come from.
     """
 
-    def __init__(
-        self, container: av.container.InputContainer, streams: Sequence[Any], *, watch: Watch | None = None
-    ) -> None:
-        self._container = container
-        self._watch = watch or Watch(path_of(container))
-        self._streams = streams
-        self._main = streams[0]
+    def __init__(self, container: av.container.InputContainer, streams: Sequence[Any], watch: Watch) -> None:
+        self._streams, self._main, self._watch = streams, streams[0], watch
         self._without_pts = lacks_pts(self._main)
-        self._demuxer = Demuxer(container, streams)
-        self._source: Iterator[av.Packet[Any]] = self._demuxer.read()
+        self.demuxer = Demuxer(container, streams)
+        self._source = self.demuxer.read()
         self._head: list[av.Packet[Any]] | None = []
         origin = float(self._first_ticks(self._head) * self._main.time_base)
         stamps = (packet.dts for packet in self._head if packet.stream_index == self._main.index)
         self._begin = min((stamp for stamp in stamps if stamp is not None), default=self._main.start_time or 0)
-        late = 0.0 if self._without_pts else self._late_picture(self._head)
+        late = self._late_video(self._head)
         before = self._heard_before(self._head, origin + late)
-        self._demuxer.probe(self._head)
-        if self._demuxer.miscounted:
+        self.demuxer.probe(watch.path, self._head)
+        if self.demuxer.miscounted:
             self._head = None
         self._clock = {
             stream.index: (float(stream.time_base), origin - before + (0.0 if stream is self._main else late))
             for stream in streams
         }
-        self._packets: dict[int, list[av.Packet[Any]]] = {stream.index: [] for stream in streams}
-        self._ends = {stream.index: TrackEnd() for stream in streams}
-        self._first: dict[int, float] = {}
-
-    @property
-    def demuxer(self) -> Demuxer:
-        """Where the packets come from."""
-        return self._demuxer
+        self.clear()
 
     @property
     def joined(self) -> bool:
         """Whether the file is joined of parts with clocks of their own, so that its header knows no length."""
-        return self._demuxer.joined
+        clock = self.demuxer.clock
+        return clock is not None and clock.joins and clock.wrong
 
     def of(self, stream: Any) -> list[av.Packet[Any]]:
         """The packets collected of a track, in the order of the file."""
@@ -93,52 +258,37 @@ class PacketSpan:
         """Seconds per tick of a track's time stamps, and the seconds at which time zero lies on that clock."""
         return self._clock[stream.index]
 
-    def time_of(self, packet: av.Packet[Any]) -> float | None:
-        """When a packet's content is shown or heard, in seconds; None where the file does not say."""
-        ticks = self._ticks(packet)
-        base, origin = self._clock[packet.stream_index]
-        return None if ticks is None else ticks * base - origin
-
     def clear(self) -> None:
         """Lets go of the packets."""
-        self._packets = {stream.index: [] for stream in self._streams}
+        self._packets: dict[int, list[av.Packet[Any]]] = {stream.index: [] for stream in self._streams}
+        self._ends = {index: TrackEnd() for index in self._packets}
+        self._first: dict[int, float] = {}
 
     def close(self) -> None:
         """Ends the reading."""
         self.clear()
         self._head, self._source = None, iter(())
 
-    def collect(self, start: float, end: float) -> bool:
+    def collect(self, start: float, end: float) -> None:
         """Collects the packets needed to decode a span, in place of those collected before.
 
         Args:
             start: Seconds.
             end: Seconds; infinity for the rest of the file.
 
-        Returns:
-            Whether the file ended before the span did, or soon after.
-
         Raises:
             av.FFmpegError: The file cannot be searched.
         """
-        known = self._demuxer.must_start
-        ended = False
+        known = self.demuxer.must_start
         for back in SEEK_BACK:
-            ended = self._collect_from(start - back, start, end)
-            if (
-                start <= back
-                or known
-                or (self._decodable_from(start) and (back > INTERLEAVE or self._heard_from(start)))
-            ):
+            self.collect_from(start - back, start, end)
+            if start <= back or known:
                 break
-        if self._demuxer.must_start and not known:
+            if self._decodable_from(start) and (back > INTERLEAVE or self._heard_from(start)):
+                break
+        if self.demuxer.must_start and not known:
             # Where the search led is only known now.
-            ended = self._collect_from(0.0, start, end)
-        return ended
-
-    def collect_end(self, start: float = 0.0) -> None:
-        """Reads from a time in seconds to the file's end, and keeps what its last frames need."""
-        self._collect_from(start, math.inf, math.inf)
+            self.collect_from(0.0, start, end)
 
     def end_of(self, stream: Any, frame: float = 0.0) -> float:
         """End in seconds of what was seen of a track in the last pass, minus infinity where that is nothing.
@@ -153,85 +303,54 @@ class PacketSpan:
         first: list[int] = []
         key: int | None = None
         unmarked = 0
-        if self._main.type == 'video':
-            for packet in self._source:
-                head.append(packet)
-                ticks = self._ticks(packet)
-                if packet.stream_index != self._main.index or ticks is None:
-                    continue
-                # What comes before the first keyframe, in the file or on the screen, cannot be decoded.
-                if key is None and packet.is_keyframe:
-                    key = ticks
-                if key is not None and ticks >= key and not packet.is_discard:
-                    first.append(ticks)
-                unmarked += key is None
-                if len(first) == REORDER or unmarked == UNMARKED:
-                    break
-            if key is None:
-                return self._first_displayed(head)
-        return min(first, default=self._main.start_time or 0)
-
-    def _first_displayed(self, head: Sequence[av.Packet[Any]]) -> int:
-        """When the first picture is shown, found by decoding, as no packet is marked as one to start with."""
-        show_unmarked(self._main)
-        packets = [packet for packet in head if packet.stream_index == self._main.index]
-        runs = [range(len(packets))]
-        frames = decode_frames(
-            self._main, packets, runs, needed=None, step=1, watch=self._watch, on_damage=lambda: None
-        )
-        return next((ticks for ticks, _ in frames), self._main.start_time or 0)
+        begin = self._main.start_time or 0
+        if self._main.type == 'audio':
+            return begin
+        for packet in self._source:
+            head.append(packet)
+            ticks = self._ticks(packet)
+            if packet.stream_index != self._main.index or ticks is None:
+                continue
+            # What comes before the first keyframe, in the file or on the screen, cannot be decoded.
+            if key is None and packet.is_keyframe:
+                key = ticks
+            if key is not None and ticks >= key and not packet.is_discard:
+                first.append(ticks)
+            unmarked += key is None
+            if len(first) == REORDER or unmarked == UNMARKED:
+                break
+        if key is None:
+            packets = [packet for packet in head if packet.stream_index == self._main.index]
+            shown = first_displayed(self._main, packets, self._watch)
+            return begin if shown is None else shown
+        return min(first, default=begin)
 
     def _heard_before(self, head: list[av.Packet[Any]], origin: float) -> float:
-        """Seconds from the first sample to the first picture, 0 where that is no more than an encoder's delay."""
+        """Seconds from the first sample to the first frame, 0 where that is no more than an encoder's delay."""
         if self._main.type == 'audio':
-            return origin - self._first_sample(head, origin)
+            first = first_sample(self._main, self._source, head)
+            return 0.0 if first is None else origin - float(first * self._main.time_base)
         before = 0.0
-        for stream in self._streams:
-            if stream is not self._main:
-                codec, base = stream.codec_context, float(stream.time_base)
-                frame = codec.frame_size / (codec.sample_rate or 1)
-                packet = next((packet for packet in head if packet.stream_index == stream.index), None)
-                stamp, length = (None, 0) if packet is None else (packet.pts, packet.duration or 0)
-                begin = stamp if stream.start_time is None else stream.start_time
-                if begin is None:
-                    continue
-                # A longer packet is an encoder's delay, drawn out to where the sound begins (fragmented mp4 files).
-                drawn_out = stamp == begin and length * base > 2 * frame > 0
-                lead = origin - (begin + length * drawn_out) * base
-                before = max(before, lead if lead > max(ENCODER_DELAY, 2 * frame) else 0.0)
+        for stream in self._streams[1:]:
+            codec, base = stream.codec_context, float(stream.time_base)
+            frame = codec.frame_size / (codec.sample_rate or 1)
+            packet = next((packet for packet in head if packet.stream_index == stream.index), None)
+            stamp, length = (None, 0) if packet is None else (packet.pts, packet.duration or 0)
+            begin = stamp if stream.start_time is None else stream.start_time
+            if begin is None:
+                continue
+            # A longer packet is an encoder's delay, drawn out to where the audio begins (fragmented mp4 files).
+            drawn_out = stamp == begin and length * base > 2 * frame > 0
+            lead = origin - (begin + length * drawn_out) * base
+            before = max(before, lead if lead > max(ENCODER_DELAY, 2 * frame) else 0.0)
         return before
 
-    def _first_sample(self, head: list[av.Packet[Any]], origin: float) -> float:
-        """Time of the first sample that comes out of the decoder, which may keep the first packets' (Vorbis)."""
-        codec = self._main.codec_context
-        for packet in itertools.islice(self._source, FIRST_SOUND):
-            head.append(packet)
-            try:
-                frames = codec.decode(packet)
-            except av.FFmpegError:
-                continue
-            if frames:
-                first = frames[0].pts
-                codec.flush_buffers()
-                return origin if first is None else float(first * self._main.time_base)
-        codec.flush_buffers()
-        return origin
-
-    def _late_picture(self, head: Sequence[av.Packet[Any]]) -> float:
-        """Seconds by which FFmpeg shows the picture too early.
-
-        A clip cut without re-encoding has an edit list that hides frames up to the cut. FFmpeg shows the first frame
-        behind the cut at the cut, though it may belong up to one frame later; the sound it cuts exactly. With plain
-        handling of the edit list its time stamps are those of the file.
-        """
+    def _late_video(self, head: Sequence[av.Packet[Any]]) -> float:
+        """Seconds by which FFmpeg shows the video too early."""
         first = next((packet for packet in head if packet.stream_index == self._main.index), None)
-        if first is None or not first.is_discard or first.pts is None or not first.duration:
+        if self._without_pts or first is None or not (first.is_discard and first.pts is not None and first.duration):
             return 0.0
-        with open_container(self._watch.path, limits=self._watch.limits, options={'advanced_editlist': '0'}) as plain:
-            true = next((packet.pts for packet in plain.demux(plain.streams[self._main.index])), None)
-        # Lists of several edits cannot be handled plainly.
-        late = 0 if true is None else true - first.pts
-        return float(late * self._main.time_base) if 0 < late < first.duration else 0.0
+        return float(late_frame(self._main, first, self._watch) * self._main.time_base)
 
     def _ticks(self, packet: av.Packet[Any]) -> int | None:
         """When a packet's content is displayed; of files that do not say it, when it is decoded."""
@@ -243,17 +362,16 @@ class PacketSpan:
         if time <= NEAR_START and head is not None:
             return chain(head, self._source)
         base, origin = self.clock(self._main)
-        if time <= NEAR_START or self._demuxer.must_start:
+        if time <= NEAR_START or self.demuxer.must_start:
             # Some searches go by decoding time, which begins before time zero.
-            self._source = self._demuxer.read_from_start(self._begin)
+            self._source = self.demuxer.read_from_start(self._begin)
         else:
-            self._source = self._demuxer.read_after(round((time + origin) / base))
+            self._source = self.demuxer.read_after(round((time + origin) / base))
         return self._source
 
-    def _collect_from(self, seek_to: float, start: float, end: float) -> bool:
+    def collect_from(self, seek_to: float, start: float = math.inf, end: float = math.inf) -> None:
+        """Reads from a time on, and keeps what a span needs, or the last frames of the file; all in seconds."""
         self.clear()
-        self._ends = {index: TrackEnd() for index in self._packets}
-        self._first = {}
         unfinished = set(self._packets)
         past = dict.fromkeys(self._packets, 0)
         reordered = self._reordered_seconds()
@@ -268,7 +386,7 @@ class PacketSpan:
                 time = ticks * base - origin
                 self._watch.check_packet(packet, time)
                 self._first.setdefault(index, time)
-                # Every packet of sound is a keyframe; its decoder needs some before the span.
+                # Every packet of audio is a keyframe; its decoder needs some before the span.
                 lead = reordered if packet.stream.type == 'video' else 2 * PREROLL
                 if packet.is_keyframe and time <= start - lead:
                     kept.clear()
@@ -285,8 +403,7 @@ class PacketSpan:
                 unfinished.discard(index)
                 # Only the end of a joined file tells its length.
                 if (not unfinished or time > end + INTERLEAVE) and not self.joined:
-                    return False
-        return True
+                    return
 
     def _decodable_from(self, time: float) -> bool:
         """Whether decoding can start at or before the time."""
@@ -300,9 +417,9 @@ class PacketSpan:
         )
 
     def _heard_from(self, time: float) -> bool:
-        """Whether the last pass came by all sound from shortly before the time on."""
-        sounds = (index for index in self._packets if index != self._main.index)
-        return all(self._first.get(index, math.inf) <= time - PREROLL for index in sounds)
+        """Whether the last pass came by all audio from shortly before the time on."""
+        others = (index for index in self._packets if index != self._main.index)
+        return all(self._first.get(index, math.inf) <= time - PREROLL for index in others)
 
     def _reordered_seconds(self) -> float:
         """Seconds by which a frame may be displayed after the time of its packet."""
@@ -312,6 +429,6 @@ class PacketSpan:
 
 
 def _frame_seconds(stream: Any) -> float:
-    """Seconds of a frame of sound, 0 where that is unknown: of tracks that FFmpeg comes to know late it dates few."""
+    """Seconds of a frame of audio, 0 where that is unknown: of tracks that FFmpeg comes to know late it dates few."""
     codec = stream.codec_context
     return codec.frame_size / codec.sample_rate if stream.type == 'audio' and codec.sample_rate else 0.0

@@ -6,25 +6,24 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
 
-from mmav.errors import MediaError
+from mmav.datasets.media.opening import Limits
+from mmav.datasets.media.streaming import StreamReader
+from mmav.errors import MediaError, MissingMediaError
 
-from .limits import Limits
-from .pyav_reader import PyAVReader
-
-# Longer files are probed piece by piece, so that memory does not grow with their length.
-PIECE = 30.0
+# Why there are no measures of a clip.
+Failure = Literal['missing', 'unreadable', 'timed_out']
 SAMPLE_RATE = 16000
 # Frames so many seconds apart are compared, shrunk to a square of so many pixels a side.
 LOOK_EVERY = 0.2
 THUMBNAIL = 32
 SILENCE_DB = -200.0
-# Seconds of sound below which a clip has none: one frame of analysis, see LoadClip.
-LEAST_SOUND = 0.025
+# Seconds of audio below which a clip has none: one frame of analysis, see LoadClip.
+LEAST_AUDIO = 0.025
 
 
 @dataclass
@@ -33,30 +32,33 @@ class Probe:
 
     Attributes:
         error: Why it cannot be read; None where it can. What could not be measured then keeps its default.
+        failure: What this means: the file is missing, unreadable, or reading it took too long; None where it can be
+            read.
         promised: Length of the file in seconds by its header; 0 where it does not say.
         duration: Length of the file in seconds, of the longer of its tracks.
         seconds: Length of the clip in seconds: of the file, or of the part that the manifest names.
-        height: Height of the picture in pixels as stored; 0 without one.
-        width: Width of the picture in pixels as stored; 0 without one.
+        height: Height of the video in pixels as stored; 0 without one.
+        width: Width of the video in pixels as stored; 0 without one.
         fps: Frames displayed a second, counted.
         frames: Frames displayed.
-        video_codec: Name of the picture's codec.
+        video_codec: Name of the video's codec.
         picture_start: Seconds from the clip's start to the first frame displayed.
         picture_end: Seconds from the clip's start to the end of the last frame; 0 where there is none.
         motion: Largest change of a pixel against the first frame, in grey levels (0 to 255), of the frames shrunk to
             32 x 32.
-        sample_rate: Samples a second of the sound as stored; 0 without one.
-        channels: Channels of the sound as stored; 0 without one.
-        audio_codec: Name of the sound's codec.
+        sample_rate: Samples a second of the audio as stored; 0 without one.
+        channels: Channels of the audio as stored; 0 without one.
+        audio_codec: Name of the audio's codec.
         sound_start: Seconds from the clip's start to its first sample.
         sound_end: Seconds from the clip's start to the end of its last sample; 0 where there is none.
-        peak_db: Loudest sample of the sound, mixed to one channel, in dB of full scale.
+        peak_db: Loudest sample of the audio, mixed to one channel, in dB of full scale.
         damaged: Packets that could not be decoded.
         decoded: Seconds of the clip up to which all frames were decoded; behind, keyframes only, as it would have taken
             too long.
     """
 
     error: str | None = None
+    failure: Failure | None = None
     promised: float = 0.0
     duration: float = 0.0
     seconds: float = 0.0
@@ -79,13 +81,13 @@ class Probe:
 
     @property
     def has_video(self) -> bool:
-        """There is a picture track, and frames of it can be decoded."""
+        """There is a video track, and frames of it can be decoded."""
         return self.frames > 0
 
     @property
     def has_audio(self) -> bool:
-        """There is a sound track, and the clip holds at least 25 ms of it, as training asks for."""
-        return self.sound_end - self.sound_start >= LEAST_SOUND
+        """There is an audio track, and the clip holds at least 25 ms of it, as training asks for."""
+        return self.sound_end - self.sound_start >= LEAST_AUDIO
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, seconds and levels rounded."""
@@ -106,23 +108,26 @@ def probe(
         path: The file.
         start: Start of the clip in seconds; None for the file's start.
         end: End of the clip in seconds; None for the file's end.
-        thorough: Seconds of processor time after which only keyframes are decoded, and the sound; the other frames are
+        thorough: Seconds of processor time after which only keyframes are decoded, and the audio; the other frames are
             counted.
         limits: What reading the file may cost; None for the usual limits.
 
     Returns:
-        Its measures; what goes wrong is in ``error``.
+        Its measures; what goes wrong is in ``error`` and ``failure``.
     """
     result = Probe()
     try:
-        with PyAVReader(path, limits=limits) as reader:
+        with StreamReader(path, limits=limits) as reader:
             _probe_tracks(reader, result, start or 0.0, math.inf if end is None else end, time.thread_time() + thorough)
     except MediaError as error:
         result.error = error.reason
+        result.failure = 'missing' if isinstance(error, MissingMediaError) else 'unreadable'
     return result
 
 
-def _frames(reader: PyAVReader, start: float, end: float, until: float) -> Iterator[tuple[float, av.VideoFrame | None]]:
+def _frames(
+    reader: StreamReader, start: float, end: float, until: float
+) -> Iterator[tuple[float, av.VideoFrame | None]]:
     """All frames of a span with their times; once the time is up, only keyframes are decoded."""
     for second, frame in reader.iter_frames(start, end) if time.thread_time() < until else ():
         yield second, frame
@@ -133,7 +138,7 @@ def _frames(reader: PyAVReader, start: float, end: float, until: float) -> Itera
         yield from reader.iter_sampled(start, end)
 
 
-def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float, until: float) -> None:
+def _probe_tracks(reader: StreamReader, result: Probe, start: float, end: float, until: float) -> None:
     info = reader.info
     result.height, result.width, result.video_codec = info.height, info.width, info.video_codec
     result.sample_rate, result.channels, result.audio_codec = info.sample_rate, info.channels, info.audio_codec
@@ -143,11 +148,8 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float, u
     next_look = -math.inf
     heard: list[tuple[float, float]] = []
     first_frame = last_frame = math.nan
-    peak, position = 0.0, start
-    while position < min(end, info.duration):
-        _, stop = reader.fetch(position, min(position + PIECE, end, info.duration))
-        if stop <= position:
-            break
+    peak = 0.0
+    for position, stop in reader.pieces(start, end):
         if info.has_video:
             for second, frame in _frames(reader, position, stop, until):
                 if not result.frames:
@@ -173,14 +175,13 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float, u
                 info.path,
                 f'nothing of it can be decoded from {last:.1f} s to {stop:.1f} s, more than gap of the limits',
             )
-        position = stop
     result.duration = info.duration
     result.seconds = max(0.0, min(end, info.duration) - start)
     result.damaged = info.damaged
     if result.seconds <= 0:
         raise MediaError(info.path, f'the clip starts at {start:g} s, but the file ends at {info.duration:g} s')
     if info.has_video and not result.frames:
-        # A picture may stand that was first seen before the clip, or is not seen before it ends.
+        # A frame may be shown that was first seen before the clip, or is not seen before it ends.
         reader.read_frames([start])
         result.frames, first_frame, last_frame = 1, start, -math.inf
     if result.frames > 1:
@@ -193,6 +194,6 @@ def _probe_tracks(reader: PyAVReader, result: Probe, start: float, end: float, u
         result.sound_start, result.sound_end = heard[0][0] - start, heard[-1][1] - start
         result.peak_db = 20 * math.log10(peak) if peak > 0 else SILENCE_DB
     if info.has_audio and not info.has_video and not heard:
-        raise MediaError(info.path, 'nothing of its sound track can be decoded')
+        raise MediaError(info.path, 'nothing of its audio track can be decoded')
     if not result.frames and not result.has_audio:
-        raise MediaError(info.path, f'has no picture, and less than {LEAST_SOUND * 1000:g} ms of sound')
+        raise MediaError(info.path, f'has no video, and less than {LEAST_AUDIO * 1000:g} ms of audio')

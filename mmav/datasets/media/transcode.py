@@ -1,8 +1,10 @@
-"""One media file into an mp4 file that trains fast: small frames, many keyframes, mono sound at 16 kHz."""
+"""One media file into an mp4 file that trains fast: small frames, many keyframes, mono audio at 16 kHz."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
@@ -13,18 +15,19 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange
 
+from mmav.datasets.media.audio import frame_of
+from mmav.datasets.media.opening import file_url, media_errors
+from mmav.datasets.media.streaming import StreamReader
+from mmav.datasets.media.video import AS_STORED, orientation_of, upright
 from mmav.errors import MediaError
 
-from .opening import file_url, media_errors
-from .orientation import AS_STORED, orientation_of, upright
-from .pyav_reader import PyAVReader
-
-# Read at once; so much of the file is held, compressed.
-PIECE = 30.0
-# Samples of sound in one frame.
-SOUND_FRAME = 4096
+# Samples in one frame of audio.
+AUDIO_FRAME = 4096
 TICKS = Fraction(1, 90000)
 PRESETS = ('ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow')
+
+# Time in seconds up to which there is audio, and PyAV's packets.
+AudioPackets = tuple[float, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,14 @@ class TranscodeOptions:
     """How files are written.
 
     Attributes:
-        short_side: Short side of the picture in pixels; smaller pictures keep their size.
+        short_side: Short side of the video in pixels; smaller videos keep their size.
         keyframes: A keyframe every so many frames. A reader decodes from the keyframe before a wanted frame on: few
             make long ways, many make large files. 12 read fastest of 4, 8, 12, 25 and 250 (docs/data_speed.md).
         max_fps: Frames in excess of this rate are left out; None keeps all.
         crf: x264's quality, 0 (lossless) to 51.
         preset: x264's speed of encoding, one of ``PRESETS``.
-        audio_codec: 'flac', which keeps the sound exactly in 16 bits, or 'aac', of 64 kbit/s.
-        sample_rate: Samples a second of the sound.
+        audio_codec: 'flac', which keeps the audio exactly in 16 bits, or 'aac', of 64 kbit/s.
+        sample_rate: Samples a second of the audio.
     """
 
     short_side: int = 256
@@ -72,9 +75,9 @@ class TranscodeResult:
     """What was written.
 
     Attributes:
-        seconds: Length of the picture, or of the sound where there is none.
+        seconds: Length of the source.
         frames: Frames.
-        samples: Samples of sound.
+        samples: Samples of audio.
         damaged: Packets of the source that could not be decoded.
     """
 
@@ -85,9 +88,9 @@ class TranscodeResult:
 
 
 def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeResult:
-    """Writes a file anew: H.264, upright, and sound of one channel, both from the same time zero.
+    """Writes a file anew: H.264, upright, and audio of one channel, both from the same time zero.
 
-    Frames keep their times, sound its place beside them. Rotation, edit lists and late starts are thereby resolved;
+    Frames keep their times, audio its place beside them. Rotation, edit lists and late starts are thereby resolved;
     what is damaged is left out.
 
     Args:
@@ -98,57 +101,33 @@ def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeR
     Raises:
         MediaError: The source cannot be read, or the target not be written.
     """
-    with PyAVReader(source) as reader:
-        sound = reader.info.has_audio
-        result = _write(source, target, options, sound=sound)
-        if sound and not result.samples:
-            # A track that holds nothing would become one of silence, which looks like data.
-            result = _write(source, target, options, sound=False)
+    result = TranscodeResult()
+    with StreamReader(source) as videos, StreamReader(source) as audios:
+        info = videos.info
+        with media_errors(source, 'cannot be written anew'), av.open(
+            file_url(target), 'w', format='mp4', options={'movflags': '+faststart'}
+        ) as container:  # fmt: skip
+            frames = _frames(videos, options.max_fps) if info.has_video else iter(())
+            first = next(frames, None)
+            video = VideoTrack(container, first[1], info.fps, options, result) if first else None
+            audio = AudioTrack(container, _mono_packets(container, audios, options, result))
+            if video and first:
+                for time, frame in chain([first], frames):
+                    video.write(time, frame)
+                    audio.write_until(time)
+                video.finish()
+            audio.write_until(math.inf)
+        result.seconds = info.duration
+        result.damaged = info.damaged + audios.info.damaged
     if not result.frames and not result.samples:
         raise MediaError(source, 'nothing of it can be decoded')
     return result
 
 
-def _write(source: str, target: str, options: TranscodeOptions, *, sound: bool) -> TranscodeResult:
-    result = TranscodeResult()
-    with PyAVReader(source) as pictures, PyAVReader(source) as sounds:
-        info = pictures.info
-        with media_errors(source, 'cannot be written anew'), av.open(
-            file_url(target), 'w', format='mp4', options={'movflags': '+faststart'}
-        ) as container:  # fmt: skip
-            frames = _frames(pictures, options.max_fps) if info.has_video else iter(())
-            first = next(frames, None)
-            video = VideoTrack(container, first[1], info.fps, options, result) if first else None
-            audio = _AudioTrack(container, sounds, options, result) if sound else None
-            # In turns, as players and readers expect it.
-            if video and first:
-                for time, frame in chain([first], frames):
-                    video.write(time, frame)
-                    if audio:
-                        audio.write_until(time)
-                video.finish()
-            if audio:
-                audio.write_until(None)
-        result.seconds = info.duration
-        result.damaged = pictures.info.damaged + sounds.info.damaged
-    return result
-
-
-def pieces(reader: PyAVReader, start: float = 0.0, end: float = np.inf) -> Iterator[tuple[float, float]]:
-    """Spans of the file, one after the other, each made ready for reading."""
-    position = start
-    while position < min(end, reader.info.duration):
-        _, stop = reader.fetch(position, min(position + PIECE, end, reader.info.duration))
-        if stop <= position:
-            return
-        yield position, stop
-        position = stop
-
-
-def _frames(reader: PyAVReader, max_fps: float | None) -> Iterator[tuple[float, av.VideoFrame]]:
+def _frames(reader: StreamReader, max_fps: float | None) -> Iterator[tuple[float, av.VideoFrame]]:
     """All frames of the file, or as many as the rate allows, each with its time in seconds."""
     last = -np.inf
-    for start, end in pieces(reader):
+    for start, end in reader.pieces():
         for time, frame in reader.iter_frames(start, end):
             if max_fps is None or time - last >= 1 / max_fps - 1e-3:
                 last = time
@@ -156,7 +135,7 @@ def _frames(reader: PyAVReader, max_fps: float | None) -> Iterator[tuple[float, 
 
 
 class VideoTrack:
-    """The picture of a file that is written: H.264, frames at any times.
+    """The video of a file that is written: H.264, frames at any times.
 
     Args:
         container: The file.
@@ -226,49 +205,54 @@ def _upright(frame: av.VideoFrame) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(turned, format='rgb24')
 
 
-class _AudioTrack:
-    def __init__(
-        self,
-        container: av.container.OutputContainer,
-        reader: PyAVReader,
-        options: TranscodeOptions,
-        result: TranscodeResult,
-    ) -> None:
-        self._container, self._result, self._rate = container, result, options.sample_rate
-        self._stream = cast(Any, container.add_stream(options.audio_codec, rate=options.sample_rate, layout='mono'))
-        if options.audio_codec == 'aac':
-            self._stream.bit_rate = 64000
-        self._resampler = av.AudioResampler(
-            format='s16' if options.audio_codec == 'flac' else 'fltp', layout='mono', rate=options.sample_rate
-        )
-        self._waves = _waves(reader, options.sample_rate)
-        self._rest = np.zeros(0, np.float32)
-        self._ended = False
+class AudioTrack:
+    """The audio of a file that is written, in turns with its video, as players and readers expect it.
 
-    def write_until(self, time: float | None) -> None:
-        """Writes the sound up to a time in seconds, or all that is left."""
-        while not self._ended and (time is None or self._result.samples < time * self._rate):
-            if not len(self._rest):
-                rest = next(self._waves, None)
-                if rest is None:
-                    self._ended = True
-                    if self._result.samples:
-                        self._container.mux(self._stream.encode(None))
-                    return
-                self._rest = rest
-            piece, self._rest = self._rest[:SOUND_FRAME], self._rest[SOUND_FRAME:]
-            frame = av.AudioFrame.from_ndarray(piece[None].clip(-1, 1), format='fltp', layout='mono')
-            frame.sample_rate, frame.time_base = self._rate, Fraction(1, self._rate)
-            frame.pts = self._result.samples
-            for converted in self._resampler.resample(frame):
-                self._container.mux(self._stream.encode(converted))
-            self._result.samples += len(piece)
+    Args:
+        container: The file.
+        source: Seconds up to which there is audio, and packets of it.
+    """
+
+    def __init__(self, container: av.container.OutputContainer, source: Iterator[AudioPackets]) -> None:
+        self._container = container
+        # All tracks must be known before the first packet is written.
+        self._source = chain([first] if (first := next(source, None)) else [], source)
+        self._time = -math.inf
+
+    def write_until(self, time: float) -> None:
+        """Writes the audio up to a time in seconds; infinity for the rest."""
+        while self._time < time:
+            self._time, packets = next(self._source, (math.inf, []))
+            # A damaged packet whose header cannot be rewritten is left out; a full disk is another error.
+            with suppress(av.error.InvalidDataError, av.error.ArgumentError):
+                self._container.mux(packets)
 
 
-def _waves(reader: PyAVReader, sample_rate: int) -> Iterator[np.ndarray]:
+def _mono_packets(
+    container: av.container.OutputContainer, reader: StreamReader, options: TranscodeOptions, result: TranscodeResult
+) -> Iterator[AudioPackets]:
+    rate, codec = options.sample_rate, options.audio_codec
+    stream: Any = None
+    resampler = av.AudioResampler(format='s16' if codec == 'flac' else 'fltp', layout='mono', rate=rate)
+    for wave in _waves(reader, rate) if reader.info.has_audio else ():
+        # A track that holds nothing would become one of silence, which looks like data.
+        if stream is None:
+            stream = container.add_stream(codec, rate=rate, layout='mono')
+            if codec == 'aac':
+                stream.bit_rate = 64000
+        for first in range(0, len(wave), AUDIO_FRAME):
+            frame = frame_of(wave[first : first + AUDIO_FRAME].clip(-1, 1), rate)
+            frame.time_base, frame.pts = Fraction(1, rate), result.samples
+            result.samples += frame.samples
+            yield result.samples / rate, [p for part in resampler.resample(frame) for p in stream.encode(part)]
+    if stream is not None:
+        yield math.inf, stream.encode(None)
+
+
+def _waves(reader: StreamReader, sample_rate: int) -> Iterator[np.ndarray]:
     """Waveforms that follow each other from time zero to the last sample that the file has; none where it has none."""
     silence = 0
-    for start, end in pieces(reader):
+    for start, end in reader.pieces():
         wave = reader.read_audio(start, end, sample_rate)
         first, last = round(start * sample_rate), round(end * sample_rate)
         if wave is None or reader.heard is None:

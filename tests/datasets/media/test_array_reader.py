@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mmav.datasets.media import ArrayReader, MediaReader, open_media
+from mmav.datasets.media import ArrayReader, MediaReader
+from mmav.datasets.media.streaming import StreamReader
 from mmav.errors import MediaError
 
 FRAMES = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.full((8, 12, 16, 3), 30, np.uint8)
@@ -19,7 +20,7 @@ def test_it_is_a_reader():
 
 
 def test_nearest_frames_as_of_a_file(flashes):
-    with open_media(str(flashes)) as file:
+    with StreamReader(str(flashes)) as file:
         decoded = np.stack([frame.to_ndarray(format='rgb24') for _, frame in file.iter_frames(0.0, 4.0)])
         times = np.linspace(0.01, 3.95, 23)
         expected, stamps = file.read_frames(times, short_side=24)
@@ -68,13 +69,13 @@ def test_arrays_that_make_no_sense(arguments, message):
 
 
 def test_what_is_absent_is_named():
-    with ArrayReader(FRAMES, 4, name='mine') as reader, pytest.raises(MediaError, match='mine: has no sound track'):
+    with ArrayReader(FRAMES, 4, name='mine') as reader, pytest.raises(MediaError, match='mine: has no audio track'):
         reader.read_audio(0.0, 1.0, 16000)
-    with ArrayReader(audio=tone(8000), sample_rate=8000) as reader, pytest.raises(MediaError, match='has no picture'):
+    with ArrayReader(audio=tone(8000), sample_rate=8000) as reader, pytest.raises(MediaError, match='has no video'):
         reader.read_frames([0.0])
 
 
 def test_narrow_pictures_are_not_scaled_up_without_bound():
     reader = ArrayReader(video=np.zeros((8, 2000, 2, 3), np.uint8), fps=4)
-    with pytest.raises(MediaError, match='2 x 2000 pixels is more than 64 times as long as wide'):
+    with pytest.raises(MediaError, match='2 x 2000 pixels are more than 64 times as long as wide'):
         reader.read_frames([0.0], short_side=224)

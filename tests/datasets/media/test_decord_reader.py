@@ -28,7 +28,7 @@ def test_broken_and_blind_files(broken, blind):
     pytest.importorskip('decord')
     with pytest.raises(MediaError, match='cannot be opened'):
         open_media(str(broken['text']), backend='decord')
-    with open_media(str(blind), backend='decord') as reader, pytest.raises(MediaError, match='no picture'):
+    with open_media(str(blind), backend='decord') as reader, pytest.raises(MediaError, match='no video'):
         reader.read_frames([0.0])
 
 

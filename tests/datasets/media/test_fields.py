@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmav.datasets.media import open_media
+from mmav.datasets.media.streaming import StreamReader
 from tests import clips, fields
 
 
@@ -14,7 +14,7 @@ def test_frames_of_two_fields(tmp_path, skip, first):
     path = fields.write(tmp_path / 'camcorder.ts', groups=3, skip=skip)
     # Of the last group all but the two pictures that the next would bring; FFmpeg 8 leaves out two whole ones.
     count = 3 * len(fields.GROUP) - 2 - first
-    with open_media(str(path)) as reader:
+    with StreamReader(str(path)) as reader:
         reader.fetch(0.0, reader.info.duration)
         found = list(reader.iter_frames(0.0, reader.info.duration))
         frames, times = reader.read_frames(np.arange(count) / fields.FPS)

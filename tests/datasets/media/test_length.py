@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from mmav.datasets.media import ArrayReader, demux, open_media
+from mmav.datasets.media import ArrayReader, open_media, packets
 from mmav.datasets.media.probe import probe
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.datasets.transforms import LoadClip, LogMel
@@ -428,7 +428,7 @@ def test_one_wrong_time_stamp_is_not_the_length(make_clip, tmp_path):
 
 def test_a_file_is_measured_once(tmp_path, monkeypatch):
     path = sound(tmp_path / 'once.mp3', LOUD_FIRST, **VBR)
-    read, demuxed = 0, demux.Demuxer._demux
+    read, demuxed = 0, packets.Demuxer._demux
 
     def counting(self):
         nonlocal read
@@ -436,7 +436,7 @@ def test_a_file_is_measured_once(tmp_path, monkeypatch):
             read += 1
             yield packet
 
-    monkeypatch.setattr(demux.Demuxer, '_demux', counting)
+    monkeypatch.setattr(packets.Demuxer, '_demux', counting)
     for most in (300, 5):
         read = 0
         with open_media(str(path)) as reader:

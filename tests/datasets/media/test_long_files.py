@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmav.datasets.media import demux, open_media, pictures
+from mmav.datasets.media import open_media, packets, video
 from mmav.datasets.transforms import LoadClip
 from tests import clips, remux
 
@@ -48,7 +48,7 @@ def hour(make_clip: Callable[..., Path], clip_dir: Path) -> Callable[[str], Path
 def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Counts the packets read and those decoded."""
     counts = dict(read=0, decoded=0)
-    read_packets, decode = demux.Demuxer._demux, pictures._decode
+    read_packets, decode = packets.Demuxer._demux, video._decode
 
     def counting_read(self):
         for packet in read_packets(self):
@@ -59,8 +59,8 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         counts['decoded'] += 1
         return decode(*args)
 
-    monkeypatch.setattr(demux.Demuxer, '_demux', counting_read)
-    monkeypatch.setattr(pictures, '_decode', counting_decode)
+    monkeypatch.setattr(packets.Demuxer, '_demux', counting_read)
+    monkeypatch.setattr(video, '_decode', counting_decode)
     return counts
 
 
@@ -108,7 +108,7 @@ def test_a_header_without_length_takes_one_pass_and_no_memory(make_clip, clip_di
     remux.repeat(clip_dir / 'round.mp4', path, 40, seconds=ROUND, muxer={'live': '1'})
     with open_media(str(path)) as reader:
         assert reader.info.duration == pytest.approx(40 * ROUND, abs=0.2)
-        kept = sum(len(reader._packets.of(stream)) for stream in (reader._video, reader._audio))
+        kept = sum(len(reader._packets.of(stream)) for stream in (reader.video_stream, reader.audio_stream))
         assert kept < 40
         assert work['read'] < 1.01 * 40 * ROUND * (FPS + RATE / 1024)
 

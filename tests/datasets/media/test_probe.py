@@ -56,7 +56,7 @@ def test_a_part_of_a_file(flashes):
 
 def test_pieces_add_up(flashes, monkeypatch):
     whole = probe(str(flashes)).to_dict()
-    monkeypatch.setattr('mmav.datasets.media.probe.PIECE', 0.7)
+    monkeypatch.setattr('mmav.datasets.media.streaming.PIECE', 0.7)
     assert probe(str(flashes)).to_dict() == pytest.approx(whole, abs=0.05)
 
 
@@ -108,6 +108,7 @@ def test_a_header_that_promises_more_than_there_is(make_clip, tmp_path):
 def test_what_cannot_be_read(broken, kind, reason):
     result = probe(str(broken[kind]))
     assert result.error.startswith(reason) and not result.has_video
+    assert result.failure == ('missing' if kind == 'missing' else 'unreadable')
 
 
 @pytest.mark.parametrize('suffix', ['mp4', 'avi', 'mkv'])
@@ -121,4 +122,4 @@ def test_once_time_is_up_only_keyframes_are_decoded(make_clip, suffix):
 
 
 def test_limits_are_passed_on(clip):
-    assert probe(str(clip), limits=Limits(pixels=100)).error.startswith('its picture has 64 x 48 pixels, more than')
+    assert probe(str(clip), limits=Limits(pixels=100)).error.startswith('its frames have 64 x 48 pixels, more than')

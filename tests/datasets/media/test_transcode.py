@@ -6,8 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from mmav.datasets.media import open_media
-from mmav.datasets.media import transcode as module
+from mmav.datasets.media import open_media, streaming
 from mmav.datasets.media.probe import probe
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.errors import MediaError
@@ -100,7 +99,7 @@ def test_cut_without_encoding(flashes, clip_dir, tmp_path):
 
 def test_pieces_make_no_seams(flashes, tmp_path, monkeypatch):
     transcode(str(flashes), str(tmp_path / 'whole.mp4'), FINE)
-    monkeypatch.setattr(module, 'PIECE', 0.7)
+    monkeypatch.setattr(streaming, 'PIECE', 0.7)
     transcode(str(flashes), str(tmp_path / 'pieces.mp4'), FINE)
     with open_media(str(tmp_path / 'whole.mp4')) as one, open_media(str(tmp_path / 'pieces.mp4')) as other:
         times = np.arange(120) / 30

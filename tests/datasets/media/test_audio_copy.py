@@ -8,16 +8,17 @@ import av
 import numpy as np
 import pytest
 
-from mmav.datasets.media.pyav_reader import PyAVReader
-from mmav.datasets.media.sound_track import SoundTrack, copies_sound
+from mmav.datasets.media.audio_copy import AudioCopy, copies_audio, downmixed, mono_frame
+from mmav.datasets.media.streaming import StreamReader
 from tests import clips
+from tests.datasets.media.test_audio import RATE, packed_frames, tone
 
 
 def write(source, target, **part):
     """Writes the sound alone."""
     form = dict(mp4='mp4', mkv='matroska', mov='mov')[target.suffix[1:]]
-    with av.open(str(target), 'w', format=form) as container, PyAVReader(str(source)) as reader:
-        SoundTrack(container, reader, **part).write_until(float('inf'))
+    with av.open(str(target), 'w', format=form) as container, StreamReader(str(source)) as reader:
+        AudioCopy(container, reader, **part).write_until(float('inf'))
     with av.open(str(target)) as container:
         stream = container.streams.audio[0]
         frames = list(container.decode(stream))
@@ -83,9 +84,9 @@ def test_sound_longer_than_its_picture(make_clip, tmp_path):
 
 
 def test_what_is_copied():
-    assert not copies_sound('mp4', 'mp3', 8000) and copies_sound('matroska', 'mp3', 8000)
-    assert not copies_sound('mp4', 'pcm_s16le', 44100) and copies_sound('mov', 'pcm_s16le', 44100)
-    assert not copies_sound('mp4', 'aac', 0)
+    assert not copies_audio('mp4', 'mp3', 8000) and copies_audio('matroska', 'mp3', 8000)
+    assert not copies_audio('mp4', 'pcm_s16le', 44100) and copies_audio('mov', 'pcm_s16le', 44100)
+    assert not copies_audio('mp4', 'aac', 0)
 
 
 @pytest.mark.parametrize('layout', ['7.1', '9 channels', '16 channels'])
@@ -116,3 +117,15 @@ def test_frames_shorter_than_a_millisecond(tmp_path):
             container.mux(stream.encode(frame))
     wave = write(source, tmp_path / 'out.mp4')[3][0, 6000:18000]
     assert np.sqrt((wave**2).mean()) == pytest.approx(16000 / 32768 * np.sqrt(0.5), rel=0.02)
+
+
+def test_frames_that_ffmpeg_cannot_mix_are_mixed_here():
+    for layout in ('5.1', '7.1', '8 channels'):
+        (frame,) = packed_frames(np.zeros((av.AudioLayout(layout).nb_channels, 8)), layout)
+        assert downmixed(frame, 'stereo') is frame
+    for layout in ('9 channels', 'ambisonic 1'):
+        count = av.AudioLayout(layout).nb_channels
+        (frame,) = packed_frames(np.tile(tone(400)[:100], (count, 1)), layout)
+        mono = downmixed(frame, 'stereo')
+        assert (mono.layout.name, mono.sample_rate, mono.samples) == ('mono', RATE, 100)
+        np.testing.assert_array_equal(mono.to_ndarray(), mono_frame(frame).to_ndarray())

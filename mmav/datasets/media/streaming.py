@@ -1,0 +1,119 @@
+"""Reading a file from front to back, frame by frame, for what measures it or writes it anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import av
+
+from mmav.datasets.media.audio import seconds_of
+from mmav.datasets.media.reader import PyAVReader
+from mmav.datasets.media.video import lacks_pts
+
+# Seconds read at once; so much of the file is held, compressed.
+PIECE = 30.0
+# No recording has pixels longer than so many times their height.
+MOST_STRETCHED = 16.0
+
+
+class StreamReader(PyAVReader):
+    """Reads one media file as :class:`PyAVReader` does, and all frames of a span one after the other."""
+
+    def pieces(self, start: float = 0.0, end: float = math.inf) -> Iterator[tuple[float, float]]:
+        """Spans of the file in seconds, one after the other, each made ready for reading."""
+        position = start
+        while position < min(end, self.info.duration):
+            _, stop = self.fetch(position, min(position + PIECE, end, self.info.duration))
+            if stop <= position:
+                return
+            yield position, stop
+            position = stop
+
+    def iter_frames(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Decodes all displayed frames of a span, one after the other.
+
+        Args:
+            start: Seconds.
+            end: Seconds; a frame displayed at this very time is not part of the span.
+
+        Yields:
+            Time in seconds, ascending, and frame as stored: not yet upright.
+
+        Raises:
+            MediaError: There is no video track.
+        """
+        packets, (base, origin) = self._packets_of('video', start, end)
+        # A little early, so that a frame exactly at the time is not lost to rounding.
+        first, last = ((second + origin) / base - 1e-3 for second in (start, end))
+        if not lacks_pts(self.video_stream) and all(
+            packet.pts is not None and packet.pts < first for packet in packets
+        ):
+            # The last frame is still shown: there is none to come.
+            return
+        for ticks, frame in self._decoder.frames(packets):
+            if ticks >= last:
+                return
+            if ticks >= first:
+                yield ticks * base - origin, frame
+                self._watch.begin()
+
+    def iter_sampled(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame | None]]:
+        """As :meth:`iter_frames`, but only keyframes are decoded, which takes a small part of the time.
+
+        Yields:
+            Time in seconds and frame; None for frames that are not decoded, of which the file only tells the time.
+
+        Raises:
+            MediaError: There is no video track.
+        """
+        packets, (base, origin) = self._packets_of('video', start, end)
+        for packet in packets:
+            ticks = packet.dts if lacks_pts(self.video_stream) else packet.pts
+            if ticks is None or packet.is_discard or not start <= ticks * base - origin + 1e-6 < end:
+                continue
+            self._watch.begin()
+            frames = self._decoder.frames([packet]) if packet.is_keyframe else iter(())
+            yield ticks * base - origin, next(frames, (0, None))[1]
+
+    def iter_audio(self, start: float, end: float) -> Iterator[tuple[float, av.AudioFrame]]:
+        """Decodes the audio of a span in the channels and at the rate that it has.
+
+        Yields:
+            Time of its first sample in seconds, and frame, for each frame that reaches into the span.
+
+        Raises:
+            MediaError: There is no audio track, or nothing of it can be decoded.
+        """
+        for time, frame in self._decode_audio(start, end):
+            if time < end and time + seconds_of(frame) > start:
+                yield time, frame
+
+    def iter_audio_packets(
+        self, start: float, end: float, *, lead: float = 0.0
+    ) -> Iterator[tuple[float, av.Packet[Any]]]:
+        """The audio of a span as it is stored, to be copied.
+
+        Args:
+            start: Seconds.
+            end: Seconds.
+            lead: Seconds before the span, up to 0.25, whose packets come, too, for decoders to get ready.
+
+        Yields:
+            Time in seconds from which a packet is heard, and packet.
+
+        Raises:
+            MediaError: There is no audio track.
+        """
+        packets, (base, origin) = self._packets_of('audio', start, end)
+        for packet in packets:
+            ticks = packet.dts if packet.pts is None else packet.pts
+            if ticks is not None and start - lead <= ticks * base - origin < end:
+                yield ticks * base - origin, packet
+
+    @property
+    def pixel_ratio(self) -> float:
+        """Width of a stored pixel, as it is to be shown, in heights of it; 1 where nothing sensible is said."""
+        ratio = float((self.video_stream and self.video_stream.codec_context.sample_aspect_ratio) or 1.0)
+        return ratio if 1 / MOST_STRETCHED <= ratio <= MOST_STRETCHED else 1.0

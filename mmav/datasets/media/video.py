@@ -1,0 +1,307 @@
+"""From the packets of a video track to the RGB frames nearest to given times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.frame import PictureType
+
+from mmav.datasets.media.opening import Watch
+
+# These files store no presentation times, and where frames are reordered FFmpeg guesses some of them wrongly. Their
+# decoding times, taken in the order of display, are exact: the first one is shown as the audio starts, without the
+# delay of a decoder that reorders.
+WITHOUT_PTS = ('avi',)
+# Nor does FFmpeg give times to the frames of these codecs where there is no container.
+UNDATED = ('h264', 'hevc', 'vvc', 'vc1', 'cavs')
+# FFmpeg's flag of formats that hold frames and nothing else: a search in them would lead nowhere.
+NO_TIMESTAMPS = 0x80
+# In these codecs a packet is one displayed frame, so what to decode is known before decoding. Where it is not (VP8 may
+# store frames that are never shown), the frames that come out tell.
+PLANNED_CODECS = ('h264', 'hevc', 'av1', 'vp9', 'vp8', 'mpeg4')
+# Their decoder is told once, as it is opened, which frames to leave out.
+CHOSEN_ONCE = ('av1',)
+# FFmpeg's flag for frames that its decoder has not seen the whole of.
+OUTPUT_CORRUPT = Flags.output_corrupt
+# The second field of an interlaced frame may be in a packet of its own.
+FIELDS = 1
+
+
+def lacks_container(form: av.ContainerFormat) -> bool:
+    """Whether files of a format hold a track's frames and nothing else."""
+    return bool(form.flags & NO_TIMESTAMPS)
+
+
+def lacks_pts(stream: Any) -> bool:
+    """Whether the time stamps of a video track are those of decoding, which are exact in the order of display."""
+    form = stream.container.format
+    return form.name in WITHOUT_PTS or (lacks_container(form) and stream.codec_context.name in UNDATED)
+
+
+class Orientation(NamedTuple):
+    """What makes a stored frame upright, in this order.
+
+    Attributes:
+        transposed: Rows become columns.
+        mirrored: Left becomes right.
+        upside_down: Top becomes bottom.
+    """
+
+    transposed: bool = False
+    mirrored: bool = False
+    upside_down: bool = False
+
+
+AS_STORED = Orientation()
+# Quarters of a turn against the clock.
+_TURNED = (AS_STORED, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """What makes a frame upright; what is not a multiple of 90 degrees is taken for the nearest.
+
+    FFmpeg's matrix sends a point (x, y) of the stored frame to (a x + c y, b x + d y).
+    """
+    try:
+        data = frame.side_data.get('DISPLAYMATRIX')
+    except ValueError:
+        # PyAV knows not all that may be beside a frame; of mirrored frames it knows the angle only.
+        return _TURNED[round(frame.rotation / 90) % 4]
+    if data is None:
+        return AS_STORED
+    a, b, _, c, d = np.frombuffer(bytes(cast(Any, data)), np.int32)[:5].tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(False, a < 0, d < 0)
+    return Orientation(True, c < 0, b < 0)
+
+
+def upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turns an image (H, W, ...) of a frame as the file says that it is to be shown."""
+    orientation = orientation_of(frame)
+    image = image.swapaxes(0, 1) if orientation.transposed else image
+    return image[:: -1 if orientation.upside_down else 1, :: -1 if orientation.mirrored else 1]
+
+
+def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width with the short side given, as close to the old ratio as whole pixels allow."""
+    scale = 1.0 if short_side is None else short_side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def nearest(sorted_values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Indices of the values nearest to the wanted ones; of two as near, the earlier.
+
+    Args:
+        sorted_values: Values (N,), ascending, N >= 1.
+        wanted: Any values (M,).
+
+    Returns:
+        Indices (M,) into ``sorted_values``.
+
+    >>> nearest(np.array([0, 10, 20]), np.array([-5, 4, 5, 6, 99]))
+    array([0, 0, 0, 1, 2])
+    """
+    right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(len(sorted_values) - 1, 1))
+    if len(sorted_values) == 1:
+        return np.zeros(len(wanted), dtype=np.int64)
+    left = right - 1
+    return np.where(wanted - sorted_values[left] <= sorted_values[right] - wanted, left, right)
+
+
+class FramePlan(NamedTuple):
+    """What to decode.
+
+    Attributes:
+        runs: Ranges of packets to decode one after the other; the decoder is flushed between two of them.
+        needed: Presentation times (in the stream's units) of the frames that will be kept.
+    """
+
+    runs: list[range]
+    needed: frozenset[int]
+
+
+def plan_frames(pts: Sequence[int], keyframe: Sequence[bool], shown: Sequence[bool], wanted: np.ndarray) -> FramePlan:
+    """Plans which groups of pictures to decode.
+
+    A group is a keyframe and what follows it in the file; it is decoded as far as frames of it are wanted. A frame
+    that is shown before its group's keyframe (an open group's leading picture) needs all of the group before, too.
+
+    Args:
+        pts: Presentation times of the packets, in file order.
+        keyframe: Whether a decoder can start at the packet.
+        shown: Whether the packet's frame is displayed (edit lists hide some).
+        wanted: Times of the frames wanted (M,), in the units of ``pts``.
+
+    Returns:
+        The plan; empty where no packet is shown.
+    """
+    times = np.asarray(pts, dtype=np.int64)
+    visible = np.sort(times[np.asarray(shown, dtype=bool)])
+    if not len(visible):
+        return FramePlan([], frozenset())
+    needed = frozenset(visible[nearest(visible, wanted)].tolist())
+    starts = [i for i, key in enumerate(keyframe) if key or i == 0]
+    groups = [range(a, b) for a, b in zip(starts, [*starts[1:], len(times)], strict=True)]
+    # Group -> where its decoding may stop.
+    wanted_groups: dict[int, int] = {}
+    for g, group in enumerate(groups):
+        hits = [i for i in group if shown[i] and int(times[i]) in needed]
+        if hits:
+            wanted_groups[g] = min(hits[-1] + 1 + FIELDS, group.stop)
+            if g and min(times[hits]) < times[group.start]:
+                wanted_groups[g - 1] = groups[g - 1].stop
+    runs: list[range] = []
+    for g, stop in sorted(wanted_groups.items()):
+        if runs and runs[-1].stop == groups[g].start:
+            runs[-1] = range(runs[-1].start, stop)
+        else:
+            runs.append(range(groups[g].start, stop))
+    return FramePlan(runs, needed)
+
+
+class VideoDecoder:
+    """Decodes a video track, past damaged packets.
+
+    Args:
+        stream: The track.
+        watch: Keeps reading within limits.
+        on_damage: Called for each packet that cannot be decoded.
+
+    Attributes:
+        step: Ticks from one frame to the next, for frames without a time stamp.
+    """
+
+    def __init__(self, stream: Any, watch: Watch, on_damage: Callable[[], None] = lambda: None) -> None:
+        self.step = 1
+        self._codec, self._watch, self._on_damage = stream.codec_context, watch, on_damage
+        self._guessed = lacks_pts(stream)
+
+    def read(
+        self, packets: Sequence[av.Packet[Any]], wanted: np.ndarray, *, short_side: int | None, held: int
+    ) -> list[tuple[int, np.ndarray]]:
+        """Decodes the displayed frames nearest to the wanted times, and no more than they need where that is known.
+
+        Args:
+            packets: Packets of the track, from a keyframe on, in file order.
+            wanted: Times (M,), ascending, in the track's ticks.
+            short_side: Short side of the result in pixels; None keeps the size.
+            held: How many frames are going to be held; more than M where some are wanted twice.
+
+        Returns:
+            M pairs of true time in ticks and frame (H, W, 3) uint8 RGB; empty where nothing can be decoded.
+
+        Raises:
+            MediaError: Frames of this size, or so many, are more than the limits allow, or decoding them takes too
+                long.
+        """
+        pts = [packet.pts for packet in packets if packet.pts is not None]
+        reliable = len(pts) == len(packets) and not self._guessed
+        if reliable and self._codec.codec.canonical_name in PLANNED_CODECS:
+            plan = plan_frames(pts, [p.is_keyframe for p in packets], [not p.is_discard for p in packets], wanted)
+            images = self._convert(_pick(self.frames(packets, plan.runs, plan.needed), wanted), short_side, held)
+            if {ticks for ticks, _ in images} == plan.needed:
+                return images
+        # Other codecs hide frames or repeat them; damaged files do not show what their packets promise.
+        return self._convert(_pick(self.frames(packets), wanted), short_side, held)
+
+    def frames(
+        self,
+        packets: Sequence[av.Packet[Any]],
+        runs: Iterable[range] | None = None,
+        needed: frozenset[int] | None = None,
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decodes runs of packets in turn.
+
+        Args:
+            packets: Packets of the track, in file order.
+            runs: Ranges of packets; the decoder is flushed between two of them. None for one of all.
+            needed: Presentation times of the frames that must come out; None for all.
+
+        Yields:
+            Presentation time in ticks, ascending, and frame.
+        """
+        codec = self._codec
+        if self._guessed:
+            held_back = self._held_back(packets)
+            place = {packet.dts: k for k, packet in enumerate(packets)}
+        keeps_all = codec.codec.canonical_name in CHOSEN_ONCE
+        k = 0
+        last: int | None = None
+        begun = not codec.flags & OUTPUT_CORRUPT
+        for run in [range(len(packets))] if runs is None else runs:
+            codec.flush_buffers()
+            for i in (*run, None):
+                self._watch.check()
+                packet = None if i is None else packets[i]
+                kept = needed is None or packet is None or packet.pts in needed or keeps_all
+                codec.skip_frame = 'DEFAULT' if kept else 'NONREF'
+                for frame in _decode(codec, packet, self._on_damage):
+                    begun = begun or frame.pict_type == PictureType.I or not frame.is_corrupt
+                    if not begun:
+                        continue
+                    if self._guessed:
+                        # The frame comes out as a later one goes in; the decoding times are those of display, in order.
+                        k = place.get(frame.dts, k + 1 + held_back) - held_back
+                        ticks = packets[min(max(k, 0), len(packets) - 1)].dts
+                    else:
+                        ticks = frame.dts if frame.pts is None else frame.pts
+                    if ticks is None:
+                        ticks = (0 if last is None else last) + self.step
+                    if last is None or ticks > last:
+                        last = ticks
+                        yield ticks, frame
+
+    def _held_back(self, packets: Sequence[av.Packet[Any]]) -> int:
+        """How many frames the decoder holds back to bring them in order: those left when the first one comes out."""
+        self._codec.flush_buffers()
+        for packet in packets:
+            if _decode(self._codec, packet, lambda: None):
+                break
+        return len(_decode(self._codec, None, lambda: None))
+
+    def _convert(
+        self, chosen: Iterable[tuple[int, av.VideoFrame]], short_side: int | None, held: int
+    ) -> list[tuple[int, np.ndarray]]:
+        """Turns frames into arrays as they come, so that no more than two full frames are held."""
+        done: list[tuple[int, np.ndarray]] = []
+        size: tuple[int, int] | None = None
+        for ticks, frame in chosen:
+            if done and done[-1][0] == ticks:
+                done.append(done[-1])
+                continue
+            if size is None:
+                size = scaled_size(frame.height, frame.width, short_side)
+                self._watch.limits.check_scaling(self._watch.path, (frame.height, frame.width), size, held)
+            # One pass of swscale scales and converts; more threads than one only cost time at these sizes.
+            image = frame.to_ndarray(format='rgb24', height=size[0], width=size[1], threads=1)
+            done.append((ticks, upright(image, frame)))
+        return done
+
+
+def _decode(codec: Any, packet: av.Packet[Any] | None, on_damage: Callable[[], None]) -> list[av.VideoFrame]:
+    try:
+        return codec.decode(packet)
+    except av.FFmpegError:
+        on_damage()
+        return []
+
+
+def _pick(frames: Iterator[tuple[int, av.VideoFrame]], wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+    """For each wanted time, ascending, the nearest frame; stops decoding once the last one is known."""
+    before: tuple[int, av.VideoFrame] | None = None
+    done = 0
+    for ticks, frame in frames:
+        while done < len(wanted) and wanted[done] <= ticks:
+            earlier = before is not None and wanted[done] - before[0] <= ticks - wanted[done]
+            yield before if before is not None and earlier else (ticks, frame)
+            done += 1
+        if done == len(wanted):
+            return
+        before = (ticks, frame)
+    if before is not None:
+        for _ in range(done, len(wanted)):
+            yield before
