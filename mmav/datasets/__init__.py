@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from mmav.class_names import read_classes
-
-from . import transforms
-from .av_dataset import AVDataset
-from .collate import av_collate
-from .manifest import Manifest, ManifestRow, read_manifest
-from .resumable_sampler import ResumableSampler
-from .wrappers import ClassBalancedDataset, RepeatDataset
+from mmav.datasets import transforms
+from mmav.datasets.av_dataset import AVDataset
+from mmav.datasets.collate import av_collate
+from mmav.datasets.manifest import Manifest, ManifestRow, read_manifest
+from mmav.datasets.resumable_sampler import ResumableSampler
+from mmav.datasets.wrappers import ClassBalancedDataset, RepeatDataset
 
 __all__ = [
     'AVDataset',

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,34 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
 from mmav.class_names import read_classes
+from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
+from mmav.datasets.manifest import read_manifest
+from mmav.datasets.reading import SLOTS, remember
 from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
+from mmav.structures import MODALITIES
 
-from .broken_clips import BROKEN, DAMAGED, WHOLE, judge
-from .manifest import read_manifest
-from .reading import ReadingTable
-from .resumable_sampler import Draw
 
-MODALITIES = ('video', 'audio')
+class Draw(int):
+    """An index that knows how often its clip was drawn before, which decides its augmentation.
+
+    A worker reads ahead: what it is told of the round when it reads may be of another one.
+
+    Attributes:
+        epoch: The round over the data, from 0 on; None for the one that the data set has been told.
+        repeat: How often the clip came before in this round.
+    """
+
+    epoch: Any
+    repeat: int
+
+    @classmethod
+    def of(cls, index: int, epoch: int | None, *, repeat: int = 0) -> Draw:
+        """An index of a round."""
+        draw = cls(index)
+        draw.epoch, draw.repeat = epoch, repeat
+        return draw
 
 
 @DATASETS.register_module()
@@ -39,7 +58,7 @@ class AVDataset(Dataset[Any]):
     masks False, and the metric counts it as wrong; above the same share the runner ends validation and testing. Of a
     damaged clip what can be decoded is used; it is logged once and counted, too.
 
-    A clip without sound or picture is whole: its mask is False for what it has not. ``modality_dropout`` makes the
+    A clip without audio or video is whole: its mask is False for what it has not. ``modality_dropout`` makes the
     model used to that: training withholds a modality from some clips, another draw each epoch.
 
     Args:
@@ -64,6 +83,10 @@ class AVDataset(Dataset[Any]):
     Raises:
         ManifestError: The manifest or class list is missing or wrong.
         ValueError: An argument makes no sense.
+
+    Attributes:
+        states: What is known of each clip, see :mod:`mmav.datasets.broken_clips`, in all workers of this process (N,).
+        readers: Process numbers of workers, 0 for none, and the indices that they read (:meth:`reading`).
     """
 
     def __init__(
@@ -105,10 +128,11 @@ class AVDataset(Dataset[Any]):
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
         # Shared memory: workers that persist over epochs, forked or spawned, see the epoch and tell what they saw.
         self._epoch = torch.zeros(1, dtype=torch.int64)
-        self._seen = torch.zeros(len(self._rows), dtype=torch.uint8)
+        self.states = torch.zeros(len(self._rows), dtype=torch.uint8)
+        self.readers = torch.zeros(SLOTS, 2, dtype=torch.int64)
         # Where there is none, as without /dev/shm, one process does without.
-        self._is_shared = shared_memory_problem(self._epoch, self._seen) is None
-        self._reading = ReadingTable(self._describe)
+        self._is_shared = shared_memory_problem(self._epoch, self.states, self.readers) is None
+        remember(self)
 
     @property
     def num_classes(self) -> int | dict[str, int]:
@@ -130,16 +154,11 @@ class AVDataset(Dataset[Any]):
 
     def broken_count(self) -> int:
         """How many different clips could not be read so far, in all workers of this process."""
-        return int((self._seen == BROKEN).sum())
+        return int((self.states == BROKEN).sum())
 
     def damaged_count(self) -> int:
         """How many different clips were read but for some damage, in all workers of this process."""
-        return int((self._seen == DAMAGED).sum())
-
-    @property
-    def states(self) -> torch.Tensor:
-        """What is known of each clip, see :mod:`mmav.datasets.broken_clips`, in all workers of this process (N,)."""
-        return self._seen
+        return int((self.states == DAMAGED).sum())
 
     def get_cat_ids(self, index: int) -> list[Any]:
         """The class of a clip, of a verb and a noun the pair, for ClassBalancedDataset."""
@@ -161,6 +180,21 @@ class AVDataset(Dataset[Any]):
             dropout=(),
             broken=None,
         )
+
+    @contextmanager
+    def reading(self, index: int) -> Iterator[None]:
+        """Notes for as long as this process reads a clip that it does, so that its death can name the clip."""
+        pid = os.getpid()
+        row = self.readers[pid % SLOTS]
+        row[1], row[0] = index, pid
+        try:
+            yield
+        finally:
+            row[0] = 0
+
+    def describe(self, index: int) -> str:
+        """Path of a clip and its place in the manifest."""
+        return f'{self.get_data_info(index)["path"]} ({self._place(index)})'
 
     def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
@@ -187,22 +221,19 @@ class AVDataset(Dataset[Any]):
 
     def _train_item(self, index: int, drawn: Draw) -> Any:
         """A clip, or None where it is broken."""
-        if self._seen[index] == BROKEN:
-            self._judge()
+        if self.states[index] == BROKEN:
+            judge(self.ann_file, self.states, self.max_broken_share)
             return None
         info = self.get_data_info(index)
         again = (3, drawn.repeat) if drawn.repeat else ()
         key = (self.seed, drawn.epoch, info['sample_idx'], *again)
         results = dict(info, rng=np.random.default_rng(key), dropout=self._draw_dropout(key))
         try:
-            with self._reading.reading(index):
-                item = self.pipeline(results)
+            return self._read(index, results)
         except MediaError as error:
-            self._report(index, error)
-            self._judge()
+            self._mark(index, BROKEN, f'broken clip, is replaced by another: {error}')
+            judge(self.ann_file, self.states, self.max_broken_share)
             return None
-        self._note(index, results)
-        return item
 
     def _draw_dropout(self, key: tuple[int, ...]) -> tuple[str, ...]:
         """The modality withheld this time, if any; drawn apart, so that augmentation is the same with and without."""
@@ -217,14 +248,10 @@ class AVDataset(Dataset[Any]):
     def _test_item(self, index: int) -> Any:
         info = self.get_data_info(index)
         rng = np.random.default_rng((self.seed, info['sample_idx']))
-        results = dict(info, rng=rng)
         try:
-            with self._reading.reading(index):
-                item = self.pipeline(results)
-            self._note(index, results)
-            return item
+            return self._read(index, dict(info, rng=rng))
         except MediaError as error:
-            self._seen[index] = BROKEN
+            self.states[index] = BROKEN
             # not logged here: the metric names it once, with this reason
             return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self._place(index)})'))
 
@@ -244,35 +271,25 @@ class AVDataset(Dataset[Any]):
             raise ValueError(f'indices {outside[:5]} lie outside the {len(rows)} rows of {self.ann_file}')
         return rows[list(indices)]
 
-    def _note(self, index: int, results: Mapping[str, Any]) -> None:
-        """Notes that a clip was read; ``results`` is what went into the pipeline, as LoadClip has filled it."""
-        damaged = results.get('damaged', 0)
-        if damaged and self._seen[index] != DAMAGED:
-            message = (
-                f'damaged clip, what is left of it is used: {results["path"]}: {damaged} packets cannot be decoded '
-                f'({self._place(index)})'
-            )
-            print_log(message, 'current', level=logging.WARNING)
-        if damaged or self._seen[index] != DAMAGED:
-            self._seen[index] = DAMAGED if damaged else WHOLE
+    def _read(self, index: int, results: dict[str, Any]) -> Any:
+        with self.reading(index):
+            item = self.pipeline(results)
+        # What went into the pipeline, LoadClip has filled.
+        if damaged := results.get('damaged', 0):
+            what = f'{results["path"]}: {damaged} packets cannot be decoded'
+            self._mark(index, DAMAGED, f'damaged clip, what is left of it is used: {what}')
+        elif self.states[index] != DAMAGED:
+            self.states[index] = WHOLE
+        return item
 
-    def _report(self, index: int, error: MediaError) -> None:
-        """Flags a broken clip, and logs it when it is met first."""
-        if self._seen[index] == BROKEN:
-            return
-        self._seen[index] = BROKEN
-        message = f'broken clip, is replaced by another: {error} ({self._place(index)})'
-        print_log(message, 'current', level=logging.WARNING)
+    def _mark(self, index: int, state: int, message: str) -> None:
+        """Notes what is wrong with a clip, and logs it when it is met first."""
+        if self.states[index] != state:
+            print_log(f'{message} ({self._place(index)})', 'current', level=logging.WARNING)
+        self.states[index] = state
 
     def _place(self, index: int) -> str:
         return f'{self.ann_file}, row {self.manifest[int(self._rows[index])].line}'
-
-    def _describe(self, index: int) -> str:
-        return f'{self.get_data_info(index)["path"]} ({self._place(index)})'
-
-    def _judge(self) -> None:
-        """Stops training where too many clips are broken."""
-        judge(self.ann_file, self._seen, self.max_broken_share)
 
 
 def _check_modalities(modalities: Sequence[str], dropout: Mapping[str, float], drop: Sequence[str]) -> None:

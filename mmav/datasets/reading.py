@@ -1,4 +1,4 @@
-"""Which clip each data worker is reading, so that its death can name it."""
+"""Which clip a data worker was reading when it died or stopped to answer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from typing import Any
 
-import torch
 import torch.utils.data.dataloader
-
-from mmav.parallel import shared_memory_problem
 
 # More workers at a time than any machine has; process numbers that are near each other do not meet.
 SLOTS = 1024
@@ -23,45 +20,27 @@ PATIENCE = 2.0
 DEAD_WORKER = re.compile(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)')
 TIMED_OUT = re.compile(r'DataLoader timed out after')
 
-_tables: weakref.WeakSet[ReadingTable] = weakref.WeakSet()
+_datasets: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-class ReadingTable:
-    """A table in shared memory: process number of a worker and the index that it reads.
-
-    Workers, forked or spawned, persistent or not, write into it; the process that has made it can tell after a worker's
-    death.
+def remember(dataset: Any) -> None:
+    """Has a dataset asked for the clips that died with their readers.
 
     Args:
-        describe: Names the clip of an index.
+        dataset: An AVDataset: ``readers`` in shared memory, in which workers, forked or spawned, persistent or not,
+            note what they read, and ``describe``, which names a clip. It is let go of with its last user.
     """
+    _datasets.add(dataset)
 
-    def __init__(self, describe: Callable[[int], str]) -> None:
-        self._describe = describe
-        self._slots = torch.zeros(SLOTS, 2, dtype=torch.int64)
-        # Without shared memory there are no workers.
-        shared_memory_problem(self._slots)
-        _tables.add(self)
 
-    @contextmanager
-    def reading(self, index: int) -> Iterator[None]:
-        """Notes that this process reads a clip."""
-        pid = os.getpid()
-        slot = self._slots[pid % SLOTS]
-        slot[1], slot[0] = index, pid
-        try:
-            yield
-        finally:
-            slot[0] = 0
-
-    def pids(self) -> set[int]:
-        """Numbers of the processes that read, or died of it."""
-        return set(self._slots[self._slots[:, 0] > 0, 0].tolist())
-
-    def clips_of(self, pids: set[int]) -> list[str]:
-        """The clips that processes of these numbers were reading."""
-        rows = self._slots[self._slots[:, 0] > 0].tolist()
-        return [self._describe(index) for pid, index in rows if pid in pids]
+def clips_of(pids: Collection[int] | None = None, *, but: Collection[int | None] = ()) -> list[str]:
+    """The clips that processes of these numbers, or of all numbers but some, read, or read when they died."""
+    return [
+        dataset.describe(index)
+        for dataset in list(_datasets)
+        for pid, index in dataset.readers[dataset.readers[:, 0] > 0].tolist()
+        if (pids is None or pid in pids) and pid not in but
+    ]
 
 
 def clips_of_lost_workers(error: BaseException) -> list[str]:
@@ -85,7 +64,7 @@ def clips_of_lost_workers(error: BaseException) -> list[str]:
     clips: list[str] = []
     while not clips and time.monotonic() < deadline:
         living = {process.pid for process in multiprocessing.active_children()} | {os.getpid()}
-        clips = [clip for table in list(_tables) for clip in table.clips_of(table.pids() - living)]
+        clips = clips_of(but=living)
         time.sleep(0.02)
     return clips
 
@@ -105,4 +84,4 @@ def clips_of_workers(message: str) -> list[str] | None:
     # A worker that died earlier has left its row behind.
     children = {process.pid for process in multiprocessing.active_children() if process.pid is not None}
     pids = {int(pid) for pid in dead[1].split(',')} if dead else children
-    return [clip for table in list(_tables) for clip in table.clips_of(pids)]
+    return clips_of(pids)

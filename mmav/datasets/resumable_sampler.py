@@ -9,28 +9,8 @@ from typing import Any
 from mmengine.dataset import InfiniteSampler as MMEngineInfiniteSampler
 from torch.utils.data import Dataset, Sampler
 
+from mmav.datasets.av_dataset import Draw
 from mmav.registry import DATA_SAMPLERS
-
-
-class Draw(int):
-    """An index that knows how often its clip was drawn before, which decides its augmentation.
-
-    A worker reads ahead: what it is told of the round when it reads may be of another one.
-
-    Attributes:
-        epoch: The round over the data, from 0 on; None for the one that the data set has been told.
-        repeat: How often the clip came before in this round.
-    """
-
-    epoch: Any
-    repeat: int
-
-    @classmethod
-    def of(cls, index: int, epoch: int | None, *, repeat: int = 0) -> Draw:
-        """An index of a round."""
-        draw = cls(index)
-        draw.epoch, draw.repeat = epoch, repeat
-        return draw
 
 
 @DATA_SAMPLERS.register_module()
@@ -74,8 +54,8 @@ class ResumableSampler(Sampler[int]):
 class InfiniteSampler(MMEngineInfiniteSampler):
     """MMEngine's sampler of this name: round after round without an end, in the same order.
 
-    Its indices know their round, see :class:`Draw`; those of MMEngine's do not, and every round would be augmented as
-    the first one was.
+    Its indices know their round, see :class:`mmav.datasets.av_dataset.Draw`; those of MMEngine's do not, and every
+    round would be augmented as the first one was.
     """
 
     def __iter__(self) -> Iterator[int]:

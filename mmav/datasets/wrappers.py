@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.dataset import ClassBalancedDataset as MMEngineClassBalancedDataset
 from mmengine.dataset import RepeatDataset as MMEngineRepeatDataset
 
-from mmav.datasets.resumable_sampler import Draw
+from mmav.datasets.av_dataset import Draw
 from mmav.registry import DATASETS
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmav.datasets.av_dataset import AVDataset
 from mmav.datasets.transforms import LoadClip, LogMel
-from mmav.errors import ConfigError, MediaError
+from mmav.errors import AbsentError, ConfigError, MediaError
 from mmav.parallel import Lost, run_parallel
 from mmav.registry import TRANSFORMS
 
@@ -60,8 +60,10 @@ def clip_stats(load: LoadClip, mel: LogMel, clip: tuple[str, float | None, float
     results: dict[str, Any] = dict(path=path, start=start, end=end, modalities=('audio',), broken=None, rng=None)
     try:
         (wave,) = load.transform(results)['audio']
+    except AbsentError:
+        return None
     except MediaError as error:
-        return None if error.reason.startswith('has no sound') else error.reason
+        return error.reason
     frames = mel.num_frames(len(wave))
     values = mel.spectrogram(wave)[:, :frames].astype(np.float64)
     if not values.size:

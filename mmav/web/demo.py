@@ -18,9 +18,9 @@ from torch import Tensor
 from mmav.analysis.grad_cam.clips import SeenClip, look
 from mmav.datasets.media import MediaInfo, open_media
 from mmav.datasets.media.opening import open_container
-from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.errors import MediaError, MmavError
 from mmav.inference.inferencer import AVInferencer
+from mmav.inference.report import TRACKS
 from mmav.models.heads import heads_of
 from mmav.visualization.grad_cam import GradCAM
 

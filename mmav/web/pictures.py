@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmav.analysis.grad_cam.pictures import draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
-from mmav.datasets.transforms.load_clip import TRACKS
+from mmav.inference.report import TRACKS
 from mmav.visualization.figures import figure_bytes
 from mmav.visualization.timeline import draw_timeline
 from mmav.web.demo import Answer, Explanation

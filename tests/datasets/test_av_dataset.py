@@ -317,7 +317,7 @@ def test_dropped_modality(folder, silent):
     assert set(masks_of(dataset(folder, 'whole.csv', test_mode=True, modality_dropout=dict(video=1)))) == {(True, True)}
     shutil.copy(silent, folder / 'clip.mp4')
     sample = dataset(folder, 'whole.csv', drop=['video'], test_mode=True)[0]['data_samples']
-    assert sample.broken.startswith('has no sound, and nothing else is asked for')
+    assert sample.broken.startswith('has no audio, and nothing else is asked for')
 
 
 def test_damaged_clips_are_used_logged_once_and_counted(folder, log, make_clip):

@@ -14,7 +14,7 @@ import pytest
 from torch.utils.data import ConcatDataset, DataLoader
 
 from mmav.datasets import AVDataset
-from mmav.datasets.reading import ReadingTable, clips_of_workers
+from mmav.datasets.reading import clips_of, clips_of_workers
 from mmav.engine.cli import run_tool
 
 
@@ -111,29 +111,31 @@ def test_workers_that_hang(folder):
     assert f'{folder}/bad.mp4 ({folder}/train.csv, row 7): DataLoader timed out after 1' in line
 
 
-def note(table, pipe):
-    with table.reading(3):
+def note(data, pipe):
+    with data.reading(3):
         pipe.send(os.getpid())
         time.sleep(60)
 
 
-def test_table():
-    table = ReadingTable(str)
-    with table.reading(7):
-        assert table.clips_of({os.getpid()}) == ['7'] and table.clips_of({1}) == []
-    assert table.clips_of({os.getpid()}) == []
+def test_processes_note_what_they_read(folder):
+    data = dataset(folder)
+    with data.reading(7):
+        assert clips_of({os.getpid()}) == [data.describe(7)] and clips_of({1}) == []
+        assert clips_of(but={os.getpid()}) == []
+    assert data.describe(7) == f'{folder}/7.mp4 ({folder}/train.csv, row 9)'
+    assert clips_of({os.getpid()}) == []
     context = multiprocessing.get_context('fork')
     ours, theirs = context.Pipe()
-    process = context.Process(target=note, args=(table, theirs), daemon=True)
+    process = context.Process(target=note, args=(data, theirs), daemon=True)
     process.start()
     pid = ours.recv()
-    assert '3' in clips_of_workers('DataLoader timed out after 1 seconds')
+    assert clips_of_workers('DataLoader timed out after 1 seconds') == [data.describe(3)]
     process.kill()
     process.join()
-    assert table.clips_of({pid}) == ['3']
-    assert '3' in clips_of_workers(f'DataLoader worker (pid(s) 1, {pid}) exited unexpectedly')
+    assert clips_of({pid}) == clips_of(but={1}) == [data.describe(3)]
+    assert clips_of_workers(f'DataLoader worker (pid(s) 1, {pid}) exited unexpectedly') == [data.describe(3)]
     # of the living one is none
-    assert '3' not in clips_of_workers('DataLoader timed out after 1 seconds')
+    assert clips_of_workers('DataLoader timed out after 1 seconds') == []
 
 
 def test_other_errors_of_workers_keep_their_traceback():

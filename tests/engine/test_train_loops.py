@@ -9,7 +9,8 @@ from torch.utils.data import ConcatDataset
 
 from mmav.analysis.logs import read_log, summarise, table
 from mmav.datasets import AVDataset
-from mmav.datasets.resumable_sampler import Draw, InfiniteSampler
+from mmav.datasets.av_dataset import Draw
+from mmav.datasets.resumable_sampler import InfiniteSampler
 from mmav.engine import SeedHook
 from tests import toys
 

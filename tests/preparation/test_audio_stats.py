@@ -14,8 +14,8 @@ from torchaudio.compliance import kaldi
 from mmav.datasets import AVDataset
 from mmav.datasets.media import open_media
 from mmav.datasets.transforms import LoadClip
-from mmav.errors import ConfigError
-from mmav.preparation.audio_stats import ClipStats, front_end, measure, merge
+from mmav.errors import AbsentError, ConfigError, MediaError
+from mmav.preparation.audio_stats import ClipStats, clip_stats, front_end, measure, merge
 
 PIPELINE = [
     dict(type='LoadClip', num_frames=2, num_views=2, window=1.5, mode='random'),
@@ -95,6 +95,18 @@ def test_a_clip_that_kills_its_process_is_broken_not_silent(folder, monkeypatch)
     found = measure(data, *front_end(PIPELINE), jobs=1)
     assert found.broken == ((str(folder / 'a.mp4'), 'reading it kills the process (SIGSEGV)'),)
     assert (found.clips, found.silent) == (1, 1)
+
+
+def test_the_kind_of_error_tells_silent_from_broken_not_its_words(folder, monkeypatch):
+    errors = {'a.mp4': AbsentError('a.mp4', 'nothing to hear'), 'b.mp4': MediaError('b.mp4', 'has no audio any more')}
+
+    def fail(self, results):
+        raise errors[os.path.basename(results['path'])]
+
+    monkeypatch.setattr(LoadClip, 'transform', fail)
+    load, mel = front_end(PIPELINE)
+    assert clip_stats(load, mel, ('a.mp4', None, None)) is None
+    assert clip_stats(load, mel, ('b.mp4', None, None)) == 'has no audio any more'
 
 
 def test_front_end_is_not_random():

@@ -14,11 +14,11 @@ from mmav.analysis.grad_cam.clips import SeenClip, look
 from mmav.analysis.grad_cam.figure import draw_cam_figure
 from mmav.analysis.grad_cam.pictures import CamRow, cam_painter
 from mmav.config.edits import find_test_set
-from mmav.datasets.transforms.load_clip import TRACKS
 from mmav.engine.cli import require_checkpoint
 from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
 from mmav.inference import AVInferencer
+from mmav.inference.report import TRACKS
 from mmav.inference.sources import list_sources
 from mmav.inference.windows import place_windows
 from mmav.models.heads import heads_of

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .audio_views import AudioViews
-from .color_jitter import ColorJitter
-from .flip import RandomFlip
-from .load_clip import LoadClip
-from .log_mel import LogMel
-from .pack import PackAVInputs
-from .rand_augment import RandAugment
-from .random_erasing import RandomErasing
-from .resize import CenterCrop, RandomResizedCrop, Resize
-from .spec_augment import SpecAugment
+from mmav.datasets.transforms.audio_views import AudioViews
+from mmav.datasets.transforms.color_jitter import ColorJitter
+from mmav.datasets.transforms.flip import RandomFlip
+from mmav.datasets.transforms.load_clip import LoadClip
+from mmav.datasets.transforms.log_mel import LogMel
+from mmav.datasets.transforms.pack import PackAVInputs
+from mmav.datasets.transforms.rand_augment import RandAugment
+from mmav.datasets.transforms.random_erasing import RandomErasing
+from mmav.datasets.transforms.resize import CenterCrop, RandomResizedCrop, Resize
+from mmav.datasets.transforms.spec_augment import SpecAugment
 
 __all__ = [
     'AudioViews',

@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmav.datasets.transforms import frame_ops as ops
 from mmav.registry import TRANSFORMS
-
-from . import frame_ops as ops
 
 
 def shift_hue(frames: np.ndarray, shift: float) -> np.ndarray:

@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmav.datasets.transforms.frame_ops import sheet
 from mmav.registry import TRANSFORMS
-
-from .frame_ops import sheet
 
 
 def mirror(frames: np.ndarray) -> np.ndarray:

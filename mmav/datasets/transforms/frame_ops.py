@@ -18,7 +18,7 @@ CUT_OFF = -0.5 + 2**-12
 
 
 def sheet(frames: np.ndarray) -> np.ndarray:
-    """The frames (T, H, W, 3) below each other as one picture (T * H, W, 3), so that OpenCV is called once a clip."""
+    """The frames (T, H, W, 3) below each other as one image (T * H, W, 3), so that OpenCV is called once a clip."""
     return np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])
 
 
@@ -193,7 +193,7 @@ def _shift_rows(
     out = np.empty(frames.shape, frames.dtype)
     for y, (start, part) in enumerate(zip(pad + whole, starts - whole, strict=True)):
         kernel = np.array([taps(part)], dtype=np.float32)
-        # Row y of all frames is a picture (T, W + 3); OpenCV centres four taps on the third.
+        # Row y of all frames is an image (T, W + 3); OpenCV centres four taps on the third.
         out[:, y] = cv2.filter2D(padded[:, y, start - 1 : start + width + 2], -1, kernel)[:, 2:-1]
     return out
 

@@ -1,4 +1,4 @@
-"""From a manifest row to frames and waveform."""
+"""From a manifest row to frames and waveform: where in time a clip is looked at, and what is read there."""
 
 from __future__ import annotations
 
@@ -7,26 +7,91 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmav.datasets.media import Limits, MediaReader, check_backend, open_media
-from mmav.errors import ConfigError, MediaError, did_you_mean
+from mmav.datasets.media import READERS, Limits, MediaReader, check_backend
+from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
+from mmav.errors import AbsentError, ConfigError, MediaError, did_you_mean
 from mmav.registry import TRANSFORMS
 
-from .log_mel import FRAME_LENGTH_MS
-from .sample_frames import MODES, choose_window, sample_times
+MODES = ('random', 'uniform')
 
-TRACKS = dict(video='picture', audio='sound')
+
+def choose_window(
+    start: float, end: float, *, window: float | None = None, rng: np.random.Generator | None = None
+) -> tuple[float, float]:
+    """Chooses a part of a span.
+
+    Args:
+        start: Start of the span in seconds.
+        end: End of the span in seconds.
+        window: Length of the part in seconds; None for the whole span. A shorter span is taken whole.
+        rng: Chooses the place; None takes the middle.
+
+    Returns:
+        Start and end of the part in seconds.
+    """
+    spare = 0.0 if window is None else end - start - window
+    if window is None or spare <= 0:
+        return start, end
+    begin = start + spare * (0.5 if rng is None else rng.random())
+    return begin, begin + window
+
+
+def sample_times(
+    start: float,
+    end: float,
+    num_frames: int,
+    *,
+    num_views: int = 1,
+    frame_interval: float | None = None,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Chooses the times of the frames of each view.
+
+    Without an interval the window is cut into T segments and each view takes one time of each: at random, or view v of
+    V at (v + 0.5) / V of the segment, which is its centre for one view. With an interval each view is T times that far
+    apart: from a random start, or the views spread evenly from the window's start to its end. Where the window is too
+    short for that, its end is repeated.
+
+    Args:
+        start: Start of the window in seconds.
+        end: End of the window in seconds.
+        num_frames: T.
+        num_views: V.
+        frame_interval: Seconds between two frames of a view.
+        rng: Chooses at random; None chooses evenly.
+
+    Returns:
+        Times (V, T) in seconds, ascending within a view.
+
+    >>> sample_times(0.0, 4.0, 4)
+    array([[0.5, 1.5, 2.5, 3.5]])
+    >>> sample_times(0.0, 4.0, 4, num_views=2, frame_interval=0.5)
+    array([[0. , 0.5, 1. , 1.5],
+           [2. , 2.5, 3. , 3.5]])
+    """
+    steps = np.arange(num_frames)
+    if frame_interval is None:
+        even = np.repeat((np.arange(num_views)[:, None] + 0.5) / num_views, num_frames, axis=1)
+        inside = even if rng is None else rng.random((num_views, num_frames))
+        return start + (steps + inside) * (end - start) / num_frames
+    spare = max(0.0, end - start - frame_interval * num_frames)
+    if rng is not None:
+        begins = rng.random(num_views) * spare
+    else:
+        begins = np.linspace(0.0, spare, num_views) if num_views > 1 else np.array([spare / 2])
+    return np.minimum(start + begins[:, None] + steps * frame_interval, end)
 
 
 @TRANSFORMS.register_module()
 class LoadClip(BaseTransform):
-    """Reads frames and sound of one window of a clip; the file is opened once and read once.
+    """Reads video and audio of one window of a clip; the file is opened once and read once.
 
     Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities that are
     withheld, and ``dropout``, modalities that are withheld where the clip has another one; ``reader``, an open
     :class:`mmav.datasets.media.MediaReader` in place of the file, which is closed. Gives
 
     - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
-    - ``audio``: list of one array (S,) float32, mono, the sound of exactly the window;
+    - ``audio``: list of one array (S,) float32, mono, of exactly the window;
     - ``masks``: dict, modality -> whether it is there; what the file has not, or what is withheld, is zeros;
     - ``start``, ``end``: the window in seconds of the file;
     - ``frame_times``: true times (V, T) of the frames in seconds of the file;
@@ -34,27 +99,28 @@ class LoadClip(BaseTransform):
 
     Only what is asked for and not withheld is decoded. A clip marked as broken gives zeros and masks of False.
 
-    What counts as present: a picture where one of its frames can be decoded; sound where the window holds at least
-    25 ms of it, one frame of analysis, silent or not: silence is data. A clip that has neither is broken.
+    What counts as present: video where one of its frames can be decoded; audio where the window holds at least 25 ms of
+    it, one frame of analysis, silent or not: silence is data. A clip that has neither is broken.
 
     Args:
         num_frames: T.
         frame_interval: Seconds between two frames; None spreads them over the window.
         num_views: V.
         same_window: Whether all views are of the same frames, which are then read once and shared, so that the random
-            transforms that follow make the views; else each view has its own. The sound has one window in any case.
+            transforms that follow make the views; else each view has its own. The audio has one window in any case.
         mode: 'random' draws window and frames from ``rng`` (training), 'uniform' takes them evenly (testing).
         short_side: Short side of the frames in pixels, scaled while decoding; None keeps the file's size.
         window: Length of the window in seconds; None for the whole clip.
-        sample_rate: Samples per second of the sound.
-        backend: 'pyav' or 'decord' (pictures only).
-        threads: Threads of the picture decoder; 1 suits a worker per core.
+        sample_rate: Samples per second of the audio.
+        backend: 'pyav' or 'decord' (video only).
+        threads: Threads of the video decoder; 1 suits a worker per core.
         limits: What reading a file may cost, arguments of :class:`mmav.datasets.media.Limits` such as
             ``dict(seconds=300)``; None for the usual limits.
 
     Raises:
         ValueError: An argument makes no sense; of ``same_window`` in testing a ConfigError.
-        MediaError: The file cannot be read, or has nothing of what is asked for.
+        MediaError: The file cannot be read.
+        AbsentError: It has nothing of what is asked for.
     """
 
     def __init__(
@@ -102,41 +168,28 @@ class LoadClip(BaseTransform):
         results['masks'] = {}
         if results['broken'] is not None:
             for modality in results['modalities']:
-                self._blank(results, modality)
+                self._fill(results, modality, None)
             return results
         rng = results['rng'] if self.mode == 'random' else None
-        opened = results.pop('reader', None)
-        settings: Any = dict(backend=self.backend, threads=self.threads, limits=self.limits)
-        with opened or open_media(results['path'], **settings) as reader:
-            start, end = self._window(reader, results['start'], results['end'], rng)
-            results['start'], results['end'] = start, end
+        opened: MediaReader | None = results.pop('reader', None)
+        with opened or READERS[self.backend](results['path'], threads=self.threads, limits=self.limits) as reader:
+            results['start'], results['end'] = self._window(reader, results['start'], results['end'], rng)
             dropped, dropout = results.get('dropped', ()), results.get('dropout', ())
             for modality in results['modalities']:
-                self._read(results, reader, rng, modality, withheld=modality in (*dropped, *dropout))
+                withheld = modality in (*dropped, *dropout)
+                self._fill(results, modality, None if withheld else self._read(results, reader, modality, rng))
             if not any(results['masks'].values()):
                 # The one that was to stay is not in the file: better the other than nothing.
                 for modality in dropout:
-                    self._read(results, reader, rng, modality, withheld=modality in dropped)
+                    if modality not in dropped:
+                        self._fill(results, modality, self._read(results, reader, modality, rng))
             results['damaged'] = reader.info.damaged
         if not any(results['masks'].values()):
-            asked = [TRACKS[modality] for modality in results['modalities'] if modality not in dropped]
+            asked = [modality for modality in results['modalities'] if modality not in dropped]
             if reader.info.has_audio:
-                asked = [f'{name} of {FRAME_LENGTH_MS:g} ms or more' if name == 'sound' else name for name in asked]
-            raise MediaError(results['path'], f'has no {" and no ".join(asked)}, and nothing else is asked for')
+                asked = [f'{name} of {FRAME_LENGTH_MS:g} ms or more' if name == 'audio' else name for name in asked]
+            raise AbsentError(results['path'], f'has no {" and no ".join(asked)}, and nothing else is asked for')
         return results
-
-    def _read(
-        self,
-        results: dict[str, Any],
-        reader: MediaReader,
-        rng: np.random.Generator | None,
-        modality: str,
-        *,
-        withheld: bool,
-    ) -> None:
-        read = {'video': self._read_video, 'audio': self._read_audio}[modality]
-        if withheld or not read(results, reader, rng):
-            self._blank(results, modality)
 
     def _window(
         self, reader: MediaReader, start: float | None, end: float | None, rng: np.random.Generator | None
@@ -155,45 +208,38 @@ class LoadClip(BaseTransform):
             reader.info.path, f'the clip starts at {begin:g} s, but the file ends at {reader.info.duration:g} s'
         )
 
-    def _read_video(self, results: dict[str, Any], reader: MediaReader, rng: np.random.Generator | None) -> bool:
+    def _read(
+        self, results: dict[str, Any], reader: MediaReader, modality: str, rng: np.random.Generator | None
+    ) -> dict[str, Any] | None:
+        """What is read of a modality, None where the file has none of it."""
+        start, end = results['start'], results['end']
+        if modality == 'audio':
+            return self._read_audio(reader, start, end) if reader.info.has_audio else None
         if not reader.info.has_video:
-            return False
-        times = sample_times(
-            results['start'],
-            results['end'],
-            self.num_frames,
-            num_views=1 if self.same_window else self.num_views,
-            frame_interval=self.frame_interval,
-            rng=rng,
-        )
+            return None
+        windows = 1 if self.same_window else self.num_views
+        interval = self.frame_interval
+        times = sample_times(start, end, self.num_frames, num_views=windows, frame_interval=interval, rng=rng)
         frames, true_times = reader.read_frames(times.reshape(-1), short_side=self.short_side)
         views, view_times = frames.reshape(*times.shape, *frames.shape[1:]), true_times.reshape(times.shape)
-        repeats = self.num_views // len(views)
-        results['video'] = [view for view in views for _ in range(repeats)]
-        results['frame_times'] = np.repeat(view_times, repeats, axis=0)
-        results['masks']['video'] = True
-        return True
+        repeats = self.num_views // windows
+        return dict(
+            video=[view for view in views for _ in range(repeats)], frame_times=np.repeat(view_times, repeats, axis=0)
+        )
 
-    def _read_audio(self, results: dict[str, Any], reader: MediaReader, rng: np.random.Generator | None) -> bool:
-        if not reader.info.has_audio:
-            return False
-        wave = reader.read_audio(results['start'], results['end'], self.sample_rate)
-        if wave is None or self._heard_samples(reader, wave) < int(self.sample_rate * FRAME_LENGTH_MS * 0.001):
-            return False
-        results['audio'] = [wave]
-        results['masks']['audio'] = True
-        return True
+    def _read_audio(self, reader: MediaReader, start: float, end: float) -> dict[str, Any] | None:
+        wave = reader.read_audio(start, end, self.sample_rate)
+        if wave is None:
+            return None
+        # A reader that does not tell how much of the window is in the file has all of it.
+        first, last = getattr(reader, 'heard', None) or (start, end)
+        heard = min(len(wave), round((last - first) * self.sample_rate))
+        return dict(audio=[wave]) if heard >= int(self.sample_rate * FRAME_LENGTH_MS * 0.001) else None
 
-    def _heard_samples(self, reader: MediaReader, wave: np.ndarray) -> int:
-        """How many of the window's samples are in the file; a reader that does not tell has all of them."""
-        heard = getattr(reader, 'heard', None)
-        return len(wave) if heard is None else min(len(wave), round((heard[1] - heard[0]) * self.sample_rate))
-
-    def _blank(self, results: dict[str, Any], modality: str) -> None:
-        """Zeros in the place of what is absent; later transforms bring them to the right size."""
-        results['masks'][modality] = False
-        if modality == 'video':
+    def _fill(self, results: dict[str, Any], modality: str, found: dict[str, Any] | None) -> None:
+        """Notes what was read; what is absent is zeros, which later transforms bring to the right size."""
+        results['masks'][modality] = found is not None
+        if found is None and modality == 'video':
             side = self.short_side or 224
-            results['video'] = [np.zeros((self.num_frames, side, side, 3), np.uint8) for _ in range(self.num_views)]
-        else:
-            results['audio'] = [np.zeros(self.sample_rate, np.float32)]
+            found = dict(video=[np.zeros((self.num_frames, side, side, 3), np.uint8) for _ in range(self.num_views)])
+        results.update(found or dict(audio=[np.zeros(self.sample_rate, np.float32)]))

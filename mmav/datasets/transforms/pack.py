@@ -10,10 +10,9 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from mmav.datasets.transforms.frame_ops import sheet
 from mmav.registry import TRANSFORMS
 from mmav.structures import AVDataSample
-
-from .frame_ops import sheet
 
 META_KEYS = ('path', 'start', 'end', 'sample_idx', 'broken')
 

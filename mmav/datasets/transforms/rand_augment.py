@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmav.datasets.transforms import frame_ops as ops
 from mmav.registry import TRANSFORMS
-
-from . import frame_ops as ops
 
 # Magnitudes go from 0 to this.
 MAX_LEVEL = 10.0

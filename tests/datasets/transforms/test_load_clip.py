@@ -5,7 +5,8 @@ import pytest
 
 from mmav.datasets.media import ArrayReader
 from mmav.datasets.transforms import LoadClip, LogMel
-from mmav.errors import MediaError
+from mmav.datasets.transforms.load_clip import choose_window, sample_times
+from mmav.errors import AbsentError, MediaError
 from tests import clips
 from tests.conftest import EVENTS
 
@@ -81,11 +82,11 @@ def test_absent_tracks_are_masked(silent, blind):
 
 def test_a_clip_with_nothing_of_what_is_asked_for(silent, blind):
     load = LoadClip(num_frames=2)
-    with pytest.raises(MediaError, match='has no sound, and nothing else is asked for'):
+    with pytest.raises(AbsentError, match='has no audio, and nothing else is asked for'):
         load(results(silent, modalities=('audio',)))
-    with pytest.raises(MediaError, match='has no picture, and nothing else is asked for'):
+    with pytest.raises(AbsentError, match='has no video, and nothing else is asked for'):
         load(results(blind, modalities=('video',)))
-    with pytest.raises(MediaError, match='has no picture, and'):
+    with pytest.raises(AbsentError, match='has no video, and'):
         load(results(blind, dropped=('audio',)))
 
 
@@ -114,7 +115,9 @@ def test_broken_clips(broken):
 def test_limits(clip, backend):
     if backend == 'decord':
         pytest.importorskip('decord')
-    with pytest.raises(MediaError, match='has 64 x 48 pixels, more than the 3,000 allowed; raise pixels of the limits'):
+    with pytest.raises(
+        MediaError, match='have 64 x 48 pixels, more than the 3,000 allowed; raise pixels of the limits'
+    ):
         LoadClip(limits=dict(pixels=3000), backend=backend)(results(clip))
     with pytest.raises(MediaError, match='16 frames of 64 x 48 pixels are more than the 40,000 pixels allowed at once'):
         LoadClip(limits=dict(clip_pixels=40000), backend=backend)(results(clip))
@@ -171,5 +174,46 @@ def test_sound_is_present_from_one_frame_of_analysis_on(samples, present):
     if present:
         assert read()['masks'] == dict(video=False, audio=True)
     else:
-        with pytest.raises(MediaError, match='short: has no picture and no sound of 25 ms or more'):
+        with pytest.raises(AbsentError, match='short: has no video and no audio of 25 ms or more'):
             read()
+
+
+def generator():
+    return np.random.default_rng(0)
+
+
+def test_window_in_the_middle_or_at_random():
+    assert choose_window(2.0, 10.0, window=4.0) == (4.0, 8.0)
+    assert choose_window(2.0, 10.0) == (2.0, 10.0)
+    assert choose_window(2.0, 10.0, window=9.0, rng=generator()) == (2.0, 10.0)
+    draw = generator()
+    begins = [choose_window(2.0, 10.0, window=4.0, rng=draw)[0] for _ in range(200)]
+    assert 2.0 <= min(begins) < 2.2 and 5.8 < max(begins) <= 6.0
+
+
+def test_segments():
+    np.testing.assert_allclose(sample_times(1.0, 5.0, 4), [[1.5, 2.5, 3.5, 4.5]])
+    np.testing.assert_allclose(sample_times(0.0, 4.0, 2, num_views=2), [[0.5, 2.5], [1.5, 3.5]])
+    random = sample_times(1.0, 5.0, 4, num_views=50, rng=generator())
+    assert random.shape == (50, 4)
+    assert (np.floor(random) == [1, 2, 3, 4]).all()
+    assert random.std(axis=0).min() > 0.2
+
+
+def test_fixed_interval():
+    np.testing.assert_allclose(sample_times(0.0, 4.0, 4, frame_interval=0.5), [[1.0, 1.5, 2.0, 2.5]])
+    starts = sample_times(0.0, 10.0, 4, num_views=5, frame_interval=0.5)[:, 0]
+    np.testing.assert_allclose(starts, [0.0, 2.0, 4.0, 6.0, 8.0])
+    random = sample_times(1.0, 5.0, 4, num_views=50, frame_interval=0.5, rng=generator())
+    np.testing.assert_allclose(np.diff(random), 0.5)
+    assert random.min() >= 1.0 and random.max() <= 5.0 and np.ptp(random[:, 0]) > 1.5
+
+
+def test_a_window_shorter_than_the_view_repeats_its_end():
+    np.testing.assert_allclose(sample_times(1.0, 2.0, 4, frame_interval=0.5), [[1.0, 1.5, 2.0, 2.0]])
+
+
+@pytest.mark.parametrize('interval', [None, 0.1])
+def test_the_same_draw_gives_the_same_times(interval):
+    first, second = (sample_times(0, 9, 8, frame_interval=interval, rng=generator()) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
