@@ -297,12 +297,7 @@ def check_file(path: str) -> None:
 
 
 def choose_track(
-    container: av.container.InputContainer,
-    path: str,
-    kind: Literal['video', 'audio'],
-    *,
-    limits: Limits,
-    related: Any = None,
+    container: av.container.InputContainer, watch: Watch, kind: Literal['video', 'audio'], *, related: Any = None
 ) -> Any:
     """The track that a player would choose.
 
@@ -311,9 +306,8 @@ def choose_track(
 
     Args:
         container: The open file; where it stands is left as it is.
-        path: The file.
+        watch: The file's path and what reading it may cost.
         kind: What is wanted.
-        limits: What reading may cost.
         related: A track; of several programs in one file the other one of its program is chosen.
 
     Returns:
@@ -323,7 +317,7 @@ def choose_track(
         MediaError: There are such tracks, but no decoder for any.
     """
     best = container.streams.best(kind, related=related)
-    others = _auxiliary_tracks(path, container)
+    others = _auxiliary_tracks(watch.path, container)
     tracks = [stream for stream in container.streams if stream.type == kind and stream.index not in others]
     if not tracks:
         return None
@@ -331,8 +325,8 @@ def choose_track(
     tracks.sort(key=lambda stream: best is None or stream.index != best.index)
     decodable = [stream for stream in tracks if stream.codec_context is not None]
     if not decodable:
-        raise MediaError(path, f'no decoder for its {kind} track')
-    chosen: Any = decodable[0] if len(decodable) == 1 else _first_with_packets(path, decodable, limits)
+        raise MediaError(watch.path, f'no decoder for its {kind} track')
+    chosen: Any = decodable[0] if len(decodable) == 1 else _first_with_packets(watch, decodable)
     if kind == 'audio' and not chosen.codec_context.sample_rate:
         learn_parameters(container, chosen)
     return chosen
@@ -353,10 +347,10 @@ def _auxiliary_tracks(path: str, container: av.container.InputContainer) -> set[
     return found
 
 
-def _first_with_packets(path: str, tracks: Sequence[Any], limits: Limits) -> Any:
+def _first_with_packets(watch: Watch, tracks: Sequence[Any]) -> Any:
     """The first track that holds a packet; the first of all where none does."""
     found: set[int] = set()
-    with open_container(path, limits=limits) as other:
+    with open_container(watch.path, limits=watch.limits) as other:
         for seen, packet in enumerate(_until_damage(other, [other.streams[stream.index] for stream in tracks])):
             if packet.size:
                 found.add(packet.stream_index)

@@ -171,10 +171,8 @@ class PyAVReader(MediaReader):
         self._container = open_container(path, limits=self.limits)
         try:
             with media_errors(path, 'cannot be read'):
-                self.video_stream = choose_track(self._container, path, 'video', limits=self.limits)
-                self.audio_stream = choose_track(
-                    self._container, path, 'audio', limits=self.limits, related=self.video_stream
-                )
+                self.video_stream = choose_track(self._container, self._watch, 'video')
+                self.audio_stream = choose_track(self._container, self._watch, 'audio', related=self.video_stream)
                 self.channel_names = () if self.audio_stream is None else settle_layout(self.audio_stream.codec_context)
                 self._streams = [stream for stream in (self.video_stream, self.audio_stream) if stream is not None]
                 if not self._streams:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from mmav.datasets.media import Limits, open_media
-from mmav.datasets.media.opening import choose_track, learn_parameters, open_container
+from mmav.datasets.media import open_media
+from mmav.datasets.media.opening import Watch, choose_track, learn_parameters, open_container
 from tests import clips, remux
 
 
@@ -50,7 +50,7 @@ def test_a_track_that_ffmpeg_prefers_but_that_is_empty(tmp_path, flashes):
                 write.mux(packet)
     with open_container(str(path)) as container:
         assert container.streams.best('audio').index == 0
-        assert choose_track(container, str(path), 'audio', limits=Limits()).index == 1
+        assert choose_track(container, Watch(str(path)), 'audio').index == 1
     with open_media(str(path)) as reader:
         assert np.abs(reader.read_audio(0.0, 3.0, 16000)).max() > 0.1
 
