@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mmav.datasets.transforms import CenterCrop, LoadClip, LogMel, PackAVInputs, Resize
-from mmav.datasets.transforms.log_mel import EPSILON, FRAME_LENGTH_MS, LOW_FREQ, PREEMPHASIS
+from mmav.datasets.transforms import CenterCrop, LoadClip, PackAVInputs, Resize, Spectrogram
+from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
+from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, one_line
 
-KNOWN = (LoadClip, Resize, CenterCrop, LogMel, PackAVInputs)
+KNOWN = (LoadClip, Resize, CenterCrop, PackAVInputs)
 
 
 def blank_clip(steps: Sequence[Any], modalities: Sequence[str]) -> dict[str, Tensor]:
@@ -66,9 +67,13 @@ def describe_pipeline(
     if 'audio' in modalities:
         described['audio'] = _audio(steps, load, norm.get('audio'))
     described['other_steps'] = [
-        plain(written) for step, written in zip(steps, config, strict=True) if not isinstance(step, KNOWN)
+        plain(written) for step, written in zip(steps, config, strict=True) if not _is_described(step)
     ]
     return described
+
+
+def _is_described(step: Any) -> bool:
+    return bool(step.describe()) if isinstance(step, Spectrogram) else isinstance(step, KNOWN)
 
 
 def norm_of(preprocessor: Any) -> dict[str, dict[str, list[float]]]:
@@ -123,39 +128,20 @@ def _sampling(load: LoadClip) -> dict[str, Any]:
 
 def _audio(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[float]] | None) -> dict[str, Any]:
     audio: dict[str, Any] = {}
+    front_end = find_spectrogram(steps)
+    least = max(FRAME_LENGTH_MS, front_end.frame_length_ms if front_end else 0.0)
     if load is not None:
         audio.update(
             sample_rate=load.sample_rate,
             channels='mono: the mean of two channels, of more a downmix by their places, scaled so that it cannot clip',
             span='exactly the window',
             samples='-1 to 1',
-            present=f'where the window holds {FRAME_LENGTH_MS:g} ms of sound or more, silent or not; else it is absent',
+            present=f'where the window holds {least:g} ms of sound or more, silent or not; else it is absent',
         )
-    for step in steps:
-        if isinstance(step, LogMel):
-            audio['log_mel'] = dict(
-                waveform='its mean is subtracted',
-                filter_bank='Kaldi fbank (torchaudio.compliance.kaldi.fbank)',
-                sample_rate=step.sample_rate,
-                frame_length_ms=FRAME_LENGTH_MS,
-                frame_shift_ms=step.frame_shift_ms,
-                edges='only frames that lie wholly in the waveform (snip_edges)',
-                frame_mean='subtracted (remove_dc_offset)',
-                preemphasis=PREEMPHASIS,
-                window='hanning',
-                fft_size=1 << (int(step.sample_rate * FRAME_LENGTH_MS * 0.001) - 1).bit_length(),
-                spectrum='power',
-                num_mel_bins=step.num_mel_bins,
-                mel_scale='1127 * ln(1 + f / 700)',
-                low_freq=LOW_FREQ,
-                high_freq=step.sample_rate / 2,
-                dither=0.0,
-                use_energy=False,
-                log='natural, of the energy or epsilon, whichever is larger',
-                epsilon=float(EPSILON),
-            )
-            audio['target_frames'] = step.target_frames
-            audio['length'] = 'zeros are appended to the log-mels up to target_frames; what exceeds them is cut'
+    if front_end is not None:
+        audio.update(front_end.describe())
+        audio['target_frames'] = front_end.target_frames
+        audio['length'] = 'zeros are appended to the spectrogram up to target_frames; what exceeds them is cut'
     audio.update(layout='B, 1, F, T', normalised_in_graph=norm)
     return audio
 

@@ -22,7 +22,8 @@ from mmav.class_names import by_part, trained_with
 from mmav.config.check import check_config
 from mmav.config.edits import find_test_set, resolve_num_classes, set_data_root
 from mmav.datasets import av_collate
-from mmav.datasets.transforms import LoadClip, LogMel
+from mmav.datasets.transforms import LoadClip
+from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.engine.class_heads import check_widths, class_heads, match_classes
 from mmav.engine.cli import load_config
 from mmav.engine.loading import load_weights
@@ -210,8 +211,8 @@ class AVInferencer(BaseInferencer):
         load = next((step for step in self.pipeline.transforms if isinstance(step, LoadClip)), None)
         if load is not None and load.window is not None:
             return load.window
-        log_mel = next((step for step in self.pipeline.transforms if isinstance(step, LogMel)), None)
-        return None if log_mel is None else log_mel.target_frames * log_mel.frame_shift_ms / 1000
+        front_end = find_spectrogram(self.pipeline.transforms)
+        return None if front_end is None else front_end.window
 
     # What BaseInferencer asks for
 

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a data set's log-mels, exactly: every value counts once, nothing is drawn."""
+"""Mean and standard deviation of a data set's spectrograms, exactly: every value counts once, nothing is drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmav.datasets.av_dataset import AVDataset
-from mmav.datasets.transforms import LoadClip, LogMel
+from mmav.datasets.transforms import LoadClip, Spectrogram
+from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import AbsentError, ConfigError, MediaError
 from mmav.parallel import Lost, run_parallel
 from mmav.registry import TRANSFORMS
@@ -27,7 +28,7 @@ class ClipStats(NamedTuple):
 
 @dataclass(frozen=True)
 class AudioStats:
-    """Statistics of log-mels.
+    """Statistics of spectrograms.
 
     Attributes:
         mean: Mean of all values that are sound.
@@ -50,7 +51,9 @@ class AudioStats:
     padding: float
 
 
-def clip_stats(load: LoadClip, mel: LogMel, clip: tuple[str, float | None, float | None]) -> ClipStats | str | None:
+def clip_stats(
+    load: LoadClip, spectrogram: Spectrogram, clip: tuple[str, float | None, float | None]
+) -> ClipStats | str | None:
     """Measures one clip: the middle window of it, without augmentation.
 
     Returns:
@@ -64,8 +67,8 @@ def clip_stats(load: LoadClip, mel: LogMel, clip: tuple[str, float | None, float
         return None
     except MediaError as error:
         return error.reason
-    frames = mel.num_frames(len(wave))
-    values = mel.spectrogram(wave)[:, :frames].astype(np.float64)
+    frames = spectrogram.num_frames(len(wave))
+    values = spectrogram.spectrogram(wave)[:, :frames].astype(np.float64)
     if not values.size:
         return None
     mean = float(values.mean())
@@ -85,14 +88,19 @@ def merge(parts: Sequence[ClipStats], *, zeros: int = 0) -> tuple[float, float]:
 
 
 def measure(
-    dataset: AVDataset, load: LoadClip, mel: LogMel, *, jobs: int | None = None, time_limit: float | None = None
+    dataset: AVDataset,
+    load: LoadClip,
+    spectrogram: Spectrogram,
+    *,
+    jobs: int | None = None,
+    time_limit: float | None = None,
 ) -> AudioStats:
     """Measures all clips of a data set.
 
     Args:
         dataset: Its rows are read, not its pipeline.
         load: Reads the sound.
-        mel: Turns it into spectrograms (F, T).
+        spectrogram: Turns it into spectrograms (F, T).
         jobs: Processes; None for one a core.
         time_limit: Seconds for one clip, after which it counts as broken; None for as long as it takes.
 
@@ -103,7 +111,7 @@ def measure(
     clips = [(row['path'], row['start'], row['end']) for row in rows]
     found: dict[int, ClipStats] = {}
     broken: dict[int, tuple[str, str]] = {}
-    work = functools.partial(clip_stats, load, mel)
+    work = functools.partial(clip_stats, load, spectrogram)
     for index, result in run_parallel(work, clips, jobs=jobs, time_limit=time_limit, label='measuring'):
         if isinstance(result, ClipStats):
             found[index] = result
@@ -114,7 +122,7 @@ def measure(
     if not found:
         raise ConfigError(f'none of the {len(clips)} clips of {dataset.ann_file} has sound that can be read')
     parts = [found[index] for index in sorted(found)]
-    whole = len(parts) * mel.num_mel_bins * mel.target_frames
+    whole = len(parts) * spectrogram.num_bins * spectrogram.target_frames
     zeros = whole - sum(part.number for part in parts)
     mean, std = merge(parts)
     padded_mean, padded_std = merge(parts, zeros=zeros)
@@ -130,17 +138,18 @@ def measure(
     )
 
 
-def front_end(pipeline: Sequence[dict[str, Any]]) -> tuple[LoadClip, LogMel]:
-    """The reader and the log-mel front end of a pipeline, without what is random in them.
+def front_end(pipeline: Sequence[dict[str, Any]]) -> tuple[LoadClip, Spectrogram]:
+    """The reader and the audio front end of a pipeline, without what is random in them.
 
     Args:
         pipeline: Configs of transforms.
 
     Raises:
-        ConfigError: The pipeline has no LoadClip or no LogMel.
+        ConfigError: The pipeline has no LoadClip or no audio front end.
     """
-    steps = {step['type']: dict(step) for step in pipeline}
-    for name in ('LoadClip', 'LogMel'):
-        if name not in steps:
-            raise ConfigError(f'the pipeline has no {name}, only {", ".join(steps)}')
-    return TRANSFORMS.build({**steps['LoadClip'], 'mode': 'uniform', 'num_views': 1}), TRANSFORMS.build(steps['LogMel'])
+    names = [step['type'] for step in pipeline]
+    spectrogram = find_spectrogram(map(TRANSFORMS.build, pipeline))
+    if 'LoadClip' not in names or spectrogram is None:
+        missing = 'Spectrogram such as LogMel' if 'LoadClip' in names else 'LoadClip'
+        raise ConfigError(f'the pipeline has no {missing}, only {", ".join(map(str, names))}')
+    return TRANSFORMS.build({**pipeline[names.index('LoadClip')], 'mode': 'uniform', 'num_views': 1}), spectrogram

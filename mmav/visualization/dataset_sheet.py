@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from mmav.datasets.av_dataset import AVDataset
-from mmav.datasets.transforms import LogMel
+from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, MediaError, MmavError, TooManyBrokenClips
 from mmav.outputs import write_output
 from mmav.registry import DATASETS
@@ -86,9 +86,9 @@ class _Recorder:
         self.broken: dict[int, str] = {}  # row of the manifest -> reason
         self.info: dict[str, Any] = {}
         self.seen: list[tuple[str, dict[str, list[np.ndarray]]]] = []  # name of the step, modality -> views
-        log_mel = next((step for step in steps if isinstance(step, LogMel)), None)
+        front_end = find_spectrogram(steps)
         # rank -> seconds between the values of a waveform, of a spectrogram
-        self.time_steps = {1: 1 / log_mel.sample_rate, 2: log_mel.frame_shift_ms / 1000} if log_mel else {}
+        self.time_steps = {1: 1 / front_end.sample_rate, 2: front_end.step} if front_end else {}
 
     def __call__(self, results: dict[str, Any]) -> Any:
         self.info, self.seen = results, []

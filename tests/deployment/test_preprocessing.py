@@ -74,5 +74,5 @@ def test_shapes_and_types_of_what_is_fed():
     assert {name: (tuple(x.shape), x.dtype) for name, x in clip.items()} == dict(
         video=((3, 3, 4, 32, 32), torch.uint8), audio=((1, 1, 16, 100), torch.float32)
     )
-    with pytest.raises(ConfigError, match='the test pipeline does not say what the model is fed: .*put LogMel before'):
+    with pytest.raises(ConfigError, match='the test pipeline does not say what the model is fed: .*: put LogMel, or'):
         blank_clip([STEPS[0], STEPS[1], STEPS[3]], ['audio'])

@@ -111,6 +111,8 @@ def test_the_kind_of_error_tells_silent_from_broken_not_its_words(folder, monkey
 
 def test_front_end_is_not_random():
     load, mel = front_end(PIPELINE)
-    assert (load.mode, load.num_views, load.window, mel.num_mel_bins) == ('uniform', 1, 1.5, 32)
-    with pytest.raises(ConfigError, match='the pipeline has no LogMel, only LoadClip, PackAVInputs'):
+    assert (load.mode, load.num_views, load.window, mel.num_bins) == ('uniform', 1, 1.5, 32)
+    with pytest.raises(
+        ConfigError, match='the pipeline has no Spectrogram such as LogMel, only LoadClip, PackAVInputs'
+    ):
         front_end([PIPELINE[0], PIPELINE[2]])

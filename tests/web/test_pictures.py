@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmav.analysis.grad_cam.clips import SeenClip, SpectrogramAxes
+from mmav.analysis.grad_cam.clips import SeenClip
+from mmav.datasets.transforms import LogMel
 from mmav.web.demo import Answer, Explanation
 from mmav.web.pictures import explanation_html, timeline_html
 
@@ -26,7 +27,7 @@ def explanation(maps):
     frames = np.full((1, 4, 32, 32, 3), 90, np.uint8)
     inputs = dict(video=torch.zeros(1, 3, 4, 32, 32), audio=torch.rand(1, 1, 16, 200) - 5)
     times = np.array([[0.25, 0.75, 1.25, 1.75]])
-    seen = SeenClip('clip.mp4', dict(inputs=inputs), 2.0, 4.0, frames, times, None, SpectrogramAxes(0.0, 0.01, 16000))
+    seen = SeenClip('clip.mp4', dict(inputs=inputs), 2.0, 4.0, frames, times, None, LogMel(16, 40))
     return Explanation(seen, maps)
 
 

@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config whose training list, LoadClip and LogMel are used')
+    parser.add_argument('config', help='config whose training list, LoadClip and audio front end are used')
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
     parser.add_argument('--ann-file', metavar='FILE', help='another list, e.g. train_clean.csv')
     parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one per core')
@@ -40,14 +40,14 @@ def main() -> None:
     options = cfg.train_dataloader.dataset.to_dict()
     if options.get('type') != 'AVDataset':
         raise ConfigError(f"'{args.config}' trains on {options.get('type')!r}; this tool measures an AVDataset")
-    load, mel = front_end(options.pop('pipeline'))
+    load, spectrogram = front_end(options.pop('pipeline'))
     options.pop('modality_dropout', None)
     changes = dict(ann_file=args.ann_file) if args.ann_file else {}
     dataset = DATASETS.build({**options, **changes, 'pipeline': [], 'modalities': ['audio']})
-    found = measure(dataset, load, mel, jobs=args.jobs, time_limit=args.time_limit)
+    found = measure(dataset, load, spectrogram, jobs=args.jobs, time_limit=args.time_limit)
     print(
         f'{found.clips} clips of {dataset.ann_file}, {found.silent} without sound, {len(found.broken)} unreadable; '
-        f'{found.padding:.1%} of the spectrograms ({mel.num_mel_bins} x {mel.target_frames}) is padding'
+        f'{found.padding:.1%} of the spectrograms ({spectrogram.num_bins} x {spectrogram.target_frames}) is padding'
     )
     for path, reason in found.broken[:BROKEN_SHOWN]:
         print(f'  {path}: {reason}')

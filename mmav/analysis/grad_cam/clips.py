@@ -7,26 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmav.datasets.transforms import CenterCrop, LoadClip, LogMel, RandomFlip, RandomResizedCrop, Resize
-from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
+from mmav.datasets.transforms import CenterCrop, LoadClip, RandomFlip, RandomResizedCrop, Resize, Spectrogram
+from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.evaluation.localization import Event, box_cover, interval_cover
 from mmav.inference import AVInferencer
 
 Region = tuple[float, float, float, float]
-
-
-class SpectrogramAxes(NamedTuple):
-    """What the axes of a spectrogram mean.
-
-    Attributes:
-        first: Seconds from the window's start to the beginning of column 0, each column centred in its analysis frame.
-        step: Seconds per column.
-        sample_rate: Samples per second of the audio; the mel bins reach up to half of it.
-    """
-
-    first: float
-    step: float
-    sample_rate: int
 
 
 class SeenClip(NamedTuple):
@@ -41,7 +27,7 @@ class SeenClip(NamedTuple):
         frame_times: Their times (V, T) in seconds of the file.
         region: Left, top, right, bottom of these frames in [0, 1] of the whole frame; None if the pipeline crops or
             mirrors at random.
-        sound: The axes of the spectrogram; None without one.
+        sound: The audio front end, which knows what the axes of the spectrogram mean; None without audio.
     """
 
     path: str
@@ -51,7 +37,7 @@ class SeenClip(NamedTuple):
     frames: np.ndarray | None
     frame_times: np.ndarray | None
     region: Region | None
-    sound: SpectrogramAxes | None
+    sound: Spectrogram | None
 
     def covers(self, event: Event) -> dict[str, np.ndarray]:
         """The share of each pixel and spectrogram column that belongs to the event of the clip, in its first view.
@@ -86,11 +72,6 @@ def look(inferencer: AVInferencer, source: Any, *, start: float | None = None, e
         inferencer.pipeline = pipeline
     seen, masks = spy.seen, item['masks']
     has = {name: bool(masks.get(name, False)) for name in ('video', 'audio')}
-    log_mel = next((step for step in steps if isinstance(step, LogMel)), None)
-    sound = None
-    if has['audio'] and log_mel is not None:
-        shift = log_mel.frame_shift_ms / 1000
-        sound = SpectrogramAxes((FRAME_LENGTH_MS / 1000 - shift) / 2, shift, log_mel.sample_rate)
     return SeenClip(
         path=str(seen['path']),
         item=item,
@@ -99,7 +80,7 @@ def look(inferencer: AVInferencer, source: Any, *, start: float | None = None, e
         frames=np.stack(seen['video']) if has['video'] else None,
         frame_times=seen['frame_times'] if has['video'] else None,
         region=crop_region(steps, spy.loaded) if has['video'] else None,
-        sound=sound,
+        sound=find_spectrogram(steps) if has['audio'] else None,
     )
 
 

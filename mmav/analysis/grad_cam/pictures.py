@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from mmav.analysis.grad_cam.clips import Region, SpectrogramAxes
-from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel
+from mmav.analysis.grad_cam.clips import Region
+from mmav.datasets.transforms import Spectrogram
 
 COLOURS = colormaps['jet']
 STRENGTH = 0.55
@@ -53,7 +53,7 @@ class CamRow(NamedTuple):
         times: Seconds of the frames (T,).
         spectrogram: (F, T) of the input, not normalised; None without audio.
         sound_cam: Its map (F, T).
-        axes: What the axes of the spectrogram mean.
+        axes: The audio front end, which knows what the axes of the spectrogram mean.
         start: Seconds of the file where the spectrogram begins.
     """
 
@@ -64,7 +64,7 @@ class CamRow(NamedTuple):
     times: np.ndarray | None = None
     spectrogram: np.ndarray | None = None
     sound_cam: np.ndarray | None = None
-    axes: SpectrogramAxes | None = None
+    axes: Spectrogram | None = None
     start: float = 0.0
 
 
@@ -87,17 +87,17 @@ def draw_spectrogram(
     values: np.ndarray,
     cam: np.ndarray | None,
     *,
-    axes_of: SpectrogramAxes | None,
+    axes_of: Spectrogram | None,
     start: float = 0.0,
     small: bool = False,
 ) -> Any:
-    """Draws a spectrogram in seconds and mel bins: grey with its map over it, or in colour without a map.
+    """Draws a spectrogram in seconds and kHz: grey with its map over it, or in colour without a map.
 
     Args:
         axes: Where to draw.
-        values: Log-mel energies (F, T); exact zeros are padding.
+        values: The spectrogram (F, T); exact zeros are padding.
         cam: Its map (F, T) in [0, 1]; None for no map.
-        axes_of: What its axes mean; without it they count columns and bins.
+        axes_of: Its front end; without one, or where that does not know the frequencies of its bins, the axes count.
         start: Seconds of the file where the window begins.
         small: Whether the unit of frequency stands once, at the axis, instead of at each tick.
 
@@ -117,28 +117,18 @@ def draw_spectrogram(
     axes.set_facecolor('#7fb8b0')
     if cam is not None:
         image = axes.imshow(cam, COLOURS, vmin=0, vmax=1, alpha=STRENGTH, interpolation='bilinear', **place)
-    ticks = [bins * k // 4 for k in range(5)]
-    if axes_of is None:
-        axes.set_yticks(ticks)
-    else:
-        known = [(mel_bin(khz * 1000, bins, axes_of.sample_rate), khz) for khz in KILOHERTZ]
-        known = [(place, khz) for place, khz in known if 0 <= place <= bins + 0.5]
+    places = [] if axes_of is None else [(axes_of.bin_of(khz * 1000), khz) for khz in KILOHERTZ]
+    known = [(place, khz) for place, khz in places if place is not None and 0 <= place <= bins + 0.5]
+    if known:
         unit = '' if small else ' kHz'
         axes.set_yticks([min(place, bins) for place, _ in known], [f'{khz:g}{unit}' for _, khz in known])
-    axes.set_ylabel('kHz' if small and axes_of is not None else f'{bins} mel bins', fontsize=8)
+    else:
+        axes.set_yticks([bins * k // 4 for k in range(5)])
+    name = 'bins' if axes_of is None else axes_of.bin_name
+    axes.set_ylabel('kHz' if small and known else f'{bins} {name}', fontsize=8)
     axes.set_xlabel('column' if axes_of is None else 'seconds', fontsize=8)
     axes.tick_params(labelsize=7, length=2, pad=2)
     return image
-
-
-def mel_bin(hertz: float, bins: int, sample_rate: int) -> float:
-    """The position of a frequency in the mel bins of :class:`mmav.datasets.transforms.LogMel`; bin k peaks at k + 0.5.
-
-    >>> round(mel_bin(8000, 128, 16000)), round(mel_bin(20, 128, 16000))
-    (128, 0)
-    """
-    low, high, mel = (hertz_to_mel(f) for f in (LOW_FREQ, sample_rate / 2, hertz))
-    return (mel - low) / (high - low) * (bins + 1) - 0.5
 
 
 def cam_painter(

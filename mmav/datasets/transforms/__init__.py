@@ -12,6 +12,7 @@ from mmav.datasets.transforms.rand_augment import RandAugment
 from mmav.datasets.transforms.random_erasing import RandomErasing
 from mmav.datasets.transforms.resize import CenterCrop, RandomResizedCrop, Resize
 from mmav.datasets.transforms.spec_augment import SpecAugment
+from mmav.datasets.transforms.spectrogram import Spectrogram
 
 __all__ = [
     'AudioViews',
@@ -26,4 +27,5 @@ __all__ = [
     'RandomResizedCrop',
     'Resize',
     'SpecAugment',
+    'Spectrogram',
 ]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmav.datasets.transforms.spectrogram import Spectrogram
 from mmav.errors import did_you_mean
 from mmav.registry import TRANSFORMS
 
@@ -23,7 +23,7 @@ EPSILON = torch.finfo(torch.float32).eps
 
 
 @TRANSFORMS.register_module()
-class LogMel(BaseTransform):
+class LogMel(Spectrogram):
     """Waveforms (S,) to log-mel spectrograms (F, T) float32, as the published AST models were trained.
 
     The waveform's mean is subtracted; frames of 25 ms, Hann window, no dither, pre-emphasis 0.97, power spectrum, mel
@@ -44,6 +44,8 @@ class LogMel(BaseTransform):
         ImportError: ``backend='torchaudio'`` and torchaudio cannot be imported.
     """
 
+    bin_name = 'mel bins'
+
     def __init__(
         self,
         num_mel_bins: int = 128,
@@ -57,41 +59,57 @@ class LogMel(BaseTransform):
             raise ValueError(f'backend {backend!r} is none of {", ".join(BACKENDS)}{did_you_mean(backend, BACKENDS)}')
         if num_mel_bins < 4 or target_frames < 1:
             raise ValueError(f'need at least 4 mel bins and 1 frame, got {num_mel_bins} and {target_frames}')
-        self.num_mel_bins = num_mel_bins
-        self.target_frames = target_frames
-        self.sample_rate = sample_rate
-        self.frame_shift_ms = frame_shift_ms
+        super().__init__(
+            num_mel_bins,
+            target_frames,
+            sample_rate=sample_rate,
+            frame_length_ms=FRAME_LENGTH_MS,
+            frame_shift_ms=frame_shift_ms,
+        )
         self.backend = backend
         _front_end(backend)
         _say_once(f'LogMel: log-mel spectrograms by backend={backend!r}')
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replaces each waveform of ``audio`` by its spectrogram."""
-        if 'audio' in results:
-            present = results['masks']['audio'] and all(self.num_frames(len(wave)) for wave in results['audio'])
-            results['masks']['audio'] = present
-            shape = (self.num_mel_bins, self.target_frames)
-            results['audio'] = [
-                self.spectrogram(wave) if present else np.zeros(shape, np.float32) for wave in results['audio']
-            ]
-        return results
+    def compute(self, waveform: Tensor) -> Tensor:
+        """Log-mel energies (F, T') of the frames that fit wholly into a waveform."""
+        fbank = _front_end(self.backend)
+        return fbank(waveform - waveform.mean(), self.num_bins, self.sample_rate, self.frame_shift_ms).T
 
-    def num_frames(self, num_samples: int) -> int:
-        """How many of the ``target_frames`` a waveform of so many samples fills; the rest is padding."""
-        length, shift = (int(self.sample_rate * ms * 0.001) for ms in (FRAME_LENGTH_MS, self.frame_shift_ms))
-        return min(1 + (num_samples - length) // shift, self.target_frames) if num_samples >= length else 0
+    def bin_of(self, hertz: float) -> float:
+        """The place of a frequency among the mel bins; bin k peaks at k + 0.5.
 
-    def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
-        """The spectrogram (F, T) of a waveform (S,)."""
-        out = np.zeros((self.num_mel_bins, self.target_frames), np.float32)
-        wave = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
-        if len(wave) >= int(self.sample_rate * FRAME_LENGTH_MS * 0.001):
-            fbank = _front_end(self.backend)(
-                wave - wave.mean(), self.num_mel_bins, self.sample_rate, self.frame_shift_ms
+        >>> mel = LogMel()
+        >>> round(mel.bin_of(8000)), round(mel.bin_of(20))
+        (128, 0)
+        """
+        low, high, mel = (hertz_to_mel(f) for f in (LOW_FREQ, self.sample_rate / 2, hertz))
+        return (mel - low) / (high - low) * (self.num_bins + 1) - 0.5
+
+    def describe(self) -> dict[str, Any]:
+        """The steps of Kaldi's filter bank with all their numbers."""
+        return dict(
+            log_mel=dict(
+                waveform='its mean is subtracted',
+                filter_bank='Kaldi fbank (torchaudio.compliance.kaldi.fbank)',
+                sample_rate=self.sample_rate,
+                frame_length_ms=FRAME_LENGTH_MS,
+                frame_shift_ms=self.frame_shift_ms,
+                edges='only frames that lie wholly in the waveform (snip_edges)',
+                frame_mean='subtracted (remove_dc_offset)',
+                preemphasis=PREEMPHASIS,
+                window='hanning',
+                fft_size=1 << (int(self.sample_rate * FRAME_LENGTH_MS * 0.001) - 1).bit_length(),
+                spectrum='power',
+                num_mel_bins=self.num_bins,
+                mel_scale='1127 * ln(1 + f / 700)',
+                low_freq=LOW_FREQ,
+                high_freq=self.sample_rate / 2,
+                dither=0.0,
+                use_energy=False,
+                log='natural, of the energy or epsilon, whichever is larger',
+                epsilon=float(EPSILON),
             )
-            used = min(len(fbank), self.target_frames)
-            out[:, :used] = fbank[:used].T.numpy()
-        return out
+        )
 
 
 @functools.cache

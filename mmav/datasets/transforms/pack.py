@@ -56,5 +56,8 @@ def _pack_video(views: list[np.ndarray]) -> Tensor:
 def _pack_audio(views: list[np.ndarray]) -> Tensor:
     shapes = {view.shape for view in views}
     if len(shapes) > 1 or views[0].ndim != 2:
-        raise ValueError(f'audio must be spectrograms (F, T) of one size, got {sorted(shapes)}; put LogMel before')
+        raise ValueError(
+            f'audio must be spectrograms (F, T) of one size, got {sorted(shapes)}: put LogMel, or another Spectrogram, '
+            'before PackAVInputs'
+        )
     return torch.from_numpy(np.stack(views)[:, None])

@@ -3,17 +3,15 @@ import numpy as np
 import pytest
 
 from mmav.analysis.grad_cam import figure
-from mmav.analysis.grad_cam.clips import SpectrogramAxes
 from mmav.analysis.grad_cam.figure import draw_cam_figure
 from mmav.analysis.grad_cam.pictures import CamRow
+from mmav.datasets.transforms import LogMel
 from mmav.errors import CheckpointError, MmavError
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (8, 32, 48, 3), dtype=np.uint8)
 SEES = CamRow('sees $x$', True, FRAMES, RNG.random((8, 32, 48)), np.arange(8) / 4)
-SOUND = dict(
-    spectrogram=RNG.normal(size=(16, 40)), sound_cam=RNG.random((16, 40)), axes=SpectrogramAxes(0, 0.01, 16000)
-)
+SOUND = dict(spectrogram=RNG.normal(size=(16, 40)), sound_cam=RNG.random((16, 40)), axes=LogMel(16, 40))
 HEARS = CamRow('hears', False, **SOUND)
 BOTH = CamRow('both', None, *SEES[2:5], **SOUND)
 

@@ -68,5 +68,5 @@ def test_views_of_different_sizes_and_waveforms():
     uneven = [np.zeros((4, 6, 8, 3), np.uint8), np.zeros((4, 6, 9, 3), np.uint8)]
     with pytest.raises(ValueError, match='views of one clip differ in size'):
         PackAVInputs()(results(video=uneven))
-    with pytest.raises(ValueError, match='put LogMel before'):
+    with pytest.raises(ValueError, match='put LogMel, or another Spectrogram, before'):
         PackAVInputs()(results(audio=[np.zeros(100, np.float32)]))

@@ -1,0 +1,96 @@
+"""What an audio front end is to the rest of the library: the contract, as a base class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from torch import Tensor
+
+
+class Spectrogram(BaseTransform):
+    """Waveforms (S,) to spectrograms (F, T) float32; :class:`~mmav.datasets.transforms.LogMel` is one.
+
+    A subclass has :meth:`compute`. Zeros are appended to its result up to ``target_frames``, or what exceeds them is
+    cut. Audio that is absent gives zeros, and audio shorter than a frame is absent. Whatever else in the library has
+    to do with spectrograms asks the attributes and methods here: statistics for normalisation, the window of inference,
+    the axes of figures, and what is written beside an exported model.
+
+    Args:
+        num_bins: F.
+        target_frames: T.
+        sample_rate: Samples per second of the waveforms.
+        frame_length_ms: Milliseconds of a frame of analysis.
+        frame_shift_ms: Milliseconds from one frame to the next.
+    """
+
+    bin_name = 'bins'  # what figures call F
+
+    def __init__(
+        self, num_bins: int, target_frames: int, *, sample_rate: int, frame_length_ms: float, frame_shift_ms: float
+    ) -> None:
+        self.num_bins = num_bins
+        self.target_frames = target_frames
+        self.sample_rate = sample_rate
+        self.frame_length_ms = frame_length_ms
+        self.frame_shift_ms = frame_shift_ms
+
+    def compute(self, waveform: Tensor) -> Tensor:
+        """The spectrogram (F, T') of a waveform (S,) float32: the T' frames, at least one, that fit wholly into it."""
+        raise NotImplementedError
+
+    def bin_of(self, hertz: float) -> float | None:
+        """The place of a frequency along F, bin k being centred at k + 0.5; None where that is not known."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """How a spectrogram is made, in plain values, for those who have no mmav; empty where nobody has said so."""
+        return {}
+
+    @property
+    def window(self) -> float:
+        """Seconds that T frames span."""
+        return self.target_frames * self.step
+
+    @property
+    def step(self) -> float:
+        """Seconds from one column to the next."""
+        return self.frame_shift_ms / 1000
+
+    @property
+    def first(self) -> float:
+        """Seconds from the waveform's start to the beginning of column 0, each column centred in its frame."""
+        return (self.frame_length_ms / 1000 - self.step) / 2
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replaces each waveform of ``audio`` by its spectrogram."""
+        if 'audio' in results:
+            present = results['masks']['audio'] and all(self.num_frames(len(wave)) for wave in results['audio'])
+            results['masks']['audio'] = present
+            shape = (self.num_bins, self.target_frames)
+            results['audio'] = [
+                self.spectrogram(wave) if present else np.zeros(shape, np.float32) for wave in results['audio']
+            ]
+        return results
+
+    def num_frames(self, num_samples: int) -> int:
+        """How many of the ``target_frames`` a waveform of so many samples fills; the rest is padding."""
+        length, shift = (int(self.sample_rate * ms * 0.001) for ms in (self.frame_length_ms, self.frame_shift_ms))
+        return min(1 + (num_samples - length) // shift, self.target_frames) if num_samples >= length else 0
+
+    def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
+        """The spectrogram (F, T) of a waveform (S,)."""
+        out = np.zeros((self.num_bins, self.target_frames), np.float32)
+        if self.num_frames(len(waveform)):
+            values = self.compute(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)))
+            used = min(values.shape[1], self.target_frames)
+            out[:, :used] = values[:, :used].numpy()
+        return out
+
+
+def find_spectrogram(steps: Iterable[Any]) -> Spectrogram | None:
+    """The audio front end among the steps of a pipeline; None where there is none."""
+    return next((step for step in steps if isinstance(step, Spectrogram)), None)
