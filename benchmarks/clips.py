@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmav.datasets.media.opening import file_url, open_container
 from mmav.errors import ConfigError
 from mmav.registry import DATASETS, FUNCTIONS
+from mmav.structures import as_given, as_parts
 
 SECONDS, FPS, HEIGHT, WIDTH, SAMPLE_RATE = 10, 30, 256, 340, 44100
 # x264's default: as with clips from the web, the reader may have to decode from a keyframe 8 s back
@@ -209,14 +210,14 @@ def build_dataset(loader: Mapping[str, Any], *, clip: str | Path | None = None, 
         raise ConfigError(f'dataset of type {config.get("type")!r}: one with ann_file and pipeline can be measured')
     if clip is not None:
         classes = config.get('classes')
-        columns = list(classes) if isinstance(classes, Mapping) else ['label']
+        columns = list(as_parts(classes))
         names = ('clip',)
         manifest = Path(folder) / 'one_clip.csv'
         row = [f'"{Path(clip).resolve()}"', *['0'] * len(columns)]
         manifest.write_text(f'path,{",".join(columns)}\n{",".join(row)}\n', encoding='utf-8')
         config.update(
             ann_file=str(manifest), data_root='', indices=None, max_broken_share=1.0,
-            classes=dict.fromkeys(columns, names) if isinstance(classes, Mapping) else names,
+            classes=as_given(dict.fromkeys(columns, names)),
         )  # fmt: skip
     return DATASETS.build(config)
 

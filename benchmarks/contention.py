@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.measure import TimedPass, quartiles, ratio
 from mmav.engine.cli import load_config
 from mmav.errors import ConfigError, MmavError
-from mmav.models.input_shape import input_shape
+from mmav.models.backbones.base import input_shape
 from mmav.registry import MODELS
 from mmav.tables import markdown_table
 from mmav.threads import CORES, COUNTS, WAITING
@@ -144,8 +144,8 @@ def _serve(config: str, batch_size: int) -> None:
     cfg = load_config(config).model
     model = MODELS.build(dict(cfg, head=dict(type='ClsHead', num_classes=2))).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    inputs = {name: torch.randn(batch_size, 1, *input_shape(cfg.backbones[name])) for name in model.backbones}
-    labels = torch.arange(batch_size) % 2
+    inputs = {name: torch.randn(batch_size, 1, *input_shape(backbone)) for name, backbone in model.backbones.items()}
+    labels = dict(label=torch.arange(batch_size) % 2)
 
     def loss() -> Tensor:
         return sum(loss for name, loss in model.losses(inputs, labels, labels).items() if 'loss' in name)

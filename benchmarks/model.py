@@ -29,8 +29,7 @@ from mmav.config.edits import training_views
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.engine.precision import DTYPES, decide, this_hardware
 from mmav.errors import ConfigError, did_you_mean
-from mmav.models.heads import heads_of
-from mmav.models.input_shape import input_shape
+from mmav.models.backbones.base import input_shape
 from mmav.structures import AVDataSample
 from mmav.tables import milliseconds, size
 
@@ -101,7 +100,7 @@ class Setup:
             )
         self.part, self.head = part, built.head
         names = [part] if part is not None else list(built.backbones)
-        self.shapes = {name: input_shape(cfg.model.backbones[name]) for name in names}
+        self.shapes = {name: input_shape(built.backbones[name]) for name in names}
         trained = training_views(cfg)
         self._views = {
             False: {name: views if len(shape) == 4 else 1 for name, shape in self.shapes.items()},
@@ -157,7 +156,7 @@ class Setup:
     def samples(self, batch_size: int) -> list[AVDataSample]:
         """Clips with labels of every kind that the head learns."""
         samples = [AVDataSample() for _ in range(batch_size)]
-        for (part, head), sample in product(heads_of(self.head).items(), samples):
+        for (part, head), sample in product(self.head.parts.items(), samples):
             sample.set_gt_label(int(torch.randint(head.num_classes, ())), part)
         return [sample.to(self.device) for sample in samples]
 

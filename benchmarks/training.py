@@ -16,7 +16,7 @@ from benchmarks.machine import check_names
 from benchmarks.measure import TimedPass, build_classifier, ratio, time_in_turn
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.input_shape import input_shape
+from mmav.models.backbones.base import input_shape
 from mmav.models.layers import MultiscaleAttention
 from mmav.tables import markdown_table, size
 
@@ -67,8 +67,8 @@ def measure_steps(
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     built = build_classifier(model).to(device).train()
     inputs = {
-        name: torch.randn(batch_size, 1, *input_shape(model['backbones'][name]), device=device)
-        for name in built.backbones
+        name: torch.randn(batch_size, 1, *input_shape(backbone), device=device)
+        for name, backbone in built.backbones.items()
     }
     steps = [_timed_step(built, inputs, variant) for variant in variants]
     memory = []

@@ -1,6 +1,6 @@
 """Class names of checkpoints, data sets and dumps: found, and compared part by part.
 
-``Names`` maps a part to its names: 'label' where clips have one label, 'verb' and 'noun' where they have both.
+``Names`` maps a part of the label to its names: 'label' where there is one, else such as 'verb' and 'noun'.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from mmav.errors import ConfigError, ManifestError
 from mmav.files import read_text
+from mmav.structures import as_parts
 
 Names = Mapping[str, tuple[str, ...]]
 _SHOWN = 3
@@ -84,11 +85,8 @@ def by_part(classes: Any) -> Names | None:
     >>> by_part('classes.txt') is None
     True
     """
-    if isinstance(classes, Mapping):
-        lists = {str(part): _listed(names) for part, names in classes.items()}
-        return {part: names for part, names in lists.items() if names} if lists and all(lists.values()) else None
-    names = _listed(classes)
-    return dict(label=names) if names else None
+    lists = {str(part): _listed(names) for part, names in as_parts(classes).items()}
+    return {part: names for part, names in lists.items() if names} if lists and all(lists.values()) else None
 
 
 def _listed(names: Any) -> tuple[str, ...] | None:
@@ -150,7 +148,7 @@ def check_joined(first: Names, names: Names, name: str) -> None:
         raise ConfigError(f'{name} joins data sets with different class lists ({told}): give all the same list')
 
 
-def in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> Any:
+def in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> Names | None:
     """The names that a data set's config gives, or the files that it names.
 
     Args:
@@ -158,25 +156,25 @@ def in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> Any:
         missing_ok: Whether a file that is not there means None.
 
     Returns:
-        A tuple of names, of a verb and a noun a dict of both, or None.
+        Part -> names, or None.
 
     Raises:
         ManifestError: A file is wrong, or missing.
     """
     classes = dataset.get('classes', 'classes.txt' if 'ann_file' in dataset else None)
     root = os.path.expanduser(dataset.get('data_root') or '')
-    return read_names(classes, root, missing_ok=missing_ok)
+    return by_part(read_names(classes, root, missing_ok=missing_ok))
 
 
-def read_names(classes: Any, root: str = '', *, missing_ok: bool = False) -> Any:
-    """Names as they are, or read from the file, relative to ``root``, that is given in their place."""
-    if isinstance(classes, Mapping):
-        parts = {part: read_names(each, root, missing_ok=missing_ok) for part, each in classes.items()}
-        return None if None in parts.values() else parts
-    if isinstance(classes, str):
-        path = os.path.join(root, classes)
-        return None if missing_ok and not os.path.isfile(path) else read_classes(path)
-    return None if classes is None else tuple(map(str, classes))
+def read_names(classes: Any, root: str = '', *, missing_ok: bool = False) -> Names | None:
+    """Names as they are, or read from the file, relative to ``root``, that is given in their place; None of none."""
+    names: dict[str, tuple[str, ...]] = {}
+    for part, given in as_parts(classes).items():
+        path = os.path.join(root, given) if isinstance(given, str) else None
+        if given is None or (path is not None and missing_ok and not os.path.isfile(path)):
+            return None
+        names[part] = tuple(map(str, given)) if path is None else read_classes(path)
+    return names
 
 
 def reordered(one: Names, other: Names) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -32,11 +33,12 @@ class AVDataSample(BaseDataElement):
     """Ground truth, prediction and origin of one clip.
 
     Data fields: ``gt_label`` (int64, ()), ``gt_score`` (C,) where labels are soft, ``pred_score`` (C,) probabilities,
-    ``pred_label`` (int64, ()). Of a clip with a verb and a noun, the same of each part: ``gt_verb``,
-    ``gt_verb_score``, ``pred_verb_score``, ``pred_verb`` and ``gt_noun`` and so on. ``feature`` (D,) and
+    ``pred_label`` (int64, ()). Where a label has several parts, such as a verb and a noun, the same of each:
+    ``gt_verb``, ``gt_verb_score``, ``pred_verb_score``, ``pred_verb`` and ``gt_noun`` and so on. ``feature`` (D,) and
     ``features``, a dict of name -> (D,), where asked for.
     Meta fields: ``path``; ``start``, ``end`` in seconds; ``sample_idx``, the manifest's row counted from 0;
-    ``broken``, the reason why the clip could not be read, or None.
+    ``broken``, the reason why the clip could not be read, or None; ``parts`` of the label that are predicted, where it
+    has several.
 
     >>> sample = AVDataSample(metainfo=dict(path='clip.mp4', start=0.0, end=10.0)).set_gt_label(3)
     >>> sample.gt_label, sample.path
@@ -44,18 +46,22 @@ class AVDataSample(BaseDataElement):
     """
 
     def set_gt_label(self, value: int | Tensor, part: str = 'label') -> AVDataSample:
-        """Sets the ground truth, a class index; ``part`` is 'label', 'verb' or 'noun'."""
+        """Sets the ground truth, a class index; ``part`` is 'label' where there is one, else such as 'verb'."""
         self.set_field(torch.as_tensor(value, dtype=torch.int64), f'gt_{part}')
         return self
 
     def set_gt_score(self, value: Tensor, part: str = 'label') -> AVDataSample:
         """Sets a soft ground truth, one weight a class (C,)."""
-        self.set_field(value, f'gt_{_score(part)}')
+        self.set_field(value, f'gt_{score_key(part)}')
         return self
 
     def set_pred_score(self, value: Tensor, part: str = 'label') -> AVDataSample:
         """Sets predicted probabilities (C,) and, from them, ``pred_label``."""
-        self.set_field(value, f'pred_{_score(part)}')
+        parts = self.get('parts', ('label',) if 'pred_score' in self else ())
+        if part not in (*parts, 'label'):
+            # noted in their order, which the fields of an element, a set, do not have
+            self.set_field((*parts, part), 'parts', field_type='metainfo')
+        self.set_field(value, f'pred_{score_key(part)}')
         self.set_field(value.argmax(dim=-1), f'pred_{part}')
         return self
 
@@ -75,7 +81,7 @@ class AVDataSample(BaseDataElement):
         Raises:
             ConfigError: If the clip has neither.
         """
-        for key in (f'gt_{_score(part)}', f'gt_{part}'):
+        for key in (f'gt_{score_key(part)}', f'gt_{part}'):
             if key in self:
                 return self.get(key)
         raise ConfigError(
@@ -92,5 +98,33 @@ def action_scores(verb: Tensor, noun: Tensor) -> Tensor:
     return verb.unsqueeze(-1) * noun.unsqueeze(-2)
 
 
-def _score(part: str) -> str:
+# what the parts of a label are together: of a verb and a noun, the action
+ACTION = 'action'
+
+
+def score_key(part: str) -> str:
+    """The end of the names of a part's scores among the fields of a sample.
+
+    >>> score_key('label'), score_key('verb')
+    ('score', 'verb_score')
+    """
     return 'score' if part == 'label' else f'{part}_score'
+
+
+def predicted_parts(sample: Any) -> tuple[str, ...]:
+    """The parts of the label of which a sample, or the dict that it became, holds predictions, in their order."""
+    return tuple(sample.get('parts') or ('label',))
+
+
+def as_parts(value: Any) -> dict[str, Any]:
+    """What a config or file says of a label, of one or by part, as part -> value.
+
+    >>> as_parts(3), as_parts(dict(verb=1, noun=2))
+    ({'label': 3}, {'verb': 1, 'noun': 2})
+    """
+    return dict(value) if isinstance(value, Mapping) else dict(label=value)
+
+
+def as_given(parts: Mapping[str, Any]) -> Any:
+    """The other way round, for configs, files and checkpoints: the value alone where ``label`` is the only part."""
+    return parts['label'] if parts.keys() == {'label'} else dict(parts)

@@ -48,7 +48,7 @@ def test_data_sets_inside_wrappers():
 def test_names_in_a_config(tmp_path):
     (tmp_path / 'v.txt').write_text('cut\nwash')
     root = str(tmp_path)
-    assert in_config(dict(classes=['a'])) == ('a',)
+    assert in_config(dict(classes=['a'])) == dict(label=('a',))
     assert in_config(dict(data_root=root, classes=dict(verb='v.txt', noun=['cup']))) == dict(
         verb=('cut', 'wash'), noun=('cup',)
     )

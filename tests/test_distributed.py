@@ -115,7 +115,7 @@ def _without_scores(row: dict) -> dict:
 
 
 def _scores(row: dict) -> list:
-    return list(row['scores'].values()) if isinstance(row['scores'], dict) else [row['scores']]
+    return list(row['scores'].values())
 
 
 @pytest.fixture

@@ -314,9 +314,9 @@ def test_own_clips(make_clip, tmp_path):
     command = ['test.py', FOLDER_CONFIG, checkpoint, '--data-root', tmp_path, '--dump', tmp_path / 'p.pkl']
     assert toys.run_tool(*command, '--work-dir', tmp_path / 't', '--cfg-options', *ALONE) == 0
     predictions, classes = load_predictions(tmp_path / 'p.pkl')
-    assert classes == ['a cat', 'a dog', 'an owl']
-    assert [row['label'] for row in predictions] == [1, 0, 2, 2]
-    assert all(row['scores'].shape == (3,) and row['broken'] is None for row in predictions)
+    assert classes == dict(label=['a cat', 'a dog', 'an owl'])
+    assert [row['label']['label'] for row in predictions] == [1, 0, 2, 2]
+    assert all(row['scores']['label'].shape == (3,) and row['broken'] is None for row in predictions)
 
 
 def test_verbs_and_nouns(make_clip, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmav.structures import AVDataSample, Tokens, action_scores
+from mmav.structures import AVDataSample, Tokens, action_scores, as_given, as_parts, predicted_parts
 
 
 def test_sample_carries_truth_prediction_and_origin():
@@ -27,6 +27,7 @@ def test_verb_and_noun_are_predicted_apart():
     sample.set_pred_score(torch.tensor([0.2, 0.3, 0.5]), 'noun')
     assert (int(sample.pred_verb), int(sample.pred_noun)) == (1, 2)
     assert 'pred_label' not in sample and 'pred_score' not in sample
+    assert predicted_parts(sample) == predicted_parts(sample.to_dict()) == ('verb', 'noun')
 
 
 def test_action_scores_equal_a_loop():
@@ -38,3 +39,21 @@ def test_action_scores_equal_a_loop():
 def test_tokens_unpack():
     cls, patches, grid = Tokens(torch.zeros(2, 4), torch.zeros(2, 6, 4), (2, 3))
     assert cls.shape == (2, 4) and patches.shape == (2, 6, 4) and grid == (2, 3)
+
+
+def test_parts_keep_the_order_in_which_they_were_predicted():
+    names = [f'part{k}' for k in range(20)]  # as a set they would be in any order
+    sample = AVDataSample()
+    for name in (*names, *names):
+        sample.set_pred_score(torch.tensor([0.1, 0.9]), name)
+    assert predicted_parts(sample) == tuple(names)
+    both = AVDataSample().set_pred_score(torch.tensor([1.0])).set_pred_score(torch.tensor([1.0]), 'scene')
+    assert predicted_parts(both) == ('label', 'scene')
+    assert predicted_parts(AVDataSample().set_pred_score(torch.tensor([1.0]))) == ('label',)
+
+
+def test_one_label_is_a_dict_inside_and_none_in_files():
+    for given in (3, ['a', 'b'], dict(verb=1, noun=2), None):
+        assert as_given(as_parts(given)) == given
+    parts = dict(verb=1)
+    assert as_parts(parts) == parts and as_parts(parts) is not parts and as_given(parts) == parts

@@ -59,7 +59,7 @@ def run_demo(args: argparse.Namespace) -> None:
     step(4, 'picture', 'analysis_tools/plot_predictions.py', args.config, predictions, picture, *common[1:])
 
     result = json.loads(metrics.read_text(encoding='utf-8'))
-    classes = load_predictions(predictions)[1] or []
+    classes = (load_predictions(predictions)[1] or {}).get('label', [])
     summary = dict(
         top1=result['top1'], top5=result['top5'], num_classes=len(classes), seconds=round(time.monotonic() - start, 1)
     )

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmav import tables
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.input_shape import input_shape
+from mmav.models.backbones.base import input_shape
 from mmav.models.layers import MultiscaleAttention
 from mmav.registry import MODELS
 
@@ -83,7 +83,7 @@ def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int
     if not isinstance(built, AVClassifier):
         raise ConfigError(f'model.type={model.get("type")!r}: parts are counted of an AVClassifier only')
     built.eval()
-    sizes = {name: input_shape(model['backbones'][name]) for name in built.backbones}
+    sizes = {name: input_shape(backbone) for name, backbone in built.backbones.items()}
     for name, size in (input_sizes or {}).items():
         if name not in sizes:
             raise ConfigError(f'input size of {name!r}: the model reads {" and ".join(sizes)}')

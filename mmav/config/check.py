@@ -86,6 +86,7 @@ _PARAMWISE = (
     'norm_decay_mult',
     'flat_decay_mult',
     'dwconv_decay_mult',
+    'token_decay_mult',
     'dcn_offset_lr_mult',
     'bypass_duplicate',
 )

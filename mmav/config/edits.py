@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmav.class_names import in_config
 from mmav.config.amp import PLAIN, named_amp, wrapper_kind
 from mmav.errors import ConfigError
-from mmav.structures import MODALITIES
+from mmav.structures import MODALITIES, as_parts
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 AUTO = 'auto'
@@ -111,14 +111,14 @@ def resolve_num_classes(
 def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
     for loader in loaders:
         for part in _dicts((cfg.get(loader) or {}).get('dataset')):
-            classes = part.get('classes')
-            if isinstance(classes, dict):
+            lists = as_parts(part.get('classes'))
+            if lists.keys() != {'label'}:
                 raise ConfigError(
-                    f"num_classes='auto' needs one class list, not {' and '.join(classes)}: write the numbers"
+                    f"num_classes='auto' needs one class list, not {' and '.join(lists)}: write the numbers"
                 )
             names = in_config(part, missing_ok=False)
             if names:
-                return names
+                return names['label']
     raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")
 
 

@@ -21,7 +21,7 @@ from mmav.datasets.reading import SLOTS, remember
 from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
-from mmav.structures import MODALITIES
+from mmav.structures import MODALITIES, as_given, as_parts
 
 
 class Draw(int):
@@ -110,13 +110,10 @@ class AVDataset(Dataset[Any]):
             raise ValueError(f'max_broken_share must lie in [0, 1], got {max_broken_share}')
         self.data_root = os.path.expanduser(data_root or '')
         self.ann_file = os.path.join(self.data_root, ann_file)
-        names = (
-            self._names(classes)
-            if not isinstance(classes, Mapping)
-            else {part: self._names(names) for part, names in classes.items()}
-        )
+        names = {part: self._names(each) for part, each in as_parts(classes).items()}
         self.manifest = read_manifest(self.ann_file, names)
-        self.metainfo: dict[str, Any] = dict(classes=names)
+        # as checkpoints note it
+        self.metainfo: dict[str, Any] = dict(classes=as_given(names))
         self.modalities = tuple(modalities)
         self.test_mode = test_mode
         self.modality_dropout = dict(modality_dropout or {})
@@ -137,10 +134,7 @@ class AVDataset(Dataset[Any]):
     @property
     def num_classes(self) -> int | dict[str, int]:
         """Length of the class list, or of each of them."""
-        classes = self.metainfo['classes']
-        if isinstance(classes, dict):
-            return {part: len(names) for part, names in classes.items()}
-        return len(classes)
+        return as_given({part: len(names) for part, names in as_parts(self.metainfo['classes']).items()})
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -161,9 +155,8 @@ class AVDataset(Dataset[Any]):
         return int((self.states == DAMAGED).sum())
 
     def get_cat_ids(self, index: int) -> list[Any]:
-        """The class of a clip, of a verb and a noun the pair, for ClassBalancedDataset."""
-        label = self.manifest[int(self._rows[index])].label
-        return [tuple(label.values()) if isinstance(label, Mapping) else label]
+        """The class of a clip, of several parts their combination, for ClassBalancedDataset."""
+        return [tuple(self.manifest[int(self._rows[index])].label.values())]
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The row of a clip, as the pipeline gets it but for ``rng``."""

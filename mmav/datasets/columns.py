@@ -182,8 +182,10 @@ def _remedy(missing: str, header: Sequence[str], needed: Sequence[str]) -> str:
     near = [column for column in header if column not in needed and near_column(column, (missing,))]
     if near:
         return f'rename column {near[0]!r} to {missing!r}'
-    if needed == ('path', 'label') and {'verb', 'noun'} <= set(header):
-        return "give the dataset classes=dict(verb='verbs.txt', noun='nouns.txt') for verbs and nouns"
+    parts = [name for name in LABELS if name in header]
+    if needed == ('path', 'label') and parts:
+        lists = ', '.join(f"{part}='{part}s.txt'" for part in parts)
+        return f'give the dataset classes=dict({lists}) for {" and ".join(f"{part}s" for part in parts)}'
     remedy = f'the first row must name the columns: {",".join(needed)}'
     parted = [mark for mark in _SEPARATORS if mark in header[0]]
     if len(header) == 1 and parted:

@@ -14,6 +14,7 @@ import numpy as np
 from mmav.datasets.columns import SPAN, find_columns, say_once
 from mmav.errors import ManifestError, did_you_mean
 from mmav.files import read_text
+from mmav.structures import as_parts
 
 
 class ManifestRow(NamedTuple):
@@ -21,14 +22,14 @@ class ManifestRow(NamedTuple):
 
     Attributes:
         path: The media file as the manifest writes it.
-        label: Index of the class; where a clip has several labels, such as a verb and a noun, label name -> index.
+        label: Part of the label, such as ``label`` or ``verb`` -> index of its class.
         start: Start of the clip in seconds of the file; None for the file's start.
         end: End of the clip in seconds of the file; None for the file's end.
         line: Line of the CSV file, the header being line 1.
     """
 
     path: str
-    label: int | dict[str, int]
+    label: dict[str, int]
     start: float | None
     end: float | None
     line: int
@@ -48,10 +49,8 @@ class Manifest:
         encoded = [row.path.encode() for row in rows]
         self._paths = b''.join(encoded)
         self._ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
-        first = rows[0].label if rows else 0
-        self._parts = tuple(first) if isinstance(first, dict) else None
-        labels = [tuple(row.label.values()) if isinstance(row.label, dict) else row.label for row in rows]
-        self._labels = np.array(labels, dtype=np.int64)
+        self._parts = tuple(rows[0].label) if rows else ()
+        self._labels = np.array([tuple(row.label.values()) for row in rows], dtype=np.int64)
         nan = math.nan
         spans = [(nan if row.start is None else row.start, nan if row.end is None else row.end) for row in rows]
         self._spans = np.array(spans, dtype=np.float64).reshape(-1, 2)
@@ -64,8 +63,7 @@ class Manifest:
         begin = int(self._ends[index - 1]) if index else 0
         start, end = (None if math.isnan(second) else float(second) for second in self._spans[index])
         path = self._paths[begin : int(self._ends[index])].decode()
-        values = self._labels[index].tolist()
-        label = values if self._parts is None else dict(zip(self._parts, values, strict=True))
+        label = dict(zip(self._parts, self._labels[index].tolist(), strict=True))
         return ManifestRow(path, label, start, end, int(self._lines[index]))
 
 
@@ -74,8 +72,8 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
 
     Args:
         path: CSV file, UTF-8 (with or without a byte-order mark), any line ends. A cell with a comma is in quotes.
-        classes: Names of the classes. A label is one of these names, else an index into them. A dict, such as
-            ``dict(verb=..., noun=...)``, asks for a column of each of its keys in place of ``label``.
+        classes: Names of the classes, or part of the label -> its names. A label is one of these names, else an index
+            into them. Each part has a column of its name, ``label`` where there is only one.
 
     Returns:
         The rows, in the order of the file.
@@ -84,14 +82,13 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
         ManifestError: The file is missing or not CSV text; a column is missing or misnamed; a row has an unknown label,
             no path, or a span that is not one.
     """
-    lists = classes if isinstance(classes, Mapping) else dict(label=classes)
+    lists = as_parts(classes)
     readers = {column: _LabelReader(path, column, names) for column, names in lists.items()}
     table = read_table(path, tuple(lists))
     rows: list[ManifestRow] = []
     for line, cells in table.rows:
         where, named = f'{path}: row {line}', table.named(cells)
-        labels = {column: reader.read(where, named[column]) for column, reader in readers.items()}
-        label = labels if isinstance(classes, Mapping) else labels['label']
+        label = {column: reader.read(where, named[column]) for column, reader in readers.items()}
         rows.append(ManifestRow(named['path'], label, *table.span(line, cells), line))
     return Manifest(rows)
 

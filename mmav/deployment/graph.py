@@ -46,7 +46,13 @@ class ExportGraph(nn.Module):
         """Names of the arguments of :meth:`forward`, in order."""
         return [*self.inputs, *self.masks]
 
-    def forward(self, *values: Tensor) -> Tensor | dict[str, Tensor]:
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Name of each result of :meth:`forward` -> the head that gives it."""
+        parts = self.model.head.parts
+        return parts if len(parts) > 1 else dict(probabilities=next(iter(parts.values())))
+
+    def forward(self, *values: Tensor) -> dict[str, Tensor]:
         """Classifies B clips.
 
         Args:
@@ -54,7 +60,7 @@ class ExportGraph(nn.Module):
                 (B,) of bool, True where the clip has that modality.
 
         Returns:
-            Probabilities (B, C), or those of ``verb`` and ``noun``.
+            Part of the label -> probabilities (B, C).
         """
         model, count = self.model, len(self.inputs)
         tokens = {}

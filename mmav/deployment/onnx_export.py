@@ -22,8 +22,8 @@ from mmav.deployment.preprocessing import blank_clip, describe_pipeline, dtype_n
 from mmav.errors import ConfigError, MmavError, did_you_mean
 from mmav.inference import AVInferencer
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.heads import heads_of
 from mmav.outputs import check_output, write_json, write_output
+from mmav.structures import as_given
 from mmav.tables import size
 
 TOLERANCE = 1e-4
@@ -220,7 +220,7 @@ def _reference(
         data = dict(inputs={name: value[:, None] for name, value in given.items()}, masks=masks, data_samples=None)
         prepared = graph.model.data_preprocessor(data)
         scores = graph.model(prepared['inputs'], masks=prepared['masks'])
-    return [value.numpy() for value in (scores.values() if isinstance(scores, dict) else [scores])]
+    return [value.numpy() for value in scores.values()]
 
 
 def _trace(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int) -> Any:
@@ -232,9 +232,7 @@ def _trace(graph: ExportGraph, clip: Mapping[str, Tensor], opset: int) -> Any:
     import onnx
 
     values = random_batch(graph, clip, TRACED_BATCH)
-    with torch.no_grad():
-        result = graph(*values)
-    outputs = list(result) if isinstance(result, dict) else ['probabilities']
+    outputs = list(graph.outputs)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), traceable(graph), torch.no_grad():
         file = str(Path(folder) / 'model.onnx')
         warnings.simplefilter('ignore')  # about constants in the trace, which are intended
@@ -265,10 +263,9 @@ def _describe(
         dict(name=name, dtype='bool', shape=['batch'], meaning=f'whether the clip has {name.removesuffix("_mask")}')
         for name in graph.masks
     ]
-    parts = heads_of(graph.model.head)
-    heads = parts if len(parts) > 1 else {'probabilities': graph.model.head}
     outputs = [
-        dict(name=n, dtype='float32', shape=['batch', getattr(h, 'num_classes', None)]) for n, h in heads.items()
+        dict(name=n, dtype='float32', shape=['batch', getattr(h, 'num_classes', None)])
+        for n, h in graph.outputs.items()
     ]
     steps, config = inferencer.pipeline.transforms, find_test_set(inferencer.cfg).pipeline
     return dict(
@@ -281,7 +278,7 @@ def _describe(
             else None
         ),
         dropped=graph.drop,
-        classes=plain(inferencer.classes),
+        classes=plain(inferencer.classes and as_given(inferencer.classes)),
         preprocessing=describe_pipeline(steps, config, graph.inputs, norm_of(graph.model.data_preprocessor)),
         opset=opset,
         versions=_versions(),

@@ -59,6 +59,9 @@ def turn_on_activation_checkpointing(model: nn.Module, parts: Parts) -> dict[str
     Losses, gradients and names in the state dict stay as they are; dropped paths are the same in both passes. Nothing
     changes in evaluation.
 
+    Blocks are those of :mod:`mmav.models.layers`, and at level ``full`` the ``blocks`` of any backbone, see
+    :class:`mmav.models.Backbone`: what is cheap in a layer of another kind is not known.
+
     Args:
         model: The model, not wrapped for distribution.
         parts: ``lean`` for all blocks at that level. True for every block at level ``full``, False for none; or names
@@ -90,7 +93,7 @@ def levels_of(model: nn.Module, parts: Parts) -> dict[str, str]:
     """The level of each block of a model, by its name; see :func:`turn_on_activation_checkpointing`."""
     modules = dict(model.named_modules())
     blocks = [name for name, module in modules.items() if isinstance(module, BLOCKS)]
-    levels = dict.fromkeys(blocks, 'all')
+    levels, others = dict.fromkeys(blocks, 'all'), _other_blocks(modules)
     for level, named in _by_level(parts).items():
         for name in [''] if named is True else _expanded(named):
             if name not in modules:
@@ -100,7 +103,8 @@ def levels_of(model: nn.Module, parts: Parts) -> dict[str, str]:
                     else did_you_mean(name, ('lean', *modules))
                 )
                 raise ConfigError(f'activation_checkpointing: the model has no {name!r}{hint}')
-            inside = [block for block in blocks if block == name or block.startswith(f'{name}.' if name else '')]
+            known = [*blocks, *others] if level == 'full' else blocks
+            inside = [block for block in known if block == name or block.startswith(f'{name}.' if name else '')]
             if not inside and not name:
                 kinds = ' or '.join(kind.__name__ for kind in BLOCKS)
                 raise ConfigError(
@@ -114,6 +118,17 @@ def levels_of(model: nn.Module, parts: Parts) -> dict[str, str]:
                 )
             levels.update(dict.fromkeys(inside or [name], level))
     return levels
+
+
+def _other_blocks(modules: Mapping[str, nn.Module]) -> list[str]:
+    """Names of the ``blocks`` of backbones that are of another kind than ours, and have none of ours inside."""
+    backbones = [(name, module) for name, module in modules.items() if name.startswith('backbones.')]
+    found = {id(block) for _, backbone in backbones for block in getattr(backbone, 'blocks', None) or ()}
+    return [
+        name
+        for name, module in backbones
+        if id(module) in found and not any(isinstance(each, BLOCKS) for each in module.modules())
+    ]
 
 
 def check_parts(parts: Any) -> None:

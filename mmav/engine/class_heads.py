@@ -1,8 +1,8 @@
 """Heads and class lists: as many rows as names, and each row that of its name.
 
 A checkpoint notes the names of its classes. Where a model is loaded to work with the same names in another order, the
-rows of its head (weights and biases, of each stream, verb and noun) are put into that order: the model then speaks the
-language of the list, and labels, metrics, dumps and what is trained on and saved agree.
+rows of its head (weights and biases, of each stream and part of the label) are put into that order, so that labels,
+metrics, dumps and what is trained on and saved agree.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from mmav.class_names import Names, places, reordered, shown, tell_difference, trained_with
 from mmav.engine.distributed.fsdp import gathered
 from mmav.errors import CheckpointError, ConfigError
+from mmav.registry import MODELS
+from mmav.structures import as_parts
 
 WARNING = 30
 
@@ -26,7 +28,7 @@ class Width(NamedTuple):
 
     Attributes:
         where: The setting, or the module.
-        part: 'label', 'verb' or 'noun'.
+        part: Part of the label.
         number: How many.
     """
 
@@ -49,10 +51,9 @@ def class_heads(model: nn.Module) -> list[Width]:
 def widths_of(model: nn.Module) -> list[Width]:
     """The heads, and what mixes the clips of a batch, which makes labels as wide."""
     augment = getattr(getattr(model, 'data_preprocessor', None), 'batch_augment', None)
-    mixed = getattr(augment, 'num_classes', None)
-    mixed = dict(label=mixed) if type(mixed) is int else mixed if isinstance(mixed, Mapping) else {}
+    mixed = as_parts(getattr(augment, 'num_classes', {}))
     where = 'data_preprocessor.batch_augment'
-    return [*class_heads(model), *(Width(where, part, number) for part, number in mixed.items())]
+    return [*class_heads(model), *(Width(where, part, number) for part, number in mixed.items() if type(number) is int)]
 
 
 def widths_in_config(model: Any, path: str = 'model') -> Iterator[Width]:
@@ -62,12 +63,12 @@ def widths_in_config(model: Any, path: str = 'model') -> Iterator[Width]:
             yield from widths_in_config(item, f'{path}.{i}')
     if not isinstance(model, Mapping):
         return
-    for key, part in (('num_classes', str(model.get('part', 'label'))), ('num_verbs', 'verb'), ('num_nouns', 'noun')):
-        value = model.get(key)
-        if type(value) is int:
-            yield Width(f'{path}.{key}', part, value)
-        elif key == 'num_classes' and isinstance(value, Mapping):
-            yield from (Width(f'{path}.{key}.{name}', name, n) for name, n in value.items() if type(n) is int)
+    kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else None
+    for key, part in dict(num_classes=str(model.get('part', 'label')), **getattr(kind, 'counts', {})).items():
+        for name, number in as_parts(model.get(key)).items():
+            where = f'{path}.{key}'
+            if type(number) is int:
+                yield Width(where, part, number) if name == 'label' else Width(f'{where}.{name}', name, number)
     for key, value in model.items():
         if key not in ('backbones', 'num_classes'):
             yield from widths_in_config(value, f'{path}.{key}')

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from mmav.class_names import Names, by_part, check_joined, classes_of, in_config, reordered, tell_difference
+from mmav.class_names import Names, check_joined, classes_of, in_config, reordered, tell_difference
 from mmav.engine.class_heads import (
     WARNING,
     check_names,
@@ -19,6 +19,7 @@ from mmav.engine.class_heads import (
     widths_of,
 )
 from mmav.errors import ConfigError
+from mmav.structures import as_given
 
 TRAIN, VAL, TEST = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 
@@ -40,7 +41,7 @@ def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None =
     lists: dict[str, Names] = {}
     for loader in loaders:
         for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
-            names = by_part(in_config(dataset))
+            names = in_config(dataset)
             if names is None:
                 continue
             check_joined(lists.setdefault(loader, names), names, loader)
@@ -106,11 +107,6 @@ def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names |
                 evaluator.dataset_meta = {**(evaluator.dataset_meta or {}), 'classes': as_given(names)}
             _check_metrics(evaluator.metrics, names, name)
     return first
-
-
-def as_given(names: Names) -> Any:
-    """A list of one label without its part, as data sets have it."""
-    return names['label'] if names.keys() == {'label'} else dict(names)
 
 
 def note_classes(checkpoint: Mapping[str, Any], names: Names | None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmengine.logging import print_log
 
 from mmav.errors import MmavError
 from mmav.registry import METRICS
+from mmav.structures import ACTION
 
 
 def rank_of_label(scores: np.ndarray, label: int) -> int:
@@ -40,6 +42,26 @@ def rank_of_label(scores: np.ndarray, label: int) -> int:
     if not np.isfinite(scores).all():
         return len(scores)
     return int((scores >= scores[label]).sum()) - 1
+
+
+def ranks_of_clip(scores: Mapping[str, np.ndarray], truth: Mapping[str, int]) -> dict[str, int]:
+    """How many classes stand before the true one, see :func:`rank_of_label`.
+
+    Args:
+        scores: Part of the label -> probabilities (C,).
+        truth: Part -> the true class.
+
+    Returns:
+        Part -> rank; where there are several, also that of all parts together, as ``action``, whose score is the
+        product of theirs (epic-kitchens/C1-Action-Recognition, utils/scoring.py).
+    """
+    # in float64, where no product of two float32 probabilities becomes 0
+    tables = [np.asarray(scores[part], dtype=np.float64) for part in truth]
+    ranks = {part: rank_of_label(table, truth[part]) for part, table in zip(truth, tables, strict=True)}
+    if len(truth) > 1:
+        label = np.ravel_multi_index(list(truth.values()), [len(table) for table in tables])
+        ranks[ACTION] = rank_of_label(reduce(np.multiply.outer, tables).ravel(), int(label))
+    return ranks
 
 
 def log_broken(clips: Iterable[tuple[Any, str | None]]) -> int:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmav.errors import MmavError
-from mmav.evaluation.accuracy import checked_topk, log_broken, rank_of_label
+from mmav.evaluation.accuracy import checked_topk, log_broken, ranks_of_clip
 from mmav.registry import METRICS
-from mmav.structures import action_scores
+from mmav.structures import ACTION
 
-TASKS = ('verb', 'noun', 'action')
+PARTS = ('verb', 'noun')
+TASKS = (*PARTS, ACTION)
 
 
 def participant_of(path: str | Path) -> str:
@@ -55,23 +55,6 @@ def read_ids(values: str | Sequence[Any], data_root: str = '') -> frozenset[str]
     return frozenset(cell for cell in cells if cell)
 
 
-def ranks_of_clip(scores: Mapping[str, np.ndarray], truth: Mapping[str, int]) -> tuple[int, int, int]:
-    """How many verbs, nouns and actions stand before the true one, see :func:`mmav.evaluation.accuracy.rank_of_label`.
-
-    Args:
-        scores: Probabilities, ``verb`` (V,) and ``noun`` (N,).
-        truth: The true ``verb`` and ``noun``.
-    """
-    # in float64, where no product of two float32 probabilities becomes 0
-    verb, noun = (np.asarray(scores[part], dtype=np.float64) for part in ('verb', 'noun'))
-    actions = action_scores(torch.from_numpy(verb), torch.from_numpy(noun)).flatten().numpy()
-    return (
-        rank_of_label(verb, truth['verb']),
-        rank_of_label(noun, truth['noun']),
-        rank_of_label(actions, truth['verb'] * len(noun) + truth['noun']),
-    )
-
-
 @METRICS.register_module()
 class ActionAccuracy(BaseMetric):
     """Top-k accuracy of verbs, nouns and actions.
@@ -100,7 +83,7 @@ class ActionAccuracy(BaseMetric):
         MmavError: A file cannot be read.
     """
 
-    parts: ClassVar = ('verb', 'noun')  # what it measures
+    parts: ClassVar = PARTS  # what it measures
 
     def __init__(
         self,
@@ -122,7 +105,7 @@ class ActionAccuracy(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch: dicts with ``pred_verb_score`` (V,), ``pred_noun_score`` (N,), ``gt_verb``, ``gt_noun``."""
         for sample in data_samples:
-            truth = {part: int(sample[f'gt_{part}']) for part in ('verb', 'noun')}
+            truth = {part: int(sample[f'gt_{part}']) for part in PARTS}
             ranks = ranks_of_clip(
                 {part: sample[f'pred_{part}_score'].detach().float().cpu().numpy() for part in truth}, truth
             )
@@ -131,7 +114,7 @@ class ActionAccuracy(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Turns the ranks of all clips into accuracies."""
         broken = log_broken((path, reason) for _, _, path, reason in results)
-        ranks = np.array([rank for rank, _, _, _ in results], dtype=float)  # (clips, tasks)
+        ranks = np.array([[rank[task] for task in TASKS] for rank, _, _, _ in results], dtype=float)  # (clips, tasks)
         ranks[[reason is not None for _, _, _, reason in results]] = np.inf
         metrics: dict[str, float] = {}
         for prefix, members in self._subsets(results).items():

@@ -58,10 +58,7 @@ def in_order(rows: list[dict], classes: Any, like: Any, *, name: str | Path) -> 
 
 
 def _arranged(row: dict, sources: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    label, scores = row['label'], row['scores']
-    if not isinstance(label, dict):
-        return dict(label=int(targets['label'][label]), scores=np.asarray(scores)[sources['label']])
     return dict(
-        label={part: int(targets[part][index]) for part, index in label.items()},
-        scores={part: np.asarray(values)[sources[part]] for part, values in scores.items()},
+        label={part: int(targets[part][index]) for part, index in row['label'].items()},
+        scores={part: np.asarray(values)[sources[part]] for part, values in row['scores'].items()},
     )

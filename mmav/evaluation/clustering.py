@@ -52,7 +52,7 @@ class ClusterMetrics(BaseMetric):
 
     Args:
         num_clusters: Number of clusters; as many as there are classes among the test clips if not given.
-        part: Which label: 'label', or 'verb' or 'noun' of clips that have those.
+        part: Which part of the label: 'label' where clips have one, else such as 'verb'.
         seed: Seed of k-means' starts.
         repeats: Number of starts, of which the tightest clusters are taken.
         collect_device: As in :class:`mmav.evaluation.Accuracy`.

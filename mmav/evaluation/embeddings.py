@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmav.errors import MmavError, did_you_mean
-from mmav.evaluation.predictions import Classes, by_clip, labels_of, no_features
+from mmav.evaluation.predictions import Classes, by_clip, labels_of, no_features, part_of
 
 METHODS = ('tsne', 'pca')
 WIDEST = 50  # features for t-SNE, as its authors and scikit-learn advise; wider ones go through PCA
@@ -102,7 +102,7 @@ def join_features(
     Args:
         dumps: File -> rows and class names, see :func:`mmav.evaluation.predictions.load_predictions`.
         panels: File and feature of each, see :func:`choose_features`.
-        part: Which label, 'verb' or 'noun', of clips that have both.
+        part: Which part of the label, where it has several.
         names: What to call the panels; the features of one file, or the names of several files, if not given.
 
     Raises:
@@ -112,7 +112,8 @@ def join_features(
     if names is not None and len(names) != len(panels):
         raise MmavError(f'need {len(panels)} names, one for each panel, got {len(names)}: {", ".join(names)}')
     tables = {path: by_clip(rows, f"'{path}'") for path, (rows, _) in dumps.items()}
-    labels = {path: labels_of(rows, part, path) for path, (rows, _) in dumps.items()}
+    parts = {path: part_of(rows, part, path) for path, (rows, _) in dumps.items()}
+    labels = {path: labels_of(rows, parts[path]) for path, (rows, _) in dumps.items()}
     truths = {path: dict(zip(tables[path], labels[path].tolist(), strict=True)) for path in dumps}
     first = next(iter(dumps))
     kept, left_out = [], dict.fromkeys(('not in every file', 'could not be read', 'without a feature', 'not finite'), 0)
@@ -126,8 +127,7 @@ def join_features(
         else:
             kept.append(key)
     features = [_stack([_feature(tables[path][key], name) for key in kept], path, name) for path, name in panels]
-    classes: Any = next((classes for _, classes in dumps.values() if classes), None)
-    classes = classes[part] if part and classes else classes
+    classes = next((classes[parts[path]] for path, (_, classes) in dumps.items() if classes), None)
     truth = np.array([truths[first][key] for key in kept], dtype=int)
     return FeatureSets(
         list(names or _panel_names(panels)),

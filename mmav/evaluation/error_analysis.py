@@ -12,9 +12,9 @@ import numpy as np
 
 from mmav.errors import MmavError
 from mmav.evaluation.class_order import in_order
-from mmav.evaluation.predictions import clip_key, load_predictions
+from mmav.evaluation.predictions import action_names, clip_key, load_predictions, part_of
+from mmav.structures import ACTION
 
-PARTS = ('verb', 'noun', 'action')
 NO_ANSWER = -1
 _DENSE = 1000  # with more classes, as actions have, the matrix holds only those that occur
 
@@ -33,9 +33,9 @@ class Outcomes:
         confidence: Probability of the first guess (N,), NaN where there is no answer.
         broken: Which clips could not be read (N,).
         classes: Names of the classes.
-        sizes: Number of classes, of actions those of verbs and of nouns.
+        sizes: Number of classes, of actions those of each part.
         named: Whether the names are the dump's own, not numbers.
-        lists: The names as the dump has them, of verbs and of nouns where it has both; None if it has none.
+        lists: Part -> its names, as the dump has them; None if it has none.
     """
 
     name: str
@@ -65,41 +65,43 @@ def read_outcomes(path: str | Path, part: str | None = None, *, like: Any = None
 
     Args:
         path: File of predictions.
-        part: Of clips with a verb and a noun, which of PARTS. An action is right if both are, and its probability is
-            the product of theirs.
+        part: Which part of the label, where it has several, or ``action``, all together: it is right if all are, and
+            its probability is the product of theirs.
         like: ``lists`` of the outcomes that they are compared with, whose order of classes they get.
 
     Raises:
         MmavError: The file is missing or wrong, its clips have other labels, or its scores are not probabilities.
     """
     rows, classes = in_order(*load_predictions(path), like, name=path)
-    if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
-        wanted = 'no --part, its clips have one label' if part else f'--part {", ".join(PARTS[:-1])} or {PARTS[-1]}'
-        raise MmavError(f"'{path}' needs {wanted}")
+    part = part_of(rows, part, path, together=True)
     keys = [clip_key(row) for row in rows]
     if len(set(keys)) != len(keys):
         raise MmavError(f"'{path}' has a clip twice: {Counter(keys).most_common(1)[0][0][1]}")
-    wanted_parts = PARTS[:-1] if part == 'action' else (part,)
-    answers = [_answers(path, rows, classes, each) for each in wanted_parts]
-    labels, predicted, confidence, sizes, lists = zip(*answers, strict=True)
-    names = lists[0]
-    if part == 'action':
-        names = [f'{verb} {noun}' for verb in lists[0] for noun in lists[1]]
-        unanswered = (predicted[0] == NO_ANSWER) | (predicted[1] == NO_ANSWER)
-        predicted = (np.where(unanswered, NO_ANSWER, predicted[0] * sizes[1] + predicted[1]),)
-        labels, confidence = (labels[0] * sizes[1] + labels[1],), (confidence[0] * confidence[1],)
-    broken = np.array([row['broken'] is not None for row in rows])
-    named = classes is not None
-    paths = [row['path'] for row in rows]
-    own = (names, tuple(sizes), named, classes)
-    return Outcomes(str(path), keys, paths, labels[0], predicted[0], confidence[0], broken, *own)
+    parts = list(rows[0]['label']) if part == ACTION else [part]
+    answers = [_answers(path, rows, classes, each) for each in parts]
+    labels, guesses, confidence, sizes, lists = zip(*answers, strict=True)
+    unanswered = np.any([guess == NO_ANSWER for guess in guesses], axis=0)
+    predicted = np.ravel_multi_index([np.where(unanswered, 0, guess) for guess in guesses], sizes)
+    return Outcomes(
+        str(path),
+        keys,
+        paths=[row['path'] for row in rows],
+        labels=np.ravel_multi_index(labels, sizes),
+        predicted=np.where(unanswered, NO_ANSWER, predicted),
+        confidence=np.prod(confidence, axis=0),
+        broken=np.array([row['broken'] is not None for row in rows]),
+        classes=action_names(lists),
+        sizes=tuple(sizes),
+        named=classes is not None,
+        lists=classes,
+    )
 
 
-def _answers(path: str | Path, rows: Sequence[dict], classes: Any, part: str | None) -> tuple[Any, ...]:
+def _answers(path: str | Path, rows: Sequence[dict], classes: Any, part: str) -> tuple[Any, ...]:
     """Labels, first guesses and their probabilities (N,), the number of classes and their names."""
-    labels = np.array([row['label'][part] if part else row['label'] for row in rows])
-    each = [row['scores'][part] if part else row['scores'] for row in rows]
-    size, names = len(each[0]), classes[part] if part and classes else classes
+    labels = np.array([row['label'][part] for row in rows])
+    each = [row['scores'][part] for row in rows]
+    size, names = len(each[0]), classes[part] if classes else None
     if any(len(scores) != size for scores in each) or (names is not None and len(names) != size):
         raise MmavError(f"'{path}' has clips or names of different numbers of classes")
     if labels.min() < 0 or labels.max() >= size:

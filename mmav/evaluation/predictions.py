@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from mmav.errors import MmavError
-from mmav.evaluation.accuracy import rank_of_label
-from mmav.evaluation.action_accuracy import TASKS, ranks_of_clip
+from mmav.evaluation.accuracy import ranks_of_clip
 from mmav.outputs import write_output
 from mmav.registry import METRICS
+from mmav.structures import ACTION, as_given, as_parts, predicted_parts, score_key
 
 _FIELDS = ('path', 'start', 'end', 'label', 'scores', 'broken', 'sample_idx')
 _SAFE = {
@@ -30,7 +32,8 @@ _SAFE = {
 }
 
 
-Classes = Sequence[str] | Mapping[str, Sequence[str]]
+# part of the label -> names of its classes
+Classes = Mapping[str, Sequence[str]]
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -42,31 +45,32 @@ class _PlainUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def save_predictions(path: str | Path, rows: Sequence[dict], classes: Classes | None = None) -> None:
+def save_predictions(path: str | Path, rows: Sequence[dict], classes: Any = None) -> None:
     """Writes predictions.
+
+    Where clips have one label, the file holds ``label``, ``scores`` and the names of the classes without a dict; they
+    may be given so, too.
 
     Args:
         path: A file name, usually ending in .pkl.
-        rows: One dict a clip: ``path``; ``start``, ``end`` in seconds or None; ``label``, the true class; ``scores``
-            (C,) float32 probabilities; ``broken``, why the clip could not be read, or None; ``sample_idx``, the row of
-            the manifest from 0; ``feature`` (D,) float32 and ``features``, name -> (D,) float32, where the model keeps
-            them. Of clips with a verb and a noun
-            ``label`` and ``scores`` are dicts, ``verb`` and ``noun`` -> what they are of one label.
-        classes: Names of the classes, of clips with a verb and a noun a dict of both lists.
+        rows: One dict a clip: ``path``; ``start``, ``end`` in seconds or None; ``label``, part -> the true class;
+            ``scores``, part -> (C,) float32 probabilities; ``broken``, why the clip could not be read, or None;
+            ``sample_idx``, the row of the manifest from 0; ``feature`` (D,) float32 and ``features``, name -> (D,)
+            float32, where the model keeps them.
+        classes: Part -> names of the classes, or the names alone where clips have one label.
     """
-    names: Any = classes
-    if isinstance(classes, Mapping):
-        names = {part: [str(name) for name in each] for part, each in classes.items()}
-    elif classes is not None:
-        names = [str(name) for name in classes]
-    write_output(path, pickle.dumps(dict(classes=names, rows=list(rows)), protocol=4))
+    names = None if classes is None else {part: list(map(str, each)) for part, each in as_parts(classes).items()}
+    written = [
+        {**row, **{key: as_given(as_parts(row[key])) for key in ('label', 'scores') if key in row}} for row in rows
+    ]
+    write_output(path, pickle.dumps(dict(classes=names and as_given(names), rows=written), protocol=4))
 
 
-def load_predictions(path: str | Path) -> tuple[list[dict], Any]:
+def load_predictions(path: str | Path) -> tuple[list[dict], dict[str, list[str]] | None]:
     """Reads predictions; a pickle that could run code is refused.
 
     Returns:
-        The rows and the class names (None if it has none), see :func:`save_predictions`.
+        The rows, see :func:`save_predictions`, and part -> names of the classes (None if it has none).
 
     Raises:
         MmavError: No such file, or not one of predictions.
@@ -82,7 +86,10 @@ def load_predictions(path: str | Path) -> tuple[list[dict], Any]:
         raise MmavError(f"'{path}' is not a file of predictions: {error}") from error
     if not complete:
         raise MmavError(f"'{path}' is not a file of predictions: it has no rows with {', '.join(_FIELDS)}")
-    return rows, classes
+    rows = [{**row, 'label': as_parts(row['label']), 'scores': as_parts(row['scores'])} for row in rows]
+    if any(row['label'].keys() != rows[0]['label'].keys() for row in rows):
+        raise MmavError(f"'{path}' is not a file of predictions: its clips have labels of different parts")
+    return rows, as_parts(classes) if classes else None
 
 
 def read_features(path: str | Path, part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +97,7 @@ def read_features(path: str | Path, part: str | None = None) -> tuple[np.ndarray
 
     Args:
         path: File of predictions.
-        part: Which label, 'verb' or 'noun', of clips that have both.
+        part: Which part of the label, where it has several.
 
     Returns:
         Features (clips, D) and labels (clips,).
@@ -101,7 +108,7 @@ def read_features(path: str | Path, part: str | None = None) -> tuple[np.ndarray
     rows = [row for row in load_predictions(path)[0] if row['broken'] is None]
     if any('feature' not in row for row in rows):
         raise no_features(path)
-    labels = labels_of(rows, part, path)
+    labels = labels_of(rows, part_of(rows, part, path))
     return np.array([row['feature'] for row in rows]), labels
 
 
@@ -110,16 +117,32 @@ def no_features(path: str | Path) -> MmavError:
     return MmavError(f"'{path}' has no features: dump it with --cfg-options model.keep_features=True")
 
 
-def labels_of(rows: Sequence[dict], part: str | None, path: str | Path) -> np.ndarray:
-    """The classes (clips,) of one label; ``part`` is 'verb' or 'noun' of clips that have both, else None.
+def part_of(rows: Sequence[dict], part: str | None, path: str | Path, *, together: bool = False) -> str:
+    """The part of the label that is asked for; the only one where none is.
+
+    Args:
+        rows: Predictions of one file.
+        part: The part, or None.
+        path: The file.
+        together: Whether all parts together may be asked for, as ``action``.
 
     Raises:
-        MmavError: The clips of this file do not have this label.
+        MmavError: The clips of this file do not have this part, or several and none is asked for.
     """
-    if any(isinstance(row['label'], dict) != (part is not None) for row in rows):
-        wanted = 'no --part, its clips have one label' if part else '--part verb or --part noun'
-        raise MmavError(f"'{path}' needs {wanted}")
-    return np.array([row['label'][part] if part else row['label'] for row in rows], dtype=int)
+    parts = list(rows[0]['label']) if rows else [part or 'label']
+    if len(parts) == 1:
+        if part not in (None, *parts) or (part is not None and parts == ['label']):
+            raise MmavError(f"'{path}' needs no --part, its clips have one label")
+        return parts[0]
+    known = [*parts, *([ACTION] if together else [])]
+    if part not in known:
+        raise MmavError(f"'{path}' needs --part {', '.join(known[:-1])} or {known[-1]}")
+    return str(part)
+
+
+def labels_of(rows: Sequence[dict], part: str) -> np.ndarray:
+    """The classes (clips,) of one part of the label."""
+    return np.array([row['label'][part] for row in rows], dtype=int)
 
 
 def by_clip(rows: Sequence[dict], name: str | Path) -> dict[tuple[int, str], dict]:
@@ -168,20 +191,15 @@ def average_predictions(
         # a model that could not read the clip has no say in it
         heard = [i for i, row in enumerate(rows) if row['broken'] is None and shares[i] > 0] or list(range(len(rows)))
         weights_heard = shares[heard] / (shares[heard].sum() or 1.0)
-        if isinstance(first['scores'], dict):
-            parts = {part: [rows[i]['scores'][part] for i in heard] for part in first['scores']}
-            scores: Any = {part: _weighted(values, weights_heard) for part, values in parts.items()}
-        else:
-            scores = _weighted([rows[i]['scores'] for i in heard], weights_heard)
+        scores = {part: _weighted([rows[i]['scores'][part] for i in heard], weights_heard) for part in first['scores']}
         broken = first['broken'] if all(row['broken'] is not None for row in rows) else None
         row = {name: value for name, value in first.items() if name not in ('feature', 'features')}  # of one model only
         averaged.append({**row, 'scores': scores, 'broken': broken})
     return averaged
 
 
-def _sizes(row: dict) -> Any:
-    scores = row['scores']
-    return {part: len(values) for part, values in scores.items()} if isinstance(scores, dict) else len(scores)
+def _sizes(row: dict) -> dict[str, int]:
+    return {part: len(values) for part, values in row['scores'].items()}
 
 
 def _weighted(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
@@ -199,33 +217,39 @@ def clip_key(row: dict) -> tuple[int, str]:
 def accuracy_of(rows: Sequence[dict], topk: Sequence[int] = (1, 5)) -> dict[str, float]:
     """Top-k accuracies of predictions, broken clips counted as wrong.
 
-    As :class:`mmav.evaluation.Accuracy` gives, or :class:`mmav.evaluation.ActionAccuracy` of clips with a verb and a
-    noun.
+    As :class:`mmav.evaluation.Accuracy` gives, or :class:`mmav.evaluation.ActionAccuracy` where a label has several
+    parts.
     """
-    whole = [row for row in rows if row['broken'] is None]
-    if isinstance(rows[0]['label'], dict):
-        table = np.array([ranks_of_clip(row['scores'], row['label']) for row in whole]).reshape(-1, len(TASKS))
-        ranks = {f'{task}_': table[:, column] for column, task in enumerate(TASKS)}
-    else:
-        ranks = {'': np.array([rank_of_label(row['scores'], row['label']) for row in whole])}
-    return {f'{task}top{k}': float((each < k).sum() / len(rows)) for task, each in ranks.items() for k in topk}
+    ranks = [ranks_of_clip(row['scores'], row['label']) for row in rows if row['broken'] is None]
+    parts = list(rows[0]['label'])
+    tasks = {f'{part}_': part for part in (*parts, ACTION)} if len(parts) > 1 else {'': parts[0]}
+    return {
+        f'{name}top{k}': sum(rank[task] < k for rank in ranks) / len(rows) for name, task in tasks.items() for k in topk
+    }
 
 
-def as_actions(rows: Sequence[dict], classes: Any = None) -> tuple[list[dict], list[str] | None]:
-    """Turns predictions of a verb and a noun into those of one label, the action; leaves others as they are.
+def as_actions(rows: Sequence[dict], classes: Classes | None = None) -> tuple[list[dict], list[str] | None]:
+    """Turns predictions into those of one part, ``label``: of a verb and a noun, the action.
 
     Returns:
-        Rows with ``scores`` (V * N,), and the names of the actions.
+        Rows with scores (V * N,), and the names of the actions.
     """
-    if not rows or not isinstance(rows[0]['label'], dict):
-        return list(rows), classes
     actions = []
     for row in rows:
-        verb, noun = row['scores']['verb'], row['scores']['noun']
-        label = row['label']['verb'] * len(noun) + row['label']['noun']
-        actions.append({**row, 'label': label, 'scores': np.outer(verb, noun).ravel()})
-    names = classes and [f'{verb} {noun}' for verb in classes['verb'] for noun in classes['noun']]
-    return actions, names
+        sizes = list(_sizes(row).values())
+        label = int(np.ravel_multi_index(list(row['label'].values()), sizes))
+        scores = reduce(np.multiply.outer, row['scores'].values()).ravel()
+        actions.append({**row, 'label': dict(label=label), 'scores': dict(label=scores)})
+    return actions, action_names(list(classes.values())) if classes else None
+
+
+def action_names(lists: Sequence[Sequence[str]]) -> list[str]:
+    """Names of all combinations of parts, in the order of their joint scores.
+
+    >>> action_names([['cut', 'wash'], ['cup', 'pan']])
+    ['cut cup', 'cut pan', 'wash cup', 'wash pan']
+    """
+    return [' '.join(words) for words in product(*lists)]
 
 
 @METRICS.register_module()
@@ -245,10 +269,7 @@ class DumpPredictions(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch of predictions."""
         for sample in data_samples:
-            label: Any = {part: int(sample[f'gt_{part}']) for part in ('verb', 'noun') if f'gt_{part}' in sample}
-            scores: Any = {part: _numpy(sample[f'pred_{part}_score']) for part in label}
-            if not label:
-                label, scores = int(sample['gt_label']), _numpy(sample['pred_score'])
+            parts = predicted_parts(sample)
             features: dict[str, Any] = dict(feature=_numpy(sample['feature'])) if 'feature' in sample else {}
             if 'features' in sample:
                 features['features'] = {name: _numpy(value) for name, value in sample['features'].items()}
@@ -258,8 +279,8 @@ class DumpPredictions(BaseMetric):
                     # a clip that could not be read may have no span
                     start=None if sample['start'] is None else float(sample['start']),
                     end=None if sample['end'] is None else float(sample['end']),
-                    label=label,
-                    scores=scores,
+                    label={part: int(sample[f'gt_{part}']) for part in parts},
+                    scores={part: _numpy(sample[f'pred_{score_key(part)}']) for part in parts},
                     broken=sample['broken'],
                     sample_idx=int(sample['sample_idx']),
                     **features,

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mmav.adapting import noted_grids
 from mmav.checkpoints import load_checkpoint_file
-from mmav.class_names import by_part, trained_with
+from mmav.class_names import trained_with
 from mmav.config.check import check_config
 from mmav.config.edits import find_test_set, resolve_num_classes, set_data_root
 from mmav.datasets import av_collate
@@ -29,14 +29,14 @@ from mmav.engine.cli import load_config
 from mmav.engine.loading import load_weights
 from mmav.errors import ConfigError, MediaError, did_you_mean
 from mmav.inference.annotate import annotate, plan_copies
-from mmav.inference.classes import Classes, find_classes
+from mmav.inference.classes import find_classes
 from mmav.inference.reading import Job, in_batches, read_ahead
 from mmav.inference.results import Scores, finish_result, new_result, note_window, predictions_of
 from mmav.inference.sources import Source, list_sources
 from mmav.inference.windows import TOLERANCE, place_windows
 from mmav.parallel import cpu_count
 from mmav.registry import MODELS, TRANSFORMS
-from mmav.structures import MODALITIES
+from mmav.structures import MODALITIES, predicted_parts, score_key
 
 ERRORS = ('raise', 'report')
 
@@ -51,9 +51,10 @@ class AVInferencer(BaseInferencer):
         config: A config file, or a config.
         checkpoint: Checkpoint file; None for random weights.
         device: Such as 'cuda:1' or 'cpu'; a GPU where there is one if None.
-        classes: Names of the classes, or a file with one a line, of a verb and a noun a dict of both. If None those
-            that the checkpoint was trained with, else those of the config's data set, else numbers. The checkpoint's
-            names in another order give the classes that order; other names rename its classes, place by place.
+        classes: Names of the classes, or a file with one a line; where a label has several parts, such as a verb and a
+            noun, part -> one of these. If None those that the checkpoint was trained with, else those of the config's
+            data set, else numbers. The checkpoint's names in another order give the classes that order; other names
+            rename its classes, place by place.
         data_root: Folder of the data in place of the config's; only a class list is looked for there.
         show_progress: Whether to show a progress bar.
 
@@ -74,7 +75,7 @@ class AVInferencer(BaseInferencer):
         checkpoint: str | os.PathLike[str] | None,
         *,
         device: str | None = None,
-        classes: str | Classes = None,
+        classes: Any = None,
         data_root: str | None = None,
         show_progress: bool = True,
     ) -> None:
@@ -90,7 +91,7 @@ class AVInferencer(BaseInferencer):
         self.modalities: tuple[str, ...] = tuple(dataset.get('modalities', MODALITIES))
         content = None if checkpoint is None else load_checkpoint_file(os.fspath(checkpoint))
         self.classes = find_classes(classes, (content or {}).get('meta') or {}, dataset)
-        trained = trained_with(content or {}) or by_part(self.classes)
+        trained = trained_with(content or {}) or self.classes
         resolve_num_classes(self.cfg, (trained or {}).get('label'))
         self.model = self._build(content, str(checkpoint), _device(device))
         self.pipeline = self._init_pipeline(self.cfg)
@@ -131,8 +132,8 @@ class AVInferencer(BaseInferencer):
             ``withheld`` modalities; ``predictions``, dicts of ``label``, ``index`` and ``score``, the most probable
             first; ``windows``, the same for each, with ``start`` and ``end`` in seconds; ``skipped``, windows that
             could not be read, with the reason; ``error``, None or the reason why there are no predictions; ``video``,
-            the annotated copy, where asked for. Of a model of verbs and nouns a label is a pair, and ``verb`` and
-            ``noun`` stand beside ``predictions``.
+            the annotated copy, where asked for. Where a label has several parts, such as a verb and a noun, one
+            of ``predictions`` is all of them together, and each part stands beside ``predictions``.
 
         Raises:
             MmavError: There is nothing to classify, or a clip cannot be read and ``errors`` is 'raise'.
@@ -254,7 +255,7 @@ class AVInferencer(BaseInferencer):
 
     def _build(self, content: dict[str, Any] | None, name: str, device: torch.device) -> nn.Module:
         model = MODELS.build(self.cfg.model)
-        names, trained = by_part(self.classes), trained_with(content or {})
+        names, trained = self.classes, trained_with(content or {})
         widths = [width._replace(where='the model') for width in class_heads(model)]
         if trained is not None:
             remedy = 'give the config that the checkpoint was trained with'
@@ -332,9 +333,8 @@ class AVInferencer(BaseInferencer):
             return []
         scores: list[Scores] = []
         for sample in self.forward(self.collate_fn(items)):
-            parts = {part: sample.get(f'pred_{part}_score') for part in ('verb', 'noun')}
-            found = {part: value.float().cpu().numpy() for part, value in parts.items() if value is not None}
-            scores.append(found or sample.pred_score.float().cpu().numpy())
+            parts = predicted_parts(sample)
+            scores.append({part: sample.get(f'pred_{score_key(part)}').float().cpu().numpy() for part in parts})
         return scores
 
 

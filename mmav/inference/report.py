@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmav.inference.results import parts_of
 from mmav.tables import text_table
 
 BAR = 20  # characters, for a probability of 1
@@ -45,10 +46,9 @@ def _block(result: dict[str, Any], bar: str) -> str:
     lines = [f'{result["path"]}: {result["duration"]:.1f} s, {_heard_and_seen(result)}']
     for best in result['predictions']:
         lines.append(f'  {best["score"]:.3f}  {bar * round(BAR * best["score"]):{BAR}}  {best["label"]}')
-    for part in ('verb', 'noun'):
-        if part in result:
-            words = ', '.join(f'{each["label"]} {each["score"]:.3f}' for each in result[part][:3])
-            lines.append(f'  {part}: {words}')
+    for part in parts_of(result):
+        words = ', '.join(f'{each["label"]} {each["score"]:.3f}' for each in result[part][:3])
+        lines.append(f'  {part}: {words}')
     if len(result['windows']) > 1:
         rows = [('  seconds', 'label', 'score')]
         for window in result['windows']:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from mmav.inference.classes import Classes
+from mmav.class_names import Names
 
-# of one label (C,), or of a verb and a noun each
-Scores = np.ndarray | dict[str, np.ndarray]
+# part of the label -> probabilities (C,)
+Scores = dict[str, np.ndarray]
 
 
 def top_labels(scores: np.ndarray, classes: Sequence[str] | None, topk: int | None) -> list[dict[str, Any]]:
@@ -28,29 +29,32 @@ def top_labels(scores: np.ndarray, classes: Sequence[str] | None, topk: int | No
     return [dict(label=str(k) if classes is None else classes[k], index=int(k), score=float(scores[k])) for k in order]
 
 
-def predictions_of(scores: Scores, classes: Classes, topk: int | None) -> dict[str, Any]:
-    """The most probable labels as ``predictions``; of a verb and a noun those of the pairs, and of each part.
+def predictions_of(scores: Scores, classes: Names | None, topk: int | None) -> dict[str, Any]:
+    """The most probable labels as ``predictions``; of several parts those of all together, and beside them each part's.
 
-    The score of a pair is the product of both (epic-kitchens/C1-Action-Recognition, utils/scoring.py).
+    The score of several parts is the product of theirs (epic-kitchens/C1-Action-Recognition, utils/scoring.py).
     """
-    if not isinstance(scores, dict):
-        return dict(predictions=top_labels(scores, None if isinstance(classes, Mapping) else classes, topk))
-    names: Any = classes if isinstance(classes, Mapping) else {}
+    names = classes or {}
     parts = {part: top_labels(values, names.get(part), topk) for part, values in scores.items()}
-    pairs = np.outer(scores['verb'], scores['noun'])
-    order = np.argsort(-pairs, axis=None, kind='stable')[:topk]
+    if len(parts) == 1:
+        return dict(predictions=next(iter(parts.values())))
+    joint = reduce(np.multiply.outer, scores.values())
+    order = np.argsort(-joint, axis=None, kind='stable')[:topk]
     predictions = []
-    for verb, noun in np.stack(np.unravel_index(order, pairs.shape), axis=1).tolist():
-        words = [str(k) if part not in names else names[part][k] for part, k in (('verb', verb), ('noun', noun))]
-        predictions.append(dict(label=' '.join(words), index=[verb, noun], score=float(pairs[verb, noun])))
+    for index in np.stack(np.unravel_index(order, joint.shape), axis=1).tolist():
+        words = [str(k) if part not in names else names[part][k] for part, k in zip(scores, index, strict=True)]
+        predictions.append(dict(label=' '.join(words), index=index, score=float(joint[tuple(index)])))
     return dict(predictions=predictions, **parts)
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean of the windows' probabilities, of each part where there are several."""
-    if isinstance(scores[0], dict):
-        return {part: np.mean([each[part] for each in scores], axis=0) for part in scores[0]}
-    return np.mean(np.stack(scores), axis=0)  # type: ignore[arg-type]
+    """The mean of the windows' probabilities."""
+    return {part: np.mean([each[part] for each in scores], axis=0) for part in scores[0]}
+
+
+def parts_of(result: Mapping[str, Any]) -> list[str]:
+    """The parts of the label that stand in a clip's result beside ``predictions``, where there are several."""
+    return [key for key in result if key not in (*new_result('', ()), 'video')]
 
 
 def new_result(path: str, drop: Sequence[str]) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def note_window(result: dict[str, Any], item: Mapping[str, Any], predictions: Ma
 
 
 def finish_result(
-    result: dict[str, Any], scores: Sequence[Scores], modalities: Sequence[str], classes: Classes, topk: int | None
+    result: dict[str, Any], scores: Sequence[Scores], modalities: Sequence[str], classes: Names | None, topk: int | None
 ) -> None:
     """Adds the mean over the windows, or what is wrong where none could be read, and what the clip lacks."""
     if scores:

@@ -1,7 +1,7 @@
 """Models; importing this package fills the registry of models."""
 
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.backbones import AST, MAT, MViTv2, ViT
+from mmav.models.backbones import AST, MAT, Backbone, MViTv2, ViT
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
 from mmav.models.heads import ClsHead, ContrastiveHead, VerbNounHead
 from mmav.models.losses import ALLoss, AVCLoss, CrossEntropyLoss, IMALLoss, IMCLoss
@@ -17,6 +17,7 @@ __all__ = [
     'AVClassifier',
     'AVDataPreprocessor',
     'Avg',
+    'Backbone',
     'ClsHead',
     'Concat',
     'ContrastiveHead',

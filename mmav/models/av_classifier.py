@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmengine.dist import master_only
 from mmengine.model import BaseModel, ModuleDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmav.errors import ConfigError
 from mmav.models.init import from_scratch, report_origins, without_files
@@ -35,6 +35,7 @@ class AVClassifier(BaseModel):
 
     Raises:
         ValueError: If there is no backbone.
+        ConfigError: If a backbone has no ``out_dims``, or the head no ``parts``.
     """
 
     def __init__(
@@ -59,9 +60,14 @@ class AVClassifier(BaseModel):
         # MMEngine's, whose init_weights reaches the backbones; torch's has none, and they would be passed over in
         # silence (tests/models/test_av_classifier.py guards it)
         self.backbones = ModuleDict({name: MODELS.build(cfg) for name, cfg in backbones.items()})
-        widths = {name: backbone.out_dims for name, backbone in self.backbones.items()}
+        widths = {name: _width(name, backbone) for name, backbone in self.backbones.items()}
         self.neck = MODELS.build({'in_dims': widths, **neck})
         self.head = MODELS.build({'in_dims': self.neck.out_dims, **head})
+        if not hasattr(self.head, 'parts'):
+            raise ConfigError(
+                f'head: {type(self.head).__name__} does not say what it learns: give it parts, part of the label -> '
+                'head, and dicts by part in predict, targets, loss and write, as mmav.models.ClsHead has them'
+            )
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
         self.keep_features = keep_features
 
@@ -76,7 +82,7 @@ class AVClassifier(BaseModel):
         data_samples: list[AVDataSample] | None = None,
         masks: Mapping[str, Tensor] | None = None,
         mode: str = 'tensor',
-    ) -> Tensor | dict[str, Tensor] | list[AVDataSample]:
+    ) -> dict[str, Tensor] | list[AVDataSample]:
         """Classifies B clips of V views.
 
         Args:
@@ -87,13 +93,14 @@ class AVClassifier(BaseModel):
             mode: ``tensor``, ``loss`` or ``predict``.
 
         Returns:
-            ``tensor``: the head's probabilities (B, C), or label -> (B, C) where it has several, averaged over the
-            views. ``loss``: named losses, every view a clip of its own. ``predict``: the samples with what the head
-            writes to them, such as ``pred_score`` and ``pred_label``.
+            ``tensor``: part of the label (``label`` where there is one) -> the head's probabilities (B, C), averaged
+            over the views. ``loss``: named losses, every view a clip of its own. ``predict``: the samples with what the
+            head writes to them, such as ``pred_score`` and ``pred_label``.
 
         Raises:
             ValueError: If the mode is unknown.
-            ConfigError: If a modality is missing, or numbers of views do not fit.
+            ConfigError: If a modality is missing, numbers of views do not fit, or a backbone returns something else
+                than :class:`~mmav.structures.Tokens`.
         """
         if mode not in ('tensor', 'loss', 'predict'):
             raise ValueError(f'mode={mode!r} is unknown: choose tensor, loss or predict')
@@ -104,7 +111,8 @@ class AVClassifier(BaseModel):
             return self.losses(inputs, self.head.targets(of_each_view), self.head.targets(data_samples), masks=masks)
         tokens, views = self.encode(inputs)
         streams = self.neck(tokens, _of_each_view(masks, views))  # stream -> (B * V, D)
-        scores = _mean_over_views(self.head.predict(streams, _of_each_view(masks, views)), views)
+        scores = self.head.predict(streams, _of_each_view(masks, views))  # part -> (B * V, C)
+        scores = {part: values.unflatten(0, (-1, views)).mean(dim=1) for part, values in scores.items()}
         if data_samples is None or mode == 'tensor':
             return scores
         if self.keep_features:
@@ -153,6 +161,11 @@ class AVClassifier(BaseModel):
             if x.shape[1] not in (1, views):
                 raise ConfigError(f'{name} has {x.shape[1]} views, another modality {views}: give as many, or 1')
             encoded = backbone(x.flatten(0, 1))
+            if not isinstance(encoded, Tokens):
+                raise ConfigError(
+                    f'backbones.{name}: {type(backbone).__name__} returns {type(encoded).__name__}, not Tokens(cls, '
+                    'patches, grid): see mmav.models.Backbone'
+                )
             if x.shape[1] < views:
                 cls, patches = (t.repeat_interleave(views, dim=0) for t in encoded[:2])
                 encoded = Tokens(cls, patches, encoded.grid)
@@ -167,6 +180,15 @@ class AVClassifier(BaseModel):
                 "name them in the dataset's modalities"
             )
         return max(inputs[name].shape[1] for name in self.backbones)
+
+
+def _width(name: str, backbone: nn.Module) -> int:
+    if not hasattr(backbone, 'out_dims'):
+        raise ConfigError(
+            f'backbones.{name}: {type(backbone).__name__} has no out_dims, the width of its tokens: make it a '
+            'mmav.models.Backbone'
+        )
+    return int(backbone.out_dims)  # type: ignore[arg-type]
 
 
 def _of_each_view(masks: Mapping[str, Tensor] | None, views: int) -> dict[str, Tensor] | None:
@@ -187,10 +209,3 @@ def _write_features(
     for i, sample in enumerate(samples):
         present = {name: value[i] for name, value in named.items() if name not in masks or masks[name][i]}
         sample.set_feature(joined[i]).set_features(present)
-
-
-def _mean_over_views(values: Tensor | dict[str, Tensor], views: int) -> Tensor | dict[str, Tensor]:
-    """(B * V, ...) to (B, ...), also of each label of a head that has several."""
-    if isinstance(values, dict):
-        return {name: value.unflatten(0, (-1, views)).mean(dim=1) for name, value in values.items()}
-    return values.unflatten(0, (-1, views)).mean(dim=1)

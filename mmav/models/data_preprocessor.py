@@ -11,7 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from mmav.registry import MODELS
-from mmav.structures import AVDataSample
+from mmav.structures import AVDataSample, as_parts
 
 
 @MODELS.register_module()
@@ -105,7 +105,7 @@ class MixupCutmix:
     ) -> None:
         if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
             raise ValueError(f'mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: none negative, one above 0')
-        self.num_classes = num_classes if isinstance(num_classes, Mapping) else dict(label=num_classes)
+        self.num_classes: dict[str, int] = as_parts(num_classes)
         self.alphas = (mixup_alpha, cutmix_alpha)
         self.prob = prob
         self.switch_prob = switch_prob

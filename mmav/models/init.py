@@ -3,23 +3,67 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from logging import FileHandler
 from typing import Any
 
+import torch
 from mmengine.logging import MMLogger, print_log
+from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 # beginnings of what is said of a parameter's origin
 LOADED = 'loaded from '
 _LOADED_BY_MMENGINE = 'PretrainedInit: load from '
 _DRAWN = 'drawn by init_weights'
+# layers that PyTorch's own rule initialises
+_RESET = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+class DrawnModule(BaseModule):
+    """A part of a model that draws its initial values by one rule, :func:`init_transformer`.
+
+    It draws when it is built, at the end of its constructor, and again in ``init_weights``, which MMEngine calls and
+    which also applies ``init_cfg``.
+    """
+
+    init_std: float = 0.02
+
+    def learned_tokens(self) -> list[nn.Parameter]:
+        """The parameters that are learned tokens or positions rather than layers: those held by the part itself."""
+        return list(self.parameters(recurse=False))
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the learned tokens and of the tables of positions, within this module."""
+        tables = [table for child in self.modules() if isinstance(child, nn.ParameterList) for table in child]
+        tokens = {id(parameter) for parameter in (*self.learned_tokens(), *tables)}
+        return {name for name, parameter in self.named_parameters() if id(parameter) in tokens}
+
+    def draw(self) -> None:
+        """Draws all parameters anew, but for those of parts inside that draw their own."""
+        init_transformer(self, self.learned_tokens(), std=self.init_std)
+
+    def draw_aside(self) -> None:
+        """Draws as :meth:`draw` does, but leaves the random generator as it was.
+
+        For constructors of backbones: a seed then gives the same weights in ``init_weights`` as in version 0.1, whose
+        backbones did not draw when they were built.
+        """
+        with torch.random.fork_rng(devices=()):
+            self.draw()
+
+    def init_weights(self) -> None:
+        """Draws all parameters anew, then applies ``init_cfg``."""
+        self.draw()
+        super().init_weights()
 
 
 def init_transformer(module: nn.Module, tokens: Iterable[nn.Parameter | None] = (), *, std: float = 0.02) -> None:
     """Initialises in place: linear layers, tokens and relative positions from a truncated normal, biases at zero.
 
-    Convolutions are drawn as PyTorch draws them by default; LayerNorms become the identity.
+    Convolutions are drawn as PyTorch draws them by default; norms become the identity. A :class:`DrawnModule` inside
+    is left to itself.
 
     Args:
         module: The root.
@@ -27,12 +71,14 @@ def init_transformer(module: nn.Module, tokens: Iterable[nn.Parameter | None] = 
         std: Standard deviation for the linear layers. 0.02, which public code uses at widths of hundreds, leaves layers
             a few dozen wide almost silent. Tokens and relative positions always get 0.02.
     """
-    for child in module.modules():
+    if any(isinstance(parameter, FakeTensor) for parameter in module.parameters()):
+        return  # fake tensors have no values, and torch's rule looks at those that it has drawn
+    for child in _layers_of(module):
         if isinstance(child, nn.Linear):
             nn.init.trunc_normal_(child.weight, std=std)
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
-        elif isinstance(child, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.LayerNorm):
+        elif isinstance(child, _RESET):
             child.reset_parameters()
         elif isinstance(child, nn.ParameterList):
             for table in child:
@@ -40,6 +86,13 @@ def init_transformer(module: nn.Module, tokens: Iterable[nn.Parameter | None] = 
     for token in tokens:
         if token is not None:
             nn.init.trunc_normal_(token, std=0.02)
+
+
+def _layers_of(module: nn.Module) -> Iterator[nn.Module]:
+    yield module
+    for child in module.children():
+        if not isinstance(child, DrawnModule):
+            yield from _layers_of(child)
 
 
 def reads_file(init_cfg: Any) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mmav.datasets.columns import LABELS
 from mmav.datasets.manifest import read_table
 from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError
@@ -80,7 +81,7 @@ class ManifestCheck:
     def share_of_classes(self, drop: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Class -> rows dropped and rows in all, the largest share first; a class is a label, or a verb or noun."""
         totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        columns = [name for name in ('label', 'verb', 'noun') if name in self.header]
+        columns = [name for name in LABELS if name in self.header]
         for row, lost in zip(self.rows, self.dropped(drop), strict=True):
             for column in columns:
                 name = row[self.header.index(column)].strip()
@@ -195,7 +196,7 @@ def write_report(path: Path, checks: Sequence[ManifestCheck], probes: dict[Clip,
     """Writes a CSV file: a row for each row of each manifest, with its defects and measures."""
     lines = []
     for check in checks:
-        label = [check.header.index(name) for name in ('label', 'verb', 'noun') if name in check.header]
+        label = [check.header.index(name) for name in LABELS if name in check.header]
         for row, clip, defects in zip(check.rows, check.clips, check.defects, strict=True):
             names = ' / '.join(row[k].strip() for k in label)
             measures = probes[clip].to_dict()

@@ -15,6 +15,7 @@ from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, MediaError, MmavError, TooManyBrokenClips
 from mmav.outputs import write_output
 from mmav.registry import DATASETS
+from mmav.structures import as_parts
 from mmav.visualization.figures import figure_bytes, short_path
 from mmav.visualization.prediction_sheet import WRONG, frame_strip
 
@@ -196,9 +197,9 @@ def _read(dataset: AVDataset, recorder: _Recorder, index: int, name: str) -> lis
 
 
 def _clip(dataset: AVDataset, info: Mapping[str, Any], name: str, note: str = '', rows: tuple[Row, ...] = ()) -> Clip:
-    classes, label = dataset.metainfo['classes'], info['label']
-    parts = label.items() if isinstance(label, Mapping) else ()
-    words = '  '.join(f'{part}: {classes[part][k]}' for part, k in parts) if parts else classes[label]
+    classes = as_parts(dataset.metainfo['classes'])
+    named = {part: classes[part][k] for part, k in info['label'].items()}
+    words = '  '.join(named.values() if len(named) == 1 else (f'{part}: {name}' for part, name in named.items()))
     start, end, path = info['start'] or 0.0, info['end'], info['path'].removeprefix(str(Path(dataset.data_root)) + '/')
     span = f'   {start:.2f} to {end:.2f} s' if end is not None else ''
     return Clip(f'{name}   {words}{span}   {short_path(path)}', start, note, rows)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models import AVClassifier
-from mmav.models.heads import heads_of
 from mmav.models.necks.joining import absent_to_zero
+from mmav.structures import Tokens
 from mmav.visualization.token_grid import spread
 from mmav.visualization.token_sites import Site, block_name, find_site
 
@@ -34,6 +34,9 @@ class GradCAM:
     it before the block's first LayerNorm, the other two after it (measured); but before it where there is no class
     token, since the patches then reach the head past the attention, too. Class, distillation and bottleneck tokens lie
     on no grid and are left out.
+
+    Of a backbone whose blocks do not read tokens, such as a convolutional network from outside, A is what it returns:
+    the last feature map, as in the published form.
 
     The map of the tokens is interpolated to the input between the true centres of the tokens, see
     :func:`mmav.visualization.token_grid.token_axes`.
@@ -93,7 +96,7 @@ class GradCAM:
             inputs: What the model's ``forward`` takes, normalised: modality -> (B, V, C, *size).
             masks: Modality -> (B,), True where the clip has that modality; None where all have all.
             target: Index of the class, one or (B,); None for the one that the model finds most probable.
-            part: 'label'; of a model of verbs and nouns 'verb' or 'noun'.
+            part: One of the ``parts`` of the model's head.
 
         Returns:
             Modality -> its map, of the input's size without the channels: ``video`` (B, V, T, H, W), ``audio``
@@ -104,7 +107,10 @@ class GradCAM:
             ValueError: There is no such class or part.
             ConfigError: A modality is missing, or numbers of views do not fit.
         """
-        head = self._head(part)
+        if part not in self.model.head.parts:
+            parts = list(self.model.head.parts)
+            raise ValueError(f'part={part!r}: the model tells {" and ".join(parts)} apart, choose {" or ".join(parts)}')
+        head: Any = self.model.head.parts[part]
         missing = [name for name in self.blocks if name not in inputs]
         if missing:
             raise ConfigError(f'the model reads {" and ".join(self.blocks)}, but the input has no {missing[0]}')
@@ -119,12 +125,16 @@ class GradCAM:
             before: dict[str, Tensor] = {}
             after: dict[str, Tensor] = {}
             logits: dict[str, dict[str, Tensor]] = {}
+            returned: dict[str, Tokens] = {}
             for name, site in sites.items():
-                stack.enter_context(_keep_input(site.block, before, name))
-                stack.enter_context(_keep_output(site.block.get_submodule('norm1'), after, name))
+                if site.returned:
+                    stack.enter_context(_keep_output(site.block, returned, name))
+                else:
+                    stack.enter_context(_keep_input(site.block, before, name))
+                    stack.enter_context(_keep_output(site.block.get_submodule('norm1'), after, name))
             stack.enter_context(_keep_output(head, logits, 'streams'))
-            scores = self.model(inputs, masks=masks, mode='tensor')
-            scores = scores[part] if isinstance(scores, dict) else scores  # (B, C)
+            scores = self.model(inputs, masks=masks, mode='tensor')[part]  # (B, C)
+            before.update((name, tokens.patches) for name, tokens in returned.items())
             classes = _classes(target, scores)
             views = len(next(iter(logits['streams'].values()))) // len(scores)
             every = None if masks is None else {name: mask.repeat_interleave(views) for name, mask in masks.items()}
@@ -134,6 +144,7 @@ class GradCAM:
                 name: after[name] if self.method != 'gradcam' and x.shape[1] > sites[name].num_tokens else x
                 for name, x in before.items()
             }
+            _check_reached(chosen, {name: read[name] for name in returned}, self.model)
             gradients = torch.autograd.grad(chosen, list(read.values()), allow_unused=True, materialize_grads=True)
         maps = {}
         for (name, values), gradient in zip(read.items(), gradients, strict=True):
@@ -149,12 +160,6 @@ class GradCAM:
         elif self.method == 'centred':
             values = values - values.mean(dim=1, keepdim=True)
         return (gradient * values).sum(dim=-1)
-
-    def _head(self, part: str) -> Any:
-        heads = heads_of(self.model.head)
-        if part not in heads:
-            raise ValueError(f'part={part!r}: the model tells {" and ".join(heads)} apart, choose {" or ".join(heads)}')
-        return heads[part]
 
     def _check_parameters(self) -> None:
         if any(parameter.is_inference() for parameter in self.model.parameters()):
@@ -173,6 +178,19 @@ def _classes(target: int | Tensor | None, scores: Tensor) -> Tensor:
     if not ((classes >= 0) & (classes < scores.shape[1])).all():
         raise ValueError(f'target={target!r}: the model has the classes 0 to {scores.shape[1] - 1}')
     return classes.long().expand(len(scores))
+
+
+def _check_reached(score: Tensor, returned: Mapping[str, Tensor], model: AVClassifier) -> None:
+    """Refuses tokens that a backbone returns but nothing reads: their map would be zero, whatever they show."""
+    found = (
+        torch.autograd.grad(score, list(returned.values()), allow_unused=True, retain_graph=True) if returned else ()
+    )
+    for name, gradient in zip(returned, found, strict=True):
+        if gradient is None:
+            raise ConfigError(
+                f'the score of a class does not depend on the tokens that {type(model.backbones[name]).__name__} '
+                f'returns for {name}, only on its class embedding: without blocks that read tokens it has no map'
+            )
 
 
 def _to_input(values: Tensor, site: Site, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -56,7 +56,7 @@ def draw_prediction_sheet(
     """Draws one line per clip: frames, spectrogram, likely classes (green: the true one, red: a wrong first guess).
 
     Args:
-        rows: Predictions, see :func:`mmav.evaluation.predictions.save_predictions`.
+        rows: Predictions of one part, ``label``, see :func:`mmav.evaluation.predictions.as_actions`.
         inputs: The model's inputs for the same clips: ``video`` (V, 3, T, H, W), ``audio`` (V, 1, F, T), or one of
             them.
         out_file: The picture; its suffix tells the format.
@@ -77,26 +77,27 @@ def draw_prediction_sheet(
     grid: dict[str, Any] = dict(width_ratios=widths, wspace=0.03, hspace=0.5)
     axes = figure.subplots(len(rows), len(widths), squeeze=False, gridspec_kw=grid)
     for line, row, seen in zip(axes, rows, inputs, strict=True):
-        names = classes or [str(i) for i in range(len(row['scores']))]
+        label, scores = row['label']['label'], row['scores']['label']
+        names = classes or [str(i) for i in range(len(scores))]
         for axis, modality in zip(line, modalities, strict=False):
             axis.set_axis_off()
             if modality == 'video':
                 axis.imshow(frame_strip(seen['video'], num_frames))
             else:
                 axis.imshow(seen['audio'][0, 0].numpy(), origin='lower', aspect='auto', cmap='magma')
-        right = row['broken'] is None and int(np.argmax(row['scores'])) == row['label']
-        title = f'{names[row["label"]]}  ({Path(row["path"]).name})' + '  cannot be read' * (row['broken'] is not None)
+        right = row['broken'] is None and int(np.argmax(scores)) == label
+        title = f'{names[label]}  ({Path(row["path"]).name})' + '  cannot be read' * (row['broken'] is not None)
         line[0].set_title(title, loc='left', fontsize=8, color=RIGHT if right else WRONG)
-        _bars(line[-1], row, names, topk)
+        _bars(line[-1], label, scores, names=names, topk=topk)
     save_figure(figure, out_file, dpi=110, bbox_inches='tight')
 
 
-def _bars(axis: Any, row: dict, names: Sequence[str], topk: int) -> None:
-    best = np.argsort(-row['scores'], kind='stable')[:topk]
+def _bars(axis: Any, label: int, scores: np.ndarray, *, names: Sequence[str], topk: int) -> None:
+    best = np.argsort(-scores, kind='stable')[:topk]
     for place, index in enumerate(best):
-        colour = RIGHT if index == row['label'] else WRONG if place == 0 else OTHER
-        axis.barh(place, row['scores'][index], color=colour, alpha=0.55, height=0.85)
-        axis.text(0.02, place, f'{names[index]}  {row["scores"][index]:.2f}', va='center', fontsize=7)
+        colour = RIGHT if index == label else WRONG if place == 0 else OTHER
+        axis.barh(place, scores[index], color=colour, alpha=0.55, height=0.85)
+        axis.text(0.02, place, f'{names[index]}  {scores[index]:.2f}', va='center', fontsize=7)
     axis.set_xlim(0, 1)
     axis.set_ylim(topk - 0.5, -0.5)
     axis.set_axis_off()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError
-from mmav.models.layers import MultiscaleBlock, PatchEmbed
+from mmav.models.layers import BLOCKS, MultiscaleBlock, PatchEmbed
 
 
 class Axis(NamedTuple):
@@ -22,6 +22,22 @@ class Axis(NamedTuple):
     def windowed(self, length: int, kernel: int, *, stride: int, padding: int) -> Axis:
         """The axis after a convolution or pooling that gives ``length`` tokens."""
         return Axis(length, self.first + self.step * ((kernel - 1) / 2 - padding), self.step * stride)
+
+
+def has_token_axes(backbone: nn.Module) -> bool:
+    """Whether it is known where the tokens of each block lie: ``patch_embed`` and ``blocks`` are layers of ours."""
+    blocks = getattr(backbone, 'blocks', ())
+    embed = getattr(backbone, 'patch_embed', None)
+    return isinstance(embed, PatchEmbed) and len(blocks) > 0 and all(isinstance(block, BLOCKS) for block in blocks)
+
+
+def even_axes(grid: Sequence[int], size: Sequence[int]) -> tuple[Axis, ...]:
+    """The axes of tokens that stand for cells of one size, side by side.
+
+    >>> even_axes((2,), (8,))
+    (Axis(length=2, first=1.5, step=4.0),)
+    """
+    return tuple(Axis(n, (samples / n - 1) / 2, samples / n) for n, samples in zip(grid, size, strict=True))
 
 
 def token_axes(backbone: nn.Module, size: Sequence[int], depth: int) -> tuple[Axis, ...]:
@@ -45,11 +61,13 @@ def token_axes(backbone: nn.Module, size: Sequence[int], depth: int) -> tuple[Ax
     >>> token_axes(model, (32, 64), 2)[1]
     Axis(length=8, first=0.0, step=8.0)
     """
-    embed, blocks = getattr(backbone, 'patch_embed', None), getattr(backbone, 'blocks', None)
-    if not isinstance(embed, PatchEmbed) or blocks is None:
+    if not has_token_axes(backbone):
         raise ConfigError(
-            f'{type(backbone).__name__} has no patch_embed and blocks, so where its tokens lie in the input is unknown'
+            f'{type(backbone).__name__} has no patch_embed and blocks of mmav.models.layers, so where its tokens lie '
+            'in the input is unknown'
         )
+    embed: Any = backbone.patch_embed
+    blocks: Any = backbone.blocks
     axes = tuple(
         Axis(length, 0.0, 1.0).windowed(count, kernel, stride=stride, padding=padding)
         for length, count, kernel, stride, padding in zip(

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
+from mmav.models.backbones.base import input_shape
 from mmav.models.layers import BLOCKS
-from mmav.visualization.token_grid import Axis, token_axes
+from mmav.visualization.token_grid import Axis, even_axes, has_token_axes, token_axes
 
 FINE_ENOUGH = 7
 
@@ -20,16 +22,18 @@ class Site(NamedTuple):
     """A place to look at a modality.
 
     Attributes:
-        name: Name of the block in the model.
-        block: The block.
-        axes: Axes of the grid of the patch tokens that it reads.
-        tokens: Where these stand in the sequence that it reads.
+        name: Name of the block, or of the backbone, in the model.
+        block: The block whose input is looked at, or the backbone whose tokens are.
+        axes: Axes of the grid of the patch tokens that it reads, or returns.
+        tokens: Where these stand in the sequence that it reads, or returns.
+        returned: Whether they are the tokens that a backbone returns.
     """
 
     name: str
     block: nn.Module
     axes: tuple[Axis, ...]
     tokens: slice
+    returned: bool = False
 
     @property
     def num_tokens(self) -> int:
@@ -38,8 +42,9 @@ class Site(NamedTuple):
 
 
 def blocks_of(model: AVClassifier, modality: str) -> dict[str, nn.Module]:
-    """The blocks that read a modality, by their names in the model: those of its encoder, then those of the neck."""
-    own = getattr(model.backbones[modality], 'blocks', ())
+    """The blocks that read tokens of a modality, by their names in the model: those of its encoder, then the neck's."""
+    backbone: Any = model.backbones[modality]
+    own = backbone.blocks if has_token_axes(backbone) else ()
     found = {f'backbones.{modality}.blocks.{k}': block for k, block in enumerate(own)}
     for name, block in model.neck.named_modules():
         # a block of the neck that reads one modality bears its name, one that reads all has a number only
@@ -57,13 +62,19 @@ def block_name(model: AVClassifier, modality: str, chosen: int | str) -> str:
     prefix, known = f'backbones.{modality}.blocks.', blocks_of(model, modality)
     depth = sum(name.startswith(prefix) for name in known)
     if isinstance(chosen, int):
+        if not depth:
+            raise ConfigError(
+                f'{modality} has no block {chosen}: {type(model.backbones[modality]).__name__} has no blocks that read '
+                'tokens; leave it out, and the tokens that it returns are looked at'
+            )
         if not -depth <= chosen < depth:
             raise ConfigError(
                 f'{modality} has no block {chosen}: its encoder has {depth}, give {-depth} to {depth - 1}'
             )
         return f'{prefix}{chosen % depth}'
     if chosen not in known:
-        raise ConfigError(f'no block {chosen!r} reads {modality}: choose one of {", ".join(known)}')
+        choices = f'choose one of {", ".join(known)}' if known else 'there is none, leave it out'
+        raise ConfigError(f'no block {chosen!r} reads {modality}: {choices}')
     return chosen
 
 
@@ -74,13 +85,17 @@ def find_site(model: AVClassifier, modality: str, chosen: int | str | None, size
         model: The classifier.
         modality: The modality.
         chosen: As in :func:`block_name`. None for the last block of the encoder that reads at least 7 tokens along each
-            of the last two axes, (H, W) or (F, T), or the first block where none does.
+            of the last two axes, (H, W) or (F, T), or the first block where none does; of an encoder without blocks
+            that read tokens, the tokens that it returns, as cells of one size side by side.
         sizes: Modality -> size of its input, (T, H, W) or (F, T).
 
     Raises:
         ConfigError: There is no such block, or the encoder's tokens cannot be placed.
     """
     backbones: Any = model.backbones
+    if chosen is None and not has_token_axes(backbones[modality]):
+        grid = _returned_grid(backbones[modality], sizes[modality])
+        return Site(f'backbones.{modality}', backbones[modality], even_axes(grid, sizes[modality]), slice(None), True)
     name = block_name(model, modality, _last_fine_block(model, modality, sizes[modality]) if chosen is None else chosen)
     block = blocks_of(model, modality)[name]
     if not name.startswith('neck.'):
@@ -93,10 +108,17 @@ def find_site(model: AVClassifier, modality: str, chosen: int | str | None, size
     return Site(name, block, every[modality], slice(start, start + _count(every[modality])))
 
 
+def _returned_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, ...]:
+    """The grid of the tokens that a backbone in evaluation mode returns for an input of this size."""
+    channels, *_ = input_shape(backbone)
+    like = next(backbone.parameters(), torch.empty(0))
+    with torch.no_grad():
+        return tuple(backbone(torch.zeros(1, channels, *size, dtype=like.dtype, device=like.device)).grid)
+
+
 def _last_fine_block(model: AVClassifier, modality: str, size: Sequence[int]) -> int:
     backbone: Any = model.backbones[modality]
-    depth = len(getattr(backbone, 'blocks', ()))
-    grids = [token_axes(backbone, size, k) for k in range(max(depth, 1))]
+    grids = [token_axes(backbone, size, k) for k in range(len(backbone.blocks))]
     return max((k for k, axes in enumerate(grids) if min(a.length for a in axes[-2:]) >= FINE_ENOUGH), default=0)
 
 

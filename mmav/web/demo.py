@@ -21,7 +21,6 @@ from mmav.datasets.media.opening import open_container
 from mmav.errors import MediaError, MmavError
 from mmav.inference.inferencer import AVInferencer
 from mmav.inference.report import TRACKS
-from mmav.models.heads import heads_of
 from mmav.visualization.grad_cam import GradCAM
 
 # What is to be used -> what is withheld.
@@ -53,7 +52,7 @@ class Answer:
         use: What was used, a key of :data:`USES`.
         predictions: The most probable labels of the whole clip, see :class:`mmav.apis.AVInferencer`.
         spans: Start and end of each window in seconds.
-        scores: Part ('label', or 'verb' and 'noun') -> probabilities (W, C) of the W windows.
+        scores: Part of the label -> probabilities (W, C) of the W windows.
         notes: Sentences on what was absent, withheld or unreadable.
     """
 
@@ -153,11 +152,13 @@ class WebDemo:
 
     @cached_property
     def classes(self) -> dict[str, list[str]]:
-        """Part ('label', or 'verb' and 'noun') -> names of the classes; numbers where the model brings none."""
-        heads = heads_of(self.inferencer.model.head)
-        given = self.inferencer.classes
-        names = given if isinstance(given, Mapping) else dict.fromkeys(heads, given)
-        return {part: list(map(str, names.get(part) or range(int(each.num_classes)))) for part, each in heads.items()}
+        """Part of the label -> names of the classes; numbers where the model brings none."""
+        model: Any = self.inferencer.model
+        names = self.inferencer.classes or {}
+        return {
+            part: list(map(str, names.get(part) or range(int(each.num_classes))))
+            for part, each in model.head.parts.items()
+        }
 
     def classify(self, path: str | None, use: str) -> Answer:
         """Classifies an upload.
@@ -196,7 +197,7 @@ class WebDemo:
             use=use,
             predictions=result['predictions'],
             spans=[(window['start'], window['end']) for window in windows],
-            scores=_by_part([window['scores'] for window in windows], next(iter(self.classes))),
+            scores={part: np.stack([window['scores'][part] for window in windows]) for part in self.classes},
             notes=_notes(result, self.inferencer.modalities, self.limits),
         )
 
@@ -232,12 +233,6 @@ class WebDemo:
         except FutureTimeout as error:
             future.cancel()
             raise UploadError('This takes too long here. Please try a shorter or smaller clip, or later.') from error
-
-
-def _by_part(scores: Sequence[Any], part: str) -> dict[str, np.ndarray]:
-    if isinstance(scores[0], Mapping):
-        return {name: np.stack([each[name] for each in scores]) for name in scores[0]}
-    return {part: np.stack(scores)}
 
 
 def _notes(result: Mapping[str, Any], modalities: Sequence[str], limits: Limits) -> list[str]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmav.models.init import init_transformer
+from mmav.models.init import DrawnModule
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
 
 @MODELS.register_module()
-class GatedFusion(BaseModule):
+class GatedFusion(DrawnModule):
     """Sum over the modalities of sigmoid(W_m [x_1, x_2, ...]) * tanh(V_m x_m).
 
     x_m is the normalised class token of modality m: what all modalities say decides how much of each passes, per
@@ -45,12 +44,7 @@ class GatedFusion(BaseModule):
         self.values = nn.ModuleDict({m: nn.Linear(width, embed_dims) for m, width in in_dims.items()})
         self.gates = nn.ModuleDict({m: nn.Linear(sum(in_dims.values()), embed_dims) for m in in_dims})
         self.out_dims = {'fused': embed_dims}
-        init_transformer(self)
-
-    def init_weights(self) -> None:
-        """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self)
-        super().init_weights()
+        self.draw()
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Fuses.

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import resnet18
 
 from mmav.analysis.complexity import count_macs, count_model, markdown_table, text_table
 from mmav.engine.cli import load_config
@@ -9,7 +10,7 @@ from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention, TransformerBlock
 from mmav.models.ops import attention, tiled_attention
 from mmav.registry import MODELS
-from tests import toys
+from tests import resnet, toys
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=1, stage_blocks=(1,))
 MODEL = dict(
@@ -120,6 +121,21 @@ def test_other_input_size_and_defaults_of_the_backbone():
     assert costs['audio'].explicit > by_part(count_model(MODEL))['audio'].explicit
     one = {**MODEL, 'backbones': dict(video=None, audio=dict(type='MAT', arch=ARCH, q_strides=[(2, 2)]))}
     assert by_part(count_model(one))['audio'].what == 'MAT, 128 x 1024'
+
+
+def test_a_network_from_outside_is_counted_as_by_itself():
+    model = dict(
+        type='AVClassifier',
+        backbones=dict(audio=resnet.AUDIO),
+        neck=dict(type='Avg'),
+        head=dict(type='ClsHead', num_classes=3),
+    )
+    found = {cost.part: cost for cost in count_model(model)}['audio']
+    net = resnet18()
+    net.conv1, net.fc = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False), torch.nn.Identity()
+    assert found.parameters == sum(p.numel() for p in net.parameters())
+    assert found.explicit == found.folded == count_macs(lambda: net(torch.zeros(1, 1, 32, 64)))[0]
+    assert found.what == 'ResNet, 32 x 64'
 
 
 def test_mistakes_are_named():

@@ -75,7 +75,7 @@ def test_classes_and_rows(folder):
     assert len(data) == 8 and data.num_classes == 2 and data.metainfo == dict(classes=('cat', 'dog'))
     assert data.get_data_info(1) == dict(
         path=str(folder / 'clip.mp4'),
-        label=1,
+        label=dict(label=1),
         start=None,
         end=None,
         sample_idx=1,

@@ -29,29 +29,29 @@ def rows(path, classes=CLASSES):
 def test_reads_names_indices_and_spans(write):
     path = write('path,label,start,end\na.mp4,dog barking,,\nb.mp4,1,1.5,3\n\n"c,d.mp4","people eating, noodle",2,\n')
     assert rows(path) == [
-        ManifestRow('a.mp4', 0, None, None, 2),
-        ManifestRow('b.mp4', 1, 1.5, 3.0, 3),
-        ManifestRow('c,d.mp4', 1, 2.0, None, 5),
+        ManifestRow('a.mp4', dict(label=0), None, None, 2),
+        ManifestRow('b.mp4', dict(label=1), 1.5, 3.0, 3),
+        ManifestRow('c,d.mp4', dict(label=1), 2.0, None, 5),
     ]
 
 
 def test_a_name_goes_before_an_index(write):
     assert rows(write('path,label\na.mp4,7\nb.mp4,2\n')) == [
-        ManifestRow('a.mp4', 2, None, None, 2),
-        ManifestRow('b.mp4', 2, None, None, 3),
+        ManifestRow('a.mp4', dict(label=2), None, None, 2),
+        ManifestRow('b.mp4', dict(label=2), None, None, 3),
     ]
 
 
 def test_byte_order_mark_line_ends_order_of_columns_and_other_scripts(write):
     path = write('label,extra,path\r\n0,x,\u00e4\u4e2d.mp4\r\n1,y, b.mp4 \r\n', encoding='utf-8-sig')
-    assert [row[:2] for row in rows(path)] == [('\u00e4\u4e2d.mp4', 0), ('b.mp4', 1)]
+    assert [row[:2] for row in rows(path)] == [('\u00e4\u4e2d.mp4', dict(label=0)), ('b.mp4', dict(label=1))]
 
 
 def test_survives_pickling_in_a_few_arrays(write):
     path = write('path,label\n' + ''.join(f'clip{i}.mp4,0\n' for i in range(2000)))
     manifest = read_manifest(path, CLASSES)
     packed = pickle.dumps(manifest)
-    assert pickle.loads(packed)[1234] == manifest[1234] == ManifestRow('clip1234.mp4', 0, None, None, 1236)
+    assert pickle.loads(packed)[1234] == manifest[1234] == ManifestRow('clip1234.mp4', dict(label=0), None, None, 1236)
     assert len(packed) < 2000 * 60
 
 
@@ -179,11 +179,11 @@ def test_numbers_as_names(write, monkeypatch):
     lines = []
     monkeypatch.setattr('mmav.datasets.columns.print_log', lambda line, *args, **kwargs: lines.append(line))
     path = write('path,label\na.mp4,1\nb.mp4,3\n')
-    assert [row.label for row in rows(path, ('1', '2', '3'))] == [0, 2]
+    assert [row.label['label'] for row in rows(path, ('1', '2', '3'))] == [0, 2]
     assert len(lines) == 1 and lines[0].endswith('so that a label 1 is the class of this name, which has the index 0')
     with pytest.raises(ManifestError, match=r"row 2: label 0 is not in the class list; .* such as '1', it is no index"):
         rows(write('path,label\na.mp4,0\n'), ('1', '2', '3'))
-    assert [row.label for row in rows(write('path,label\na.mp4,0\n'), ('0', '1'))] == [0]
+    assert [row.label['label'] for row in rows(write('path,label\na.mp4,0\n'), ('0', '1'))] == [0]
     assert len(lines) == 1
 
 

@@ -22,5 +22,5 @@ def test_clips_of_a_rare_class_come_again_augmented_anew(tmp_path, clip):
     inner = dict(type='AVDataset', ann_file='a.csv', data_root=str(tmp_path), classes=['cat', 'dog'], pipeline=[])
     init_default_scope('mmav')
     data = DATASETS.build(dict(type='ClassBalancedDataset', dataset=inner, oversample_thr=0.5))
-    dogs = [data[k] for k in range(len(data)) if data[k]['label'] == 1]
+    dogs = [data[k] for k in range(len(data)) if data[k]['label'] == dict(label=1)]
     assert len(data) == 15 + 3 and len({dog['rng'].random() for dog in dogs}) == 3

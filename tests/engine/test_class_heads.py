@@ -13,6 +13,7 @@ from mmav.engine.loading import load_weights
 from mmav.errors import CheckpointError
 from mmav.evaluation.predictions import load_predictions
 from mmav.registry import MODELS
+from mmav.structures import as_parts
 from tests import synthetic
 
 NAMES = [f'class {i}' for i in range(synthetic.CLASSES)]
@@ -55,9 +56,7 @@ def run_test(folder, cfg, checkpoint):
 
 
 def by_name(row, classes):
-    if isinstance(classes, dict):
-        return {part: dict(zip(classes[part], row['scores'][part].tolist(), strict=True)) for part in classes}
-    return dict(zip(classes, row['scores'].tolist(), strict=True))
+    return {part: dict(zip(classes[part], row['scores'][part].tolist(), strict=True)) for part in classes}
 
 
 @pytest.mark.parametrize('neck', [None, dict(type='Avg')], ids=['one_stream', 'streams_of_avg'])
@@ -71,12 +70,12 @@ def test_the_same_names_in_another_order_give_the_same_results(tmp_path, classes
         told = f"{tmp_path / 'c.pth'}' has the classes in another order" in capfd.readouterr().out
         assert told is (name == 'b')
     (metrics, rows, names), (metrics_back, rows_back, names_back) = results
-    assert metrics == metrics_back and names == classes and names_back == backwards(classes)
+    assert metrics == metrics_back and names == as_parts(classes) and names_back == as_parts(backwards(classes))
     for row, back in zip(rows, rows_back, strict=True):
         one, other = by_name(row, names), by_name(back, names_back)
         for part in one:
             assert one[part] == pytest.approx(other[part], abs=1e-6)
-        assert row['label'] != back['label'] or classes is ACTIONS or row['label'] == len(NAMES) // 2
+        assert row['label'] != back['label'] or classes is ACTIONS or row['label'] == dict(label=len(NAMES) // 2)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_other_verbs_are_refused_in_testing(tmp_path):
 def test_a_checkpoint_without_names_is_tested_as_it_is(tmp_path):
     cfg = experiment(tmp_path / 'w', NAMES[::-1])
     write_checkpoint(tmp_path / 'c.pth', cfg, None)
-    assert run_test(tmp_path, cfg, tmp_path / 'c.pth')[2] == NAMES[::-1]
+    assert run_test(tmp_path, cfg, tmp_path / 'c.pth')[2] == dict(label=NAMES[::-1])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import torch
 
 from mmav.errors import MmavError
 from mmav.evaluation import Accuracy, ActionAccuracy
-from mmav.evaluation.action_accuracy import participant_of, ranks_of_clip, read_ids
+from mmav.evaluation.accuracy import ranks_of_clip
+from mmav.evaluation.action_accuracy import participant_of, read_ids
 from mmav.structures import AVDataSample
 
 V, N = 7, 11
@@ -91,8 +92,8 @@ def test_top_1_action_is_right_only_if_both_are():
 
 def test_products_too_small_for_float32_are_still_ranked():
     scores = dict(verb=np.float32([1, 2e-30, 1e-30]), noun=np.float32([1, 3e-30, 1e-30]))
-    assert ranks_of_clip(scores, dict(verb=1, noun=1))[2] == 5
-    assert ranks_of_clip(scores, dict(verb=2, noun=2))[2] == 8
+    assert ranks_of_clip(scores, dict(verb=1, noun=1))['action'] == 5
+    assert ranks_of_clip(scores, dict(verb=2, noun=2))['action'] == 8
 
 
 def test_verbs_alone_are_what_accuracy_says():

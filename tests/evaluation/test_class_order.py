@@ -30,9 +30,9 @@ NAMES = ('a', 'b', 'c')
 def test_scores_and_labels_are_put_in_order(tmp_path, capsys):
     paths = [write(tmp_path / 'a.pkl', NAMES), write(tmp_path / 'b.pkl', NAMES, (2, 0, 1))]
     (first, classes), (second, same) = load_alike(paths)
-    assert classes == same == list(NAMES)
+    assert classes == same == dict(label=list(NAMES))
     for one, other in zip(first, second, strict=True):
-        assert one['label'] == other['label'] and np.array_equal(one['scores'], other['scores'])
+        assert one['label'] == other['label'] and np.array_equal(one['scores']['label'], other['scores']['label'])
     assert "b.pkl' has the classes in another order" in capsys.readouterr().out
 
 

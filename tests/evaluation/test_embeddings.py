@@ -10,6 +10,7 @@ from mmav.evaluation.embeddings import choose_features, default_perplexity, embe
 def row(i, label=0, broken=None, **features):
     """A clip whose features are two numbers: its own and one that tells the features apart."""
     features = {name: np.float32([i, value]) for name, value in features.items()}
+    label = label if isinstance(label, dict) else dict(label=label)
     stored = dict(path=f'data/{i}.mp4', label=label, broken=broken, sample_idx=i, features=features)
     return dict(stored, feature=features['fused']) if 'fused' in features else stored
 
@@ -58,7 +59,7 @@ def test_every_panel_has_the_clips_that_all_have():
     del fused[2]['features']['video']
     sound[3]['features']['audio'][0] = np.nan
     panels = [('mmt.pkl', 'fused'), ('mmt.pkl', 'video'), ('a.pkl', 'audio')]
-    sets = join_features({'mmt.pkl': (fused[::-1], ['x', 'y', 'z']), 'a.pkl': (sound, None)}, panels)
+    sets = join_features({'mmt.pkl': (fused[::-1], dict(label=['x', 'y', 'z'])), 'a.pkl': (sound, None)}, panels)
     assert [features[:, 0].tolist() for features in sets.features] == 3 * [[0, 4, 5, 6]]
     assert [features[0, 1] for features in sets.features] == [3, 1, 2]
     assert sets.labels.tolist() == [0, 1, 2, 0] and sets.classes == ['x', 'y', 'z']
@@ -87,7 +88,7 @@ def test_the_label_of_a_verb_or_a_noun():
     classes = dict(verb=['cut', 'wash'], noun=list('abcd'))
     sets = join_features({'m.pkl': (rows, classes)}, [('m.pkl', 'audio')], part='verb')
     assert sets.labels.tolist() == [0, 1, 0, 1] and sets.classes == ['cut', 'wash']
-    with pytest.raises(MmavError, match="'m.pkl' needs --part verb or --part noun"):
+    with pytest.raises(MmavError, match="'m.pkl' needs --part verb or noun"):
         join_features({'m.pkl': (rows, classes)}, [('m.pkl', 'audio')])
 
 

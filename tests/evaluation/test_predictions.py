@@ -24,8 +24,8 @@ def rows(scores, labels=None, broken=None):
             path=f'data/{i}.mp4',
             start=0.0,
             end=1.0,
-            label=labels[i],
-            scores=np.array(s, dtype=np.float32),
+            label=dict(label=labels[i]),
+            scores=dict(label=np.array(s, dtype=np.float32)),
             broken=(broken or {}).get(i),
             sample_idx=i,
         )
@@ -48,8 +48,12 @@ def test_dump_says_what_the_metric_says(tmp_path):
     expected = metric.evaluate(20)
     assert dump.evaluate(20) == {}
     loaded, classes = load_predictions(path)
-    assert classes == ['a', 'b', 'c'] and loaded[3]['broken'] == 'torn' and loaded[5]['end'] == 2.5
-    assert loaded[7]['scores'].dtype == np.float32
+    assert classes == dict(label=['a', 'b', 'c']) and loaded[3]['broken'] == 'torn' and loaded[5]['end'] == 2.5
+    assert loaded[7]['scores']['label'].dtype == np.float32
+    # the file is as it always was: of one label no dict
+    content = pickle.loads(path.read_bytes())
+    assert content['classes'] == ['a', 'b', 'c'] and content['rows'][7]['label'] == 1
+    assert isinstance(content['rows'][7]['scores'], np.ndarray)
     assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
 
 
@@ -76,9 +80,9 @@ def test_dump_of_verbs_and_nouns_with_features(tmp_path):
     expected = metric.evaluate(20)
     assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
     actions, names = as_actions(loaded, classes)
-    assert names[actions[5]['label']] == 'wash pan' and len(names) == len(actions[5]['scores']) == 6
+    assert names[actions[5]['label']['label']] == 'wash pan' and len(names) == len(actions[5]['scores']['label']) == 6
     assert accuracy_of(actions, topk=(1, 2)) == {f'top{k}': expected[f'action_top{k}'] for k in (1, 2)}
-    assert as_actions(rows([[0.5, 0.5]]), ['a', 'b'])[1] == ['a', 'b']
+    assert as_actions(rows([[0.5, 0.5]]), dict(label=['a', 'b']))[1] == ['a', 'b']
 
 
 def test_average_of_verbs_and_nouns():
@@ -118,15 +122,18 @@ def test_average_in_any_order_and_folder():
     first = rows([[0.8, 0.2], [0.6, 0.4]])
     second = [dict(row, path=f'moved/{Path(row["path"]).name}') for row in reversed(rows([[0.4, 0.6], [0.0, 1.0]]))]
     averaged = average_predictions([first, second])
-    assert [row['scores'].tolist() for row in averaged] == [pytest.approx([0.6, 0.4]), pytest.approx([0.3, 0.7])]
+    assert [row['scores']['label'].tolist() for row in averaged] == [
+        pytest.approx([0.6, 0.4]),
+        pytest.approx([0.3, 0.7]),
+    ]
     weighted = average_predictions([first, second], [3, 1])
-    assert weighted[1]['scores'].tolist() == pytest.approx([0.45, 0.55])
+    assert weighted[1]['scores']['label'].tolist() == pytest.approx([0.45, 0.55])
 
 
 def test_a_model_that_could_not_read_a_clip_has_no_say():
     first, second = rows([[0.5, 0.5]], broken={0: 'torn'}), rows([[0.9, 0.1]])
     (one,) = average_predictions([first, second])
-    assert one['broken'] is None and one['scores'].tolist() == pytest.approx([0.9, 0.1])
+    assert one['broken'] is None and one['scores']['label'].tolist() == pytest.approx([0.9, 0.1])
     (both,) = average_predictions([first, first])
     assert both['broken'] == 'torn' and accuracy_of([both])['top1'] == 0
 

@@ -16,11 +16,11 @@ def root(tmp_path):
 
 def test_what_is_given_comes_first_then_the_checkpoint_then_the_data(root):
     dataset = dict(data_root=root)
-    assert find_classes(['my', 'own'], META, dataset) == ('my', 'own')
-    assert find_classes(f'{root}/verbs.txt', META, dataset) == ('cut',)
-    assert find_classes(None, META, dataset) == ('trained', 'with')
-    assert find_classes(None, {}, dataset) == ('from', 'file')
-    assert find_classes(None, {}, dict(classes=['in', 'config'])) == ('in', 'config')
+    assert find_classes(['my', 'own'], META, dataset) == dict(label=('my', 'own'))
+    assert find_classes(f'{root}/verbs.txt', META, dataset) == dict(label=('cut',))
+    assert find_classes(None, META, dataset) == dict(label=('trained', 'with'))
+    assert find_classes(None, {}, dataset) == dict(label=('from', 'file'))
+    assert find_classes(None, {}, dict(classes=['in', 'config'])) == dict(label=('in', 'config'))
 
 
 def test_without_any_there_are_none(tmp_path):

@@ -26,7 +26,8 @@ def test_pairs_are_the_outer_product():
 
 
 def test_mean_over_windows():
-    assert mean_scores([np.array([0.0, 1.0]), np.array([1.0, 0.0])]).tolist() == [0.5, 0.5]
+    windows = [dict(label=np.array([0.0, 1.0])), dict(label=np.array([1.0, 0.0]))]
+    assert mean_scores(windows)['label'].tolist() == [0.5, 0.5]
     parts = [dict(verb=np.array([0.2]), noun=np.array([0.4])), dict(verb=np.array([0.6]), noun=np.array([0.0]))]
     assert mean_scores(parts) == {'verb': pytest.approx([0.4]), 'noun': pytest.approx([0.2])}
 
@@ -37,7 +38,8 @@ def test_a_result_grows_window_by_window():
         sample = AVDataSample(metainfo=dict(start=float(k), end=k + 1.0))
         item = dict(data_samples=sample, masks=dict(video=torch.tensor(present), audio=torch.tensor(False)))
         note_window(result, item, dict(predictions=[k]))
-    finish_result(result, [np.array([1.0, 0.0]), np.array([0.0, 1.0])], ('video', 'audio'), ('a', 'b'), 1)
+    scores = [dict(label=np.array([1.0, 0.0])), dict(label=np.array([0.0, 1.0]))]
+    finish_result(result, scores, ('video', 'audio'), dict(label=('a', 'b')), 1)
     assert result['present'] == ['video'] and result['missing'] == [] and result['error'] is None
     assert result['predictions'] == [dict(label='a', index=0, score=0.5)]
     assert result['windows'][1] == dict(start=1.0, end=2.0, predictions=[1])

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmav.errors import ConfigError
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
 
@@ -45,7 +46,7 @@ def make_samples(batch=3):
 )
 def test_modes(modalities, neck):
     model, inputs = make(modalities, neck), make_inputs()
-    scores = model(inputs)
+    scores = model(inputs)['label']
     torch.testing.assert_close(scores.sum(-1), torch.ones(3))
     samples = model(inputs, make_samples(), mode='predict')
     torch.testing.assert_close(torch.stack([s.pred_score for s in samples]), scores)
@@ -56,8 +57,8 @@ def test_modes(modalities, neck):
 
 def test_scores_of_views_are_averaged():
     model, inputs = make(), make_inputs(video_views=3)
-    each = [model(dict(inputs, video=inputs['video'][:, v : v + 1])) for v in range(3)]
-    torch.testing.assert_close(model(inputs), torch.stack(each).mean(0))
+    each = [model(dict(inputs, video=inputs['video'][:, v : v + 1]))['label'] for v in range(3)]
+    torch.testing.assert_close(model(inputs), dict(label=torch.stack(each).mean(0)))
 
 
 def test_sound_is_encoded_once_for_all_video_views():
@@ -92,7 +93,7 @@ def test_absent_modality_has_no_influence(late):
     before = model(inputs, masks=masks)
     inputs['audio'][1] = 50.0
     torch.testing.assert_close(model(inputs, masks=masks), before)
-    assert not torch.allclose(model(inputs)[1], before[1])
+    assert not torch.allclose(model(inputs)['label'][1], before['label'][1])
 
 
 def test_gradients_reach_every_parameter():
@@ -171,6 +172,16 @@ def test_bad_calls():
         model(inputs, mode='logits')
     with pytest.raises(ValueError, match="mode='loss' needs data_samples"):
         model(inputs, mode='loss')
+    config = make_config()
+    with pytest.raises(ConfigError, match=r'^backbones.audio: Identity has no out_dims, the width of its tokens: make'):
+        MODELS.build(dict(config, backbones=dict(audio=dict(type='torch.nn.Identity'))))
+    with pytest.raises(ConfigError, match=r'^head: Identity does not say what it learns: give it parts, part of the'):
+        MODELS.build(dict(config, head=dict(type='torch.nn.Identity')))
+    model.backbones['audio'] = torch.nn.Flatten()
+    with pytest.raises(
+        ConfigError, match=r'^backbones.audio: Flatten returns Tensor, not Tokens\(cls, patches, grid\)'
+    ):
+        model(inputs)
     with pytest.raises(ValueError, match='needs at least one backbone'):
         MODELS.build(
             dict(type='AVClassifier', backbones={}, neck=dict(type='Avg'), head=dict(type='ClsHead', num_classes=2))

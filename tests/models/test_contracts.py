@@ -18,6 +18,8 @@ SMALL = dict(
     num_blocks=2,
     num_heads=2,
     num_classes=5,
+    num_verbs=5,
+    num_nouns=5,
 )
 SIZES = {2: ((33, 70), (48, 50)), 3: ((5, 34, 50), (6, 40, 33))}  # odd and rectangular: at construction, at run time
 
@@ -172,6 +174,55 @@ def test_init_weights_changes_every_matrix(name):
         assert not (parameter == 7.0).any(), key
 
 
+def built_with(name, std):
+    """A part with ``init_std`` where it takes one, and the standard deviation that its linear layers then have."""
+    kwargs = dict(init_std=std) if 'init_std' in defaults(name) else {}
+    kwargs |= dict(embed_dims=64) if 'embed_dims' in defaults(name) and name not in HEADS else {}
+    part = (
+        make_backbone(name, **kwargs) if name in BACKBONES else build(name, in_dims=dict(video=64, audio=32), **kwargs)
+    )
+    return part, std if 'init_std' in kwargs else 0.02
+
+
+@pytest.mark.parametrize('name', [*BACKBONES, *NECKS, *HEADS])
+@pytest.mark.parametrize('again', [False, True], ids=['built', 'init_weights'])
+def test_every_parameter_follows_the_rule_of_initial_values(name, again):
+    """The rule of mmav/models/init.py, when a part is built and after ``init_weights``."""
+    part, std = built_with(name, 0.1)
+    if again:
+        for parameter in part.parameters():
+            torch.nn.init.constant_(parameter, 7.0)
+        part.init_weights()
+    linear, tokens, seen = [], [], set()
+    for prefix, module in part.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            linear.append(module.weight.flatten())
+            assert module.bias is None or not module.bias.any(), prefix
+        elif isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d):
+            bound = module.weight[0].numel() ** -0.5  # PyTorch's, for weights and biases
+            assert all(0 < p.abs().max() <= bound for p in module.parameters()), prefix
+        elif isinstance(module, torch.nn.LayerNorm):
+            assert (module.weight == 1).all() and (module.bias == 0).all(), prefix
+        else:
+            tokens += [p.flatten() for p in module.parameters(recurse=False)]
+            continue
+        seen |= {f'{prefix}.{key}' if prefix else key for key, _ in module.named_parameters(recurse=False)}
+    if linear:
+        assert torch.cat(linear).std().item() == pytest.approx(std, rel=0.05)
+    if tokens:
+        assert torch.cat(tokens).std().item() == pytest.approx(0.02, rel=0.15)
+    others = {key for key, _ in part.named_parameters()} - seen
+    if name in (*BACKBONES, *NECKS):  # what is no layer is what is not decayed
+        assert others == (part.no_weight_decay() if hasattr(part, 'no_weight_decay') else set())
+
+
+def test_all_that_draw_linear_layers_for_tokens_take_the_deviation():
+    for name in (*BACKBONES, *NECKS):
+        part, _ = built_with(name, 0.1)
+        has_layers = any(isinstance(module, torch.nn.Linear) for module in part.modules())
+        assert has_layers == ('init_std' in defaults(name)), name
+
+
 def neck_tokens():
     generator = torch.Generator().manual_seed(0)
     grids = dict(video=(2, 2, 3), audio=(2, 4))
@@ -244,8 +295,9 @@ def test_head_learns_from_every_stream_and_predicts_probabilities(name):
     total.backward()
     assert_gradients_reach(head)
     scores = head.predict(streams)
-    for each in scores.values() if isinstance(scores, dict) else [scores]:
-        assert (each >= 0).all()
+    assert scores.keys() == head.parts.keys() == head.targets(samples).keys()
+    for part, each in scores.items():
+        assert each.shape == (4, head.parts[part].num_classes) and (each >= 0).all()
         torch.testing.assert_close(each.sum(-1), torch.ones(4))
     head.write(samples, scores)
     assert all(any(key.startswith('pred_') for key in sample.keys()) for sample in samples)  # noqa: SIM118
@@ -271,13 +323,13 @@ def embeddings(dtype=torch.float32):
 @pytest.mark.parametrize('name', CONTRASTIVE_HEADS)
 def test_contrastive_head_learns_from_every_modality(name):
     head = randomise(build(name, in_dims=dict(video=16, audio=16)))
-    losses = head.loss(embeddings(), torch.tensor([0, 1, 2, 3, 0, 1]))
+    losses = head.loss(embeddings(), dict(label=torch.tensor([0, 1, 2, 3, 0, 1])))
     assert losses and all('loss' in key and value.shape == () for key, value in losses.items())
     sum(losses.values()).backward()
     assert_gradients_reach(head)
     assert_round_trip(
         lambda: build(name, in_dims=dict(video=16, audio=16)),
-        lambda again: torch.stack(list(again.loss(embeddings(), torch.arange(6)).values())),
+        lambda again: torch.stack(list(again.loss(embeddings(), dict(label=torch.arange(6))).values())),
     )
 
 
@@ -286,11 +338,11 @@ def test_contrastive_head_learns_from_every_modality(name):
 def test_contrastive_loss_is_finite_and_falls_along_its_gradient(name, dtype):
     loss, clips = build(name), embeddings(dtype)
     target = torch.tensor([0, 1, 2, 3, 0, 1])
-    value = sum(loss({m: x.requires_grad_() for m, x in clips.items()}, target).values())
+    value = sum(loss({m: x.requires_grad_() for m, x in clips.items()}, dict(label=target)).values())
     value.backward()
     assert value.isfinite() and all(x.grad.isfinite().all() and x.grad.any() for x in clips.values())
     moved = {m: x.detach().float() - 0.1 * x.grad.float() for m, x in clips.items()}
-    assert sum(loss(moved, target).values()) < value
+    assert sum(loss(moved, dict(label=target)).values()) < value
 
 
 @pytest.mark.parametrize('name', CONTRASTIVE_LOSSES)
@@ -298,7 +350,8 @@ def test_contrastive_loss_knows_clips_by_content_not_by_place(name):
     loss, clips, order = build(name), embeddings(), torch.tensor([3, 0, 5, 1, 4, 2])
     target = torch.tensor([0, 1, 2, 3, 0, 1])
     masks = {m: torch.tensor([1, 1, 0, 1, 1, 1]).bool() for m in clips}
-    found = loss({m: x[order] for m, x in clips.items()}, target[order], {m: x[order] for m, x in masks.items()})
-    torch.testing.assert_close(found, loss(clips, target, masks))
+    masked = {m: x[order] for m, x in masks.items()}
+    found = loss({m: x[order] for m, x in clips.items()}, dict(label=target[order]), masked)
+    torch.testing.assert_close(found, loss(clips, dict(label=target), masks))
     left_out = {m: x[masks[m]] for m, x in clips.items()}
-    torch.testing.assert_close(loss(left_out, target[masks['video']]), found)
+    torch.testing.assert_close(loss(left_out, dict(label=target[masks['video']])), found)

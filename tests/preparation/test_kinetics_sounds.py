@@ -121,4 +121,4 @@ def test_clips_are_read_from_the_manifest(write, tmp_path):
     prepare(read_kinetics_sounds(test=write(VAL)), str(tmp_path), str(tmp_path))
     pipeline = [dict(type='LoadClip', num_frames=2, short_side=32, mode='uniform')]
     item = AVDataset('test.csv', pipeline, data_root=str(tmp_path), test_mode=True)[0]
-    assert item['broken'] is None and item['label'] == read_labels('kinetics_sounds').index('playing drums')
+    assert item['broken'] is None and item['label'] == dict(label=read_labels('kinetics_sounds').index('playing drums'))

@@ -132,4 +132,4 @@ def test_clips_are_read_from_the_manifest(write, tmp_path):
         dataset = AVDataset(f'{split}.csv', pipeline, data_root=str(tmp_path), test_mode=True)
         assert len(dataset) == 1 and dataset.num_classes == 309
         item = dataset[0]
-        assert item['broken'] is None and item['label'] == sorted(read_labels('vggsound')).index(label)
+        assert item['broken'] is None and item['label'] == dict(label=sorted(read_labels('vggsound')).index(label))

@@ -27,7 +27,7 @@ def test_average_predictions(tmp_path, capsys):
     assert [line.rpartition(': ')[2][:11] for line in lines] == ['top1 0.6667', 'top1 0.6667', 'top1 1.0000']
     assert json.loads((tmp_path / 'm.json').read_text())['top1'] == 1
     rows, classes = load_predictions(tmp_path / 'c.pkl')
-    assert classes == ['a', 'b'] and rows[0]['scores'].tolist() == pytest.approx([0.65, 0.35])
+    assert classes == dict(label=['a', 'b']) and rows[0]['scores']['label'].tolist() == pytest.approx([0.65, 0.35])
     assert run_tool(tool, one, two, '--weights', 1) == 2
     assert capsys.readouterr().err == 'error: need 2 weights, none negative and not all zero, got [1.0]\n'
     assert run_tool(tool, one, tmp_path / 'none.pkl') == 2

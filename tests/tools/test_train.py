@@ -36,7 +36,7 @@ def test_train_then_test(tmp_path, config):
     metrics = json.loads((tmp_path / 'm.json').read_text())
     assert metrics['broken'] == 2 and metrics['checkpoint'] == str(checkpoint)
     rows, classes = load_predictions(tmp_path / 'p.pkl')
-    assert classes == ['a', 'b', 'c'] and [row['sample_idx'] for row in rows] == list(range(12))
+    assert classes == dict(label=['a', 'b', 'c']) and [row['sample_idx'] for row in rows] == list(range(12))
     assert accuracy_of(rows, topk=(1, 2)) == {'top1': metrics['top1'], 'top2': metrics['top2']}
     # lr for batch 8, batch 4: halved
     lrs = torch.load(checkpoint, weights_only=True)['message_hub']['log_scalars']['train/lr']['values']

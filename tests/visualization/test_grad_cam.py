@@ -12,6 +12,7 @@ from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleBlock
 from mmav.registry import MODELS
 from mmav.visualization.grad_cam import METHODS, GradCAM
+from tests import resnet
 from tests.models.test_contracts import BACKBONES, SIZES, SMALL, backbone_input, defaults, randomise
 from tests.synthetic import DoubleClassifier, experiment
 
@@ -257,7 +258,7 @@ def test_clips_views_and_targets_are_kept_apart():
     for v, each in enumerate(views):
         same = maps['video'][:, v : v + 1] / maps['video'][:, v : v + 1].flatten(1).amax(1).reshape(-1, 1, 1, 1, 1)
         torch.testing.assert_close(each['video'], same, atol=1e-4, rtol=1e-3)
-    predicted = model(inputs).argmax(dim=-1)
+    predicted = model(inputs)['label'].argmax(dim=-1)
     torch.testing.assert_close(cam(inputs)['video'], cam(inputs, target=predicted)['video'])
 
 
@@ -312,3 +313,59 @@ def test_mistakes_in_the_inputs():
         born_there = small_model()
     with pytest.raises(ConfigError, match='made inside torch.inference_mode'):
         GradCAM(born_there)(inputs)
+
+
+def outside_model(neck):
+    torch.manual_seed(0)
+    backbones = dict(video=dict(resnet.VIDEO, input_size=(2, 64, 64)), audio=resnet.AUDIO)
+    head = dict(type='ClsHead', num_classes=3)
+    return MODELS.build(dict(type='AVClassifier', backbones=backbones, neck=neck, head=head)).eval()
+
+
+@pytest.mark.parametrize('neck', [AVG, BOTTLENECK], ids=['Avg', 'AVBottleneck'])
+def test_the_map_of_a_network_from_outside_is_that_of_its_last_layer(neck):
+    """Grad-CAM as published, written out: feature maps weighted by the means of their gradients."""
+    model = outside_model(neck)
+    inputs = dict(video=torch.randn(2, 1, 3, 2, 64, 64), audio=torch.randn(2, 1, 1, 32, 64))
+    maps = GradCAM(model)(inputs, target=1)
+    kept = {}
+    for name, backbone in model.backbones.items():
+        backbone.blocks[-1].register_forward_hook(lambda _, args, output, name=name: kept.setdefault(name, output))
+    fcs = model.head.fcs
+    streams = model.neck(model.encode(inputs)[0])
+    score = sum(fcs[stream](value)[:, 1].sum() for stream, value in streams.items()) / len(fcs)
+    for name, features in kept.items():  # (B * T, D, H', W') of frames, (B, D, F', T') of a spectrogram
+        (gradient,) = torch.autograd.grad(score, features, retain_graph=True)
+        features, gradient = (x.unflatten(0, (2, -1)).movedim(2, 1) for x in (features, gradient))  # (B, D, T, H', W')
+        places = tuple(range(2, features.dim()))
+        expected = (features * gradient.mean(dim=places, keepdim=True)).sum(dim=1).relu().detach()  # (B, T, H', W')
+        size = tuple(inputs[name].shape[3:])
+        expected = expected if name == 'video' else expected[:, 0]
+        expected = nn.functional.interpolate(
+            expected[:, None], size=size, mode='trilinear' if name == 'video' else 'bilinear', align_corners=False
+        )
+        expected = expected / expected.flatten(1).amax(1).reshape(-1, *[1] * (expected.dim() - 1)).clamp(min=1e-12)
+        torch.testing.assert_close(maps[name], expected, atol=1e-4, rtol=1e-3)
+
+
+class ClassOnly(resnet.ResNet):
+    """Returns patches of which nothing goes on."""
+
+    def forward(self, x):
+        tokens = super().forward(x)
+        return tokens._replace(patches=tokens.patches.clone())
+
+
+def test_what_cannot_be_told_of_a_network_from_outside():
+    model = outside_model(AVG)
+    inputs = dict(video=torch.randn(1, 1, 3, 2, 64, 64), audio=torch.randn(1, 1, 1, 32, 64))
+    with pytest.raises(ConfigError, match='^video has no block -1: ResNet has no blocks that read tokens'):
+        GradCAM(model, blocks=dict(video=-1))
+    with pytest.raises(ConfigError, match="^no block 'neck.blocks.0.audio' reads audio: there is none"):
+        GradCAM(model, blocks=dict(audio='neck.blocks.0.audio'))
+    model.backbones['audio'] = ClassOnly((32, 64), 1).eval()
+    with pytest.raises(ConfigError, match='does not depend on the tokens that ClassOnly returns for audio'):
+        GradCAM(model)(inputs)
+    fused = outside_model(BOTTLENECK)
+    with pytest.raises(ConfigError, match=r'^ResNet has no patch_embed and blocks of mmav.models.layers, so where'):
+        GradCAM(fused, blocks=dict(audio='neck.blocks.0.audio'))(inputs)

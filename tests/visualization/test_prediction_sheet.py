@@ -10,7 +10,7 @@ from mmav.visualization.prediction_sheet import draw_prediction_sheet, frame_str
 
 
 def row(index, label, scores, broken=None):
-    scores = np.array(scores, dtype=np.float32)
+    label, scores = dict(label=label), dict(label=np.array(scores, dtype=np.float32))
     return dict(path=f'd/{index}.mp4', start=0, end=1, label=label, scores=scores, broken=broken, sample_idx=index)
 
 

@@ -11,7 +11,6 @@ from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.error_analysis import (
     NO_ANSWER,
-    PARTS,
     Outcomes,
     calibration,
     class_accuracies,
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument('--other', metavar='FILE.pkl', help='dump of the model to compare with, on the same clips')
     parser.add_argument('--audio', metavar='FILE.pkl', help='dump of an audio-only model; goes with --video')
     parser.add_argument('--video', metavar='FILE.pkl', help='dump of a video-only model; goes with --audio')
-    parser.add_argument('--part', choices=PARTS, help='which label, of clips with a verb and a noun; action: both')
+    parser.add_argument('--part', help='part of the label, such as verb, of clips with several; action: all together')
     parser.add_argument('--out', metavar='DIR', help='folder for plots, tables and JSON; without it only print')
     parser.add_argument('--num', type=int, default=5, help='number of worst classes and pairs to print')
     args = parser.parse_args()

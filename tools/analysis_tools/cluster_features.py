@@ -19,7 +19,7 @@ def main() -> None:
     )
     parser.add_argument('predictions', nargs='+', help='files written by tools/test.py --dump, with features')
     parser.add_argument('--num-clusters', type=int, help='default: the number of classes among the clips')
-    parser.add_argument('--part', choices=['verb', 'noun'], help='which label, of clips that have a verb and a noun')
+    parser.add_argument('--part', help='which part of the label, such as verb, of clips that have several')
     parser.add_argument('--seed', type=int, default=0, help='seed of the starts of k-means')
     parser.add_argument('--out', metavar='FILE.json', help='write the figures, file -> figures, to this file')
     args = parser.parse_args()

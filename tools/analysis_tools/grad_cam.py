@@ -39,7 +39,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument('--class', dest='target', metavar='NAME', help='name or index; default: what a model predicts')
     parser.add_argument(
-        '--part', choices=['label', 'verb', 'noun'], help='of a model of verbs and nouns; default: verb'
+        '--part', help='part of the label, such as verb, of a model that predicts several; default: the first'
     )
     parser.add_argument(
         '--block', nargs='+', default=[], metavar='MODALITY=BLOCK',

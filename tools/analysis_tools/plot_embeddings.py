@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='of the choice, of t-SNE and of k-means; default: 0')
     parser.add_argument('--method', choices=METHODS, default='tsne', help='default: tsne')
     parser.add_argument('--perplexity', type=float, help='of t-SNE; default: 30, less for fewer than 91 clips')
-    parser.add_argument('--part', choices=['verb', 'noun'], help='which label, of clips that have a verb and a noun')
+    parser.add_argument('--part', help='which part of the label, such as verb, of clips that have several')
     parser.add_argument(
         '--metrics-of',
         choices=['all', 'drawn'],

@@ -21,8 +21,8 @@ from mmav.inference import AVInferencer
 from mmav.inference.report import TRACKS
 from mmav.inference.sources import list_sources
 from mmav.inference.windows import place_windows
-from mmav.models.heads import heads_of
 from mmav.outputs import check_all_own, folded, same_file
+from mmav.structures import as_parts
 from mmav.visualization.annotated_video import write_annotated_video
 from mmav.visualization.dataset_sheet import build_av_datasets
 from mmav.visualization.figures import short_path
@@ -58,7 +58,7 @@ class CamModel:
         checkpoint: Checkpoint file.
         device: Such as 'cpu'; defaults to the best one available.
         data_root: Folder of the data instead of the config's.
-        part: 'verb' or 'noun' of a model of both; defaults to 'verb', or the only part.
+        part: Part of the label; defaults to the first.
 
     Raises:
         MmavError: Something is missing or wrong.
@@ -70,8 +70,8 @@ class CamModel:
         require_checkpoint(checkpoint)
         self.name = Path(config).stem
         self.inferencer = AVInferencer(config, checkpoint, device=device, data_root=data_root, show_progress=False)
-        self.model: Any = self.inferencer.model
-        self.heads = heads_of(self.model.head)
+        model: Any = self.inferencer.model
+        self.model, self.heads = model, model.head.parts
         parts = list(self.heads)
         if part is not None and part not in parts:
             raise ConfigError(f'--part {part}: {self.name} tells {" and ".join(parts)} apart')
@@ -80,8 +80,7 @@ class CamModel:
     @property
     def classes(self) -> Sequence[str] | None:
         """Names of the classes of its part."""
-        names: Any = self.inferencer.classes
-        return names.get(self.part) if isinstance(names, Mapping) else names
+        return (self.inferencer.classes or {}).get(self.part)
 
     def target(self, name: str | None) -> int | None:
         """Index of a class that is given by its name or index.
@@ -107,7 +106,7 @@ class CamModel:
         data = self.inferencer.prepare([seen.item])
         with torch.no_grad():
             scores = self.model(data['inputs'], masks=data['masks'])
-        probabilities = (scores[self.part] if isinstance(scores, dict) else scores)[0]
+        probabilities = scores[self.part][0]
         best = int(probabilities.argmax())
         maps = {
             name: values[0, 0].cpu().numpy()
@@ -197,7 +196,7 @@ def list_clips(
         return [_own_clip(model.inferencer, source.path) for source in list_sources(list(files))]
     rows: list[Clip] = []
     for dataset in build_av_datasets(find_test_set(model.inferencer.cfg)):
-        classes = dataset.metainfo['classes']
+        classes = as_parts(dataset.metainfo['classes'])
         root = str(dataset.data_root)
         try:
             events = read_events(root)
@@ -205,9 +204,7 @@ def list_clips(
             events = {}
         for k in range(len(dataset)):
             info = dataset.get_data_info(k)
-            label = info['label']
-            words = {p: classes[p][i] for p, i in label.items()} if isinstance(label, Mapping) else {}
-            words = words or dict(label=classes[label])
+            words = {part: classes[part][k] for part, k in info['label'].items()}
             relative = os.path.relpath(info['path'], root or '.')
             name = f'{len(rows):05d}_{Path(info["path"]).stem}'
             rows.append(Clip(info['path'], name, info['start'], info['end'], words, events.get(relative)))

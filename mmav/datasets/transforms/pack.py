@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmav.datasets.transforms.frame_ops import sheet
 from mmav.registry import TRANSFORMS
-from mmav.structures import AVDataSample
+from mmav.structures import AVDataSample, as_parts
 
 META_KEYS = ('path', 'start', 'end', 'sample_idx', 'broken')
 
@@ -34,8 +34,7 @@ class PackAVInputs(BaseTransform):
         for modality in results['modalities']:
             inputs[modality] = _pack_video(results['video']) if modality == 'video' else _pack_audio(results['audio'])
         sample = AVDataSample(metainfo={key: results[key] for key in META_KEYS})
-        label = results['label']
-        for part, index in (label if isinstance(label, dict) else dict(label=label)).items():
+        for part, index in as_parts(results['label']).items():
             sample.set_gt_label(index, part)
         masks = {modality: torch.tensor(results['masks'][modality]) for modality in results['modalities']}
         return dict(inputs=inputs, masks=masks, data_samples=sample)

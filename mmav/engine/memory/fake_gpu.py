@@ -38,8 +38,6 @@ def fake_gpu(*, capability: tuple[int, int] = (8, 0)) -> Iterator[None]:
             ('torch.set_rng_state', None),
         ):
             stack.enter_context(mock.patch(name, lambda *args, answer=answer, **kwargs: answer))
-        # it reads the numbers that it draws
-        stack.enter_context(mock.patch('torch.nn.init.trunc_normal_', lambda tensor, *args, **kwargs: tensor))
         stack.enter_context(FakeTensorMode())
         stack.enter_context(torch.device('cuda'))
         stack.enter_context(fused_sdpa(capability=capability))

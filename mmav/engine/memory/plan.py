@@ -27,8 +27,7 @@ from mmav.engine.memory.optimizer import optimizer_bytes
 from mmav.engine.precision import DTYPES, Hardware, autocast, decide
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.heads import heads_of
-from mmav.models.input_shape import input_shape
+from mmav.models.backbones.base import input_shape
 from mmav.models.layers import BLOCKS
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
@@ -193,8 +192,8 @@ class _Step:
         views = training_views(cfg)
         with self.meter.paused():
             self.inputs = {
-                name: torch.empty(self.batch_size, views.get(name, 1), *input_shape(cfg.model.backbones[name]))
-                for name in self.model.backbones
+                name: torch.empty(self.batch_size, views.get(name, 1), *input_shape(backbone))
+                for name, backbone in self.model.backbones.items()
             }
         self.fixed['inputs'] = self._weigh(list(self.inputs.values()))
         self.line = TimeLine(self.meter)
@@ -207,7 +206,7 @@ class _Step:
 
     def _loss(self) -> Tensor:
         samples = [AVDataSample() for _ in range(self.batch_size)]
-        for (part, _), sample in product(heads_of(self.model.head).items(), samples):
+        for part, sample in product(self.model.head.parts, samples):
             sample.set_gt_label(0, part)
         with autocast(torch.device('cuda'), DTYPES[self.dtype]):
             losses = self.model(self.inputs, samples, mode='loss')

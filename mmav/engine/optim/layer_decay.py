@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -12,23 +12,23 @@ from mmav.engine.optim.param_groups import PlainConstructor, merged
 from mmav.errors import ConfigError
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-_BLOCK = re.compile(r'blocks\.(\d+)\.')
-# what stands before the first block; whatever else a backbone has stands behind the last
-_FIRST = ('patch_embed.', 'cls_token', 'dist_token', 'pos_embed')
 
+def layers_of(backbone: nn.Module, blocks: Sequence[nn.Module]) -> dict[str, int]:
+    """The layer of each parameter of a backbone, by its name there: that of its block, counted from 1.
 
-def layer_of(name: str, num_blocks: int) -> int:
-    """The layer of a parameter of a backbone, by its name there: 0 before the blocks, last behind them.
+    What stands before the first block in the order of the parameters is 0, what stands behind the last is the last
+    block's and 1; what stands between two is that of the first of them.
 
-    >>> [layer_of(name, 12) for name in ('patch_embed.proj.weight', 'blocks.0.norm1.bias', 'blocks.11.mlp.fc1.weight')]
-    [0, 1, 12]
-    >>> layer_of('norm.weight', 12)
-    13
+    >>> net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(4)))
+    >>> layers_of(net, net[1:3])
+    {'0.weight': 0, '1.weight': 1, '2.weight': 2, '3.weight': 3}
     """
-    if name.startswith(_FIRST):
-        return 0
-    block = _BLOCK.match(name)
-    return int(block[1]) + 1 if block else num_blocks + 1
+    inside = {id(parameter): k for k, block in enumerate(blocks, start=1) for parameter in block.parameters()}
+    layers, reached = {}, 0
+    for name, parameter in backbone.named_parameters():
+        reached = max(reached, inside.get(id(parameter), 0))
+        layers[name] = inside.get(id(parameter), reached + (reached == len(blocks)))
+    return layers
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -38,7 +38,7 @@ class LayerDecayConstructor(PlainConstructor):
     A layer ``i`` of a backbone with N blocks (0: patch embedding, class token, positions; 1 to N: the blocks; N + 1:
     the norm behind them) learns at ``lr * layer_decay ** (N + 1 - i)``; neck, heads and contrastive projections learn
     at the full rate (BEiT, Bao et al. 2022; facebookresearch/mae, util/lr_decay.py). Each backbone counts its own
-    blocks: MAT, MViTv2, AST, ViT, and any of yours that has a list ``blocks``.
+    ``blocks``, see :class:`mmav.models.Backbone`.
 
         optim_wrapper = dict(constructor='LayerDecayConstructor', paramwise_cfg=dict(layer_decay=0.75))
 
@@ -86,15 +86,15 @@ class LayerDecayConstructor(PlainConstructor):
             raise ConfigError(f'LayerDecayConstructor needs a model with backbones, {type(model).__name__} has none')
         scales = {}
         for name, backbone in backbones.items():
-            blocks = getattr(backbone, 'blocks', None)
-            if blocks is None:
+            blocks = getattr(backbone, 'blocks', ())
+            if not len(blocks):
                 raise ConfigError(
                     f"LayerDecayConstructor needs backbones with a list 'blocks'; {name}, a {type(backbone).__name__}, "
                     'has none'
                 )
-            last = len(blocks) + 1
+            last, layers = len(blocks) + 1, layers_of(backbone, blocks)
             for inner, parameter in backbone.named_parameters():
-                scales[id(parameter)] = self.layer_decay ** (last - layer_of(inner, len(blocks)))
+                scales[id(parameter)] = self.layer_decay ** (last - layers[inner])
             rates = ', '.join(
                 f'{what} {self.lr * self.layer_decay**power:.2e}'
                 for what, power in (('patches', last), ('first block', last - 1), ('last block', 1), ('norm', 0))

@@ -6,9 +6,11 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor as MMEngineConstructor
 from torch import nn
 
+from mmav.errors import ConfigError
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 
 
@@ -18,14 +20,62 @@ class PlainConstructor(MMEngineConstructor):
     MMEngine puts the groups into the config's dict, which makes each a ConfigDict, and these the optimizer keeps:
     ``torch.compile`` and others that look into an optimizer know dicts only.
 
+    Beside what MMEngine's takes, ``paramwise_cfg`` has ``token_decay_mult``, the factor of the weight decay of learned
+    tokens and tables of positions. Which those are the parts of the model say, by ``no_weight_decay()`` of
+    :class:`mmav.models.Backbone`, of necks and of heads. As MMEngine's other factors it gives way to ``custom_keys``.
+
     Args:
         optim_wrapper_cfg: The config's ``optim_wrapper``.
         paramwise_cfg: See MMEngine's constructor.
+
+    Raises:
+        ConfigError: There is a ``token_decay_mult``, but no weight decay.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(_with_default_decay(optim_wrapper_cfg), paramwise_cfg)
         self.optimizer_cfg: dict = plain(self.optimizer_cfg)
+        self.token_decay_mult: float | None = self.paramwise_cfg.get('token_decay_mult')
+        if self.token_decay_mult is not None and self.base_wd is None:
+            raise ConfigError(
+                f'paramwise_cfg.token_decay_mult={self.token_decay_mult:g} has no effect without weight decay: give '
+                'optim_wrapper.optimizer.weight_decay, or leave it out'
+            )
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
+        """Adds the parameters of a module and of those inside it, with their options, to the optimizer's groups."""
+        super().add_params(params, module, prefix, **kwargs)
+        # MMEngine calls this for each module inside: act once, at the end
+        if prefix or self.token_decay_mult is None:
+            return
+        custom = self.paramwise_cfg.get('custom_keys', {})
+        tokens = {
+            id(parameter): name
+            for name, parameter in undecayed_parameters(module).items()
+            if not any(key in name for key in custom)
+        }
+        for group in params:
+            if id(group['params'][0]) in tokens:
+                group['weight_decay'] = self.base_wd * self.token_decay_mult
+        parts = dict.fromkeys(
+            '.'.join(name.split('.')[: 1 + name.startswith('backbones.')]) for name in tokens.values()
+        )
+        print_log(
+            f'token_decay_mult={self.token_decay_mult:g}: {len(tokens)} tokens and tables of positions of '
+            f'{", ".join(parts) or "no part"}',
+            'current',
+        )
+
+
+def undecayed_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """What the parts of a model name by ``no_weight_decay()``: name in the model -> parameter."""
+    named = {
+        f'{prefix}.{name}' if prefix else name
+        for prefix, part in model.named_modules()
+        if callable(getattr(part, 'no_weight_decay', None))
+        for name in part.no_weight_decay()
+    }
+    return {name: parameter for name, parameter in model.named_parameters() if name in named}
 
 
 def _with_default_decay(optim_wrapper_cfg: dict) -> dict:

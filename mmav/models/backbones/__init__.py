@@ -1,8 +1,9 @@
 """Backbones: one modality in, :class:`~mmav.structures.Tokens` out."""
 
 from mmav.models.backbones.ast import AST, PlainTransformer
+from mmav.models.backbones.base import Backbone
 from mmav.models.backbones.mat import MAT
 from mmav.models.backbones.mvit import MultiscaleTransformer, MViTv2
 from mmav.models.backbones.vit import ViT
 
-__all__ = ['AST', 'MAT', 'MViTv2', 'MultiscaleTransformer', 'PlainTransformer', 'ViT']
+__all__ = ['AST', 'MAT', 'Backbone', 'MViTv2', 'MultiscaleTransformer', 'PlainTransformer', 'ViT']

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmav.adapting import Adapted, Hints
-from mmav.models.init import init_transformer
+from mmav.models.backbones.base import Backbone
+from mmav.models.init import DrawnModule
 from mmav.models.layers import PatchEmbed, TransformerBlock
 from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions
 from mmav.registry import MODELS
@@ -19,7 +19,7 @@ from mmav.structures import Tokens
 TOKENS = ('cls_token', 'dist_token')
 
 
-class PlainTransformer(BaseModule):
+class PlainTransformer(DrawnModule, Backbone):
     """ViT (Dosovitskiy et al. 2021): patches, learned absolute positions, blocks of self-attention of one width.
 
     The length of ``input_size`` decides the rank. Inputs may have another size at run time: the positions of the
@@ -67,13 +67,12 @@ class PlainTransformer(BaseModule):
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(input_size, in_channels, embed_dims, init_cfg=init_cfg)
         if len(patch_kernel) != len(input_size):
             raise ValueError(
                 f'patch_kernel={tuple(patch_kernel)} does not fit input_size={tuple(input_size)}: '
                 f'{len(input_size)} axes'
             )
-        self.input_size = tuple(input_size)
         self.init_std = init_std
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_kernel, stride=patch_stride, padding=patch_padding)
         self.grid = self.patch_embed.grid_of(input_size)
@@ -90,12 +89,7 @@ class PlainTransformer(BaseModule):
             for index in range(num_layers)
         )
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6) if final_norm else nn.Identity()
-        self.out_dims = embed_dims
-
-    def init_weights(self) -> None:
-        """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self, [self.cls_token, self.dist_token, self.pos_embed], std=self.init_std)
-        super().init_weights()
+        self.draw_aside()
 
     def position_grids(self) -> dict[str, tuple[int, ...]]:
         """What the positions of the patches unroll; checkpoints note it."""

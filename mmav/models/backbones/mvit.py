@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmav.models.init import init_transformer
+from mmav.models.backbones.base import Backbone
+from mmav.models.init import DrawnModule
 from mmav.models.layers import MultiscaleBlock, PatchEmbed
 from mmav.models.layers.patch_embed import to_tuple
 from mmav.registry import MODELS
@@ -43,7 +43,7 @@ def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
     return {**arch, 'stage_blocks': blocks}
 
 
-class MultiscaleTransformer(BaseModule):
+class MultiscaleTransformer(DrawnModule, Backbone):
     """Blocks of multihead multiscale self-attention over a grid; the length of ``input_size`` decides its rank.
 
     A stage begins at each of ``stage_blocks``: the width and the heads double there, and the queries are pooled.
@@ -95,8 +95,10 @@ class MultiscaleTransformer(BaseModule):
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
         sizes = resolve_arch(arch)
+        super().__init__(
+            input_size, in_channels, sizes['embed_dims'] * 2 ** len(sizes['stage_blocks']), init_cfg=init_cfg
+        )
         rank = len(input_size)
         if len(patch_kernel) != rank:
             raise ValueError(
@@ -109,7 +111,6 @@ class MultiscaleTransformer(BaseModule):
                 ': give one stride for each'
             )
         width, heads, depth = sizes['embed_dims'], sizes['num_heads'], sizes['num_layers']
-        self.input_size = tuple(input_size)
         self.init_std = init_std
         self.patch_embed = PatchEmbed(in_channels, width, patch_kernel, stride=patch_stride)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if cls_token else None
@@ -141,12 +142,7 @@ class MultiscaleTransformer(BaseModule):
             self.blocks.append(block)
             grid, width = block.attn.pool_q.out_grid(grid), out_width
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.out_dims = width
-
-    def init_weights(self) -> None:
-        """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self, [self.cls_token], std=self.init_std)
-        super().init_weights()
+        self.draw_aside()
 
     def forward(self, x: Tensor) -> Tokens:
         """Encodes (B, C, *size) into tokens of width ``out_dims``.

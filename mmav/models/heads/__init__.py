@@ -1,7 +1,7 @@
 """Heads: streams in; logits, losses and probabilities out."""
 
-from mmav.models.heads.cls_head import ClsHead, heads_of
+from mmav.models.heads.cls_head import ClsHead
 from mmav.models.heads.contrastive_head import ContrastiveHead
 from mmav.models.heads.verb_noun_head import VerbNounHead
 
-__all__ = ['ClsHead', 'ContrastiveHead', 'VerbNounHead', 'heads_of']
+__all__ = ['ClsHead', 'ContrastiveHead', 'VerbNounHead']

@@ -6,27 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmav.models.init import init_transformer
+from mmav.models.init import DrawnModule
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
 
 
-def heads_of(head: Any) -> dict[str, Any]:
-    """The heads of one label each that a model's head consists of: part -> head, 'verb' and 'noun' of one of both.
-
-    >>> list(heads_of(ClsHead(num_classes=5, in_dims=dict(fused=8))))
-    ['label']
-    """
-    parts = {part: getattr(head, part) for part in ('verb', 'noun') if hasattr(head, part)}
-    return parts or {getattr(head, 'part', 'label'): head}
-
-
 @MODELS.register_module()
-class ClsHead(BaseModule):
+class ClsHead(DrawnModule):
     """Classifies each stream with its own linear layer.
+
+    It learns one part of a clip's label. What a head takes and gives is by part, here of a single one: ``parts`` says
+    which, ``targets`` and ``predict`` return part -> tensor, ``loss`` and ``write`` take such dicts.
 
     The loss is the mean of the streams' losses, the prediction the mean of their probabilities. A stream that is named
     after a modality which a clip lacks is left out of that clip's mean.
@@ -36,15 +28,15 @@ class ClsHead(BaseModule):
         in_dims: Stream name -> width. :class:`~mmav.models.AVClassifier` fills it in.
         loss: Config of the loss of logits (B, C) and targets.
         dropout: Probability of dropping an input feature in training.
-        part: Which label of a clip it learns: 'label', or 'verb' or 'noun' of a clip that has those.
+        part: Which part of a clip's label it learns: 'label' where clips have one label, else such as 'verb'.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
         ValueError: If ``in_dims`` is missing or ``num_classes`` is below 1.
 
     >>> head = ClsHead(num_classes=5, in_dims=dict(fused=8))
-    >>> head.predict(dict(fused=torch.zeros(2, 8))).shape
-    torch.Size([2, 5])
+    >>> {part: tuple(scores.shape) for part, scores in head.predict(dict(fused=torch.zeros(2, 8))).items()}
+    {'label': (2, 5)}
     """
 
     def __init__(
@@ -67,36 +59,39 @@ class ClsHead(BaseModule):
         self.dropout = nn.Dropout(dropout)
         self.fcs = nn.ModuleDict({name: nn.Linear(dims, num_classes) for name, dims in in_dims.items()})
         self.loss_module = MODELS.build(loss or dict(type='CrossEntropyLoss'))
-        init_transformer(self.fcs)
+        self.draw()
 
-    def init_weights(self) -> None:
-        """Draws the linear layers anew, then applies ``init_cfg``."""
-        init_transformer(self.fcs)
-        super().init_weights()
+    @property
+    def parts(self) -> dict[str, ClsHead]:
+        """Part of the label -> the head that learns it: itself."""
+        return {self.part: self}
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns stream name -> logits (B, C), in float32: bfloat16 is too coarse for a softmax over many classes."""
         return {name: fc(self.dropout(streams[name])).float() for name, fc in self.fcs.items()}
 
-    def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Returns probabilities (B, C); ``masks`` maps a modality to (B,), True where the clip has it."""
+    def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Returns part -> probabilities (B, C); ``masks`` maps a modality to (B,), True where the clip has it."""
         probs = {name: logits.softmax(dim=-1) for name, logits in self(streams).items()}
-        return self.mean_over_streams(probs, masks)
+        return {self.part: self.mean_over_streams(probs, masks)}
 
     def loss(
-        self, streams: Mapping[str, Tensor], target: Tensor, masks: Mapping[str, Tensor] | None = None
+        self,
+        streams: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the loss.
 
         Args:
             streams: Stream name -> (B, D).
-            target: Class indices (B,) or soft labels (B, C).
+            targets: Part -> class indices (B,) or soft labels (B, C).
             masks: Modality name -> (B,), True where the clip has it.
 
         Returns:
             ``loss_cls``, and ``top1``, the share of clips whose most probable class is the target's largest.
         """
-        logits = self(streams)
+        logits, target = self(streams), targets[self.part]
         losses = {name: self.loss_module(value, target) for name, value in logits.items()}
         loss = self.mean_over_streams(losses, masks).mean()
         with torch.no_grad():
@@ -105,13 +100,13 @@ class ClsHead(BaseModule):
             top1 = (scores.argmax(dim=-1) == label).float().mean()
         return {'loss_cls': loss, 'top1': top1}
 
-    def targets(self, data_samples: Sequence[AVDataSample]) -> Tensor:
-        """Reads class indices (B,), or soft labels (B, C) where the batch was mixed."""
-        return torch.stack([sample.target(self.part) for sample in data_samples])
+    def targets(self, data_samples: Sequence[AVDataSample]) -> dict[str, Tensor]:
+        """Reads part -> class indices (B,), or soft labels (B, C) where the batch was mixed."""
+        return {self.part: torch.stack([sample.target(self.part) for sample in data_samples])}
 
-    def write(self, data_samples: Sequence[AVDataSample], scores: Tensor) -> None:
-        """Writes probabilities (B, C) to B samples."""
-        for sample, score in zip(data_samples, scores, strict=True):
+    def write(self, data_samples: Sequence[AVDataSample], scores: Mapping[str, Tensor]) -> None:
+        """Writes part -> probabilities (B, C) to B samples."""
+        for sample, score in zip(data_samples, scores[self.part], strict=True):
             sample.set_pred_score(score, self.part)
 
     def mean_over_streams(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError
 from mmav.models.gather import gather_labels, gather_rows
-from mmav.models.init import init_transformer
+from mmav.models.init import DrawnModule
 from mmav.registry import MODELS
 
 
 @MODELS.register_module()
-class ContrastiveHead(BaseModule):
+class ContrastiveHead(DrawnModule):
     """Projects each modality's class embeddings with one linear layer, g_A and g_V, which all losses share.
 
     The batch of the losses is that of all processes: embeddings are gathered with their gradients, so that N processes
@@ -37,7 +36,8 @@ class ContrastiveHead(BaseModule):
         ValueError: If ``in_dims`` or ``losses`` are missing.
 
     >>> head = ContrastiveHead(dict(video=8, audio=6), 4, [dict(type='AVCLoss')])
-    >>> list(head.loss(dict(video=torch.zeros(2, 1, 8), audio=torch.zeros(2, 1, 6)), torch.tensor([0, 1])))
+    >>> classes = dict(video=torch.zeros(2, 1, 8), audio=torch.zeros(2, 1, 6))
+    >>> list(head.loss(classes, dict(label=torch.tensor([0, 1]))))
     ['loss_avc']
     """
 
@@ -56,12 +56,7 @@ class ContrastiveHead(BaseModule):
             raise ValueError("ContrastiveHead needs at least one loss, such as dict(type='AVCLoss', loss_weight=0.25)")
         self.projections = nn.ModuleDict({name: nn.Linear(dims, embed_dims) for name, dims in in_dims.items()})
         self.losses = nn.ModuleList(MODELS.build(loss) for loss in losses)
-        init_transformer(self.projections)
-
-    def init_weights(self) -> None:
-        """Draws the linear layers anew, then applies ``init_cfg``."""
-        init_transformer(self.projections)
-        super().init_weights()
+        self.draw()
 
     def forward(self, classes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Projects: modality name -> (B, V, D) to modality name -> (B, V, ``embed_dims``)."""
@@ -70,14 +65,14 @@ class ContrastiveHead(BaseModule):
     def loss(
         self,
         classes: Mapping[str, Tensor],
-        labels: Tensor | Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of the batch of all processes.
 
         Args:
             classes: Modality name -> class embeddings before fusion (B, V, D); V may differ between modalities.
-            labels: Class indices (B,), or soft labels (B, C), or several of them by name: verb and noun.
+            labels: Part of the label -> class indices (B,), or soft labels (B, C).
             masks: Modality name -> (B,), True where the clip has it; None where all have all.
 
         Returns:
@@ -87,10 +82,7 @@ class ContrastiveHead(BaseModule):
             ConfigError: If processes have batches of different sizes, two losses share their name, or a loss does not
                 take these modalities or numbers of views.
         """
-        if isinstance(labels, Tensor):
-            labels = gather_labels(labels)
-        else:
-            labels = {name: gather_labels(part) for name, part in labels.items()}
+        labels = {part: gather_labels(values) for part, values in labels.items()}
         # also where this process has no mask: another one may have
         present = {
             name: torch.ones(x.shape[0], dtype=torch.bool, device=x.device) if masks is None else masks[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.model import BaseModule
@@ -38,10 +38,13 @@ class VerbNounHead(BaseModule):
     {'verb': (2, 5), 'noun': (2, 7)}
     """
 
+    # argument -> the part whose classes it counts, for those who read configs
+    counts: ClassVar[dict[str, str]] = dict(num_verbs='verb', num_nouns='noun')
+
     def __init__(
         self,
-        num_verbs: int = 97,
-        num_nouns: int = 300,
+        num_verbs: int,
+        num_nouns: int,
         in_dims: Mapping[str, int] | None = None,
         *,
         loss: dict[str, Any] | None = None,
@@ -54,41 +57,42 @@ class VerbNounHead(BaseModule):
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Returns part -> stream name -> logits (B, C)."""
-        return {head.part: head(streams) for head in self._heads}
+        return {part: head(streams) for part, head in self.parts.items()}
+
+    @property
+    def parts(self) -> dict[str, ClsHead]:
+        """Part of the label -> the head that learns it."""
+        return dict(verb=self.verb, noun=self.noun)
 
     def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Returns probabilities: ``verb`` (B, V) and ``noun`` (B, N); ``masks`` as in :meth:`ClsHead.predict`."""
-        return {head.part: head.predict(streams, masks) for head in self._heads}
+        return {part: head.predict(streams, masks)[part] for part, head in self.parts.items()}
 
     def loss(
         self,
         streams: Mapping[str, Tensor],
-        target: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the loss.
 
         Args:
             streams: Stream name -> (B, D).
-            target: ``verb`` and ``noun``: class indices (B,) or soft labels (B, C).
+            targets: ``verb`` and ``noun``: class indices (B,) or soft labels (B, C).
             masks: Modality name -> (B,), True where the clip has it.
 
         Returns:
             ``loss_cls``, and ``top1_verb``, ``top1_noun`` as in :meth:`ClsHead.loss`.
         """
-        parts = {head.part: head.loss(streams, target[head.part], masks) for head in self._heads}
-        mean = torch.stack([part['loss_cls'] for part in parts.values()]).mean()
-        return {'loss_cls': mean, **{f'top1_{name}': part['top1'] for name, part in parts.items()}}
+        losses = {part: head.loss(streams, targets, masks) for part, head in self.parts.items()}
+        mean = torch.stack([each['loss_cls'] for each in losses.values()]).mean()
+        return {'loss_cls': mean, **{f'top1_{part}': each['top1'] for part, each in losses.items()}}
 
     def targets(self, data_samples: Sequence[AVDataSample]) -> dict[str, Tensor]:
         """Reads ``verb`` and ``noun`` of B samples: indices (B,), or soft labels (B, C) where the batch was mixed."""
-        return {head.part: head.targets(data_samples) for head in self._heads}
+        return {part: head.targets(data_samples)[part] for part, head in self.parts.items()}
 
     def write(self, data_samples: Sequence[AVDataSample], scores: Mapping[str, Tensor]) -> None:
         """Writes the probabilities of verbs (B, V) and nouns (B, N) to B samples."""
-        for head in self._heads:
-            head.write(data_samples, scores[head.part])
-
-    @property
-    def _heads(self) -> tuple[ClsHead, ClsHead]:
-        return self.verb, self.noun
+        for head in self.parts.values():
+            head.write(data_samples, scores)

@@ -48,15 +48,15 @@ class ContrastiveLoss(nn.Module):
     def forward(
         self,
         embeddings: Mapping[str, Tensor],
-        labels: Tensor | Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the loss in float32, whatever the embeddings' type and autocast; in float64 for float64.
 
         Args:
             embeddings: Modality name -> (B, V, D) of B clips in V views of that modality, of any length.
-            labels: Class indices (B,), or soft labels (B, C), or several of them by name, verb and noun: a category is
-                then their combination, and the weight of a pair the product of the weights by each.
+            labels: Part of the label -> class indices (B,), or soft labels (B, C). Of several parts a category is
+                their combination, and the weight of a pair the product of the weights by each.
             masks: Modality name -> (B,), True where the clip has it. What is absent is neither anchor nor candidate.
 
         Returns:
@@ -75,9 +75,9 @@ class ContrastiveLoss(nn.Module):
             weights = self._weights(labels).to(device=first.device, dtype=next(iter(units.values())).dtype)
             return {name: self.loss_weight * loss for name, loss in self._losses(units, weights, present).items()}
 
-    def _weights(self, labels: Tensor | Mapping[str, Tensor]) -> Tensor:
+    def _weights(self, labels: Mapping[str, Tensor]) -> Tensor:
         """Weight (B, B) of each pair of clips as positives of each other."""
-        parts = [labels] if isinstance(labels, Tensor) else list(labels.values())
+        parts = list(labels.values())
         if not self.by_category:
             return torch.eye(len(parts[0]), device=parts[0].device)
         return torch.stack([_agreement(part) for part in parts]).prod(dim=0)
@@ -135,7 +135,7 @@ class AVCLoss(_CrossModal):
         loss_weight: Factor of the result; lambda_1 = 0.25 in Eq. 8.
 
     >>> clips = torch.eye(2)[:, None]  # (B, V, D)
-    >>> AVCLoss(tau=1.0)(dict(video=clips, audio=clips), torch.tensor([0, 1]))
+    >>> AVCLoss(tau=1.0)(dict(video=clips, audio=clips), dict(label=torch.tensor([0, 1])))
     {'avc': tensor(0.3133)}
     """
 

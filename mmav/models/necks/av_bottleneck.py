@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmav.models.init import init_transformer
 from mmav.models.layers import TransformerBlock
 from mmav.models.necks.joining import FusionNeck
 from mmav.registry import MODELS
@@ -38,6 +37,7 @@ class AVBottleneck(FusionNeck):
         update: ``sequential`` or ``average``.
         order: The modalities in the order of the sequential update.
         drop_path_rate: Probability of dropping a residual branch in training.
+        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -62,9 +62,10 @@ class AVBottleneck(FusionNeck):
         update: str = 'sequential',
         order: Sequence[str] = MODALITIES,
         drop_path_rate: float = 0.0,
+        init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(in_dims, embed_dims, order=order, init_cfg=init_cfg)
+        super().__init__(in_dims, embed_dims, order=order, init_std=init_std, init_cfg=init_cfg)
         if update not in UPDATES:
             raise ValueError(f'update={update!r} is unknown: choose one of {", ".join(UPDATES)}')
         self.update = update
@@ -75,11 +76,7 @@ class AVBottleneck(FusionNeck):
             )
             for _ in range(num_blocks)
         )
-        init_transformer(self, self.learned_tokens())
-
-    def learned_tokens(self) -> list[nn.Parameter]:
-        """The bottleneck."""
-        return [self.tokens]
+        self.draw()
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Fuses.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmav.models.init import init_transformer
+from mmav.models.init import DrawnModule
 from mmav.structures import Tokens
 
 
@@ -17,13 +16,14 @@ def absent_to_zero(x: Tensor, present: Tensor) -> Tensor:
     return torch.where(present.reshape(-1, *[1] * (x.dim() - 1)), x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
-class FusionNeck(BaseModule):
-    """What comes before and after the blocks of a fusion neck.
+class FusionNeck(DrawnModule):
+    """What comes before and after the blocks of a fusion neck. A subclass ends its constructor with ``self.draw()``.
 
     Args:
         in_dims: Modality name -> width of its tokens.
         embed_dims: Width D of the fusion; a modality of another width is projected to it.
         order: The modalities, in the order in which the neck takes them.
+        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -36,6 +36,7 @@ class FusionNeck(BaseModule):
         embed_dims: int,
         *,
         order: Sequence[str],
+        init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -43,20 +44,12 @@ class FusionNeck(BaseModule):
             name = type(self).__name__
             raise ValueError(f'{name} needs the widths of {tuple(order)}, got in_dims={in_dims}')
         self.order = tuple(order)
+        self.init_std = init_std
         self.adapt = nn.ModuleDict(
             {m: nn.Identity() if in_dims[m] == embed_dims else nn.Linear(in_dims[m], embed_dims) for m in self.order}
         )
         self.norms = nn.ModuleDict({m: nn.LayerNorm(embed_dims, eps=1e-6) for m in self.order})
         self.out_dims = {'fused': embed_dims * len(self.order)}
-
-    def learned_tokens(self) -> list[nn.Parameter]:
-        """Parameters that are tokens rather than layers."""
-        return []
-
-    def init_weights(self) -> None:
-        """Draws all parameters anew, then applies ``init_cfg``."""
-        init_transformer(self, self.learned_tokens())
-        super().init_weights()
 
     def join(
         self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None

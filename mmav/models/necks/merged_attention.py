@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmav.models.init import init_transformer
 from mmav.models.layers import TransformerBlock
 from mmav.models.necks.joining import FusionNeck
 from mmav.registry import MODELS
@@ -30,6 +29,7 @@ class MergedAttention(FusionNeck):
         mlp_ratio: Hidden width of the MLPs over D.
         order: The modalities in the order of the sequence.
         drop_path_rate: Probability of dropping a residual branch in training.
+        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -52,13 +52,14 @@ class MergedAttention(FusionNeck):
         mlp_ratio: float = 4.0,
         order: Sequence[str] = MODALITIES,
         drop_path_rate: float = 0.0,
+        init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(in_dims, embed_dims, order=order, init_cfg=init_cfg)
+        super().__init__(in_dims, embed_dims, order=order, init_std=init_std, init_cfg=init_cfg)
         self.blocks = nn.ModuleList(
             TransformerBlock(embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate) for _ in range(num_blocks)
         )
-        init_transformer(self)
+        self.draw()
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Fuses.

@@ -52,7 +52,7 @@ def test_resumed_equals_uninterrupted(tmp_path, config, name):
 
 def scores(config, checkpoint, dump):
     assert toys.run_tool('test.py', config, checkpoint, '--work-dir', dump.parent / 't', '--dump', dump) == 0
-    return torch.stack([torch.from_numpy(row['scores']) for row in load_predictions(dump)[0]])
+    return torch.stack([torch.from_numpy(row['scores']['label']) for row in load_predictions(dump)[0]])
 
 
 def test_validated_and_tested_with_the_average(tmp_path, config, monkeypatch):

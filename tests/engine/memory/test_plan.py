@@ -12,6 +12,7 @@ from mmav.engine.memory.budget import setting
 from mmav.engine.memory.fake_gpu import backward, fake_gpu
 from mmav.engine.memory.plan import GIB, _Step, plan_step
 from mmav.errors import ConfigError
+from tests import resnet
 from tests.toys import ROOT
 
 SMALL = 'mat/mat_tiny_avsynth.py'
@@ -152,6 +153,20 @@ def test_a_model_without_blocks(monkeypatch):
     monkeypatch.setattr('mmav.engine.memory.count.BLOCKS', ())
     plan = plan_step(config(SMALL), gpu_memory=2 * GIB)
     assert plan.fits and not plan.blocks and setting(plan) == {}
+
+
+def test_a_network_from_outside():
+    """torchvision's ResNet: its activations are counted, and its layers can be computed again as a whole."""
+    cfg = config(SMALL)
+    cfg.model.backbones = dict(video=dict(resnet.VIDEO))
+    kept, again = (plan_step(cfg, dtype='float32', checkpointing=value) for value in (None, True))
+    assert kept.whole == [] and again.whole == [f'backbones.video.blocks.{k}' for k in range(4)]
+    assert again.extra > 0.1 and again.others < kept.others
+    for plan, value in ((kept, False), (again, True)):
+        whole = whole_step(cfg, value, 'float32')
+        assert plan.macs == whole.macs and plan.peak_bytes - plan.parts['optimizer'] == pytest.approx(
+            whole.peak, rel=0.01
+        )
 
 
 def test_nothing_is_left_behind():

@@ -9,6 +9,7 @@ from mmav.engine.optim import layer_decay
 from mmav.engine.optim.layer_decay import LayerDecayConstructor
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
+from tests import resnet
 from tests.toys import ROOT
 
 ARCH = dict(embed_dims=8, num_layers=3, num_heads=1, stage_blocks=(1, 2))
@@ -37,7 +38,7 @@ def recipe(undecayed_tokens=False, **optim_wrapper):
     cfg = schedule.optim_wrapper
     cfg.optimizer.update(lr=LR, weight_decay=WEIGHT_DECAY)
     if undecayed_tokens:
-        cfg.paramwise_cfg.custom_keys = schedule.undecayed_tokens
+        cfg.paramwise_cfg.token_decay_mult = 0.0
     cfg.update(optim_wrapper)
     return cfg
 
@@ -105,6 +106,29 @@ def test_weight_decay_is_as_without(undecayed_tokens):
         # facebookresearch/SlowFast, slowfast/models/optimizer.py, with SOLVER.ZERO_WD_1D_PARAM
         vector = parameter.dim() == 1 or name.endswith('.bias')
         assert (name in undecayed) == (vector or any(word in name for word in special)), name
+
+
+def test_a_network_from_outside_counts_its_own_blocks():
+    """torchvision's ResNet: the stem is layer 0, and each of its four layers a block."""
+    init_default_scope('mmav')
+    backbones = dict(video=resnet.VIDEO)
+    model = AVClassifier(backbones, dict(type='Avg'), dict(type='ClsHead', num_classes=3))
+    for name, (lr, _) in options(model, build(model)).items():
+        block = name.removeprefix('backbones.video.blocks.')[0]
+        power = 4 - int(block) if block.isdigit() else 5 if '.stem.' in name else 0
+        assert lr == pytest.approx(LR * DECAY**power), name
+    model.backbones['video'].blocks = nn.ModuleList()
+    with pytest.raises(ConfigError, match="a list 'blocks'; video, a ResNet, has none"):
+        build(model)
+
+
+@pytest.mark.parametrize('kind', BACKBONES)
+def test_layers_are_those_of_the_names(kind):
+    """The order of the parameters says what BEiT and MAE tell by names."""
+    (backbone,) = make_model(kind).backbones.values()
+    for name, layer in layer_decay.layers_of(backbone, backbone.blocks).items():
+        first, _, rest = name.partition('.')
+        assert layer == (int(rest[0]) + 1 if first == 'blocks' else 4 if first == 'norm' else 0), name
 
 
 def test_few_groups_and_no_decay_means_the_same_steps():

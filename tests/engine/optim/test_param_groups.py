@@ -6,7 +6,9 @@ from mmengine.optim import CosineAnnealingLR, build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmav.engine.optim.param_groups import regroup
+from mmav.engine.optim.param_groups import DefaultOptimWrapperConstructor, regroup, undecayed_parameters
+from mmav.errors import ConfigError
+from mmav.models import AVClassifier
 from tests import toys
 
 MMENGINES = 'mmengine.DefaultOptimWrapperConstructor'
@@ -101,3 +103,68 @@ def test_factors_of_a_weight_decay_that_is_not_stated_are_of_the_optimizers_own(
     paramwise = dict(norm_decay_mult=0.0, custom_keys={'2.weight': dict(decay_mult=0.5)})
     wrapper = build_optim_wrapper(make_model(), dict(optimizer=dict(type=kind, lr=0.1), paramwise_cfg=paramwise))
     assert {group['weight_decay'] for group in wrapper.optimizer.param_groups} == {0.0, 0.5 * decay, decay}
+
+
+ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
+PLAIN = dict(embed_dims=16, num_layers=1, num_heads=2)
+ENCODERS = dict(
+    multiscale=dict(
+        video=dict(type='MViTv2', arch=ARCH, input_size=(4, 16, 16)),
+        audio=dict(type='MAT', arch=ARCH, input_size=(16, 32), q_strides=[(1, 2)]),
+    ),
+    plain=dict(
+        video=dict(type='ViT', input_size=(2, 16, 16), **PLAIN), audio=dict(type='AST', input_size=(16, 32), **PLAIN)
+    ),
+)
+FUSION = dict(embed_dims=16, num_blocks=1, num_heads=2)
+NECKS = dict(AVBottleneck=FUSION, MergedAttention=FUSION, Avg={})
+# what schedules of version 0.1 named
+NAMES = ('cls_token', 'dist_token', 'pos_embed', 'rel_pos', 'neck.tokens')
+
+
+def make_classifier(encoders='multiscale', neck='AVBottleneck'):
+    neck = dict(type=neck, **NECKS[neck])
+    return AVClassifier(ENCODERS[encoders], neck, dict(type='ClsHead', num_classes=3))
+
+
+def groups_of(model, constructor='DefaultOptimWrapperConstructor', **paramwise):
+    """Options of each group, and the names of its parameters."""
+    paramwise = dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0, **paramwise)
+    optimizer = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+    cfg = dict(optimizer=optimizer, constructor=constructor, paramwise_cfg=paramwise)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = build_optim_wrapper(model, cfg).optimizer.param_groups
+    return [{**group, 'params': [names[id(p)] for p in group['params']]} for group in groups]
+
+
+def decay_of(groups):
+    return {name: group['weight_decay'] for group in groups for name in group['params']}
+
+
+@pytest.mark.parametrize('neck', NECKS)
+@pytest.mark.parametrize('encoders', ENCODERS)
+def test_what_parts_do_not_decay_is_what_schedules_named(encoders, neck):
+    model = make_classifier(encoders, neck)
+    named = groups_of(model, custom_keys={name: dict(decay_mult=0.0) for name in NAMES})
+    assert groups_of(model, token_decay_mult=0.0) == named
+    undecayed = set(undecayed_parameters(model))
+    assert undecayed == {name for name, _ in model.named_parameters() if any(word in name for word in NAMES)}
+    assert groups_of(model, token_decay_mult=1.0) == groups_of(model) != named
+    decayed = groups_of(model, 'LayerDecayConstructor', layer_decay=0.5, token_decay_mult=0.5)
+    decays = decay_of(decayed)
+    assert undecayed and {decays[name] for name in undecayed} == {0.025}
+
+
+def test_another_neck_says_which_of_its_parameters_are_tokens():
+    model = make_classifier()
+    neck = model.neck
+    neck.latents, neck.tokens_mlp = nn.Parameter(torch.zeros(1, 2, 16)), nn.Linear(16, 16)
+    found = decay_of(groups_of(model, token_decay_mult=0.0))
+    assert found['neck.latents'] == found['neck.tokens'] == 0.0 and found['neck.tokens_mlp.weight'] == 0.05
+    own = groups_of(model, token_decay_mult=0.0, custom_keys={'latents': dict(decay_mult=2.0)})
+    assert decay_of(own)['neck.latents'] == 0.1
+
+
+def test_a_factor_of_no_weight_decay_is_refused():
+    with pytest.raises(ConfigError, match=r'^paramwise_cfg.token_decay_mult=0 has no effect without weight decay'):
+        DefaultOptimWrapperConstructor(dict(optimizer=dict(type='Rprop', lr=0.1)), dict(token_decay_mult=0.0))

@@ -103,7 +103,7 @@ def test_drop_path_rises_and_final_norm_can_be_left_out():
 
 def test_init_weights_draws_the_positions():
     model = AST((32, 64), **SMALL)
-    assert (model.pos_embed == 0).all()
+    torch.nn.init.zeros_(model.pos_embed)
     model.init_weights()
     assert 0.01 < model.pos_embed.std() < 0.03
     assert model.cls_token.std() > 0 and model.dist_token.std() > 0

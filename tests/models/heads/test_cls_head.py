@@ -16,9 +16,9 @@ def make(streams=('fused',), **kwargs):
 def test_one_stream_is_softmax_regression():
     head, streams = make()
     logits = head(streams)['fused']
-    torch.testing.assert_close(head.predict(streams), logits.softmax(-1))
+    torch.testing.assert_close(head.predict(streams), dict(label=logits.softmax(-1)))
     target = torch.tensor([0, 4, 2, 2])
-    losses = head.loss(streams, target)
+    losses = head.loss(streams, dict(label=target))
     torch.testing.assert_close(losses['loss_cls'], F.cross_entropy(logits, target))
     assert losses['top1'] == (logits.argmax(-1) == target).float().mean()
 
@@ -27,10 +27,10 @@ def test_streams_average_probabilities_not_logits():
     head, streams = make(('video', 'audio'))
     logits = head(streams)
     expected = (logits['video'].softmax(-1) + logits['audio'].softmax(-1)) / 2
-    torch.testing.assert_close(head.predict(streams), expected)
+    torch.testing.assert_close(head.predict(streams)['label'], expected)
     target = torch.tensor([0, 4, 2, 2])
     expected = (F.cross_entropy(logits['video'], target) + F.cross_entropy(logits['audio'], target)) / 2
-    torch.testing.assert_close(head.loss(streams, target)['loss_cls'], expected)
+    torch.testing.assert_close(head.loss(streams, dict(label=target))['loss_cls'], expected)
 
 
 def test_absent_stream_is_left_out_of_its_clip():
@@ -39,7 +39,7 @@ def test_absent_stream_is_left_out_of_its_clip():
     probs = {name: value.softmax(-1) for name, value in head(streams).items()}
     both = (probs['video'] + probs['audio']) / 2
     expected = torch.stack([both[0], probs['video'][1], probs['audio'][2], both[3]])
-    torch.testing.assert_close(head.predict(streams, masks), expected)
+    torch.testing.assert_close(head.predict(streams, masks)['label'], expected)
 
 
 def test_masks_do_not_touch_a_fused_stream():
@@ -53,7 +53,7 @@ def test_soft_labels():
     target = torch.rand(4, 5).softmax(-1)
     log_p = head(streams)['fused'].log_softmax(-1)
     expected = -((0.9 * target + 0.1 / 5) * log_p).sum(-1).mean()
-    losses = head.loss(streams, target)
+    losses = head.loss(streams, dict(label=target))
     torch.testing.assert_close(losses['loss_cls'], expected)
     assert losses['top1'] == (log_p.argmax(-1) == target.argmax(-1)).float().mean()
 

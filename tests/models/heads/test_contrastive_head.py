@@ -109,13 +109,13 @@ def test_losses_are_those_of_the_projected_class_embeddings():
     projected = {m: torch.nn.functional.linear(x, *head.projections[m].parameters()) for m, x in classes.items()}
     expected = {}
     for loss in FULL:
-        expected |= {f'loss_{key}': value for key, value in MODELS.build(loss)(projected, labels).items()}
-    torch.testing.assert_close(head.loss(classes, labels), expected)
+        expected |= {f'loss_{key}': value for key, value in MODELS.build(loss)(projected, dict(label=labels)).items()}
+    torch.testing.assert_close(head.loss(classes, dict(label=labels)), expected)
 
 
 def test_total_is_equation_8():
     torch.manual_seed(0)
-    classes, labels = {m: torch.randn(4, 2, 8) for m in ('video', 'audio')}, torch.tensor(LABELS)
+    classes, labels = {m: torch.randn(4, 2, 8) for m in ('video', 'audio')}, dict(label=torch.tensor(LABELS))
     head = ContrastiveHead(dict(video=8, audio=8), 5, FULL)
     alone = {m: MODELS.build(dict(type='IMCLoss'))({m: x}, labels)[f'imc_{m}'] for m, x in head(classes).items()}
     avc = MODELS.build(dict(type='AVCLoss'))(head(classes), labels)['avc']
@@ -145,7 +145,7 @@ def test_classifier_gives_each_view_once():
     found = model(inputs, samples, mode='loss')['loss_al']
     assert {m: x.shape for m, x in seen[0].items()} == dict(video=(4, 2, 6), audio=(4, 1, 6))
     classes = {m: model.backbones[m](x.flatten(0, 1)).cls.unflatten(0, (4, -1)) for m, x in inputs.items()}
-    torch.testing.assert_close(model.contrast.loss(classes, torch.tensor(LABELS))['loss_al'], found)
+    torch.testing.assert_close(model.contrast.loss(classes, dict(label=torch.tensor(LABELS)))['loss_al'], found)
 
 
 def test_classifier_leaves_out_what_is_absent():
@@ -163,7 +163,9 @@ def test_a_category_may_be_a_verb_and_a_noun():
     classes = {m: torch.randn(4, 2, 8) for m in ('video', 'audio')}
     head = ContrastiveHead(dict(video=8, audio=8), 5, FULL)
     verb, noun = torch.tensor([0, 0, 1, 0]), torch.tensor([1, 2, 1, 1])
-    torch.testing.assert_close(head.loss(classes, dict(verb=verb, noun=noun)), head.loss(classes, 3 * verb + noun))
+    torch.testing.assert_close(
+        head.loss(classes, dict(verb=verb, noun=noun)), head.loss(classes, dict(label=3 * verb + noun))
+    )
 
 
 def test_bad_values():
@@ -173,6 +175,6 @@ def test_bad_values():
         ContrastiveHead(dict(video=8), 5, [])
     classes = {m: torch.randn(4, 1, 8) for m in ('video', 'audio')}
     with pytest.raises(ValueError, match='two of them give loss_avc'):
-        ContrastiveHead(dict(video=8, audio=8), 5, [FULL[0], FULL[0]]).loss(classes, torch.tensor(LABELS))
+        ContrastiveHead(dict(video=8, audio=8), 5, [FULL[0], FULL[0]]).loss(classes, dict(label=torch.tensor(LABELS)))
     with pytest.raises(ValueError, match='IMCLoss compares 2 views of each modality, video has 1'):
-        ContrastiveHead(dict(video=8, audio=8), 5, FULL).loss(classes, torch.tensor(LABELS))
+        ContrastiveHead(dict(video=8, audio=8), 5, FULL).loss(classes, dict(label=torch.tensor(LABELS)))

@@ -65,6 +65,8 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match='num_classes=0 must be a whole number above 0'):
         VerbNounHead(0, 6, dict(fused=8))
     with pytest.raises(ValueError, match='needs the width of at least one stream'):
-        VerbNounHead()
+        VerbNounHead(4, 6)
+    with pytest.raises(TypeError, match="'num_verbs' and 'num_nouns'"):  # no data set's numbers by default
+        VerbNounHead(in_dims=dict(fused=8))
     with pytest.raises(ValueError, match="no verb, only .*give the manifest a column 'verb'"):
         make()[0].targets([AVDataSample().set_gt_label(1)])

@@ -8,9 +8,9 @@ from mmav.registry import MODELS
 CROSS, INTRA = ('AVCLoss', 'ALLoss'), ('IMCLoss', 'IMALLoss')
 KEYS = dict(AVCLoss='avc', ALLoss='al', IMCLoss='imc', IMALLoss='imal')
 # several of class 2, two of class 0, one alone; and the same clips' labels mixed with their mirror images
-HARD = torch.tensor([2, 0, 2, 1, 0, 2])
-ONEHOT = torch.nn.functional.one_hot(HARD, 4).double()
-SOFT = 0.7 * ONEHOT + 0.3 * ONEHOT.flip(0)
+CLASSES = torch.tensor([2, 0, 2, 1, 0, 2])
+ROWS = torch.nn.functional.one_hot(CLASSES, 4).double()
+HARD, ONEHOT, SOFT = (dict(label=values) for values in (CLASSES, ROWS, 0.7 * ROWS + 0.3 * ROWS.flip(0)))
 MASKS = dict(video=torch.tensor([1, 1, 1, 1, 0, 1]).bool(), audio=torch.tensor([1, 0, 1, 1, 1, 1]).bool())
 
 
@@ -22,9 +22,11 @@ def make(views=(2, 2), dtype=torch.float64, scale=1.0):
     }
 
 
-def same_category(labels, i, j):
-    if isinstance(labels, dict):
-        return math.prod(same_category(part, i, j) for part in labels.values())
+def same_category(parts, i, j):
+    return math.prod(same_class(labels, i, j) for labels in parts.values())
+
+
+def same_class(labels, i, j):
     if labels.dim() == 1:
         return float(labels[i] == labels[j])
     return sum(float(labels[i, c]) * float(labels[j, c]) for c in range(labels.shape[1]))
@@ -65,7 +67,7 @@ def slow(name, embeddings, labels, masks=None, tau=0.07):
 
 @pytest.mark.parametrize('name', [*CROSS, *INTRA])
 @pytest.mark.parametrize(
-    'labels', [HARD, SOFT, torch.arange(6), dict(verb=HARD, noun=torch.tensor([1, 0, 1, 1, 0, 0]))]
+    'labels', [HARD, SOFT, dict(label=torch.arange(6)), dict(verb=CLASSES, noun=torch.tensor([1, 0, 1, 1, 0, 0]))]
 )
 @pytest.mark.parametrize('masks', [None, MASKS], ids=['all', 'absent'])
 def test_equals_the_slow_loop(name, labels, masks):
@@ -90,7 +92,7 @@ def test_one_hot_soft_labels_are_hard_labels(name):
 
 @pytest.mark.parametrize(('supervised', 'plain'), [('AVCLoss', 'ALLoss'), ('IMCLoss', 'IMALLoss')])
 def test_without_common_categories_only_the_clip_itself_matches(supervised, plain):
-    embeddings, labels = make(), torch.arange(6)
+    embeddings, labels = make(), dict(label=torch.arange(6))
     found = MODELS.build(dict(type=supervised))(embeddings, labels).values()
     torch.testing.assert_close(
         list(found), list(MODELS.build(dict(type=plain))(embeddings, labels).values()), rtol=1e-9, atol=0
