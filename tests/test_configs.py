@@ -140,9 +140,9 @@ def test_model_builds(path, tmp_path):
 # Rows of facebookresearch/SlowFast, configs/Kinetics/MVITv2_B_32x3.yaml, that an MMT of the paper takes over: names
 # without weight decay, dropout, views. AST and MBT, which decays nothing, have recipes of their own, and the small
 # models what their figures were measured with.
-PUBLIC = dict(dropout=0.5, same_window=True, undecayed=0)
-OWN = dict(dropout=0.0, same_window=True, undecayed=5)
-SMALL = dict(dropout=0.0, same_window=False, undecayed=5)
+PUBLIC = dict(dropout=0.5, same_window=True, tokens=None)
+OWN = dict(dropout=0.0, same_window=True, tokens=0.0)
+SMALL = dict(dropout=0.0, same_window=False, tokens=0.0)
 
 
 @by_name(EXPERIMENTS)
@@ -152,12 +152,12 @@ def test_follows_its_recipe(path):
     if '_tiny_' in path.name:
         expected = SMALL
     elif path.parent.name in ('ast', 'mbt'):
-        expected = OWN if path.parent.name == 'ast' else dict(OWN, undecayed=0)
+        expected = OWN if path.parent.name == 'ast' else dict(OWN, tokens=None)
         assert cfg.optim_wrapper.optimizer.weight_decay == (0.05 if path.parent.name == 'ast' else 0.0)
     load = cfg.train_dataloader.dataset.pipeline[0]
     assert expected == dict(
         dropout=cfg.model.head.get('dropout', 0.0),
         same_window=load.get('same_window', False),
-        undecayed=len(cfg.optim_wrapper.paramwise_cfg.get('custom_keys') or {}),
+        tokens=cfg.optim_wrapper.paramwise_cfg.get('token_decay_mult'),
     )
     assert expected is SMALL or load.num_views == 2

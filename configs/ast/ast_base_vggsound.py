@@ -6,4 +6,4 @@ Expected: top-1 52.3 (paper, Table 2, MBT (AST)); not yet run here. Hardware: 8 
 
 _base_ = ['../mat/mat_base_vggsound.py', '../_base_/variants.py']
 model = _base_.pop('variants').ast
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.undecayed_tokens))
+optim_wrapper = dict(paramwise_cfg=dict(token_decay_mult=0.0))

@@ -9,11 +9,7 @@ _base_ = ['../default_runtime.py']
 max_epochs = 50
 
 # The recipe decays class tokens and positions (MVIT.ZERO_DECAY_POS_CLS is False), and this schedule with it. One that
-# does not says paramwise_cfg=dict(custom_keys=_base_.undecayed_tokens); that is the habit of plain ViTs.
-undecayed_tokens = {
-    name: dict(decay_mult=0.0) for name in ('cls_token', 'dist_token', 'pos_embed', 'rel_pos', 'neck.tokens')
-}
-
+# does not, as is the habit of plain ViTs, says paramwise_cfg=dict(token_decay_mult=0.0).
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05, fused=True),

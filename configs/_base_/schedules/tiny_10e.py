@@ -5,7 +5,7 @@ _base_ = ['./mvitv2_50e.py']
 max_epochs = 10
 
 # tokens and numbers are those that the figures of the small models were measured with
-optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(custom_keys=_base_.undecayed_tokens))
+optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(token_decay_mult=0.0))
 precision = dict(amp='none')
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
