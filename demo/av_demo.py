@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument('--drop', choices=MODALITIES, help='withhold this modality from the model')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='windows in a batch; default: 8')
-    parser.add_argument('--device', help='such as cuda:1 or cpu; default: the GPU where there is one')
+    parser.add_argument('--device', help='such as cuda:1 or cpu; default: a GPU if there is one')
     args = parser.parse_args()
     for name in ('topk', 'batch_size', 'window', 'stride', 'max_windows'):
         value = getattr(args, name)
@@ -63,14 +63,14 @@ def main() -> None:
     )
     out = Path(args.out_dir, 'predictions.json')
     content = dict(config=args.config, checkpoint=args.checkpoint, results=results)
-    # what was found is kept and shown, whatever becomes of the files
+    # the predictions are shown even if the file cannot be written
     try:
         write_json(out, content)
     finally:
         print(report_of(results, bar='█' if console_has('█') else '#'), flush=True)
     if not args.no_video:
         inferencer.visualize(sources, results, out_dir=args.out_dir)
-        write_json(out, content)  # the results name their copies now
+        write_json(out, content)  # again, as the results name their copies now
     for what, path in [('predictions', out), *(('video', result['video']) for result in results if 'video' in result)]:
         print(f'{what:>11}: {path}')
     wrong = [f'{result["path"]}: {result["error"]}' for result in results if result['error'] is not None]

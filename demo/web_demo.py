@@ -30,10 +30,10 @@ def main() -> None:
     parser.add_argument(
         '--max-request-seconds', type=float, default=120, metavar='S', help='time limit of one prediction; default: 120'
     )
-    parser.add_argument('--device', help='such as cuda:1 or cpu; default: the GPU where there is one')
+    parser.add_argument('--device', help='such as cuda:1 or cpu; default: a GPU if there is one')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
     parser.add_argument('--title', default=DEFAULT_TITLE, help='heading of the page')
-    parser.add_argument('--examples', metavar='FOLDER', help='folder of clips that visitors may choose (8 at most)')
+    parser.add_argument('--examples', metavar='FOLDER', help='folder of clips for visitors to choose from (8 at most)')
     args = parser.parse_args()
     for name in ('max_seconds', 'max_megabytes', 'max_request_seconds'):
         if not getattr(args, name) > 0:

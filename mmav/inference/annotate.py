@@ -1,4 +1,4 @@
-"""Copies of files with what the model says of them drawn into the picture."""
+"""Copies of files with the predictions drawn on their frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmav.errors import MediaError, OutputError
 from mmav.inference.sources import Source
 from mmav.outputs import check_folder, check_own, folded, same_file
 
-LONG_SOUND = 120.0  # seconds
+LONG_AUDIO = 120.0  # seconds
 
 
 def annotate(
@@ -25,16 +25,16 @@ def annotate(
     *,
     progress: bool = False,
 ) -> list[str]:
-    """Writes a copy of each file with the predictions of the moment drawn into its picture, and its sound.
+    """Writes a copy of each file, with its audio, that shows the predictions of the moment on its frames.
 
     Args:
-        sources: The clips; arrays, and files without a prediction, are passed over.
-        results: What :class:`mmav.apis.AVInferencer` says of them; the copy's path becomes ``video`` in each.
-        out_dir: Folder, made if need be.
+        sources: The clips; arrays, and files without a prediction, are skipped.
+        results: Their results from :class:`mmav.apis.AVInferencer`, each of which gets its copy's path as ``video``.
+        out_dir: Folder; created if it is missing.
         progress: Whether to show a progress bar.
 
     Returns:
-        The files written; a file whose picture cannot be read to its end is named in the log.
+        The files written; a file whose video cannot be read to its end is named in the log.
 
     Raises:
         OutputError: See :func:`plan_copies`.
@@ -53,8 +53,8 @@ def annotate(
             heading = span_at(windows, seconds) if len(windows) > 1 else ''
             return draw_captions(frame, predictions_at(windows, seconds), heading=heading)
 
-        # where there is no picture frames are drawn, at a cost: of a long sound few a second will do
-        canvas_fps = 25.0 if result['duration'] <= LONG_SOUND else 5.0
+        # without video the frames are drawn, which costs time: for long audio a few a second are enough
+        canvas_fps = 25.0 if result['duration'] <= LONG_AUDIO else 5.0
         try:
             write_annotated_video(source.path, out, draw, canvas_fps=canvas_fps, progress=progress)
         except MediaError as error:
@@ -69,14 +69,14 @@ def annotate(
 
 
 def plan_copies(sources: Sequence[Source], out_dir: str | os.PathLike[str]) -> list[str]:
-    """Names the copies before anything is computed: each its own, and none in the place of a file that is not ours.
+    """Names the copies before anything is computed: all different, and none in the place of a file that is not ours.
 
     Args:
         sources: The clips.
         out_dir: Folder of the copies.
 
     Returns:
-        The path of each clip's copy; of arrays an empty one.
+        The path of each clip's copy; empty for arrays.
 
     Raises:
         OutputError: A copy would replace a clip, or another file that was not written so, or cannot be written.
@@ -102,7 +102,7 @@ def plan_copies(sources: Sequence[Source], out_dir: str | os.PathLike[str]) -> l
 
 
 def free_name(folder: Path, stem: str, taken: Container[str]) -> str:
-    """A file name in a folder that is none of those taken, see :func:`mmav.outputs.folded`.
+    """A file name in a folder that is not taken, see :func:`mmav.outputs.folded`.
 
     >>> free_name(Path('out'), 'A', {folded('out/a.mp4')})
     'out/A_2.mp4'

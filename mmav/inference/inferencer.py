@@ -1,22 +1,19 @@
-"""A trained model on one's own files: path in, labels out."""
+"""Classifies your own files with a trained model: path in, labels out."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.infer import BaseInferencer
 from mmengine.registry import init_default_scope
-from torch import nn
 from tqdm import tqdm
 
-from mmav.adapting import noted_grids
 from mmav.checkpoints import load_checkpoint_file
 from mmav.class_names import trained_with
 from mmav.config.check import check_config
@@ -24,37 +21,35 @@ from mmav.config.edits import find_test_set, resolve_num_classes, set_data_root
 from mmav.datasets import av_collate
 from mmav.datasets.transforms import LoadClip
 from mmav.datasets.transforms.spectrogram import find_spectrogram
-from mmav.engine.class_heads import check_widths, class_heads, match_classes
 from mmav.engine.cli import load_config
-from mmav.engine.loading import load_weights
 from mmav.errors import ConfigError, MediaError, did_you_mean
 from mmav.inference.annotate import annotate, plan_copies
-from mmav.inference.classes import find_classes
 from mmav.inference.reading import Job, in_batches, read_ahead
 from mmav.inference.results import Scores, finish_result, new_result, note_window, predictions_of
 from mmav.inference.sources import Source, list_sources
-from mmav.inference.windows import TOLERANCE, place_windows
+from mmav.inference.trained_model import build_model, find_classes, find_device
+from mmav.inference.windows import TOLERANCE, windows_of
 from mmav.parallel import cpu_count
-from mmav.registry import MODELS, TRANSFORMS
+from mmav.registry import TRANSFORMS
 from mmav.structures import MODALITIES, predicted_parts, score_key
 
 ERRORS = ('raise', 'report')
 
 
-class AVInferencer(BaseInferencer):
+class AVInferencer:
     """Classifies files, folders and arrays with the test pipeline of a config and the weights of a checkpoint.
 
-    A file without sound or picture is classified by what it has, where the model knows both. A file longer than the
-    window that the model was trained on is looked at window by window; its prediction is the mean of theirs.
+    A file without audio or video is classified by what it has, if the model was trained on both. A file longer than the
+    window that the model was trained on is classified window by window; its prediction is the mean over them.
 
     Args:
         config: A config file, or a config.
         checkpoint: Checkpoint file; None for random weights.
-        device: Such as 'cuda:1' or 'cpu'; a GPU where there is one if None.
-        classes: Names of the classes, or a file with one a line; where a label has several parts, such as a verb and a
-            noun, part -> one of these. If None those that the checkpoint was trained with, else those of the config's
-            data set, else numbers. The checkpoint's names in another order give the classes that order; other names
-            rename its classes, place by place.
+        device: Such as 'cuda:1' or 'cpu'; defaults to a GPU where there is one.
+        classes: Names of the classes, or a file with one a line; for a label of several parts, such as a verb and a
+            noun, part -> one of these. Defaults to those that the checkpoint was trained with, else those of the
+            config's dataset, else numbers. The checkpoint's names in another order give the classes that order; other
+            names rename its classes, one by one.
         data_root: Folder of the data in place of the config's; only a class list is looked for there.
         show_progress: Whether to show a progress bar.
 
@@ -79,13 +74,11 @@ class AVInferencer(BaseInferencer):
         data_root: str | None = None,
         show_progress: bool = True,
     ) -> None:
-        # MMEngine's own constructor would run the text of a config that a checkpoint holds, and loads what fits.
         self.cfg = copy.deepcopy(config) if isinstance(config, Config) else load_config(os.fspath(config))
         if data_root:
             set_data_root(self.cfg, data_root)
         check_config(self.cfg)
         init_default_scope('mmav')
-        self.scope = 'mmav'
         self.show_progress = show_progress
         dataset = find_test_set(self.cfg)
         self.modalities: tuple[str, ...] = tuple(dataset.get('modalities', MODALITIES))
@@ -93,10 +86,11 @@ class AVInferencer(BaseInferencer):
         self.classes = find_classes(classes, (content or {}).get('meta') or {}, dataset)
         trained = trained_with(content or {}) or self.classes
         resolve_num_classes(self.cfg, (trained or {}).get('label'))
-        self.model = self._build(content, str(checkpoint), _device(device))
-        self.pipeline = self._init_pipeline(self.cfg)
-        self.collate_fn = self._init_collate(self.cfg)
-        self.visualizer = None
+        place = find_device(device)
+        self.model = build_model(self.cfg.model, content, str(checkpoint), names=self.classes).to(place)
+        steps = dataset['pipeline']
+        self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps])
+        self.collate_fn = av_collate
 
     def __call__(
         self,
@@ -116,31 +110,31 @@ class AVInferencer(BaseInferencer):
 
         Args:
             inputs: A path, a folder, arrays, or a list of them, see :func:`mmav.inference.sources.list_sources`.
-            batch_size: Windows that the model takes at once.
-            topk: How many labels are given; None for all.
-            window: Seconds that the model looks at in one piece; those of :attr:`window` if None.
-            stride: Largest seconds from one window's start to the next; None for the window's length.
+            batch_size: Windows in a batch.
+            topk: How many labels are returned; None for all.
+            window: Seconds that the model looks at in one piece; defaults to :attr:`window`.
+            stride: Most seconds from the start of one window to the next; defaults to the window's length.
             drop: Modalities that are withheld from the model.
-            errors: What a clip does that cannot be read: 'raise', or 'report' in its result's ``error``.
-            num_workers: Threads that read; one per core, but 4 at most, if None. 0 reads in this thread.
+            errors: What to do about a clip that cannot be read: 'raise', or 'report' it in its result's ``error``.
+            num_workers: Threads that read; defaults to one per core, but 4 at most. 0 reads in this thread.
             max_windows: A clip of more windows is not read: its length is likely to be a mistake of its time stamps.
-            out_dir: Folder for a copy of each file with the predictions drawn into its picture. No other file that is
-                there is replaced.
+            out_dir: Folder for a copy of each file with the predictions drawn on its frames. Your own files in it are
+                not replaced.
 
         Returns:
             One dict a clip, of plain values: ``path``; ``duration`` in seconds; ``present``, ``missing`` and
             ``withheld`` modalities; ``predictions``, dicts of ``label``, ``index`` and ``score``, the most probable
             first; ``windows``, the same for each, with ``start`` and ``end`` in seconds; ``skipped``, windows that
             could not be read, with the reason; ``error``, None or the reason why there are no predictions; ``video``,
-            the annotated copy, where asked for. Where a label has several parts, such as a verb and a noun, one
-            of ``predictions`` is all of them together, and each part stands beside ``predictions``.
+            the annotated copy, if there is one. For a label of several parts, such as a verb and a noun,
+            ``predictions`` are all parts together, and each part is a key beside it.
 
         Raises:
             MmavError: There is nothing to classify, or a clip cannot be read and ``errors`` is 'raise'.
             ValueError: An argument makes no sense.
         """
         self._check_arguments(batch_size, topk, drop, errors, window)
-        sources = self._inputs_to_list(inputs)
+        sources = list_sources(inputs)
         if out_dir is not None:
             plan_copies(sources, out_dir)  # to fail now rather than after the work
         results = [new_result(source.path, drop) for source in sources]
@@ -176,13 +170,13 @@ class AVInferencer(BaseInferencer):
     def read(
         self, source: Any, *, start: float | None = None, end: float | None = None, drop: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Reads one clip, or a span of it in seconds, through the test pipeline.
+        """Reads one clip, or a span of it in seconds, with the test pipeline.
 
         Returns:
             ``inputs``, ``masks`` and ``data_samples``, as :class:`mmav.datasets.transforms.PackAVInputs` gives them.
 
         Raises:
-            MediaError: It cannot be read, or has nothing of what the model needs.
+            MediaError: It cannot be read, or has none of what the model needs.
         """
         source = source if isinstance(source, Source) else list_sources(source)[0]
         return self.pipeline(
@@ -202,77 +196,49 @@ class AVInferencer(BaseInferencer):
         )
 
     def prepare(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Clips that were read to what the model's ``forward`` takes: ``inputs``, ``masks`` and ``data_samples``."""
+        """Batches clips that were read as the model's ``forward`` takes them.
+
+        Returns:
+            ``inputs``, ``masks`` and ``data_samples``, on the model's device and normalised.
+        """
         preprocessor: Any = self.model.data_preprocessor
         return preprocessor(self.collate_fn(items), training=False)
 
     @property
     def window(self) -> float | None:
-        """Seconds that the model looks at in one piece: the window of LoadClip, else what a spectrogram spans."""
+        """Seconds that the model looks at in one piece: LoadClip's window, else the length of a spectrogram."""
         load = next((step for step in self.pipeline.transforms if isinstance(step, LoadClip)), None)
         if load is not None and load.window is not None:
             return load.window
         front_end = find_spectrogram(self.pipeline.transforms)
         return None if front_end is None else front_end.window
 
-    # What BaseInferencer asks for
-
     @torch.inference_mode()
-    def forward(self, inputs: Any, **kwargs: Any) -> Any:
-        """Runs the model on a batch of the test pipeline; MMEngine's only turns gradients off."""
-        return super().forward(inputs, **kwargs)
-
-    def _inputs_to_list(self, inputs: Any) -> list[Source]:
-        return list_sources(inputs)
-
-    def _init_pipeline(self, cfg: Config) -> Compose:
-        steps = find_test_set(cfg)['pipeline']
-        return Compose([TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps])
-
-    def _init_collate(self, cfg: Config) -> Callable:
-        return av_collate
-
-    def visualize(
-        self, inputs: Sequence[Source], preds: Sequence[dict[str, Any]], *, out_dir: str | os.PathLike[str]
-    ) -> list[str]:
-        """Writes a copy of each file with the predictions of the moment drawn into its picture, and its sound.
-
-        Args:
-            inputs: The clips; arrays are passed over.
-            preds: Their results; the copy's path becomes ``video`` in each.
-            out_dir: Folder, made if need be.
+    def forward(self, inputs: dict[str, Any]) -> list[Any]:
+        """Runs the model on a batch that ``collate_fn`` made of clips that were read.
 
         Returns:
-            The files, in order.
+            A data sample per clip, with its probabilities.
         """
-        return annotate(inputs, preds, out_dir, progress=self.show_progress)
+        return self.model.test_step(inputs)  # type: ignore[no-any-return, operator]
 
-    def postprocess(self, preds: Any, visualization: Any = None, return_datasample: bool = False, **kwargs: Any) -> Any:
+    def postprocess(self, scores: Scores, *, topk: int | None = 5) -> dict[str, Any]:
         """Probabilities of one clip to plain values, see :func:`mmav.inference.results.predictions_of`."""
-        return predictions_of(preds, self.classes, kwargs.get('topk', 5))
+        return predictions_of(scores, self.classes, topk)
+
+    def visualize(
+        self, sources: Sequence[Source], results: Sequence[dict[str, Any]], *, out_dir: str | os.PathLike[str]
+    ) -> list[str]:
+        """Writes annotated copies of files, see :func:`mmav.inference.annotate.annotate`."""
+        return annotate(sources, results, out_dir, progress=self.show_progress)
 
     # Steps of a call
-
-    def _build(self, content: dict[str, Any] | None, name: str, device: torch.device) -> nn.Module:
-        model = MODELS.build(self.cfg.model)
-        names, trained = self.classes, trained_with(content or {})
-        widths = [width._replace(where='the model') for width in class_heads(model)]
-        if trained is not None:
-            remedy = 'give the config that the checkpoint was trained with'
-            check_widths(widths, trained, f"'{name}'", remedy=remedy)
-        if names is not None:
-            remedy = 'give the list that it was trained with as classes'
-            check_widths(widths, names, 'the class list', remedy=remedy)
-        if content is not None:
-            weights = match_classes(content, model, names, source=name, who='the class list', purpose='infer')
-            load_weights(model, weights, name, strict=True, grids=noted_grids(content))
-        return model.to(device).eval()
 
     def _check_arguments(
         self, batch_size: int, topk: int | None, drop: Sequence[str], errors: str, window: float | None
     ) -> None:
         if errors not in ERRORS:
-            raise ValueError(f'errors={errors!r} is none of {", ".join(ERRORS)}{did_you_mean(errors, ERRORS)}')
+            raise ValueError(f'errors={errors!r} is not one of {", ".join(ERRORS)}{did_you_mean(errors, ERRORS)}')
         for name, value in dict(batch_size=batch_size, topk=topk).items():
             if value is not None and value < 1:
                 raise ValueError(f'{name}={value} must be 1 or more')
@@ -301,19 +267,11 @@ class AVInferencer(BaseInferencer):
         max_windows: int,
         bar: tqdm,
     ) -> Iterator[Job]:
-        """The windows of all clips; notes each clip's length, or what is wrong with it, as it comes to it."""
+        """The windows of all clips; notes in the results how long each clip is, or why it cannot be opened."""
         window = self.window if window is None else window
         for k, (source, result) in enumerate(zip(sources, results, strict=True)):
             try:
-                with source.open() as reader:
-                    duration = reader.info.duration
-                windows = place_windows(duration, window, stride)
-                if len(windows) > max_windows:
-                    raise MediaError(
-                        source.path,
-                        f'its {duration:,.1f} s are {len(windows):,} windows, more than max_windows={max_windows:,}; '
-                        'raise it to read them all',
-                    )
+                duration, windows = windows_of(source, window, stride, max_windows=max_windows)
             except MediaError as error:
                 if errors == 'raise':
                     raise
@@ -322,10 +280,7 @@ class AVInferencer(BaseInferencer):
             result['duration'] = round(duration, 3)
             bar.total += len(windows)
             bar.set_postfix_str(f'clip {k + 1} of {len(sources)}', refresh=False)
-            if len(windows) == 1:
-                yield Job(k, None, None)
-            else:
-                yield from (Job(k, start, end) for start, end in windows)
+            yield from (Job(k, start, end) for start, end in (windows if len(windows) > 1 else [(None, None)]))
 
     def _scores(self, items: Sequence[dict[str, Any]]) -> list[Scores]:
         """Probabilities of each window that was read."""
@@ -336,17 +291,3 @@ class AVInferencer(BaseInferencer):
             parts = predicted_parts(sample)
             scores.append({part: sample.get(f'pred_{score_key(part)}').float().cpu().numpy() for part in parts})
         return scores
-
-
-def _device(name: str | None) -> torch.device:
-    """The device of that name, or the best there is.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
-    if name is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"no device '{name}' here: {str(error).splitlines()[0]}") from error

@@ -1,4 +1,4 @@
-"""Windows read ahead of the model, in order."""
+"""Reads windows in threads, ahead of the model and in order."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from mmav.errors import MediaError
 
 
 class Job(NamedTuple):
-    """One window of one clip: the clip's number, and its span in seconds, None for all of it."""
+    """One window of one clip: the clip's index, and the window's span in seconds, None for all of the clip."""
 
     clip: int
     start: float | None
     end: float | None
 
 
-# what was read, or why it could not be
 Outcome = tuple[Job, dict[str, Any] | MediaError]
 
 
 def read_ahead(
     read: Callable[[Job], dict[str, Any]], jobs: Iterable[Job], *, workers: int, ahead: int
 ) -> Iterator[Outcome]:
-    """Reads windows in threads, which decoders leave free to run; only so many wait in memory.
+    """Reads windows in threads (decoders release the GIL), and holds only so many in memory.
 
     Args:
         read: Reads one window.
-        jobs: Windows; taken one after the other, as room is made.
+        jobs: Windows; taken one by one, as there is room.
         workers: Threads; 0 reads in the caller's.
-        ahead: How many windows are read or being read before the first of them is asked for.
+        ahead: Most windows that are read, or being read, before the first of them is consumed.
 
     Yields:
-        Each job with what was read, in the order of the jobs.
+        Each job, in order, with what was read or why it could not be.
     """
 
     def attempt(job: Job) -> Outcome:
@@ -60,7 +59,7 @@ def read_ahead(
 
 
 def in_batches(outcomes: Iterable[Outcome], size: int) -> Iterator[list[Outcome]]:
-    """Groups so many each; the last group may be smaller.
+    """Groups of ``size``; the last one may be smaller.
 
     >>> [len(group) for group in in_batches([(Job(0, None, None), {})] * 5, 2)]
     [2, 2, 1]

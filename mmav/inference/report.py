@@ -30,7 +30,7 @@ def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:
             rows.append(
                 (
                     result['path'],
-                    ' + '.join(TRACKS[modality] for modality in result['present']),
+                    ' + '.join(result['present']),
                     best['label'],
                     '' if score is None else f'{score:.3f}',
                     '' if seconds is None else f'{seconds:.1f}',
@@ -43,7 +43,7 @@ def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:
 def _block(result: dict[str, Any], bar: str) -> str:
     if not result['predictions']:
         return f'{result["path"]}\n  error: {result["error"]}'
-    lines = [f'{result["path"]}: {result["duration"]:.1f} s, {_heard_and_seen(result)}']
+    lines = [f'{result["path"]}: {result["duration"]:.1f} s, {_modalities(result)}']
     for best in result['predictions']:
         lines.append(f'  {best["score"]:.3f}  {bar * round(BAR * best["score"]):{BAR}}  {best["label"]}')
     for part in parts_of(result):
@@ -61,9 +61,9 @@ def _block(result: dict[str, Any], bar: str) -> str:
     return '\n'.join(lines)
 
 
-def _heard_and_seen(result: dict[str, Any]) -> str:
-    words = ' and '.join(TRACKS[modality] for modality in result['present'])
+def _modalities(result: dict[str, Any]) -> str:
+    words = ' and '.join(result['present'])
     for key, comment in (('missing', 'the file has no'), ('withheld', 'withheld:')):
         if result[key]:
-            words += f' ({comment} {" and ".join(TRACKS[modality] for modality in result[key])})'
+            words += f' ({comment} {" and ".join(result[key])})'
     return words

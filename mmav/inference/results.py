@@ -1,4 +1,4 @@
-"""Probabilities to what a user reads: labels, windows, files."""
+"""Results for users: from probabilities to labels of windows and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def top_labels(scores: np.ndarray, classes: Sequence[str] | None, topk: int | No
 
     Args:
         scores: Probabilities (C,).
-        classes: Names; numbers stand in for them where there are none.
+        classes: Names; None for numbers in their place.
         topk: How many; None for all.
 
     >>> top_labels(np.array([0.25, 0.75]), ('cat', 'dog'), 1)
@@ -58,7 +58,7 @@ def parts_of(result: Mapping[str, Any]) -> list[str]:
 
 
 def new_result(path: str, drop: Sequence[str]) -> dict[str, Any]:
-    """A clip's result before anything is known of it, see :class:`mmav.apis.AVInferencer`."""
+    """An empty result of a clip, see :class:`mmav.apis.AVInferencer`."""
     return dict(
         path=path,
         duration=None,
@@ -77,7 +77,7 @@ def note_window(result: dict[str, Any], item: Mapping[str, Any], predictions: Ma
 
     Args:
         result: The clip's.
-        item: What the pipeline gave: its sample's ``start`` and ``end``, its ``masks``.
+        item: Output of the pipeline, for its sample's ``start`` and ``end`` and its ``masks``.
         predictions: See :func:`predictions_of`.
     """
     sample = item['data_samples']
@@ -90,7 +90,7 @@ def note_window(result: dict[str, Any], item: Mapping[str, Any], predictions: Ma
 def finish_result(
     result: dict[str, Any], scores: Sequence[Scores], modalities: Sequence[str], classes: Names | None, topk: int | None
 ) -> None:
-    """Adds the mean over the windows, or what is wrong where none could be read, and what the clip lacks."""
+    """Adds the mean over the windows, or the reason why none could be read, and the modalities that are missing."""
     if scores:
         result.update(predictions_of(mean_scores(scores), classes, topk))
         known = {*result['present'], *result['withheld']}

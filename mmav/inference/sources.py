@@ -1,4 +1,4 @@
-"""What an inferencer takes: paths, folders, and clips in memory."""
+"""Inputs of an inferencer: paths, folders, and arrays in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmav.errors import MmavError, did_you_mean
 from mmav.outputs import ANNOTATED, names_of_kind
 from mmav.preparation.clip_files import SUFFIXES
 
-SOUND_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
+AUDIO_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
 ARRAY_KEYS = ('video', 'fps', 'audio', 'sample_rate')
 
 
@@ -28,22 +28,21 @@ class Source(NamedTuple):
         """Opens it.
 
         Raises:
-            MediaError: It cannot be opened, or holds neither picture nor sound.
+            MediaError: It cannot be opened, or holds neither video nor audio.
         """
         return open_media(self.path) if self.arrays is None else ArrayReader(**self.arrays, name=self.path)
 
 
 def list_sources(inputs: Any) -> list[Source]:
-    """Lists the clips of what a user gives.
+    """Lists the clips in a user's input.
 
     Args:
-        inputs: A path; a folder, whose media files are taken with those of its subfolders, sorted, but
-            for annotated copies of ours; a dict of arrays,
-            ``video`` (T, H, W, 3) uint8 RGB with ``fps``, ``audio`` (S,) or (C, S) with ``sample_rate``, or both; or
-            a list of any of these.
+        inputs: A path; a folder, which stands for the media files in it and its subfolders, sorted, without annotated
+            copies that we wrote; a dict of arrays, ``video`` (T, H, W, 3) uint8 RGB with ``fps``, ``audio`` (S,) or
+            (C, S) with ``sample_rate``, or both; or a list of any of these.
 
     Raises:
-        MmavError: There are none, or something is of no such kind.
+        MmavError: There are none, or something is of another kind.
     """
     if isinstance(inputs, (list, tuple)):
         if not inputs:
@@ -68,12 +67,12 @@ def _folder(path: str) -> list[Source]:
     found = [
         os.path.join(folder, name)
         for folder, _, names in os.walk(path)
-        # copies that an earlier run has drawn into are no clips
+        # annotated copies of an earlier run are not clips
         for name in sorted({*names} - names_of_kind(folder, ANNOTATED))
-        if os.path.splitext(name)[1].lower() in SUFFIXES | SOUND_SUFFIXES and not name.startswith('.')
+        if os.path.splitext(name)[1].lower() in SUFFIXES | AUDIO_SUFFIXES and not name.startswith('.')
     ]
     if not found:
-        raise MmavError(f"no media files in '{path}', such as {', '.join(sorted(SUFFIXES | SOUND_SUFFIXES)[:6])}, ...")
+        raise MmavError(f"no media files in '{path}', such as {', '.join(sorted(SUFFIXES | AUDIO_SUFFIXES)[:6])}, ...")
     return [Source(name) for name in sorted(found)]
 
 

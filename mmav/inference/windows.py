@@ -1,24 +1,24 @@
-"""Where the windows of a long file lie."""
+"""The windows of a long file."""
 
 from __future__ import annotations
 
 import math
 
-from mmav.errors import ConfigError
+from mmav.errors import ConfigError, MediaError
+from mmav.inference.sources import Source
 
-# A file that is longer by so little is one clip, of which the pipeline takes the middle as in testing.
+# A file up to this many times as long as a window is one clip; the pipeline takes its middle as in testing.
 TOLERANCE = 1.1
 
 
 def place_windows(duration: float, window: float | None, stride: float | None = None) -> list[tuple[float, float]]:
-    """Spreads windows of one length over a file; the last one ends with it.
+    """Spreads windows of one length evenly over a file; the last one ends with it.
 
     Args:
         duration: Length of the file in seconds.
         window: Length of a window in seconds; None for one window over everything. A file up to a tenth longer has one
             window, too.
-        stride: Largest distance between the starts of two windows in seconds; None for the window's length, so that
-            they touch. The windows lie evenly, at this distance or a little less.
+        stride: Most seconds between the starts of two windows; defaults to the window's length, so that they touch.
 
     Returns:
         Start and end of each window in seconds, ascending.
@@ -34,15 +34,32 @@ def place_windows(duration: float, window: float | None, stride: float | None = 
     for name, value in dict(window=window, stride=stride).items():
         if value is not None and not value > 0:
             raise ConfigError(f'{name}={value} must be above 0 seconds')
+    if window is not None and stride is not None and stride > window:
+        raise ConfigError(f'stride={stride} is longer than window={window}: parts of the file would not be looked at')
     if window is None or duration <= TOLERANCE * window:
-        if window is not None and stride is not None and stride > window:
-            raise ConfigError(
-                f'stride={stride} is longer than window={window}: parts of the file would not be looked at'
-            )
         return [(0.0, duration)]
     stride = window if stride is None else stride
-    if stride > window:
-        raise ConfigError(f'stride={stride} is longer than window={window}: parts of the file would not be looked at')
     last = duration - window
     steps = math.ceil(last / stride - 1e-9)
     return [(last * k / steps, last * k / steps + window) for k in range(steps + 1)]
+
+
+def windows_of(
+    source: Source, window: float | None, stride: float | None, *, max_windows: int
+) -> tuple[float, list[tuple[float, float]]]:
+    """Length of a clip in seconds, and its windows as :func:`place_windows` gives them.
+
+    Raises:
+        ConfigError: See :func:`place_windows`.
+        MediaError: The clip cannot be opened, or has more than ``max_windows`` windows.
+    """
+    with source.open() as reader:
+        duration = reader.info.duration
+    windows = place_windows(duration, window, stride)
+    if len(windows) > max_windows:
+        raise MediaError(
+            source.path,
+            f'its {duration:,.1f} s are {len(windows):,} windows, more than max_windows={max_windows:,}; raise it to '
+            'read them all',
+        )
+    return duration, windows

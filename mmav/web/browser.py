@@ -1,4 +1,4 @@
-"""A browser without a window, to look at the page of demo/web_demo.py: for its test and its picture."""
+"""A headless browser that visits the page of demo/web_demo.py, for its tests and its screenshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmav.errors import MmavError
 from mmav.outputs import write_output
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
-# no sandbox, as containers run as root; and nothing that would ask other hosts
+# no sandbox, as containers run as root; and no requests to other hosts
 FLAGS = (
     '--no-sandbox',
     '--disable-gpu',
@@ -27,7 +27,7 @@ REMEDY = "apt-get install chromium, or 'playwright install chromium', or set CHR
 
 
 def find_browser() -> str | None:
-    """The path of a Chromium or Chrome: what CHROME names, else what is installed; None for none."""
+    """The path of Chromium or Chrome: the variable CHROME, else what is installed, else None."""
     named = os.environ.get('CHROME')
     return next((path for path in map(shutil.which, [named] if named else NAMES) if path), None)
 
@@ -37,7 +37,7 @@ def open_browser() -> Iterator[Any]:
     """Starts a browser, a ``playwright.sync_api.Browser``.
 
     Raises:
-        MmavError: There is none, or playwright is not installed.
+        MmavError: There is no browser, or playwright is not installed.
     """
     try:
         from playwright.sync_api import sync_playwright
@@ -55,7 +55,7 @@ def open_browser() -> Iterator[Any]:
 
 
 def choose_file(page: Any, path: str | Path) -> None:
-    """Uploads a video on the page, in place of what is there."""
+    """Uploads a video on the page, in place of the one that is there."""
     clear = page.locator('#video [aria-label=Clear]')
     if clear.count():
         clear.click()
@@ -64,13 +64,13 @@ def choose_file(page: Any, path: str | Path) -> None:
 
 
 def take_screenshot(url: str, clip: str | Path, out_file: str | Path, *, size: tuple[int, int] = (1200, 960)) -> None:
-    """Saves what the page looks like after a clip was classified.
+    """Saves a screenshot of the page after it has classified a clip.
 
     Args:
         url: Address of the page.
         clip: The clip.
-        out_file: The picture, a PNG.
-        size: Width and height of the browser in pixels; all of the page is saved, however high.
+        out_file: The PNG file to write.
+        size: Width and height of the browser's window in pixels; the whole page is saved, however high.
 
     Raises:
         MmavError: There is no browser, or the clip was refused.
@@ -84,5 +84,5 @@ def take_screenshot(url: str, clip: str | Path, out_file: str | Path, *, size: t
         if page.locator('#answer .mmav-error').count():
             raise MmavError(f'{clip}: {page.locator("#answer").inner_text()}')
         page.locator('#pictures img').first.wait_for(timeout=120000)
-        page.wait_for_timeout(1500)  # until what says that it is being computed has faded
+        page.wait_for_timeout(1500)  # until the progress indicator has faded
         write_output(out_file, page.screenshot(full_page=True, type='png'))

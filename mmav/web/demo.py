@@ -1,4 +1,4 @@
-"""What the page of demo/web_demo.py does with an upload: checks it, classifies it, explains the answer."""
+"""Checks and classifies the uploads of demo/web_demo.py, and explains the answers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from mmav.analysis.grad_cam.clips import SeenClip, look
 from mmav.datasets.media import MediaInfo, open_media
 from mmav.datasets.media.opening import open_container
 from mmav.errors import MediaError, MmavError
-from mmav.inference.inferencer import AVInferencer
-from mmav.inference.report import TRACKS
+from mmav.inference import AVInferencer
+from mmav.inference.results import Scores
 from mmav.visualization.grad_cam import GradCAM
 
-# What is to be used -> what is withheld.
-USES: dict[str, tuple[str, ...]] = {'picture and sound': (), 'picture only': ('audio',), 'sound only': ('video',)}
-LARGEST_PICTURE = 4096 * 4096  # pixels; decoding a frame takes about six bytes for each
-OUT_OF_TIME = 'out of time'
+# A visitor's choice -> the modalities that are withheld.
+USES: dict[str, tuple[str, ...]] = {'video and audio': (), 'video only': ('audio',), 'audio only': ('video',)}
+LARGEST_FRAME = 4096 * 4096  # pixels; decoding takes about six bytes for each
 TOPK = 5
 Value = TypeVar('Value')
 
 
 class Limits(NamedTuple):
-    """What the page takes: seconds of a clip, megabytes of a file (of 2^20 bytes), seconds for one answer."""
+    """Limits of the page: seconds of a clip, megabytes of a file (of 2^20 bytes), seconds for one answer."""
 
     seconds: float = 60.0
     megabytes: float = 100.0
@@ -40,20 +39,20 @@ class Limits(NamedTuple):
 
 
 class UploadError(MmavError):
-    """What a visitor is told: what is wrong with the upload, in a sentence, without names of files or folders."""
+    """A sentence for the visitor on what is wrong with an upload; it names no files or folders of this machine."""
 
 
 @dataclass
 class Answer:
-    """What is said of a clip.
+    """The predictions for a clip.
 
     Attributes:
         path: The file.
-        use: What was used, a key of :data:`USES`.
+        use: The visitor's choice, a key of :data:`USES`.
         predictions: The most probable labels of the whole clip, see :class:`mmav.apis.AVInferencer`.
         spans: Start and end of each window in seconds.
         scores: Part of the label -> probabilities (W, C) of the W windows.
-        notes: Sentences on what was absent, withheld or unreadable.
+        notes: Sentences on modalities and windows that were missing, withheld or unreadable.
     """
 
     path: str
@@ -64,46 +63,53 @@ class Answer:
     notes: list[str]
 
     def best_window(self, part: str, target: int) -> int:
-        """The window that speaks most for a class."""
+        """The window with the highest probability of a class."""
         return int(self.scores[part][:, target].argmax())
 
 
 class Explanation(NamedTuple):
-    """Grad-CAM of one window: what the model was given, and modality -> map, (V, T, H, W) or (V, F, T)."""
+    """Grad-CAM of one window: the model's input, and modality -> map, (V, T, H, W) or (V, F, T)."""
 
     seen: SeenClip
     maps: dict[str, Tensor]
 
 
 class PageInferencer(AVInferencer):
-    """An inferencer that passes over the windows that are left when time is up, and keeps the scores of all classes.
+    """An inferencer that skips the remaining windows when time is up, and keeps the scores of all classes.
 
     Args:
         args: As of :class:`mmav.apis.AVInferencer`.
         kwargs: As of :class:`mmav.apis.AVInferencer`.
-    """
 
-    deadline = float('inf')
+    Attributes:
+        late: Whether a window was skipped because time was up.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs, show_progress=False)
+        self.start_timer(float('inf'))
+
+    def start_timer(self, seconds: float) -> None:
+        """Gives the next calls so many seconds together."""
+        self._deadline, self.late = time.monotonic() + seconds, False
 
     def read(self, source: Any, **kwargs: Any) -> dict[str, Any]:
         """Reads one clip, or a span of it."""
-        if time.monotonic() > self.deadline:
-            raise MediaError(str(source), OUT_OF_TIME)
+        if time.monotonic() > self._deadline:
+            self.late = True
+            raise MediaError(str(source), 'time is up')
         return super().read(source, **kwargs)
 
-    def postprocess(self, preds: Any, visualization: Any = None, return_datasample: bool = False, **kwargs: Any) -> Any:
-        """Probabilities of one window to plain values; the probabilities themselves stand beside them as ``scores``."""
-        return dict(**super().postprocess(preds, **kwargs), scores=preds)
+    def postprocess(self, scores: Scores, *, topk: int | None = 5) -> dict[str, Any]:
+        """Probabilities of one window to plain values, with the probabilities themselves as ``scores``."""
+        return dict(**super().postprocess(scores, topk=topk), scores=scores)
 
 
 def check_upload(path: str, limits: Limits) -> MediaInfo:
-    """Looks at an upload before anything of it is decoded.
+    """Checks an upload before anything of it is decoded.
 
     Raises:
-        UploadError: It is too large or too long, or nothing that can be played.
+        UploadError: It is too large, too long, or not a media file.
     """
     if not os.path.isfile(path):
         raise UploadError('The file is no longer here: please upload it again.')
@@ -115,18 +121,20 @@ def check_upload(path: str, limits: Limits) -> MediaInfo:
     try:
         open_container(path).close()
     except MediaError as error:
-        raise UploadError('This is no video or sound file that can be read: try mp4, webm, mov, wav or mp3.') from error
+        raise UploadError(
+            'This is not a video or audio file that can be read. Try mp4, webm, mov, wav or mp3.'
+        ) from error
     try:
         with open_media(path) as reader:
             info = reader.info
     except MediaError as error:
-        raise _sentence(error) from error
+        raise _in_a_sentence(error) from error
     if info.duration > limits.seconds:
         raise UploadError(
-            f'The clip is {info.duration:.1f} s long; this page takes {limits.seconds:g} s at most. Please cut it.'
+            f'The clip is {info.duration:.1f} s long; this page takes {limits.seconds:g} s at most. Please trim it.'
         )
-    if info.width * info.height > LARGEST_PICTURE:
-        raise UploadError(f'The picture has {info.width} x {info.height} pixels, which is too large for this page.')
+    if info.width * info.height > LARGEST_FRAME:
+        raise UploadError(f'The video has {info.width} x {info.height} pixels, which is too large for this page.')
     return info
 
 
@@ -135,13 +143,13 @@ class WebDemo:
 
     Args:
         inferencer: The model.
-        limits: What is taken.
+        limits: Limits on uploads and answers.
     """
 
     def __init__(self, inferencer: PageInferencer, limits: Limits | None = None) -> None:
         self.inferencer = inferencer
         self.limits = limits or Limits()
-        # The model works on one request at a time, also when one goes on after its visitor was told that time is up.
+        # The model works on one request at a time, even on one whose visitor was told that time is up.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix='mmav-page')
 
     @property
@@ -152,7 +160,7 @@ class WebDemo:
 
     @cached_property
     def classes(self) -> dict[str, list[str]]:
-        """Part of the label -> names of the classes; numbers where the model brings none."""
+        """Part of the label -> names of the classes; numbers if the model has no names."""
         model: Any = self.inferencer.model
         names = self.inferencer.classes or {}
         return {
@@ -169,10 +177,10 @@ class WebDemo:
         return self._in_time(lambda: self._classify(path, use))
 
     def explain(self, answer: Answer, part: str, target: int, *, window: int | None = None) -> Explanation:
-        """Grad-CAM for a class: in the window given, else in the one that speaks most for it.
+        """Grad-CAM for a class, in one window; defaults to the window with the highest probability of the class.
 
         Raises:
-            UploadError: The clip cannot be read any more, or the model cannot be explained.
+            UploadError: The clip can no longer be read, or the model cannot be explained.
         """
         return self._in_time(lambda: self._explain(answer, part, target, window))
 
@@ -180,17 +188,16 @@ class WebDemo:
         if not path:
             raise UploadError('There is no clip yet: upload or record one first.')
         if use not in USES:
-            raise UploadError('Please choose what is to be used: picture, sound or both.')
+            raise UploadError('Please choose what to use: video, audio or both.')
         info = check_upload(path, self.limits)
         has = {name for name, there in dict(video=info.has_video, audio=info.has_audio).items() if there}
         known = [name for name in self.inferencer.modalities if name not in USES[use]]
         if not has.intersection(known):
-            words = ' or '.join(TRACKS[name] for name in known)
-            raise UploadError(f'This file has no {words}, and nothing else was to be used.')
+            raise UploadError(f'This file has no {" or ".join(known)}, and you chose to use nothing else.')
         drop = [name for name in self.inferencer.modalities if name in USES[use]]
         (result,) = self.inferencer(path, 8, TOPK, drop=drop, errors='report')
         if result['error'] is not None:
-            raise _sentence(MediaError(path, result['error']), self.limits)
+            raise self._sentence(MediaError(path, result['error']))
         windows = result['windows']
         return Answer(
             path=path,
@@ -198,7 +205,7 @@ class WebDemo:
             predictions=result['predictions'],
             spans=[(window['start'], window['end']) for window in windows],
             scores={part: np.stack([window['scores'][part] for window in windows]) for part in self.classes},
-            notes=_notes(result, self.inferencer.modalities, self.limits),
+            notes=self._notes(result),
         )
 
     def _explain(self, answer: Answer, part: str, target: int, window: int | None) -> Explanation:
@@ -208,7 +215,7 @@ class WebDemo:
             check_upload(answer.path, self.limits)
             seen = look(self.inferencer, answer.path, start=start, end=end)
         except MediaError as error:
-            raise _sentence(error, self.limits) from error
+            raise self._sentence(error) from error
         for name in USES[answer.use]:
             if name in seen.item['masks']:
                 seen.item['masks'][name] = torch.tensor(False)
@@ -219,12 +226,12 @@ class WebDemo:
     def _in_time(self, work: Callable[[], Value]) -> Value:
         """Runs work in the model's thread.
 
-        Decoding cannot be interrupted: a file that takes longer than a request may keeps the thread until its window
-        is done, while its visitor, and those who come next, are told so.
+        Decoding cannot be interrupted: a file that takes longer than a request may take keeps the thread busy until its
+        window is done; its visitor, and those who come next, are told so.
         """
 
         def timed() -> Value:
-            self.inferencer.deadline = time.monotonic() + self.limits.request_seconds
+            self.inferencer.start_timer(self.limits.request_seconds)
             return work()
 
         future = self._worker.submit(timed)
@@ -234,30 +241,32 @@ class WebDemo:
             future.cancel()
             raise UploadError('This takes too long here. Please try a shorter or smaller clip, or later.') from error
 
+    def _notes(self, result: Mapping[str, Any]) -> list[str]:
+        """Sentences on what a prediction is based on."""
+        notes = []
+        if len(self.inferencer.modalities) > 1:
+            basis = f'the prediction is based on the {" and ".join(result["present"])} alone.'
+            notes += [f'This file has no {name}; {basis}' for name in result['missing']]
+            notes += [f'The {name} was withheld; {basis}' for name in result['withheld']]
+            if not notes:
+                notes.append('The prediction is based on video and audio together.')
+        skipped = result['skipped']
+        if skipped:
+            reason = f'the {self._time_limit} were over' if self.inferencer.late else skipped[0]['reason']
+            notes.append(f'{len(skipped)} of {len(skipped) + len(result["windows"])} parts were skipped: {reason}.')
+        return notes
 
-def _notes(result: Mapping[str, Any], modalities: Sequence[str], limits: Limits) -> list[str]:
-    """Sentences on what a prediction rests on."""
-    notes = []
-    if len(modalities) > 1:
-        alone = ' and '.join(TRACKS[name] for name in result['present'])
-        for name in result['missing']:
-            notes.append(f'This file has no {TRACKS[name]}; the {alone} alone decides.')
-        for name in result['withheld']:
-            notes.append(f'The {TRACKS[name]} was withheld; the {alone} alone decides.')
-        if not notes:
-            notes.append('Picture and sound decide together.')
-    skipped = result['skipped']
-    if skipped:
-        total = len(skipped) + len(result['windows'])
-        late = any(window['reason'] == OUT_OF_TIME for window in skipped)
-        reason = f'the time for one request, {limits.request_seconds:g} s, was over' if late else skipped[0]['reason']
-        notes.append(f'{len(skipped)} of {total} parts of the clip were left out: {reason}.')
-    return notes
+    def _sentence(self, error: MediaError) -> UploadError:
+        if self.inferencer.late:
+            return UploadError(f'Nothing could be read within the {self._time_limit}.')
+        return _in_a_sentence(error)
+
+    @property
+    def _time_limit(self) -> str:
+        return f'{self.limits.request_seconds:g} s of one request'
 
 
-def _sentence(error: MediaError, limits: Limits | None = None) -> UploadError:
-    """A reason in words that tell nothing of this machine's folders."""
-    if error.reason == OUT_OF_TIME and limits is not None:
-        return UploadError(f'Nothing could be read within the time for one request, {limits.request_seconds:g} s.')
+def _in_a_sentence(error: MediaError) -> UploadError:
+    """The reason in a sentence that names none of this machine's folders."""
     reason = error.reason.replace(error.path, 'the file').replace(os.path.dirname(error.path) or '\0', '')
     return UploadError(f'This file {reason}.')

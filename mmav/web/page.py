@@ -1,4 +1,4 @@
-"""The page of demo/web_demo.py: its fields, its words and its pictures."""
+"""The page of demo/web_demo.py: its fields, texts and style."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmav.errors import MmavError
-from mmav.inference.sources import SOUND_SUFFIXES
+from mmav.inference.sources import AUDIO_SUFFIXES
 from mmav.preparation.clip_files import SUFFIXES
 from mmav.web.demo import Answer, UploadError, WebDemo
 from mmav.web.pictures import explanation_html, timeline_html
@@ -18,7 +18,7 @@ from mmav.web.pictures import explanation_html, timeline_html
 DEFAULT_TITLE = 'What happens in this clip?'
 CHOOSE, STRONGEST = 'choose …', 'the strongest'
 MOST_EXAMPLES = 8
-# Models see a few hundred pixels; more would only take longer to encode and to send.
+# Models see a few hundred pixels; more would only take longer to encode and send.
 CAMERA = dict(width=dict(ideal=640), height=dict(ideal=480))
 STYLE = """
 .gradio-container {width: 100% !important; max-width: 1240px !important; margin: 0 auto !important}
@@ -54,9 +54,9 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
     """Builds the page.
 
     Args:
-        demo: What classifies.
-        title: Its heading.
-        examples: Files that a visitor can choose in place of an upload, of different names; below the folder of the
+        demo: Answers the requests.
+        title: Heading of the page.
+        examples: Files that a visitor can choose in place of an upload, of different names; inside the folder of the
             uploads, as gradio serves no others.
 
     Returns:
@@ -66,7 +66,7 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
         MmavError: gradio is not installed.
     """
     gr = import_gradio()
-    uses, parts, hears = demo.uses, demo.classes, 'audio' in demo.inferencer.modalities
+    uses, parts = demo.uses, demo.classes
     private = dict(api_visibility='private', concurrency_id='model', concurrency_limit=1)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 900), fill_width=True) as page:
         answer = gr.State(None, time_to_live=3600)
@@ -82,36 +82,39 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
                             show_label=False,
                             elem_id='video',
                         )
-                    with gr.Tab('Sound', visible=hears):
-                        sound = gr.Audio(
+                    with gr.Tab('Audio', visible='audio' in demo.inferencer.modalities):
+                        audio = gr.Audio(
                             sources=['upload', 'microphone'],
                             type='filepath',
                             editable=False,
                             show_label=False,
-                            elem_id='sound',
+                            elem_id='audio',
                         )
                 use = gr.Radio(uses, value=uses[0], label='Use', visible=len(uses) > 1, elem_id='use')
                 button = gr.Button('Classify', variant='primary', elem_id='classify')
                 if examples:
                     names = [Path(path).name for path in examples]
-                    example = gr.Dropdown([CHOOSE, *names], value=CHOOSE, label='Or take an example', elem_id='example')
+                    example = gr.Dropdown(
+                        [CHOOSE, *names], value=CHOOSE, label='Or choose an example', elem_id='example'
+                    )
                 for part, names in parts.items():
-                    with gr.Accordion(_heading(part, len(names)), open=len(names) <= 24):
+                    heading = f'The {_counted(part, names)} that the model knows'
+                    with gr.Accordion(heading, open=len(names) <= 24):
                         items = ''.join(f'<li>{escape(name)}</li>' for name in names)
                         gr.HTML(f'<ul class="mmav-classes">{items}</ul>')
             with gr.Column(scale=7, min_width=420):
-                words = gr.HTML(_note('The answer will stand here.'), elem_id='answer')
+                words = gr.HTML(_note('The prediction will appear here.'), elem_id='answer')
                 timeline = gr.HTML(visible=False, elem_id='timeline')
                 with gr.Row(visible=False) as why:
-                    target = gr.Dropdown([], label='Show what speaks for', elem_id='target', interactive=True)
+                    target = gr.Dropdown([], label='Show the evidence for', elem_id='target', interactive=True)
                     window = gr.Dropdown(
                         [], label='Part of the clip', elem_id='window', interactive=True, visible=False
                     )
                 pictures = gr.HTML(visible=False, elem_id='pictures')
 
-        def classify(video_path: str | None, sound_path: str | None, chosen: str) -> list[Any]:
+        def classify(video_path: str | None, audio_path: str | None, chosen: str) -> list[Any]:
             try:
-                given = demo.classify(video_path or sound_path, chosen)
+                given = demo.classify(video_path or audio_path, chosen)
             except UploadError as error:
                 hidden = gr.update(visible=False)
                 return [None, _error(str(error)), hidden, hidden, gr.update(), gr.update(), hidden]
@@ -141,19 +144,19 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
 
         def show_example(chosen: str) -> list[str | None]:
             path = next((path for path in examples if Path(path).name == chosen), None)
-            heard = path is not None and Path(path).suffix.lower() in SOUND_SUFFIXES
-            return [None, path] if heard else [path, None]
+            is_audio = path is not None and Path(path).suffix.lower() in AUDIO_SUFFIXES
+            return [None, path] if is_audio else [path, None]
 
         given = [answer, words, timeline, why, target, window, pictures]
-        asked = button.click(_shielded(gr, classify), [video, sound, use], given, show_progress_on=words, **private)
+        asked = button.click(_shielded(gr, classify), [video, audio, use], given, show_progress_on=words, **private)
         shown = dict(inputs=[answer, target, window], outputs=pictures, show_progress='minimal', **private)
         asked.success(_shielded(gr, explain), **shown)
         for choice in (target, window):
             choice.input(_shielded(gr, explain), **shown)
         if examples:
-            example.input(_shielded(gr, show_example), example, [video, sound], api_visibility='private')
-        # The clip given last counts: the other field is emptied, in the browser.
-        for field, other in ((video, sound), (sound, video)):
+            example.input(_shielded(gr, show_example), example, [video, audio], api_visibility='private')
+        # The last clip counts: the browser empties the other field.
+        for field, other in ((video, audio), (audio, video)):
             for event in (field.upload, field.stop_recording):
                 event(None, None, other, js='() => null', queue=False)
     page.queue(max_size=20, default_concurrency_limit=1, api_open=False)
@@ -177,7 +180,7 @@ def import_gradio() -> Any:
 
 
 def _shielded(gr: Any, work: Callable) -> Callable:
-    """Lets no traceback out: the log has it, the visitor a sentence."""
+    """Writes a traceback to the log, and shows the visitor a sentence."""
 
     def run(*args: Any) -> Any:
         try:
@@ -192,7 +195,7 @@ def _shielded(gr: Any, work: Callable) -> Callable:
 
 
 def copy_examples(folder: str, uploads: str) -> list[str]:
-    """Copies the first clips of a folder, in the order of their names, to where the page may show them.
+    """Copies the first clips of a folder, by name, to where the page may show them.
 
     Args:
         folder: Folder with clips.
@@ -206,7 +209,7 @@ def copy_examples(folder: str, uploads: str) -> list[str]:
     """
     if not Path(folder).is_dir():
         raise MmavError(f"no folder '{folder}' for --examples")
-    suffixes = SUFFIXES | SOUND_SUFFIXES
+    suffixes = SUFFIXES | AUDIO_SUFFIXES
     found = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes and path.is_file())
     if not found:
         raise MmavError(f"no clips in '{folder}' for --examples, such as {', '.join(sorted(suffixes)[:6])}, ...")
@@ -215,26 +218,20 @@ def copy_examples(folder: str, uploads: str) -> list[str]:
     return [str(shutil.copy(path, own / path.name)) for path in found[:MOST_EXAMPLES]]
 
 
-# Words
+# Texts
 
 
 def _help(demo: WebDemo) -> str:
-    does = {
-        'video': 'looks at the picture',
-        'audio': 'listens to the sound',
-    }
-    senses = ' and '.join(does[name] for name in ('video', 'audio') if name in demo.inferencer.modalities)
-    counts = ' and '.join(
-        f'{len(names)} {"classes" if part == "label" else part + "s"}' for part, names in demo.classes.items()
-    )
+    modalities = ' and '.join(demo.inferencer.modalities)
+    counts = ' and '.join(_counted(part, names) for part, names in demo.classes.items())
     return (
-        f'Upload or record a clip, at most {demo.limits.seconds:g} s and {demo.limits.megabytes:g} MB. '
-        f'The model {senses} and tells {counts} apart.'
+        f'Upload or record a clip of up to {demo.limits.seconds:g} s and {demo.limits.megabytes:g} MB. '
+        f'The model uses its {modalities} to tell {counts} apart.'
     )
 
 
-def _heading(part: str, count: int) -> str:
-    return f'The {count} {"classes" if part == "label" else part + "s"} that the model knows'
+def _counted(part: str, names: Sequence[str]) -> str:
+    return f'{len(names)} {"classes" if part == "label" else part + "s"}'
 
 
 def _note(text: str) -> str:
@@ -262,7 +259,7 @@ def _leader(answer: Answer) -> tuple[str, int]:
 
 
 def _targets(answer: Answer, parts: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """Choices of the class that is explained, the most probable first."""
+    """Choices of the class to explain, the most probable first."""
     choices = []
     for part, scores in answer.scores.items():
         names = parts[part]

@@ -1,4 +1,4 @@
-"""The pictures on the page of demo/web_demo.py, as HTML with the PNG inside."""
+"""The figures on the page of demo/web_demo.py, as HTML with the PNG inside."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmav.analysis.grad_cam.pictures import draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
-from mmav.inference.report import TRACKS
 from mmav.visualization.figures import figure_bytes
 from mmav.visualization.timeline import draw_timeline
 from mmav.web.demo import Answer, Explanation
 
-# inches, about as wide as on the page, so that letters keep their size
-WIDTH, TEXT_HEIGHT, TALLEST_STRIP, SOUND_HEIGHT = 6.4, 0.24, 1.6, 1.05
+# inches, about as wide as on the page, so that text keeps its size
+WIDTH, TEXT_HEIGHT, TALLEST_STRIP, AUDIO_HEIGHT = 6.4, 0.24, 1.6, 1.05
 DPI, MOST_FRAMES = 150, 8
 
 
 def image_html(figure: Figure, words: str) -> str:
-    """A figure as part of a page: no file is written that would have to be served and removed.
+    """A figure inside a page: there is no file to serve and remove.
 
     Args:
         figure: The figure.
-        words: What it shows, for those who cannot see it.
+        words: Alternative text.
     """
     data = base64.b64encode(figure_bytes(figure, dpi=DPI)).decode()
     return f'<div class="mmav-picture"><img alt="{escape(words)}" src="data:image/png;base64,{data}"></div>'
 
 
 def timeline_html(answer: Answer, names: dict[str, list[str]]) -> str:
-    """What is said along a clip, as a picture and as a table.
+    """The predictions along a clip, as a figure and as a table.
 
     Args:
-        answer: Of several windows.
+        answer: Predictions for several windows.
         names: Part -> names of its classes.
     """
     drawn, rows = '', ''
     for part, scores in answer.scores.items():
-        what = 'What the model says along the clip' + ('' if part == 'label' else f': {part}s')
+        what = 'Predictions along the clip' + ('' if part == 'label' else f': {part}s')
         drawn += f'<div class="mmav-caption">{what}</div>'
         drawn += image_html(draw_timeline(answer.spans, scores, names[part]), what)
     for number, (start, end) in enumerate(answer.spans):
@@ -55,29 +54,24 @@ def explanation_html(found: Explanation, name: str) -> str:
     """Grad-CAM: frames above the same frames with the map, and the spectrogram above itself with the map.
 
     Args:
-        found: The maps; of several views the first is shown.
-        name: The class that they are of.
+        found: The maps; the first of several views is shown.
+        name: The class that they explain.
     """
     seen, html = found.seen, ''
     if 'video' in found.maps and seen.frames is not None and seen.frame_times is not None:
         figure = _draw_frames(seen.frames[0], found.maps['video'][0].numpy(), seen.frame_times[0])
-        html += image_html(figure, f'Frames of the picture, and what in them speaks for {name}')
+        html += image_html(figure, f'Frames of the video, and the evidence in them for {name}')
     if 'audio' in found.maps:
-        figure = _draw_sound(found)
-        html += image_html(figure, f'Spectrogram of the sound, and what in it speaks for {name}')
-    silent = [what for key, what in TRACKS.items() if _is_zero(found, key)]
-    words = f'Red is what speaks for <b>{escape(name)}</b> (Grad-CAM), {seen.start:.1f} to {seen.end:.1f} s.'
-    if silent:
-        words += f' Nothing in the {" or the ".join(silent)} does.'
+        html += image_html(_draw_audio(found), f'Spectrogram of the audio, and the evidence in it for {name}')
+    without = [modality for modality, cam in found.maps.items() if float(cam.max()) == 0]
+    words = f'Red marks the evidence for <b>{escape(name)}</b> (Grad-CAM), {seen.start:.1f} to {seen.end:.1f} s.'
+    if without:
+        words += f' There is none in the {" or the ".join(without)}.'
     return f'{html}<div class="mmav-caption">{words}</div>'
 
 
-def _is_zero(found: Explanation, name: str) -> bool:
-    return name in found.maps and float(found.maps[name].max()) == 0
-
-
 def _draw_frames(frames: np.ndarray, cam: np.ndarray, times: np.ndarray) -> Figure:
-    """Frames (T, H, W, 3) with their times (T,), and below them the same with the map (T, H, W)."""
+    """Frames (T, H, W, 3) with their times (T,), above the same frames with the map (T, H, W)."""
     chosen = pick_frames(len(frames), MOST_FRAMES)
     high = min(WIDTH / len(chosen) * frames.shape[1] / frames.shape[2], TALLEST_STRIP)
     wide = high * len(chosen) * frames.shape[2] / frames.shape[1]
@@ -96,10 +90,10 @@ def _draw_frames(frames: np.ndarray, cam: np.ndarray, times: np.ndarray) -> Figu
     return figure
 
 
-def _draw_sound(found: Explanation) -> Figure:
+def _draw_audio(found: Explanation) -> Figure:
     seen = found.seen
     values = seen.item['inputs']['audio'][0, 0].numpy()  # (F, T)
-    figure = Figure(figsize=(WIDTH, 2 * SOUND_HEIGHT + 0.5), layout='constrained')
+    figure = Figure(figsize=(WIDTH, 2 * AUDIO_HEIGHT + 0.5), layout='constrained')
     above, below = figure.subplots(2, sharex=True)
     for axes, cam in ((above, None), (below, found.maps['audio'][0].numpy())):
         draw_spectrogram(axes, values, cam, axes_of=seen.sound, start=seen.start, small=True)

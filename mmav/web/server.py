@@ -19,9 +19,9 @@ from typing import Any
 
 from mmav.errors import MmavError
 from mmav.web.demo import Limits
-from mmav.web.page import import_gradio
+from mmav.web.page import STYLE, import_gradio
 
-# What the page asks for; gradio has much more, such as a proxy, recorders and editors.
+# What the page requests; gradio serves much more, such as a proxy, recorders and editors.
 PAGES = re.compile(
     r'/(|config|theme\.css|favicon\.ico|assets/.+|static/.+|manifest\.json'
     r'|gradio_api/(queue/data|upload_progress|heartbeat/\w+|startup-events))'
@@ -29,20 +29,20 @@ PAGES = re.compile(
 FILE = '/gradio_api/file='
 UPLOAD, JOIN = '/gradio_api/upload', '/gradio_api/queue/join'
 LARGEST_REQUEST = 2**18  # bytes of a request that is no upload
-STORED_UPLOADS = 20  # so many of the largest size are kept at a time, until they are old enough to be removed
+STORED_UPLOADS = 20  # as many of the largest size are kept at a time, until they are old enough to be removed
 LOCAL_HOSTS = ('127.0.0.1', 'localhost', '::1')
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Gate:
-    """ASGI middleware that lets through what the page needs.
+    """ASGI middleware that only lets through what the page needs.
 
-    A file is served, or taken as an upload, only from one folder, whatever the name that a request gives to it; never
-    from another host.
+    Files are served from one folder only, and uploads taken from there, whatever path a request names; never from
+    another host.
 
     Args:
-        app: What is behind the gate.
+        app: The application behind it.
         folder: Folder of the uploads.
         limits: The largest upload.
     """
@@ -64,7 +64,7 @@ class Gate:
                 await self.app(scope, receive if body is None else _again(body, receive), send)
 
     async def _judge(self, scope: dict[str, Any], receive: Receive) -> tuple[int, str, bytes | None]:
-        """Status and text of a refusal, or 0, and the body where it was read."""
+        """Status and text of a refusal, or 0; and the body if it was read."""
         method, path = scope['method'], scope['path']
         if method in ('GET', 'HEAD'):
             if path.startswith(FILE):
@@ -96,7 +96,7 @@ class Gate:
         return os.path.isfile(real) and real.startswith(self.folder + os.sep)
 
     def _harmless(self, body: bytes) -> bool:
-        """Whether each file that a request names is an upload: a client of one's own may write anything there."""
+        """Whether each file that a request names is an upload; other clients may send anything."""
         try:
             return all(
                 path is None or (isinstance(path, str) and self._inside(path)) for path in _paths(json.loads(body))
@@ -129,7 +129,7 @@ async def _read(receive: Receive, most: int) -> bytes | None:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read once more, then what comes after it."""
+    """Replays a body that was read, then goes on with what comes after it."""
     waiting = [dict(type='http.request', body=body, more_body=False)]
 
     async def give() -> dict[str, Any]:
@@ -155,10 +155,10 @@ def _bytes_in(folder: str) -> int:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes the port before a model is loaded.
+    """Binds the port, which should happen before a model is loaded.
 
     Raises:
-        MmavError: It is taken, or there is no such address here.
+        MmavError: It is in use, or this machine has no such address.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -174,7 +174,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def upload_folder() -> Iterator[str]:
-    """A folder for uploads that is removed in the end."""
+    """A temporary folder for uploads."""
     before = os.environ.get('GRADIO_TEMP_DIR')
     with tempfile.TemporaryDirectory(prefix='mmav-page-', ignore_cleanup_errors=True) as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder
@@ -197,10 +197,8 @@ def make_app(page: Any, folder: str, *, limits: Limits) -> Gate:
     """
     from fastapi import FastAPI
 
-    from mmav.web.page import STYLE
-
     gradio = import_gradio()
-    # gradio's own theme fetches its fonts from Google
+    # gradio's default theme fetches its fonts from Google
     fonts = dict(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
     app = gradio.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
@@ -221,11 +219,11 @@ def make_app(page: Any, folder: str, *, limits: Limits) -> Gate:
 
 
 def serve(app: Callable, listener: socket.socket) -> None:
-    """Serves until it is interrupted."""
+    """Serves until interrupted."""
     server = _server(app)
-    # What is cut off by the end, such as pages that still listen, is no error.
+    # Connections that the shutdown cuts off, such as pages that still listen, are no errors.
     logging.getLogger('uvicorn.error').addFilter(lambda record: not server.should_exit)
-    # uvicorn raises the signal again when it has shut down; this way the uploads are removed before the end
+    # uvicorn raises the signal again once it has shut down; this way the uploads are removed before the process ends
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     host = listener.getsockname()[0]
     if host not in LOCAL_HOSTS:
@@ -239,7 +237,7 @@ def serve(app: Callable, listener: socket.socket) -> None:
 
 @contextmanager
 def serving(app: Callable, listener: socket.socket) -> Iterator[str]:
-    """Serves in a thread of its own, and gives the address."""
+    """Serves in another thread; yields the address."""
     server = _server(app)
     thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)
     thread.start()
@@ -253,7 +251,7 @@ def serving(app: Callable, listener: socket.socket) -> Iterator[str]:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Address of the page that a socket serves."""
+    """The address of the page behind a socket."""
     host, port = listener.getsockname()[:2]
     return f'http://{f"[{host}]" if ":" in host else host}:{port}'
 

@@ -32,7 +32,7 @@ def test_table_json_and_annotated_video(model, clip, blind, tmp_path, capsys):
         assert f'{result["predictions"][0]["score"]:.3f}' in printed
         assert (tmp_path / 'out' / f'{result["path"].split("/")[-1].split(".")[0]}.mp4').is_file()
         assert result['video'] in printed
-    assert 'sound (the file has no picture)' in printed
+    assert 'audio (the file has no video)' in printed
 
 
 def test_windows_without_video(model, flashes, tmp_path, capsys):

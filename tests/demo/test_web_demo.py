@@ -54,7 +54,7 @@ class Visitor:
     def upload(self, name, content):
         return self.http.post('/gradio_api/upload', files={'files': (name, content)})
 
-    def classify(self, path, use='picture and sound', **data):
+    def classify(self, path, use='video and audio', **data):
         """Texts of the answer's fields."""
         clip = {'path': path, 'meta': {'_type': 'gradio.FileData'}, **data} if path else None
         (event,) = (each['id'] for each in self.config['dependencies'] if len(each['outputs']) == 7)
@@ -78,13 +78,13 @@ def test_upload_and_answer(visitor, clip, site):
     path = visitor.upload('my clip.mp4', clip.read_bytes()).json()[0]
     assert Path(path).is_relative_to(site[1])
     text = visitor.classify(path)['data'][1]
-    assert set(re.findall(r'class="name">(.*?)<', text)) == set(CLASSES) and 'Picture and sound decide' in text
-    assert 'the sound alone decides' in visitor.classify(path, 'sound only')['data'][1]
+    assert set(re.findall(r'class="name">(.*?)<', text)) == set(CLASSES) and 'based on video and audio together' in text
+    assert 'based on the audio alone' in visitor.classify(path, 'audio only')['data'][1]
     assert visitor.http.get(f'/gradio_api/file={path}').content == clip.read_bytes()
 
 
 def test_bad_uploads_get_a_sentence(visitor, broken, make_clip, site):
-    for name, sentence in dict(text='This is no video or sound file', empty='The file is empty').items():
+    for name, sentence in dict(text='This is not a video or audio file', empty='The file is empty').items():
         path = visitor.upload('a.mp4', broken[name].read_bytes()).json()[0]
         text = visitor.classify(path)['data'][1]
         assert sentence in text and 'role="alert"' in text and str(site[1]) not in text and 'Traceback' not in text
@@ -180,38 +180,38 @@ def test_in_a_browser(browser, site, clip, flashes, blind, silent, broken):
     assert page.locator('h1').inner_text() == 'Farm & field'
     both = classify(clip)
     labels = page.locator('#answer .name').all_inner_texts()
-    assert sorted(labels) == sorted(CLASSES) and 'Picture and sound decide together.' in both
-    assert any('picture' in text for text in shown()) and any('sound' in text for text in shown())
+    assert sorted(labels) == sorted(CLASSES) and 'The prediction is based on video and audio together.' in both
+    assert any('video' in text for text in shown()) and any('audio' in text for text in shown())
     assert page.locator('#timeline img').count() == 0
 
-    page.locator('#use').get_by_text('sound only').click()
+    page.locator('#use').get_by_text('audio only').click()
     sound = classify()
-    assert 'The picture was withheld; the sound alone decides.' in sound
+    assert 'The video was withheld; the prediction is based on the audio alone.' in sound
     assert page.locator('#answer .score').all_inner_texts() != re.findall(r'[\d.]+ %', both)
     page.wait_for_function("[...document.querySelectorAll('#pictures img')].length === 1")
-    assert 'sound' in shown()[0]
+    assert 'audio' in shown()[0]
 
     page.locator('#target input').click()
     page.get_by_role('option', name=labels[-1]).click()
     page.wait_for_function(f"document.querySelector('#pictures').innerText.includes('{labels[-1]}')")
 
-    assert 'This is no video or sound file' in classify(broken['text'])
+    assert 'This is not a video or audio file' in classify(broken['text'])
     assert page.locator('#pictures img').count() == 0
 
-    page.locator('#use').get_by_text('picture and sound').click()
+    page.locator('#use').get_by_text('video and audio').click()
     classify(flashes)
     assert page.locator('#timeline img').evaluate('picture => picture.naturalWidth') > 200
 
     # a clip in the one field empties the other
-    page.get_by_role('tab', name='Sound').click()
-    page.locator('#sound input[type=file]').set_input_files(str(blind))
-    page.locator('#sound audio, #sound .waveform-container').first.wait_for(state='attached')
-    assert 'This file has no picture; the sound alone decides.' in classify()
+    page.get_by_role('tab', name='Audio').click()
+    page.locator('#audio input[type=file]').set_input_files(str(blind))
+    page.locator('#audio audio, #audio .waveform-container').first.wait_for(state='attached')
+    assert 'This file has no video; the prediction is based on the audio alone.' in classify()
 
     page.locator('#example input').click()
     page.get_by_role('option', name=silent.name).click()
     page.get_by_role('tab', name='Video').click()
     page.locator('#video video').wait_for()
-    assert 'This file has no sound; the picture alone decides.' in classify()
+    assert 'This file has no audio; the prediction is based on the video alone.' in classify()
 
     assert hosts - {''} == {site[0].split('/')[2]} and wrong == []

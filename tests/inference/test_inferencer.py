@@ -244,7 +244,7 @@ def test_window_that_cannot_be_read_is_skipped(inferencer, flashes, monkeypatch)
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(errors='ignore'), 'errors=.ignore. is none of raise, report'),
+        (dict(errors='ignore'), 'errors=.ignore. is not one of raise, report'),
         (dict(batch_size=0), 'batch_size=0 must be 1 or more'),
         (dict(topk=0), 'topk=0 must be 1 or more'),
         (dict(drop=['sound']), 'cannot withhold .sound.: the model reads video and audio'),

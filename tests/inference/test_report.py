@@ -11,16 +11,16 @@ def result(path='clip.mp4', **changes):
 
 def test_block_of_a_clip():
     lines = report_of([result()]).splitlines()
-    assert lines[0] == 'clip.mp4: 4.0 s, picture and sound'
+    assert lines[0] == 'clip.mp4: 4.0 s, video and audio'
     assert lines[1] == f'  0.750  {"█" * 15}       dog' and lines[2].endswith('  vacuum cleaner')
     assert len(lines) == 3
 
 
 def test_what_the_clip_lacks_and_what_was_withheld():
     assert report_of([result(present=['video'], missing=['audio'])]).startswith(
-        'clip.mp4: 4.0 s, picture (the file has no sound)'
+        'clip.mp4: 4.0 s, video (the file has no audio)'
     )
-    assert '(withheld: picture)' in report_of([result(present=['audio'], withheld=['video'])])
+    assert '(withheld: video)' in report_of([result(present=['audio'], withheld=['video'])])
 
 
 def test_windows_skipped_ones_and_parts():
@@ -37,7 +37,7 @@ def test_many_clips_have_a_line_each():
     lines = report_of(results).splitlines()
     assert len(lines) == 1 + len(results)
     assert lines[0].split() == ['clip', 'tracks', 'label', 'score', 'seconds']
-    assert lines[1].split() == ['0.mp4', 'picture', '+', 'sound', 'dog', '0.750', '4.0']
+    assert lines[1].split() == ['0.mp4', 'video', '+', 'audio', 'dog', '0.750', '4.0']
     assert lines[-1].split() == ['bad.mp4', 'error:', 'torn']
 
 

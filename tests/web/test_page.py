@@ -13,7 +13,7 @@ def answer(windows=1, label='dog'):
     scores = np.tile([[0.2, 0.7, 0.1]], (windows, 1))
     predictions = [dict(label=label, index=1, score=0.7), dict(label='cat', index=0, score=0.2)]
     spans = [(2.0 * k, 2.0 * k + 2) for k in range(windows)]
-    return Answer('clip.mp4', 'picture and sound', predictions, spans, dict(label=scores), ['This & that.'])
+    return Answer('clip.mp4', 'video and audio', predictions, spans, dict(label=scores), ['This & that.'])
 
 
 def test_answer_shows_labels_scores_and_notes():

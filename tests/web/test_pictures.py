@@ -35,7 +35,7 @@ def test_frames_and_spectrogram_with_their_maps():
     maps = dict(video=torch.zeros(1, 4, 32, 32), audio=torch.ones(1, 16, 200))
     maps['video'][0, 3, :16] = 1.0
     html = explanation_html(explanation(maps), 'dog')
-    assert '<b>dog</b> (Grad-CAM), 2.0 to 4.0 s.' in html and 'Nothing in' not in html
+    assert '<b>dog</b> (Grad-CAM), 2.0 to 4.0 s.' in html and 'There is none' not in html
     frames, sound = pictures(html).values()
     assert sound.shape[1] == 960 and sound.shape[0] > 300
     height, width = frames.shape[:2]
@@ -51,14 +51,13 @@ def test_one_modality_alone(name):
     shape = dict(video=(1, 4, 32, 32), audio=(1, 16, 200))[name]
     html = explanation_html(explanation({name: torch.zeros(shape)}), EVIL)
     (words,) = pictures(html)
-    what = dict(video='picture', audio='sound')[name]
-    assert what in words and f'Nothing in the {what} does.' in html
+    assert name in words and f'There is none in the {name}.' in html
     assert '<img src=x' not in html and '&lt;img src=x' in html
 
 
 def test_timeline_has_a_row_for_each_window():
     scores = np.array([[0.2, 0.7, 0.1], [0.9, 0.05, 0.05], [0.2, 0.7, 0.1]])
-    answer = Answer('clip.mp4', 'picture and sound', [], [(0.0, 2.0), (1.5, 3.5), (3.0, 5.0)], dict(label=scores), [])
+    answer = Answer('clip.mp4', 'video and audio', [], [(0.0, 2.0), (1.5, 3.5), (3.0, 5.0)], dict(label=scores), [])
     html = timeline_html(answer, dict(label=[EVIL, 'dog', 'owl']))
     assert re.findall(r'<td>([\d.]+ to [\d.]+) s</td><td>(.*?)</td><td>([\d.]+) %', html) == [
         ('0.0 to 2.0', 'dog', '70.0'),

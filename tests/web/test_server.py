@@ -81,7 +81,7 @@ def test_files_of_the_folder_alone(client, tmp_path):
 
 def test_request_names_uploads_only(client, tmp_path):
     url, inside = '/gradio_api/queue/join', str(tmp_path / 'uploads' / 'a.mp4')
-    body = dict(fn_index=0, data=[dict(path=inside, meta=dict(_type='gradio.FileData')), None, 'picture only'])
+    body = dict(fn_index=0, data=[dict(path=inside, meta=dict(_type='gradio.FileData')), None, 'video only'])
     assert client.post(url, json=body).text == f'{url} {client.build_request("POST", url, json=body).content.decode()}'
     for path in ('/etc/passwd', 'https://example.com/a.mp4', str(tmp_path / 'uploads' / 'gone.mp4'), 3, ['x']):
         refused = client.post(url, json=dict(data=[[dict(value=dict(path=path))]]))

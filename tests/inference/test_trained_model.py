@@ -1,7 +1,7 @@
 import pytest
 
 from mmav.errors import ManifestError
-from mmav.inference.classes import find_classes
+from mmav.inference.trained_model import find_classes
 
 META = dict(dataset_meta=dict(classes=('trained', 'with')))
 
