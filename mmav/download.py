@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from tqdm import tqdm
 
 from mmav.errors import CheckpointError
-from mmav.files import remove_torn_files, written_whole
+from mmav.files import digest_of, remove_torn_files, written_whole
 from mmav.weight_files import why_no_weights
 
 # seconds that a server may keep silent
@@ -193,15 +193,6 @@ def _checked(target: Path, sha256: str) -> Path:
 @lru_cache
 def _remembered(path: Path, size: int, changed: int) -> str:
     return digest_of(path)
-
-
-def digest_of(path: str | Path) -> str:
-    """The sha256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and text that is read."""
+"""Files: written whole or not at all, read as text, and their checksums."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from mmav.errors import CheckpointError, ManifestError
 
@@ -19,16 +20,16 @@ _TORN = re.compile(r'\..+\.\d+\.tmp')
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str], *, finish: Callable[[Path], None] | None = None) -> Iterator[Path]:
-    """Gives a name to write to, beside a file, which takes the file's place once all went well and is removed else.
+    """Yields the name of a temporary file, which replaces the file if the body succeeds and is removed if it does not.
 
-    A link is followed, so that it stays a link.
+    Links are followed, so that they stay links.
 
     Args:
-        path: The file; its folder is made if need be.
-        finish: Called with the whole temporary file before it takes its place.
+        path: The file; its folder is created if it is missing.
+        finish: Called with the complete temporary file before it replaces the other one.
 
     Raises:
-        OSError: The folder cannot be made, the file not be written.
+        OSError: The folder cannot be created, or the file cannot be written.
     """
     real = Path(os.path.realpath(path))
     real.parent.mkdir(parents=True, exist_ok=True)
@@ -53,10 +54,10 @@ def written_whole(path: str | os.PathLike[str], *, finish: Callable[[Path], None
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes, *, finish: Callable[[Path], None] | None = None) -> None:
-    """Writes a file whole or not at all, see :func:`written_whole`; what is no file, such as /dev/stdout, as it comes.
+    """Writes a file whole or not at all, see :func:`written_whole`; devices such as /dev/stdout are written directly.
 
     Raises:
-        CheckpointError: The disk is full or the folder cannot be written; what stood there before is kept.
+        CheckpointError: The disk is full or the folder cannot be written; an earlier file is kept.
     """
     try:
         if is_stream(path):
@@ -69,32 +70,51 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, finish: Callable[
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}; earlier files are kept") from error
 
 
-def read_text(path: str, what: str) -> str:
-    """Reads a text file; ``what`` says in errors what it was to be.
+def read_text(path: str | os.PathLike[str], what: str, *, remedy: str | None = None) -> str:
+    """Reads a UTF-8 text file, with or without a byte-order mark; its line ends become ``\\n``.
+
+    Args:
+        path: The file.
+        what: Its purpose, for errors.
+        remedy: What to do if it is missing; defaults to naming its folder with ``--data-root``.
 
     Raises:
         ManifestError: It is missing, cannot be read, or is not UTF-8 text.
     """
     try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            return file.read()
+        return Path(path).expanduser().read_text(encoding='utf-8-sig')
     except FileNotFoundError:
         folder, name = os.path.split(path)
-        lost = f' (there is no folder {folder})' if folder and not os.path.isdir(folder) else ''
-        raise ManifestError(f'no {what} at {path}{lost}; give the folder that holds {name} with --data-root') from None
+        lost = f' (there is no folder {folder})' if folder and not os.path.isdir(os.path.expanduser(folder)) else ''
+        remedy = remedy or f'give the folder that holds {name} with --data-root'
+        raise ManifestError(f'no {what} at {path}{lost}; {remedy}') from None
     except UnicodeDecodeError as error:
         raise ManifestError(f'{path}: the {what} is not UTF-8 text ({error.reason}); save it as UTF-8') from error
     except OSError as error:
         raise ManifestError(f'{path}: the {what} cannot be read: {error.strerror}') from error
 
 
+def digest_of(path: str | os.PathLike[str], new: Callable[[], Any] = hashlib.sha256) -> str:
+    """The checksum of a file, as hexadecimal digits.
+
+    Args:
+        path: The file.
+        new: Makes a hash object of hashlib.
+    """
+    digest = new()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return str(digest.hexdigest())
+
+
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a device or a pipe, which is written into and not replaced."""
+    """Whether a path is a device or a pipe, which is written to rather than replaced."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def remove_torn_files(folder: str | Path, *, of: str = '*') -> None:
-    """Removes the temporary files that a killed :func:`atomic_write` left in a folder, of all files or of one name."""
+    """Removes temporary files that a killed :func:`atomic_write` left in a folder: all, or those of one name."""
     for path in Path(folder).glob(f'.{of if of == "*" else glob.escape(of)}.*.tmp'):
         if _TORN.fullmatch(path.name):
             path.unlink(missing_ok=True)

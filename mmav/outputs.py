@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmav.errors import OutputError, did_you_mean
-from mmav.files import atomic_write, is_stream, written_whole
+from mmav.files import atomic_write, digest_of, is_stream, written_whole
 
 RECORD = '.mmav_written'
 # a kind of file: a copy with something drawn into its picture
@@ -289,8 +289,4 @@ def _unchanged(path: Path, entry: Entry) -> bool:
 
 
 def _digest(path: Path) -> str:
-    found = hashlib.blake2b(digest_size=16)
-    with open(path, 'rb') as file:
-        while piece := file.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()
+    return digest_of(path, partial(hashlib.blake2b, digest_size=16))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import multiprocessing
 import os
 import pickle
@@ -13,18 +12,17 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import cv2
 import torch
 from tqdm import tqdm
 
-from mmav.errors import ConfigError, MmavError, OutputError, one_line
+from mmav.errors import ConfigError, one_line
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -270,78 +268,3 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def read_settings(path: str | Path) -> dict[str, Any] | None:
-    """The settings of the run that wrote a journal; None where there is none."""
-    lines = _read_lines(Path(path))
-    return lines[0].get('settings') if lines else None
-
-
-def read_entries(path: str | Path) -> list[dict[str, Any]]:
-    """The results in a journal, whatever its settings."""
-    return _read_lines(Path(path))[1:]
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return []
-    lines: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        with suppress(ValueError):
-            lines.append(json.loads(line))
-    return lines
-
-
-class Journal:
-    """Results of a long run, one JSON object a line, written as they come: a killed run goes on where it was.
-
-    Args:
-        path: The file. Its first line holds the settings.
-        settings: What the results depend on; a journal of other settings is started anew.
-
-    Raises:
-        MmavError: The file cannot be written.
-    """
-
-    def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        self.settings = dict(settings)
-        self._refuse_another()
-        self.entries = self._read()
-        # Written anew, which drops a line that a kill has torn.
-        lines = [dict(settings=self.settings), *self.entries]
-        part = self.path.with_name(self.path.name + '.part')
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
-            os.replace(part, self.path)
-            self._file = self.path.open('a', encoding='utf-8')
-        except OSError as error:
-            is_file = self.path.parent.is_file()
-            reason = 'its folder is a file' if is_file else error.strerror or str(error)
-            raise MmavError(f"cannot write '{self.path}': {reason}; give another folder to write to") from error
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, entry: Mapping[str, Any]) -> None:
-        """Writes a result down."""
-        self._file.write(json.dumps(entry) + '\n')
-        self._file.flush()
-
-    def _refuse_another(self) -> None:
-        """What was not written as a journal is not replaced by one."""
-        lines = _read_lines(self.path)
-        if self.path.is_file() and self.path.stat().st_size and not (lines and 'settings' in lines[0]):
-            raise OutputError(f"'{self.path}' is not the journal of an earlier run: give another folder to write to")
-
-    def _read(self) -> list[dict[str, Any]]:
-        lines = _read_lines(self.path)
-        same = bool(lines) and lines[0].get('settings') == json.loads(json.dumps(self.settings))
-        return lines[1:] if same else []

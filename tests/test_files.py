@@ -1,12 +1,13 @@
 """Files appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 
 import pytest
 
-from mmav.errors import CheckpointError
-from mmav.files import atomic_write, remove_torn_files
+from mmav.errors import CheckpointError, ManifestError
+from mmav.files import atomic_write, digest_of, read_text, remove_torn_files
 
 
 def test_a_failed_write_keeps_what_was_there(tmp_path, monkeypatch):
@@ -56,3 +57,29 @@ def test_devices_are_written_into():
 def test_names_as_long_as_the_file_system_takes_them(tmp_path):
     atomic_write(tmp_path / ('x' * 255), b'1')
     assert [len(name) for name in os.listdir(tmp_path)] == [255]
+
+
+def test_text_with_any_line_ends(tmp_path):
+    (tmp_path / 'a.csv').write_bytes('\ufeffé\r\nb\rc\n'.encode())
+    assert read_text(tmp_path / 'a.csv', 'manifest') == 'é\nb\nc\n'
+
+
+def test_text_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(ManifestError, match=r'^no class list at .*nowhere\.txt; give the folder .* --data-root$'):
+        read_text(tmp_path / 'nowhere.txt', 'class list')
+    with pytest.raises(ManifestError, match=r'nowhere/a\.csv \(there is no folder .*nowhere\); give another$'):
+        read_text(tmp_path / 'nowhere' / 'a.csv', 'annotation file', remedy='give another')
+    (tmp_path / 'a.csv').write_bytes('\u00e4'.encode('latin-1'))
+    with pytest.raises(ManifestError, match=r'a\.csv: the manifest is not UTF-8 text'):
+        read_text(tmp_path / 'a.csv', 'manifest')
+    with pytest.raises(ManifestError, match='the manifest cannot be read: Is a directory'):
+        read_text(tmp_path, 'manifest')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    with pytest.raises(ManifestError, match='no manifest at ~/b.csv; give'):
+        read_text('~/b.csv', 'manifest')
+
+
+def test_checksums(tmp_path):
+    (tmp_path / 'a').write_bytes(b'x' * 3_000_000)
+    assert digest_of(tmp_path / 'a') == hashlib.sha256(b'x' * 3_000_000).hexdigest()
+    assert digest_of(tmp_path / 'a', hashlib.md5) == hashlib.md5(b'x' * 3_000_000).hexdigest()

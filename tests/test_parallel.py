@@ -1,9 +1,8 @@
-"""Work in several processes: order does not matter, deaths do not spread, and a killed run goes on."""
+"""Work in several processes: order does not matter, and deaths do not spread."""
 
 from __future__ import annotations
 
 import functools
-import json
 import os
 import signal
 import time
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from mmav.errors import ConfigError, MmavError
-from mmav.parallel import Journal, Lost, run_parallel, shared_memory_problem, worker_problem
+from mmav.parallel import Lost, run_parallel, shared_memory_problem, worker_problem
 
 
 def square(value):
@@ -124,33 +123,6 @@ def test_jobs_are_checked():
         list(run_parallel(square, [1], time_limit=-1))
 
 
-def test_a_journal_goes_on_where_it_was(tmp_path):
-    path = tmp_path / 'j.jsonl'
-    with Journal(path, dict(size=1)) as journal:
-        assert journal.entries == []
-        journal.add(dict(path='a'))
-        journal.add(dict(path='b'))
-    path.write_text(path.read_text()[:-4])  # killed while writing
-    with Journal(path, dict(size=1)) as journal:
-        assert journal.entries == [dict(path='a')]
-        journal.add(dict(path='c'))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines == [dict(settings=dict(size=1)), dict(path='a'), dict(path='c')]
-
-
-def test_a_folder_that_cannot_be_written_to(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(MmavError, match=r"cannot write '.*/file/j.jsonl': its folder is a file; give another folder"):
-        Journal(tmp_path / 'file' / 'j.jsonl', dict())
-
-
-def test_a_journal_of_other_settings_starts_anew(tmp_path):
-    with Journal(tmp_path / 'j.jsonl', dict(size=1)) as journal:
-        journal.add(dict(path='a'))
-    with Journal(tmp_path / 'j.jsonl', dict(size=2)) as journal:
-        assert journal.entries == []
-
-
 def test_a_machine_that_starts_no_others(capsys, monkeypatch):
     def no_lock(self):
         raise OSError(38, 'Function not implemented')
@@ -166,10 +138,3 @@ def test_shared_memory(monkeypatch):
     values = torch.zeros(3)
     assert shared_memory_problem(values) is None and values.is_shared()
     assert worker_problem() is None
-
-
-def test_a_file_in_the_place_of_a_journal_is_kept(tmp_path):
-    (tmp_path / 'j.jsonl').write_text('mine')
-    with pytest.raises(MmavError, match=r"j\.jsonl' is not the journal of an earlier run"):
-        Journal(tmp_path / 'j.jsonl', {})
-    assert (tmp_path / 'j.jsonl').read_text() == 'mine'

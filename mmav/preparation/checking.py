@@ -13,7 +13,8 @@ from mmav.datasets.columns import LABELS
 from mmav.datasets.manifest import read_table
 from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError
-from mmav.parallel import Journal, Lost, run_parallel
+from mmav.journal import Journal
+from mmav.parallel import Lost, run_parallel
 from mmav.tables import write_csv
 
 # Under this level, in dB of full scale, nothing is heard: one step of 16-bit sound is -90.

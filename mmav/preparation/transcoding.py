@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.errors import MediaError, MmavError, OutputError
+from mmav.journal import Journal, read_journal
 from mmav.outputs import (
     adopt,
     check_all_own,
@@ -21,7 +22,7 @@ from mmav.outputs import (
     same_file,
     write_output,
 )
-from mmav.parallel import Journal, Lost, read_entries, read_settings, run_parallel
+from mmav.parallel import Lost, run_parallel
 from mmav.preparation.checking import ManifestCheck, file_stamp
 from mmav.tables import write_csv
 
@@ -99,7 +100,7 @@ def transcode_all(
     _check_apart(data_root, out)
     unrecorded = _check_targets(data_root, out, names)
     settings = options.to_dict()
-    before = read_settings(out / JOURNAL)
+    before, _ = read_journal(out / JOURNAL)
     if before is not None and before != settings and not force:
         different = [f'{k} {before.get(k)!r}, now {v!r}' for k, v in settings.items() if before.get(k) != v]
         raise MmavError(
@@ -153,7 +154,7 @@ def _check_targets(data_root: Path, out: Path, names: Mapping[str, str]) -> set[
         if identity is not None and identity in sources:
             raise OutputError(f"'{target}' is the source '{sources[identity]}' itself: give another folder")
     sizes: dict[str, int] = {}
-    for entry in read_entries(out / JOURNAL):
+    for entry in read_journal(out / JOURNAL)[1]:
         sizes[os.path.join(out, entry['name'])] = Outcome(*entry['outcome']).size_after
     folders = {os.path.dirname(target) for target in targets}
     recorded = {os.path.join(folder, entry.name) for folder in folders for entry in read_record(Path(folder))}

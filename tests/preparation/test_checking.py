@@ -12,7 +12,7 @@ import pytest
 
 from mmav.datasets.media.probe import Probe
 from mmav.errors import ManifestError
-from mmav.parallel import Journal
+from mmav.journal import Journal
 from mmav.preparation import checking
 from mmav.preparation.checking import DEFECTS, Clip, check_clips, defects_of, read_rows, write_clean, write_report
 

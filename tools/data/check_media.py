@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mmav.engine.cli import run_tool
 from mmav.errors import OutputError
+from mmav.journal import Journal
 from mmav.outputs import check_folder, write_json
-from mmav.parallel import Journal
 from mmav.preparation.checking import (
     DEFECTS,
     TIME_LIMIT,
