@@ -1,4 +1,4 @@
-"""Clip files on disk: a folder is walked once, and clips are looked up by the names that they go under."""
+"""Clip files on disk: a folder is walked once, and clips are looked up by their possible names."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from typing import Any
 from tqdm import tqdm
 
 from mmav.errors import MmavError, did_you_mean
-from mmav.preparation.annotations import Clip
+from mmav.preparation.annotations import AnnotatedClip
 
 SUFFIXES = frozenset(['.mp4', '.m4v', '.mkv', '.webm', '.avi', '.mov', '.flv', '.wmv', '.mpg', '.mpeg', '.3gp'])
-# what downloaders and editors leave beside a file that is not whole yet
+# what downloaders and editors call files that are not complete yet
 _TEMPORARY = ('.temp', '.tmp', '.part', '~')
 
 
 class ClipFolder:
-    """What a folder and its subfolders hold. Links to folders are followed, and each folder is visited once, so
-    that a link to a folder above makes no circle. Hidden and temporary files are passed over.
+    """The files of a folder and its subfolders.
+
+    Links to folders are followed, and each folder is visited once, so that a link to a folder above makes no circle.
+    Hidden and temporary files are skipped.
 
     Args:
         root: The folder.
@@ -33,7 +35,7 @@ class ClipFolder:
         media: Number of media files.
         suffixes: Suffix -> number of files of any kind.
         first: Some files, for messages.
-        unusable: What cannot be read or written into a manifest, path and reason.
+        unusable: Paths that cannot be read or written into a manifest, and why.
 
     Raises:
         MmavError: There is no such folder.
@@ -53,10 +55,10 @@ class ClipFolder:
             self._walk(bar)
 
     def find(self, name: str) -> list[str]:
-        """The media files of that name.
+        """The media files with a name.
 
         Args:
-            name: Without suffix; may begin with folders, ``a/b`` finds ``x/a/b.mp4``.
+            name: Without suffix; may begin with folders: ``a/b`` finds ``x/a/b.mp4``.
 
         Returns:
             Paths relative to the root, with ``/``.
@@ -66,7 +68,7 @@ class ClipFolder:
         return [path for path in paths if f'/{path}'.rpartition('/')[0].endswith(f'/{folder}')] if folder else paths
 
     def size(self, path: str) -> int | None:
-        """Bytes of a file of this folder; None for one that cannot be reached, such as a link to nothing."""
+        """Bytes of a file of this folder; None if it cannot be reached, such as a broken link."""
         if path not in self._sizes:
             try:
                 self._sizes[path] = os.stat(f'{self.root}/{path}').st_size
@@ -75,13 +77,13 @@ class ClipFolder:
         return self._sizes[path]
 
     def describe(self) -> str:
-        """What is there, for a message that nothing fits."""
+        """A summary of the files, for a message that none fits."""
         counts = ', '.join(f'{number:,} {suffix}' for suffix, number in self.suffixes.most_common(4))
         return f'{counts}, such as {", ".join(repr(path) for path in self.first)}' if counts else 'no file at all'
 
     def _walk(self, bar: Any) -> None:
         visited: set[tuple[int, int]] = set()
-        folders = ['']  # the one to visit next stands last
+        folders = ['']  # the last one is visited next
         while folders:
             folder = folders.pop()
             place = os.path.join(self.root, folder)
@@ -125,14 +127,14 @@ def check_pattern(pattern: str, fields: Sequence[str]) -> str:
     """Checks a user's pattern for the names of files.
 
     Args:
-        pattern: Such as ``'{id}_{start:06d}'``; may begin with folders, and a suffix of media files is taken off.
+        pattern: Such as ``'{id}_{start:06d}'``; may begin with folders, and a suffix of media files is removed.
         fields: The names that it may use.
 
     Returns:
         The pattern.
 
     Raises:
-        MmavError: It is not one.
+        MmavError: It is not a pattern.
 
     >>> check_pattern('{id}_{start:06d}.mp4', ['id', 'start'])
     '{id}_{start:06d}'
@@ -146,7 +148,7 @@ def check_pattern(pattern: str, fields: Sequence[str]) -> str:
         for field in used:
             if field not in fields:
                 raise MmavError(f'--pattern {pattern!r}: no field {field!r}{did_you_mean(field, fields)}; use {may}')
-        pattern.format_map(_values(Clip('', '', 0, '', 'x', 1, 2, ('y',))))
+        pattern.format_map(_values(AnnotatedClip('', '', 0, '', 'x', 1, 2, ('y',))))
     except (ValueError, KeyError, IndexError) as error:
         raise MmavError(f"--pattern {pattern!r}: {error}; write it as '{{id}}_{{start:06d}}'") from error
     if 'id' not in used:
@@ -154,13 +156,14 @@ def check_pattern(pattern: str, fields: Sequence[str]) -> str:
     return pattern.strip('/')
 
 
-def names_of(clip: Clip, patterns: Iterable[str]) -> list[str]:
-    """The names, without suffix, under which the file of a clip may be kept; those to prefer stand first.
+def names_of(clip: AnnotatedClip, patterns: Iterable[str]) -> list[str]:
+    """The names, without suffix, that the file of a clip may have, in the order of preference.
 
     Patterns may use ``id`` (of the video), ``start`` and ``end`` (whole seconds), ``start_ms`` and ``end_ms``
     (milliseconds), and ``label`` (also with ``_`` for its spaces).
 
-    >>> names_of(Clip('train', 'a.csv', 1, 'x', 'x', 30, 40, ('dog barking',)), ['{id}_{start:06d}', '{label}/{id}'])
+    >>> clip = AnnotatedClip('train', 'a.csv', 1, 'x', 'x', 30, 40, ('dog barking',))
+    >>> names_of(clip, ['{id}_{start:06d}', '{label}/{id}'])
     ['x_000030', 'dog barking/x', 'dog_barking/x']
     """
     values = _values(clip)
@@ -173,7 +176,7 @@ def names_of(clip: Clip, patterns: Iterable[str]) -> list[str]:
 
 @cache
 def folder_key(name: str) -> str:
-    """One form for the ways in which a class name is written as that of a folder.
+    """One form for the different ways to write a class name as the name of a folder.
 
     >>> folder_key('Bird chirping, tweeting'), folder_key('bird_chirping_tweeting')
     ('bird_chirping_tweeting', 'bird_chirping_tweeting')
@@ -181,7 +184,7 @@ def folder_key(name: str) -> str:
     return re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')
 
 
-def _values(clip: Clip) -> dict[str, str | int]:
+def _values(clip: AnnotatedClip) -> dict[str, str | int]:
     start, end = int(clip.start), int(clip.end)
     times = dict(start=start, end=end, start_ms=1000 * start, end_ms=1000 * end)
     return dict(id=clip.video, label=clip.label, **times)

@@ -1,4 +1,4 @@
-"""Which file belongs to which row of an annotation, and what is doubtful about it."""
+"""Matches the clips of an annotation with files, and reports what is doubtful."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from mmav.errors import MmavError
-from mmav.preparation.annotations import Annotation, Clip, Problem
+from mmav.preparation.annotations import AnnotatedClip, Annotation, Problem
 from mmav.preparation.clip_files import ClipFolder, folder_key, names_of
 
 EMPTY, CONFLICT, SEVERAL, AMBIGUOUS, UNUSABLE = (
@@ -20,7 +20,7 @@ WHAT_HAPPENS = {
     CONFLICT: 'the annotation is followed',
     SEVERAL: 'the first is taken',
     AMBIGUOUS: 'counted as missing',
-    UNUSABLE: 'passed over',
+    UNUSABLE: 'skipped',
 }
 
 
@@ -31,16 +31,16 @@ class Matched:
     Attributes:
         found: Clips and their file, relative to the folder of the clips, in the order of the annotation.
         missing: Clips without a file that can be used, and why.
-        problems: What else a user should know of.
+        problems: What else a user should know.
     """
 
-    found: list[tuple[Clip, str]] = field(default_factory=list)
-    missing: list[tuple[Clip, str]] = field(default_factory=list)
+    found: list[tuple[AnnotatedClip, str]] = field(default_factory=list)
+    missing: list[tuple[AnnotatedClip, str]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 class _Candidate(NamedTuple):
-    """A file that bears one of a clip's names; of several the smallest, as tuples are compared, is taken."""
+    """A file with one of a clip's names; the smallest one, as tuples compare, is taken."""
 
     is_empty: bool
     in_other_class: bool
@@ -54,8 +54,8 @@ class _Candidate(NamedTuple):
 def match(annotation: Annotation, folder: ClipFolder, patterns: Sequence[str], *, progress: bool = False) -> Matched:
     """Looks up the file of each clip.
 
-    Where several files have one of a clip's names, those that are not empty go first, then those in no folder of
-    another class, then the names in the order of the patterns, then what lies less deep, then the alphabet.
+    Several files may have one of a clip's names: those that are not empty are preferred, then those that are not in a
+    folder of another class, then the order of the patterns, then the less deep folder, then the alphabet.
 
     Raises:
         MmavError: No clip has a file.
@@ -75,7 +75,7 @@ def match(annotation: Annotation, folder: ClipFolder, patterns: Sequence[str], *
             continue
         best = min(candidates.values())
         path = best.path
-        # of many segments of a video, the video is what matters
+        # with many segments of a video, the video is what matters
         where = f'video {clip.video}' if annotation.segments else f'{clip.source}: line {clip.line}'
         if best.is_empty:
             reason = 'link to nothing' if best.size is None else '0 bytes'
@@ -86,7 +86,7 @@ def match(annotation: Annotation, folder: ClipFolder, patterns: Sequence[str], *
             paths = ', '.join(candidate.path for candidate in sorted(candidates.values()))
             result.problems.append(Problem(SEVERAL, f'{where}: {paths}'))
         if best.other:
-            text = f'{where}: {path} stands in {best.other!r}, labelled {clip.label!r}'
+            text = f'{where}: {path} is in {best.other!r}, labelled {clip.label!r}'
             result.problems.append(Problem(CONFLICT, text))
         result.found.append((clip, path))
     if not annotation.segments:
@@ -105,8 +105,8 @@ def match(annotation: Annotation, folder: ClipFolder, patterns: Sequence[str], *
 
 
 def _leave_out_shared(result: Matched) -> None:
-    """A file that several clips would be read from holds at most one of them, and its name does not say which."""
-    owners: dict[str, list[Clip]] = {}
+    """A file that fits several clips holds at most one of them, and its name does not tell which."""
+    owners: dict[str, list[AnnotatedClip]] = {}
     for clip, path in result.found:
         owners.setdefault(path, []).append(clip)
     shared = {path: clips for path, clips in owners.items() if len(clips) > 1}
@@ -117,14 +117,14 @@ def _leave_out_shared(result: Matched) -> None:
     result.found = [(clip, path) for clip, path in result.found if path not in shared]
 
 
-def _other_class(path: str, clip: Clip, keys: set[str]) -> str | None:
-    """The folder of a path that is named as another class than the clip's; None if there is none."""
+def _other_class(path: str, clip: AnnotatedClip, keys: set[str]) -> str | None:
+    """The folder of a path that has the name of another class than the clip's; None if there is none."""
     folders = path.split('/')[:-1]
     own = folder_key(clip.label)
     named = [(folder, key) for folder in reversed(folders) if (key := folder_key(folder)) in keys]
     return None if not named or any(key == own for _, key in named) else named[0][0]
 
 
-def expected_name(clip: Clip, annotation: Annotation, patterns: Sequence[str]) -> str:
+def expected_name(clip: AnnotatedClip, annotation: Annotation, patterns: Sequence[str]) -> str:
     """The name that the file of a clip should have."""
     return names_of(clip, patterns[:1])[0] + annotation.suffix

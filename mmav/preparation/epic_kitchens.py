@@ -7,10 +7,11 @@ validation list, as in published results.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from mmav.errors import ManifestError
-from mmav.preparation.annotations import MALFORMED, UNKNOWN_LABEL, Annotation, BadRow, Clip
+from mmav.preparation.annotations import UNKNOWN_LABEL, AnnotatedClip, Annotation, BadRow, Row
 
 LISTS = dict(train='EPIC_100_train.csv', test='EPIC_100_validation.csv')
 CLASS_LISTS = dict(verb='EPIC_100_verb_classes.csv', noun='EPIC_100_noun_classes.csv')
@@ -19,40 +20,28 @@ COLUMNS = ('narration_id', 'video_id', 'start_timestamp', 'stop_timestamp', 'ver
 
 
 def read_epic_kitchens(folder: str) -> Annotation:
-    """Reads the lists of a folder; one of training and validation may be absent.
+    """Reads the lists of a folder; one of training and validation may be missing.
 
     Args:
         folder: A copy of the official annotation repository.
 
     Raises:
-        ManifestError: A file is absent, cannot be read, has other columns, or no row of it can be used.
+        ManifestError: A file is missing, cannot be read, has other columns, or none of its rows can be used.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise ManifestError(f"no folder '{folder}'; give a copy of epic-kitchens-100-annotations")
-    there = {split: root / name for split, name in LISTS.items() if (root / name).exists()}
-    if not there:
+    if not any((root / name).exists() for name in LISTS.values()):
         raise ManifestError(f"neither {' nor '.join(LISTS.values())} is in '{folder}'")
     classes = {column: read_classes_by_id(root / name) for column, name in CLASS_LISTS.items()}
     annotation = Annotation(
         'EPIC-Kitchens-100', classes, patterns=('{id}',), fields=('id',), suffix='.MP4', segments=True
     )
     for split, name in LISTS.items():
-        if split not in there:
+        if (root / name).exists():
+            annotation.read(str(root / name), partial(_parse, annotation, split), COLUMNS)
+        else:
             annotation.notes.append(f'{name} is not in {folder}: there is no {split} split')
-            continue
-
-        def parse(source: str, line: int, cells: list[str], split: str = split) -> Clip:
-            narration, video, start, stop, *ids = cells
-            if not narration or not video:
-                raise BadRow(MALFORMED, 'no narration_id or video_id', split)
-            begin, end = parse_timestamp(start, split), parse_timestamp(stop, split)
-            if end <= begin:
-                raise BadRow(MALFORMED, f'stop {stop} is not after start {start}', split)
-            labels = tuple(_name(part, cell, classes[part], split) for part, cell in zip(classes, ids, strict=True))
-            return Clip(split, source, line, narration, video, begin, end, labels)
-
-        annotation.read(str(there[split]), parse, COLUMNS)
     annotation.remove_duplicates()
     for name in TAILS:
         if (root / name).exists():
@@ -66,39 +55,48 @@ def read_classes_by_id(path: str | Path) -> tuple[str, ...]:
     """Reads a class list of EPIC-Kitchens: the column ``key`` in the order of the column ``id``.
 
     Raises:
-        ManifestError: Ids are not 0, 1, 2 ..., or a name stands twice.
+        ManifestError: Ids are not 0, 1, 2 ..., or a name occurs twice.
     """
     keys: dict[str, str] = {}
 
-    def parse(source: str, line: int, cells: list[str]) -> Clip:
-        number, key = cells
+    def parse(row: Row) -> AnnotatedClip:
+        number, key = row.cells
         if number in keys or key in keys.values():
-            raise ManifestError(f'{path}: line {line}: id {number} or name {key!r} stands already above')
+            raise ManifestError(f'{path}: line {row.line}: id {number} or name {key!r} is already above')
         keys[number] = key
-        return Clip('classes', source, line, number, '', 0, 0, (key,))
+        return row.clip(number, 0, 1, key)
 
     Annotation('EPIC-Kitchens-100', {}, patterns=(), fields=()).read(str(path), parse, ('id', 'key'))
-    if set(keys) != {str(number) for number in range(len(keys))}:
+    numbers = [str(number) for number in range(len(keys))]
+    if set(keys) != set(numbers):
         raise ManifestError(f'{path}: the {len(keys)} ids are not 0 to {len(keys) - 1}; give the official file')
-    return tuple(keys[str(number)] for number in range(len(keys)))
+    return tuple(keys[number] for number in numbers)
 
 
-def parse_timestamp(text: str, split: str = 'unknown') -> float:
+def parse_timestamp(text: str) -> float:
     """Seconds of a time such as ``00:01:02.50``.
 
     Raises:
-        BadRow: It is none.
+        BadRow: It is not one.
 
     >>> parse_timestamp('01:01:02.50')
     3662.5
     """
     found = re.fullmatch(r'(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)', text, re.ASCII)
     if not found:
-        raise BadRow(MALFORMED, f'{text!r} is not a time of the form HH:MM:SS.ss', split)
+        raise BadRow(f'{text!r} is not a time of the form HH:MM:SS.ss')
     return round(int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]), 3)
 
 
-def _name(part: str, cell: str, names: tuple[str, ...], split: str) -> str:
-    if not (cell.isdecimal() and cell.isascii() and int(cell) < len(names)):
-        raise BadRow(UNKNOWN_LABEL, f'{part}_class {cell!r} is none of 0 to {len(names) - 1}', split)
-    return names[int(cell)]
+def _parse(annotation: Annotation, split: str, row: Row) -> AnnotatedClip:
+    row.split = split
+    narration, video, start, stop, *ids = row.cells
+    if not narration or not video:
+        raise BadRow('no narration_id or video_id')
+    begin, end = parse_timestamp(start), parse_timestamp(stop)
+    labels = []
+    for (part, names), cell in zip(annotation.classes.items(), ids, strict=True):
+        if not (cell.isdecimal() and cell.isascii() and int(cell) < len(names)):
+            raise BadRow(f'{part}_class {cell!r} is none of 0 to {len(names) - 1}', UNKNOWN_LABEL)
+        labels.append(names[int(cell)])
+    return row.clip(narration, begin, end, *labels, video=video)

@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmav.errors import ManifestError, did_you_mean
+from mmav.files import read_text
 from mmav.preparation.annotations import (
-    MALFORMED,
     SPLITS,
+    AnnotatedClip,
     Annotation,
     BadRow,
-    Clip,
+    Row,
     read_labels,
-    read_text,
     whole_seconds,
     youtube_id,
 )
 
 SECONDS = 10
-# <id>_<start> as in the official test.csv, with the end, and in milliseconds: all are in use for downloaded clips
+# <id>_<start> as in the official test.csv, with the end, and in milliseconds: all are common names of downloaded clips
 PATTERNS = (
     '{id}_{start:06d}',
     '{id}_{start:06d}_{end:06d}',
@@ -39,17 +39,17 @@ FIELDS = ('id', 'start', 'end', 'start_ms', 'end_ms', 'label')
 def read_vggsound(paths: Sequence[str], *, classes: str | None = None, split: str | None = None) -> Annotation:
     """Reads VGGSound's lists.
 
-    A row has one of the two official forms: ``id,start,label,train`` of ``vggsound.csv``, or ``id_000030.mp4,label`` of
-    ``train.csv`` and ``test.csv``, whose split is that of the file's name. Neither has a header, and a label that holds
-    a comma is in quotes.
+    A row has one of the two official forms: ``id,start,label,train`` in ``vggsound.csv``, or ``id_000030.mp4,label`` in
+    ``train.csv`` and ``test.csv``, whose name gives the split. Neither has a header, and a label that holds a comma is
+    in quotes.
 
     Args:
         paths: One or more files.
         classes: Class list in another order, or of some of the classes, see :func:`read_class_order`.
-        split: Of rows of the second form, where the file's name does not tell.
+        split: Split of rows of the second form, if the file's name does not give it.
 
     Raises:
-        ManifestError: A file cannot be read, or no row of it can be used.
+        ManifestError: A file cannot be read, or none of its rows can be used.
     """
     official = read_labels('vggsound')
     names = official if classes is None else read_class_order(classes, official)
@@ -57,28 +57,31 @@ def read_vggsound(paths: Sequence[str], *, classes: str | None = None, split: st
     annotation.folder_labels = set(official)
     if len(names) < len(official):
         annotation.notes.append(f'{classes}: {len(names)} of the {len(official)} classes, rows of others are left out')
+
+    def parse(row: Row) -> AnnotatedClip:
+        if len(row.cells) == 4:
+            video, start, label, of_row = row.cells
+            if of_row not in SPLITS:
+                raise BadRow(f'split {of_row!r} is neither train nor test')
+            row.split = of_row
+        elif len(row.cells) == 2:
+            row.split, label = split or Path(row.source).stem, row.cells[1]
+            if row.split not in SPLITS:
+                raise ManifestError(
+                    f"{row.source}: line {row.line} names a file and a label, so the split must come from the list's "
+                    'name: call it train.csv or test.csv, or give --split'
+                )
+            parts = re.fullmatch(r'(.{11})_(\d+)(\.\w+)?', row.cells[0], re.ASCII)
+            if not parts:
+                raise BadRow(f'{row.cells[0]!r} is not of the form <YouTube id>_<start>.mp4')
+            video, start = parts[1], parts[2]
+        else:
+            raise BadRow(f'{len(row.cells)} cells, 4 or 2 are right; a label with a comma is in quotes')
+        youtube_id(video)
+        begin = whole_seconds(start)
+        return row.clip(video, begin, begin + SECONDS, annotation.check_label('label', label))
+
     for path in paths:
-        of_file = split or Path(path).stem
-
-        def parse(source: str, line: int, cells: list[str], of_file: str = of_file) -> Clip:
-            if len(cells) == 4:
-                video, start, label, of_row = cells
-                if of_row not in SPLITS:
-                    raise BadRow(MALFORMED, f'split {of_row!r} is neither train nor test')
-            elif len(cells) == 2:
-                if of_file not in SPLITS:
-                    raise ManifestError(
-                        f"{source}: line {line} names a file and a label, so the split must come from the list's name: "
-                        'call it train.csv or test.csv, or give --split'
-                    )
-                video, start, label, of_row = *_parts(cells[0], of_file), cells[1], of_file
-            else:
-                raise BadRow(MALFORMED, f'{len(cells)} cells, 4 or 2 are right; a label with a comma is in quotes')
-            youtube_id(video, of_row)
-            begin = whole_seconds(start, of_row)
-            annotation.check_label('label', label, of_row)
-            return Clip(of_row, source, line, video, video, begin, begin + SECONDS, (label,))
-
         annotation.read(path, parse)
     annotation.remove_duplicates()
     return annotation
@@ -88,10 +91,10 @@ def read_class_order(path: str, official: Sequence[str]) -> tuple[str, ...]:
     """Reads classes from a file with one name a line, or from VGGSound's ``stat.csv`` (``label,count,group``).
 
     Raises:
-        ManifestError: A name is none of VGGSound's, or stands twice.
+        ManifestError: A name is not one of VGGSound's, or occurs twice.
     """
     names: dict[str, int] = {}
-    for line, text in enumerate(read_text(path).split('\n'), start=1):
+    for line, text in enumerate(read_text(path, 'class list', remedy='give another --classes').split('\n'), start=1):
         name = text.strip()
         if not name:
             continue
@@ -101,15 +104,8 @@ def read_class_order(path: str, official: Sequence[str]) -> tuple[str, ...]:
         if name not in official:
             raise ManifestError(f'{path}: line {line}: VGGSound has no class {name!r}{did_you_mean(name, official)}')
         if name in names:
-            raise ManifestError(f'{path}: line {line}: class {name!r} stands already in line {names[name]}')
+            raise ManifestError(f'{path}: line {line}: class {name!r} is already in line {names[name]}')
         names[name] = line
     if not names:
         raise ManifestError(f'{path}: no class; write one name a line')
     return tuple(names)
-
-
-def _parts(name: str, split: str) -> tuple[str, str]:
-    found = re.fullmatch(r'(.{11})_(\d+)(\.\w+)?', name, re.ASCII)
-    if not found:
-        raise BadRow(MALFORMED, f'{name!r} is not of the form <YouTube id>_<start>.mp4', split)
-    return found[1], found[2]

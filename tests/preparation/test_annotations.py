@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mmav.errors import ManifestError
-from mmav.preparation.annotations import Annotation, BadRow, Clip, read_labels, read_text, whole_seconds, youtube_id
+from mmav.preparation.annotations import Annotation, BadRow, Row, read_labels, whole_seconds, youtube_id
 
 CLASSES = ('dog barking', 'people eating, noodle')
 
@@ -23,11 +23,12 @@ def annotation():
 
 
 def parser(toy, split='train'):
-    def parse(source, line, cells):
-        name, label = cells[:2]
+    def parse(row):
+        name, label = row.cells[:2]
         if label == 'other':
             return None
-        return Clip(split, source, line, name, name, 0, 10, (toy.check_label('label', label, split),))
+        row.split = split
+        return row.clip(name, 0, 10, toy.check_label('label', label))
 
     return parse
 
@@ -62,7 +63,7 @@ def test_columns_are_found_by_name(write):
 def test_rows_of_other_classes_are_counted(write):
     toy = read(annotation(), write('a,dog barking\nb,other\n'))
     assert toy.rows == dict(train=1) and not toy.left_out
-    assert toy.notes == ['list.csv: 1 rows of other classes are passed over']
+    assert toy.notes == ['list.csv: 1 rows of other classes are skipped']
 
 
 @pytest.mark.parametrize(
@@ -116,12 +117,20 @@ def test_a_test_clip_is_not_trained_on(write):
 
 
 def test_files_that_cannot_be_read(write, tmp_path):
-    with pytest.raises(ManifestError, match='no annotation file .*nowhere.csv'):
-        read_text(tmp_path / 'nowhere.csv')
+    with pytest.raises(ManifestError, match=r'no annotation file at .*nowhere.csv; give the official file'):
+        read(annotation(), str(tmp_path / 'nowhere.csv'))
     with pytest.raises(ManifestError, match='not UTF-8 text'):
-        read_text(write('\u00e4', encoding='latin-1'))
+        read(annotation(), write('\u00e4', encoding='latin-1'))
     with pytest.raises(ManifestError, match='cannot be read'):
-        read_text(tmp_path)
+        read(annotation(), str(tmp_path))
+
+
+def test_a_clip_ends_after_its_start():
+    assert Row('a.csv', 3, split='test').clip('n', 1, 2.5, 'cut', 'egg', video='v')[:7] == (
+        'test', 'a.csv', 3, 'n', 'v', 1, 2.5
+    )  # fmt: skip
+    with pytest.raises(BadRow, match='end 1 s is not after start 1 s'):
+        Row('a.csv', 3).clip('n', 1, 1, 'cut')
 
 
 def test_class_lists_of_the_package():
@@ -133,18 +142,17 @@ def test_class_lists_of_the_package():
 
 @pytest.mark.parametrize('cell', ['-0a_bcdefgh', '00000000000'])
 def test_youtube_ids(cell):
-    assert youtube_id(cell, 'train') == cell
+    assert youtube_id(cell) == cell
 
 
 @pytest.mark.parametrize('cell', ['#NAME?', '', 'abcdefghijkl', 'abc/efghijk', '\u00e4bcdefghijk'])
 def test_what_is_no_youtube_id(cell):
-    with pytest.raises(BadRow, match='is not a YouTube id') as error:
-        youtube_id(cell, 'test')
-    assert error.value.split == 'test'
+    with pytest.raises(BadRow, match='is not a YouTube id'):
+        youtube_id(cell)
 
 
 def test_whole_seconds():
-    assert [whole_seconds(cell, 'train') for cell in ('0', '000030', '417.0', '5.')] == [0, 30, 417, 5]
+    assert [whole_seconds(cell) for cell in ('0', '000030', '417.0', '5.')] == [0, 30, 417, 5]
     for cell in ('', '-1', '1.5', '1:20', 'start', '\u0663'):
         with pytest.raises(BadRow, match='is not a time in whole seconds'):
-            whole_seconds(cell, 'train')
+            whole_seconds(cell)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from mmav.errors import MmavError
-from mmav.preparation.annotations import Clip
+from mmav.preparation.annotations import AnnotatedClip
 from mmav.preparation.clip_files import ClipFolder, check_pattern, folder_key, names_of
 
 FIELDS = ('id', 'start', 'end', 'label')
@@ -103,7 +103,7 @@ def test_an_empty_folder_and_none(tmp_path):
 
 
 def test_names():
-    clip = Clip('test', 'a.csv', 1, 'n', '-abc', 30, 40, ('dog barking',))
+    clip = AnnotatedClip('test', 'a.csv', 1, 'n', '-abc', 30, 40, ('dog barking',))
     patterns = ['{id}_{start:06d}', '{id}_{start}_{end}', '{id}_{start_ms}_{end_ms}', '{id}_{start:d}_{end:d}']
     assert names_of(clip, patterns) == ['-abc_000030', '-abc_30_40', '-abc_30000_40000']
     assert names_of(clip, ['{label}/{id}']) == ['dog barking/-abc', 'dog_barking/-abc']

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mmav.errors import MmavError
-from mmav.preparation.annotations import Annotation, Clip
+from mmav.preparation.annotations import AnnotatedClip, Annotation
 from mmav.preparation.clip_files import ClipFolder
 from mmav.preparation.clip_matching import match
 
@@ -17,7 +17,7 @@ def run(tmp_path):
             'Toy', dict(label=('dog barking', 'singing')), patterns=PATTERNS, fields=['id', 'start'], segments=segments
         )
         for line, (name, start, label) in enumerate(clips, start=1):
-            toy.clips.append(Clip('train', 'a.csv', line, name, name, start, start + 10, (label,)))
+            toy.clips.append(AnnotatedClip('train', 'a.csv', line, name, name, start, start + 10, (label,)))
         for path, content in files.items():
             file = tmp_path / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def test_the_annotation_goes_before_the_name_of_a_folder(run):
     found, _, problems = run([('x', 5, 'singing'), ('y', 5, 'singing'), ('z', 5, 'singing')], files)
     assert len(found) == 3
     assert problems == [
-        ('folder of another class', "a.csv: line 1: dog_barking/x.mp4 stands in 'dog_barking', labelled 'singing'")
+        ('folder of another class', "a.csv: line 1: dog_barking/x.mp4 is in 'dog_barking', labelled 'singing'")
     ]
 
 

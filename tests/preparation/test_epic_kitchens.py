@@ -103,7 +103,7 @@ P01_11_0,P01,P01_11,,00:00:00.00,00:00:01.89,1,113,take plate,take,0,plate,2,[],
     assert [problem.text.removeprefix('EPIC_100_validation.csv: ') for problem in annotation.problems] == [
         "line 5: verb_class '2' is none of 0 to 1",
         "line 6: noun_class '-1' is none of 0 to 2",
-        'line 7: stop 00:00:02.00 is not after start 00:00:02.00',
+        'line 7: end 2 s is not after start 2 s',
         "line 8: '2.00' is not a time of the form HH:MM:SS.ss",
         'line 9: no narration_id or video_id',
         'line 10: 5 cells, at least 13 are needed',
@@ -147,8 +147,8 @@ def test_the_test_list_has_no_labels(write):
     ('text', 'message'),
     [
         ('id,key\n0,take\n2,put\n', 'the 2 ids are not 0 to 1'),
-        ('id,key\n0,take\n0,put\n', "line 3: id 0 or name 'put' stands already above"),
-        ('id,key\n0,take\n1,take\n', "line 3: id 1 or name 'take' stands already above"),
+        ('id,key\n0,take\n0,put\n', "line 3: id 0 or name 'put' is already above"),
+        ('id,key\n0,take\n1,take\n', "line 3: id 1 or name 'take' is already above"),
         ('id,key\n', 'none of its 0 rows'),
     ],
 )

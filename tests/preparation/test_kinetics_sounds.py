@@ -50,7 +50,7 @@ def test_takes_the_rows_of_its_classes(write):
         ('test', 5, 'abcdefgh_ij', 0, 10, 'tap dancing'),
     ]
     assert annotation.left_out == dict(train=1)  # a test clip is not trained on
-    assert annotation.notes == ['val.csv: 1 rows of other classes are passed over']
+    assert annotation.notes == ['val.csv: 1 rows of other classes are skipped']
     assert len(annotation.classes['label']) == 32
 
 
@@ -58,7 +58,7 @@ def test_31_classes(write):
     annotation = read_kinetics_sounds(test=write(VAL), num_classes=31)
     assert annotation.classes['label'] == tuple(x for x in read_labels('kinetics_sounds') if x != 'strumming guitar')
     assert [clip.line for clip in annotation.clips] == [3, 5]
-    assert annotation.notes == ['no train list is given (--train)', 'val.csv: 2 rows of other classes are passed over']
+    assert annotation.notes == ['no train list is given (--train)', 'val.csv: 2 rows of other classes are skipped']
     with pytest.raises(ValueError, match='num_classes must be 31 or 32, got 30'):
         read_kinetics_sounds(num_classes=30)
 
@@ -112,7 +112,7 @@ def test_a_folder_of_any_class_of_kinetics_is_a_conflict(write, tmp_path):
     (tmp_path / 'clips' / 'abseiling' / '-36abcdefgh.mp4').write_bytes(b'x')
     text = prepare(read_kinetics_sounds(test=write(VAL)), str(tmp_path / 'clips'), str(tmp_path))
     assert 'folder of another class: 1, the annotation is followed' in text
-    assert "abseiling/-36abcdefgh.mp4 stands in 'abseiling', labelled 'playing drums'" in text
+    assert "abseiling/-36abcdefgh.mp4 is in 'abseiling', labelled 'playing drums'" in text
 
 
 def test_clips_are_read_from_the_manifest(write, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from mmav.errors import MmavError
 from mmav.outputs import RECORD
-from mmav.preparation.annotations import Annotation, Clip, Problem
+from mmav.preparation.annotations import AnnotatedClip, Annotation, Problem
 from mmav.preparation.manifests import dry_run, prepare
 
 CLASSES = ('b, c', 'a')
@@ -19,7 +19,9 @@ def annotation(*, segments=False):
     toy = Annotation('Toy', dict(label=CLASSES), patterns=['{id}'], fields=['id', 'start'], segments=segments)
     toy.sources.append('lists/a.csv')
     for line, (split, name) in enumerate([('train', 'z'), ('test', 'y'), ('train', 'x'), ('train', 'w')], start=1):
-        toy.clips.append(Clip(split, 'a.csv', line, f'n{line}', name, 1.5, 12.25, ('b, c' if line < 3 else 'a',)))
+        toy.clips.append(
+            AnnotatedClip(split, 'a.csv', line, f'n{line}', name, 1.5, 12.25, ('b, c' if line < 3 else 'a',))
+        )
         toy.rows[split] += 1
     toy.rows['train'] += 1
     toy.left_out['train'] += 1

@@ -100,7 +100,7 @@ def test_class_order(write):
     ('text', 'message'),
     [
         ('car passing by\nyodeling\n', r"line 2: VGGSound has no class 'yodeling', did you mean 'yodelling'\?"),
-        ('yodelling\n\nyodelling\n', "line 3: class 'yodelling' stands already in line 1"),
+        ('yodelling\n\nyodelling\n', "line 3: class 'yodelling' is already in line 1"),
         ('\n', 'no class; write one name a line'),
     ],
 )

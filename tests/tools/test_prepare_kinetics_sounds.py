@@ -43,7 +43,7 @@ def test_31_classes(root, capsys):
     assert 'singing' in (root / 'ks31' / 'train.csv').read_text()
     assert 'strumming guitar' not in (root / 'ks31' / 'train.csv').read_text()
     assert len((root / 'ks31' / 'classes.txt').read_text().splitlines()) == 31
-    assert 'train.csv: 2 rows of other classes are passed over' in capsys.readouterr().out
+    assert 'train.csv: 2 rows of other classes are skipped' in capsys.readouterr().out
 
 
 def test_dry_run(root, capsys):
@@ -58,7 +58,7 @@ def test_mistakes_are_one_line(root, capsys):
         ([], 'error: give at least one list with --train or --test\n'),
         (['--test', 'val.csv'], 'error: give the folder of the clips with --clips DIR'),
         (['--test', 'train.csv', '--dry-run'], "split 'train' in the list given with --test\n"),
-        (['--test', 'nowhere.csv', '--dry-run'], 'error: no annotation file nowhere.csv\n'),
+        (['--test', 'nowhere.csv', '--dry-run'], 'error: no annotation file at nowhere.csv; give the official file\n'),
     ):
         assert run_tool(TOOL, *arguments) == 2
         error = capsys.readouterr().err
