@@ -74,7 +74,7 @@ def worker_problem() -> str | None:
     return shared_memory_problem()
 
 
-def start_worker() -> None:
+def _start_worker() -> None:
     """Prepares a process of a pool: one thread, since the processes are the parallelism, and an end with its parent."""
     # A crash is reported as that item's; a trace in the midst of a progress bar would help nobody.
     faulthandler.disable()
@@ -94,6 +94,7 @@ def run_parallel(
     time_limit: float | None = None,
     label: str = '',
     done_before: int = 0,
+    progress: bool = True,
 ) -> Iterator[tuple[int, Result | Lost]]:
     """Works on all items in other processes, under a progress bar on stderr.
 
@@ -104,6 +105,7 @@ def run_parallel(
         time_limit: Seconds after which an item is given up; None for none.
         label: Says in the progress bar what is done.
         done_before: Items that an earlier run has done, for the progress bar.
+        progress: Whether to show a progress bar.
 
     Yields:
         Index of an item and its result, as they come; :class:`Lost` where the process died of it, twice, or did not
@@ -121,7 +123,9 @@ def run_parallel(
         print(f'one process alone does the work, as others cannot be started here: {problem}', file=sys.stderr)
         jobs = 1
     total = done_before + len(items)
-    with tqdm(total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.1) as bar:
+    with tqdm(
+        total=total, initial=done_before, desc=label, unit='file', file=sys.stderr, smoothing=0.1, disable=not progress
+    ) as bar:
         for index, result in _in_processes(work, items, jobs, time_limit):
             bar.update()
             yield index, result
@@ -223,7 +227,7 @@ def _started(context: Any, work: Callable[[Item], Result]) -> _Worker:
 
 
 def _serve(work: Callable[[Item], Result], connection: Connection) -> None:
-    start_worker()
+    _start_worker()
     # Starting takes seconds, which are none of an item's.
     connection.send((True, None))
     while True:

@@ -63,7 +63,7 @@ def test_mistakes_are_one_line(root, capsys):
     path = root / 'vggsound.csv'
     (root / 'other.csv').write_text('glLQrEijrKg_000300.mp4,playing hammond organ\n')
     for arguments, message in (
-        ([root / 'no.csv', '--dry-run'], 'no.csv\n'),
+        ([root / 'no.csv', '--dry-run'], 'no.csv; give the official file\n'),
         ([path], 'error: give the folder of the clips with --clips DIR, or --dry-run'),
         ([path, '--clips', root / 'no'], "error: no folder '"),
         ([path, '--clips', root / 'clips', '--out', root / 'out', '--pattern', '{id'], "error: --pattern '{id': "),

@@ -13,9 +13,9 @@ _X264 = {'preset': 'veryfast', 'crf': '20', 'threads': '1', 'x264-params': 'mbtr
 
 
 def encode_mp4(frames: np.ndarray, waveform: np.ndarray, *, fps: int, sample_rate: int) -> bytes:
-    """Encodes a clip; picture and sound start together at 0 s.
+    """Encodes a clip; video and audio start together at 0 s.
 
-    The AAC encoder puts 1024 samples of priming before the sound. The mp4 muxer notes them in the edit list, and
+    The AAC encoder puts 1024 samples of priming before the audio. The mp4 muxer notes them in the edit list, and
     readers based on FFmpeg drop them. Equal input gives equal bytes: one encoder thread, no time stamps in the header.
 
     Args:
@@ -32,15 +32,15 @@ def encode_mp4(frames: np.ndarray, waveform: np.ndarray, *, fps: int, sample_rat
         video.gop_size = 12
         audio = container.add_stream('aac', rate=sample_rate, layout='mono', options={'aac_coder': 'fast'})
         audio.bit_rate = 64000
-        for index, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+        for index, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         for start in range(0, len(waveform), _AAC_FRAME):
             chunk = np.ascontiguousarray(waveform[None, start : start + _AAC_FRAME])
-            sound = av.AudioFrame.from_ndarray(chunk, format='fltp', layout='mono')
-            sound.sample_rate, sound.pts, sound.time_base = sample_rate, start, Fraction(1, sample_rate)
-            container.mux(audio.encode(sound))
+            samples = av.AudioFrame.from_ndarray(chunk, format='fltp', layout='mono')
+            samples.sample_rate, samples.pts, samples.time_base = sample_rate, start, Fraction(1, sample_rate)
+            container.mux(audio.encode(samples))
         container.mux(audio.encode(None))
     return buffer.getvalue()

@@ -1,13 +1,11 @@
-"""Writes an AVSynth dataset: clips in parallel, then the lists, and meta.json last of all."""
+"""Writes an AVSynth dataset: clips in parallel, then the lists, and meta.json last."""
 
 import dataclasses
 import functools
 import json
-import multiprocessing
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mmav.parallel import cpu_count, start_worker
+from mmav.parallel import Lost, cpu_count, run_parallel
 from mmav.preparation.avsynth.encode import encode_mp4
-from mmav.preparation.avsynth.render_audio import AudioClip, render_audio
-from mmav.preparation.avsynth.render_video import VideoClip, render_video
+from mmav.preparation.avsynth.render_audio import RenderedAudio, render_audio
+from mmav.preparation.avsynth.render_video import RenderedVideo, render_video
 from mmav.preparation.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
 from mmav.tables import csv_bytes
 
 META = 'meta.json'
 UNFINISHED = 'unfinished.json'
 _LISTS = ('train.csv', 'val.csv', 'test.csv', 'events.csv', 'boxes.csv')
+_CORNERS = ('x0', 'y0', 'x1', 'y1')
 _CLIP = re.compile(r'\d{5,}\.mp4(\.part)?')
 # column of the manifests -> file of its classes
 _CLASS_LISTS = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
@@ -32,7 +31,7 @@ _CLASS_LISTS = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """What the lists need to know of one clip."""
+    """What the lists say about one clip."""
 
     split: str
     path: str
@@ -46,20 +45,20 @@ class _Row:
 def generate(
     out: str | os.PathLike[str], *, jobs: int | None = None, force: bool = False, progress: bool = True, **params: Any
 ) -> bool:
-    """Writes a dataset, continues an interrupted one, or finds that it is there.
+    """Writes a dataset, or continues an interrupted one; does nothing if it is complete.
 
-    The folder gets clips/SPLIT/NNNNN.mp4, train.csv, val.csv and test.csv (path,label) and classes.txt (of the task
+    The folder gets clips/SPLIT/NNNNN.mp4, train.csv, val.csv and test.csv (path,label) and classes.txt (for the task
     'action' path,verb,noun, verbs.txt and nouns.txt), events.csv (events, sound onset and offset in seconds, box around
     the object's whole path), boxes.csv (the object's box in each frame) and meta.json (all parameters). Boxes are
-    x0,y0,x1,y1 in [0, 1]. Without meta.json it is not complete.
+    x0,y0,x1,y1 in [0, 1]. Without meta.json the dataset is not complete.
 
     Args:
-        out: Folder of the dataset, made if need be.
-        jobs: Processes, by default one per available core. They are spawned: a script that calls this with more than
-            one needs the usual ``if __name__ == '__main__'``.
-        force: Delete a dataset of other parameters first. Never deletes a folder this function has not made, nor a
-            file of another name in it.
-        progress: Show a progress bar.
+        out: Folder of the dataset; created if it is missing.
+        jobs: Processes; defaults to one per core. A script that calls this with more than one needs the usual
+            ``if __name__ == '__main__'``.
+        force: Whether to delete a dataset with other parameters first. A folder that this function did not create is
+            never deleted, nor is a file with another name in it.
+        progress: Whether to show a progress bar.
         **params: Fields of AVSynthSpec.
 
     Returns:
@@ -67,8 +66,8 @@ def generate(
 
     Raises:
         ValueError: A parameter is out of its range.
-        FileExistsError: The folder holds a dataset of other parameters, or something else, or a list that was changed
-            since it was written.
+        FileExistsError: The folder holds a dataset with other parameters, other files, or a list that was changed since
+            it was written.
 
     Example:
         >>> import tempfile
@@ -88,21 +87,14 @@ def generate(
     for split in SPLITS:
         (out / 'clips' / split).mkdir(parents=True, exist_ok=True)
     (out / META).unlink(missing_ok=True)
-    _write_text(out / UNFINISHED, json.dumps(spec.to_dict(), indent=2) + '\n')
-
+    _write(out / UNFINISHED, json.dumps(spec.to_dict(), indent=2).encode() + b'\n')
     tasks = [(split, index) for split in SPLITS for index in range(spec.count(split))]
-    make = functools.partial(_make_clip, spec, out)
-    with tqdm(total=len(tasks), desc='AVSynth', unit='clip', mininterval=0.5, disable=not progress) as bar:
-        rows = []
-        for row in _map(make, tasks, jobs):
-            rows.append(row)
-            bar.update()
-    _write_lists(out, spec, rows)
+    _write_lists(out, spec, _make_clips(functools.partial(_make_clip, spec, out), tasks, jobs, progress=progress))
     os.replace(out / UNFINISHED, out / META)
     return True
 
 
-def render_clip(spec: AVSynthSpec, split: str, index: int) -> tuple[VideoClip, AudioClip]:
+def render_clip(spec: AVSynthSpec, split: str, index: int) -> tuple[RenderedVideo, RenderedAudio]:
     """Renders one clip of a dataset; it depends on the spec's seed and format, the split and the index alone."""
     visual, sound = spec.events(split, index)
     video = render_video(spec.rng(split, index, 'video'), visual, spec.size, seconds=spec.seconds, fps=spec.fps)
@@ -114,32 +106,27 @@ def _make_clip(spec: AVSynthSpec, out: Path, task: tuple[str, int]) -> _Row:
     split, index = task
     video, audio = render_clip(spec, split, index)
     path = spec.clip_path(split, index)
-    if not (out / path).exists():  # files appear whole or not at all, so what is there need not be encoded again
-        data = encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate)
-        part = out / f'{path}.part'
-        part.write_bytes(data)
-        os.replace(part, out / path)
+    if not (out / path).exists():  # files appear whole or not at all, so that none has to be encoded twice
+        _write(out / path, encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate))
     visual, sound = spec.events(split, index)
     return _Row(split, path, visual, sound, audio.onset, audio.offset, video.boxes)
 
 
-def _map(make: functools.partial[_Row], tasks: Sequence[tuple[str, int]], jobs: int | None) -> Iterator[_Row]:
-    """Runs the tasks in order of the list; few tasks are not worth starting processes for."""
-    if jobs is None:
-        jobs = min(cpu_count(), 1 + len(tasks) // 256)
+def _make_clips(
+    make: Callable[[tuple[str, int]], _Row], tasks: Sequence[tuple[str, int]], jobs: int | None, *, progress: bool
+) -> list[_Row]:
+    """Makes all clips, in the order of the tasks; starting processes does not pay for few of them."""
+    jobs = jobs or min(cpu_count(), 1 + len(tasks) // 256)
     if jobs == 1:
-        yield from map(make, tasks)
-        return
-    context = multiprocessing.get_context('spawn')
-    executor = ProcessPoolExecutor(jobs, context, initializer=start_worker)
-    try:
-        yield from executor.map(make, tasks, chunksize=8)
-    finally:
-        executor.shutdown(cancel_futures=True)
+        return [make(task) for task in tqdm(tasks, 'AVSynth', unit='clip', mininterval=0.5, disable=not progress)]
+    rows = dict(run_parallel(make, tasks, jobs=jobs, label='AVSynth', progress=progress))
+    if lost := next((row for row in rows.values() if isinstance(row, Lost)), None):
+        raise RuntimeError(f'making a clip {lost.reason}')
+    return [row for _, row in sorted(rows.items())]  # type: ignore[misc]
 
 
 def _is_complete(out: Path, spec: AVSynthSpec) -> bool:
-    """Whether the folder holds this dataset whole; a folder that must not be written to raises."""
+    """Whether the folder holds this dataset complete; raises if it must not be written to."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f'{out} is not a folder: give another one')
     found = _read_params(out)
@@ -180,14 +167,14 @@ def _delete(out: Path) -> bool:
     if _read_params(out) is None:
         return False
     if (out / META).exists():
-        os.replace(out / META, out / UNFINISHED)  # a deletion cut short leaves a folder that is known as ours
+        os.replace(out / META, out / UNFINISHED)  # an interrupted deletion leaves a folder that is known as ours
     for name in (*_LISTS, *_CLASS_LISTS.values()):
         (out / name).unlink(missing_ok=True)
     for folder in (out / 'clips' / split for split in SPLITS):
         for path in folder.glob('*'):
             if _CLIP.fullmatch(path.name):
                 path.unlink()
-        with suppress(OSError):  # there are files of another's
+        with suppress(OSError):  # it holds other files
             folder.rmdir()
     with suppress(OSError):
         (out / 'clips').rmdir()
@@ -199,50 +186,33 @@ def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
     classes = spec.class_lists()
     for split in SPLITS:
         labels = ((row.path, *spec.labels(row.visual, row.sound).values()) for row in rows if row.split == split)
-        _write_csv(out / f'{split}.csv', ('path', *classes), labels)
+        _write_list(out / f'{split}.csv', csv_bytes([('path', *classes), *labels]))
     for column, names in classes.items():
-        _write_list(out / _CLASS_LISTS[column], '\n'.join(names) + '\n')
-    corners = ('x0', 'y0', 'x1', 'y1')
-    _write_csv(
-        out / 'events.csv',
-        ('path', 'visual', 'sound', 'onset', 'offset', *corners),
-        (
-            (row.path, VISUAL_EVENTS[row.visual], SOUND_EVENTS[row.sound], f'{row.onset:.4f}', f'{row.offset:.4f}')
-            + _corners(np.concatenate([row.boxes[:, :2].min(axis=0), row.boxes[:, 2:].max(axis=0)]))
-            for row in rows
-        ),
-    )
-    _write_csv(
-        out / 'boxes.csv',
-        ('path', 'frame', 'seconds', *corners),
-        (
-            (row.path, frame, f'{frame / spec.fps:.4f}', *_corners(box))
-            for row in rows
-            for frame, box in enumerate(row.boxes)
-        ),
-    )
+        _write_list(out / _CLASS_LISTS[column], '\n'.join([*names, '']).encode())
+    events = [('path', 'visual', 'sound', 'onset', 'offset', *_CORNERS)]
+    boxes: list[tuple[Any, ...]] = [('path', 'frame', 'seconds', *_CORNERS)]
+    for row in rows:
+        around = (*row.boxes[:, :2].min(axis=0), *row.boxes[:, 2:].max(axis=0))
+        numbers = (f'{value:.4f}' for value in (row.onset, row.offset, *around))
+        events.append((row.path, VISUAL_EVENTS[row.visual], SOUND_EVENTS[row.sound], *numbers))
+        for frame, box in enumerate(row.boxes):
+            boxes.append((row.path, frame, *(f'{value:.4f}' for value in (frame / spec.fps, *box))))
+    _write_list(out / 'events.csv', csv_bytes(events))
+    _write_list(out / 'boxes.csv', csv_bytes(boxes))
 
 
-def _corners(box: np.ndarray) -> tuple[str, ...]:
-    return tuple(f'{value:.4f}' for value in box)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    _write_list(path, csv_bytes([header, *rows]).decode())
-
-
-def _write_list(path: Path, text: str) -> None:
-    """Writes a list; of one dataset it is always the same, so another one that is there was changed by its user."""
+def _write_list(path: Path, content: bytes) -> None:
+    """Writes a list. A dataset always has the same lists, so a different one was changed by its user."""
     if not path.exists():
-        _write_text(path, text)
-    elif path.read_bytes() != text.encode():
+        _write(path, content)
+    elif path.read_bytes() != content:
         raise FileExistsError(
             f'{path} was changed since it was written, and the dataset is not complete: move the file away, then the '
             'same command completes it'
         )
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + '.part')
-    part.write_text(text, encoding='utf-8')
+    part.write_bytes(content)
     os.replace(part, path)

@@ -1,4 +1,4 @@
-"""The sound of an AVSynth clip: one event of about half the clip's length over coloured noise and short blips.
+"""The audio of an AVSynth clip: one event of about half the clip's length over coloured noise and short blips.
 
 Sweeps, warble, beeps and the rest lie in the same band of one to two octaves, drawn per clip: pitch, timbre and level
 tell nothing. A rising and a falling sweep hold the same spectrum and differ in order alone.
@@ -15,8 +15,8 @@ _RAMP = 0.010  # s, raised-cosine edges of events and blips
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioClip:
-    """A rendered sound track.
+class RenderedAudio:
+    """A rendered audio track.
 
     Args:
         waveform: float32, (S,), mono, within [-1, 1].
@@ -33,15 +33,15 @@ class AudioClip:
 
 def render_audio(
     rng: np.random.Generator, event: int, *, seconds: float = 2.0, sample_rate: int = 24000, clutter: bool = True
-) -> AudioClip:
-    """Renders one sound track. The random numbers are drawn in the same way whatever the event is.
+) -> RenderedAudio:
+    """Renders one audio track. Random numbers are drawn in the same way for every event.
 
     Args:
         rng: Source of all nuisance.
         event: Index into SOUND_EVENTS.
         seconds: Length of the clip.
         sample_rate: Samples per second.
-        clutter: False leaves noise and blips out.
+        clutter: Whether to add noise and blips.
     """
     length = round(seconds * sample_rate)
     duration = rng.uniform(0.5, 0.65) * seconds
@@ -58,8 +58,8 @@ def render_audio(
     noise = noise_level * _coloured_noise(rng, length)
     blips = level * _blips(rng, length, low=low, high=high, sample_rate=sample_rate)
     waveform = clean + noise + blips if clutter else clean
-    return AudioClip(
-        waveform.clip(-1, 1).astype(np.float32),  # the loudest event leaves room; only piled-up blips get here
+    return RenderedAudio(
+        waveform.clip(-1, 1).astype(np.float32),  # the loudest event leaves room; only overlapping blips get here
         clean.astype(np.float32),
         first / sample_rate,
         last / sample_rate,

@@ -1,4 +1,4 @@
-"""The picture of an AVSynth clip: one bright object whose motion is the event, on a cluttered darker background.
+"""The video of an AVSynth clip: one bright object whose motion is the event, on a cluttered darker background.
 
 All events share one formula. The object has six channels (up-down, across, turn, size, squash, colour), each the sine
 of a phase (for the turn, the phase itself) that starts uniformly at random. The event decides which phase advances
@@ -39,12 +39,12 @@ _MARK_SCALE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoClip:
-    """A rendered picture track.
+class RenderedVideo:
+    """A rendered video track.
 
     Args:
         frames: uint8, (T, H, W, 3), RGB.
-        boxes: float32, (T, 4), x0, y0, x1, y1 of the event object in [0, 1] of the picture.
+        boxes: float32, (T, 4), x0, y0, x1, y1 of the event object in [0, 1] of the frame.
     """
 
     frames: np.ndarray
@@ -53,16 +53,16 @@ class VideoClip:
 
 def render_video(
     rng: np.random.Generator, event: int, size: int, *, seconds: float = 2.0, fps: int = 12, clutter: bool = True
-) -> VideoClip:
-    """Renders one clip. The random numbers are drawn in the same way whatever the event is.
+) -> RenderedVideo:
+    """Renders one clip. Random numbers are drawn in the same way for every event.
 
     Args:
         rng: Source of all nuisance.
         event: Index into VISUAL_EVENTS.
-        size: Side of the picture in pixels.
+        size: Side of the frames in pixels.
         seconds: Length of the clip.
         fps: Frames per second.
-        clutter: False leaves background texture and distractors out.
+        clutter: Whether to add background texture and distractors.
 
     Returns:
         round(seconds * fps) frames with the object's box in each.
@@ -89,7 +89,7 @@ def render_video(
             _fill(frame, drift.outlines[i], drift.colour)
         cv2.convertScaleAbs(frame, dst=frame, alpha=float(gain[i]))
         boxes[i] = np.concatenate([outline.min(axis=0), outline.max(axis=0)])
-    return VideoClip(frames, boxes.clip(0, 1))
+    return RenderedVideo(frames, boxes.clip(0, 1))
 
 
 def _channels(rng: np.random.Generator, event: int, times: np.ndarray, seconds: float) -> dict[str, np.ndarray]:
@@ -115,7 +115,7 @@ def _channels(rng: np.random.Generator, event: int, times: np.ndarray, seconds: 
 
 
 def _object_outlines(shape: np.ndarray, channels: dict[str, np.ndarray], i: int) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the object and of its mark in frame i, each (N, 2), in units of the picture's side."""
+    """Corners of the object and of its mark in frame i, each (N, 2), in units of the frame's side."""
     cos, sin = np.cos(channels['spin'][i]), np.sin(channels['spin'][i])
     squash = channels['squash'][i]
     turn = np.array([[cos, sin], [-sin, cos]])
@@ -130,8 +130,8 @@ def _object_outlines(shape: np.ndarray, channels: dict[str, np.ndarray], i: int)
 def _background(rng: np.random.Generator, size: int, clutter: bool) -> np.ndarray:
     """Gradient with two scales of soft texture, (H, W, 3) uint8, of any hue but darker than the objects.
 
-    With objects both brighter and darker than the background, a small transformer needs many times the epochs to
-    see motion at all; brightness is no cue to the class either way.
+    If some objects were darker than the background, a small transformer would need many times the epochs to see motion
+    at all; brightness is no cue to the class either way.
     """
     colour = rng.uniform(25, 110, 3)
     slope = rng.uniform(-25, 25, (2, 3))
@@ -139,11 +139,11 @@ def _background(rng: np.random.Generator, size: int, clutter: bool) -> np.ndarra
     fine = rng.normal(0, 1, (14, 14, 3)).astype(np.float32)
     strength = rng.uniform(3, 9, 2)
     ramp = np.linspace(-0.5, 0.5, size)
-    picture = colour + ramp[:, None, None] * slope[0] + ramp[None, :, None] * slope[1]
+    image = colour + ramp[:, None, None] * slope[0] + ramp[None, :, None] * slope[1]
     if clutter:
         for noise, amount in zip((coarse, fine), strength, strict=True):
-            picture += amount * cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
-    return picture.clip(0, 255).astype(np.uint8)
+            image += amount * cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
+    return image.clip(0, 255).astype(np.uint8)
 
 
 def _object_colours(rng: np.random.Generator) -> np.ndarray:
@@ -154,15 +154,15 @@ def _object_colours(rng: np.random.Generator) -> np.ndarray:
     return np.stack([first, second, rng.uniform(0, 70, 3)])
 
 
-def _draw_static_distractors(rng: np.random.Generator, picture: np.ndarray) -> None:
+def _draw_static_distractors(rng: np.random.Generator, frame: np.ndarray) -> None:
     for _ in range(rng.integers(3, 7)):
         shape = _SHAPES[rng.integers(len(_SHAPES))]
         place, radius, angle = rng.uniform(0, 1, 2), rng.uniform(0.025, 0.045), rng.uniform(0, _TAU)
-        _fill(picture, place + radius * _turned(shape, angle), rng.uniform(0, 255, 3))
+        _fill(frame, place + radius * _turned(shape, angle), rng.uniform(0, 255, 3))
 
 
 class _Drifter:
-    """A small object that wanders at random: motion that means nothing."""
+    """A small object that drifts at random: motion without meaning."""
 
     def __init__(self, rng: np.random.Generator, times: np.ndarray, size: int) -> None:
         start, velocity = rng.uniform(0.1, 0.9, 2), rng.uniform(-0.2, 0.2, 2)
@@ -178,7 +178,7 @@ def _turned(points: np.ndarray, angle: float) -> np.ndarray:
     return points @ np.array([[cos, sin], [-sin, cos]])
 
 
-def _fill(picture: np.ndarray, outline: np.ndarray, colour: np.ndarray) -> None:
-    """Fills a polygon given in units of the picture's side; pixel i spans [i, i + 1) there."""
-    points = np.round((outline * len(picture) - 0.5) * 2**_SHIFT).astype(np.int32)
-    cv2.fillPoly(picture, [points], tuple(float(c) for c in colour), lineType=cv2.LINE_AA, shift=_SHIFT)
+def _fill(frame: np.ndarray, outline: np.ndarray, colour: np.ndarray) -> None:
+    """Fills a polygon given in units of the frame's side; pixel i spans [i, i + 1) there."""
+    points = np.round((outline * len(frame) - 0.5) * 2**_SHIFT).astype(np.int32)
+    cv2.fillPoly(frame, [points], tuple(float(c) for c in colour), lineType=cv2.LINE_AA, shift=_SHIFT)

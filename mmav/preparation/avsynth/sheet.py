@@ -26,21 +26,19 @@ def draw_sheet(
 
     Args:
         root: Folder of a complete dataset.
-        png: Picture to write.
+        png: PNG file to write.
         split: Split to take the clips from.
         num_frames: Frames per row, spread over the clip.
 
     Raises:
         OSError: A list cannot be read.
-        MmavError: A clip cannot be opened, the picture not be written, or another file is in its place.
+        MmavError: A clip cannot be opened, or the sheet cannot be written or would replace another file.
     """
     root = Path(root)
     rows = _pick_rows(root, split)
     boxes: dict[str, list[tuple[float, ...]]] = {}
-    with (root / 'boxes.csv').open(newline='', encoding='utf-8') as file:
-        for line in csv.DictReader(file):
-            boxes.setdefault(line['path'], []).append(tuple(float(line[c]) for c in ('x0', 'y0', 'x1', 'y1')))
-
+    for line in _rows(root / 'boxes.csv'):
+        boxes.setdefault(line['path'], []).append(tuple(float(line[c]) for c in ('x0', 'y0', 'x1', 'y1')))
     figure = Figure(figsize=(num_frames + 3.2, 1.06 * len(rows)), dpi=72, layout='constrained')
     axes = figure.subplots(len(rows), 2, width_ratios=[num_frames, 2.6], squeeze=False)
     for row, (left, right) in zip(rows, axes, strict=True):
@@ -63,10 +61,14 @@ def draw_sheet(
     write_output(png, small.getvalue())
 
 
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
 def _pick_rows(root: Path, split: str) -> list[dict[str, str]]:
     """Two rows of events.csv for each event, the k-th visual with the k-th sound event."""
-    with (root / 'events.csv').open(newline='', encoding='utf-8') as file:
-        lines = [line for line in csv.DictReader(file) if line['path'].startswith(f'clips/{split}/')]
+    lines = [line for line in _rows(root / 'events.csv') if line['path'].startswith(f'clips/{split}/')]
     picked = []
     for pair in zip(VISUAL_EVENTS, SOUND_EVENTS, strict=True):
         picked += [line for line in lines if (line['visual'], line['sound']) == pair][:2]
@@ -77,15 +79,15 @@ def _read(path: Path) -> tuple[list[np.ndarray], np.ndarray, int]:
     with open_container(str(path)) as container:
         frames = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
         container.seek(0)
-        sound = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
-        return frames, np.concatenate(sound), container.streams.audio[0].rate
+        samples = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+        return frames, np.concatenate(samples), container.streams.audio[0].rate
 
 
 def _with_box(frame: np.ndarray, box: tuple[float, ...], side: int = 72) -> np.ndarray:
-    picture = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
     x0, y0, x1, y1 = (round(value * (side - 1)) for value in box)
-    cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255))
-    return np.pad(picture, ((0, 0), (0, 2), (0, 0)), constant_values=255)
+    cv2.rectangle(image, (x0, y0), (x1, y1), (255, 255, 255))
+    return np.pad(image, ((0, 0), (0, 2), (0, 0)), constant_values=255)
 
 
 def _draw_spectrogram(axes: Axes, waveform: np.ndarray, sample_rate: int, bands: int = 64) -> None:
@@ -95,7 +97,7 @@ def _draw_spectrogram(axes: Axes, waveform: np.ndarray, sample_rate: int, bands:
     power = np.abs(np.fft.rfft(pieces, 4 * window)) ** 2
     top = min(8000, sample_rate / 2)
     edges = np.geomspace(150, top, bands + 1) * 4 * window / sample_rate
-    picture = np.stack([power[:, int(low) : int(high) + 1].mean(axis=1) for low, high in pairwise(edges)])
-    decibel = 10 * np.log10(picture + 1e-12)
+    image = np.stack([power[:, int(low) : int(high) + 1].mean(axis=1) for low, high in pairwise(edges)])
+    decibel = 10 * np.log10(image + 1e-12)
     span = (0, len(waveform) / sample_rate, 0, 1)
     axes.imshow(decibel, origin='lower', aspect='auto', extent=span, vmin=decibel.max() - 60, cmap='magma')

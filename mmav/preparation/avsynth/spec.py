@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+# increases whenever the same parameters would give other clips or labels
 VERSION = 1
-"""Goes up whenever the same parameters would give other clips or labels."""
 
 VISUAL_EVENTS = ('bounce', 'slide', 'spin', 'pulse', 'squash', 'flash')
 SOUND_EVENTS = ('sweep_up', 'sweep_down', 'warble', 'beeps', 'hiss', 'chord')
@@ -18,7 +18,7 @@ _STREAMS = {'order': 0, 'video': 1, 'audio': 2}
 
 @dataclasses.dataclass(frozen=True)
 class AVSynthSpec:
-    """All that decides the content of the dataset.
+    """The parameters that determine the content of a dataset.
 
     Args:
         task: 'pair', 'parity', 'action' or 'match', see the package's docstring.
@@ -26,10 +26,10 @@ class AVSynthSpec:
         val: Clips in the validation split.
         test: Clips in the test split.
         num_events: Number n of visual and of sound events.
-        size: Side of the square picture in pixels.
+        size: Side of the square frames in pixels.
         seconds: Length of a clip.
         fps: Frames per second.
-        sample_rate: Samples per second of the mono sound.
+        sample_rate: Samples per second of the mono audio.
         seed: Root of all randomness.
 
     Raises:
@@ -49,7 +49,7 @@ class AVSynthSpec:
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
-            raise ValueError(f'unknown task {self.task!r}: take one of {", ".join(TASKS)}')
+            raise ValueError(f'unknown task {self.task!r}: choose one of {", ".join(TASKS)}')
         _check_range('num_events', self.num_events, 2, len(VISUAL_EVENTS))
         _check_range('size', self.size, 32, 1024)
         if self.size % 2:
@@ -115,11 +115,11 @@ class AVSynthSpec:
         return {column: names[indices[column]] for column, names in self.class_lists().items()}
 
     def clip_path(self, split: str, index: int) -> str:
-        """Path of a clip relative to the dataset's folder; it tells nothing about the class."""
+        """Path of a clip relative to the dataset's folder; it does not reveal the class."""
         return f'clips/{split}/{index:05d}.mp4'
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters and the generator's version, as they stand in meta.json."""
+        """The parameters and the generator's version, as in meta.json."""
         return {'generator': 'avsynth', 'version': VERSION, **dataclasses.asdict(self)}
 
 

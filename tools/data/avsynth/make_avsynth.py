@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
         epilog='example: python tools/data/avsynth/make_avsynth.py data/avsynth_parity --task parity --seed 1',
     )
     parser.add_argument('out', type=Path, help='folder of the dataset; an interrupted run continues there')
-    parser.add_argument('--task', choices=TASKS, default=default.task, help='what the labels mean (%(default)s)')
+    parser.add_argument('--task', choices=TASKS, default=default.task, help='meaning of the labels (%(default)s)')
     for split in SPLITS:
         parser.add_argument(
             f'--{split}',
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--sample-rate', type=int, default=default.sample_rate, help='of the audio (%(default)s)')
     parser.add_argument('--seed', type=int, default=default.seed, help='root of all randomness (%(default)s)')
     parser.add_argument('--jobs', type=int, help='processes (one per core)')
-    parser.add_argument('--force', action='store_true', help='replace a dataset of other parameters')
+    parser.add_argument('--force', action='store_true', help='replace a dataset with other parameters')
     parser.add_argument('--sheet', type=Path, metavar='PNG', help='also draw a contact sheet of the test split')
     return parser.parse_args()
 
