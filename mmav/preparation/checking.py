@@ -44,7 +44,7 @@ TIME_LIMIT = 1800.0
 USUAL_MANIFESTS = ('train.csv', 'val.csv', 'test.csv')
 
 
-class Clip(NamedTuple):
+class ClipSpan(NamedTuple):
     """A row of a manifest as far as a check needs it."""
 
     path: str
@@ -67,7 +67,7 @@ class ManifestCheck:
     path: str
     header: list[str]
     rows: list[list[str]]
-    clips: list[Clip]
+    clips: list[ClipSpan]
     defects: list[tuple[str, ...]] = field(default_factory=list)
 
     def count(self) -> dict[str, int]:
@@ -115,7 +115,7 @@ def read_rows(path: str) -> ManifestCheck:
         ManifestError: See :func:`mmav.datasets.manifest.read_table`; or a span is not two numbers.
     """
     table = read_table(path)
-    clips = [Clip(table.named(cells)['path'], *table.span(line, cells)) for line, cells in table.rows]
+    clips = [ClipSpan(table.named(cells)['path'], *table.span(line, cells)) for line, cells in table.rows]
     return ManifestCheck(path, table.header, [cells for _, cells in table.rows], clips)
 
 
@@ -151,12 +151,12 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
 
 def check_clips(
     data_root: str,
-    clips: Iterable[Clip],
+    clips: Iterable[ClipSpan],
     journal: Journal,
     *,
     jobs: int | None = None,
     time_limit: float | None = TIME_LIMIT,
-) -> dict[Clip, Probe]:
+) -> dict[ClipSpan, Probe]:
     """Probes clips, each once, and those not again that the journal knows and that have not changed since.
 
     Each is read in another process: one that kills it, or does not end in time, costs no other.
@@ -173,7 +173,7 @@ def check_clips(
     stamps = {path: file_stamp(os.path.join(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
     known = {}
     for entry in journal.entries:
-        clip = Clip(*entry['clip'])
+        clip = ClipSpan(*entry['clip'])
         more_time = entry.get('time_limit') is not None and (time_limit is None or time_limit > entry['time_limit'])
         # A journal of an earlier version may lack measures.
         same = entry['probe'].keys() == Probe().to_dict().keys() and stamps.get(clip.path, ()) == entry['stamp']
@@ -193,7 +193,7 @@ def check_clips(
     return known
 
 
-def write_report(path: Path, checks: Sequence[ManifestCheck], probes: dict[Clip, Probe]) -> None:
+def write_report(path: Path, checks: Sequence[ManifestCheck], probes: dict[ClipSpan, Probe]) -> None:
     """Writes a CSV file: a row for each row of each manifest, with its defects and measures."""
     lines = []
     for check in checks:
@@ -202,7 +202,7 @@ def write_report(path: Path, checks: Sequence[ManifestCheck], probes: dict[Clip,
             names = ' / '.join(row[k].strip() for k in label)
             measures = probes[clip].to_dict()
             lines.append([Path(check.path).name, *clip, names, ' '.join(defects), *measures.values()])
-    header = ['manifest', *Clip._fields, 'label', 'defects', *Probe().to_dict()]
+    header = ['manifest', *ClipSpan._fields, 'label', 'defects', *Probe().to_dict()]
     write_csv(path, [header, *lines])
 
 

@@ -48,7 +48,7 @@ class Row(NamedTuple):
     cells: dict[str, Frames | Sound | str]
 
 
-class Clip(NamedTuple):
+class SheetClip(NamedTuple):
     """One clip of a sheet: the start of its window in seconds, and a note on what is wrong with it."""
 
     heading: str
@@ -156,7 +156,7 @@ def _views(results: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
 
 def read_clips(
     datasets: Sequence[AVDataset], indices: Sequence[int], *, stages: bool = False, progress: bool = False
-) -> list[Clip]:
+) -> list[SheetClip]:
     """Reads clips as a data loader does, and keeps what is drawn.
 
     ``indices`` counts the clips of all datasets, one after another. A broken clip of a training set is followed by its
@@ -170,14 +170,14 @@ def read_clips(
     outside = [index for index in indices if not 0 <= index < len(places)]
     if outside:
         raise ConfigError(f'there is no clip {outside[0]}: the set has {len(places)}, counted from 0')
-    clips: list[Clip] = []
+    clips: list[SheetClip] = []
     for number in tqdm(indices, desc='clips', unit='clip', disable=not progress):
         dataset, recorder, index = places[number]
         clips += _read(dataset, recorder, index, str(number))
     return clips
 
 
-def _read(dataset: AVDataset, recorder: _Recorder, index: int, name: str) -> list[Clip]:
+def _read(dataset: AVDataset, recorder: _Recorder, index: int, name: str) -> list[SheetClip]:
     wanted = dataset.get_data_info(index)
     pipeline, dataset.pipeline = dataset.pipeline, recorder
     try:
@@ -196,16 +196,18 @@ def _read(dataset: AVDataset, recorder: _Recorder, index: int, name: str) -> lis
     return [_clip(dataset, info, name, note, recorder.rows())]
 
 
-def _clip(dataset: AVDataset, info: Mapping[str, Any], name: str, note: str = '', rows: tuple[Row, ...] = ()) -> Clip:
+def _clip(
+    dataset: AVDataset, info: Mapping[str, Any], name: str, note: str = '', rows: tuple[Row, ...] = ()
+) -> SheetClip:
     classes = as_parts(dataset.metainfo['classes'])
     named = {part: classes[part][k] for part, k in info['label'].items()}
     words = '  '.join(named.values() if len(named) == 1 else (f'{part}: {name}' for part, name in named.items()))
     start, end, path = info['start'] or 0.0, info['end'], info['path'].removeprefix(str(Path(dataset.data_root)) + '/')
     span = f'   {start:.2f} to {end:.2f} s' if end is not None else ''
-    return Clip(f'{name}   {words}{span}   {short_path(path)}', start, note, rows)
+    return SheetClip(f'{name}   {words}{span}   {short_path(path)}', start, note, rows)
 
 
-def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: str = '') -> None:
+def draw_dataset_sheet(clips: Sequence[SheetClip], out_file: str | Path, *, title: str = '') -> None:
     """Draws clips below each other, all views of a clip under its title, into a PNG file, whole or not at all.
 
     Raises:
@@ -227,7 +229,7 @@ def draw_dataset_sheet(clips: Sequence[Clip], out_file: str | Path, *, title: st
     width = max(right, SOUND_ALONE_WIDTH) + 0.2
     # laid out from the top, as the height is still unknown
     texts: list[tuple[float, str, dict[str, Any]]] = [(0.22, title, dict(fontsize=10, weight='bold'))]
-    boxes: list[tuple[float, float, Row, Clip, bool]] = []
+    boxes: list[tuple[float, float, Row, SheetClip, bool]] = []
     top = 0.45
     for clip in clips:
         texts.append((top + TEXT_HEIGHT / 2, clip.heading, dict(fontsize=9, color=WRONG if clip.note else 'black')))

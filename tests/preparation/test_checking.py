@@ -14,7 +14,7 @@ from mmav.datasets.media.probe import Probe
 from mmav.errors import ManifestError
 from mmav.journal import Journal
 from mmav.preparation import checking
-from mmav.preparation.checking import DEFECTS, Clip, check_clips, defects_of, read_rows, write_clean, write_report
+from mmav.preparation.checking import DEFECTS, ClipSpan, check_clips, defects_of, read_rows, write_clean, write_report
 
 WHOLE = dict(
     promised=10.0,
@@ -89,7 +89,7 @@ def check(folder, **options):
 
 def test_a_manifest(folder):
     found, probes = check(folder)
-    assert found.clips[1] == Clip('a.mp4', 0.5, 1.5)
+    assert found.clips[1] == ClipSpan('a.mp4', 0.5, 1.5)
     assert found.defects == [(), (), ('no_sound',), ('unreadable',), ('missing',)]
     assert found.count() == {**dict.fromkeys(DEFECTS, 0), 'missing': 1, 'unreadable': 1, 'no_sound': 1}
     assert found.share_of_classes(['missing', 'unreadable']) == {'cat': (2, 3), 'dog': (0, 2)}

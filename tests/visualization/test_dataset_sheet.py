@@ -9,9 +9,9 @@ from mmav.errors import CheckpointError, ConfigError, MmavError
 from mmav.outputs import RECORD
 from mmav.visualization.dataset_sheet import (
     MASKED,
-    Clip,
     Frames,
     Row,
+    SheetClip,
     Sound,
     build_av_datasets,
     draw_dataset_sheet,
@@ -152,7 +152,8 @@ def test_masks_are_seen(tmp_path):
     for width in (0, 8):
         values[:width] = 0
         draw_dataset_sheet(
-            [Clip(r'costs $\nothing$', 0.0, '', (Row('view 1', dict(audio=Sound(values, 0.5))),))], tmp_path / 'a.png'
+            [SheetClip(r'costs $\nothing$', 0.0, '', (Row('view 1', dict(audio=Sound(values, 0.5))),))],
+            tmp_path / 'a.png',
         )
         shares.append(share_of(tmp_path / 'a.png', MASKED))
     assert shares[0] < 0.001 and shares[1] > 0.15
@@ -164,7 +165,7 @@ def test_size_follows_what_is_shown(tmp_path):
     for name, cells in dict(
         both=dict(video=strip, audio=sound), video=dict(video=strip), said=dict(audio='no')
     ).items():
-        clip = Clip('a', 0.0, 'damaged', (Row('view 1', cells),))
+        clip = SheetClip('a', 0.0, 'damaged', (Row('view 1', cells),))
         for count in (1, 3):
             draw_dataset_sheet([clip] * count, tmp_path / 'new' / 'a.png')
             sizes[name, count] = cv2.imread(str(tmp_path / 'new' / 'a.png')).shape[:2]
@@ -175,10 +176,10 @@ def test_size_follows_what_is_shown(tmp_path):
 def test_what_cannot_be_drawn(tmp_path):
     with pytest.raises(MmavError, match='no clips'):
         draw_dataset_sheet([], tmp_path / 'a.png')
-    many = [Clip('a', 0.0, '', (Row('view 1', dict(audio='no sound')),) * 100)] * 100
+    many = [SheetClip('a', 0.0, '', (Row('view 1', dict(audio='no sound')),) * 100)] * 100
     with pytest.raises(MmavError, match='100 clips in 10000 rows are too many'):
         draw_dataset_sheet(many, tmp_path / 'a.png')
     (tmp_path / 'a.png').mkdir()
     with pytest.raises(CheckpointError, match='cannot write'):
-        draw_dataset_sheet([Clip('a', 0.0, 'torn', ())], tmp_path / 'a.png')
+        draw_dataset_sheet([SheetClip('a', 0.0, 'torn', ())], tmp_path / 'a.png')
     assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, 'a.png']

@@ -30,7 +30,7 @@ from mmav.visualization.grad_cam import GradCAM
 from mmav.visualization.prediction_sheet import pick_rows
 
 
-class Clip(NamedTuple):
+class SourceClip(NamedTuple):
     """A clip to look at.
 
     Attributes:
@@ -101,7 +101,7 @@ class CamModel:
             f'{did_you_mean(name, names)}'
         )
 
-    def row(self, seen: SeenClip, clip: Clip, cam: GradCAM, target: int | None) -> CamRow:
+    def row(self, seen: SeenClip, clip: SourceClip, cam: GradCAM, target: int | None) -> CamRow:
         """The model's inputs, prediction and maps for a clip."""
         data = self.inferencer.prepare([seen.item])
         with torch.no_grad():
@@ -186,7 +186,7 @@ def parse_blocks(items: Sequence[str]) -> dict[str, int | str]:
 
 def list_clips(
     model: CamModel, files: Sequence[str] | None, indices: Sequence[int] | None, count: int | None
-) -> list[Clip]:
+) -> list[SourceClip]:
     """The clips to look at: files, or clips of the test set: those of some indices, ``count`` of them, or all.
 
     Raises:
@@ -194,7 +194,7 @@ def list_clips(
     """
     if files:
         return [_own_clip(model.inferencer, source.path) for source in list_sources(list(files))]
-    rows: list[Clip] = []
+    rows: list[SourceClip] = []
     for dataset in build_av_datasets(find_test_set(model.inferencer.cfg)):
         classes = as_parts(dataset.metainfo['classes'])
         root = str(dataset.data_root)
@@ -207,7 +207,7 @@ def list_clips(
             words = {part: classes[part][k] for part, k in info['label'].items()}
             relative = os.path.relpath(info['path'], root or '.')
             name = f'{len(rows):05d}_{Path(info["path"]).stem}'
-            rows.append(Clip(info['path'], name, info['start'], info['end'], words, events.get(relative)))
+            rows.append(SourceClip(info['path'], name, info['start'], info['end'], words, events.get(relative)))
     if indices is not None:
         outside = [index for index in indices if not 0 <= index < len(rows)]
         if outside:
@@ -216,17 +216,17 @@ def list_clips(
     return rows if count is None else pick_rows(rows, count)
 
 
-def _own_clip(inferencer: AVInferencer, path: str) -> Clip:
+def _own_clip(inferencer: AVInferencer, path: str) -> SourceClip:
     """A file; the middle window if it is longer than the model's window."""
     with list_sources(path)[0].open() as reader:
         windows = place_windows(reader.info.duration, inferencer.window)
     start, end = windows[len(windows) // 2] if len(windows) > 1 else (None, None)
-    return Clip(path, Path(path).stem, start, end, {}, None)
+    return SourceClip(path, Path(path).stem, start, end, {}, None)
 
 
 def show_clips(
     models: Sequence[CamModel],
-    clips: Sequence[Clip],
+    clips: Sequence[SourceClip],
     out: Path,
     *,
     blocks: Mapping[str, int | str],

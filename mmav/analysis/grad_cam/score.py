@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from mmav.analysis.grad_cam.clips import SeenClip, look
-from mmav.analysis.grad_cam.report import CamModel, Clip
+from mmav.analysis.grad_cam.report import CamModel, SourceClip
 from mmav.errors import MmavError
 from mmav.evaluation.localization import Event, Shares, shares, summarise
 from mmav.inference import AVInferencer
@@ -128,7 +128,7 @@ def score_table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def score_models(
     models: Sequence[CamModel],
-    clips: Sequence[Clip],
+    clips: Sequence[SourceClip],
     out: Path,
     *,
     blocks: Mapping[str, int | str] | None,
