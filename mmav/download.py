@@ -1,4 +1,4 @@
-"""Files from the network in torch's cache: whole or not at all, checked, and each once however many processes ask."""
+"""Downloads to torch's cache: whole or not at all, verified, and once however many processes ask."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from mmav.errors import CheckpointError
 from mmav.files import digest_of, remove_torn_files, written_whole
 from mmav.weight_files import why_no_weights
 
-# seconds that a server may keep silent
-PATIENCE = 60.0
+TIMEOUT = 60.0  # seconds without an answer
 _CHUNK = 1 << 18
 _LONGEST_STEM, _LONGEST_SUFFIX = 150, 16
-# what an address may hold as it is, a % among it, as it may be quoted already
+# characters that an address may hold as they are; also %, as it may be quoted already
 _UNQUOTED = "%/:=&?~#+!$,;'@()*[]"
 _SHOWN = 12  # digits of a checksum in a message
 
@@ -40,7 +39,7 @@ def path_in(address: str) -> str:
     """The path in an address, without escapes.
 
     Raises:
-        CheckpointError: It is no address.
+        CheckpointError: It is not an address.
 
     >>> path_in('https://host/a%20b/model.pth?dl=1')
     '/a b/model.pth'
@@ -49,60 +48,61 @@ def path_in(address: str) -> str:
         return unquote(urlsplit(address).path)
     except ValueError as error:
         raise CheckpointError(
-            f"'{address}' is no address ({error}): give it as a browser shows it, or a path"
+            f"'{address}' is not an address ({error}): give it as a browser shows it, or a path"
         ) from error
 
 
 def cached_name(address: str) -> str:
-    """Name in the cache for a file of any address.
+    """Name in the cache for the file at an address.
 
-    Addresses that end alike, such as ``.../a/model.safetensors`` and ``.../b/model.safetensors``, have different names.
+    Addresses with the same end, such as ``.../a/model.safetensors`` and ``.../b/model.safetensors``, have different
+    names.
 
     >>> cached_name('https://host/a/model.pth?dl=1'), cached_name('https://host/b/model.pth?dl=1')
     ('model-424f20a4.pth', 'model-012776c9.pth')
 
     Raises:
-        CheckpointError: It is no address.
+        CheckpointError: It is not an address.
     """
     path = Path(path_in(address))
     mark = hashlib.sha256(address.encode()).hexdigest()[:8]
     suffix = path.suffix if len(path.suffix) < _LONGEST_SUFFIX else ''
-    # file systems count bytes, and the lock and the temporary file add to the name
+    # file systems limit the bytes of a name, and those of the lock and the temporary file are longer
     stem = path.stem.encode()[:_LONGEST_STEM].decode(errors='ignore')
     return f'{stem or "file"}-{mark}{suffix}'
 
 
 def fetch(address: str, target: Path, *, sha256: str = '', name: str = '') -> Path:
-    """Brings a file into its place, unless it is there.
+    """Downloads a file unless it exists.
 
-    One process downloads, with a progress bar on the standard error; others that want the same file, of this machine or
-    of machines that share the folder, wait for it. One that is killed holds nobody up and leaves nothing that could be
-    taken for the file. Where file systems cannot lock, each process downloads for itself.
+    One process downloads, with a progress bar on stderr; others that want the same file, on this machine or on machines
+    that share the folder, wait for it. If that process is killed, the others go on, and no partial file is taken for
+    the file. If the file system cannot lock, each process downloads for itself.
 
     Args:
         address: ``http://`` or ``https://``.
-        target: Where it belongs.
-        sha256: Its checksum or the first digits of it; not checked where empty.
-        name: What a user calls it, for messages; the address if empty.
+        target: Path of the file.
+        sha256: Its checksum or the first digits of it; empty to skip the check.
+        name: The user's name of it, for messages; defaults to the address.
 
     Returns:
         ``target``.
 
     Raises:
-        CheckpointError: There is no network, the server has no such file, what it sends is cut off, a web page or not
-            what the checksum says, or the place cannot be written. Nothing is left of it then. Or a file that is there
-            already does not have the checksum; it is left alone.
+        CheckpointError: There is no network, the server has no such file or sends a web page, the file is cut off or
+            has another checksum, or it cannot be written; nothing is left of it. Or an existing file has another
+            checksum; it is kept.
     """
     try:
         if target.is_file():
             return _checked(target, sha256)
     except OSError as error:
         raise CheckpointError(
-            f"cannot read '{target}' ({error.strerror or error}): remove it, or let it be read"
+            f"cannot read '{target}' ({error.strerror or error}): remove it, or make it readable"
         ) from error
     try:
         with _alone(target) as locked:
-            if target.is_file():  # another process has brought it
+            if target.is_file():  # another process has downloaded it
                 return _checked(target, sha256)
             if locked:
                 remove_torn_files(target.parent, of=target.name)
@@ -128,12 +128,12 @@ def _receive(address: str, target: Path, file: IO[bytes], name: str) -> None:
 
 
 def _chunks(address: str, target: Path, name: str) -> Iterator[tuple[bytes, int | None]]:
-    """What a server sends, nothing at first, and how much it promises in all; what is wrong becomes one line."""
+    """The chunks that a server sends, an empty one first, and the length that it promises; errors are one line."""
     received = 0
     try:
-        # blanks and other scripts, as a browser sends them
+        # spaces and non-ASCII characters are quoted as a browser does
         request = Request(quote(address, safe=_UNQUOTED), headers={'User-Agent': 'mmav'})
-        with urlopen(request, timeout=PATIENCE) as answer:
+        with urlopen(request, timeout=TIMEOUT) as answer:
             if answer.headers.get_content_type() == 'text/html':
                 raise _Refused('the server sends a web page, not a file')
             length = answer.headers.get('Content-Length')
@@ -142,7 +142,7 @@ def _chunks(address: str, target: Path, name: str) -> Iterator[tuple[bytes, int 
             while chunk := answer.read(_CHUNK):
                 received += len(chunk)
                 yield chunk, total
-            # http.client takes an end before its time for the end
+            # http.client does not notice that the end comes too early
             if total is not None and received < total:
                 raise _Refused(f'the connection broke after {received} of {total} bytes')
     except (OSError, HTTPException, ValueError, _Refused) as error:
@@ -153,7 +153,7 @@ def _chunks(address: str, target: Path, name: str) -> Iterator[tuple[bytes, int 
 
 
 class _Refused(Exception):
-    """An answer that is not the file."""
+    """The server's answer is not the file."""
 
 
 def _why(error: Exception) -> str:
@@ -163,20 +163,20 @@ def _why(error: Exception) -> str:
         reason = error.reason
         return f'no connection: {getattr(reason, "strerror", None) or reason}'
     if isinstance(error, TimeoutError):
-        return f'the server was silent for {PATIENCE:g} s'
+        return f'the server was silent for {TIMEOUT:g} s'
     return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _judge(part: Path, address: str, sha256: str) -> None:
-    """Refuses what was downloaded if it is not the file."""
+    """Refuses a download that is not the file."""
     what = why_no_weights(part)
     if what:
-        raise CheckpointError(f'{address} gives {what}, not weights: nothing is kept; give the address of the file')
+        raise CheckpointError(f'{address} is {what}, not weights: nothing is kept; give the address of the file')
     digest = digest_of(part)
     if not digest.startswith(sha256):
         raise CheckpointError(
-            f'{address} gives a file with the sha256 {digest[:_SHOWN]}..., published is {sha256[:_SHOWN]}...: it was '
-            'damaged on its way or changed; nothing is kept'
+            f'{address} has the sha256 {digest[:_SHOWN]}..., published is {sha256[:_SHOWN]}...: it was damaged on its '
+            'way or changed; nothing is kept'
         )
 
 
@@ -184,8 +184,8 @@ def _checked(target: Path, sha256: str) -> Path:
     state = target.stat()
     if sha256 and not (digest := _remembered(target, state.st_size, state.st_mtime_ns)).startswith(sha256):
         raise CheckpointError(
-            f"'{target}' has the sha256 {digest[:_SHOWN]}..., published is {sha256[:_SHOWN]}...: remove it, so that "
-            'it is downloaded anew'
+            f"'{target}' has the sha256 {digest[:_SHOWN]}..., published is {sha256[:_SHOWN]}...: remove it to download "
+            'it again'
         )
     return target
 
@@ -197,7 +197,7 @@ def _remembered(path: Path, size: int, changed: int) -> str:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[bool]:
-    """Holds the lock of a file, which the system takes from a process that is killed; False where nothing can lock."""
+    """Holds the lock of a file, which the system releases if the process is killed; yields whether it could lock."""
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f'.{target.name}.lock')
     while True:
@@ -209,7 +209,7 @@ def _alone(target: Path) -> Iterator[bool]:
                     path.unlink()
                 yield False
                 return
-            # whoever held the lock has removed it: those who wait for it must not meet those who come now
+            # whoever held the lock has removed its file: newcomers would lock another one
             if not _is_at(lock, path):
                 continue
             try:
@@ -224,12 +224,12 @@ def _take(lock: IO[str], name: str) -> None:
     try:
         import fcntl
     except ImportError as error:  # Windows
-        raise OSError('this system does not lock files') from error
+        raise OSError('this system cannot lock files') from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         if os.environ.get('LOCAL_RANK', '0') == '0':
-            print_log(f'Another process downloads {name}: waiting for it', 'current')
+            print_log(f'Waiting for another process that downloads {name}', 'current')
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 

@@ -1,7 +1,7 @@
-"""What a command writes for its user: asked for before the work, and never in the place of a file that is not its own.
+"""Files that a command writes for its user: checked before the work, and never in the place of other files.
 
-A file is a program's own if it stands in the record of its folder, :data:`RECORD`, as that program wrote it; a file
-that was changed since is the user's. So the same command can be given again and again, and any other file is safe.
+A program may replace a file if the record of its folder, :data:`RECORD`, says that the program wrote it as it is now; a
+file that was changed since belongs to the user. So a command can be repeated, and all other files are safe.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from mmav.errors import OutputError, did_you_mean
 from mmav.files import atomic_write, digest_of, is_stream, written_whole
 
 RECORD = '.mmav_written'
-# a kind of file: a copy with something drawn into its picture
+# a kind of file: a copy with something drawn on its frames
 ANNOTATED = 'annotated'
-PROGRAM = 'mmav'  # whoever uses the package in a program of their own
+PROGRAM = 'mmav'  # for users of the package in their own programs
 _program = PROGRAM
 
 
 class Entry(NamedTuple):
-    """A line of a folder's record: who wrote what, its size and time, which spare the digest, and its digest."""
+    """A line of a folder's record: a file, who wrote it, its digest, and size and time to save computing the digest."""
 
     name: str
     by: str
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 @contextmanager
 def program(name: str) -> Iterator[None]:
-    """Says whose files those are that are written meanwhile; a command is known by its file name."""
+    """Sets the program that files written in the body belong to; a command has the name of its file."""
     global _program
     before, _program = _program, name
     try:
@@ -55,16 +55,16 @@ def check_output(
     suffixes: Sequence[str] = (),
     remedy: str = 'give another name',
 ) -> None:
-    """Makes sure, before the work is done, that its result can be written; leaves nothing behind.
+    """Checks, before the work, that its result can be written; leaves no files.
 
     Args:
         path: The file that will be written.
-        inputs: Files that the command reads, which are never written to.
-        suffixes: How its name may end.
-        remedy: What to do where it cannot be written.
+        inputs: Files that the command reads, which it must not replace.
+        suffixes: Suffixes that its name may have.
+        remedy: What to do if it cannot be written.
 
     Raises:
-        OutputError: It is a folder, an input, a file that this program did not write, or cannot be written.
+        OutputError: It is a folder, an input or a file that this program did not write, or it cannot be written.
     """
     text = os.fspath(path)
     if suffixes and not text.lower().endswith(tuple(suffixes)):
@@ -86,13 +86,13 @@ def check_folder(
     inputs: Iterable[str | os.PathLike[str]] = (),
     remedy: str | None = None,
 ) -> None:
-    """Makes sure, before the work is done, that files can be written into a folder; leaves nothing behind.
+    """Checks, before the work, that files can be written to a folder; leaves no files.
 
     Args:
-        folder: The folder, which need not be there yet.
-        names: The files that will be written into it, as far as they are known.
+        folder: The folder; may be missing.
+        names: The files that will be written to it, as far as they are known.
         inputs: Files that the command reads.
-        remedy: What to do where the folder cannot be written to; None to give another one.
+        remedy: What to do if the folder cannot be written to; defaults to giving another one.
 
     Raises:
         OutputError: See :func:`check_output`.
@@ -109,15 +109,15 @@ def check_folder(
 def check_place(
     path: str | os.PathLike[str], *, shown: str | os.PathLike[str] | None = None, remedy: str = 'give another name'
 ) -> None:
-    """Makes sure that a file can be written: writes a neighbour and removes it, with the folders made for it.
+    """Checks that a file can be written: writes another one beside it, and removes it with the folders made for it.
 
     Args:
         path: The file.
-        shown: What messages name in its place.
-        remedy: What to do where it cannot be written.
+        shown: The path that messages name; defaults to the file's.
+        remedy: What to do if it cannot be written.
 
     Raises:
-        OutputError: It cannot.
+        OutputError: It cannot be written.
     """
     made: list[Path] = []
     try:
@@ -146,7 +146,7 @@ def check_place(
 
 
 def same_file(one: str | os.PathLike[str], two: str | os.PathLike[str]) -> bool:
-    """Whether two names are of one file that is there: also by links, and where case does not count."""
+    """Whether two names are those of one existing file, also through links or in a file system that ignores case."""
     try:
         return os.path.samefile(one, two)
     except (OSError, ValueError):
@@ -154,15 +154,15 @@ def same_file(one: str | os.PathLike[str], two: str | os.PathLike[str]) -> bool:
 
 
 def folded(path: str | os.PathLike[str]) -> str:
-    """A name as file systems compare it that tell neither case nor composed letters apart."""
+    """A name as file systems compare it that ignore case and the composition of letters."""
     return unicodedata.normalize('NFC', os.path.abspath(path)).casefold()
 
 
 def check_own(path: str | os.PathLike[str], *, remedy: str = 'give another name') -> None:
-    """Makes sure that nothing is lost where a file is written.
+    """Checks that writing a file destroys nothing.
 
     Raises:
-        OutputError: There is a file that this program did not write, or that was changed since.
+        OutputError: It exists, and this program did not write it or it was changed since.
     """
     check_all_own([path], remedy=remedy)
 
@@ -176,14 +176,14 @@ def check_all_own(paths: Iterable[str | os.PathLike[str]], *, remedy: str = 'giv
     records: dict[Path, list[Entry]] = {}
     for path in paths:
         real = Path(os.path.realpath(path))
-        # of an empty file, such as mktemp makes, nothing is lost
+        # nothing is lost with an empty file, such as mktemp makes
         if not os.path.isfile(real) or not real.stat().st_size:
             continue
         if real.parent not in records:
             records[real.parent] = read_record(real.parent)
         known = [entry for entry in records[real.parent] if entry.name == real.name]
         writers = [entry.by for entry in known if _unchanged(real, entry)]
-        # a program of the user's own says what it means to write
+        # a user's own program means what it writes
         if _program in writers or (writers and _program == PROGRAM):
             continue
         if writers:
@@ -194,13 +194,13 @@ def check_all_own(paths: Iterable[str | os.PathLike[str]], *, remedy: str = 'giv
 
 
 def names_of_kind(folder: str | os.PathLike[str], kind: str) -> set[str]:
-    """The files of a folder that were written as something of a kind, see :func:`writing`, and not changed since."""
+    """The files of a folder that were written as a kind, see :func:`writing`, and not changed since."""
     found = [entry for entry in read_record(Path(folder)) if entry.kind == kind]
     return {entry.name for entry in found if _unchanged(Path(folder, entry.name), entry)}
 
 
 def read_record(folder: Path) -> list[Entry]:
-    """What programs have written into a folder; lines that are torn are passed over."""
+    """The record of a folder, without torn lines."""
     entries = []
     with suppress(OSError):
         for line in (folder / RECORD).read_bytes().splitlines():
@@ -211,14 +211,14 @@ def read_record(folder: Path) -> list[Entry]:
 
 @contextmanager
 def writing(path: str | os.PathLike[str], *, kind: str = '') -> Iterator[Path]:
-    """Gives a name to write to, which takes the file's place once all went well; the record then names the file.
+    """Yields a temporary file to write to, which replaces the file if the body succeeds, and adds it to the record.
 
     Args:
         path: The file.
-        kind: What it is, where other commands need to tell.
+        kind: Its kind, if other commands need to know.
 
     Raises:
-        OutputError: There is a file that this program did not write.
+        OutputError: It exists and this program did not write it.
         OSError: It cannot be written.
     """
     check_own(path)
@@ -227,10 +227,10 @@ def writing(path: str | os.PathLike[str], *, kind: str = '') -> Iterator[Path]:
 
 
 def move_output(part: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Gives a file that was written elsewhere on the same disk its name; the record then names it.
+    """Moves a file that was written elsewhere on the same disk to its place, and adds it to the record.
 
     Raises:
-        OutputError: There is a file that this program did not write.
+        OutputError: Its place has a file that this program did not write.
         OSError: It cannot be moved.
     """
     check_own(path)
@@ -243,7 +243,7 @@ def move_output(part: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
 
 
 def adopt(path: str | os.PathLike[str]) -> None:
-    """Notes a file that this program is known to have written, by other marks than a record."""
+    """Adds a file to the record that this program is known to have written, by other evidence."""
     _note(Path(os.path.realpath(path)), '', Path(path))
 
 
@@ -251,7 +251,7 @@ def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Writes a result, whole or not at all; text in UTF-8.
 
     Raises:
-        OutputError: There is a file that this program did not write.
+        OutputError: It exists and this program did not write it.
         CheckpointError: It cannot be written.
     """
     content = data.encode('utf-8', 'backslashreplace') if isinstance(data, str) else data
@@ -265,10 +265,10 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def _note(path: Path, kind: str, part: Path) -> None:
-    """Adds a file that is about to take its place to the record of its folder.
+    """Adds a file to the record of its folder, just before it is moved to its place.
 
-    It is one write at the end of the file, so that processes do not get into each other's way. Before the file has its
-    place, so that a kill leaves none that nobody knows; where the record cannot be written the next run will ask.
+    It is a single append, which processes can do at the same time. It comes first, so that a kill leaves no unknown
+    file; if the record cannot be written, the next run will refuse to replace the file.
     """
     status = part.stat()
     entry = Entry(path.name, _program, status.st_size, status.st_mtime_ns, _digest(part), kind)

@@ -1,4 +1,4 @@
-"""Work on many files in other processes: results as they come, a progress bar; what crashes or hangs harms no other."""
+"""Works on many files in other processes, with a progress bar; a crash or hang affects no other file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from mmav.errors import ConfigError, one_line
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
-# What to do about it.
 NO_SHARED_MEMORY = 'mount /dev/shm, a larger one where it is full (a container: --shm-size=8g)'
 
 
@@ -44,18 +43,18 @@ class Lost(NamedTuple):
 
 
 def cpu_count() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def shared_memory_problem(*tensors: torch.Tensor) -> str | None:
-    """Moves tensors to memory that other processes see.
+    """Moves tensors to shared memory.
 
     Args:
-        *tensors: What is moved; a small one is tried where there is none. What cannot be moved stays as it is.
+        *tensors: The tensors; defaults to a small one, as a test. Tensors that cannot be moved stay as they are.
 
     Returns:
-        What is wrong, None where all went well.
+        Why it failed; None if it did not.
     """
     try:
         for tensor in tensors or (torch.zeros(1),):
@@ -66,7 +65,7 @@ def shared_memory_problem(*tensors: torch.Tensor) -> str | None:
 
 
 def worker_problem() -> str | None:
-    """Why this machine cannot run processes that share memory and locks; None where it can."""
+    """Why this machine cannot run processes that share memory and locks; None if it can."""
     try:
         multiprocessing.get_context().Lock()
     except (OSError, ImportError) as error:
@@ -75,13 +74,13 @@ def worker_problem() -> str | None:
 
 
 def _start_worker() -> None:
-    """Prepares a process of a pool: one thread, since the processes are the parallelism, and an end with its parent."""
-    # A crash is reported as that item's; a trace in the midst of a progress bar would help nobody.
+    """Prepares a worker process: a single thread, as the processes are the parallelism, and an end with its parent."""
+    # A crash is reported with its item; a stack trace would only break the progress bar.
     faulthandler.disable()
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    # Ctrl-C is for the parent, which ends its workers; each of them would print a traceback.
+    # Ctrl-C is for the parent, which ends its workers; otherwise each of them would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
@@ -96,20 +95,20 @@ def run_parallel(
     done_before: int = 0,
     progress: bool = True,
 ) -> Iterator[tuple[int, Result | Lost]]:
-    """Works on all items in other processes, under a progress bar on stderr.
+    """Works on all items in other processes, with a progress bar on stderr.
 
     Args:
-        work: A function of a module, or a partial of one, so that other processes can find it; what it raises ends all.
-        items: What it is called with.
-        jobs: Processes; None for one a core.
-        time_limit: Seconds after which an item is given up; None for none.
-        label: Says in the progress bar what is done.
+        work: A function of a module, or a partial of one, so that other processes can find it; its errors end the run.
+        items: Its arguments.
+        jobs: Processes; defaults to one per core.
+        time_limit: Seconds after which an item is given up; None for no limit.
+        label: Label of the progress bar.
         done_before: Items that an earlier run has done, for the progress bar.
         progress: Whether to show a progress bar.
 
     Yields:
-        Index of an item and its result, as they come; :class:`Lost` where the process died of it, twice, or did not
-        end in time.
+        Index of an item and its result, as they arrive; :class:`Lost` if the item killed its process twice or took too
+        long.
 
     Raises:
         ConfigError: ``jobs`` is below 1, or ``time_limit`` not above 0.
@@ -133,7 +132,7 @@ def run_parallel(
 
 @dataclass
 class _Worker:
-    """A process with one item at a time, so that its end tells which it died of."""
+    """A process that has one item at a time, so that it is known which item killed it."""
 
     process: Any
     connection: Connection
@@ -187,7 +186,7 @@ def _in_processes(
                         if index in died_once:
                             yield index, Lost(f'kills the process ({how})')
                         else:
-                            # Memory may have run out through others: once more, after these.
+                            # Others may have used up the memory: try once more, after them.
                             died_once.add(index)
                             waiting.append(index)
                         continue
@@ -201,7 +200,7 @@ def _in_processes(
                     yield cast(int, index), result
                 elif index is not None and time_limit and time.monotonic() - worker.started > time_limit:
                     if worker.connection.poll():
-                        # It came while the caller was busy.
+                        # It arrived while the caller was busy.
                         continue
                     workers.remove(worker)
                     worker.end()
@@ -214,8 +213,7 @@ def _in_processes(
 def _started(context: Any, work: Callable[[Item], Result]) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-    # OpenCV waits for its threads when their number is set, for ever in a process that was forked beside them: they end
-    # here first.
+    # Setting the number of OpenCV's threads waits for them, which takes for ever in a forked process: end them first.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -228,7 +226,7 @@ def _started(context: Any, work: Callable[[Item], Result]) -> _Worker:
 
 def _serve(work: Callable[[Item], Result], connection: Connection) -> None:
     _start_worker()
-    # Starting takes seconds, which are none of an item's.
+    # Starting takes seconds that do not count for an item.
     connection.send((True, None))
     while True:
         try:
@@ -251,10 +249,10 @@ def _portable(error: BaseException) -> BaseException:
 
 
 def _context(module: str, jobs: int) -> Any:
-    """How processes are started: quickly, and without locks that threads of this one hold.
+    """A way to start processes quickly, and without locks that threads of this process hold.
 
-    A server that has the module loaded takes seconds to start, once; one process alone is forked from this one instead,
-    as torch's DataLoader does it.
+    A fork server that has loaded the module takes seconds to start, once; a single process is forked from this one
+    instead, as torch's DataLoader does.
     """
     methods = multiprocessing.get_all_start_methods()
     if 'forkserver' not in methods:
@@ -267,7 +265,7 @@ def _context(module: str, jobs: int) -> Any:
 
 
 def _die_with_parent() -> None:
-    """Ends this worker when its parent was killed: a pool's workers would wait for work for ever."""
+    """Ends this worker if its parent was killed; otherwise it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

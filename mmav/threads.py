@@ -1,9 +1,9 @@
-"""How many threads compute, and how they wait for each other, where nobody has said so.
+"""The number of compute threads and how they wait for each other, unless the user has set them.
 
 Threads that compute an operation together wait at its end for the last of them. OpenMP's (libgomp in PyTorch's packages
-for Linux) spin there for 3 ms before they sleep. That is quickest as long as each has a core of its own; on a core that
-others use, too, the one for which all wait does not run meanwhile, at every operation of a step. So there are as many
-threads as cores are left beside the data workers, and they spin for 100 us (docs/training.md has the figures).
+for Linux) spin for 3 ms before they sleep. That is fastest as long as each has its own core; on a shared core it keeps
+the very thread from running that all wait for, in every operation. So there are as many threads as the data workers
+leave cores, and they spin for 100 us (docs/training.md has the figures).
 """
 
 from __future__ import annotations
@@ -13,33 +13,32 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-# any of them tells that a user has decided how threads wait; the second is libgomp's, the third that of LLVM and Intel
+# if one of them is set, the user has decided how threads wait; the second is libgomp's, the third LLVM's and Intel's
 WAITING = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
 COUNTS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
-# cores of this process among others on the machine, from a launcher that also had to set the counts
+# number of cores for this process, set by a launcher that also has to set the counts
 CORES = 'MMAV_CORES'
 SPINS = '10000'
 
 
 def wait_briefly() -> None:
-    """Lets OpenMP's threads spin for 100 us; called before PyTorch is imported, after which it has no effect.
+    """Lets OpenMP's threads spin for 100 us; has no effect once PyTorch is imported.
 
-    Processes that this one starts inherit it. Where the environment says how threads wait, or PyTorch is there already,
-    nothing changes.
+    Child processes inherit it. Nothing changes if the environment says how threads wait.
     """
     if 'torch' not in sys.modules and not any(name in os.environ for name in WAITING):
         os.environ['GOMP_SPINCOUNT'] = SPINS
 
 
 def threads_beside(workers: int, environment: Mapping[str, str] = os.environ) -> tuple[int | None, str]:
-    """How many threads should compute beside data workers of the same process.
+    """How many threads should compute while data workers of the same process run.
 
     Args:
         workers: Data workers, each of which keeps a core busy.
-        environment: Variables; those that a user has set stand.
+        environment: Environment variables; a user's settings are kept.
 
     Returns:
-        The number, at least 1, or None where a variable has decided already; and the reason, for the log.
+        The number, at least 1, or None if a variable has set it; and the reason, for the log.
 
     >>> threads_beside(2, dict(MMAV_CORES='8', OMP_NUM_THREADS='8'))
     (6, '8 cores less 2 data workers')
@@ -56,7 +55,7 @@ def threads_beside(workers: int, environment: Mapping[str, str] = os.environ) ->
 
 
 def _cores(environment: Mapping[str, str]) -> int:
-    """Cores of this process, shared out among the processes of this machine where a launcher tells of them."""
+    """Cores of this process: its share if a launcher says how many processes this machine runs."""
     from mmav.parallel import cpu_count
 
     for name in ('LOCAL_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE'):
@@ -67,7 +66,7 @@ def _cores(environment: Mapping[str, str]) -> int:
 
 @contextmanager
 def sharing_cores(workers: int) -> Iterator[str]:
-    """Lets PyTorch compute with the threads that :func:`threads_beside` gives, while the body runs.
+    """Lets PyTorch compute with the threads of :func:`threads_beside` in the body.
 
     Yields:
         A line for the log.

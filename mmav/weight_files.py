@@ -1,4 +1,4 @@
-"""What a file of weights is, by what it holds and not by its name, and what one is that holds none."""
+"""Recognises files of weights, and what is not one, by their content."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import zipfile
 from pathlib import Path
 
 _START = 512
-# more than any model's list of names and shapes takes (safetensors refuses longer ones, too)
+# more than any model's list of names and shapes (safetensors refuses longer ones, too)
 _LONGEST_HEADER = 100_000_000
 _TAR = slice(257, 262)
 
 
 def is_safetensors(path: str | os.PathLike[str]) -> bool:
-    """Whether a file has the form of safetensors: the length of a header in eight bytes, then the header, in JSON."""
+    """Whether a file looks like safetensors: the length of a header in eight bytes, then the header in JSON."""
     with open(path, 'rb') as file:
         start = file.read(9)
     return len(start) == 9 and start[8:] == b'{' and 2 <= int.from_bytes(start[:8], 'little') <= _LONGEST_HEADER
 
 
 def why_no_weights(path: str | os.PathLike[str]) -> str:
-    """What a file is that cannot be weights, in words; empty for what may be weights.
+    """A description of a file that cannot be weights; empty if it may be weights.
 
-    Told are what servers and repositories give in a file's place, such as a web page or the pointer of Git LFS, what
-    has to be unpacked first, and files that end before their end.
+    Recognises what servers and repositories send instead of a file, such as a web page or a Git LFS pointer, archives
+    that have to be unpacked first, and files that are cut off.
 
     Raises:
         OSError: The file cannot be read.
@@ -37,7 +37,7 @@ def why_no_weights(path: str | os.PathLike[str]) -> str:
     if re.match(rb'\s*<(!doctype|html)', start, re.IGNORECASE):
         return 'a web page'
     if start.startswith(b'version https://git-lfs'):
-        return 'a pointer of Git LFS, which stands for the file'
+        return 'a Git LFS pointer to the file'
     if start.startswith(b'PK'):
         return _why_no_zip(path)
     if is_safetensors(path):
@@ -59,7 +59,7 @@ def _why_no_zip(path: str | os.PathLike[str]) -> str:
 
 
 def _why_torn(path: str | os.PathLike[str]) -> str:
-    """For safetensors, whose header says where each tensor ends."""
+    """For safetensors, whose header holds the end of each tensor."""
     size = os.path.getsize(path)
     with open(path, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
@@ -69,5 +69,5 @@ def _why_torn(path: str | os.PathLike[str]) -> str:
             header = json.loads(file.read(length))
             ends = [entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__']
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return ''  # its own reader says what is wrong
+            return ''  # its reader reports what is wrong
     return 'only a part of a file' if 8 + length + max(ends, default=0) > size else ''

@@ -92,9 +92,7 @@ def test_what_counts_is_in_the_file_and_not_its_name(tmp_path):
     for name in ('a.pth', 'b.safetensors'):
         assert torch.equal(load_checkpoint_file(tmp_path / name)['a'], weights['a'])
     (tmp_path / 'c.pth').write_bytes(b'version https://git-lfs.github.com/spec/v1')
-    with pytest.raises(
-        CheckpointError, match=r'damaged \(a pointer of Git LFS, which stands for the file\); give another'
-    ):
+    with pytest.raises(CheckpointError, match=r'damaged \(a Git LFS pointer to the file\); give another'):
         load_checkpoint_file(tmp_path / 'c.pth')
 
 

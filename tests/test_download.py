@@ -51,7 +51,7 @@ def test_a_file_is_fetched_once(give, server, tmp_path, manner, capsys):
     ],
 )
 def test_what_is_not_the_file_leaves_nothing(give, tmp_path, monkeypatch, manner, why):
-    monkeypatch.setattr(download, 'PATIENCE', 0.2)
+    monkeypatch.setattr(download, 'TIMEOUT', 0.2)
     address = give(manner).replace('.pth', '.not' if manner == 'nowhere' else '.pth')
     target = tmp_path / 'a.pth'
     with pytest.raises(CheckpointError, match=rf"^cannot download 'mine' \({why}\): get ") as caught:
@@ -61,11 +61,11 @@ def test_what_is_not_the_file_leaves_nothing(give, tmp_path, monkeypatch, manner
 
 
 def test_a_disguised_page_and_an_empty_file_are_refused(give, server, tmp_path):
-    with pytest.raises(CheckpointError, match='gives a web page, not weights: nothing is kept'):
+    with pytest.raises(CheckpointError, match='is a web page, not weights: nothing is kept'):
         fetch(give('disguised'), tmp_path / 'a.pth')
     address = give('well')
     server.files[address.rsplit('/', 1)[1]] = b''
-    with pytest.raises(CheckpointError, match='gives an empty file, not weights'):
+    with pytest.raises(CheckpointError, match='is an empty file, not weights'):
         fetch(address, tmp_path / 'a.pth')
     assert left_in(tmp_path) == []
 
@@ -73,7 +73,7 @@ def test_a_disguised_page_and_an_empty_file_are_refused(give, server, tmp_path):
 @pytest.mark.parametrize(
     ('content', 'what'),
     [
-        (b'version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n', 'a pointer of Git LFS.*'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n', 'a Git LFS pointer.*'),
         (b'{"error": "rate limit exceeded"}', 'text'),
         (b'PK\x03\x04' + CONTENT, 'only a part of a file'),
     ],
@@ -81,7 +81,7 @@ def test_a_disguised_page_and_an_empty_file_are_refused(give, server, tmp_path):
 def test_what_servers_give_in_the_place_of_weights_is_not_kept(give, server, tmp_path, content, what):
     address = give('well')
     server.files[address.rsplit('/', 1)[1]] = content
-    with pytest.raises(CheckpointError, match=f'gives {what}, not weights: nothing is kept; give the address of the'):
+    with pytest.raises(CheckpointError, match=f'is {what}, not weights: nothing is kept; give the address of the'):
         fetch(address, tmp_path / 'a.pth')
     assert left_in(tmp_path) == []
 
@@ -103,7 +103,7 @@ def test_names_of_any_length_have_a_place(give, tmp_path):
 
 def test_a_wrong_checksum_is_refused_and_removed(give, tmp_path):
     with pytest.raises(
-        CheckpointError, match=rf'with the sha256 {SHA[:12]}\.\.\., published is deadbeef\.\.\.: .*nothing'
+        CheckpointError, match=rf'has the sha256 {SHA[:12]}\.\.\., published is deadbeef\.\.\.: .*nothing'
     ):
         fetch(give('well'), tmp_path / 'a.pth', sha256='deadbeef')
     assert left_in(tmp_path) == []
@@ -112,7 +112,7 @@ def test_a_wrong_checksum_is_refused_and_removed(give, tmp_path):
 def test_a_file_of_the_users_with_a_wrong_checksum_is_refused_and_kept(tmp_path):
     target = tmp_path / 'a.pth'
     target.write_bytes(b'mine')
-    with pytest.raises(CheckpointError, match='published is deadbeef.*: remove it, so that it is downloaded anew'):
+    with pytest.raises(CheckpointError, match='published is deadbeef.*: remove it to download it again'):
         fetch('https://nowhere.invalid/a.pth', target, sha256='deadbeef')
     assert target.read_bytes() == b'mine'
 

@@ -43,7 +43,7 @@ TENSORS = save(dict(a=torch.zeros(3, 4), b=torch.ones(2)), metadata=dict(format=
         (b'\n <!doctype HTML><p>', 'a web page'),
         (
             b'version https://git-lfs.github.com/spec/v1\noid sha256:12\n',
-            'a pointer of Git LFS, which stands for the file',
+            'a Git LFS pointer to the file',
         ),
         (b'<Error><Code>AccessDenied</Code></Error>', 'text'),
         (packed('zip'), 'a packed archive'),

@@ -63,7 +63,7 @@ class Source:
         except OSError as error:
             raise CheckpointError(f"cannot read '{self.path}': {error.strerror or error}") from error
         if what:
-            anew = 'remove it, so that it is downloaded anew' if self.address else 'give the file itself'
+            anew = 'remove it to download it again' if self.address else 'give the file itself'
             raise CheckpointError(f"'{self.path}' is {what}, not weights: {anew}")
 
 

@@ -44,7 +44,7 @@ def test_what_another_program_put_there_is_looked_into(torch_home, tmp_path):
     torch_home.mkdir(parents=True)
     source = locate('mvitv2_b_in1k')
     source.path.write_bytes(b'version https://git-lfs.github.com/spec/v1')
-    with pytest.raises(CheckpointError, match='is a pointer of Git LFS.*, not weights: remove it, so that it is downl'):
+    with pytest.raises(CheckpointError, match='is a Git LFS pointer.*, not weights: remove it to download it'):
         source.fetch()
     (tmp_path / 'a.pth').write_bytes(b'PK\x03\x04')
     with pytest.raises(CheckpointError, match=r"a\.pth' is only a part of a file, not weights: give the file itself$"):
@@ -89,7 +89,7 @@ def test_what_is_no_text_is_no_source(nothing):
         (f'{"x" * 500}.pth', '^no checkpoint'),
         ('A.PTH', "^no checkpoint 'A.PTH'"),
         ('file://data/a.pth', '^.file://data/a.pth.: an address of a file has three slashes'),
-        ('http://[::1/a.pth', r'^.http://\[::1/a.pth. is no address \(Invalid IPv6 URL\): give it as'),
+        ('http://[::1/a.pth', r'^.http://\[::1/a.pth. is not an address \(Invalid IPv6 URL\): give it as'),
     ],
 )
 def test_slips_are_one_line(wrong, message, torch_home):
