@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a data set's spectrograms, exactly: every value counts once, nothing is drawn."""
+"""Mean and standard deviation of a dataset's spectrograms, over all values and without sampling."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class AudioStats:
     """Statistics of spectrograms.
 
     Attributes:
-        mean: Mean of all values that are sound.
-        std: Standard deviation of all values that are sound (of the population).
-        padded_mean: Mean with the zeros that fill spectrograms up to T frames, as AST's published values were taken.
-        padded_std: Standard deviation with these zeros.
-        clips: Clips measured.
-        silent: Clips without sound; they do not count.
-        broken: Clips that cannot be read, path and reason; they do not count.
+        mean: Mean of all values that are audio.
+        std: Standard deviation of all values that are audio (of the population).
+        padded_mean: Mean including the zeros that fill spectrograms up to T frames, as AST's published values do.
+        padded_std: Standard deviation including these zeros.
+        clips: Number of clips measured.
+        silent: Number of clips without audio, which are left out.
+        broken: Path and reason of clips that cannot be read, which are left out.
         padding: Share of the spectrograms that is padding.
     """
 
@@ -54,10 +54,10 @@ class AudioStats:
 def clip_stats(
     load: LoadClip, spectrogram: Spectrogram, clip: tuple[str, float | None, float | None]
 ) -> ClipStats | str | None:
-    """Measures one clip: the middle window of it, without augmentation.
+    """Measures the middle window of one clip, without augmentation.
 
     Returns:
-        Its statistics; None where it has no sound; what is wrong where it cannot be read.
+        Its statistics; None if it has no audio; the reason if it cannot be read.
     """
     path, start, end = clip
     results: dict[str, Any] = dict(path=path, start=start, end=end, modalities=('audio',), broken=None, rng=None)
@@ -76,9 +76,9 @@ def clip_stats(
 
 
 def merge(parts: Sequence[ClipStats], *, zeros: int = 0) -> tuple[float, float]:
-    """Mean and standard deviation of all values together, and of so many zeros more.
+    """Mean and standard deviation of all values together with a number of zeros (Chan et al. 1979).
 
-    Sums are taken without rounding, so that the order does not matter. (Chan et al. 1979.)
+    Sums are computed without rounding, so that the order does not matter.
     """
     total = sum(part.number for part in parts) + zeros
     mean = math.fsum(part.number * part.mean for part in parts) / total
@@ -95,17 +95,17 @@ def measure(
     jobs: int | None = None,
     time_limit: float | None = None,
 ) -> AudioStats:
-    """Measures all clips of a data set.
+    """Measures all clips of a dataset.
 
     Args:
-        dataset: Its rows are read, not its pipeline.
-        load: Reads the sound.
+        dataset: Its rows are used, not its pipeline.
+        load: Reads the audio.
         spectrogram: Turns it into spectrograms (F, T).
-        jobs: Processes; None for one a core.
-        time_limit: Seconds for one clip, after which it counts as broken; None for as long as it takes.
+        jobs: Processes; defaults to one per core.
+        time_limit: Seconds for one clip, after which it counts as broken; None for no limit.
 
     Raises:
-        ConfigError: No clip has any sound.
+        ConfigError: No clip has audio.
     """
     rows = [dataset.get_data_info(i) for i in range(len(dataset))]
     clips = [(row['path'], row['start'], row['end']) for row in rows]
@@ -120,7 +120,7 @@ def measure(
         elif isinstance(result, str):
             broken[index] = (clips[index][0], result)
     if not found:
-        raise ConfigError(f'none of the {len(clips)} clips of {dataset.ann_file} has sound that can be read')
+        raise ConfigError(f'none of the {len(clips)} clips of {dataset.ann_file} has audio that can be read')
     parts = [found[index] for index in sorted(found)]
     whole = len(parts) * spectrogram.num_bins * spectrogram.target_frames
     zeros = whole - sum(part.number for part in parts)
@@ -139,7 +139,7 @@ def measure(
 
 
 def front_end(pipeline: Sequence[dict[str, Any]]) -> tuple[LoadClip, Spectrogram]:
-    """The reader and the audio front end of a pipeline, without what is random in them.
+    """The reader and the audio front end of a pipeline, without randomness.
 
     Args:
         pipeline: Configs of transforms.

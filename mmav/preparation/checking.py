@@ -1,4 +1,4 @@
-"""Checks every clip of manifests: a report of what is wrong, and manifests without what cannot be used."""
+"""Checks every clip of manifests: a report of defects, and manifests without the clips that cannot be used."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from mmav.journal import Journal
 from mmav.parallel import Lost, run_parallel
 from mmav.tables import write_csv
 
-# Under this level, in dB of full scale, nothing is heard: one step of 16-bit sound is -90.
+# Audio below this level, in dB of full scale, is inaudible: one step of 16-bit samples is -90.
 SILENT_DB = -60.0
-# A picture whose shrunk frames change by less than so many grey levels does not move: encoding alone makes a few.
+# A video is frozen if its shrunk frames change by fewer grey levels: encoding alone makes a few.
 FROZEN_LEVELS = 10.0
-# Tracks and headers may differ by so many seconds before that counts: a frame of AAC is 0.02 to 0.06.
+# Tracks and headers may differ by so many seconds: a frame of AAC is 0.02 to 0.06.
 TOLERANCE = 0.5
 
-# What may be wrong with a clip, and what that means.
+# Defects of a clip, and what they mean.
 DEFECTS: dict[str, str] = {
     'missing': 'there is no such file',
-    'unreadable': 'nothing of it can be decoded, or decoding it kills the process',
+    'unreadable': 'nothing in it can be decoded, or decoding it kills the process',
     'timed_out': 'decoding it takes longer than the time limit for a file',
-    'cut_off': f'it ends more than {TOLERANCE:g} s before its header or the manifest says',
+    'cut_off': f'it ends more than {TOLERANCE:g} s earlier than its header or the manifest says',
     'damaged': 'some packets cannot be decoded; the rest can be used',
-    'no_picture': 'it has no picture track',
-    'frozen': 'the picture does not move',
-    'no_sound': 'it has no sound track',
-    'silent': f'the sound never exceeds {SILENT_DB:g} dB of full scale',
-    'short_sound': f'the sound starts more than {TOLERANCE:g} s after the picture or ends as much before it',
-    'short_picture': f'the picture starts more than {TOLERANCE:g} s after the sound or ends as much before it',
+    'no_picture': 'it has no video track',
+    'frozen': 'the video does not move',
+    'no_sound': 'it has no audio track',
+    'silent': f'the audio never exceeds {SILENT_DB:g} dB of full scale',
+    'short_sound': f'the audio starts more than {TOLERANCE:g} s after the video or ends as much before it',
+    'short_picture': f'the video starts more than {TOLERANCE:g} s after the audio or ends as much before it',
 }
 UNUSABLE = ('missing', 'unreadable', 'timed_out')
 # Seconds for one clip: a film of two hours is decoded in less.
@@ -45,7 +45,7 @@ USUAL_MANIFESTS = ('train.csv', 'val.csv', 'test.csv')
 
 
 class ClipSpan(NamedTuple):
-    """A row of a manifest as far as a check needs it."""
+    """The file of a row of a manifest, and its span in seconds; None for the file's start or end."""
 
     path: str
     start: float | None
@@ -54,14 +54,14 @@ class ClipSpan(NamedTuple):
 
 @dataclass
 class ManifestCheck:
-    """What was found in a manifest.
+    """The check of a manifest.
 
     Attributes:
         path: The manifest.
         header: Its columns.
         rows: Its rows as written.
-        clips: What each row names.
-        defects: What is wrong with each row's clip.
+        clips: The clip of each row.
+        defects: The defects of each row's clip.
     """
 
     path: str
@@ -71,7 +71,7 @@ class ManifestCheck:
     defects: list[tuple[str, ...]] = field(default_factory=list)
 
     def count(self) -> dict[str, int]:
-        """Defect -> how many rows have it."""
+        """Defect -> number of rows that have it."""
         found = Counter(defect for defects in self.defects for defect in defects)
         return {defect: found[defect] for defect in DEFECTS}
 
@@ -80,7 +80,7 @@ class ManifestCheck:
         return [any(defect in drop for defect in defects) for defects in self.defects]
 
     def share_of_classes(self, drop: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Class -> rows dropped and rows in all, the largest share first; a class is a label, or a verb or noun."""
+        """Class -> rows dropped and all rows, the largest share first; a class is a label, or a verb or noun."""
         totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         columns = [name for name in LABELS if name in self.header]
         for row, lost in zip(self.rows, self.dropped(drop), strict=True):
@@ -94,22 +94,22 @@ class ManifestCheck:
 
 
 def manifests_of(root: Path, names: Sequence[str] | None) -> list[Path]:
-    """The manifests asked for, or those that a data set usually has.
+    """The manifests that are named, or those that a dataset usually has.
 
     Raises:
-        ManifestError: None is named, and there is none.
+        ManifestError: None is named, and there are none.
     """
     found = [root / name for name in names or USUAL_MANIFESTS if names or (root / name).is_file()]
     if not found:
         raise ManifestError(
-            f'no manifest in {root}, neither of {", ".join(USUAL_MANIFESTS)}; prepare the data set with its tool in '
+            f'no manifest in {root}, none of {", ".join(USUAL_MANIFESTS)}; prepare the dataset with its tool in '
             'tools/data first, or name manifests with --manifest'
         )
     return found
 
 
 def read_rows(path: str) -> ManifestCheck:
-    """Reads a manifest as it is written; labels are not looked at.
+    """Reads a manifest as it is written; labels are not checked.
 
     Raises:
         ManifestError: See :func:`mmav.datasets.manifest.read_table`; or a span is not two numbers.
@@ -157,17 +157,17 @@ def check_clips(
     jobs: int | None = None,
     time_limit: float | None = TIME_LIMIT,
 ) -> dict[ClipSpan, Probe]:
-    """Probes clips, each once, and those not again that the journal knows and that have not changed since.
+    """Probes clips, each once; skips those that the journal knows and that have not changed since.
 
-    Each is read in another process: one that kills it, or does not end in time, costs no other.
+    Each is read in another process, so that one that kills it, or takes too long, affects no other.
 
     Args:
         data_root: Folder that paths are relative to.
-        clips: What is checked.
+        clips: The clips.
         journal: Results of earlier runs; new ones are added.
-        jobs: Processes; None for one a core.
-        time_limit: Seconds for one clip; None for as long as it takes. With more time those that took too long are
-            tried again.
+        jobs: Processes; defaults to one per core.
+        time_limit: Seconds for one clip; None for no limit. With a higher limit, clips that took too long are tried
+            again.
     """
     unique = list(dict.fromkeys(clips))
     stamps = {path: file_stamp(os.path.join(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
@@ -175,7 +175,7 @@ def check_clips(
     for entry in journal.entries:
         clip = ClipSpan(*entry['clip'])
         more_time = entry.get('time_limit') is not None and (time_limit is None or time_limit > entry['time_limit'])
-        # A journal of an earlier version may lack measures.
+        # The journal of an earlier version may lack measures.
         same = entry['probe'].keys() == Probe().to_dict().keys() and stamps.get(clip.path, ()) == entry['stamp']
         if same and not more_time:
             known[clip] = Probe(**entry['probe'])
@@ -222,7 +222,7 @@ def _probe(work: tuple[str, float | None, float | None]) -> Probe:
 
 
 def file_stamp(path: str) -> list[int] | None:
-    """Size and time of a file, which tell whether it has changed."""
+    """Size and modification time of a file, to see whether it has changed; None if it cannot be reached."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A data set written anew for fast training: every clip of its manifests transcoded, its lists beside them."""
+"""Transcodes a dataset for fast training: every clip of its manifests, with its lists beside them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from mmav.tables import write_csv
 JOURNAL = 'prepare_journal.jsonl'
 UNFINISHED = '.unfinished'
 FAILED = 'prepare_failed.csv'
-# whose files these are in the record of the folder, in all processes
+# the owner of the files in the record of the folder, in all processes
 PROGRAM = 'prepare_media.py'
-# Lists of classes and of tail classes go with a data set; what other tools report does not.
+# Lists of classes and of tail classes are part of a dataset; reports of other tools are not.
 LISTS = ('*.txt', 'EPIC_100_tail_*.csv')
 
 
 class Outcome(NamedTuple):
-    """What became of a file: sizes in bytes, its length in seconds, or why it cannot be read."""
+    """The outcome for a file: sizes in bytes, its length in seconds, damaged packets, or why it cannot be read."""
 
     error: str | None = None
     size_before: int = 0
@@ -46,9 +46,10 @@ class Outcome(NamedTuple):
 
 
 def target_names(paths: Sequence[str]) -> dict[str, str]:
-    """Where files go below the new folder: where they were, with the suffix .mp4.
+    """The paths of files in the new folder: the same as before, with the suffix .mp4.
 
-    A file outside the data root goes into ``outside/``; of two that would meet, the second keeps its old suffix, too.
+    A file outside the data root goes to ``outside/``; if two would have the same path, the second keeps its old suffix,
+    too.
 
     >>> target_names(['a/x.avi', 'a/x.mkv', '/b/y.MP4'])
     {'a/x.avi': 'a/x.mp4', 'a/x.mkv': 'a/x.mkv.mp4', '/b/y.MP4': 'outside/y.mp4'}
@@ -78,21 +79,21 @@ def transcode_all(
     time_limit: float | None = None,
     force: bool = False,
 ) -> dict[str, Outcome]:
-    """Transcodes files; what an earlier run with the same options has done, and has not changed since, is left alone.
+    """Transcodes files; skips those that an earlier run with the same options has done and that have not changed since.
 
-    A file appears under its name only when it is whole. What cannot be read is tried again by the next run.
+    A file gets its name only when it is complete. Files that cannot be read are tried again by the next run.
 
     Args:
         data_root: Folder that the paths are relative to.
         out: The new folder.
-        names: Path of each file -> its path below the new folder.
-        options: How files are written.
-        jobs: Processes; None for one a core.
-        time_limit: Seconds for one file; None for as long as it takes.
-        force: Write all anew where an earlier run had other options.
+        names: Path of each file -> its path in the new folder.
+        options: How to write files.
+        jobs: Processes; defaults to one per core.
+        time_limit: Seconds for one file; None for no limit.
+        force: Whether to write all files again if an earlier run had other options.
 
     Returns:
-        Path of each file -> what became of it.
+        Path of each file -> its outcome.
 
     Raises:
         MmavError: The folders are the same, an earlier run had other options, or the disk is full.
@@ -105,7 +106,7 @@ def transcode_all(
         different = [f'{k} {before.get(k)!r}, now {v!r}' for k, v in settings.items() if before.get(k) != v]
         raise MmavError(
             f'{out} was written with other options ({"; ".join(different)}); give another folder, or --force to write '
-            'all files anew'
+            'all files again'
         )
     outcomes: dict[str, Outcome] = {}
     with Journal(out / JOURNAL, settings) as journal:
@@ -142,10 +143,10 @@ def _check_apart(data_root: Path, out: Path) -> None:
 
 
 def _check_targets(data_root: Path, out: Path, names: Mapping[str, str]) -> set[str]:
-    """Refuses to write over a source, by whatever links, or over files of another's.
+    """Refuses to overwrite a source, also through links, or the user's files.
 
     Returns:
-        The targets that a version without records wrote, as the journal and their sizes tell.
+        The targets that a version without records wrote, according to the journal and their sizes.
     """
     targets = [os.path.join(out, name) for name in names.values()]
     sources = {_identity(os.path.join(data_root, path)): path for path in names}
@@ -177,10 +178,10 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def check_lists(data_root: Path, out: Path, manifests: Sequence[ManifestCheck]) -> None:
-    """Makes sure, before the work, that :func:`write_lists` can write all it will.
+    """Checks, before the work, that :func:`write_lists` can write its files.
 
     Raises:
-        OutputError: It cannot, or a file in the new folder was not written by it.
+        OutputError: It cannot, or would replace a file that it did not write.
     """
     _check_apart(data_root, out)
     names = [Path(manifest.path).name for manifest in manifests]
@@ -203,7 +204,7 @@ def write_lists(
     names: Mapping[str, str],
     outcomes: Mapping[str, Any],
 ) -> dict[str, tuple[int, int]]:
-    """Writes the manifests with the new paths, without rows whose file cannot be read, and copies the class lists.
+    """Writes the manifests with the new paths, without files that cannot be read, and copies the class lists.
 
     Returns:
         Name of each manifest -> rows written, rows left out.
@@ -237,7 +238,7 @@ def _transcode(data_root: str, out: str, options: TranscodeOptions, task: tuple[
     except MediaError as error:
         free = shutil.disk_usage(out).free
         if free < 1 << 20:
-            raise MmavError(f'the disk of {out} is full; make room, then the same command goes on') from error
+            raise MmavError(f'the disk of {out} is full; free some space, then the same command continues') from error
         return Outcome(error=error.reason)
     return Outcome(None, *sizes, result.seconds, result.damaged)
 

@@ -175,7 +175,7 @@ def test_the_old_folder_is_never_written_to(folder):
 def test_a_full_disk_stops(folder, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=0)
     monkeypatch.setattr(transcoding.shutil, 'disk_usage', lambda path: usage)
-    with pytest.raises(MmavError, match='is full; make room'):
+    with pytest.raises(MmavError, match='is full; free some space'):
         run(folder, tmp_path / 'new')
 
 

@@ -28,7 +28,7 @@ def test_prints_what_the_config_takes(folder, capsys):
     printed = capsys.readouterr().out
     found = json.loads((folder / 'stats.json').read_text())
     assert (
-        '1 clips of' in printed and '1 without sound, 1 unreadable' in printed and 'other.mp4: no such file' in printed
+        '1 clips of' in printed and '1 without audio, 1 unreadable' in printed and 'other.mp4: no such file' in printed
     )
     assert f'audio=dict(mean={found["mean"]:.4f}, std={found["std"]:.4f})' in printed
     # 2 s in 512 frames

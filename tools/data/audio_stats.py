@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Computes mean and standard deviation of a dataset's log-mels, for norm.audio in its config.
 
-Every clip of the training list counts, its middle window, without augmentation, in double precision. The result does
+The middle window of every clip of the training list counts, without augmentation, in double precision. The result does
 not depend on the number of processes.
 """
 
@@ -46,14 +46,14 @@ def main() -> None:
     dataset = DATASETS.build({**options, **changes, 'pipeline': [], 'modalities': ['audio']})
     found = measure(dataset, load, spectrogram, jobs=args.jobs, time_limit=args.time_limit)
     print(
-        f'{found.clips} clips of {dataset.ann_file}, {found.silent} without sound, {len(found.broken)} unreadable; '
+        f'{found.clips} clips of {dataset.ann_file}, {found.silent} without audio, {len(found.broken)} unreadable; '
         f'{found.padding:.1%} of the spectrograms ({spectrogram.num_bins} x {spectrogram.target_frames}) is padding'
     )
     for path, reason in found.broken[:BROKEN_SHOWN]:
         print(f'  {path}: {reason}')
     if len(found.broken) > BROKEN_SHOWN:
         print(f'  and {len(found.broken) - BROKEN_SHOWN} more')
-    print(f'sound:        audio=dict(mean={found.mean:.4f}, std={found.std:.4f})')
+    print(f'audio:        audio=dict(mean={found.mean:.4f}, std={found.std:.4f})')
     print(f'with padding: audio=dict(mean={found.padded_mean:.4f}, std={found.padded_std:.4f})')
     if args.json:
         write_json(args.json, {**asdict(found), 'config': args.config, 'ann_file': dataset.ann_file})

@@ -39,7 +39,7 @@ REPORT, COUNTS = 'check_report.csv', 'check_report.json'
 
 
 def summary(check: ManifestCheck, drop: list[str]) -> dict:
-    """What a manifest's check comes to."""
+    """The result of a manifest's check."""
     lost = sum(check.dropped(drop))
     return dict(
         clips=len(check.rows),
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('data_root', type=Path, help='folder that the manifests lie in and their paths are relative to')
+    parser.add_argument('data_root', type=Path, help='folder of the manifests, which their paths are relative to')
     parser.add_argument(
         '--manifest', nargs='+', metavar='FILE', help=f'manifests in it; default: {", ".join(USUAL_MANIFESTS)}'
     )

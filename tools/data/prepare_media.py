@@ -34,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument(
         '--short-side', type=int, default=default.short_side, metavar='PIXELS',
-        help='of the frames, 256 or 320 as a rule; smaller ones keep their size (%(default)s)',
+        help='short side of the frames, usually 256 or 320; smaller ones keep their size (%(default)s)',
     )  # fmt: skip
     parser.add_argument(
         '--keyframes', type=int, default=default.keyframes, metavar='N', help='one every N frames (%(default)s)'
