@@ -35,6 +35,12 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+class _Refused(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status, self.text = status, text
+
+
 class Gate:
     """ASGI middleware that only lets through what the page needs.
 
@@ -53,43 +59,39 @@ class Gate:
         self.most = int(limits.megabytes * 2**20)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Passes a request on, or answers it."""
-        if scope['type'] == 'lifespan':
+        """Passes a request on, or refuses it."""
+        try:
+            if scope['type'] == 'http':
+                receive = await self._checked(scope, receive)
+            elif scope['type'] != 'lifespan':
+                return
+        except _Refused as refusal:
+            await _reply(send, refusal.status, refusal.text)
+        else:
             await self.app(scope, receive, send)
-        elif scope['type'] == 'http':
-            status, text, body = await self._judge(scope, receive)
-            if status:
-                await _reply(send, status, text)
-            else:
-                await self.app(scope, receive if body is None else _again(body, receive), send)
 
-    async def _judge(self, scope: dict[str, Any], receive: Receive) -> tuple[int, str, bytes | None]:
-        """Status and text of a refusal, or 0; and the body if it was read."""
+    async def _checked(self, scope: dict[str, Any], receive: Receive) -> Receive:
+        """Checks a request; returns what the application receives of it."""
         method, path = scope['method'], scope['path']
-        if method in ('GET', 'HEAD'):
-            if path.startswith(FILE):
-                allowed = self._inside(path[len(FILE) :])
-            else:
-                allowed = PAGES.fullmatch(path) is not None and '..' not in path.split('/')
-            return (0, '', None) if allowed else (404, 'Not found', None)
-        if method == 'POST' and path == UPLOAD:
-            return (*self._judge_upload(scope), None)
         if method == 'POST' and path == JOIN:
             body = await _read(receive, LARGEST_REQUEST)
-            if body is None:
-                return 413, 'The request is too large.', None
             if not self._harmless(body):
-                return 400, 'The file is no longer here: please upload it again.', None
-            return 0, '', body
-        return 404, 'Not found', None
-
-    def _judge_upload(self, scope: dict[str, Any]) -> tuple[int, str]:
-        size = dict(scope['headers']).get(b'content-length', b'')
-        if size.isdigit() and int(size) > self.most + LARGEST_REQUEST:
-            return 413, f'The file is too large: this page takes {self.most / 2**20:g} MB at most.'
-        if _bytes_in(self.folder) > STORED_UPLOADS * self.most:
-            return 503, 'There are too many uploads at the moment: please try again in some minutes.'
-        return 0, ''
+                raise _Refused(400, 'The file is no longer here: please upload it again.')
+            return _again(body, receive)
+        if method == 'POST' and path == UPLOAD:
+            size = dict(scope['headers']).get(b'content-length', b'')
+            if size.isdigit() and int(size) > self.most + LARGEST_REQUEST:
+                raise _Refused(413, f'The file is too large: this page takes {self.most / 2**20:g} MB at most.')
+            if _bytes_in(self.folder) > STORED_UPLOADS * self.most:
+                raise _Refused(503, 'There are too many uploads at the moment: please try again in some minutes.')
+            return receive
+        if path.startswith(FILE):
+            known = self._inside(path[len(FILE) :])
+        else:
+            known = PAGES.fullmatch(path) is not None and '..' not in path.split('/')
+        if method not in ('GET', 'HEAD') or not known:
+            raise _Refused(404, 'Not found')
+        return receive
 
     def _inside(self, path: str) -> bool:
         real = os.path.realpath(path)
@@ -117,15 +119,15 @@ def _paths(value: Any) -> Iterator[Any]:
             yield from _paths(each)
 
 
-async def _read(receive: Receive, most: int) -> bytes | None:
-    body = b''
-    while True:
+async def _read(receive: Receive, most: int) -> bytes:
+    body, more = b'', True
+    while more:
         message = await receive()
         body += message.get('body', b'')
         if message['type'] == 'http.disconnect' or len(body) > most:
-            return None
-        if not message.get('more_body'):
-            return body
+            raise _Refused(413, 'The request is too large.')
+        more = message.get('more_body')
+    return body
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
@@ -149,7 +151,7 @@ def _bytes_in(folder: str) -> int:
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
-            with suppress(OSError):  # removed meanwhile
+            with suppress(OSError):  # removed in the meantime
                 total += os.path.getsize(os.path.join(where, name))
     return total
 
