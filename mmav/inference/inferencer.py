@@ -220,7 +220,7 @@ class AVInferencer:
         Returns:
             A data sample per clip, with its probabilities.
         """
-        return self.model.test_step(inputs)  # type: ignore[no-any-return, operator]
+        return self.model.test_step(inputs)  # type: ignore[operator]
 
     def postprocess(self, scores: Scores, *, topk: int | None = 5) -> dict[str, Any]:
         """Probabilities of one clip to plain values, see :func:`mmav.inference.results.predictions_of`."""

@@ -64,7 +64,7 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
             notes.append(f'{split}.csv is not written, as {why} for it{left}')
     check_all_own(Path(out) / name for name in files)
     files[MISSING] = _missing_table(annotation, matched, patterns)
-    report = dict(
+    report: dict[str, Any] = dict(
         dataset=annotation.dataset,
         annotation=annotation.sources,
         clips=clips,
@@ -198,10 +198,6 @@ def _prefix(clips: str, out: str) -> str:
             way = inner.relative_to(outer).as_posix()
             return '' if way == '.' else f'{way}/'
     return Path(os.path.abspath(clips)).as_posix().rstrip('/') + '/'
-
-
-def _seconds(value: float) -> str:
-    return f'{value:.3f}'.rstrip('0').rstrip('.')
 
 
 def _seconds(value: float) -> str:

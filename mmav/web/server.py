@@ -126,7 +126,7 @@ async def _read(receive: Receive, most: int) -> bytes:
         body += message.get('body', b'')
         if message['type'] == 'http.disconnect' or len(body) > most:
             raise _Refused(413, 'The request is too large.')
-        more = message.get('more_body')
+        more = bool(message.get('more_body'))
     return body
 
 

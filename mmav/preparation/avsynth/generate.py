@@ -189,7 +189,7 @@ def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
         _write_list(out / f'{split}.csv', csv_bytes([('path', *classes), *labels]))
     for column, names in classes.items():
         _write_list(out / _CLASS_LISTS[column], '\n'.join([*names, '']).encode())
-    events = [('path', 'visual', 'sound', 'onset', 'offset', *_CORNERS)]
+    events: list[tuple[Any, ...]] = [('path', 'visual', 'sound', 'onset', 'offset', *_CORNERS)]
     boxes: list[tuple[Any, ...]] = [('path', 'frame', 'seconds', *_CORNERS)]
     for row in rows:
         around = (*row.boxes[:, :2].min(axis=0), *row.boxes[:, 2:].max(axis=0))
