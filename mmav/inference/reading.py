@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, NamedTuple
 
 from mmav.errors import MediaError
@@ -64,11 +65,6 @@ def in_batches(outcomes: Iterable[Outcome], size: int) -> Iterator[list[Outcome]
     >>> [len(group) for group in in_batches([(Job(0, None, None), {})] * 5, 2)]
     [2, 2, 1]
     """
-    group: list[Outcome] = []
-    for outcome in outcomes:
-        group.append(outcome)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
+    iterator = iter(outcomes)
+    while group := list(islice(iterator, size)):
         yield group

@@ -130,6 +130,7 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
         return (result.failure,)
     expected = result.promised if end is None else end
     both = result.has_video and result.has_audio
+    late, early = result.sound_start - result.picture_start, result.picture_end - result.sound_end
     found = dict(
         cut_off=result.duration < expected - TOLERANCE,
         damaged=result.damaged > 0,
@@ -137,14 +138,8 @@ def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:
         frozen=result.frames > 1 and result.motion < FROZEN_LEVELS,
         no_sound=not result.has_audio,
         silent=result.has_audio and result.peak_db < SILENT_DB,
-        short_sound=both
-        and (
-            result.sound_start > result.picture_start + TOLERANCE or result.sound_end < result.picture_end - TOLERANCE
-        ),
-        short_picture=both
-        and (
-            result.picture_start > result.sound_start + TOLERANCE or result.picture_end < result.sound_end - TOLERANCE
-        ),
+        short_sound=both and max(late, early) > TOLERANCE,
+        short_picture=both and min(late, early) < -TOLERANCE,
     )
     return tuple(defect for defect in DEFECTS if found.get(defect))
 

@@ -18,36 +18,9 @@ from mmav.web.pictures import explanation_html, timeline_html
 DEFAULT_TITLE = 'What happens in this clip?'
 CHOOSE, STRONGEST = 'choose …', 'the strongest'
 MOST_EXAMPLES = 8
+STYLE = Path(__file__).with_name('page.css')
 # Models see a few hundred pixels; more would only take longer to encode and send.
 CAMERA = dict(width=dict(ideal=640), height=dict(ideal=480))
-STYLE = """
-.gradio-container {width: 100% !important; max-width: 1240px !important; margin: 0 auto !important}
-#use .wrap {gap: .35rem}
-#use label {padding: .35rem .5rem; font-size: .83rem}
-#use label span {margin-left: .35rem}
-#video video {max-height: 300px}
-#headline h1 {margin: 0 0 .2rem 0; font-size: 1.6rem}
-#headline p {margin: 0; color: var(--body-text-color); opacity: .75}
-.mmav-note, .mmav-error {padding: .5rem .8rem; border-radius: 8px; margin: .5rem 0 0 0; font-size: .95rem}
-.mmav-note {background: var(--background-fill-secondary); color: var(--body-text-color)}
-.mmav-error {background: #fdecea; color: #8a1c12; border: 1px solid #f3b6ae}
-.mmav-best {font-size: 1.5rem; font-weight: 600; margin: .1rem 0 .5rem 0; overflow-wrap: anywhere}
-.mmav-bar {display: grid; grid-template-columns: 1fr 3.6rem; gap: 0 .5rem; align-items: center; margin-bottom: .3rem}
-.mmav-bar .track {position: relative; background: var(--background-fill-secondary); border-radius: 6px}
-.mmav-bar .fill {position: absolute; inset: 0 auto 0 0; background: #a5c8f2; border-radius: 6px}
-.mmav-bar:first-of-type .fill {background: #6aa5ea}
-.mmav-bar .name {position: relative; padding: .22rem .6rem; overflow-wrap: anywhere}
-.mmav-bar .score {text-align: right; font-variant-numeric: tabular-nums}
-.mmav-picture {margin: .3rem 0 .1rem 0}
-.mmav-picture img {width: 100%; border-radius: 8px; background: #fff; display: block}
-.mmav-caption {font-size: .88rem; opacity: .8}
-.mmav-table {border-collapse: collapse; font-size: .9rem}
-.mmav-table td, .mmav-table th {padding: .1rem .9rem .1rem 0; text-align: left; font-variant-numeric: tabular-nums}
-.mmav-classes {columns: 9rem auto; font-size: .88rem; margin: 0; padding: 0; list-style: none}
-.mmav-classes {max-height: 16rem; overflow-y: auto}
-.mmav-classes li {overflow-wrap: anywhere}
-footer {display: none !important}
-"""
 
 
 def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> Any:
@@ -118,14 +91,13 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
             except UploadError as error:
                 hidden = gr.update(visible=False)
                 return [None, _error(str(error)), hidden, hidden, gr.update(), gr.update(), hidden]
-            part, index = _leader(given)
-            long = len(given.spans) > 1
+            long, targets = len(given.spans) > 1, _targets(given, parts)
             return [
                 given,
                 _answer(given),
                 gr.update(value=timeline_html(given, parts), visible=long),
                 gr.update(visible=True),
-                gr.update(choices=_targets(given, parts), value=f'{part}:{index}'),
+                gr.update(choices=targets, value=targets[0][1]),
                 gr.update(choices=_windows(given), value=STRONGEST, visible=long),
                 gr.update(value=_note('One moment …'), visible=True),
             ]
@@ -134,8 +106,8 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
             if given is None or not wanted:
                 return gr.update(visible=False)
             part, index = wanted.rsplit(':', 1)
-            choices = [name for name, _ in _windows(given)]
-            number = choices.index(piece) - 1 if piece in choices[1:] else None
+            windows = _windows(given)
+            number = windows.index(piece) - 1 if piece in windows[1:] else None
             try:
                 found = demo.explain(given, part, int(index), window=number)
             except MmavError as error:
@@ -253,11 +225,6 @@ def _answer(answer: Answer) -> str:
     return f'<div class="mmav-best">{best}</div><div class="mmav-bars">{rows}</div>{_note(" ".join(answer.notes))}'
 
 
-def _leader(answer: Answer) -> tuple[str, int]:
-    part = next(iter(answer.scores))
-    return part, int(answer.scores[part].mean(axis=0).argmax())
-
-
 def _targets(answer: Answer, parts: dict[str, list[str]]) -> list[tuple[str, str]]:
     """Choices of the class to explain, the most probable first."""
     choices = []
@@ -268,6 +235,5 @@ def _targets(answer: Answer, parts: dict[str, list[str]]) -> list[tuple[str, str
     return choices
 
 
-def _windows(answer: Answer) -> list[tuple[str, str]]:
-    names = [STRONGEST, *(f'{start:.1f} to {end:.1f} s' for start, end in answer.spans)]
-    return [(name, name) for name in names]
+def _windows(answer: Answer) -> list[str]:
+    return [STRONGEST, *(f'{start:.1f} to {end:.1f} s' for start, end in answer.spans)]

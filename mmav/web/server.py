@@ -215,7 +215,7 @@ def make_app(page: Any, folder: str, *, limits: Limits) -> Gate:
         pwa=False,
         mcp_server=False,
         theme=gradio.themes.Default(**fonts),
-        css=STYLE,
+        css=STYLE.read_text(encoding='utf-8'),
     )
     return Gate(app, folder, limits=limits)
 
