@@ -117,7 +117,7 @@ class ClipFolder:
         self.suffixes[suffix.lower() or 'without suffix'] += 1
         if suffix.lower() in SUFFIXES and not stem.endswith(_TEMPORARY):
             if not path.isascii() and not is_text(path):
-                self.unusable.append((ascii(path), 'the name is not UTF-8 text and cannot stand in a manifest'))
+                self.unusable.append((ascii(path), 'the name is not UTF-8 text and cannot be written to a manifest'))
                 return
             self.media += 1
             self._paths.setdefault(stem, []).append(path)
@@ -198,7 +198,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_text(path: str) -> bool:
-    """Whether a path can stand in a text file."""
+    """Whether a path can be written to a text file."""
     try:
         path.encode()
     except UnicodeEncodeError:

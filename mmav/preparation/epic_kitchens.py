@@ -97,6 +97,6 @@ def _parse(annotation: Annotation, split: str, row: Row) -> AnnotatedClip:
     labels = []
     for (part, names), cell in zip(annotation.classes.items(), ids, strict=True):
         if not (cell.isdecimal() and cell.isascii() and int(cell) < len(names)):
-            raise BadRow(f'{part}_class {cell!r} is none of 0 to {len(names) - 1}', UNKNOWN_LABEL)
+            raise BadRow(f'{part}_class {cell!r} is not one of 0 to {len(names) - 1}', UNKNOWN_LABEL)
         labels.append(names[int(cell)])
     return row.clip(narration, begin, end, *labels, video=video)

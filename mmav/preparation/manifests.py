@@ -51,7 +51,7 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
     matched = match(annotation, folder, patterns, progress=progress)
     prefix = _prefix(clips, out)
     if not is_text(prefix):
-        raise MmavError(f'the folder {prefix!a} is not UTF-8 text and cannot stand in a manifest; rename it')
+        raise MmavError(f'the folder {prefix!a} is not UTF-8 text and cannot be written to a manifest; rename it')
     files = {name: '\n'.join([*labels, '']).encode() for name, labels in lists.items()} | annotation.copies
     notes = list(annotation.notes)
     for split in SPLITS:

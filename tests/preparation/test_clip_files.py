@@ -91,7 +91,7 @@ def test_what_cannot_be_used_is_told(tree, monkeypatch):
     folder = ClipFolder(str(root))
     assert folder.find('x') == ['a/x.mp4'] and folder.media == 1
     assert folder.unusable == [
-        ("'b/x\\udcff.mp4'", 'the name is not UTF-8 text and cannot stand in a manifest'),
+        ("'b/x\\udcff.mp4'", 'the name is not UTF-8 text and cannot be written to a manifest'),
         ('locked', 'the folder cannot be read: Permission denied'),
     ]
 

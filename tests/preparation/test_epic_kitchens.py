@@ -101,8 +101,8 @@ P01_11_0,P01,P01_11,,00:00:00.00,00:00:01.89,1,113,take plate,take,0,plate,2,[],
     annotation = read_epic_kitchens(write(validation=VALIDATION + bad))
     assert [clip.id for clip in annotation.clips] == ['P02_01_0', 'P01_11_0', 'P01_11_1', 'P18_107_3']
     assert [problem.text.removeprefix('EPIC_100_validation.csv: ') for problem in annotation.problems] == [
-        "line 5: verb_class '2' is none of 0 to 1",
-        "line 6: noun_class '-1' is none of 0 to 2",
+        "line 5: verb_class '2' is not one of 0 to 1",
+        "line 6: noun_class '-1' is not one of 0 to 2",
         'line 7: end 2 s is not after start 2 s',
         "line 8: '2.00' is not a time of the form HH:MM:SS.ss",
         'line 9: no narration_id or video_id',

@@ -96,7 +96,7 @@ def test_a_folder_whose_name_is_not_text(root, tmp_path):
     odd = tmp_path / os.fsdecode(b'caf\xe9')
     shutil.copytree(root / 'clips', odd)
     with pytest.raises(
-        MmavError, match=r"the folder '.*/caf\\udce9/' is not UTF-8 text and cannot stand in a manifest"
+        MmavError, match=r"the folder '.*/caf\\udce9/' is not UTF-8 text and cannot be written to a manifest"
     ):
         prepare(annotation(), str(odd), str(root / 'out'))
     # A data set that is named from inside holds no such path.
