@@ -10,8 +10,6 @@ from mmav.tables import text_table
 
 BAR = 20  # characters, for a probability of 1
 MOST_BLOCKS = 8  # clips; more of them get a line each instead of a block
-# What modalities are called in reports.
-TRACKS = dict(video='picture', audio='sound')
 
 
 def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:

@@ -18,7 +18,6 @@ from mmav.engine.cli import require_checkpoint
 from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
 from mmav.inference import AVInferencer
-from mmav.inference.report import TRACKS
 from mmav.inference.sources import list_sources
 from mmav.inference.windows import place_windows
 from mmav.outputs import check_all_own, folded, same_file
@@ -116,9 +115,9 @@ class CamModel:
         words = f'{self.name}: {self._name(best)} {probabilities[best]:.2f}'
         if target is not None and target != best:
             words += f'; map of {self._name(target)} {probabilities[target]:.2f}'
-        nothing = [TRACKS[name] for name, values in maps.items() if bool(seen.item['masks'][name]) and not values.any()]
+        nothing = [name for name, values in maps.items() if bool(seen.item['masks'][name]) and not values.any()]
         if nothing:
-            words += f'  (nothing in the {" and the ".join(nothing)} speaks for it)'
+            words += f'  (no evidence in the {" and the ".join(nothing)})'
         shown = seen.frames is not None and 'video' in maps
         return CamRow(
             label=words,
