@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.measure import TimedPass, quartiles, ratio
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.errors import ConfigError, MmavError
 from mmav.models.backbones.base import input_shape
 from mmav.registry import MODELS

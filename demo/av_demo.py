@@ -5,7 +5,8 @@ import argparse
 from pathlib import Path
 
 from mmav.apis import AVInferencer
-from mmav.engine.cli import console_has, run_tool
+from mmav.engine.cli import run_tool
+from mmav.engine.console import console_has
 from mmav.errors import ConfigError, MmavError
 from mmav.inference.annotate import plan_copies
 from mmav.inference.report import report_of

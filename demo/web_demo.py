@@ -4,7 +4,8 @@
 import argparse
 import logging
 
-from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.checkpoints import require_checkpoint
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.web.demo import Limits, PageInferencer, WebDemo
 from mmav.web.page import DEFAULT_TITLE, build_page, copy_examples, import_gradio

@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill and cannot run code: written whole or not at all, loaded as plain data.
 
 Our checkpoints hold tensors and plain Python values, nothing else, so that ``torch.load(weights_only=True)`` reads them
-with an empty allow-list. Importing this module makes MMEngine write and load through it.
+with an empty allow-list.
 """
 
 from __future__ import annotations
@@ -12,41 +12,25 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer, print_log
-from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
 from mmav.download import cache_folder, cached_name, fetch
 from mmav.errors import CheckpointError
-from mmav.files import atomic_write
 from mmav.weight_files import is_safetensors, why_no_weights
 
 _STEP = re.compile(r'(?:epoch|iter|resume_iter)_(\d+)\.pth')
+_ADDRESS = re.compile(r'(\w[\w:.+-]*)://')
 NAMES_SHOWN = 3
 # exact types: numpy's float64 is a float too, and would be written as numpy's
 _PLAIN = (str, bytes, bool, int, float, complex, torch.dtype, torch.device, torch.Size)
-
-
-class AtomicLocalBackend(LocalBackend):
-    """MMEngine's backend for local files; a file is written whole or not at all."""
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes bytes to a file, see :func:`mmav.files.atomic_write`."""
-        atomic_write(filepath, obj)
-
-    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        """Writes text to a file, see :func:`mmav.files.atomic_write`."""
-        atomic_write(filepath, obj.encode(encoding))
-
-
-register_backend('local', AtomicLocalBackend, force=True, prefixes='')
 
 
 def to_plain(value: Any) -> Any:
@@ -94,20 +78,37 @@ def restore_history(message_hub: dict) -> None:
             )
 
 
+def require_checkpoint(path: str | Path) -> None:
+    """Fails where there is no such file, before data are read and a model is built; an address is not looked up.
+
+    Raises:
+        CheckpointError: There is none, or it is an address of another kind than ``http(s)://``.
+    """
+    address = _ADDRESS.match(str(path))
+    if address and address[1] not in ('http', 'https'):
+        raise CheckpointError(f"'{path}': download the file and give its path")
+    if not address and not Path(path).expanduser().is_file():
+        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
+
+
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     """Loads a checkpoint; a file that would run code on loading is refused.
 
     Safetensors, as the weights of timm and transformers are distributed, are told by what they hold, not by their name.
 
+    Args:
+        path: A file; or an ``http(s)://`` address, of which torch's cache gets a copy, see :func:`mmav.download.fetch`.
+        map_location: As in ``torch.load``.
+
     Returns:
         What the file holds: a training checkpoint (``meta``, ``state_dict``, ...) or a bare state dict.
 
     Raises:
-        CheckpointError: No such file, not a checkpoint, damaged, or a pickle with code.
+        CheckpointError: No such file, another kind of address, not a checkpoint, damaged, or a pickle with code.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint '{path}': give the path of a .pth or .safetensors file")
+    require_checkpoint(path)
+    address = _ADDRESS.match(str(path))
+    path = fetch(str(path), cache_folder() / cached_name(str(path))) if address else Path(path).expanduser()
     try:
         if is_safetensors(path):
             device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
@@ -137,33 +138,13 @@ def _why_not_loaded(path: Path, error: Exception) -> str:
     return f"'{path}' is not a checkpoint, or is damaged{found}; {remedy}"
 
 
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: Any = None) -> dict:
-    """MMEngine's loader of local files, see :func:`load_checkpoint_file`."""
-    return load_checkpoint_file(filename, map_location)
-
-
-@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
-def load_from_http(filename: str, map_location: Any = None) -> dict:
-    """MMEngine's loader of addresses: downloads to torch's cache, once a machine, see :func:`mmav.download.fetch`."""
-    return load_checkpoint_file(fetch(filename, cache_folder() / cached_name(filename)), map_location)
-
-
-@CheckpointLoader.register_scheme(
-    prefixes=[scheme for scheme in CheckpointLoader._schemes if scheme not in ('', 'http://', 'https://')], force=True
-)
-def load_from_other(filename: str, map_location: Any = None) -> dict:
-    """Refuses MMEngine's other schemes, which unpickle whatever they fetch."""
-    raise CheckpointError(f"'{filename}': download the file and give its path")
-
-
 def weights_of(filename: str) -> dict[str, Tensor]:
     """The weights of a checkpoint, a path or an address, without the prefix of a model wrapped for distribution.
 
     Raises:
         CheckpointError: See :func:`load_checkpoint_file`.
     """
-    checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+    checkpoint = load_checkpoint_file(filename)
     return {name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()}
 
 
@@ -199,7 +180,7 @@ def find_resume(work_dir: str | Path) -> str | None:
     for path in _resume_candidates(Path(work_dir)):
         if is_whole(path):
             return str(path)
-        print_log(f"'{path}' is damaged or cannot be resumed from; trying an older one", 'current', level=30)
+        print_log(f"'{path}' is damaged or cannot be resumed from; trying an older one", 'current', level=WARNING)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Class names of checkpoints, data sets and dumps: found, and compared part by part.
+"""Class names of checkpoints, datasets and dumps, compared part by part.
 
 ``Names`` maps a part of the label to its names: 'label' where there is one, else such as 'verb' and 'noun'.
 """
@@ -18,12 +18,12 @@ from mmav.structures import as_parts
 
 Names = Mapping[str, tuple[str, ...]]
 _SHOWN = 3
-# What a list of classes begins with that was taken from a table.
+# first line of a class list that was copied from a table
 _HEADERS = ('class', 'classes', 'classname', 'class_name', 'label', 'labels', 'label_name', 'category', 'display_name')
 
 
 def read_classes(path: str) -> tuple[str, ...]:
-    """Reads a class list: a text file, one name a line, in the order of the indices. Empty lines are passed over.
+    """Reads a class list: a text file, one name a line, in the order of the indices. Empty lines are skipped.
 
     Returns:
         The names.
@@ -47,7 +47,7 @@ def read_classes(path: str) -> tuple[str, ...]:
 
 
 def _check_names(path: str, lines: Mapping[str, int]) -> None:
-    """Refuses a class list that is a table: with a header, an index beside each name, or cells that are empty."""
+    """Refuses a class list that is a table: with a header, an index beside each name, or empty cells."""
     names = list(lines)
     if len(names) > 1 and re.split(r'[,;\t]', names[0].lower())[-1].strip().replace(' ', '_') in _HEADERS:
         raise ManifestError(
@@ -94,23 +94,23 @@ def _listed(names: Any) -> tuple[str, ...] | None:
 
 
 def trained_with(checkpoint: Mapping[str, Any]) -> Names | None:
-    """The names that training has noted in a checkpoint; None of a file that has none, such as public weights."""
+    """The names that training has stored in a checkpoint; None for a file without, such as public weights."""
     meta = checkpoint.get('meta')
     noted = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
     return by_part(noted.get('classes')) if isinstance(noted, Mapping) else None
 
 
 def noted_in(path: str) -> Names | None:
-    """The names in a checkpoint's file, without reading its weights; None also where it cannot be read."""
+    """The names in a checkpoint's file, without reading its weights; None also for an unreadable file."""
     try:
         checkpoint = torch.load(os.path.expanduser(path), map_location='meta', weights_only=True, mmap=True)
-    except Exception:  # noqa: BLE001 - whoever loads the weights says what is wrong with the file
+    except Exception:  # noqa: BLE001 - loading the weights will tell what is wrong with the file
         return None
     return trained_with(checkpoint) if isinstance(checkpoint, Mapping) else None
 
 
 def holders(dataset: Any, name: str) -> Iterator[Any]:
-    """What has an attribute: a data set, or else those inside it (``dataset``, ``datasets``), the outermost of each."""
+    """The outermost datasets with an attribute: a dataset, or else those that it wraps (``dataset``, ``datasets``)."""
     if getattr(dataset, name, None) is not None:
         yield dataset
         return
@@ -121,14 +121,14 @@ def holders(dataset: Any, name: str) -> Iterator[Any]:
 
 
 def classes_of(dataset: Any, name: str) -> Names | None:
-    """The names of a data set, wrapped or not; None where it has none.
+    """The names of a dataset, wrapped or not; None where it has none.
 
     Args:
-        dataset: The data set.
-        name: What to call it in messages.
+        dataset: The dataset.
+        name: Its name in messages.
 
     Raises:
-        ConfigError: It joins several with other names, or in another order.
+        ConfigError: It joins several whose names or their order differ.
     """
     known = [by_part(part.metainfo.get('classes')) for part in holders(dataset, 'metainfo')]
     lists = [names for names in known if names is not None]
@@ -138,7 +138,7 @@ def classes_of(dataset: Any, name: str) -> Names | None:
 
 
 def check_joined(first: Names, names: Names, name: str) -> None:
-    """Fails where two data sets that a third joins have different lists.
+    """Fails where two joined datasets have different lists.
 
     Raises:
         ConfigError: With the first difference.
@@ -149,11 +149,11 @@ def check_joined(first: Names, names: Names, name: str) -> None:
 
 
 def in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> Names | None:
-    """The names that a data set's config gives, or the files that it names.
+    """The names in a dataset's config, or in the files that it points to.
 
     Args:
-        dataset: Config of a data set that has ``classes``, or a manifest with the list that is the default.
-        missing_ok: Whether a file that is not there means None.
+        dataset: Config of a dataset with ``classes``, or with a manifest and the default list.
+        missing_ok: Whether a missing file means None.
 
     Returns:
         Part -> names, or None.
@@ -185,7 +185,7 @@ def reordered(one: Names, other: Names) -> bool:
 
 
 def tell_difference(one: Names, other: Names, who: Sequence[str]) -> str:
-    """Says in what two lists differ: numbers, the first names that only one has, or the first of another order.
+    """Describes how two lists differ: numbers, the first names that only one has, or the first in another order.
 
     >>> tell_difference(dict(label=('cat', 'dog')), dict(label=('dog', 'cat')), ('A', 'B'))
     "class 0 is 'cat' in A and 'dog' in B"

@@ -66,6 +66,10 @@ class TooManyBrokenClips(MmavError):
     """More clips of a dataset cannot be read than its configuration allows."""
 
 
+class TrainingStopped(Exception):
+    """Training was asked to stop, and all that is needed to go on is saved; no error."""
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error on one line.
 

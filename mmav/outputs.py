@@ -145,6 +145,11 @@ def check_place(
                 folder.rmdir()
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes, before the processes of a launcher have met."""
+    return all(os.environ.get(name, '0') == '0' for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
+
+
 def same_file(one: str | os.PathLike[str], two: str | os.PathLike[str]) -> bool:
     """Whether two names are those of one existing file, also through links or in a file system that ignores case."""
     try:

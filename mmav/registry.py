@@ -1,27 +1,19 @@
 """Registries of mmav: children of MMEngine's, so that ``type='MAT'`` in a config finds ours first and MMEngine's next.
 
-A registry imports the modules that fill it at the first look-up, not when :mod:`mmav` is imported.
+A registry imports the package that fills it at the first look-up, not when :mod:`mmav` is imported. Those without a
+package hold nothing of ours yet, only what ``custom_imports`` adds and MMEngine's own.
+
+What is whose is told by the name:
+
+* The name of an MMEngine type (``CheckpointHook``, ``OptimWrapper``, ``RepeatDataset``) means a subclass of it that
+  takes the same arguments and can stand in for it, so that a config for MMEngine works unchanged. MMEngine's own stays
+  one word away, ``type='mmengine.CheckpointHook'``. ``tests/test_registry.py`` checks it.
+* ``AV`` before a name (``AVRunner``, ``AVTrainLoop``, ``AVDataset``) is for the counterpart of an OpenMMLab type with
+  arguments or behaviour of its own, which a config or :class:`~mmav.engine.AVRunner` chooses.
+* Everything else has a name that MMEngine does not use.
 """
 
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
-from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOG_PROCESSORS as MMENGINE_LOG_PROCESSORS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
-from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
-from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
-from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
-from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
-from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
+from mmengine import registry as mmengine
 from mmengine.registry import Registry
 
 
@@ -29,22 +21,24 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
     return Registry(name, parent=parent, scope='mmav', locations=list(locations))
 
 
-MODELS = _child('model', MMENGINE_MODELS, 'mmav.models')
-WEIGHT_INITIALIZERS = _child('weight initializer', MMENGINE_WEIGHT_INITIALIZERS, 'mmav.models')
-MODEL_WRAPPERS = _child('model_wrapper', MMENGINE_MODEL_WRAPPERS, 'mmav.engine')
-DATASETS = _child('dataset', MMENGINE_DATASETS, 'mmav.datasets')
-DATA_SAMPLERS = _child('data sampler', MMENGINE_DATA_SAMPLERS, 'mmav.datasets')
-TRANSFORMS = _child('transform', MMENGINE_TRANSFORMS, 'mmav.datasets')
-FUNCTIONS = _child('function', MMENGINE_FUNCTIONS, 'mmav.datasets')
-METRICS = _child('metric', MMENGINE_METRICS, 'mmav.evaluation')
-EVALUATORS = _child('evaluator', MMENGINE_EVALUATOR, 'mmav.evaluation')
-RUNNERS = _child('runner', MMENGINE_RUNNERS, 'mmav.engine')
-LOOPS = _child('loop', MMENGINE_LOOPS, 'mmav.engine')
-HOOKS = _child('hook', MMENGINE_HOOKS, 'mmav.engine')
-LOG_PROCESSORS = _child('log processor', MMENGINE_LOG_PROCESSORS, 'mmav.engine')
-OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'mmav.engine')
-OPTIM_WRAPPERS = _child('optimizer wrapper', MMENGINE_OPTIM_WRAPPERS, 'mmav.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'mmav.engine')
-PARAM_SCHEDULERS = _child('parameter scheduler', MMENGINE_PARAM_SCHEDULERS, 'mmav.engine')
-VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'mmav.visualization')
-VISBACKENDS = _child('visualization backend', MMENGINE_VISBACKENDS, 'mmav.visualization')
+MODELS = _child('model', mmengine.MODELS, 'mmav.models')
+WEIGHT_INITIALIZERS = _child('weight initializer', mmengine.WEIGHT_INITIALIZERS, 'mmav.models.weights')
+MODEL_WRAPPERS = _child('model_wrapper', mmengine.MODEL_WRAPPERS)
+DATASETS = _child('dataset', mmengine.DATASETS, 'mmav.datasets')
+DATA_SAMPLERS = _child('data sampler', mmengine.DATA_SAMPLERS, 'mmav.datasets.resumable_sampler')
+TRANSFORMS = _child('transform', mmengine.TRANSFORMS, 'mmav.datasets.transforms')
+FUNCTIONS = _child('function', mmengine.FUNCTIONS, 'mmav.datasets.collate')
+METRICS = _child('metric', mmengine.METRICS, 'mmav.evaluation')
+EVALUATORS = _child('evaluator', mmengine.EVALUATOR)
+RUNNERS = _child('runner', mmengine.RUNNERS, 'mmav.engine.runner')
+LOOPS = _child('loop', mmengine.LOOPS, 'mmav.engine.loops')
+HOOKS = _child('hook', mmengine.HOOKS, 'mmav.engine.hooks')
+LOG_PROCESSORS = _child('log processor', mmengine.LOG_PROCESSORS)
+OPTIMIZERS = _child('optimizer', mmengine.OPTIMIZERS)
+OPTIM_WRAPPERS = _child('optimizer wrapper', mmengine.OPTIM_WRAPPERS, 'mmav.engine.optim')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor', mmengine.OPTIM_WRAPPER_CONSTRUCTORS, 'mmav.engine.optim'
+)
+PARAM_SCHEDULERS = _child('parameter scheduler', mmengine.PARAM_SCHEDULERS)
+VISUALIZERS = _child('visualizer', mmengine.VISUALIZERS, 'mmav.visualization')
+VISBACKENDS = _child('visualization backend', mmengine.VISBACKENDS)

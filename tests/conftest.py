@@ -39,7 +39,7 @@ def _plain_configs() -> Iterator[None]:
         return text, False
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmav.engine.config_text.FormatCode', check)
+        patch.setattr('mmav.engine.patches.FormatCode', check)
         yield
 
 
@@ -96,12 +96,12 @@ def formatted_configs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Has configs formatted by yapf as a user has them."""
     from yapf.yapflib.yapf_api import FormatCode
 
-    from mmav.engine import config_text
+    from mmav.engine import patches
 
-    monkeypatch.setattr(config_text, 'FormatCode', FormatCode)
-    config_text._format.cache_clear()
+    monkeypatch.setattr(patches, 'FormatCode', FormatCode)
+    patches._format.cache_clear()
     yield
-    config_text._format.cache_clear()
+    patches._format.cache_clear()
 
 
 @pytest.fixture(scope='session')

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from mmav.config.check import check_config
 from mmav.config.edits import AUTO, resolve_num_classes
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.models.init import reads_file
 from mmav.models.weights.uses import weights_of_config
 from mmav.registry import MODELS

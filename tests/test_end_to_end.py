@@ -17,7 +17,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.evaluation.predictions import load_predictions
 from mmav.preparation.avsynth import generate
 from mmav.registry import MODELS

@@ -4,7 +4,8 @@
 import argparse
 
 from mmav.config.amp import AMP
-from mmav.engine.cli import add_common_arguments, run_tool, test
+from mmav.engine.cli import run_tool
+from mmav.engine.launch import add_common_arguments, test
 from mmav.structures import MODALITIES
 
 EXAMPLE = """examples:

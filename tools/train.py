@@ -4,7 +4,8 @@
 import argparse
 
 from mmav.config.amp import AMP
-from mmav.engine.cli import add_common_arguments, run_tool, train
+from mmav.engine.cli import run_tool
+from mmav.engine.launch import add_common_arguments, train
 
 EXAMPLE = """examples:
   python tools/train.py configs/mmt/mmt_tiny_avsynth.py

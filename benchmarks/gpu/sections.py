@@ -31,7 +31,7 @@ from benchmarks.peer_memory import add_ratios, measure_memory
 from benchmarks.peer_timing import compare
 from benchmarks.peers import Case, require_peers
 from benchmarks.sdpa_calls import taken_backend
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.engine.memory.plan import plan_step
 from mmav.engine.precision import DTYPES
 from mmav.models.ops.attention import usable_forms

@@ -1,6 +1,6 @@
-"""What a config says of the types of numbers: ``precision``, and the type of its ``optim_wrapper``.
+"""The precision that a config asks for: ``precision``, and the type of its ``optim_wrapper``.
 
-:mod:`mmav.engine.precision` decides by it and the hardware.
+:mod:`mmav.engine.precision` decides by it and by the hardware.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ AMP = ('auto', 'none', 'bfloat16', 'float16')
 WRAPPERS = dict(bfloat16='AutocastOptimWrapper', float16='AmpOptimWrapper')
 WRAPPER_DTYPES = dict(AutocastOptimWrapper=('bfloat16',), AmpOptimWrapper=('float16', 'bfloat16'))
 PLAIN = 'OptimWrapper'
-# of registries whose wrappers of these names are meant: type='mmengine.AmpOptimWrapper'
+# scopes in which these names are known: type='mmengine.AmpOptimWrapper'
 SCOPES = ('mmav', 'mmengine')
 
 
 def precision_problems(precision: Any) -> Iterator[str]:
-    """One line for each value of a config's ``precision`` that is none; names of its keys are not looked at."""
+    """One line for each invalid value of a config's ``precision``; its keys are not checked."""
     if not isinstance(precision, Mapping):
         if precision is not None:
             yield f'precision={precision!r}: give a dict, such as precision = dict(amp={AMP[0]!r}, tf32=True)'
@@ -33,7 +33,7 @@ def precision_problems(precision: Any) -> Iterator[str]:
 
 
 def wrapper_kind(optim_wrapper: Mapping[str, Any]) -> str:
-    """The name of the type of a config's ``optim_wrapper``; ``constructor`` where that one makes several."""
+    """The type name of a config's ``optim_wrapper``, or its ``constructor`` where that builds several."""
     if 'constructor' in optim_wrapper and 'optimizer' not in optim_wrapper:
         return str(optim_wrapper['constructor'])
     kind = optim_wrapper.get('type') or PLAIN
@@ -43,6 +43,6 @@ def wrapper_kind(optim_wrapper: Mapping[str, Any]) -> str:
 
 
 def named_amp(optim_wrapper: Mapping[str, Any]) -> str | None:
-    """The half type that the type of a config's ``optim_wrapper`` stands for; None for float32, or its own affair."""
+    """The half type that the type of a config's ``optim_wrapper`` implies; None for float32 or a custom type."""
     half = {wrapper: amp for amp, wrapper in WRAPPERS.items()}.get(wrapper_kind(optim_wrapper))
     return half and str(optim_wrapper.get('dtype') or half).removeprefix('torch.')

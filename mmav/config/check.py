@@ -46,6 +46,14 @@ _ENGINE_NAMES = (
 )
 _LOOKS_LIKE = 0.8
 
+# names at the top -> registry, and the type that MMEngine takes where none is given
+_PARTS: dict[str, tuple[Registry, str | None]] = {
+    'data_preprocessor': (registry.MODELS, None),
+    'log_processor': (registry.LOG_PROCESSORS, 'LogProcessor'),
+    'model': (registry.MODELS, None),
+    'model_wrapper_cfg': (registry.MODEL_WRAPPERS, 'MMDistributedDataParallel'),
+    'visualizer': (registry.VISUALIZERS, 'Visualizer'),
+}
 _REGISTRY_OF_KEY = {
     'batch_sampler': registry.DATA_SAMPLERS,
     'collate_fn': registry.FUNCTIONS,
@@ -92,7 +100,7 @@ _PARAMWISE = (
 )
 
 Problems = Iterator[str]
-Judge = Callable[[Any], Iterable[str]]
+Judge = Callable[[Any], Iterable[str] | None]
 _CHECKS: dict[str | None, list[Judge]] = {}
 
 
@@ -101,7 +109,7 @@ def checks(name: str | None) -> Callable[[Judge], Judge]:
 
     Args:
         name: The name at the top of a config whose value the function gets, where there is one; None for the config.
-            The function yields one line a problem, or raises a :class:`~mmav.errors.ConfigError`.
+            The function yields one line a problem, or raises a :class:`~mmav.errors.ConfigError` and returns None.
     """
 
     def register(judge: Judge) -> Judge:
@@ -137,7 +145,7 @@ def check_config(cfg: Config) -> None:
 
 def find_problems(cfg: Config) -> Problems:
     """Yields one line a problem."""
-    for place in (registry.MODELS, registry.RUNNERS):  # whose modules bring checks of their own
+    for place in (registry.RUNNERS, registry.WEIGHT_INITIALIZERS):  # whose modules bring checks of their own
         place.import_from_location()
     if 'model' not in cfg:
         yield 'model: a config needs one'
@@ -156,7 +164,7 @@ def find_problems(cfg: Config) -> Problems:
 
 def _judged(judge: Judge, value: Any) -> Problems:
     try:
-        yield from judge(value)
+        yield from judge(value) or ()
     except ConfigError as error:
         yield str(error)
 
@@ -177,8 +185,9 @@ def _complete_stages(cfg: Config) -> Problems:
 def _top_level(name: str, value: Any) -> Problems:
     if value is None:
         return
-    if name in ('model', 'data_preprocessor'):
-        yield from _part(value, name, registry.MODELS)
+    if name in _PARTS:
+        place, kind = _PARTS[name]
+        yield from _part(value, name, place, default=kind)
     elif name.endswith('_dataloader'):
         yield from _dataloader(value, name)
     elif name in ('train_cfg', 'val_cfg', 'test_cfg'):
@@ -203,12 +212,6 @@ def _top_level(name: str, value: Any) -> Problems:
         for key, hook in named:
             if hook is not None:
                 yield from _part(hook, f'{name}.{key}', registry.HOOKS, extra=('priority',))
-    elif name == 'log_processor':
-        yield from _part(value, name, registry.LOG_PROCESSORS, default='LogProcessor')
-    elif name == 'visualizer':
-        yield from _part(value, name, registry.VISUALIZERS, default='Visualizer')
-    elif name == 'model_wrapper_cfg':
-        yield from _part(value, name, registry.MODEL_WRAPPERS, default='MMDistributedDataParallel')
     elif name == 'runner_type' and isinstance(value, str):
         if _look_up(registry.RUNNERS, value) is None:
             yield _unregistered(value, name, registry.RUNNERS)

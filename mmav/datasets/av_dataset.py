@@ -77,7 +77,8 @@ class AVDataset(Dataset[Any]):
             judged among the clips seen, from the 50th on, in a smaller dataset when all were seen; else among all.
         part_of: The data set that the clips are a part of, such as Kinetics-400, if any: a config whose model starts
             from public weights that have seen it is refused (:mod:`mmav.models.weights.uses`).
-        seed: Seed of all that is drawn.
+        seed: Seed of all that is drawn. None is the run's, ``randomness.seed``, in training, and 0 in testing, so that
+            figures of a checkpoint do not depend on the run.
         indices: Take these rows only (counted from 0), or the first so many.
 
     Raises:
@@ -102,7 +103,7 @@ class AVDataset(Dataset[Any]):
         drop: Sequence[str] = (),
         max_broken_share: float = 0.1,
         part_of: str | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         indices: int | Sequence[int] | None = None,
     ) -> None:
         _check_modalities(modalities, modality_dropout or {}, drop)
@@ -120,7 +121,8 @@ class AVDataset(Dataset[Any]):
         self.drop = tuple(drop)
         self.max_broken_share = max_broken_share
         self.part_of = part_of
-        self.seed = seed
+        self._follows_run = seed is None and not test_mode
+        self.seed = seed or 0
         self._rows = self._select(indices)
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
         # Shared memory: workers that persist over epochs, forked or spawned, see the epoch and tell what they saw.
@@ -145,6 +147,11 @@ class AVDataset(Dataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Makes the next items those of the epoch; workers that are running see it, too."""
         self._epoch[0] = epoch
+
+    def follow_seed(self, seed: int) -> None:
+        """Takes the run's seed, unless the data set has one of its own; before workers start."""
+        if self._follows_run:
+            self.seed = seed
 
     def broken_count(self) -> int:
         """How many different clips could not be read so far, in all workers of this process."""

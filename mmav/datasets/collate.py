@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from mmav.registry import FUNCTIONS
 
 
-# The Runner looks collate functions up in MMEngine's own registry, whatever the default scope.
-@MMENGINE_FUNCTIONS.register_module()
 @FUNCTIONS.register_module()
 def av_collate(clips: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stacks packed clips.

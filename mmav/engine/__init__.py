@@ -1,41 +1,35 @@
-"""Hooks, runner, optimizer wrapper and checkpoint files that MMEngine lacks."""
+"""The runner, its loops and hooks, and the optimizer wrappers: what a config names, imported on first use."""
 
-from mmav.engine import config_text
-from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
-from mmav.engine.distributed.fsdp import spread_model
-from mmav.engine.hooks.checkpoint import CheckpointHook
-from mmav.engine.hooks.ema import EMAHook
-from mmav.engine.hooks.non_finite import NonFiniteHook
-from mmav.engine.hooks.resume_point import ResumePointHook
-from mmav.engine.hooks.runtime import BrokenClipHook, RuntimeInfoHook, SeedHook
-from mmav.engine.hooks.throughput import ThroughputHook
-from mmav.engine.loops import AVTestLoop, AVValLoop
-from mmav.engine.optim.layer_decay import LayerDecayConstructor
-from mmav.engine.optim.param_groups import DefaultOptimWrapperConstructor
-from mmav.engine.optim.wrappers import AmpOptimWrapper, AutocastOptimWrapper, OptimWrapper
-from mmav.engine.runner import AVRunner
-from mmav.engine.train_loops import AVIterTrainLoop, AVTrainLoop
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    'AVIterTrainLoop',
-    'AVRunner',
-    'AVTestLoop',
-    'AVTrainLoop',
-    'AVValLoop',
-    'AmpOptimWrapper',
-    'AutocastOptimWrapper',
-    'BrokenClipHook',
-    'CheckpointHook',
-    'DefaultOptimWrapperConstructor',
-    'EMAHook',
-    'LayerDecayConstructor',
-    'NonFiniteHook',
-    'OptimWrapper',
-    'ResumePointHook',
-    'RuntimeInfoHook',
-    'SeedHook',
-    'ThroughputHook',
-    'config_text',
-    'spread_model',
-    'turn_on_activation_checkpointing',
-]
+# A tool that only needs ``mmav.engine.cli`` starts without models and datasets.
+_HOMES = {
+    'AVIterTrainLoop': 'loops',
+    'AVRunner': 'runner',
+    'AVTestLoop': 'loops',
+    'AVTrainLoop': 'loops',
+    'AVValLoop': 'loops',
+    'AmpOptimWrapper': 'optim.wrappers',
+    'AutocastOptimWrapper': 'optim.wrappers',
+    'BrokenClipHook': 'hooks.broken_clips',
+    'CheckpointHook': 'hooks.checkpoint',
+    'DefaultOptimWrapperConstructor': 'optim.param_groups',
+    'EMAHook': 'hooks.ema',
+    'LayerDecayConstructor': 'optim.layer_decay',
+    'NonFiniteHook': 'hooks.non_finite',
+    'OptimWrapper': 'optim.wrappers',
+    'ResumePointHook': 'hooks.resume_point',
+    'RuntimeInfoHook': 'hooks.runtime_info',
+    'SeedHook': 'hooks.seed',
+    'ThroughputHook': 'hooks.throughput',
+    'spread_model': 'distributed.fsdp',
+    'turn_on_activation_checkpointing': 'activation_checkpointing',
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)

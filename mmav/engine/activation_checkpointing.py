@@ -1,15 +1,15 @@
-"""Activation checkpointing: what a block computes between its input and its output is not all kept in training.
+"""Activation checkpointing: not everything that a block computes is kept for the backward pass.
 
 Levels, from the most kept to the least:
 
 * ``all``: what autograd keeps.
-* ``lean``: all but what is cheap to compute again (norms, activations, casts, copies of queries, keys and values), see
-  :mod:`mmav.models.ops.lean`. Less than one operation in a hundred more.
+* ``lean``: all but what is cheap to recompute (norms, activations, casts, copies of queries, keys and values), see
+  :mod:`mmav.models.ops.lean`. Less than 1 % more operations.
 * ``attention``: the block's input and the results of its attention.
 * ``full``: the block's input.
 
 The config's ``activation_checkpointing`` says which. MMEngine reads that name, too, but for lists of single modules and
-with torch's older, reentrant form, which torch warns of. Importing this module makes MMEngine's Runner use this form.
+with torch's older, reentrant form, which torch warns of: :mod:`mmav.engine.patches` puts this form in its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.runner import runner as mmengine_runner
 from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
@@ -35,8 +34,7 @@ from mmav.tables import UNITS
 
 LEVELS = ('all', 'lean', 'attention', 'full')
 
-# What is kept at the level ``attention``: results of attention, whichever kernel computes it. PyTorch versions differ
-# in which ones they have.
+# kept at the level ``attention``: results of attention, whichever kernel computes it; PyTorch versions differ in theirs
 _KERNELS = ('flash_attention', 'efficient_attention', 'cudnn_attention', 'flash_attention_for_cpu')
 _ATTENTION = {
     torch.ops.mmav.tiled_attention.default,
@@ -54,10 +52,10 @@ Parts = bool | str | Sequence[str] | Mapping[str, Any]
 
 
 def turn_on_activation_checkpointing(model: nn.Module, parts: Parts) -> dict[str, str]:
-    """Makes blocks forget in training what lies between their input and output; changes ``model``.
+    """Makes blocks recompute in the backward pass what they do not keep in training; changes ``model``.
 
-    Losses, gradients and names in the state dict stay as they are; dropped paths are the same in both passes. Nothing
-    changes in evaluation.
+    Losses, gradients and names in the state dict stay the same, and so do dropped paths in both passes. Evaluation is
+    unchanged.
 
     Blocks are those of :mod:`mmav.models.layers`, and at level ``full`` the ``blocks`` of any backbone, see
     :class:`mmav.models.Backbone`: what is cheap in a layer of another kind is not known.
@@ -66,13 +64,13 @@ def turn_on_activation_checkpointing(model: nn.Module, parts: Parts) -> dict[str
         model: The model, not wrapped for distribution.
         parts: ``lean`` for all blocks at that level. True for every block at level ``full``, False for none; or names
             of modules, such as ``backbones.video`` or ``backbones.video.blocks.0-4``, for the blocks inside them. A
-            module without blocks inside, such as a layer of your own, is taken whole. Or a dict, level -> such parts:
-            ``dict(lean=True, full=['backbones.video.blocks.0-4'])``; what several levels name is at the last of them.
-            Or a dict of these ``parts`` (True by default) and ``keep_attention`` (False by default): True for level
-            ``attention`` in place of ``full``.
+            module without blocks, such as a layer of your own, is recomputed as a whole. Or a dict, level -> such
+            parts: ``dict(lean=True, full=['backbones.video.blocks.0-4'])``; the last level that names a block wins.
+            Or a dict of ``parts`` (defaults to True) and ``keep_attention`` (defaults to False): True for level
+            ``attention`` instead of ``full``.
 
     Returns:
-        Name of a block, or of a module that is taken whole -> its level, of those that are not at ``all``.
+        Name of a block, or of a module recomputed as a whole -> its level, for those that are not at ``all``.
 
     Raises:
         ConfigError: The model has no such module, or no blocks at all, or the dict has other keys.
@@ -131,11 +129,12 @@ def _other_blocks(modules: Mapping[str, nn.Module]) -> list[str]:
     ]
 
 
+@checks('activation_checkpointing')
 def check_parts(parts: Any) -> None:
-    """Checks what a config says, as far as that can be done without its model.
+    """Checks the setting of a config, as far as that is possible without its model.
 
     Raises:
-        ConfigError: It is of another type, a dict has other keys, or a budget cannot be read.
+        ConfigError: It has another type, a dict has unknown keys, or a budget cannot be read.
     """
     if isinstance(parts, Mapping) and 'budget' in parts:
         read_budget(parts)
@@ -148,12 +147,6 @@ def check_parts(parts: Any) -> None:
     for named in _by_level(parts).values():
         if named is not True:
             list(_expanded(named))
-
-
-@checks('activation_checkpointing')
-def _check(parts: Any) -> tuple[()]:
-    check_parts(parts)
-    return ()
 
 
 def read_bytes(text: Any) -> int:
@@ -223,7 +216,7 @@ def _expanded(names: str | Sequence[str]) -> Iterator[str]:
 
 
 def on_gpu(parts: Parts | None) -> Parts:
-    """What a config's ``activation_checkpointing`` means on a GPU: blocks that it does not name are lean.
+    """A config's ``activation_checkpointing`` on a GPU, where blocks that it does not name are lean.
 
     >>> on_gpu(None), on_gpu('backbones.video'), on_gpu(False)
     ('lean', {'lean': True, 'full': 'backbones.video'}, False)
@@ -236,7 +229,7 @@ def on_gpu(parts: Parts | None) -> Parts:
 
 
 def run_at_level(function: Callable[..., Any], level: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Calls a function in training, keeping what a level keeps."""
+    """Calls a function in training, and keeps what its level keeps."""
     if level == 'all':
         return function(*args, **kwargs)
     if level == 'lean':
@@ -265,6 +258,3 @@ def _forward_at(level: str) -> Callable[..., Any]:
 
 
 _FORWARDS = {level: _forward_at(level) for level in LEVELS[1:]}
-
-# tests/engine/test_activation_checkpointing.py guards that the Runner calls it
-mmengine_runner.turn_on_activation_checkpointing = turn_on_activation_checkpointing

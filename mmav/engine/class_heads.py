@@ -1,14 +1,15 @@
-"""Heads and class lists: as many rows as names, and each row that of its name.
+"""Heads and class lists: one row for each name, in the order of the names.
 
-A checkpoint notes the names of its classes. Where a model is loaded to work with the same names in another order, the
-rows of its head (weights and biases, of each stream and part of the label) are put into that order, so that labels,
-metrics, dumps and what is trained on and saved agree.
+A checkpoint stores the names of its classes. If a model is loaded to work with the same names in another order, the
+rows of its head (weights and biases, of each stream and part of the label) are reordered, so that labels, metrics,
+dumps, further training and new checkpoints agree with the list.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from logging import WARNING
 from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
@@ -20,16 +21,14 @@ from mmav.errors import CheckpointError, ConfigError
 from mmav.registry import MODELS
 from mmav.structures import as_parts
 
-WARNING = 30
-
 
 class Width(NamedTuple):
-    """How many classes a part of a model counts with.
+    """The number of classes of a part of a model.
 
     Attributes:
         where: The setting, or the module.
         part: Part of the label.
-        number: How many.
+        number: The number.
     """
 
     where: str
@@ -38,7 +37,7 @@ class Width(NamedTuple):
 
 
 def class_heads(model: nn.Module) -> list[Width]:
-    """The heads of a model, wherever they are: modules with ``num_classes`` and a ``loss``, but for the backbones'."""
+    """The heads of a model: modules with ``num_classes`` and a ``loss`` outside of the backbones."""
     found = []
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)
@@ -49,7 +48,7 @@ def class_heads(model: nn.Module) -> list[Width]:
 
 
 def widths_of(model: nn.Module) -> list[Width]:
-    """The heads, and what mixes the clips of a batch, which makes labels as wide."""
+    """The heads, and the mixup of a batch, whose labels have as many classes."""
     augment = getattr(getattr(model, 'data_preprocessor', None), 'batch_augment', None)
     mixed = as_parts(getattr(augment, 'num_classes', {}))
     where = 'data_preprocessor.batch_augment'
@@ -57,7 +56,7 @@ def widths_of(model: nn.Module) -> list[Width]:
 
 
 def widths_in_config(model: Any, path: str = 'model') -> Iterator[Width]:
-    """The numbers of classes that a model's config states, but for the backbones'."""
+    """The numbers of classes in a model's config, outside of the backbones."""
     if isinstance(model, (list, tuple)):
         for i, item in enumerate(model):
             yield from widths_in_config(item, f'{path}.{i}')
@@ -75,13 +74,13 @@ def widths_in_config(model: Any, path: str = 'model') -> Iterator[Width]:
 
 
 def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str = '') -> None:
-    """Fails where a part of a model counts with another number of classes than there are names.
+    """Fails where a part of a model has another number of classes than there are names.
 
     Args:
-        widths: Of the model.
+        widths: The numbers of classes of the model.
         names: The class list.
-        who: What has it.
-        remedy: What to do; to set the number, if not given.
+        who: Its owner, for messages.
+        remedy: What to do; defaults to setting the number.
 
     Raises:
         ConfigError: With both numbers; or a class is named twice.
@@ -105,10 +104,10 @@ def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str
 
 
 def check_names(trained: Names, given: Names, *, source: str, who: str) -> None:
-    """Fails where a checkpoint is to be tested with a class list that has other names than its own, in any order.
+    """Fails where a checkpoint is tested with a class list of other names than its own, in any order.
 
     Raises:
-        CheckpointError: Names the first that differ.
+        CheckpointError: With the first names that differ.
     """
     if not reordered(trained, given) and trained != given:
         told = tell_difference(trained, given, ('the checkpoint', who))
@@ -118,7 +117,7 @@ def check_names(trained: Names, given: Names, *, source: str, who: str) -> None:
 
 
 def of_parts(names: Names, heads: Sequence[Width]) -> Names:
-    """The names of what heads learn: a model of verbs alone does not care for the nouns."""
+    """The names of the parts that heads learn: a model of verbs alone ignores the nouns."""
     learnt = {head.part for head in heads}
     return {part: each for part, each in names.items() if part in learnt} or names
 
@@ -126,27 +125,27 @@ def of_parts(names: Names, heads: Sequence[Width]) -> Names:
 def match_classes(
     checkpoint: Mapping[str, Any], model: nn.Module, given: Names | None, *, source: str, who: str, purpose: str
 ) -> Mapping[str, Tensor]:
-    """Makes the weights of a checkpoint ready for a model that works with a class list.
+    """Prepares the weights of a checkpoint for a model that works with a class list.
 
-    The same names in another order: the head's rows are put into the order of the list, and that is logged. Other names
-    are refused in testing. Training that begins with such a checkpoint takes the rows of the names that both have; the
-    others begin anew, and that is logged as a warning. A training that is resumed has to have the same list, as its
-    optimizer's state belongs to the rows, too. In inference other names rename the classes, which is logged, but are
-    refused where they give a class the name of another one. A checkpoint without names is taken as it is.
+    The same names in another order: the head's rows are reordered as in the list, which is logged. Other names are
+    refused in testing. Training from such a checkpoint takes the rows of the names that both have and initialises the
+    others, which is logged as a warning. Resumed training needs the same list, as the optimizer's state belongs to the
+    rows, too. In inference other names rename the classes, which is logged, unless they give a class the name of
+    another one. A checkpoint without names is used unchanged.
 
     Args:
-        checkpoint: What its file holds; not changed.
+        checkpoint: The content of its file; not changed.
         model: The model, not wrapped for distribution.
-        given: The list; None where it is not known.
-        source: The file's name for messages.
-        who: What has the list.
+        given: The list; None if unknown.
+        source: File name for messages.
+        who: The owner of the list, for messages.
         purpose: 'test', 'infer', 'begin' (training with ``load_from``) or 'resume'.
 
     Returns:
         The weights.
 
     Raises:
-        CheckpointError: The names are others, or the model does not say which rows belong to classes.
+        CheckpointError: The names differ, or it is unknown which rows belong to classes.
     """
     weights: Mapping[str, Tensor] = checkpoint.get('state_dict', checkpoint)
     trained, heads = trained_with(checkpoint), class_heads(model)
@@ -191,7 +190,7 @@ def match_classes(
 
 
 def _tell_renaming(trained: Names, given: Names, source: str) -> None:
-    """Logs the new names of classes, of which none may be that of another class."""
+    """Logs the new names of classes; none may be the name of another class."""
     changed = [
         (part, old, new)
         for part in given
@@ -211,9 +210,9 @@ def _tell_renaming(trained: Names, given: Names, source: str) -> None:
 def _by_name(
     weights: Mapping[str, Tensor], model: nn.Module, heads: Sequence[Width], trained: Names, given: Names
 ) -> tuple[Mapping[str, Tensor], str]:
-    """The weights with each row of a head where the list has its name, and the heads of which that is not known.
+    """The weights with the rows of heads ordered by the list, and the heads whose rows are unknown.
 
-    The model's values stand where the list has a name that the checkpoint has not, and in heads of which it is not.
+    Rows of names that the checkpoint lacks, and heads whose rows are unknown, keep the model's values.
     """
     matched = OrderedDict((name.removeprefix('module.'), value) for name, value in weights.items())
     if hasattr(weights, '_metadata'):
@@ -243,9 +242,9 @@ def class_rows(weights: Mapping[str, Any], prefix: str, number: int) -> list[str
     """The weights of a head, by the prefix of their names, that have a row for each class.
 
     Returns:
-        Names; None where it cannot be told. ``fcs``, the linear layers of :class:`~mmav.models.ClsHead`, are known to
-        have one. Of others it is what has as many rows as there are classes, unless something in the head also takes
-        in as many values: then these rows may be those of a hidden layer.
+        Names; None where it is ambiguous. ``fcs``, the linear layers of :class:`~mmav.models.ClsHead`, have one. Other
+        weights count if they have as many rows as there are classes, unless a layer of the head also has as many
+        inputs: then the rows may belong to a hidden layer.
     """
     shapes = {
         name: tuple(value.shape)
@@ -270,7 +269,7 @@ def _arranged(value: Tensor, rows: Sequence[int | None], own: Tensor | None) -> 
 
 
 def tell_other_number(weights: Mapping[str, Any], model: nn.Module) -> str:
-    """Says that heads of a model have other numbers of classes than weights; empty where they have not."""
+    """Describes heads whose number of classes differs from that of the weights; empty where none does."""
     own = model.state_dict()
     for where, _, number in class_heads(model):
         for name in class_rows(own, f'{where}.', number) or ():

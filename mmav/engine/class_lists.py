@@ -1,23 +1,16 @@
-"""The class lists of a config and of a run's loops: one for all, as long as the head is wide, noted in checkpoints."""
+"""The class lists of a config and of a run's loops: the same for all, as long as the head, stored in checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from logging import WARNING
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
 
 from mmav.class_names import Names, check_joined, classes_of, in_config, reordered, tell_difference
-from mmav.engine.class_heads import (
-    WARNING,
-    check_names,
-    check_widths,
-    class_heads,
-    of_parts,
-    widths_in_config,
-    widths_of,
-)
+from mmav.engine.class_heads import check_names, check_widths, class_heads, of_parts, widths_in_config, widths_of
 from mmav.errors import ConfigError
 from mmav.structures import as_given
 
@@ -25,12 +18,12 @@ TRAIN, VAL, TEST = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 
 
 def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None = None, *, source: str = '') -> None:
-    """Compares the class lists of a config, as far as they are there to be read, with its model and with each other.
+    """Compares the class lists of a config, as far as their files exist, with its model and with each other.
 
     Args:
         cfg: The config.
-        loaders: Its dataloaders that will be used.
-        trained: The class names of the checkpoint that is tested, if there is one and it has them.
+        loaders: The dataloaders that will be used.
+        trained: The class names of the checkpoint to test; None if unknown.
         source: Its file.
 
     Raises:
@@ -47,7 +40,7 @@ def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None =
             check_joined(lists.setdefault(loader, names), names, loader)
             if trained is not None:
                 check_names(of_parts(trained, widths), of_parts(names, widths), source=source, who=loader)
-            # what mixes the clips of training does not touch others
+            # mixup is for training only
             mine = [width for width in widths if loader == TRAIN or '.data_preprocessor.' not in width.where]
             check_widths(mine, names, f'the class list of {loader}')
     if TRAIN in lists:
@@ -59,7 +52,7 @@ def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None =
 
 
 def _datasets(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The configs of data sets that may have a class list, inside their wrappers."""
+    """The configs of datasets that may have a class list, inside their wrappers."""
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from _datasets(item)
@@ -77,17 +70,17 @@ def _agree(first: Names, first_name: str, names: Names | None, name: str) -> Non
 
 
 def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names | None = None) -> Names | None:
-    """Fails before the first batch where class lists and heads, or class lists, do not go together.
+    """Fails before the first batch where class lists and heads, or two class lists, do not match.
 
-    Metrics learn the list of a data set whose wrapper has not handed it on, and what they cannot tell is logged.
+    Metrics get the list of a dataset whose wrapper does not pass it on; metrics that say nothing are logged.
 
     Args:
         model: The model, not wrapped for distribution.
-        loops: Name of the dataloader -> loop; the first one's list decides what the model's outputs mean.
-        known: The list that the model works with already, of a run that has trained.
+        loops: Name of the dataloader -> loop; the first list decides what the model's outputs mean.
+        known: The list that the model works with already, in a run that has trained.
 
     Returns:
-        The list; ``known`` where no data set has one.
+        The list; ``known`` where no dataset has one.
 
     Raises:
         ConfigError: A head, or what mixes the clips, counts with another number of classes, or two lists differ.
@@ -110,14 +103,14 @@ def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names |
 
 
 def note_classes(checkpoint: Mapping[str, Any], names: Names | None) -> None:
-    """Notes the class list in a checkpoint that is written, where MMEngine has not: a wrapper may hide it from it."""
+    """Stores the class list in a checkpoint where MMEngine has not, as a wrapper may hide it."""
     meta = checkpoint['meta']
     if names is not None and not (meta.get('dataset_meta') or {}).get('classes'):
         meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names)}
 
 
 def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:
-    """Says which top-k is always right; refuses labels and indices of classes that there are not."""
+    """Logs a top-k that is always right; refuses parts and class indices that do not exist."""
     least = min(map(len, names.values()))
     for metric in metrics:
         kind = type(metric).__name__

@@ -1,4 +1,4 @@
-"""Checkpoints that become one: the rows of their heads have to be the same classes, in the same order."""
+"""Merging checkpoints: the rows of their heads must be the same classes, in the same order."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mmav.errors import CheckpointError
 
 
 def alike(checkpoint: Mapping[str, Any], first: Names | None, path: str) -> tuple[Mapping[str, Tensor], Names | None]:
-    """The weights of a checkpoint with the rows of its head in the order of another's classes.
+    """The weights of a checkpoint with the rows of its head in the order of another one's classes.
 
     Args:
-        checkpoint: What its file holds.
-        first: The names of the other; None where they are not known.
+        checkpoint: The content of its file.
+        first: The names of the other one; None if unknown.
         path: The file, for messages.
 
     Returns:
         The weights, and the names that both have now.
 
     Raises:
-        CheckpointError: The names are others, or which weights have a row for each class cannot be told.
+        CheckpointError: The names differ, or it is unknown which weights have a row for each class.
     """
     state, names = checkpoint.get('state_dict', checkpoint), trained_with(checkpoint)
     if first is None or names is None or names == first:
@@ -50,7 +50,7 @@ def alike(checkpoint: Mapping[str, Any], first: Names | None, path: str) -> tupl
 
 
 def check_rows(merged: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str) -> None:
-    """Fails where the heads of two checkpoints tell different numbers of classes apart.
+    """Fails where the heads of two checkpoints have different numbers of classes.
 
     Raises:
         CheckpointError: With both numbers.

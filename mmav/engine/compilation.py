@@ -1,8 +1,7 @@
-"""``compile`` of a config: the model's losses go through ``torch.compile``, the rest of a training step does not.
+"""``compile`` of a config: ``torch.compile`` compiles the model's losses, not the rest of a training step.
 
-MMEngine compiles the whole step: batches are moved and mixed, samples are read, a hook decides whether the optimizer
-may step, groups of parameters are looked at. Much of that is Python that a compiler may or may not understand, in one
-release of PyTorch or the next, and none of it becomes faster.
+MMEngine compiles the whole step: moving and mixing batches, reading samples, deciding whether the optimizer may step.
+Much of that is Python that a compiler may fail on, in one release of PyTorch or the next, and none of it gets faster.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _LONGEST = 300
 
 
 def compile_options(value: Any) -> dict[str, Any] | None:
-    """What a config's ``compile`` means.
+    """Turns a config's ``compile`` into arguments of ``torch.compile``.
 
     Args:
         value: True, False, None, or a dict of the arguments of ``torch.compile``.
 
     Returns:
-        The arguments, shapes fixed (``dynamic=False``) unless they say otherwise; None for no compilation. A batch of
-        another size, such as an epoch's last, is compiled for itself.
+        The arguments, with static shapes (``dynamic=False``) by default; None for no compilation. A batch of another
+        size, such as the last of an epoch, is compiled separately.
 
     Raises:
         ConfigError: It is none of these, or ``torch.compile`` has no such argument, backend or mode.
@@ -62,14 +61,13 @@ def compile_options(value: Any) -> dict[str, Any] | None:
 
 
 @checks('compile')
-def _check(value: Any) -> tuple[()]:
+def _check(value: Any) -> None:
     compile_options(value)
-    return ()
 
 
 def _require_known(backend: Any, mode: Any) -> None:
     if isinstance(backend, str):
-        # in a list for its own sake: it takes a second to import
+        # only where a backend is named: listing them takes a second
         backends = torch._dynamo.list_backends(exclude_tags=())
         if backend not in backends:
             hint = did_you_mean(backend, backends) or '; the usual ones are inductor, aot_eager and eager'
@@ -81,7 +79,7 @@ def _require_known(backend: Any, mode: Any) -> None:
 
 
 def require_compiler(options: dict[str, Any]) -> None:
-    """Fails early where the backend has no compiler to generate code with.
+    """Fails early where the backend lacks the compiler that it needs.
 
     Raises:
         ConfigError: The backend is inductor, and there is no C++ compiler on a CPU, or no Triton on a GPU.
@@ -105,18 +103,18 @@ def require_compiler(options: dict[str, Any]) -> None:
 
 
 def compile_losses(model: nn.Module, options: dict[str, Any]) -> None:
-    """Compiles what makes losses of a batch; changes ``model``.
+    """Compiles the computation of the losses; changes ``model``.
 
-    Of a model with a method ``losses``, such as :class:`~mmav.models.AVClassifier`, it is that, which reads and gives
-    tensors only; of another one ``forward`` with ``mode='loss'``. Validation and testing are not compiled, and names in
-    checkpoints stay as they are.
+    That is the method ``losses`` of a model that has one, such as :class:`~mmav.models.AVClassifier`, which takes and
+    returns tensors only; else ``forward`` with ``mode='loss'``. Validation and testing are not compiled, and names in
+    checkpoints stay the same.
 
     Args:
         model: The model, not wrapped for distribution.
         options: See :func:`compile_options`.
 
     Raises:
-        ConfigError: See :func:`require_compiler`, or PyTorch cannot compile here at all.
+        ConfigError: See :func:`require_compiler`, or PyTorch cannot compile on this system.
     """
     require_compiler(options)
     whole = getattr(model, 'losses', None)
@@ -137,7 +135,7 @@ def compile_losses(model: nn.Module, options: dict[str, Any]) -> None:
 
 @contextmanager
 def compile_errors(value: Any) -> Iterator[None]:
-    """Turns what a compiler raises in a step into one line.
+    """Turns a compiler's error into one line.
 
     Args:
         value: The config's ``compile``.

@@ -1,6 +1,6 @@
-"""What must be true of a dataloader before the first batch; the end of validation and testing on too many broken clips.
+"""Checks of a dataloader before the first batch, and of broken clips during validation and testing.
 
-Each is said in one line that names the dataloader, in place of what would be a traceback or, worse, a wrong number.
+Each error is one line that names the dataloader, instead of a traceback or, worse, a wrong figure.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch.utils.data import DataLoader
 
 from mmav.datasets.broken_clips import BROKEN, judge, require_files
 from mmav.datasets.resumable_sampler import is_endless
-from mmav.engine.hooks.runtime import datasets_within
-from mmav.engine.train_loops import refuse_endless
+from mmav.engine.hooks.seed import datasets_within
+from mmav.engine.loops import refuse_endless
 from mmav.errors import ConfigError, TooManyBrokenClips
 from mmav.models.heads import ContrastiveHead
 
 
 def check_loader(name: str, loader: Any) -> None:
-    """Checks a dataloader that was built.
+    """Checks a dataloader.
 
     Args:
         name: Its name in the config: ``train_dataloader``, ``val_dataloader`` or ``test_dataloader``.
         loader: The dataloader.
 
     Raises:
-        ConfigError: It has no batch; or validation or testing would not end, leave clips out, replace or change some.
+        ConfigError: It has no batch; or validation or testing would never end, or skip, replace or augment clips.
         TooManyBrokenClips: Too many of its files are missing.
     """
     if not isinstance(loader, DataLoader):
@@ -59,7 +59,7 @@ def check_loader(name: str, loader: Any) -> None:
 
 
 def check_contrast(loader: Any, model: nn.Module) -> None:
-    """Refuses batches of one clip for losses that compare clips: they would be constant.
+    """Refuses batches of one clip for losses that compare clips, which would be constant.
 
     Raises:
         ConfigError: The batch of all processes is one clip, and the model has contrastive losses.
@@ -77,19 +77,17 @@ def check_contrast(loader: Any, model: nn.Module) -> None:
 
 
 def judge_so_far(loader: Any) -> None:
-    """Ends validation or testing where the clips that this process could not read are too many already.
+    """Ends validation or testing where this process has met too many unreadable clips already.
 
     Raises:
-        TooManyBrokenClips: Even if all other clips are whole they are too many.
+        TooManyBrokenClips: They are too many even if all other clips are intact.
     """
     for dataset in _av_datasets(loader):
         _judge_now(dataset)
 
 
 def judge_all(loader: Any) -> None:
-    """Ends validation or testing where the clips that could not be read, in all processes, are too many.
-
-    All processes call it and come to the same verdict.
+    """Ends validation or testing where too many clips are unreadable, counted over all processes, which all call it.
 
     Raises:
         TooManyBrokenClips: They are too many.
@@ -104,7 +102,7 @@ def _judge_now(dataset: Any) -> None:
     try:
         judge(dataset.ann_file, dataset.states, dataset.max_broken_share, of_all=True)
     except TooManyBrokenClips:
-        # the metric, which names them, is not asked any more
+        # the metric, which would name them, will not run
         for index in torch.nonzero(dataset.states == BROKEN).flatten().tolist():
             print_log(f'cannot be read: {dataset.get_data_info(index)["path"]}', 'current', level=logging.WARNING)
         raise
@@ -123,7 +121,7 @@ def _require_batches(name: str, loader: DataLoader) -> None:
     sampler = loader.sampler
     try:
         batches, clips = len(loader), len(loader.dataset)  # type: ignore[arg-type]
-    except TypeError:  # a dataset that is read from one end to the other
+    except TypeError:  # an iterable dataset
         return
     if batches or (clips and is_endless(sampler)):
         return

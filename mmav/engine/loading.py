@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from logging import WARNING
 from typing import Any
 
 from mmengine.logging import print_log
@@ -31,8 +32,8 @@ def load_weights(
         state_dict: Weights; a prefix ``module.`` is dropped.
         source: File name for messages.
         strict: Every name and shape must fit. Otherwise what fits is loaded and the rest is logged.
-        grids: What the checkpoint's tables of positions unroll, as its ``meta`` notes under ``position_grids``. Where
-            it does not, as in bare weights, that is inferred from their number.
+        grids: The grids that the checkpoint's position tables unroll, ``position_grids`` of its ``meta``. If missing,
+            as in bare weights, they are inferred from the number of positions.
 
     Raises:
         CheckpointError: The weights are of another architecture (when not strict: nothing fits).
@@ -51,7 +52,7 @@ def load_weights(
     )
     if strict:
         try:
-            # the modules judge: a loading hook of theirs may adapt what looks like a mismatch
+            # modules decide: their loading hooks may adapt what looks like a mismatch
             model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             why = tell_other_number(weights, model) or report or error
@@ -67,13 +68,13 @@ def load_weights(
         )
     model.load_state_dict({k: v for k, v in weights.items() if k not in reshaped and k in own}, strict=False)
     if report:
-        print_log(f"'{source}' was loaded in part: {report}", 'current', level=30)
+        print_log(f"'{source}' was loaded in part: {report}", 'current', level=WARNING)
 
 
 def _of_another_input_size(
     model: nn.Module, weights: Mapping[str, Any], source: str, grids: Mapping[str, Any] | None
 ) -> dict[str, Tensor]:
-    """What a model's parts make of positions of another input size."""
+    """Position tables that were trained at another input size, adapted by the modules that own them."""
     adapted = adapt_weights(model, weights, grids=grids)
     if adapted:
         shown = [f'{name}: {how}' for name, (_, how) in adapted.items()]

@@ -1,56 +1,289 @@
-"""MMEngine's loops of validation and testing, in inference mode; those of training are in train_loops.py."""
+"""MMEngine's loops: training goes on with the next batch after a stop, evaluation runs in inference mode."""
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.runner import TestLoop, ValLoop
+from mmengine.hooks import CheckpointHook, LoggerHook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner.utils import calc_dynamic_intervals
 from torch import nn
+from torch.utils.data import DataLoader
 
+from mmav.datasets.resumable_sampler import ResumableSampler, is_endless
 from mmav.engine.distributed.fsdp import is_spread
+from mmav.engine.hooks.seed import datasets_within
+from mmav.engine.optim.schedule_check import all_schedulers
+from mmav.errors import ConfigError
 from mmav.registry import LOOPS
 
+Batches = DataLoader[Any] | dict[str, Any]
+
+
+class _Resumable(BaseLoop):
+    """Tracks the position in a round over the data, so that training can resume in the middle of it.
+
+    Batches that are done are not read again: the sampler skips them. Augmentation depends on (seed, epoch, index) and
+    everything else on (seed, iteration, rank), so a resumed run equals an uninterrupted one.
+    """
+
+    dataloader: DataLoader[Any]
+    # whether the hooks see all of training as one epoch
+    by_iterations = False
+    _todo_after = 0
+    _batches = 0
+
+    @property
+    def clips_per_batch(self) -> int:
+        """Clips of one iteration in all processes."""
+        return (self.dataloader.batch_size or 1) * self.runner.world_size
+
+    @property
+    def position(self) -> dict[str, int]:
+        """What a checkpoint in the middle of a round stores for :meth:`go_on_after`."""
+        return dict(batches_done=self._batches, clips_per_batch=self.clips_per_batch)
+
+    def go_on_after(self, batches: int) -> None:
+        """Skips the first batches of the next round, which are done."""
+        self._todo_after = min(batches, len(self.dataloader))
+
+    def _rest_of_round(self) -> Iterator[tuple[int, Any]]:
+        """The remaining batches of a round, with their indices."""
+        done, self._todo_after = self._todo_after, 0
+        sampler: Any = self.dataloader.sampler
+        skips = isinstance(sampler, ResumableSampler)
+        if done and skips:
+            sampler.skip = done * (self.dataloader.batch_size or 1)
+        # with a custom sampler or batch sampler all batches are read, and those that are done are dropped
+        for idx, data_batch in enumerate(self.dataloader, start=done if skips else 0):
+            if idx >= done:
+                self._batches = idx + 1
+                yield idx, data_batch
+        self._batches = 0
+
 
 @LOOPS.register_module()
-class AVValLoop(ValLoop):
-    """Validates with the model in inference mode, see :func:`evaluating`; its arguments are those of MMEngine's."""
+class AVTrainLoop(_Resumable, EpochBasedTrainLoop):
+    """Trains by epochs; a run that was stopped in mid-epoch resumes with the next batch.
 
-    def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Validates a batch."""
-        with evaluating(self.runner.model), _in_numbers(self):
-            super().run_iter(idx, data_batch)
+    Args:
+        runner: The runner.
+        dataloader: A dataloader, or its config.
+        max_epochs: Total number of epochs.
+        val_begin: First epoch that is followed by a validation.
+        val_interval: Epochs from one validation to the next.
+        dynamic_intervals: Pairs of first epoch and interval, which replace the interval.
+
+    Raises:
+        ConfigError: The sampler is endless.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Batches,
+        max_epochs: int,
+        *,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, _resumable(dataloader), max_epochs, val_begin, val_interval, dynamic_intervals)
+        refuse_endless(self.dataloader, 'train_dataloader')
+        runner.log_processor.by_epoch = True
+
+    def run_epoch(self) -> None:
+        """Trains an epoch, or the rest of one."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        for idx, data_batch in self._rest_of_round():
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
 
 
 @LOOPS.register_module()
-class AVTestLoop(TestLoop):
-    """Tests with the model in inference mode, see :func:`evaluating`; its arguments are those of MMEngine's."""
+class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
+    """Trains by iterations, round after round over the data; a run that was stopped resumes with the next batch.
 
-    def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Tests a batch."""
-        with evaluating(self.runner.model), _in_numbers(self):
-            super().run_iter(idx, data_batch)
+    MMEngine's ``IterBasedTrainLoop`` reads all earlier batches again on resume, and augments each round as the first.
+    As with that loop, hooks see the whole training as one epoch. The sampler may be finite or endless.
+
+    Args:
+        runner: The runner.
+        dataloader: A dataloader, or its config.
+        max_iters: Total number of iterations.
+        val_begin: First iteration that is followed by a validation.
+        val_interval: Iterations from one validation to the next; the last iteration is always followed by one.
+        dynamic_intervals: Pairs of first iteration and interval, which replace the interval.
+
+    Raises:
+        ConfigError: A scheduler or hook counts epochs, or ``max_iters`` is not a positive integer.
+    """
+
+    by_iterations = True
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Batches,
+        max_iters: int,
+        *,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        if int(max_iters) != max_iters or max_iters < 1:
+            raise ConfigError(f'train_cfg.max_iters={max_iters} must be a whole number of iterations, 1 or more')
+        # not the constructor of IterBasedTrainLoop, which starts reading
+        BaseLoop.__init__(self, runner, _resumable(dataloader))
+        self._max_iters, self._max_epochs = int(max_iters), 1
+        self._iter = self._epoch = self._round = 0
+        self.val_begin, self.val_interval = val_begin, val_interval
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
+        self.stop_training = False
+        self._endless = is_endless(self.dataloader.sampler)
+        inner = list(datasets_within(self.dataloader.dataset))
+        if self._endless and len(inner) > 1:
+            raise ConfigError(
+                f'train_dataloader.sampler: an endless sampler cannot tell a {type(inner[0]).__name__} of its rounds, '
+                "so that each would be augmented as the first one; take type='DefaultSampler'"
+            )
+        runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
+        runner.log_processor.by_epoch = False
+
+    @property
+    def position(self) -> dict[str, int]:
+        """The place in the round, and which round it is."""
+        return dict(super().position, rounds=self._round)
+
+    @property
+    def validates_next(self) -> bool:
+        """Whether the current iteration is followed by a validation."""
+        done = self._iter + 1
+        interval = self.dynamic_intervals[bisect.bisect(self.dynamic_milestones, done + 1) - 1]
+        due = done % interval == 0 or done == self._max_iters
+        return self.runner.val_loop is not None and done >= self.val_begin and due
+
+    def go_on_after(self, batches: int, *, rounds: int = 0) -> None:
+        """Skips whole rounds and the first batches of the next one, which are done."""
+        if not self._endless:
+            more, batches = divmod(batches, len(self.dataloader))
+            rounds += more
+        self._round, self._todo_after = rounds, batches
+
+    def run(self) -> nn.Module:
+        """Trains all iterations."""
+        self._refuse_counting_epochs()
+        for hook in self.runner.hooks:
+            if isinstance(hook, LoggerHook):
+                # Else each validation would be logged as that of the one epoch.
+                hook.log_metric_by_epoch = False
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        while self._iter < self._max_iters and not self.stop_training:
+            self._run_round()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _run_round(self) -> None:
+        for part in (self.dataloader.sampler, *datasets_within(self.dataloader.dataset)):
+            if hasattr(part, 'set_epoch'):
+                part.set_epoch(self._round)
+        begun = False
+        for _, data_batch in self._rest_of_round():
+            begun = True
+            validates = self.validates_next
+            self.runner.model.train()
+            self.run_iter(data_batch)
+            if validates:
+                self.runner.val_loop.run()
+            if self._iter >= self._max_iters or self.stop_training:
+                return
+        if not begun:
+            raise ConfigError('train_dataloader gives no batch: the data set has fewer clips than a batch')
+        self._round += 1
+
+    def _refuse_counting_epochs(self) -> None:
+        """Refuses what acts at the end of an epoch, and would do nothing until training ends."""
+        for k, scheduler in enumerate(all_schedulers(self.runner.param_schedulers)):
+            if scheduler.by_epoch:
+                raise ConfigError(
+                    f'param_scheduler.{k} ({type(scheduler).__name__}) steps once an epoch, but training counts '
+                    'iterations and it would never step: give it by_epoch=False, begin and end in iterations, or '
+                    'convert_to_iter_based=True'
+                )
+        for hook in self.runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.by_epoch:
+                raise ConfigError(
+                    'default_hooks.checkpoint saves once an epoch, but training counts iterations and it would save '
+                    'nothing before the end: give it by_epoch=False and an interval in iterations'
+                )
+
+
+def refuse_endless(dataloader: DataLoader[Any], name: str) -> None:
+    """Refuses an endless sampler where each round must end.
+
+    Args:
+        dataloader: The dataloader.
+        name: Its name in the config.
+
+    Raises:
+        ConfigError: Its sampler is endless.
+    """
+    if is_endless(dataloader.sampler):
+        raise ConfigError(
+            f"{name}.sampler never comes to an end: take type='DefaultSampler'"
+            + (', or train by iterations: train_cfg=dict(by_epoch=False, max_iters=...)' if 'train' in name else '')
+        )
+
+
+def _resumable(dataloader: Batches) -> Batches:
+    """The config of a dataloader with a sampler that can start in the middle of a round."""
+    sampler = dataloader.get('sampler') if isinstance(dataloader, Mapping) else None
+    if isinstance(dataloader, Mapping) and isinstance(sampler, Mapping):
+        return {**dataloader, 'sampler': dict(type='ResumableSampler', sampler=dict(sampler))}
+    return dataloader
 
 
 def evaluating(model: nn.Module) -> AbstractContextManager[Any]:
-    """The mode in which a model computes what needs no gradients.
+    """The context in which a model is evaluated: ``torch.inference_mode``.
 
-    It is torch's inference mode, of which two things follow. A module that keeps a tensor from one call to the next
-    has to make it under ``torch.inference_mode(False)``, as training cannot use one of inference mode. A metric that
-    changes a prediction in place after its batch has to clone it first.
+    A module that caches a tensor between calls must create it under ``torch.inference_mode(False)``, as training cannot
+    use inference tensors. A metric that changes a prediction in place after its batch must clone it first.
 
-    A model that is spread over processes keeps the tensors into which it gathers parameters: for that one it is
-    ``torch.no_grad``, so that training can use them after validation.
+    A sharded model keeps the buffers into which it gathers parameters: its context is ``torch.no_grad``, so that
+    training can use them after validation.
     """
     return torch.no_grad() if is_spread(model) else torch.inference_mode()
 
 
-def _in_numbers(loop: ValLoop | TestLoop) -> AbstractContextManager[Any]:
-    """The context of a forward pass in the numbers that the runner decided on for evaluation."""
-    numbers = getattr(loop.runner, 'evaluation_numbers', None)  # MMEngine's own runner has none
-    if numbers is None or numbers.amp is None:
-        return nullcontext()
-    loop.fp16 = True  # else MMEngine would turn autocast off again; the type is that of the context around its own
-    return numbers.autocast(get_device())
+class _InInference(BaseLoop):
+    """Runs each batch in inference mode, see :func:`evaluating`, in the numbers that the runner decided on."""
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Evaluates a batch."""
+        numbers = getattr(self.runner, 'evaluation_numbers', None)  # MMEngine's own runner has none
+        autocast: AbstractContextManager[Any] = nullcontext()
+        if numbers is not None and numbers.amp is not None:
+            self.fp16 = True  # else MMEngine would turn autocast off again; the type is that of the context around it
+            autocast = numbers.autocast(get_device())
+        with evaluating(self.runner.model), autocast:
+            super().run_iter(idx, data_batch)
+
+
+@LOOPS.register_module()
+class AVValLoop(_InInference, ValLoop):
+    """Validates with the model in inference mode; its arguments are those of MMEngine's ``ValLoop``."""
+
+
+@LOOPS.register_module()
+class AVTestLoop(_InInference, TestLoop):
+    """Tests with the model in inference mode; its arguments are those of MMEngine's ``TestLoop``."""

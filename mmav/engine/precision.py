@@ -1,18 +1,18 @@
-"""What kind of numbers a run computes with: the one place that decides it, from the config and the hardware.
+"""Precision of a run: decided here and nowhere else, from the config and the hardware.
 
-A config says what it wants, ``precision = dict(amp='auto', eval_amp='none', tf32=True)`` of the base config:
+A config asks for it, ``precision = dict(amp='auto', eval_amp='none', tf32=True)`` in the base config:
 
-- ``amp``, of training: ``auto`` is bfloat16 on a GPU that has it, float16 with loss scaling on one that has not, and
-  float32 everywhere else; ``none``, ``bfloat16`` and ``float16`` are what they say. Weights, gradients and the
-  optimizer's state stay in float32 in any case.
-- ``eval_amp``, of validation and testing: the same words. Evaluation is in float32 unless it says otherwise, so that
-  the figure of a checkpoint does not depend on what it was trained or is tested on.
-- ``tf32``: whether a GPU may round the factors of products and convolutions that stay in float32 to 10 bits, from its
-  Ampere generation on; they become several times as fast.
+- ``amp``, for training: ``auto`` is bfloat16 on a GPU that has it, float16 with loss scaling on other GPUs, and
+  float32 everywhere else; or ``none``, ``bfloat16`` or ``float16``. Weights, gradients and optimizer state are always
+  float32.
+- ``eval_amp``, for validation and testing: the same choices. Defaults to float32, so that the figures of a checkpoint
+  do not depend on the hardware that it was trained or is tested on.
+- ``tf32``: whether a GPU, from Ampere on, may round the inputs of float32 matrix products and convolutions to 10 bits,
+  which makes them several times as fast.
 
 ``env_cfg.cudnn_benchmark`` and ``randomness.deterministic`` are MMEngine's; the latter turns the former off, and TF32.
-An ``optim_wrapper`` whose type stands for a type of numbers, ``AutocastOptimWrapper`` or ``AmpOptimWrapper``, stays as
-it is. A config without ``precision`` trains as its ``optim_wrapper`` says and leaves TF32 as PyTorch has it.
+An ``optim_wrapper`` whose type implies a precision, ``AutocastOptimWrapper`` or ``AmpOptimWrapper``, is kept. A config
+without ``precision`` trains as its ``optim_wrapper`` says and leaves TF32 at PyTorch's default.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.floa
 
 @dataclass(frozen=True)
 class Hardware:
-    """What computes.
+    """The device that computes.
 
     Attributes:
         kind: PyTorch's name of the device type, such as ``cuda`` or ``cpu``.
-        name: What its maker calls it.
-        bfloat16: Whether it multiplies bfloat16 by itself. PyTorch emulates it, slowly, on GPUs before Ampere.
+        name: Its product name.
+        bfloat16: Whether it supports bfloat16 natively. PyTorch emulates it, slowly, on GPUs before Ampere.
     """
 
     kind: str = 'cpu'
@@ -51,7 +51,7 @@ def this_hardware(kind: str | None = None) -> Hardware:
     """The hardware of this process.
 
     Args:
-        kind: The device type, where another one is taken than MMEngine's choice.
+        kind: The device type; defaults to MMEngine's choice.
     """
     kind = kind or get_device()
     if kind != 'cuda':
@@ -62,20 +62,20 @@ def this_hardware(kind: str | None = None) -> Hardware:
 
 
 def weakest(own: Hardware) -> Hardware:
-    """The hardware that all processes can compute as, so that they decide alike; all of them have to call it."""
+    """The least capable hardware of all processes, so that they decide alike; all of them must call it."""
     return next((other for other in all_gather_object(own) if not other.bfloat16), own)
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What was decided.
+    """The precision that was decided on.
 
     Attributes:
         amp: ``bfloat16`` or ``float16`` where the forward pass is under autocast; None for float32.
-        tf32: Whether TF32 is allowed; None to leave PyTorch's settings alone.
-        benchmark: Whether cuDNN times its kernels and takes the fastest for each shape; None to leave it alone.
+        tf32: Whether TF32 is allowed; None leaves PyTorch's settings alone.
+        benchmark: Whether cuDNN times its kernels and takes the fastest for each shape; None leaves it alone.
         text: All of it in one line, for the log.
-        deterministic: Whether only algorithms that give the same bits again are taken; False to leave it alone.
+        deterministic: Whether only deterministic algorithms are allowed; False leaves PyTorch's setting alone.
     """
 
     amp: str | None
@@ -86,11 +86,11 @@ class Numbers:
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
-        """PyTorch's settings are these within it, and what they were after it."""
+        """Applies the settings to PyTorch, and restores the former ones afterwards."""
         before = torch.get_float32_matmul_precision(), _cudnn_tf32(), torch.backends.cudnn.benchmark
         strict = torch.get_deterministic_debug_mode(), torch.backends.cudnn.deterministic
-        # The setters of before PyTorch 2.9 move those of after it along. The other way round they do not, and what
-        # reads the older ones, such as inductor, would get an error.
+        # The older setters also update those that PyTorch 2.9 introduced. The reverse does not hold, and readers of
+        # the older ones, such as inductor, would get an error.
         if self.tf32 is not None:
             torch.set_float32_matmul_precision('high' if self.tf32 else 'highest')
             torch.backends.cudnn.allow_tf32 = self.tf32
@@ -118,7 +118,7 @@ class Numbers:
 
 
 def _cudnn_tf32() -> bool | None:
-    """cuDNN's setting; None where a script has given convolutions another one than recurrences."""
+    """cuDNN's setting; None where a script has set convolutions and RNNs differently."""
     try:
         return torch.backends.cudnn.allow_tf32
     except RuntimeError:
@@ -126,12 +126,12 @@ def _cudnn_tf32() -> bool | None:
 
 
 def decide(cfg: Mapping[str, Any], hardware: Hardware, *, training: bool = True) -> Numbers:
-    """Decides what kind of numbers a config's run computes with.
+    """Decides the precision of a config's run.
 
     Args:
         cfg: The config; ``precision``, ``optim_wrapper``, ``env_cfg`` and ``randomness`` are read.
-        hardware: What it runs on.
-        training: Whether it is about training, not about validation and testing.
+        hardware: The hardware that it runs on.
+        training: Whether to decide for training, else for validation and testing.
 
     Raises:
         ConfigError: A value is unknown, two settings contradict each other, or float16 has no GPU.
@@ -226,7 +226,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def with_numbers(optim_wrapper: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:
-    """The config of an optimizer's wrapper with the type that computes with the numbers of a training."""
+    """The config of an optimizer wrapper, with the type that implements the precision of a training."""
     if wrapper_kind(optim_wrapper) != PLAIN or numbers.amp is None:
         return dict(optim_wrapper)
     return {**optim_wrapper, 'type': WRAPPERS[numbers.amp]}

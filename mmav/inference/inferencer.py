@@ -18,10 +18,10 @@ from mmav.checkpoints import load_checkpoint_file
 from mmav.class_names import trained_with
 from mmav.config.check import check_config
 from mmav.config.edits import find_test_set, resolve_num_classes, set_data_root
+from mmav.config.reading import load_config
 from mmav.datasets import av_collate
 from mmav.datasets.transforms import LoadClip
 from mmav.datasets.transforms.spectrogram import find_spectrogram
-from mmav.engine.cli import load_config
 from mmav.errors import ConfigError, MediaError, did_you_mean
 from mmav.inference.annotate import annotate, plan_copies
 from mmav.inference.reading import Job, in_batches, read_ahead

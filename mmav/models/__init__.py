@@ -6,7 +6,6 @@ from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
 from mmav.models.heads import ClsHead, ContrastiveHead, VerbNounHead
 from mmav.models.losses import ALLoss, AVCLoss, CrossEntropyLoss, IMALLoss, IMCLoss
 from mmav.models.necks import AVBottleneck, Avg, Concat, MergedAttention
-from mmav.models.weights import PublicWeights
 
 __all__ = [
     'AST',
@@ -27,7 +26,6 @@ __all__ = [
     'MViTv2',
     'MergedAttention',
     'MixupCutmix',
-    'PublicWeights',
     'VerbNounHead',
     'ViT',
 ]

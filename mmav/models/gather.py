@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor, distributed
 
 from mmav.errors import ConfigError
@@ -21,19 +22,14 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.rows = x.shape[0]
-        parts = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
+        parts = [torch.empty_like(x) for _ in range(get_world_size())]
         distributed.all_gather(parts, x.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         start = distributed.get_rank() * ctx.rows
-        return grads[0][start : start + ctx.rows] * distributed.get_world_size()
-
-
-def is_spread() -> bool:
-    """Tells whether several processes train together."""
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+        return grads[0][start : start + ctx.rows] * get_world_size()
 
 
 def gather_rows(x: Tensor) -> Tensor:
@@ -45,7 +41,7 @@ def gather_rows(x: Tensor) -> Tensor:
     Args:
         x: Floating type, (B, ...).
     """
-    return _GatherRows.apply(x) if is_spread() else x
+    return _GatherRows.apply(x) if get_world_size() > 1 else x
 
 
 def gather_labels(labels: Tensor) -> Tensor:
@@ -58,7 +54,7 @@ def gather_labels(labels: Tensor) -> Tensor:
     Raises:
         ConfigError: If the processes have batches of different sizes.
     """
-    if not is_spread():
+    if get_world_size() == 1:
         return labels
     shape = torch.tensor([[labels.shape[0], labels.shape[1] if labels.dim() > 1 else 0]], device=labels.device)
     sizes, classes = gather_rows(shape).T.tolist()

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmav.config.check import check_config
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.preparation.avsynth import generate
 from mmav.registry import MODELS
 from mmav.structures import Tokens

@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 
 from mmav.analysis.complexity import count_macs, count_model, markdown_table, text_table
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention, TransformerBlock
 from mmav.models.ops import attention, tiled_attention

@@ -16,7 +16,7 @@ from benchmarks.attention_shapes import (
     read_capability,
 )
 from mmav.analysis.complexity import count_macs
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention

@@ -2,7 +2,7 @@ import pytest
 from mmengine.config import Config
 
 from mmav.config.check import check_config, find_problems, top_level_names
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.errors import ConfigError
 from mmav.registry import MODELS
 from tests import toys

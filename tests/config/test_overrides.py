@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from mmengine.config import Config
 
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.errors import ConfigError
 from tests import toys
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name('digests.txt')

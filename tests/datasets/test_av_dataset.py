@@ -7,11 +7,11 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmav.datasets import AVDataset, av_collate
 from mmav.datasets.media.probe import probe
+from mmav.engine import AVRunner
 from mmav.errors import ManifestError, MmavError, TooManyBrokenClips
 from mmav.registry import DATASETS
 
@@ -261,7 +261,7 @@ def test_four_workers_survive_all_kinds_of_broken_files(tmp_path, clip, broken):
 
 def test_built_by_the_runner(folder):
     init_default_scope('mmav')
-    loader = Runner.build_dataloader(
+    loader = AVRunner.build_dataloader(
         dict(
             batch_size=4,
             num_workers=0,

@@ -10,7 +10,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from mmav.config.edits import resolve_num_classes
 from mmav.engine import AVRunner
 from mmav.engine.class_lists import check_class_lists, check_config_lists, note_classes
-from mmav.engine.cli import prepare_config
+from mmav.engine.launch import prepare_config
 from mmav.errors import CheckpointError, ConfigError
 from mmav.evaluation import Accuracy, ActionAccuracy
 from mmav.evaluation.clustering import ClusterMetrics

@@ -6,8 +6,8 @@ from mmengine.config import Config
 from torch import nn
 
 from mmav.config.amp import named_amp
+from mmav.config.reading import load_config
 from mmav.engine import AVRunner, precision
-from mmav.engine.cli import load_config
 from mmav.engine.precision import Hardware, decide, this_hardware, weakest, with_numbers
 from mmav.errors import ConfigError
 from tests import synthetic, toys
@@ -177,7 +177,7 @@ def test_processes_on_different_cards_decide_alike(monkeypatch):
 @pytest.fixture
 def on(monkeypatch):
     """Lets a runner believe that it runs on other hardware; it computes on the CPU all the same."""
-    return lambda hardware: monkeypatch.setattr('mmav.engine.runner.this_hardware', lambda: hardware)
+    return lambda hardware: monkeypatch.setattr('mmav.engine.building.this_hardware', lambda: hardware)
 
 
 def runner(folder, **config):

@@ -156,17 +156,6 @@ def test_logs_are_in_utf_8_whatever_the_system_has(tmp_path, config, capsys, mon
     assert '狗' in log.read_text(encoding='utf-8')
 
 
-def test_workers_without_shared_memory_are_refused_before_the_data_are_read(tmp_path, config, capsys, monkeypatch):
-    monkeypatch.setattr('mmav.parallel.worker_problem', lambda: 'no /dev/shm')
-    options = ['--work-dir', tmp_path / 'w', '--cfg-options', 'train_dataloader.num_workers=2']
-    assert toys.run_tool('train.py', config, *options) == 2
-    error = capsys.readouterr().err
-    assert error.startswith('error: train_dataloader.num_workers above 0 need shared memory, and there is none (no /')
-    assert error.endswith(' or --cfg-options train_dataloader.num_workers=0\n')
-    assert error.count('\n') == 1 and not (tmp_path / 'w').exists()
-    assert toys.run_tool('train.py', config, *options[:2], '--cfg-options', 'train_cfg.max_epochs=1') == 0
-
-
 def test_checkpoints_say_what_their_positions_unroll(tmp_path, config, capsys):
     """24 x 24 positions, then a model of as many in 12 x 48: in training from them and in testing."""
     config.write_text(

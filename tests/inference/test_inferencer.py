@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 
 from mmav.apis import AVInferencer
 from mmav.checkpoints import load_checkpoint_file
 from mmav.datasets.media import open_media
+from mmav.engine import AVRunner
 from mmav.engine.loading import load_weights
 from mmav.errors import CheckpointError, ConfigError, MediaError, MmavError
 from mmav.registry import MODELS
@@ -43,7 +43,7 @@ def test_scores_are_those_of_testing(files, inferencer, clip, silent, blind, fla
     paths = [clip, silent, blind, flashes]
     (tmp_path / 'test.csv').write_text('path,label\n' + ''.join(f'{path},0\n' for path in paths))
     cfg = config(data_root=str(tmp_path), classes=list(CLASSES))
-    loader = Runner.build_dataloader(cfg.test_dataloader)
+    loader = AVRunner.build_dataloader(cfg.test_dataloader)
     model = MODELS.build(cfg.model).eval()
     load_weights(model, load_checkpoint_file(files[1])['state_dict'], str(files[1]))
     with torch.no_grad():

@@ -28,11 +28,13 @@ def test_chosen_clips_and_draws(folder):
     pictures = {}
     for name, options in dict(
         one=['--indices', 1], again=['--indices', 1], epoch=['--indices', 1, '--epoch', 1],
-        seed=['--indices', 1, '--seed', 1], two=['--indices', 1, 2], stages=['--indices', 1, '--stages'],
+        seed=['--indices', 1, '--seed', 1],
+        run=['--indices', 1, '--cfg-options', 'randomness.seed=1'],
+        two=['--indices', 1, 2], stages=['--indices', 1, '--stages'],
     ).items():  # fmt: skip
         assert run_tool(TOOL, CONFIG, '--data-root', folder, '--out', folder / f'{name}.png', *options) == 0
         pictures[name] = (folder / f'{name}.png').read_bytes()
-    assert pictures['one'] == pictures['again']
+    assert pictures['one'] == pictures['again'] and pictures['seed'] == pictures['run']
     assert len({pictures[name] for name in ('one', 'epoch', 'seed')}) == 3
     heights = [cv2.imread(str(folder / f'{name}.png')).shape[0] for name in ('one', 'two', 'stages')]
     assert heights == sorted(heights) and heights[2] > 2 * heights[0]

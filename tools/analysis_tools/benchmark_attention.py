@@ -24,7 +24,8 @@ from benchmarks.attention import FORMS, attention_rows, measure_attention
 from benchmarks.attention_shapes import expected_kernels, kernel_rows, read_capability
 from benchmarks.machine import about, check_counts, place
 from mmav.analysis.pages import fill_block, find_block
-from mmav.engine.cli import load_checked_config, run_tool
+from mmav.config.reading import load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.engine.precision import DTYPES
 from mmav.errors import ConfigError
 from mmav.outputs import check_output, write_json

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.contention import contention_table, measure_contention
 from benchmarks.machine import check_counts
-from mmav.engine.cli import load_checked_config, run_tool
+from mmav.config.reading import load_checked_config
+from mmav.engine.cli import run_tool
 
 SETTINGS = ['GOMP_SPINCOUNT=300000', 'default', 'OMP_WAIT_POLICY=PASSIVE', 'OMP_NUM_THREADS=1']
 EXAMPLE = """examples:

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.clips import DESCRIPTION, build_collate, build_dataset, write_sample_clip
 from benchmarks.data import loader_text, measure_loader, measure_steps, steps_text
 from benchmarks.machine import machine
-from mmav.engine.cli import key_value, load_checked_config, run_tool
+from mmav.config.reading import key_value, load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MediaError
 from mmav.outputs import check_output, write_json
 

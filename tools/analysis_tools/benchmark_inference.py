@@ -16,8 +16,9 @@ from benchmarks.latency import BACKENDS, latency_rows, measure_latency
 from benchmarks.machine import check_counts, machine
 from mmav.analysis.pages import fill_block, find_block
 from mmav.apis import AVInferencer
+from mmav.checkpoints import require_checkpoint
 from mmav.deployment.onnx_export import require
-from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.engine.cli import run_tool
 from mmav.errors import MediaError
 from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table

@@ -20,7 +20,9 @@ from benchmarks.machine import about, check_counts, place
 from benchmarks.measure import MODES
 from benchmarks.model import measure_model, speed_rows
 from mmav.analysis.pages import fill_block, find_block
-from mmav.engine.cli import load_checked_config, resolve_num_classes, run_tool
+from mmav.config.edits import resolve_num_classes
+from mmav.config.reading import load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.outputs import check_output, write_json
 from mmav.tables import markdown_table, text_table

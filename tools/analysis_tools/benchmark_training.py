@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.machine import check_counts
 from benchmarks.training import OPTIONS, cost_table, measure_steps
-from mmav.engine.cli import load_checked_config, run_tool
+from mmav.config.reading import load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.engine.precision import decide, this_hardware
 
 EXAMPLE = """examples:

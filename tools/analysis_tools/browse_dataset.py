@@ -10,7 +10,8 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
-from mmav.engine.cli import key_value, load_checked_config, run_tool
+from mmav.config.reading import key_value, load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.outputs import check_output
 from mmav.visualization.dataset_sheet import build_av_datasets, draw_dataset_sheet, read_clips
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument('--stages', action='store_true', help='show the clips after each step of the pipeline')
     parser.add_argument('--out', help='PNG file; default: work_dirs/<config>/browse_<config>_<split>.png')
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
-    parser.add_argument('--seed', type=int, help="of the augmentation; default: the dataset's, of the config")
+    parser.add_argument('--seed', type=int, help="of the augmentation; default: the config's, as in training")
     parser.add_argument('--epoch', type=int, default=0, help='epoch whose augmentation is drawn, from 0; default: 0')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, type=key_value, default={}, metavar='K=V',
@@ -59,6 +60,7 @@ def main() -> None:
     init_default_scope('mmav')
     datasets = build_av_datasets(loader.dataset)
     for dataset in datasets:
+        dataset.follow_seed((cfg.get('randomness') or {}).get('seed') or 0)
         dataset.seed = dataset.seed if args.seed is None else args.seed
         dataset.set_epoch(args.epoch)
     total = sum(len(dataset) for dataset in datasets)

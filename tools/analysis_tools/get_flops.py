@@ -14,7 +14,8 @@ from mmengine.config import Config, DictAction
 from mmav.analysis.complexity import count_model, markdown_table, text_table
 from mmav.analysis.pages import fill_block, find_block
 from mmav.config.edits import AUTO, resolve_num_classes
-from mmav.engine.cli import key_value, load_checked_config, run_tool
+from mmav.config.reading import key_value, load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, ManifestError
 from mmav.outputs import check_output, write_json
 

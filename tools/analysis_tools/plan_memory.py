@@ -18,8 +18,9 @@ from tqdm import tqdm
 from mmav.analysis.memory_report import as_data, cards_table, text_report, verdict
 from mmav.analysis.pages import fill_block, find_block
 from mmav.config.amp import AMP
-from mmav.config.edits import set_amp
-from mmav.engine.cli import key_value, load_checked_config, resolve_num_classes, run_tool
+from mmav.config.edits import resolve_num_classes, set_amp
+from mmav.config.reading import key_value, load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.engine.memory.plan import GIB, plan_step
 from mmav.errors import ConfigError, MmavError
 from mmav.outputs import check_output, write_json

@@ -6,7 +6,8 @@ import argparse
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmav.engine.cli import load_checked_config, run_tool
+from mmav.config.reading import load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.evaluation.predictions import as_actions, load_predictions
 from mmav.outputs import check_output

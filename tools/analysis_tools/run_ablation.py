@@ -128,11 +128,11 @@ def run_one(row: Row, seed: int, options: Sequence[str], args: argparse.Namespac
     folder = row.folder(args.work_dir, seed)
     folder.mkdir(parents=True, exist_ok=True)
     config, data = str(ROOT / row.config), ['--data-root', args.data_root]
-    seeds = [f'randomness.seed={seed}', f'train_dataloader.dataset.seed={seed}']
     cores = max(cpu_count() // args.jobs, 1)
     predictions = folder / 'predictions.pkl'
     with open(folder / 'output.txt', 'ab') as log:
-        train = ['train.py', config, *data, '--work-dir', folder, '--resume', '--cfg-options', *seeds, *options]
+        train = ['train.py', config, *data, '--work-dir', folder, '--resume']
+        train += ['--cfg-options', f'randomness.seed={seed}', *options]
         execute(*train, log=log, cores=cores)
         checkpoint = last_checkpoint(folder)
         test = ['test.py', config, checkpoint, *data, '--work-dir', folder / 'test', '--dump', predictions]

@@ -8,7 +8,8 @@ not depend on the number of processes.
 import argparse
 from dataclasses import asdict
 
-from mmav.engine.cli import load_checked_config, run_tool
+from mmav.config.reading import load_checked_config
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.outputs import check_output, write_json
 from mmav.preparation.audio_stats import front_end, measure

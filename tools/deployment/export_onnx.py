@@ -7,8 +7,9 @@ import argparse
 from pathlib import Path
 
 from mmav.apis import AVInferencer
+from mmav.checkpoints import require_checkpoint
 from mmav.deployment.onnx_export import DEFAULT_OPSET, export_onnx, require
-from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.engine.cli import run_tool
 from mmav.outputs import check_output
 
 EXAMPLE = """examples:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmav.checkpoints import require_checkpoint
 from mmav.datasets.media import open_media
 from mmav.datasets.media.opening import open_container
-from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.preparation.avsynth.encode import encode_mp4
 

@@ -3,7 +3,8 @@
 
 import argparse
 
-from mmav.engine.cli import require_checkpoint, run_tool
+from mmav.checkpoints import require_checkpoint
+from mmav.engine.cli import run_tool
 from mmav.outputs import check_output
 from mmav.web.browser import take_screenshot
 from mmav.web.demo import PageInferencer, WebDemo

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from mmav.analysis.pages import fill_block
+from mmav.config.reading import key_value, load_checked_config
 from mmav.download import cache_folder
-from mmav.engine.cli import key_value, load_checked_config, run_tool
+from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.models.weights.source import Source, locate
 from mmav.models.weights.table import PUBLIC_WEIGHTS, table_rows

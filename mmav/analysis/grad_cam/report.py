@@ -13,8 +13,8 @@ from tqdm import tqdm
 from mmav.analysis.grad_cam.clips import SeenClip, look
 from mmav.analysis.grad_cam.figure import draw_cam_figure
 from mmav.analysis.grad_cam.pictures import CamRow, cam_painter
+from mmav.checkpoints import require_checkpoint
 from mmav.config.edits import find_test_set
-from mmav.engine.cli import require_checkpoint
 from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
 from mmav.inference import AVInferencer

@@ -1,1 +1,1 @@
-"""Several processes: the process group, and parameters spread over it."""
+"""Several processes: the process group, and parameters sharded over it."""

@@ -1,7 +1,7 @@
-"""FSDP: parameters, gradients and optimizer state spread over the processes, block by block, in whole checkpoints.
+"""FSDP: parameters, gradients and optimizer state sharded over the processes, block by block; checkpoints are whole.
 
 The config says ``fsdp = True``, or gives arguments of :func:`spread_model`. This is torch's ``fully_shard``: the model
-keeps its class and its parameters their names, and checkpoints are those of any other run.
+keeps its class, parameters keep their names, and checkpoints are the same as without FSDP.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from mmav.models.layers import BLOCKS
+
 
 def spread_model(model: nn.Module, *, reshard_after_forward: bool = True) -> nn.Module:
-    """Spreads a model over the processes of the group; changes and returns ``model``.
+    """Shards a model over the processes of the group; changes and returns ``model``.
 
-    Each block of a transformer is a unit: its parameters are gathered when it computes, and freed after it; what lies
+    Each transformer block is a unit: its parameters are gathered for its computation and freed after it; everything
     outside of blocks is one more unit.
 
     Args:
-        model: The model, with the same parameters in all processes, on the device where it computes.
+        model: The model, with the same parameters in all processes, on its device.
         reshard_after_forward: Free a block's parameters after the forward pass and gather them again in the backward
-            pass: less memory, half as much communication more.
+            pass: less memory, half as much communication again.
     """
-    # here, as models import the reading of checkpoints, which imports this module
-    from mmav.models.layers import BLOCKS
-
     device = next(model.parameters()).device.type
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
     for module in model.modules():
@@ -39,12 +38,12 @@ def spread_model(model: nn.Module, *, reshard_after_forward: bool = True) -> nn.
 
 
 def is_spread(model: nn.Module) -> bool:
-    """Whether a model's parameters are spread over processes."""
+    """Whether a model's parameters are sharded."""
     return isinstance(model, FSDPModule)
 
 
 def gathered(value: Any) -> Any:
-    """A state with whole tensors in place of spread ones, on the CPU; all processes must call this together."""
+    """A state with whole tensors in place of sharded ones, on the CPU; all processes must call this together."""
     if isinstance(value, DTensor):
         return value.full_tensor().cpu()
     if isinstance(value, dict):
@@ -55,16 +54,16 @@ def gathered(value: Any) -> Any:
 
 
 def spread_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor, the same in all processes, spread as a parameter of its shape is; any other stays as it is."""
+    """Shards a whole tensor, the same in all processes, as a parameter of its shape; returns any other unchanged."""
     if not isinstance(parameter, DTensor) or isinstance(value, DTensor) or value.shape != parameter.shape:
         return value
     value = value.to(parameter.device)
-    # each process has the whole and takes its part: nothing needs to be sent
+    # each process takes its shard of the whole: no communication
     return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def spread_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Spreads the whole tensors of an optimizer's saved state as its parameters are; changes ``state``."""
+    """Shards the tensors of an optimizer's saved state as its parameters are; changes ``state``."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     for index, of_parameter in state.get('state', {}).items():
         for name, value in of_parameter.items():

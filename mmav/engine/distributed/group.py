@@ -1,4 +1,4 @@
-"""Process groups on machines without a GPU, where MMEngine's own set-up fails."""
+"""Process groups on machines without a GPU, where MMEngine's setup fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from torch import distributed
 from mmav.errors import ConfigError
 
 _DEFAULT_PORT = '29500'
-# Seconds from one look at gloo's threads to the next, and how often in a row they have to sleep.
+# launcher -> its variables for the rank, the number of processes and the rank on this machine
+_VARIABLES = dict(
+    pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+)
+# Seconds between two checks of gloo's threads, and how often in a row they must be asleep.
 _NAP, _TIMES_ASLEEP = 0.005, 3
 
 
@@ -24,10 +30,10 @@ def init_gloo(launcher: str, timeout: float | None = None) -> None:
 
     Args:
         launcher: ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
-        timeout: Seconds after which a collective call that waits for another process fails.
+        timeout: Seconds after which a collective call fails that waits for another process.
 
     Raises:
-        ConfigError: The process was not started by that launcher, or the launcher is unknown.
+        ConfigError: The launcher did not start this process, or is unknown.
     """
     if distributed.is_initialized():
         return
@@ -42,24 +48,18 @@ def init_gloo(launcher: str, timeout: float | None = None) -> None:
 
 
 def _export_ranks(launcher: str) -> None:
-    """Sets the variables that torch.distributed reads from those that the launcher gave."""
+    """Sets the variables that torch.distributed reads from those of the launcher."""
     env = os.environ
-    if launcher == 'pytorch':
-        for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
-            env[name]
-    elif launcher == 'slurm':
-        env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
-        env['LOCAL_RANK'] = env['SLURM_LOCALID']
-        if 'MASTER_ADDR' not in env:
-            env['MASTER_ADDR'] = _first_node(env['SLURM_NODELIST'])
-        env.setdefault('MASTER_PORT', _DEFAULT_PORT)
-    elif launcher == 'mpi':
-        env['RANK'], env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_RANK'], env['OMPI_COMM_WORLD_SIZE']
-        env['LOCAL_RANK'] = env['OMPI_COMM_WORLD_LOCAL_RANK']
-        env['MASTER_ADDR']
-        env.setdefault('MASTER_PORT', _DEFAULT_PORT)
-    else:
+    if launcher not in _VARIABLES:
         raise ConfigError(f"launcher must be 'none', 'pytorch', 'slurm' or 'mpi', got {launcher!r}")
+    for name, given in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), _VARIABLES[launcher], strict=True):
+        env[name] = env[given]
+    if launcher == 'slurm' and 'MASTER_ADDR' not in env:
+        env['MASTER_ADDR'] = _first_node(env['SLURM_NODELIST'])
+    if launcher != 'pytorch':
+        env.setdefault('MASTER_PORT', _DEFAULT_PORT)
+    for name in ('MASTER_ADDR', 'MASTER_PORT'):
+        env[name]
 
 
 def _first_node(nodes: str) -> str:
@@ -73,7 +73,7 @@ def _first_node(nodes: str) -> str:
 
 
 def without_gpu() -> bool:
-    """Tells whether this process computes on the CPU."""
+    """Whether this process computes on the CPU."""
     return not torch.cuda.is_available()
 
 
@@ -86,19 +86,19 @@ def leave() -> None:
 
 
 def _let_gloo_rest(tasks: Path = Path('/proc/self/task'), patience: float = 10.0) -> None:
-    """Waits until the threads of gloo sleep, as on a busy machine they may still have to free their last tensors.
+    """Waits until gloo's threads sleep: on a busy machine they may still be freeing their last tensors.
 
-    Freeing one takes Python's lock, and a thread that asks for it while the interpreter ends aborts the process
-    ("terminate called without an active exception"): torchrun then ends the others and reports a failure.
-    DistributedDataParallel keeps the group, so that leaving it does not end its threads.
+    That takes the GIL, and a thread that asks for it during interpreter shutdown aborts the process ("terminate called
+    without an active exception"): torchrun then kills the others and reports a failure. DistributedDataParallel keeps
+    a reference to the group, so destroying it does not end its threads.
 
     Args:
-        tasks: Where Linux tells of this process's threads; elsewhere a short while has to do.
+        tasks: Where Linux lists this process's threads; elsewhere a short wait has to do.
         patience: Seconds after which it gives up.
     """
     deadline = time.monotonic() + patience
     asleep = 0
-    # a thread that waits for Python's lock sleeps, too: with each of ours it gets that lock
+    # a thread that waits for the GIL is asleep, too: each of our naps hands it over
     while asleep < _TIMES_ASLEEP and time.monotonic() < deadline:
         time.sleep(_NAP)
         asleep = 0 if _gloo_works(tasks) else asleep + 1
@@ -106,8 +106,8 @@ def _let_gloo_rest(tasks: Path = Path('/proc/self/task'), patience: float = 10.0
 
 def _gloo_works(tasks: Path) -> bool:
     for stat in tasks.glob('*/stat'):
-        with suppress(OSError):  # a thread that has just ended
-            # such as '71 (pt_gloo_runloop) S 1 ...', S for one that sleeps
+        with suppress(OSError):  # the thread has just ended
+            # such as '71 (pt_gloo_runloop) S 1 ...', S for asleep
             name, _, rest = stat.read_text().partition('(')[2].rpartition(')')
             if 'gloo' in name and rest.split()[0] != 'S':
                 return True

@@ -1,1 +1,5 @@
-"""Hooks that MMEngine lacks, or that stand in for its own of the same name."""
+"""Hooks that MMEngine lacks, and subclasses of its own under their names; importing this package registers them."""
+
+from mmav.engine.hooks import broken_clips, checkpoint, ema, non_finite, resume_point, runtime_info, seed, throughput
+
+__all__ = ['broken_clips', 'checkpoint', 'ema', 'non_finite', 'resume_point', 'runtime_info', 'seed', 'throughput']

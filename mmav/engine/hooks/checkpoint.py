@@ -1,4 +1,4 @@
-"""MMEngine's checkpoint hook, made safe against a kill at any moment."""
+"""MMEngine's checkpoint hook, safe against being killed at any moment."""
 
 from __future__ import annotations
 
@@ -15,26 +15,20 @@ from mmav.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """Saves checkpoints as MMEngine's hook of this name does, but deletes an old one only when the new one is whole.
+    """MMEngine's hook of this name, which deletes an old checkpoint only when the new one is complete.
 
-    MMEngine deletes first, also for ``save_best``: a kill in between leaves nothing. Its arguments are unchanged.
+    MMEngine deletes first, also for ``save_best``: a kill in between leaves nothing. The arguments are the same.
     """
 
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
 
     def before_train(self, runner: Runner) -> None:
-        """Sets the folder up and removes what an earlier, killed run left half-written."""
+        """Creates the folder and removes partial files of a run that was killed."""
         super().before_train(runner)
         if is_main_process():
             remove_torn_files(self.out_dir)
             remove_torn_files(runner.work_dir)
-        cycle = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        if not self.by_epoch and self.interval > 0 and self.interval % cycle:
-            runner.logger.warning(
-                f'A checkpoint is saved every {self.interval} iterations, no multiple of accumulative_counts={cycle}: '
-                'a run that is resumed from one loses the gradients of the cycle that was begun there'
-            )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated: list[int] = []
@@ -65,25 +59,17 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
             return
-        # MMEngine deletes the best checkpoint that it knows of before it writes the new one: let it know of none
-        if len(self.key_indicators) == 1:
-            old = self.best_ckpt_path
-            self.best_ckpt_path = None
-            super()._save_best_checkpoint(runner, metrics)
-            replaced = {old} if self.best_ckpt_path else set()
-            self.best_ckpt_path = self.best_ckpt_path or old
-            current = {self.best_ckpt_path}
-        else:
-            olds = dict(self.best_ckpt_path_dict)
-            self.best_ckpt_path_dict = dict.fromkeys(olds)
-            super()._save_best_checkpoint(runner, metrics)
-            replaced = {olds[key] for key, path in self.best_ckpt_path_dict.items() if path}
-            self.best_ckpt_path_dict = {key: path or olds[key] for key, path in self.best_ckpt_path_dict.items()}
-            current = set(self.best_ckpt_path_dict.values())
+        # MMEngine deletes the best checkpoints that it knows before it writes new ones: hide them
+        single = len(self.key_indicators) == 1
+        before = {'': self.best_ckpt_path} if single else self.best_ckpt_path_dict
+        self.best_ckpt_path, self.best_ckpt_path_dict = None, dict.fromkeys(before)
+        super()._save_best_checkpoint(runner, metrics)
+        after = {'': self.best_ckpt_path} if single else self.best_ckpt_path_dict
+        kept = {key: path or before[key] for key, path in after.items()}
+        self.best_ckpt_path, self.best_ckpt_path_dict = kept.get(''), {} if single else kept
         if is_main_process():
-            for path in replaced - current:
-                if path is not None:
-                    self._remove(path)
+            for path in {*before.values()} - {*kept.values(), None}:
+                self._remove(str(path))
 
     def _remove(self, path: str) -> None:
         if self.file_backend.isfile(path):

@@ -1,7 +1,7 @@
-"""Numbers that a GPU computes and that are looked at later, many at once.
+"""Scalars that a GPU computes and that are read later, many at once.
 
-A look waits until the GPU has done all that was asked of it before; one in each iteration leaves it without work while
-the CPU prepares the next one.
+Reading a scalar waits until the GPU has finished all work queued before it; a read in every iteration leaves the GPU
+idle while the CPU prepares the next one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 
-class LateValues:
+class DeferredScalars:
     """Collects scalars by name, and reads them all in one copy from the device."""
 
     def __init__(self) -> None:
@@ -26,25 +26,19 @@ class LateValues:
         self._kept.append((note, {name: value.detach() for name, value in values.items()}))
 
     def take(self) -> list[tuple[Any, dict[str, float]]]:
-        """Notes and numbers in the order in which they came; forgets them."""
+        """Reads the scalars and forgets them; notes and numbers in the order in which they were added."""
         kept, self._kept = self._kept, []
         scalars = [value.double().mean() for _, values in kept for value in values.values()]
-        numbers = iter(_read(scalars))
+        one_device = len({scalar.device for scalar in scalars}) == 1
+        numbers = iter(torch.stack(scalars).tolist() if one_device else [scalar.item() for scalar in scalars])
         return [(note, {name: next(numbers) for name in values}) for note, values in kept]
 
 
-def _read(scalars: list[Tensor]) -> list[float]:
-    there = {scalar.device for scalar in scalars}
-    if len(there) == 1:
-        return torch.stack(scalars).tolist()
-    return [scalar.item() for scalar in scalars]
+def should_read(runner: Runner, batch_idx: int, values: Mapping[str, Tensor]) -> bool:
+    """Whether deferred scalars are read after this training iteration.
 
-
-def is_time(runner: Runner, batch_idx: int, values: Mapping[str, Tensor]) -> bool:
-    """Whether values of a training iteration are read now.
-
-    On a CPU always, as there is nothing to wait for. On a GPU after the iterations whose values are logged; whoever
-    collects also reads at the end of an epoch and before a checkpoint is written.
+    On a CPU always, as there is nothing to wait for. On a GPU after the iterations that are logged; hooks also read at
+    the end of an epoch and before a checkpoint is written.
     """
     if all(is_cpu(value) for value in values.values()):
         return True
@@ -56,5 +50,5 @@ def is_time(runner: Runner, batch_idx: int, values: Mapping[str, Tensor]) -> boo
 
 
 def is_cpu(value: Tensor) -> bool:
-    """Whether a value is on the CPU, where it costs nothing to look at it."""
+    """Whether a value is on the CPU, where reading it costs nothing."""
     return value.device.type == 'cpu'

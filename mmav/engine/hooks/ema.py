@@ -1,4 +1,4 @@
-"""Averaged weights: MMEngine's hook, where a checkpoint is loaded outside of training or to begin it."""
+"""Averaged weights: MMEngine's hook, for checkpoints that are loaded for testing or to start training."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from mmav.registry import HOOKS
 class EMAHook(MMEngineEMAHook):
     """Keeps an exponential moving average of the weights, with which the model is validated, tested and saved.
 
-    Its arguments are those of MMEngine's hook of this name. ``state_dict`` of a checkpoint holds the average, so that
-    whoever loads it gets it; ``ema_state_dict`` holds the weights that are trained, with which training goes on.
+    The arguments are those of MMEngine's hook of this name. ``state_dict`` of a checkpoint holds the average, which is
+    what loading it gives; ``ema_state_dict`` holds the trained weights, with which training resumes.
 
-    MMEngine's ends with an AttributeError where a checkpoint is loaded before the run begins, as AVRunner does for
-    testing, and with a KeyError where ``load_from`` is a file of weights alone. Here the average begins with the
-    weights that the model has after loading.
+    MMEngine's hook raises an AttributeError where a checkpoint is loaded before the run starts, as AVRunner does for
+    testing, and a KeyError where ``load_from`` holds weights alone. Here the average starts from the weights that the
+    model has after loading.
     """
 
     _resumed = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Takes the average of a checkpoint that training goes on from."""
+        """Takes the average of a checkpoint that is resumed."""
         if getattr(runner, '_resuming', runner._resume) and 'ema_state_dict' in checkpoint:
             super().after_load_checkpoint(runner, checkpoint)
             self._resumed = True
 
     def before_train(self, runner: Runner) -> None:
-        """Begins the average with the weights of the model, unless it was resumed."""
+        """Starts the average from the weights of the model, unless it was resumed."""
         super().before_train(runner)
         if not self._resumed:
             self.ema_model.module.load_state_dict(self.src_model.state_dict())

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradients are not finite are left out, reported with their clips, and at last end the run."""
+"""Non-finite steps are skipped, reported with their clips, and end the run where there are too many in a row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from mmav.engine.hooks.deferred import LateValues, is_time
+from mmav.engine.hooks.deferred import DeferredScalars, should_read
 from mmav.errors import MmavError
 from mmav.registry import HOOKS
 
@@ -22,18 +22,18 @@ _STEP = 'the step'
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
-    """Leaves out the optimizer's step where gradients are not finite, so that one bad batch does not spoil the weights.
+    """Skips the optimizer's step where gradients are not finite, so that one bad batch does not spoil the weights.
 
-    Gradients are averaged over processes, so that all of them see the same and leave out the same steps. The process
-    whose loss was not finite names the clips of its batch. With float16 the loss scaler does the leaving out; only the
-    loss is looked at here.
+    Gradients are averaged over processes, so that all of them see the same and skip the same steps. The process whose
+    loss was not finite names the clips of its batch. With float16 the loss scaler skips the step; only the loss is
+    checked here.
 
-    On a GPU nothing waits for the answer: a fused Adam or AdamW leaves the step out by itself, as with a loss scaler,
-    and the report comes with the next line of the log (see :mod:`mmav.engine.hooks.deferred`). Other optimizers, and
-    gradients that are spread over processes, cost one synchronisation a step.
+    On a GPU nothing waits for the check: a fused Adam or AdamW skips the step by itself, as with a loss scaler, and the
+    report comes with the next line of the log (see :mod:`mmav.engine.hooks.deferred`). Other optimizers, and sharded
+    gradients, cost one synchronisation a step.
 
     Args:
-        limit: So many steps running without a finite gradient end the run.
+        limit: So many non-finite steps in a row end the run.
     """
 
     # before the checkpoint and resume hooks
@@ -42,12 +42,12 @@ class NonFiniteHook(Hook):
     def __init__(self, limit: int = 10) -> None:
         self.limit = limit
         self.skipped = 0
-        self._running = 0
+        self._in_a_row = 0
         self._bad_step: Tensor | None = None
-        self._late = LateValues()
+        self._deferred = DeferredScalars()
 
     def before_train(self, runner: Runner) -> None:
-        """Puts a look at the gradients before the optimizer's step."""
+        """Has the gradients checked before each step of the optimizer."""
         wrapper = runner.optim_wrapper
         if not hasattr(wrapper, 'loss_scaler') and hasattr(wrapper, 'optimizer'):
             wrapper.step = self._guarded(wrapper.step, wrapper.optimizer)
@@ -56,7 +56,7 @@ class NonFiniteHook(Hook):
         def guarded(**kwargs: Any) -> None:
             gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
             self._bad_step = bad = _not_finite(gradients) if gradients else None
-            if bad is None or _leaves_out_by_itself(optimizer, gradients):
+            if bad is None or _skips_by_itself(optimizer, gradients):
                 optimizer.found_inf = bad  # type: ignore[attr-defined]
                 try:
                     step(**kwargs)
@@ -72,46 +72,46 @@ class NonFiniteHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Reports a loss or a step that was not finite.
+        """Reports a non-finite loss or step.
 
         Raises:
-            MmavError: ``limit`` steps running were not.
+            MmavError: ``limit`` steps in a row were not.
         """
         values = {name: v.detach() for name, v in (outputs or {}).items() if 'loss' in name and isinstance(v, Tensor)}
         if self._bad_step is not None:
             values[_STEP] = self._bad_step
         self._bad_step = None
         where = f'epoch {runner.epoch + 1}, iteration {runner.iter + 1}'
-        self._late.add((where, _clips(data_batch)), values)
-        if is_time(runner, batch_idx, values):
-            self.read_late(runner)
+        self._deferred.add((where, _clips(data_batch)), values)
+        if should_read(runner, batch_idx, values):
+            self.read_deferred(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Reports what was not yet."""
-        self.read_late(runner)
+        """Reports what is left."""
+        self.read_deferred(runner)
 
-    def read_late(self, runner: Runner) -> None:
+    def read_deferred(self, runner: Runner) -> None:
         """Reports on the iterations since the last report.
 
         Raises:
-            MmavError: ``limit`` steps running were not finite.
+            MmavError: ``limit`` steps in a row were not finite.
         """
-        for (where, clips), numbers in self._late.take():
+        for (where, clips), numbers in self._deferred.take():
             bad_step = bool(numbers.pop(_STEP, 0.0))
             wrong = {name: number for name, number in numbers.items() if not math.isfinite(number)}
             if not wrong and not bad_step:
-                self._running = 0
+                self._in_a_row = 0
                 continue
-            self._running += 1
+            self._in_a_row += 1
             self.skipped += bad_step
             if wrong:
                 parts = ', '.join(f'{name} is {number}' for name, number in wrong.items())
-                runner.logger.warning(f'{where}: {parts}; the step is left out. Clips: {clips}')
+                runner.logger.warning(f'{where}: {parts}; the step is skipped. Clips: {clips}')
             else:
-                runner.logger.warning(f'{where}: the gradients are not finite; the step is left out')
-            if self._running >= self.limit:
+                runner.logger.warning(f'{where}: the gradients are not finite; the step is skipped')
+            if self._in_a_row >= self.limit:
                 raise MmavError(
-                    f'{self._running} steps running were not finite, the last at {where}; the log names the clips. A '
+                    f'{self._in_a_row} steps in a row were not finite, the last at {where}; the log names the clips. A '
                     'lower learning rate, clipped gradients (optim_wrapper.clip_grad) or bfloat16 in place of float16 '
                     'may help'
                 )
@@ -120,14 +120,14 @@ class NonFiniteHook(Hook):
 def _not_finite(gradients: Iterable[Tensor]) -> Tensor:
     """1 where a value of the gradients is infinite or not a number, else 0; on their device."""
     norm = torch.nn.utils.get_total_norm(list(gradients))
-    # of spread gradients each process knows its part of the norm
+    # of sharded gradients each process knows its part of the norm
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     return torch.isfinite(norm).logical_not().float()
 
 
-def _leaves_out_by_itself(optimizer: torch.optim.Optimizer, gradients: Iterable[Tensor]) -> bool:
+def _skips_by_itself(optimizer: torch.optim.Optimizer, gradients: Iterable[Tensor]) -> bool:
     """Whether the optimizer's step heeds ``found_inf``, as it does for a loss scaler."""
-    # a fused SGD heeds it, too, but takes its momentum of a first step that was left out from memory that nobody wrote
+    # a fused SGD heeds it, too, but a skipped first step leaves its momentum uninitialised
     fused = isinstance(optimizer, torch.optim.Adam) and all(group.get('fused') for group in optimizer.param_groups)
     return fused and not any(isinstance(gradient, DTensor) for gradient in gradients)
 

@@ -1,4 +1,4 @@
-"""Resume points in mid-epoch: every so many iterations, and when the machine is about to be taken away."""
+"""Resume points in mid-epoch: every so many iterations, and on a signal, as before preemption."""
 
 from __future__ import annotations
 
@@ -16,43 +16,39 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from mmav.checkpoints import last_checkpoint
-from mmav.errors import ConfigError, did_you_mean
+from mmav.errors import ConfigError, TrainingStopped, did_you_mean
 from mmav.files import atomic_write
 from mmav.registry import HOOKS
 
-# Under this name the log's hub, which checkpoints hold, knows the resume points that were written.
+# key of the message hub, which checkpoints hold, for the resume points that were written
 RESUME_POINTS = 'resume_points'
-# by which a program may be asked to stop, on whatever system
+# signals that may ask a program to stop, on any system
 POSIX = ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU', 'SIGALRM', 'SIGBREAK', 'SIGCONT')
-
-
-class TrainingStopped(Exception):
-    """Training was asked to stop, and all that is needed to go on is saved; no error."""
 
 
 @HOOKS.register_module()
 class ResumePointHook(Hook):
-    """Saves ``iter_N.pth``, from which ``--resume`` goes on in mid-epoch, and stops training when a signal asks for it.
+    """Saves ``iter_N.pth``, from which ``--resume`` continues in mid-epoch, and stops training on a signal.
 
-    Schedulers of clusters send a signal some time before they take a machine away: SIGTERM, or the one that was asked
-    for (Slurm: ``--signal=USR1@180``). Then the iteration is finished, the position saved, and the program ends with
-    status 0. In validation nothing needs to be saved: the epoch is, and in a training by iterations a resume point is
-    written before each validation.
+    Cluster schedulers send a signal before they preempt a job: SIGTERM, or the one that was asked for (Slurm:
+    ``--signal=USR1@180``). Then the iteration is finished, the position saved, and the program ends with status 0.
+    During validation nothing needs to be saved: the epoch is saved already, and training by iterations writes a resume
+    point before each validation.
 
-    Where checkpoints are asked for after so many iterations, they are called ``iter_N.pth`` and resume points
-    ``resume_iter_N.pth``. Nothing but resume points is deleted.
+    If checkpoints are saved every so many iterations, they are called ``iter_N.pth`` and resume points
+    ``resume_iter_N.pth``. Only resume points are deleted.
 
-    While gradients are accumulated the end of the cycle is waited for, as gradients are not saved.
+    With accumulated gradients the hook waits for the end of the cycle, as gradients are not saved.
 
     Args:
-        interval: Iterations from one resume point to the next; None for none but those of signals. The one before is
-            deleted when the new one is whole, and so is the last when the epoch's own checkpoint is.
-        signals: Names of the signals; those that the system lacks are passed over.
-        agree_every: With several processes, iterations between two questions whether one of them got a signal. They
+        interval: Iterations from one resume point to the next; None saves on signals only. The previous one is deleted
+            once the new one is complete, and the last one once the epoch's checkpoint is.
+        signals: Names of the signals; those that the system lacks are ignored.
+        agree_every: With several processes, iterations between two checks whether one of them got a signal, as they
             must stop at the same iteration.
 
     Raises:
-        ConfigError: There is no signal of a name, or a number is below 1.
+        ConfigError: A signal does not exist, or a number is below 1.
     """
 
     # after all other hooks have seen the iteration
@@ -71,7 +67,7 @@ class ResumePointHook(Hook):
             raise ConfigError(f'there is no signal {unknown[0]!r}{did_you_mean(unknown[0], POSIX)}')
         self.interval = interval
         self.agree_every = agree_every
-        # what a system does not have, as Windows most, nobody can send there
+        # Windows lacks most of them
         self._signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]
         self._previous: dict[int, Any] = {}
         self._got: int | None = None
@@ -79,26 +75,26 @@ class ResumePointHook(Hook):
         self._stopping = False
 
     def before_train(self, runner: Runner) -> None:
-        """Begins to listen to the signals."""
+        """Installs the signal handlers."""
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in self._signals}
 
     def after_train(self, runner: Runner) -> None:
-        """Stops listening; what the last checkpoint makes superfluous is deleted."""
+        """Restores the signal handlers, and deletes what the last checkpoint makes redundant."""
         self._restore()
         self._delete_outdated(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Deletes the resume point that the last epoch's checkpoint makes superfluous."""
+        """Deletes the resume point that the last epoch's checkpoint makes redundant."""
         self._delete_outdated(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Saves the position where it is time, or where a signal came; then training ends.
+        """Saves the position every ``interval`` iterations, or on a signal, which ends training.
 
         Raises:
-            TrainingStopped: A signal came.
+            TrainingStopped: A signal was received.
         """
         wrapper = runner.optim_wrapper
         whole = wrapper.should_update() if hasattr(wrapper, 'should_update') else True
@@ -106,7 +102,7 @@ class ResumePointHook(Hook):
         if not whole:
             return
         by_iterations = getattr(runner.train_loop, 'by_iterations', False)
-        # Where the epoch ends here its own checkpoint follows; a validation between epochs comes after it.
+        # at the end of an epoch its own checkpoint follows, and then the validation
         last = not by_iterations and batch_idx + 1 >= len(runner.train_dataloader)
         before_validation = by_iterations and runner.train_loop.validates_next
         if self._stopping or (
@@ -118,10 +114,10 @@ class ResumePointHook(Hook):
                 raise TrainingStopped(f'{self._reason()}: {path} is saved, --resume goes on from there')
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Ends training where a signal comes in validation.
+        """Ends training on a signal during validation.
 
         Raises:
-            TrainingStopped: A signal came.
+            TrainingStopped: A signal was received.
         """
         if runner.train_loop is not None and self._previous and self._asked_to_stop():
             self._restore()
@@ -155,9 +151,9 @@ class ResumePointHook(Hook):
         saved = [last_checkpoint(runner.work_dir) == counted if is_main_process() else None]
         broadcast_object_list(saved)
         if saved[0]:
-            # CheckpointHook has counted to the same iteration.
+            # CheckpointHook has just saved this iteration
             return counted
-        # Checkpoints that were asked for after so many iterations must not be taken for resume points.
+        # checkpoints by iterations must not be mistaken for resume points
         others = any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks)
         path = counted.with_name(f'{"resume_" if others else ""}{counted.name}')
         mine = self._mine(runner)
@@ -170,14 +166,14 @@ class ResumePointHook(Hook):
 
     @staticmethod
     def _mine(runner: Runner) -> list[str]:
-        """Names of the resume points that this run, or those that it goes on with, wrote and has not deleted."""
+        """Names of the resume points that this run, or the one that it resumed, wrote and has not deleted."""
         hub = runner.message_hub
         return list(hub.get_info(RESUME_POINTS)) if RESUME_POINTS in hub.runtime_info else []
 
     def _delete_outdated(self, runner: Runner) -> None:
         last = last_checkpoint(runner.work_dir) if is_main_process() else None
         if last is not None and last.is_file() and last.name not in self._mine(runner):
-            # one that was written later is what this run goes on from: it was killed before last_checkpoint named it
+            # keep a later one: the run that wrote it was killed before last_checkpoint named it
             self._delete(runner, keep=last.name, written_before=last.stat().st_mtime_ns)
 
     def _delete(self, runner: Runner, keep: str, written_before: float = math.inf) -> None:

@@ -1,4 +1,4 @@
-"""How many clips a second all processes train on together."""
+"""Training throughput of all processes, in clips per second."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mmav.registry import HOOKS
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Adds ``clips_per_s`` to the training log: clips of all processes over the time, that for data included.
+    """Adds ``clips_per_s`` to the training log: clips of all processes per second, data loading included.
 
-    The mean is over as many iterations as MMEngine's ``LogProcessor`` takes for its ``time``, not over the whole run:
-    a disk that slows down shows at once. A clip with several views counts once; validation and saving do not count.
+    The mean is over the window of MMEngine's ``LogProcessor``, as that of ``time``, not over the whole run: a disk that
+    slows down shows at once. A clip with several views counts once; validation and saving do not count.
     """
 
     # after IterTimerHook (NORMAL), whose time it takes, before LoggerHook (BELOW_NORMAL)
     priority = 55
 
     def before_train(self, runner: Runner) -> None:
-        """Begins to count anew."""
+        """Resets the window."""
         self._recent: deque[tuple[int, float]] = deque(maxlen=runner.log_processor.window_size)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -1,7 +1,7 @@
-"""What of a config will have no effect on a training that is about to start, or another than it seems: said at once.
+"""Warnings and errors, before training starts, for settings that have no effect or not the one they seem to have.
 
-A learning rate that has not come down when training ends, a validation that never comes, a best checkpoint that is
-chosen by a metric that nothing computes: training runs through all the same.
+A learning rate that has not decayed when training ends, a validation that never runs, a best checkpoint chosen by a
+metric that nothing computes: training would run all the same.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import IterBasedTrainLoop
 
-from mmav.engine.hooks.runtime import datasets_within
+from mmav.engine.hooks.seed import datasets_within
 from mmav.errors import ConfigError, did_you_mean
+
+
+def all_schedulers(schedulers: Any) -> Iterator[Any]:
+    """The schedulers of a runner, of one optimizer or several."""
+    for part in schedulers.values() if isinstance(schedulers, Mapping) else [schedulers or []]:
+        yield from part
 
 
 def training_notes(runner: Any) -> Iterator[str]:
@@ -24,10 +30,10 @@ def training_notes(runner: Any) -> Iterator[str]:
         runner: A runner whose loops, schedulers and hooks are built.
 
     Yields:
-        A line for each setting that has no effect, or not the whole one.
+        A line for each setting that has no effect, or only part of it.
 
     Raises:
-        ConfigError: Best checkpoints or an early end are asked for, but nothing is ever validated.
+        ConfigError: Best checkpoints or early stopping are asked for, but nothing is ever validated.
     """
     schedulers = runner.param_schedulers
     by_name = schedulers if isinstance(schedulers, Mapping) else {'': schedulers or []}
@@ -35,14 +41,15 @@ def training_notes(runner: Any) -> Iterator[str]:
         yield from _schedule_notes(each, runner.train_loop, f'param_scheduler.{name}' if name else 'param_scheduler')
     yield from _validation_notes(runner)
     yield from _checkpoint_notes(runner)
+    yield from _accumulation_notes(runner)
     yield from _seed_notes(runner)
 
 
 def check_monitors(hooks: Iterable[Any], metrics: Mapping[str, Any]) -> None:
-    """Refuses hooks that follow a metric which validation does not give.
+    """Refuses hooks that monitor a metric which validation does not compute.
 
     Raises:
-        ConfigError: The metric is none of ``metrics``.
+        ConfigError: The metric is not in ``metrics``.
     """
     for hook in hooks:
         for option, name in _monitored(hook):
@@ -64,7 +71,7 @@ def _by_iteration(loop: Any) -> bool:
 
 
 def _schedule_notes(schedulers: Iterable[Any], loop: Any, where: str) -> Iterator[str]:
-    """The end of a schedule beside that of training."""
+    """Compares the end of a schedule with that of training."""
     length = len(loop.dataloader)
     ends: list[tuple[int, int, Any]] = []
     for index, scheduler in enumerate(schedulers):
@@ -91,11 +98,11 @@ def _schedule_notes(schedulers: Iterable[Any], loop: Any, where: str) -> Iterato
 
 
 def _end_of(scheduler: Any) -> int | None:
-    """The step at which a schedule has done all; None for one without an end, such as one of steps of equal size."""
+    """The last step at which a schedule changes anything; None for an endless one, such as StepLR."""
     if getattr(scheduler, 'milestones', None):
-        # what comes after the last milestone is meant to stay as it is
+        # after the last milestone the rate is meant to stay
         return max(scheduler.milestones) if max(scheduler.milestones) > scheduler.end else None
-    # a cosine that ends before it is over stays on its way, one that ends later rises again
+    # a cosine that is cut off has not decayed, one that runs longer rises again
     end = scheduler.begin + scheduler.T_max if getattr(scheduler, 'T_max', None) else scheduler.end
     return None if end >= INF else int(end)
 
@@ -127,12 +134,24 @@ def _checkpoint_notes(runner: Any) -> Iterator[str]:
             yield f'{type(hook).__name__} saves nothing: interval={hook.interval} is longer than training'
 
 
+def _accumulation_notes(runner: Any) -> Iterator[str]:
+    """Gradients of an unfinished cycle are not saved."""
+    cycle = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    lost = f'no multiple of accumulative_counts={cycle}: a run that is resumed there loses the gradients of that cycle'
+    length = len(runner.train_loop.dataloader)
+    if not _by_iteration(runner.train_loop) and length % cycle:
+        yield f'An epoch has {length} iterations, {lost}'
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and not hook.by_epoch and hook.interval > 0 and hook.interval % cycle:
+            yield f'A checkpoint is saved every {hook.interval} iterations, {lost}'
+
+
 def _seed_notes(runner: Any) -> Iterator[str]:
     for dataset in datasets_within(runner.train_dataloader.dataset):
         seed = getattr(dataset, 'seed', runner.seed)
         if seed != runner.seed and (runner.cfg.get('randomness') or {}).get('seed') is not None:
             name = getattr(dataset, 'ann_file', 'the training set')
             yield (
-                f'Clips of {name} are augmented by dataset.seed={seed}, all else is drawn by randomness.seed='
-                f'{runner.seed}; set train_dataloader.dataset.seed, too, for other augmentation'
+                f'Clips of {name} are augmented by seed {seed}, as its config or the checkpoint says, and all else is '
+                f'drawn by randomness.seed={runner.seed}: leave dataset.seed out to have one seed'
             )

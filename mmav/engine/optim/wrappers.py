@@ -1,4 +1,4 @@
-"""MMEngine's wrappers of the optimizer, which do not wait for the GPU, and mixed precision.
+"""MMEngine's optimizer wrappers with the norm of the gradients deferred, and mixed precision.
 
 bfloat16 works with or without a GPU, float16 with loss scaling on one.
 """
@@ -21,12 +21,12 @@ from mmav.errors import ConfigError
 from mmav.registry import OPTIM_WRAPPERS
 
 
-class _Unhurried(MMEngineOptimWrapper):
-    """What all wrappers share.
+class _DeferredNorm(MMEngineOptimWrapper):
+    """An optimizer wrapper that defers the norm of the gradients.
 
-    MMEngine reads the norm of the gradients after each clipping, for the log: the CPU waits until the GPU has computed
-    the backward pass, and only then hands it the optimizer's step. Here the norm stays where it is, for
-    :class:`~mmav.engine.hooks.runtime.RuntimeInfoHook` to read later.
+    MMEngine reads the norm after each clipping, for the log: the CPU waits until the GPU has computed the backward
+    pass, and only then queues the optimizer's step. Here the norm stays on the device, for
+    :class:`~mmav.engine.hooks.runtime_info.RuntimeInfoHook` to read later.
     """
 
     grad_norm: Tensor | None = None
@@ -36,7 +36,7 @@ class _Unhurried(MMEngineOptimWrapper):
         if not parameters:
             return
         norm = self.clip_func(parameters, **self.clip_grad_kwargs)  # None where values are clipped, not their norm
-        # of spread gradients each process knows its part of the norm
+        # of sharded gradients each process knows its part of the norm
         self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def take_grad_norm(self) -> dict[str, Tensor]:
@@ -45,18 +45,18 @@ class _Unhurried(MMEngineOptimWrapper):
         return {} if norm is None else {self.grad_name: norm}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Loads the state of a wrapper; how the optimizer computes stays as the config says, e.g. ``fused``."""
+        """Loads the state of a wrapper; implementation options such as ``fused`` stay as the config says."""
         own = self.optimizer.param_groups
         saved = state_dict['param_groups']
-        if len(own) == len(saved):  # else torch says what is wrong
+        if len(own) == len(saved):  # else torch raises
             how = [{k: group[k] for k in ('fused', 'foreach') if k in group} for group in own]
             saved = [{**group, **options} for group, options in zip(saved, how, strict=True)]
         super().load_state_dict({**state_dict, 'param_groups': saved})
 
 
 @OPTIM_WRAPPERS.register_module()
-class OptimWrapper(_Unhurried):
-    """MMEngine's wrapper of this name, which does not wait for the GPU to log the norm of the gradients.
+class OptimWrapper(_DeferredNorm):
+    """MMEngine's wrapper of this name, with the norm of the gradients deferred.
 
     Args:
         optimizer: The optimizer.
@@ -66,7 +66,7 @@ class OptimWrapper(_Unhurried):
 
 
 @OPTIM_WRAPPERS.register_module()
-class AutocastOptimWrapper(_Unhurried):
+class AutocastOptimWrapper(_DeferredNorm):
     """Runs the forward pass under ``torch.autocast`` on the device that the model is on, CPU included.
 
     MMEngine's ``AmpOptimWrapper`` asserts a GPU. bfloat16 has float32's range, so there is no loss scaling; for
@@ -98,15 +98,15 @@ class AutocastOptimWrapper(_Unhurried):
 
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(_Unhurried, MMEngineAmpOptimWrapper):
+class AmpOptimWrapper(_DeferredNorm, MMEngineAmpOptimWrapper):
     """MMEngine's wrapper of this name: float16 with loss scaling, on a GPU.
 
     The loss is multiplied by a scale, so that small gradients do not vanish; where a gradient overflows, the step is
-    left out and the scale halved. The scale is saved in checkpoints with the optimizer's state, and restored.
+    skipped and the scale halved. The scale is saved in checkpoints with the optimizer's state, and restored.
 
     Args:
         loss_scale: ``dynamic``, a fixed number, or a dict of the arguments of ``torch.amp.GradScaler``.
-        dtype: ``float16``; for bfloat16, which needs no scale, ``AutocastOptimWrapper`` is made.
+        dtype: ``float16``; for bfloat16, which needs no scale, take ``AutocastOptimWrapper``.
         kwargs: Passed to MMEngine's ``AmpOptimWrapper``.
 
     Raises:
@@ -120,6 +120,6 @@ class AmpOptimWrapper(_Unhurried, MMEngineAmpOptimWrapper):
                 "type='AutocastOptimWrapper'"
             )
         with warnings.catch_warnings():
-            # MMEngine makes the scaler under a name that newer versions of torch have moved
+            # MMEngine creates the scaler by a name that newer versions of torch have deprecated
             warnings.filterwarnings('ignore', message='.torch.cuda.amp.GradScaler', category=FutureWarning)
             super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)

@@ -4,7 +4,7 @@ from mmengine.config import Config
 from benchmarks.gpu.scale import EXPLICIT_B, FLAGSHIP, FULL, HALF, full_scale, miniature
 from benchmarks.peer_memory import PAPER, SETTINGS
 from mmav.config.check import check_config
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 
 
 def test_full_scale_is_that_of_the_flagship_and_the_paper(tmp_path):

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from torch.distributed.tensor import DTensor
 
 from mmav.config.check import find_problems
+from mmav.config.reading import load_config
 from mmav.engine import AVRunner
-from mmav.engine.cli import load_config
 from mmav.engine.distributed.fsdp import gathered, is_spread
 from tests import synthetic
 from tests.processes import join_pair, run_pair

@@ -55,7 +55,7 @@ def test_training_that_counts_iterations():
     loop.dataloader, loop._max_iters, loop.val_begin = range(3), 5, 1
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     runner = SimpleNamespace(train_loop=loop, val_loop=object(), cfg={}, train_dataloader=SimpleNamespace(dataset=None))
-    runner.hooks = [CheckpointHook(interval=2, by_epoch=False)]
+    runner.hooks, runner.optim_wrapper = [CheckpointHook(interval=2, by_epoch=False)], None
     options = dict(optimizer=optimizer, begin=0)
     for scheduler in (
         CosineAnnealingLR.build_iter_from_epoch(**options, end=3, epoch_length=3),
@@ -113,14 +113,33 @@ def test_checkpoints_that_are_never_written(tmp_path, capsys):
     assert note == 'CheckpointHook saves nothing: interval=5 is longer than training'
 
 
+def test_gradients_of_an_unfinished_cycle_are_lost(tmp_path, capsys):
+    """Of 3 iterations an epoch, in a training by epochs; in one by iterations where checkpoints are saved."""
+    cycle = 'optim_wrapper.accumulative_counts=2'
+    (note,) = said(tmp_path, capsys, '', '--cfg-options', cycle)
+    assert note.startswith(
+        'An epoch has 3 iterations, no multiple of accumulative_counts=2: a run that is resumed there'
+    )
+    more = 'train_cfg = dict(by_epoch=False, max_iters=12)\nparam_scheduler = None\n'
+    more += 'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3))\n'
+    note = said(tmp_path, capsys, more, '--cfg-options', cycle)[0]
+    assert note.startswith('A checkpoint is saved every 3 iterations, no multiple of accumulative_counts=2')
+    notes = said(tmp_path, capsys, more, '--cfg-options', cycle, 'default_hooks.checkpoint.interval=4')
+    assert not any('accumulative_counts' in note for note in notes)
+
+
 def test_two_seeds(tmp_path):
     (tmp_path / 'm.csv').write_text('path,label\na.mp4,0\n')
     dataset = AVDataset('m.csv', [], data_root=str(tmp_path), classes=['x'])
     loop = SimpleNamespace(val_begin=1, max_epochs=1, dataloader=range(3))
-    runner = SimpleNamespace(hooks=[], param_schedulers=None, train_loop=loop, val_loop=object(), seed=0)
+    runner = SimpleNamespace(
+        hooks=[], param_schedulers=None, train_loop=loop, val_loop=object(), seed=0, optim_wrapper=None
+    )
     runner.cfg = dict(randomness=dict(seed=0))
     runner.train_dataloader = SimpleNamespace(dataset=SimpleNamespace(dataset=dataset))
     assert list(training_notes(runner)) == []
     runner.seed = runner.cfg['randomness']['seed'] = 7
     (note,) = training_notes(runner)
-    assert 'augmented by dataset.seed=0, all else is drawn by randomness.seed=7' in note
+    assert (
+        'augmented by seed 0, as its config or the checkpoint says, and all else is drawn by randomness.seed=7' in note
+    )

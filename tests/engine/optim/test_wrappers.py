@@ -71,7 +71,7 @@ def as_on_a_gpu(monkeypatch):
 
     for module in ('mmav.engine.optim.wrappers', 'mmav.engine.distributed.group'):
         monkeypatch.setattr(f'{module}.without_gpu', lambda: False)
-    monkeypatch.setattr('mmav.engine.runner.this_hardware', lambda: Hardware('cuda', 'a GPU', bfloat16=True))
+    monkeypatch.setattr('mmav.engine.building.this_hardware', lambda: Hardware('cuda', 'a GPU', bfloat16=True))
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
     monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, 'cpu'))
     monkeypatch.setattr('mmengine.runner.amp.autocast', autocast)
@@ -148,7 +148,7 @@ def test_a_run_goes_on_where_another_kind_of_gpu_is_there(tmp_path, capsys, monk
     kinds = ['bfloat16', 'float16', 'bfloat16']  # a card that has bfloat16, one that has not, and the first again
     for number, kind in enumerate(kinds):
         card = Hardware('cuda', 'a GPU', bfloat16=kind == 'bfloat16')
-        monkeypatch.setattr('mmav.engine.runner.this_hardware', lambda card=card: card)
+        monkeypatch.setattr('mmav.engine.building.this_hardware', lambda card=card: card)
         resumed = ['--resume', tmp_path / 'w' / f'epoch_{number}.pth'] if number else []
         epochs = ['--cfg-options', f'train_cfg.max_epochs={number + 1}']
         assert toys.run_tool('train.py', *run, *resumed, *epochs) == 0

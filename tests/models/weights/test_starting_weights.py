@@ -5,7 +5,7 @@ import timm
 import torch
 from mmengine.registry import init_default_scope
 
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.models.weights import public_weights
 from mmav.models.weights.source import Source
 from mmav.registry import MODELS, WEIGHT_INITIALIZERS

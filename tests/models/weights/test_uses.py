@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mmav.config.check import check_config
-from mmav.engine.cli import load_config
+from mmav.config.reading import load_config
 from mmav.errors import ConfigError
 from mmav.models import MAT
 from mmav.models.weights.uses import places_of_files, weight_problems, weights_of_config

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from mmav.engine.cli import tolerant_console
+from mmav.engine.console import tolerant_console
 from mmav.errors import MmavError
 from mmav.outputs import check_folder, check_output, program
 from mmav.preparation.avsynth import SPLITS, TASKS, AVSynthSpec, generate

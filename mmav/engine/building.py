@@ -1,0 +1,214 @@
+"""How the runner builds its parts: processes, model wrapper, loops, dataloaders, optimizer, initial weights."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cached_property
+from typing import Any, cast
+
+from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list, get_rank, is_main_process
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmav.checkpoints import find_resume, weights_of
+from mmav.engine import patches
+from mmav.engine.compilation import compile_losses, compile_options
+from mmav.engine.console import shorten_console
+from mmav.engine.distributed.fsdp import is_spread, spread_model
+from mmav.engine.distributed.group import init_gloo, without_gpu
+from mmav.engine.hooks.seed import seed_datasets
+from mmav.engine.loader_check import check_contrast, check_loader
+from mmav.engine.precision import Numbers, decide, this_hardware, weakest, with_numbers
+from mmav.engine.resuming import schedules
+from mmav.models.weights.uses import leave_out_weights
+from mmav.registry import FUNCTIONS
+
+# What MMEngine calls the loops of training, and what ``by_epoch`` means, as ours.
+_TRAIN_LOOPS: dict[Any, str] = {
+    **dict.fromkeys(('EpochBasedTrainLoop', True), 'AVTrainLoop'),
+    **dict.fromkeys(('IterBasedTrainLoop', False), 'AVIterTrainLoop'),
+}
+
+
+def _with_type(loop: Any, kind: str) -> Any:
+    return {'type': kind, **loop} if isinstance(loop, dict) else loop
+
+
+def _checked(name: str, loop: Any) -> Any:
+    check_loader(name, loop.dataloader)
+    return loop
+
+
+class BuildingRunner(Runner):
+    """MMEngine's Runner, building parts that train on CPUs, in several processes, and resume where they stopped."""
+
+    cfg: Any
+    optim_wrapper: Any
+    # the schedules as the config has them
+    schedules: list[dict]
+    _beginning: tuple[Any, bool] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        patches.apply()
+        super().__init__(*args, **kwargs)
+
+    @property
+    def plain_model(self) -> nn.Module:
+        """The model, not wrapped for distribution."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Sets up the processes; without a GPU with gloo, where MMEngine would fail."""
+        if self.distributed and without_gpu():
+            init_gloo(self.launcher, env_cfg.get('dist_cfg', {}).get('timeout'))
+        # cuDNN's benchmark mode is on while the runner works only, see Numbers.in_force
+        self._env_cfg = env_cfg
+        super().setup_env({name: value for name, value in env_cfg.items() if name != 'cudnn_benchmark'})
+        self._hardware = weakest(this_hardware())
+
+    def set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Sets the seeds; algorithms are deterministic while the runner works only, see Numbers.in_force."""
+        super().set_randomness(seed, diff_rank_seed)
+        self._deterministic = deterministic
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> Any:
+        """Builds MMEngine's logger; only the console is kept short."""
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        shorten_console(logger)
+        if is_main_process():
+            logger.info(f'Environment, config and hooks are listed in {logger.log_file}')
+        return logger
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """Precision of training."""
+        return self._decide(training=True)
+
+    @cached_property
+    def evaluation_numbers(self) -> Numbers:
+        """Precision of validation and testing."""
+        return self._decide(training=False)
+
+    def _decide(self, training: bool) -> Numbers:
+        wrapper = self.optim_wrapper
+        if not isinstance(wrapper, dict | None):  # already built
+            wrapper = dict(type=type(wrapper).__name__, optimizer=None)
+        # the caller may have passed these two without a config
+        given = dict(env_cfg=self._env_cfg, randomness=dict(deterministic=self._deterministic))
+        return decide({**self.cfg, **given, 'optim_wrapper': wrapper}, self._hardware, training=training)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Builds the optimizer wrapper; a plain ``OptimWrapper`` becomes that of :attr:`numbers`."""
+        if isinstance(optim_wrapper, dict):
+            optim_wrapper = with_numbers(optim_wrapper, self.numbers)
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wraps the model for distribution; on the CPU there are no device ids."""
+        options = self.cfg.get('fsdp')
+        if self.distributed and options:
+            # before it is sharded, so that all processes draw the same weights
+            self._leave_out_weights(model)
+            cast(BaseModel, model).init_weights()
+            return spread_model(model.to(get_device()), **(options if isinstance(options, dict) else {}))
+        if self.distributed and without_gpu():
+            model_wrapper_cfg = dict(
+                model_wrapper_cfg
+                or dict(broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+            )
+            model_wrapper_cfg['device_ids'] = None
+        with warnings.catch_warnings():
+            # MMEngine passes an argument that newer versions of torch have deprecated
+            warnings.filterwarnings('ignore', message='.broadcast_buffers. is deprecated', category=FutureWarning)
+            return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """Builds the training loop; MMEngine's two are replaced by ours, which resume in the middle of an epoch."""
+        if isinstance(loop, dict):
+            kind = loop.get('type', loop.get('by_epoch', True))
+            rest = {name: value for name, value in loop.items() if name != 'by_epoch'}
+            loop = {**rest, 'type': _TRAIN_LOOPS.get(kind, kind)}
+        built = _checked('train_dataloader', super().build_train_loop(loop))
+        check_contrast(built.dataloader, self.model)
+        return built
+
+    def build_val_loop(self, loop: Any) -> Any:
+        """Builds the validation loop; ours, which runs in inference mode, by default."""
+        return _checked('val_dataloader', super().build_val_loop(_with_type(loop, 'AVValLoop')))
+
+    def build_test_loop(self, loop: Any) -> Any:
+        """Builds the test loop; ours, which runs in inference mode, by default."""
+        return _checked('test_dataloader', super().build_test_loop(_with_type(loop, 'AVTestLoop')))
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
+        """Builds a dataloader; functions of mmav are found by name, and training sets without a seed take the run's.
+
+        Args:
+            dataloader: A dataloader, or its config.
+            seed: The run's.
+            diff_rank_seed: Whether ``seed`` includes the rank; augmentation does not depend on it.
+        """
+        if isinstance(dataloader, dict):  # MMEngine looks functions up in its own registry, whatever the scope
+            functions = {name: dataloader[name] for name in ('collate_fn', 'worker_init_fn') if name in dataloader}
+            for name, function in functions.items():
+                if isinstance(function, dict) and isinstance(function['type'], str):
+                    functions[name] = {**function, 'type': FUNCTIONS.get(function['type'])}
+            dataloader = {**dataloader, **functions}
+        built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if seed is not None:
+            seed_datasets(built, seed - get_rank() if diff_rank_seed else seed)
+        return built
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Builds MMEngine's schedulers, and notes their settings in :attr:`schedules`."""
+        built = super().build_param_scheduler(scheduler)
+        if isinstance(built, list):
+            self.schedules = schedules(built)
+        return built
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
+        """Scales the learning rate to the batch of a step, over all processes and a cycle of accumulated gradients."""
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            cycle = getattr(optim_wrapper, '_accumulative_counts', 1)
+            if cycle > 1:
+                self.logger.info(f'Gradients are accumulated over {cycle} iterations: a step has as many batches')
+            auto_scale_lr = {**auto_scale_lr, 'base_batch_size': auto_scale_lr['base_batch_size'] / cycle}
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def _maybe_compile(self, target: str) -> None:
+        # MMEngine calls this and would compile ``target``, a whole training step
+        options = compile_options(self.cfg.get('compile'))
+        if options is not None:
+            compile_losses(self.plain_model, options)
+            backend = options.get('backend') or 'inductor'
+            self.logger.info(f"The model's losses are compiled ({backend}) in the first iterations, which take long")
+
+    def _begin_from(self) -> tuple[Any, bool]:
+        """The checkpoint to resume or load, or None; and whether to resume. Searched for once."""
+        if self._beginning is None:
+            resume_from = self._resume
+            if resume_from is True:
+                found = [find_resume(self.work_dir) if is_main_process() else None]
+                broadcast_object_list(found)  # rank 0 decides: files may appear while others look
+                resume_from = found[0]
+                if resume_from is None:
+                    self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts anew')
+            self._beginning = (resume_from or self._load_from, bool(resume_from))
+        return self._beginning
+
+    def _init_model_weights(self) -> None:
+        if not is_spread(self.model):
+            self._leave_out_weights(self.plain_model)
+            super()._init_model_weights()
+
+    def _leave_out_weights(self, model: nn.Module) -> None:
+        """Keeps a model from reading public weights that a checkpoint will replace."""
+        path, resuming = self._begin_from()
+        if path is not None:
+            leave_out_weights(model, path, None if resuming else lambda: weights_of(path))

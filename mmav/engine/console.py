@@ -1,0 +1,50 @@
+"""What the console shows: letters that its encoding lacks, and which lines of MMEngine's log."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+# Beginnings of MMEngine's notes that repeat what the config says.
+_NOISE = (
+    'paramwise_options',  # one line a parameter
+    'Distributed training is not used',
+    'Exp name',
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'Enabling the "activation_checkpointing"',
+)
+
+
+def tolerant_console() -> None:
+    """Lets the console show what its encoding lacks, such as a class name in another script, as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        # the second is what a C locale brings, which has no letters but ASCII's either
+        if getattr(stream, 'errors', None) in ('strict', 'surrogateescape') and hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def console_has(text: str) -> bool:
+    """Whether the console's encoding has all letters of a text."""
+    try:
+        text.encode(getattr(sys.stdout, 'encoding', None) or 'utf-8')
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shorten_console(logger: logging.Logger) -> None:
+    """Keeps MMEngine's listings (environment, config, hooks) and notes off the console; the log file has them all."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
+            # MMEngine's has the encoding of the system, which may not have the letters of a file's name
+            handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
+        if type(handler) is logging.StreamHandler:
+            handler.addFilter(_is_short)
+
+
+def _is_short(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    listing = record.levelno < logging.WARNING and '\n' in message.strip()
+    return not listing and not message.startswith(_NOISE)

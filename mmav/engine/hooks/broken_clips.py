@@ -1,0 +1,30 @@
+"""How many training clips could not be read, in the log after each epoch."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmav.engine.hooks.seed import methods_within
+from mmav.registry import HOOKS
+
+
+@HOOKS.register_module()
+class BrokenClipHook(Hook):
+    """Logs how many clips of the training set could not be read so far, and how many are damaged.
+
+    Needs ``dataset.broken_count()``, ``dataset.damaged_count()``.
+    """
+
+    priority = 'LOW'
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Logs the counts, if there are any. Each rank counts what it has read itself; rank 0 logs."""
+        dataset = runner.train_dataloader.dataset
+        for counter, fate in (
+            ('broken_count', 'could not be read and were replaced by others'),
+            ('damaged_count', 'are damaged; what can be decoded of them is used'),
+        ):
+            number = sum(count() for count in methods_within(dataset, counter))
+            if number:
+                runner.logger.warning(f'{number} of {len(dataset)} training clips {fate}')
