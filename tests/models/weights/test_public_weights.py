@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from torchvision.models.video import mvit
 from transformers import ASTConfig, ASTModel
 
-from mmav.engine.runner import _TidyConsole
+from mmav.engine.console import _is_short
 from mmav.errors import CheckpointError
 from mmav.models import MAT, MViTv2
 from mmav.models.backbones.ast import AST
@@ -186,7 +186,7 @@ def test_the_log_says_where_initial_values_are_from(tiny, tmp_path, capsys):
         logger = MMLogger('origins', log_file=str(tmp_path / 'it.log'))
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.addFilter(_TidyConsole())
+                handler.addFilter(_is_short)
         with unittest.mock.patch.object(MMLogger, 'get_current_instance', return_value=logger):
             model.init_weights()
     lines = (tmp_path / 'it.log').read_text().splitlines()
