@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from mmav.errors import ConfigError, one_line
+from mmav.threads import cpu_count
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -40,11 +41,6 @@ class Lost(NamedTuple):
 
     reason: str
     timed_out: bool = False
-
-
-def cpu_count() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def shared_memory_problem(*tensors: torch.Tensor) -> str | None:

@@ -21,6 +21,11 @@ CORES = 'MMAV_CORES'
 SPINS = '10000'
 
 
+def cpu_count() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def wait_briefly() -> None:
     """Lets OpenMP's threads spin for 100 us; has no effect once PyTorch is imported.
 
@@ -56,8 +61,6 @@ def threads_beside(workers: int, environment: Mapping[str, str] = os.environ) ->
 
 def _cores(environment: Mapping[str, str]) -> int:
     """Cores of this process: its share if a launcher says how many processes this machine runs."""
-    from mmav.parallel import cpu_count
-
     for name in ('LOCAL_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE'):
         if environment.get(name, '').isdecimal():
             return max(cpu_count() // max(int(environment[name]), 1), 1)

@@ -47,7 +47,7 @@ def test_it_comes_before_pytorch_or_not_at_all(free):
 
 
 def test_threads_are_the_cores_that_data_workers_leave(free):
-    free.setattr('mmav.parallel.cpu_count', lambda: 8)
+    free.setattr('mmav.threads.cpu_count', lambda: 8)
     assert threads_beside(0)[0] == 8 and threads_beside(3) == (5, '8 cores less 3 data workers')
     assert threads_beside(20)[0] == 1
     assert threads_beside(1, dict(LOCAL_WORLD_SIZE='4'))[0] == 1
@@ -58,7 +58,7 @@ def test_threads_are_the_cores_that_data_workers_leave(free):
 
 
 def test_the_log_tells_and_the_number_is_put_back(free, tmp_path, capsys):
-    free.setattr('mmav.parallel.cpu_count', lambda: 6)
+    free.setattr('mmav.threads.cpu_count', lambda: 6)
     before = torch.get_num_threads()
     seen = []
     free.setattr(toys.ToyModel, 'init_weights', lambda self: seen.append(torch.get_num_threads()))

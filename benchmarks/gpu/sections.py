@@ -36,7 +36,7 @@ from mmav.engine.memory.plan import plan_step
 from mmav.engine.precision import DTYPES
 from mmav.models.ops.attention import usable_forms
 from mmav.models.ops.sdpa_backends import BACKENDS, expected_backend
-from mmav.parallel import cpu_count
+from mmav.threads import cpu_count
 
 # forms of attention that are measured last, as they compile for each size
 _LAST = ('flex',)

@@ -29,9 +29,9 @@ from mmav.inference.results import Scores, finish_result, new_result, note_windo
 from mmav.inference.sources import Source, list_sources
 from mmav.inference.trained_model import build_model, find_classes, find_device
 from mmav.inference.windows import TOLERANCE, windows_of
-from mmav.parallel import cpu_count
 from mmav.registry import TRANSFORMS
 from mmav.structures import MODALITIES, predicted_parts, score_key
+from mmav.threads import cpu_count
 
 ERRORS = ('raise', 'report')
 

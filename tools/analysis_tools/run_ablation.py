@@ -23,8 +23,7 @@ from mmav.evaluation.clustering import cluster_metrics
 from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, read_features
 from mmav.files import atomic_write
 from mmav.outputs import check_folder, check_output, write_json
-from mmav.parallel import cpu_count
-from mmav.threads import CORES, COUNTS
+from mmav.threads import CORES, COUNTS, cpu_count
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE_FILE = 'ablation.png'

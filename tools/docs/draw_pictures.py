@@ -111,6 +111,12 @@ def draw_memory(demo: Demo, folder: Path) -> dict[str, Path]:
     return {'memory_plan.png': out}
 
 
+def draw_architecture(demo: Demo, folder: Path) -> dict[str, Path]:
+    out = folder / 'architecture.png'
+    tool('tools/docs/import_graph.py', '--out', out)
+    return {out.name: out}
+
+
 def draw_annotated(demo: Demo, folder: Path) -> dict[str, Path]:
     """Frames of av_demo's copy of a long file: six test clips one after the other."""
     joined, out = folder / 'six_clips.mp4', folder / 'av_demo.png'
@@ -164,6 +170,7 @@ PICTURES: dict[str, Callable[[Demo, Path], dict[str, Path]]] = dict(
     errors=draw_errors,
     embeddings=draw_embeddings,
     memory=draw_memory,
+    architecture=draw_architecture,
     annotated=draw_annotated,
     grad_cam=draw_grad_cam,
     web_demo=draw_web_demo,

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mmav.parallel import Lost, cpu_count, run_parallel
+from mmav.parallel import Lost, run_parallel
 from mmav.preparation.avsynth.encode import encode_mp4
 from mmav.preparation.avsynth.render_audio import RenderedAudio, render_audio
 from mmav.preparation.avsynth.render_video import RenderedVideo, render_video
 from mmav.preparation.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
 from mmav.tables import csv_bytes
+from mmav.threads import cpu_count
 
 META = 'meta.json'
 UNFINISHED = 'unfinished.json'
