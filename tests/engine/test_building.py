@@ -28,7 +28,7 @@ class DrawPoint:
         sample = AVDataSample(
             metainfo={name: results[name] for name in ('path', 'start', 'end', 'sample_idx', 'broken')}
         )
-        return dict(inputs=torch.tensor(point).float(), data_samples=sample.set_gt_label(results['label']))
+        return dict(inputs=torch.tensor(point).float(), data_samples=sample.set_gt_label(results['label']['label']))
 
 
 @FUNCTIONS.register_module()

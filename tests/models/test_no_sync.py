@@ -186,7 +186,7 @@ def test_nothing_moves_between_the_devices(head, mix, masked, monkeypatch):
     assert all(value.device.type == 'meta' for value in outputs.values())
     assert wrapper.optimizer.state  # it did step
     # the norm of the gradients is among what is read later
-    assert all('grad_norm' in values for _, values in hooks[0]._late._kept)
+    assert all('grad_norm' in values for _, values in hooks[0]._deferred._kept)
 
 
 @pytest.mark.parametrize(('head', 'masked'), [('label', False), ('action', True)])
