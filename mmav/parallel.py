@@ -69,6 +69,22 @@ def worker_problem() -> str | None:
     return shared_memory_problem()
 
 
+def _end_opencv_threads() -> None:
+    """Ends OpenCV's threads before this process forks, whoever forks it: a child would wait for them forever."""
+    _OPENCV_THREADS.append(cv2.getNumThreads())
+    cv2.setNumThreads(1)
+
+
+_OPENCV_THREADS: list[int] = []
+if hasattr(os, 'register_at_fork'):  # not on Windows
+    # tests/test_parallel.py guards it, for processes and for data loader workers
+    os.register_at_fork(
+        before=_end_opencv_threads,
+        after_in_parent=lambda: cv2.setNumThreads(_OPENCV_THREADS.pop()),
+        after_in_child=_OPENCV_THREADS.clear,
+    )
+
+
 def _start_worker() -> None:
     """Prepares a worker process: a single thread, as the processes are the parallelism, and an end with its parent."""
     # A crash is reported with its item; a stack trace would only break the progress bar.
@@ -209,13 +225,7 @@ def _in_processes(
 def _started(context: Any, work: Callable[[Item], Result]) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-    # Setting the number of OpenCV's threads waits for them, which takes for ever in a forked process: end them first.
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        process.start()
-    finally:
-        cv2.setNumThreads(threads)
+    process.start()
     theirs.close()
     return _Worker(process, ours)
 

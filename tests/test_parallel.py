@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import signal
 import time
@@ -96,19 +97,42 @@ def test_what_the_work_raises_ends_all():
         list(run_parallel(failing, [3], jobs=1))
 
 
-def test_threads_of_opencv_in_this_process_do_not_hold_up_the_others():
+@pytest.fixture
+def opencv_threads():
+    """Two threads of OpenCV, awake."""
+    before = cv2.getNumThreads()
     cv2.setNumThreads(2)
-    try:
-        # wakes its threads
-        cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1000, 1000), interpolation=cv2.INTER_AREA)
-        assert list(run_parallel(shrink, [8], jobs=1, time_limit=20)) == [(0, (8, 8))]
-        assert cv2.getNumThreads() == 2
-    finally:
-        cv2.setNumThreads(-1)
+    cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1000, 1000), interpolation=cv2.INTER_AREA)
+    yield
+    assert cv2.getNumThreads() == 2
+    cv2.setNumThreads(before)
+
+
+def test_threads_of_opencv_in_this_process_do_not_hold_up_the_others(opencv_threads):
+    assert list(run_parallel(shrink, [8], jobs=1, time_limit=20)) == [(0, (8, 8))]
+
+
+def test_nor_do_they_hold_up_any_fork(opencv_threads):
+    """Such as workers of a DataLoader that a user's own script makes after it has read a clip.
+
+    Using OpenCV there waits forever only where a thread held a lock at that moment, ending its threads always does.
+    """
+    process = multiprocessing.get_context('fork').Process(target=shrink_by_one_thread, args=(1000,))
+    process.start()
+    process.join(20)
+    alive = process.is_alive()
+    process.kill()
+    process.join()
+    assert not alive and process.exitcode == 0
+
+
+def shrink_by_one_thread(size):
+    cv2.setNumThreads(1)
+    shrink(size)
 
 
 def shrink(size):
-    return cv2.resize(np.zeros((2000, 2000), np.uint8), (size, size)).shape
+    return cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (size, size), interpolation=cv2.INTER_AREA).shape[:2]
 
 
 def test_progress_counts_what_an_earlier_run_has_done(capsys):
