@@ -9,7 +9,7 @@ What is whose is told by the name:
   takes the same arguments and can stand in for it, so that a config for MMEngine works unchanged. MMEngine's own stays
   one word away, ``type='mmengine.CheckpointHook'``. ``tests/test_registry.py`` checks it.
 * ``AV`` before a name (``AVRunner``, ``AVTrainLoop``, ``AVDataset``) is for the counterpart of an OpenMMLab type with
-  arguments or behaviour of its own, which a config or :class:`~mmav.engine.AVRunner` chooses.
+  arguments or behaviour of its own, which a config or :class:`~mmav.engine.runner.AVRunner` chooses.
 * Everything else has a name that MMEngine does not use.
 """
 

@@ -1,7 +1,8 @@
 """Every change that mmav makes to MMEngine, made by :func:`apply` and by nothing else.
 
-Importing mmav leaves MMEngine as it is. :class:`~mmav.engine.AVRunner` calls :func:`apply` when it is made, so that a
-script with ``Runner.from_cfg`` of its config needs nothing more; one with MMEngine's own ``Runner`` calls it first.
+Importing mmav leaves MMEngine as it is. :class:`~mmav.engine.runner.AVRunner` calls :func:`apply` when it is made, so
+that a script with ``Runner.from_cfg`` of its config needs nothing more; one with MMEngine's own ``Runner`` calls it
+first.
 What is changed, and why a subclass cannot do it:
 
 * ``mmengine.config.config.FormatCode``: remembers its results. Each log, dump and checkpoint of a run has yapf format
