@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
 import sys
 import textwrap
@@ -83,15 +84,23 @@ Several processes: torchrun --nproc_per_node 8 -m mmav train CONFIG --launcher p
 
 def main() -> None:
     """Runs the command that ``sys.argv`` names; exits with status 2 and one line where there is none of this name."""
-    name, *arguments = sys.argv[1:] or ['--help']
+    try:
+        _dispatch(*(sys.argv[1:] or ['--help']))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader of the output, such as head, has closed it; Python's flush at exit would complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _dispatch(name: str, *arguments: str) -> None:
     if name in ('-h', '--help'):
         print(overview())
     elif name in ('-V', '--version'):
         print(f'mmav {__version__}')
     elif name == _CONFIGS:
-        _list_configs(arguments)
+        _list_configs(list(arguments))
     elif name.replace('_', '-') in TOOLS:
-        _run(name.replace('_', '-'), arguments)
+        _run(name.replace('_', '-'), list(arguments))
     else:
         known = [*TOOLS, _CONFIGS]
         _refuse(f'no command {name!r}{did_you_mean(name, known)} (`mmav --help` lists them)')

@@ -48,6 +48,19 @@ def test_the_list_has_a_line_for_each_command(mmav):
     assert max(map(len, listed.splitlines())) <= 120
 
 
+@pytest.mark.parametrize('words', [['--help'], ['configs']])
+def test_a_reader_that_closes_the_pipe_ends_it_in_silence(words):
+    code = 'import sys; from mmav.__main__ import main; sys.stdin.readline(); main()'
+    command = [sys.executable, '-c', code, *words]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        process.stdout.close()
+        process.stdin.write('go\n')
+        process.stdin.close()
+        assert process.stderr.read() == ''
+    assert process.returncode == 0
+
+
 def test_the_list_needs_no_torch():
     code = (
         "import sys; sys.argv = ['mmav', '--help']\nfrom mmav.__main__ import main; main()\n"
