@@ -50,7 +50,7 @@ def measure_latency(
             ways['model', 'torch', size] = partial(graph, *values)
         if session is not None:
             ways['model', 'onnxruntime', size] = partial(session.run, None, feeds)
-    ways['reading: picture, sound, log-mels', '', 1] = lambda: inferencer.read(path)
+    ways['reading: video, audio, log-mels', '', 1] = lambda: inferencer.read(path)
     ways['file to labels, all views', 'torch', 1] = lambda: inferencer.forward(
         inferencer.collate_fn([inferencer.read(path)])
     )

@@ -134,7 +134,7 @@ def _why_not_loaded(path: Path, error: Exception) -> str:
     except OSError as unreadable:
         return f"cannot read '{path}': {unreadable.strerror or unreadable}"
     found = f' ({what})' if what else ''
-    remedy = 'give another file, or --resume alone for the newest whole one'
+    remedy = 'give another file; to resume training, --resume alone takes the newest whole one'
     return f"'{path}' is not a checkpoint, or is damaged{found}; {remedy}"
 
 

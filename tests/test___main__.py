@@ -1,8 +1,11 @@
 """The command ``mmav``, called in this process; installed from a wheel: tests/test_wheel.py."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,10 @@ from tests.toys import ROOT
 
 # they work on the repository itself
 REPOSITORY = {'tools/setup_env.py', *(f'tools/docs/{path.name}' for path in (ROOT / 'tools/docs').glob('*.py'))}
+
+TOOL_NAMES = [path.rpartition('/')[2] for path in command.TOOLS.values() if path.count('/') > 1] + [
+    'tools/train.py', 'tools/test.py', 'tools/demo.py', 'av_demo.py', 'web_demo.py',
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -136,3 +143,29 @@ def test_it_tells_its_version(mmav):
 )
 def test_help_is_put_into_commands(text, shown):
     assert command.as_commands(text) == shown
+
+
+def test_messages_name_commands_because_a_wheel_has_no_tools_folder():
+    def texts(file: Path) -> Iterator[str]:
+        tree = ast.parse(file.read_text())
+        of_tools = file.is_relative_to(ROOT / 'tools') or file.is_relative_to(ROOT / 'demo')
+        # the help of tools is translated, so there it is about what is raised and printed
+        said = [node for node in ast.walk(tree) if isinstance(node, ast.Raise) or _prints(node)] if of_tools else [tree]
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for part in said:
+            for node in ast.walk(part):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                    yield node.value
+
+    files = [path for name in ('mmav', 'tools', 'demo') for path in (ROOT / name).rglob('*.py')]
+    files = [
+        path for path in files if path.name != '__main__.py' and path.relative_to(ROOT).as_posix() not in REPOSITORY
+    ]
+    named = [
+        (file.name, text) for file in files for text in texts(file) if any(tool in text != tool for tool in TOOL_NAMES)
+    ]
+    assert not named
+
+
+def _prints(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'print'

@@ -92,7 +92,7 @@ def claim(work_dir: Path) -> None:
     for tool, names in WRITERS.items():
         with program(tool):
             check_folder(work_dir, names, remedy=remedy)
-    write_output(work_dir / MARK, 'This folder is written anew by tools/demo.py.\n')
+    write_output(work_dir / MARK, 'This folder is written anew by mmav demo.\n')
 
 
 def forget(work_dir: Path) -> None:

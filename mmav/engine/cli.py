@@ -105,7 +105,7 @@ def _of_workers(message: str) -> str | None:
 def _workers_failed(what: str, clips: Sequence[str], text: str) -> str:
     more = f' and {len(clips) - CLIPS_NAMED} more' if len(clips) > CLIPS_NAMED else ''
     reading = f', while it read {" and ".join(clips[:CLIPS_NAMED])}{more}' if clips else ''
-    remedy = 'take such a clip out of the manifest (tools/data/check_media.py finds those that cannot be decoded); '
+    remedy = 'take such a clip out of the manifest (`mmav check` finds those that cannot be decoded); '
     return (
         f'{what}{reading}: {text}; {remedy * bool(clips)}where memory ran out, fewer num_workers help, and where '
         'shared memory did, a larger /dev/shm'

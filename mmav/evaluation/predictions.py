@@ -81,7 +81,7 @@ def load_predictions(path: str | Path) -> tuple[list[dict], dict[str, list[str]]
         rows, classes = content['rows'], content['classes']
         complete = bool(rows) and all(field in row for row in rows for field in _FIELDS)
     except FileNotFoundError as error:
-        raise MmavError(f"no file '{path}': write one with tools/test.py ... --dump {path}") from error
+        raise MmavError(f"no file '{path}': write one with mmav test ... --dump {path}") from error
     except Exception as error:  # a pickle can fail in any way
         raise MmavError(f"'{path}' is not a file of predictions: {error}") from error
     if not complete:

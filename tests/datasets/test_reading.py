@@ -82,7 +82,7 @@ def test_the_clip_is_named(folder, how, test_mode):
     assert line.startswith('error: a data worker died, while it read ')
     assert f'{folder}/bad.mp4 ({folder}/train.csv, row 7): ' in line
     assert 'DataLoader worker (pid' in line or 'the connection to it broke' in line
-    assert 'check_media.py' in line and line.count('.csv, row') == 1
+    assert '`mmav check`' in line and line.count('.csv, row') == 1
 
 
 def test_persistent_workers_and_several_data_sets(folder):

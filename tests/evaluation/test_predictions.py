@@ -111,7 +111,7 @@ def test_a_pickle_with_code_is_refused(tmp_path, monkeypatch):
 
 
 def test_missing_or_foreign_file(tmp_path):
-    with pytest.raises(MmavError, match=r"no file 'p\.pkl': write one with tools/test\.py"):
+    with pytest.raises(MmavError, match=r"no file 'p\.pkl': write one with mmav test"):
         load_predictions('p.pkl')
     save_predictions(tmp_path / 'p.pkl', [dict(path='a')])
     with pytest.raises(MmavError, match='it has no rows with path, start'):

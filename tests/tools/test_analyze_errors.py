@@ -95,7 +95,7 @@ def test_verbs_and_nouns(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['none.pkl'], "error: no file 'none.pkl': write one with tools/test.py"),
+        (['none.pkl'], "error: no file 'none.pkl': write one with mmav test"),
         (['text.pkl'], "error: 'text.pkl' is not a file of predictions"),
         (['m.pkl', '--audio', 'm.pkl'], 'error: --audio and --video go together'),
         (['m.pkl', '--other', 'c.pkl'], "error: 'm.pkl' and 'c.pkl' are of different classes"),

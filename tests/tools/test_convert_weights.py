@@ -40,7 +40,7 @@ def test_checkpoints_of_our_own_are_told_and_need_no_converting(tmp_path, capsys
     tool = 'model_converters/convert_weights.py'
     assert toys.run_tool(tool, tmp_path / 'o') == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith(f'o: checkpoint of tools/train.py, {len(state)} weights')
+    assert first.endswith(f'o: checkpoint of mmav train, {len(state)} weights')
     assert second.startswith(f'  backbones.video: {len(state)} weights, ')
     assert toys.run_tool(tool, tmp_path / 'o', tmp_path / 'out.pth') == 2
     assert "has mmav's names already: give it to init_cfg as it is" in capsys.readouterr().err

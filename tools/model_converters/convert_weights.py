@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def tell_own(path: str, state: dict[str, torch.Tensor], encoders: Iterable[str]) -> None:
-    print(f'{path}: checkpoint of tools/train.py, {len(state)} weights')
+    print(f'{path}: checkpoint of mmav train, {len(state)} weights')
     for prefix in encoders:
         weights = [value.numel() for key, value in state.items() if key.startswith(prefix)]
         print(f'  {prefix[:-1]}: {len(weights)} weights, {sum(weights) / 1e6:.1f} M parameters')

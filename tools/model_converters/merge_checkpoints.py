@@ -37,7 +37,7 @@ def main() -> None:
         state, names = alike(checkpoint, names, path)
         modalities = sorted({key.split('.')[1] for key in state if key.startswith('backbones.')})
         if not modalities:
-            raise CheckpointError(f"'{path}' holds no backbone of mmav: give checkpoints of tools/train.py")
+            raise CheckpointError(f"'{path}' holds no backbone of mmav: give checkpoints of mmav train")
         twice = [key for key in state if key in merged]
         if twice:
             raise CheckpointError(f"'{path}' repeats {twice[0]}: give one checkpoint a modality")

@@ -51,7 +51,7 @@ class Source:
         elif not os.path.isfile(self.path):
             raise CheckpointError(
                 f"no checkpoint '{self.given}': give the path of a file, an address, or a name that "
-                'tools/model_converters/download_weights.py --list shows'
+                '`mmav download --list` shows'
             )
         self._require_weights()
         return self.path
