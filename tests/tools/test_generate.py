@@ -1,5 +1,6 @@
 """Tables of READMEs and the results that configs expect are those of the metafiles."""
 
+import re
 import runpy
 import shutil
 
@@ -14,6 +15,7 @@ TOOL = 'docs/generate.py'
 @pytest.fixture
 def root(tmp_path):
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    shutil.copy(ROOT / 'README.md', tmp_path)
     return tmp_path
 
 
@@ -56,4 +58,22 @@ def test_a_part_that_is_missing_is_one_line(root):
         out_of_date(root)
     config.unlink()
     with pytest.raises(MmavError, match=r'ast_tiny_avsynth\.py., which the metafile has as ast_tiny_avsynth: remove'):
+        out_of_date(root)
+
+
+def test_the_first_page_has_the_sizes_of_the_metafiles(root):
+    metafile = root / 'configs' / 'mbt' / 'metafile.yml'
+    text = metafile.read_text()
+    size = re.search(r'mbt_b_vggsound$.*?Parameters: (\d+)', text, re.DOTALL | re.MULTILINE)[1]
+    metafile.write_text(text.replace(size, '987654321'))
+    assert (
+        '| [MBT](configs/mbt/README.md) | ViT-B | ViT-B | averaged bottleneck | 987.7 M |'
+        in out_of_date(root)['README.md']
+    )
+
+
+def test_a_metafile_that_is_damaged_is_one_line(root):
+    metafile = root / 'configs' / 'mbt' / 'metafile.yml'
+    metafile.write_text(metafile.read_text() + ' : [\n')
+    with pytest.raises(MmavError, match=r"mbt/metafile\.yml' is not YAML: .+"):
         out_of_date(root)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Writes what is generated from configs/*/metafile.yml: tables of configs/*/README.md, and the result that each config
-expects in its docstring. With --check, writes nothing and names what is out of date.
+"""Writes what is generated from configs/*/metafile.yml: tables of README.md and configs/*/README.md, and the result
+that each config expects in its docstring. With --check, writes nothing and names what is out of date.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import yaml
 from mmav.analysis import ablation
 from mmav.analysis.pages import END, START
 from mmav.engine.cli import run_tool
-from mmav.errors import MmavError
+from mmav.errors import MmavError, one_line
 from mmav.files import atomic_write
 from mmav.tables import markdown_table
 
@@ -27,6 +27,14 @@ EXAMPLE = """example:
 # at the end of a config's docstring
 EXPECTED = re.compile(r'^Expected:.*?(?="""$)', flags=re.DOTALL | re.MULTILINE)
 DATASETS = {'VGGSound': 'vggsound', 'Kinetics-Sounds': 'kinetics_sounds', 'EPIC-Kitchens-100': 'epic_kitchens'}
+# the model of each folder that the first page shows: title, encoders, fusion
+METHODS = {
+    'mmt_k4_l4_vggsound': ('MMT', 'MViTv2-B', 'MAT', 'AVBottleneck'),
+    'mbt_b_vggsound': ('MBT', 'ViT-B', 'ViT-B', 'averaged bottleneck'),
+    'mat_base_vggsound': ('MAT', '-', 'MAT', '-'),
+    'ast_base_vggsound': ('AST', '-', 'AST', '-'),
+    'mvitv2_base_vggsound': ('MViTv2', 'MViTv2-B', '-', '-'),
+}
 
 Model = dict[str, Any]
 
@@ -43,7 +51,10 @@ class Zoo:
     def __init__(self, configs: Path) -> None:
         self.folders: dict[str, list[Model]] = {}
         for file in sorted(configs.glob('*/metafile.yml')):
-            content = yaml.safe_load(file.read_text(encoding='utf-8'))
+            try:
+                content = yaml.safe_load(file.read_text(encoding='utf-8'))
+            except yaml.YAMLError as error:
+                raise MmavError(f"'{file}' is not YAML: {one_line(error)}") from error
             self.folders[file.parent.name] = content['Models']
             if 'Ablation' in content:
                 self.ablation = content['Ablation']
@@ -188,13 +199,25 @@ def clusters(zoo: Zoo) -> str:
     return markdown_table(table)
 
 
+def methods(zoo: Zoo) -> str:
+    """The first page's table: a row a method, at paper size."""
+    table = [['method', 'video', 'audio', 'fusion', 'parameters', 'MACs, one view']]
+    for name, (title, *parts) in METHODS.items():
+        folder = Path(zoo.models[name]['Config']).parent.as_posix()
+        table.append([f'[{title}]({folder}/README.md)', *parts, *size(zoo.models[name])])
+    return markdown_table(table)
+
+
 def small(zoo: Zoo) -> str:
     return results(zoo, [model for model in zoo.folders['mmt'] if '_tiny_' in model['Name']])
 
 
 def blocks(zoo: Zoo) -> dict[tuple[str, str, str], str]:
     """Folder, name of a block of its README, the tool that its marks name -> what stands in it."""
-    found = {(folder, 'results', TOOL): results(zoo, zoo.folders[folder]) for folder in zoo.folders if folder != 'mmt'}
+    found = {('.', 'methods', TOOL): methods(zoo)}
+    for folder in zoo.folders:
+        if folder != 'mmt':
+            found[f'configs/{folder}', 'results', TOOL] = results(zoo, zoo.folders[folder])
     own: dict[str, Callable[[Zoo], str]] = {
         'rows of the paper': rows_of_the_paper,
         'small': small,
@@ -202,8 +225,8 @@ def blocks(zoo: Zoo) -> dict[tuple[str, str, str], str]:
         'dropout': dropout,
         'clusters': clusters,
     }
-    found.update({('mmt', name, TOOL): write(zoo) for name, write in own.items()})
-    found['mmt', 'ablation', zoo.ablation['Command']] = ablation.markdown_block(zoo.ablation, 'ablation.png')
+    found.update({('configs/mmt', name, TOOL): write(zoo) for name, write in own.items()})
+    found['configs/mmt', 'ablation', zoo.ablation['Command']] = ablation.markdown_block(zoo.ablation, 'ablation.png')
     return found
 
 
@@ -212,7 +235,7 @@ def generated(root: Path) -> Iterator[tuple[Path, str]]:
     zoo = Zoo(root / 'configs')
     pages: dict[Path, str] = {}
     for (folder, name, tool), content in blocks(zoo).items():
-        page = root / 'configs' / folder / 'README.md'
+        page = root / folder / 'README.md'
         text = pages.get(page) or page.read_text(encoding='utf-8')
         pages[page] = replaced(text, page, between(name, tool), f'\n\n{content}\n\n')
     for model in zoo.models.values():
