@@ -54,7 +54,13 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is code: it can raise anything
-        raise ConfigError(f"cannot read the config '{path}': {one_line(error)}") from error
+        remedy = ''
+        if isinstance(error, FileNotFoundError) and str(error.filename).endswith('.py'):
+            remedy = (
+                "; a path in _base_ is relative to the config; to inherit from mmav's configs, copy them beside it: "
+                'cp -r "$(mmav configs --path)" configs'
+            )
+        raise ConfigError(f"cannot read the config '{path}': {one_line(error)}{remedy}") from error
     known = {*cfg.keys(), *top_level_names()}
     for name in options or {}:
         first = name.split('.')[0]

@@ -75,6 +75,15 @@ def test_a_config_of_mmav_is_found_by_its_name(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == ''
 
 
+def test_a_base_that_is_missing_says_where_configs_come_from(tmp_path):
+    (tmp_path / 'my.py').write_text("_base_ = ['configs/mmt/mmt_tiny_avsynth.py']\n")
+    with pytest.raises(ConfigError, match=r'_base_ is relative to the config; .*: cp -r "\$\(mmav con'):
+        load_config(str(tmp_path / 'my.py'))
+    (tmp_path / 'my.py').write_text("text = open('notes.txt').read()\n")
+    with pytest.raises(ConfigError, match=r"notes\.txt'$"):
+        load_config(str(tmp_path / 'my.py'))
+
+
 def test_a_checked_config_has_its_data_moved(tmp_path):
     path = str(ROOT / 'configs' / 'mmt' / 'mmt_tiny_avsynth.py')
     cfg = load_checked_config(path, {'train_dataloader.batch_size': 3}, str(tmp_path))
