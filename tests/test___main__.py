@@ -20,6 +20,7 @@ REPOSITORY = {'tools/setup_env.py', *(f'tools/docs/{path.name}' for path in (ROO
 
 TOOL_NAMES = [path.rpartition('/')[2] for path in command.TOOLS.values() if path.count('/') > 1] + [
     'tools/train.py', 'tools/test.py', 'tools/demo.py', 'av_demo.py', 'web_demo.py',
+    'tools/dist_train.sh', 'tools/dist_test.sh',
 ]  # fmt: skip
 
 

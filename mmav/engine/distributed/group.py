@@ -41,8 +41,9 @@ def init_gloo(launcher: str, timeout: float | None = None) -> None:
         _export_ranks(launcher)
     except KeyError as error:
         raise ConfigError(
-            f"launcher '{launcher}' needs the environment variable {error.args[0]}: start with tools/dist_train.sh "
-            "(torchrun), srun or mpirun, or leave '--launcher' out for one process"
+            f"launcher '{launcher}' needs the environment variable {error.args[0]}: start with torchrun "
+            "(`torchrun --nproc_per_node 8 -m mmav train ...`), srun or mpirun, or leave '--launcher' out for one "
+            'process'
         ) from error
     distributed.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
 
