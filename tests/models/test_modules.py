@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.modules import module as nn_module
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -86,8 +87,9 @@ def set_form(part, form):
             module.attention = form
 
 
-def run(part, name):
-    """Results and gradients by name."""
+def run(part, name, call=None):
+    """Results and gradients by name; ``call`` stands for calling the part."""
+    call = call or part
     part.zero_grad()
     torch.manual_seed(0)
     if name in NECKS:
@@ -95,9 +97,9 @@ def run(part, name):
             m: Tokens(cls.requires_grad_(), patches.requires_grad_(), grid)
             for m, (cls, patches, grid) in neck_tokens().items()
         }
-        results = list(part(tokens).values())
+        results = list(call(tokens).values())
     else:
-        results = list(part(backbone_input(name).requires_grad_())[:2])
+        results = list(call(backbone_input(name).requires_grad_())[:2])
     weights = [torch.cos(torch.arange(float(result.numel()))).view_as(result) for result in results]
     torch.autograd.backward(results, weights)
     return results, {key: p.grad for key, p in part.named_parameters()}
@@ -254,6 +256,24 @@ def test_spectral_norm_acts_and_is_updated_once(name, form, level):
         original = twin.get_submodule(key).parametrizations.weight.original
         (grad,) = torch.autograd.grad(weight, original, plain_grads[f'{key}.weight'])
         assert_equal(grads[f'{key}.parametrizations.weight.original'], grad)
+
+
+@pytest.mark.parametrize(('name', 'form', 'level'), COMBINATIONS)
+def test_other_parameters_for_one_call(name, form, level):
+    """Those of torch.func.functional_call are gone by the backward pass, which may recompute."""
+    part = make(name)
+    set_form(part, form)
+    turn_on_activation_checkpointing(part, {level: True} if level != 'all' else False)
+    others = {key: (1.5 * value.detach()).requires_grad_() for key, value in part.named_parameters()}
+    results, _ = run(part, name, lambda *args: functional_call(part, others, args))
+    plain = make(name)
+    plain.load_state_dict(others, strict=False)
+    set_form(plain, 'explicit')
+    expected, grads = run(plain, name)
+    for found, other in zip(results, expected, strict=True):
+        assert_equal(found, other)
+    for key, grad in grads.items():
+        assert_equal(others[key].grad, grad)
 
 
 def names_of(part):

@@ -6,10 +6,11 @@ is lean (:mod:`mmav.models.ops.lean`), so that the backward pass of a large bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +63,13 @@ class _Part:
         module = getattr(function, '__self__', function)
         self.name, self.parameters, self.buffers = getattr(function, '__name__', 'a function'), [], []
         if isinstance(module, nn.Module):
-            self.name, self.parameters = type(module).__name__, [Kept(p) for p in module.parameters()]
-            owned = [(owner, owner._buffers.items()) for owner in module.modules()]
-            self.buffers = [(m, key, x.detach().clone()) for m, found in owned for key, x in found if x is not None]
+            self.name = type(module).__name__
+            self.buffers = [
+                (own, key, x.detach().clone()) for own, key, x in _held(m._buffers for m in module.modules())
+            ]
+            self.parameters = [
+                (own, key, ref(x), _Input(x)) for own, key, x in _held(m._parameters for m in module.modules())
+            ]
         # detached: what autograd saves must not hold its own graph
         self.inputs = tree_map(lambda x: _Input(x) if isinstance(x, Tensor) else x, (args, dict(kwargs)))
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
@@ -117,8 +122,10 @@ class _Part:
         self.kept = {}
         # the context hands out what it kept only once: a second backward pass recomputes everything
         context, self.context = self.context, nullcontext()
-        for parameter in self.parameters:
-            parameter.value()  # raises if it was changed
+        for *_, parameter in self.parameters:
+            parameter.kept.value()  # raises if it was changed
+        # those of torch.func.functional_call are others by now; what is the same stays, for FSDP changes it inside
+        replaced = [(own, key, x.again()) for own, key, same, x in self.parameters if own.get(key) is not same()]
         args, kwargs = tree_map(lambda x: x.again() if isinstance(x, _Input) else x, self.inputs)
         with ExitStack() as stack:
             devices, states = self.random_of_devices
@@ -129,7 +136,7 @@ class _Part:
                 stack.enter_context(autocast())
             stack.enter_context(torch.enable_grad())
             stack.enter_context(computing_again())
-            stack.enter_context(_buffers_as_before(self.buffers))
+            stack.enter_context(_as_before([*replaced, *((own, key, x.clone()) for own, key, x in self.buffers)]))
             notes = Notes()
             stack.enter_context(taking_notes(notes))
             stack.enter_context(saved_tensors_hooks(partial(self._keep, notes.pack), unpack))
@@ -138,20 +145,28 @@ class _Part:
             self.function(*args, **kwargs)
 
 
+Held = tuple[dict[str, Any], str, Tensor]
+
+
+def _held(of_modules: Iterable[dict[str, Any]]) -> list[Held]:
+    """The tensors in dicts of modules, with where they are."""
+    return [(own, key, x) for own in of_modules for key, x in own.items() if x is not None]
+
+
 @contextmanager
-def _buffers_as_before(buffers: Sequence[tuple[nn.Module, str, Tensor]]) -> Iterator[None]:
-    """Puts copies of earlier values into buffers, and afterwards the buffers back.
+def _as_before(earlier: Sequence[Held]) -> Iterator[None]:
+    """Puts earlier tensors into dicts of modules, and afterwards those of now back.
 
     Running means and the vectors of spectral_norm are updated once only, and both passes read the same values.
     """
-    now = [owner._buffers[name] for owner, name, _ in buffers]
-    for owner, name, before in buffers:
-        owner._buffers[name] = before.clone()
+    now = [own.get(key) for own, key, _ in earlier]
+    for own, key, tensor in earlier:
+        own[key] = tensor
     try:
         yield
     finally:
-        for (owner, name, _), buffer in zip(buffers, now, strict=True):
-            owner._buffers[name] = buffer
+        for (own, key, _), tensor in zip(earlier, now, strict=True):
+            own[key] = tensor
 
 
 class _Input:

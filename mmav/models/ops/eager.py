@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor
@@ -99,7 +100,7 @@ def cheap(function: Callable[..., Any], *args: Any) -> Any:
 
     Args:
         function: A function of tensors that draws no random numbers and changes none of them; or a module, whose result
-            is kept unless it is plain (:func:`is_plain`).
+            is kept unless it is a plain LayerNorm (:func:`is_plain`).
         args: Its arguments; tensors may be in lists.
 
     Returns:
@@ -108,8 +109,15 @@ def cheap(function: Callable[..., Any], *args: Any) -> Any:
     result = function(*args)
     if torch.compiler.is_compiling():  # compilers decide by themselves what to recompute
         return result
-    if state.note is not None and (not isinstance(function, nn.Module) or is_plain(function)):
-        state.note(function, args, result)
+    if state.note is None:
+        return result
+    if isinstance(function, nn.Module):
+        if type(function) is not nn.LayerNorm or not is_plain(function):
+            return result
+        # with the parameters of now: after torch.func.functional_call the module has others
+        args = (*args, function.normalized_shape, function.weight, function.bias, function.eps)
+        function = F.layer_norm
+    state.note(function, args, result)
     return result
 
 

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
@@ -171,10 +171,7 @@ class _Recipe:
     """How results are recomputed: a function and what is kept of its arguments."""
 
     def __init__(self, function: Callable[..., Any], args: list[Any], device: str) -> None:
-        self.args, self.device, self.half = args, device, autocast_type(device)
-        self.function, self.parameters = function, []
-        if isinstance(function, nn.Module):  # a plain one: hooks that it gets before the backward pass are not called
-            self.function, self.parameters = function.forward, [Kept(p) for p in function.parameters()]
+        self.function, self.args, self.device, self.half = function, args, device, autocast_type(device)
         self.results: list[Tensor] | None = None
         # how often the backward pass uses the results, and how many of these uses are left
         self.wanted = self.left = 0
@@ -190,8 +187,6 @@ class _Recipe:
     def value(self) -> list[Tensor]:
         if self.results is not None:
             return self.results
-        for parameter in self.parameters:
-            parameter.value()  # raises if it was changed
         with torch.no_grad(), self._precision(), computing_again():
             results = _tensors([self.function(*(_value(arg) for arg in self.args))])
         if self.left:
