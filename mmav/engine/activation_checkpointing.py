@@ -80,8 +80,12 @@ def turn_on_activation_checkpointing(model: nn.Module, parts: Parts) -> dict[str
     for module in modules.values():  # levels of an earlier call
         if getattr(vars(module).get('forward'), '__func__', None) in _FORWARDS.values():
             del module.forward
+            if '_own_forward' in vars(module):
+                module.forward = vars(module).pop('_own_forward')
     for name, level in levels.items():
         block = modules[name]
+        if 'forward' in vars(block):  # set by someone, as libraries for adapters and offloading do
+            block._own_forward = block.forward
         # a bound method of a plain function: copies of the model, such as the averaged one, get their own
         block.forward = types.MethodType(_FORWARDS[level], block)
     return levels
@@ -241,9 +245,13 @@ def run_at_level(function: Callable[..., Any], level: str, args: tuple[Any, ...]
 _keep_attention = partial(create_selective_checkpoint_contexts, list(_ATTENTION))
 
 
+def _call_own(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    return vars(self)['_own_forward'](*args, **kwargs)
+
+
 def _forward_at(level: str) -> Callable[..., Any]:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        plain = type(self).forward
+        plain = _call_own if '_own_forward' in vars(self) else type(self).forward
         if not (self.training and torch.is_grad_enabled()):
             return plain(self, *args, **kwargs)
         if not torch.compiler.is_compiling():

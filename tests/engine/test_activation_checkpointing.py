@@ -1,4 +1,5 @@
 import copy
+from types import MethodType
 
 import pytest
 import torch
@@ -323,6 +324,25 @@ def test_a_later_call_counts():
     assert turn_on_activation_checkpointing(model, 'neck.blocks.0') and computed(model)['backbones.audio.blocks.0'] == 1
     turn_on_activation_checkpointing(model, False)
     assert not any('forward' in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize('level', ['lean', 'attention', 'full'])
+def test_a_forward_that_someone_set_on_a_block_stays(level):
+    """As libraries for adapters and offloading do."""
+
+    def doubled(self, *args):
+        return 2 * TransformerBlock.forward(self, *args)
+
+    model = make_model()
+    block = model.backbones['audio'].blocks[0]
+    block.forward = MethodType(doubled, block)
+    losses, grads, _ = step(copy.deepcopy(model))
+    turn_on_activation_checkpointing(model, {level: True})
+    turn_on_activation_checkpointing(model, {level: True})  # twice is once
+    for found, expected in zip(step(copy.deepcopy(model))[:2], (losses, grads), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    turn_on_activation_checkpointing(model, False)
+    assert block.forward.__func__ is doubled
 
 
 def test_kept_attention_and_a_retained_graph():
