@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import Tensor
 from mmav.class_names import Names, places, reordered, tell_difference, trained_with
 from mmav.engine.class_heads import class_rows
 from mmav.errors import CheckpointError
+
+# the weights of a head's last layers, of one label or of a part of several
+_OF_A_HEAD = re.compile(r'head\.(\w+\.)?fcs\.')
 
 
 def alike(checkpoint: Mapping[str, Any], first: Names | None, path: str) -> tuple[Mapping[str, Tensor], Names | None]:
@@ -55,9 +59,13 @@ def check_rows(merged: Mapping[str, Tensor], state: Mapping[str, Tensor], path: 
     Raises:
         CheckpointError: With both numbers.
     """
-    for head in ('head.fcs.', 'head.verb.fcs.', 'head.noun.fcs.'):
-        one, other = ([len(value) for name, value in each.items() if name.startswith(head)] for each in (merged, state))
-        if one and other and one[0] != other[0]:
+    before, now = (
+        {head[0]: len(value) for name, value in each.items() if (head := _OF_A_HEAD.match(name))}
+        for each in (merged, state)
+    )
+    for head in before.keys() & now.keys():
+        if before[head] != now[head]:
             raise CheckpointError(
-                f"'{path}' tells {other[0]} classes apart, the one before {one[0]}: give models of the same classes"
+                f"'{path}' tells {now[head]} classes apart, the one before {before[head]}: give models of the same "
+                'classes'
             )

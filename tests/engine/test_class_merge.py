@@ -38,3 +38,12 @@ def test_what_cannot_be_joined():
     check_rows(one, one, 'b.pth')
     with pytest.raises(CheckpointError, match='tells 4 classes apart, the one before 3'):
         check_rows(one, other, 'b.pth')
+
+
+@pytest.mark.parametrize('part', ['verb', 'adverb'])
+def test_every_part_has_as_many_classes(part):
+    one, other = (
+        {f'head.{part}.fcs.{name}.weight': torch.zeros(rows, 2)} for name, rows in (('video', 3), ('audio', 4))
+    )
+    with pytest.raises(CheckpointError, match="^'b.pth' tells 4 classes apart, the one before 3"):
+        check_rows(one, other, 'b.pth')
