@@ -7,6 +7,7 @@ from mmengine.registry import DefaultScope, Registry
 
 from mmav import registry
 from mmav.config.signatures import call_signature
+from mmav import engine
 from mmav.engine import CheckpointHook
 
 REGISTRIES = {
@@ -80,3 +81,8 @@ def test_what_has_the_name_of_an_mmengine_type_can_stand_in_for_it(ours, theirs)
     # and MMEngine's own stays one word away
     place = next(child for child in REGISTRIES.values() if child.module_dict.get(ours.__name__) is ours)
     assert place.get(f'mmengine.{ours.__name__}') is theirs and place.get(ours.__name__) is ours
+
+
+def test_what_the_engine_imports_on_first_use_is_listed():
+    """For dir(), completion, and Python's 'Did you mean' of a misspelt name."""
+    assert set(engine.__all__) <= set(dir(engine))
