@@ -10,6 +10,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from mmav.errors import ConfigError
+
 
 class Spectrogram(BaseTransform):
     """Waveforms (S,) to spectrograms (F, T) float32; :class:`~mmav.datasets.transforms.LogMel` is one.
@@ -82,12 +84,23 @@ class Spectrogram(BaseTransform):
         return min(1 + (num_samples - length) // shift, self.target_frames) if num_samples >= length else 0
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
-        """The spectrogram (F, T) of a waveform (S,)."""
+        """The spectrogram (F, T) of a waveform (S,).
+
+        Raises:
+            ConfigError: :meth:`compute` returns something else than it should.
+        """
         out = np.zeros((self.num_bins, self.target_frames), np.float32)
-        if self.num_frames(len(waveform)):
+        used = self.num_frames(len(waveform))
+        if used:
             values = self.compute(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)))
-            used = min(values.shape[1], self.target_frames)
-            out[:, :used] = values[:, :used].numpy()
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            if not isinstance(found, tuple) or found[:-1] != (self.num_bins,) or found[1] < used:
+                raise ConfigError(
+                    f'{type(self).__name__}.compute returns {found} for {len(waveform)} samples, not a tensor '
+                    f'({self.num_bins}, T), T at least the {used} frames of {self.frame_length_ms:g} ms that fit, one '
+                    f'every {self.frame_shift_ms:g} ms: see mmav.datasets.transforms.spectrogram'
+                )
+            out[:, :used] = values[:, :used].detach().numpy()
         return out
 
 

@@ -12,6 +12,7 @@ from mmav.datasets import AVDataset
 from mmav.datasets.transforms import LoadClip, LogMel, PackAVInputs, Spectrogram
 from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.deployment.preprocessing import blank_clip, describe_pipeline
+from mmav.errors import ConfigError
 from mmav.preparation.audio_stats import front_end, measure
 from mmav.registry import TRANSFORMS
 from mmav.visualization.grad_cam import GradCAM
@@ -55,6 +56,30 @@ def test_frames_that_fit_are_filled_and_the_rest_is_zeros(seconds, frames):
         frame = wave(seconds)[k * SHIFT : k * SHIFT + SIZE] * np.hanning(SIZE + 1)[:-1]
         np.testing.assert_allclose(found[:, k], np.abs(np.fft.rfft(frame)), atol=1e-4)
     assert abs(found[:, 0].argmax() + 0.5 - made.bin_of(1000.0)) <= 1 or not frames
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'told'),
+    [
+        (lambda found: found[:40], r'\(40, 90\)'),
+        (lambda found: found.T, r'\(90, 65\)'),
+        (lambda found: found[:, :89], r'\(65, 89\)'),
+        (lambda found: found[None], r'\(1, 65, 90\)'),
+        (lambda found: found.numpy(), 'ndarray'),
+    ],
+)
+def test_a_spectrogram_of_another_form_is_refused(wrong, told, monkeypatch):
+    compute = Magnitudes.compute
+    monkeypatch.setattr(Magnitudes, 'compute', lambda self, waveform: wrong(compute(self, waveform)))
+    text = rf'^Magnitudes.compute returns {told} for 14400 samples, not a tensor \(65, T\), T at least the 90 frames'
+    with pytest.raises(ConfigError, match=text):
+        Magnitudes().spectrogram(wave(0.9))
+
+
+def test_parameters_of_a_front_end_get_no_gradient():
+    made = Magnitudes()
+    made.compute = lambda waveform: torch.nn.Parameter(torch.ones(65, 90))
+    assert made.spectrogram(wave(0.9))[:, :90].all()
 
 
 def test_a_clip_of_which_one_view_is_too_short_has_no_audio():
