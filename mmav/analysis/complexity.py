@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmav import tables
 from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.backbones.base import input_shape
+from mmav.models.backbones.base import input_shape, tokens_of
 from mmav.models.layers import MultiscaleAttention
 from mmav.registry import MODELS
 
@@ -117,7 +118,9 @@ def _macs_of_parts(model: AVClassifier, sizes: Mapping[str, Sequence[int]], form
     for name, backbone in model.backbones.items():
         x = torch.zeros(1, *sizes[name], device='meta')
         try:
-            macs[name], tokens[name] = count_macs(lambda backbone=backbone, x=x: backbone(x))  # type: ignore[misc]
+            macs[name], tokens[name] = count_macs(partial(tokens_of, backbone, x, name))
+        except ConfigError:  # which names the backbone; it is a ValueError, too
+            raise
         except ValueError as error:
             raise ConfigError(f'input size {tuple(sizes[name][1:])} of {name!r}: {error}') from error
     macs['neck'], streams = count_macs(lambda: model.neck(tokens))

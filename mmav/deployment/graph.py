@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmav.models.av_classifier import AVClassifier
+from mmav.models.backbones.base import tokens_of
 from mmav.models.layers import MultiscaleAttention, PatchEmbed
 from mmav.structures import Tokens
 
@@ -67,7 +68,7 @@ class ExportGraph(nn.Module):
         for name, value in zip(self.inputs, values[:count], strict=True):
             # to (B, 1, C, ...), as the preprocessor expects it, and back
             normalised = model.data_preprocessor.normalise(name, value.unsqueeze(1)).squeeze(1)
-            tokens[name] = model.backbones[name](normalised)
+            tokens[name] = tokens_of(model.backbones[name], normalised, name)
         masks: dict[str, Tensor] | None = None
         if self.masks or self.drop:
             # without mask inputs, the one modality that is left is present

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError
+from mmav.models.backbones.base import tokens_of
 from mmav.models.init import from_scratch, report_origins, without_files
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
@@ -99,8 +100,8 @@ class AVClassifier(BaseModel):
 
         Raises:
             ValueError: If the mode is unknown.
-            ConfigError: If a modality is missing, numbers of views do not fit, or a backbone returns something else
-                than :class:`~mmav.structures.Tokens`.
+            ConfigError: If a modality is missing, numbers of views do not fit, or a backbone does not return the tokens
+                that it promises.
         """
         if mode not in ('tensor', 'loss', 'predict'):
             raise ValueError(f'mode={mode!r} is unknown: choose tensor, loss or predict')
@@ -160,12 +161,7 @@ class AVClassifier(BaseModel):
             x = inputs[name]
             if x.shape[1] not in (1, views):
                 raise ConfigError(f'{name} has {x.shape[1]} views, another modality {views}: give as many, or 1')
-            encoded = backbone(x.flatten(0, 1))
-            if not isinstance(encoded, Tokens):
-                raise ConfigError(
-                    f'backbones.{name}: {type(backbone).__name__} returns {type(encoded).__name__}, not Tokens(cls, '
-                    'patches, grid): see mmav.models.Backbone'
-                )
+            encoded = tokens_of(backbone, x.flatten(0, 1), name)
             if x.shape[1] < views:
                 cls, patches = (t.repeat_interleave(views, dim=0) for t in encoded[:2])
                 encoded = Tokens(cls, patches, encoded.grid)

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
-from mmav.models.backbones.base import input_shape
+from mmav.models.backbones.base import input_shape, tokens_of
 from mmav.models.layers import BLOCKS
 from mmav.visualization.token_grid import Axis, even_axes, has_token_axes, token_axes
 
@@ -94,7 +94,7 @@ def find_site(model: AVClassifier, modality: str, chosen: int | str | None, size
     """
     backbones: Any = model.backbones
     if chosen is None and not has_token_axes(backbones[modality]):
-        grid = _returned_grid(backbones[modality], sizes[modality])
+        grid = _returned_grid(backbones[modality], sizes[modality], modality)
         return Site(f'backbones.{modality}', backbones[modality], even_axes(grid, sizes[modality]), slice(None), True)
     name = block_name(model, modality, _last_fine_block(model, modality, sizes[modality]) if chosen is None else chosen)
     block = blocks_of(model, modality)[name]
@@ -108,12 +108,13 @@ def find_site(model: AVClassifier, modality: str, chosen: int | str | None, size
     return Site(name, block, every[modality], slice(start, start + _count(every[modality])))
 
 
-def _returned_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, ...]:
+def _returned_grid(backbone: nn.Module, size: Sequence[int], modality: str) -> tuple[int, ...]:
     """The grid of the tokens that a backbone in evaluation mode returns for an input of this size."""
     channels, *_ = input_shape(backbone)
     like = next(backbone.parameters(), torch.empty(0))
     with torch.no_grad():
-        return tuple(backbone(torch.zeros(1, channels, *size, dtype=like.dtype, device=like.device)).grid)
+        x = torch.zeros(1, channels, *size, dtype=like.dtype, device=like.device)
+        return tuple(tokens_of(backbone, x, modality).grid)
 
 
 def _last_fine_block(model: AVClassifier, modality: str, size: Sequence[int]) -> int:

@@ -138,11 +138,14 @@ def test_a_network_from_outside_is_counted_as_by_itself():
     assert found.what == 'ResNet, 32 x 64'
 
 
-def test_mistakes_are_named():
+def test_mistakes_are_named(monkeypatch):
     with pytest.raises(ConfigError, match="input size of 'sound': the model reads video and audio"):
         count_model(MODEL, dict(sound=(32, 64)))
     with pytest.raises(ConfigError, match=r"input size \(32,\) of 'audio': expected an input"):
         count_model(MODEL, dict(audio=(32,)))
+    monkeypatch.setattr(resnet.ResNet, 'forward', lambda self, x: (x, x, (1, 1)))
+    with pytest.raises(ConfigError, match=r'^backbones.audio: ResNet returns tuple, not Tokens'):
+        count_model({**MODEL, 'backbones': dict(audio=resnet.AUDIO)})
     with pytest.raises(ConfigError, match=r"model.type='Avg': parts are counted of an AVClassifier only"):
         count_model(dict(type='Avg', in_dims=dict(audio=8)))
 

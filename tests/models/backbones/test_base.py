@@ -10,7 +10,7 @@ from torch import nn
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.errors import ConfigError
 from mmav.models import Backbone
-from mmav.models.backbones.base import input_shape
+from mmav.models.backbones.base import input_shape, tokens_of
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 from tests import resnet
@@ -64,6 +64,38 @@ def test_what_a_backbone_has_by_itself():
         ConfigError, match=r'^Linear has no in_channels and no input_size, so its input is unknown: make'
     ):
         input_shape(nn.Linear(2, 2))
+
+
+class Returning(Backbone):
+    """A backbone that returns what it is told."""
+
+    def __init__(self, result):
+        super().__init__((4, 6), 1, out_dims=8)
+        self.result = result
+
+    def forward(self, x):
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ('result', 'shapes'),
+    [
+        (
+            Tokens(torch.zeros(2, 4), torch.zeros(2, 6, 4), (2, 3)),
+            r'cls \(2, 4\), patches \(2, 6, 4\) and grid \(2, 3\)',
+        ),
+        (Tokens(torch.zeros(2, 1, 8), torch.zeros(2, 6, 8), (2, 3)), r'cls \(2, 1, 8\)'),
+        (Tokens(torch.zeros(2, 8), torch.zeros(2, 8, 2, 3), (2, 3)), r'patches \(2, 8, 2, 3\)'),
+        (Tokens(torch.zeros(2, 8), torch.zeros(2, 6, 8), (3, 3)), r'grid \(3, 3\)'),
+        (Tokens(torch.zeros(2, 8), torch.zeros(2, 6, 8), None), 'grid None'),
+        ((torch.zeros(2, 8), torch.zeros(2, 6, 8), (2, 3)), 'tuple, not Tokens'),
+    ],
+)
+def test_tokens_of_another_form_are_refused(result, shapes):
+    with pytest.raises(
+        ConfigError, match=rf'^backbones.audio: Returning returns .*{shapes}.*: see mmav.models.Backbone$'
+    ):
+        tokens_of(Returning(result), torch.zeros(2, 1, 4, 6), 'audio')
 
 
 def test_a_network_from_outside_learns():
