@@ -221,6 +221,9 @@ def _top_level(name: str, value: Any) -> Problems:
         for switch in _SWITCHES:  # a word such as 'no' would turn it on
             if isinstance(value, dict) and not isinstance(value.get(switch, False), bool | None):
                 yield f'{name}.{switch}={value[switch]!r}: give True or False'
+        seed = value.get('seed') if isinstance(value, dict) else None
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):  # numpy takes no other
+            yield f'{name}.seed={seed!r}: give a whole number from 0 to {2**32 - 1}, or None'
         if isinstance(value, dict) and value.get('mp_cfg') is not None:
             yield from _keywords(value['mp_cfg'], f'{name}.mp_cfg', _MP_CFG, 'mp_cfg has')
         if name == 'precision':
