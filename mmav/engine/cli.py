@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,7 +46,7 @@ def run_tool(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         # the reader of the output, such as head, has closed it; Python's flush at exit would complain again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (MmavError, RuntimeError, OSError) as error:
+    except (MmavError, RuntimeError, OSError, ValueError, ImportError) as error:
         text = _in_a_line(error)
         if text is None:
             raise
@@ -80,11 +81,19 @@ def _in_a_line(error: Exception) -> str | None:
         return str(error).replace('\n', '\n  ')  # a config may have several problems: one line each
     if isinstance(error, MmavError):
         return one_line(error)
+    if isinstance(error, (ValueError, ImportError)) and _is_refusal(error):
+        return one_line(error)
     if isinstance(error, RuntimeError):
         return _of_workers(str(error))
     if isinstance(error, FileNotFoundError) and 'No usable temporary directory' in str(error):  # Python's tempfile
         return f'{one_line(error)}; set TMPDIR to a folder that can be written to'
     return one_line(error) if isinstance(error, OSError) and error.errno in _OF_THE_DISK else None
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether one of our types refused a value that a config gives it."""
+    modules = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return modules[-1].startswith('mmav.') and 'mmengine.registry.build_functions' in modules
 
 
 def _of_workers(message: str) -> str | None:

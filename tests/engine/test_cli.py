@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mmav.datasets.transforms.log_mel import _front_end
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, ManifestError, MmavError
+from mmav.registry import MODELS, TRANSFORMS
 from tests.toys import tool_environment
 
 
@@ -34,9 +36,41 @@ def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys, error, printed):
     assert capsys.readouterr().err == printed
 
 
+@pytest.mark.parametrize(
+    ('registry', 'config', 'printed'),
+    [
+        (TRANSFORMS, dict(type='LogMel', backend='auto'), "error: backend 'auto' is none of native, torchaudio\n"),
+        (MODELS, dict(type='CrossEntropyLoss', label_smoothing=3), 'error: label_smoothing=3 must lie in [0, 1]\n'),
+        (MODELS, dict(type='AVBottleneck', in_dims=dict(video=6, audio=6), embed_dims=6, num_heads=4),
+         'error: num_heads=4 does not divide the width 6\n'),
+    ],
+)  # fmt: skip
+def test_a_value_that_one_of_our_types_refuses_is_one_line(capsys, registry, config, printed):
+    with pytest.raises(SystemExit) as caught:
+        run_tool(lambda: registry.build(config))
+    assert caught.value.code == 2 and capsys.readouterr().err == printed
+
+
+def test_a_front_end_that_cannot_be_imported_is_one_line(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchaudio.compliance', None)
+    _front_end.cache_clear()
+    with pytest.raises(SystemExit):
+        run_tool(lambda: TRANSFORMS.build(dict(type='LogMel', backend='torchaudio')))
+    assert capsys.readouterr().err.startswith("error: LogMel(backend='torchaudio') needs torchaudio, which cannot be")
+
+
+class Careless:
+    """Someone's type, with a mistake in its code."""
+
+    def __init__(self):
+        _one, _two = (1,)
+
+
 def test_a_mistake_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_tool(lambda: 1 // 0)
+    with pytest.raises(ValueError, match='not enough values'):
+        run_tool(lambda: MODELS.build(dict(type=Careless)))
 
 
 def test_a_tool_starts_light_and_ends_in_silence_when_its_reader_has_seen_enough():
