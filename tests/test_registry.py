@@ -5,9 +5,8 @@ from mmengine import registry as mmengine_registry
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.registry import DefaultScope, Registry
 
-from mmav import registry
+from mmav import engine, registry
 from mmav.config.signatures import call_signature
-from mmav import engine
 from mmav.engine import CheckpointHook
 
 REGISTRIES = {
