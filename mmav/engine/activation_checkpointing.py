@@ -81,7 +81,7 @@ def turn_on_activation_checkpointing(model: nn.Module, parts: Parts) -> dict[str
         if getattr(vars(module).get('forward'), '__func__', None) in _FORWARDS.values():
             del module.forward
             if '_own_forward' in vars(module):
-                module.forward = vars(module).pop('_own_forward')
+                module.forward = module.__dict__.pop('_own_forward')
     for name, level in levels.items():
         block = modules[name]
         if 'forward' in vars(block):  # set by someone, as libraries for adapters and offloading do

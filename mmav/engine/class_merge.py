@@ -60,7 +60,7 @@ def check_rows(merged: Mapping[str, Tensor], state: Mapping[str, Tensor], path: 
         CheckpointError: With both numbers.
     """
     before, now = (
-        {head[0]: len(value) for name, value in each.items() if (head := _OF_A_HEAD.match(name))}
+        {start[0]: len(value) for name, value in each.items() if (start := _OF_A_HEAD.match(name))}
         for each in (merged, state)
     )
     for head in before.keys() & now.keys():

@@ -165,8 +165,8 @@ def _as_before(earlier: Sequence[Held]) -> Iterator[None]:
     try:
         yield
     finally:
-        for (own, key, _), tensor in zip(earlier, now, strict=True):
-            own[key] = tensor
+        for (own, key, _), current in zip(earlier, now, strict=True):
+            own[key] = current
 
 
 class _Input:
