@@ -1,5 +1,8 @@
 """Models; importing this package fills the registry of models."""
 
+from importlib import import_module
+from typing import Any
+
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.backbones import AST, MAT, Backbone, MViTv2, ViT
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
@@ -29,3 +32,9 @@ __all__ = [
     'VerbNounHead',
     'ViT',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'PublicWeights':  # on first use, as it brings the reading of files along
+        return import_module('mmav.models.weights').PublicWeights
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

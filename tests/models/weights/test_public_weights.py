@@ -11,11 +11,12 @@ from mmengine.registry import DefaultScope
 from torchvision.models.video import mvit
 from transformers import ASTConfig, ASTModel
 
+from mmav import models
 from mmav.engine.console import _is_short
 from mmav.errors import CheckpointError
 from mmav.models import MAT, MViTv2
 from mmav.models.backbones.ast import AST
-from mmav.models.weights import load_public_weights
+from mmav.models.weights import PublicWeights, load_public_weights
 from mmav.registry import MODELS
 from tests.models.peers import from_torchvision_mvit, randomise
 from tests.models.weights.files import as_transformers_4, openmmlab, slowfast
@@ -311,3 +312,9 @@ def test_choices_reach_the_weights_through_a_config(tiny):
         model.init_weights()
     kernel = tiny[0].state_dict()['patch_embed.proj.weight']
     torch.testing.assert_close(model.patch_embed.proj.weight.data, kernel.sum(1, keepdim=True))
+
+
+def test_it_is_a_name_of_the_models():
+    assert models.PublicWeights is PublicWeights
+    with pytest.raises(AttributeError, match="module 'mmav.models' has no attribute 'PublicWeight'"):
+        models.PublicWeight  # noqa: B018
