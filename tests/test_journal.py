@@ -1,4 +1,4 @@
-"""A killed run goes on."""
+"""A killed run can be continued."""
 
 import json
 

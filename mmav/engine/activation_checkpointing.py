@@ -1,15 +1,15 @@
-"""Activation checkpointing: not everything that a block computes is kept for the backward pass.
+"""Activation checkpointing: blocks keep less for the backward pass, and recompute the rest in it.
 
 Levels, from the most kept to the least:
 
 * ``all``: what autograd keeps.
-* ``lean``: all but what is cheap to recompute (norms, activations, casts, copies of queries, keys and values), see
+* ``lean``: all except what is cheap to recompute (norms, activations, casts, copies of queries, keys and values), see
   :mod:`mmav.models.ops.lean`. Less than 1 % more operations.
 * ``attention``: the block's input and the results of its attention.
 * ``full``: the block's input.
 
-The config's ``activation_checkpointing`` says which. MMEngine reads that name, too, but for lists of single modules and
-with torch's older, reentrant form, which torch warns of: :mod:`mmav.engine.patches` puts this form in its place.
+The config's ``activation_checkpointing`` chooses them. MMEngine has a setting of that name, too, but it takes lists of
+single modules and uses torch's older, reentrant form, which torch warns about: :mod:`mmav.engine.patches` replaces it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mmav.tables import UNITS
 
 LEVELS = ('all', 'lean', 'attention', 'full')
 
-# kept at the level ``attention``: results of attention, whichever kernel computes it; PyTorch versions differ in theirs
+# kept at level ``attention``: the output of attention, from any kernel; the operators depend on the PyTorch version
 _KERNELS = ('flash_attention', 'efficient_attention', 'cudnn_attention', 'flash_attention_for_cpu')
 _ATTENTION = {
     torch.ops.mmav.tiled_attention.default,
@@ -58,7 +58,7 @@ def turn_on_activation_checkpointing(model: nn.Module, parts: Parts) -> dict[str
     unchanged.
 
     Blocks are those of :mod:`mmav.models.layers`, and at level ``full`` the ``blocks`` of any backbone, see
-    :class:`mmav.models.Backbone`: what is cheap in a layer of another kind is not known.
+    :class:`mmav.models.Backbone`: in other layers it is not known what is cheap.
 
     Args:
         model: The model, not wrapped for distribution.
@@ -115,15 +115,15 @@ def levels_of(model: nn.Module, parts: Parts) -> dict[str, str]:
                 )
             if not inside and level != 'full':
                 raise ConfigError(
-                    f'activation_checkpointing: {name!r} has no blocks inside, it can be computed again as a whole '
-                    'only: name it under full'
+                    f'activation_checkpointing: {name!r} contains no blocks, so it can only be recomputed as a '
+                    'whole: name it under full'
                 )
             levels.update(dict.fromkeys(inside or [name], level))
     return levels
 
 
 def _other_blocks(modules: Mapping[str, nn.Module]) -> list[str]:
-    """Names of the ``blocks`` of backbones that are of another kind than ours, and have none of ours inside."""
+    """Names of backbones' ``blocks`` that are not ours and contain none of ours."""
     backbones = [(name, module) for name, module in modules.items() if name.startswith('backbones.')]
     found = {id(block) for _, backbone in backbones for block in getattr(backbone, 'blocks', None) or ()}
     return [
@@ -135,7 +135,7 @@ def _other_blocks(modules: Mapping[str, nn.Module]) -> list[str]:
 
 @checks('activation_checkpointing')
 def check_parts(parts: Any) -> None:
-    """Checks the setting of a config, as far as that is possible without its model.
+    """Checks a config's setting, as far as possible without the model.
 
     Raises:
         ConfigError: It has another type, a dict has unknown keys, or a budget cannot be read.
@@ -154,7 +154,7 @@ def check_parts(parts: Any) -> None:
 
 
 def read_bytes(text: Any) -> int:
-    """Bytes that a text with a unit means: GB are 10**9 of them, GiB 2**30.
+    """Parses a size with a unit into bytes: GB is 10**9, GiB is 2**30.
 
     Raises:
         ConfigError: It has no number or no unit.
@@ -178,7 +178,7 @@ def read_budget(value: Mapping[str, Any]) -> int | None:
         ConfigError: There are other keys, or it is neither a size nor ``auto``.
     """
     if others := ', '.join(sorted(set(value) - {'budget'})):
-        raise ConfigError(f'activation_checkpointing has a budget and {others}: give one or the other')
+        raise ConfigError(f'activation_checkpointing has both a budget and {others}: give one or the other')
     return None if value['budget'] == 'auto' else read_bytes(value['budget'])
 
 
@@ -206,7 +206,7 @@ def _by_level(parts: Parts) -> dict[str, Any]:
 
 
 def _expanded(names: str | Sequence[str]) -> Iterator[str]:
-    """The names, ``blocks.0-2`` as ``blocks.0``, ``blocks.1``, ``blocks.2``."""
+    """The names, with ``blocks.0-2`` expanded to ``blocks.0``, ``blocks.1``, ``blocks.2``."""
     for name in names if isinstance(names, (list, tuple)) else [names]:
         if not isinstance(name, str):
             raise ConfigError(f'activation_checkpointing: {name!r} is not the name of a module: give names, or True')
@@ -220,7 +220,7 @@ def _expanded(names: str | Sequence[str]) -> Iterator[str]:
 
 
 def on_gpu(parts: Parts | None) -> Parts:
-    """A config's ``activation_checkpointing`` on a GPU, where blocks that it does not name are lean.
+    """A config's ``activation_checkpointing`` on a GPU, where blocks it does not name are lean.
 
     >>> on_gpu(None), on_gpu('backbones.video'), on_gpu(False)
     ('lean', {'lean': True, 'full': 'backbones.video'}, False)
@@ -233,7 +233,7 @@ def on_gpu(parts: Parts | None) -> Parts:
 
 
 def run_at_level(function: Callable[..., Any], level: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Calls a function in training, and keeps what its level keeps."""
+    """Calls a function in training and keeps only what the level keeps."""
     if level == 'all':
         return function(*args, **kwargs)
     if level == 'lean':
@@ -256,9 +256,9 @@ def _forward_at(level: str) -> Callable[..., Any]:
             return plain(self, *args, **kwargs)
         if not torch.compiler.is_compiling():
             return run_at_level(types.MethodType(plain, self), level, args, kwargs)
-        if level == 'lean':  # compilers decide by themselves what is cheap
+        if level == 'lean':  # compilers decide for themselves what is cheap
             return plain(self, *args, **kwargs)
-        # compilers know PyTorch's own checkpointing only
+        # compilers only know PyTorch's own checkpointing
         options: dict[str, Any] = dict(context_fn=_keep_attention) if level == 'attention' else {}
         return checkpoint(plain, self, *args, use_reentrant=False, **options, **kwargs)
 

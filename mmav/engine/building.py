@@ -1,4 +1,4 @@
-"""How the runner builds its parts: processes, model wrapper, loops, dataloaders, optimizer, initial weights."""
+"""How the runner sets up its parts: processes, model wrapper, loops, data loaders, optimizer, initial weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mmav.engine.resuming import schedules
 from mmav.models.weights.uses import leave_out_weights
 from mmav.registry import FUNCTIONS
 
-# What MMEngine calls the loops of training, and what ``by_epoch`` means, as ours.
+# MMEngine's training loops, by name and by ``by_epoch`` -> ours.
 _TRAIN_LOOPS: dict[Any, str] = {
     **dict.fromkeys(('EpochBasedTrainLoop', True), 'AVTrainLoop'),
     **dict.fromkeys(('IterBasedTrainLoop', False), 'AVIterTrainLoop'),
@@ -43,11 +43,11 @@ def _checked(name: str, loop: Any) -> Any:
 
 
 class BuildingRunner(Runner):
-    """MMEngine's Runner, building parts that train on CPUs, in several processes, and resume where they stopped."""
+    """MMEngine's Runner, with parts that also train on CPUs in several processes and resume exactly."""
 
     cfg: Any
     optim_wrapper: Any
-    # the schedules as the config has them
+    # the schedules as configured
     schedules: list[dict]
     _beginning: tuple[Any, bool] | None = None
 
@@ -61,10 +61,10 @@ class BuildingRunner(Runner):
         return self.model.module if is_model_wrapper(self.model) else self.model
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Sets up the processes; without a GPU with gloo, where MMEngine would fail."""
+        """Sets up the processes; without a GPU it uses gloo, where MMEngine would fail."""
         if self.distributed and without_gpu():
             init_gloo(self.launcher, env_cfg.get('dist_cfg', {}).get('timeout'))
-        # cuDNN's benchmark mode is on while the runner works only, see Numbers.in_force
+        # cuDNN's benchmark mode is only on while the runner runs, see Numbers.in_force
         self._env_cfg = env_cfg
         super().setup_env({name: value for name, value in env_cfg.items() if name != 'cudnn_benchmark'})
         self._hardware = weakest(this_hardware())
@@ -72,12 +72,12 @@ class BuildingRunner(Runner):
     def set_randomness(
         self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
     ) -> None:
-        """Sets the seeds; algorithms are deterministic while the runner works only, see Numbers.in_force."""
+        """Sets the seeds; algorithms are only deterministic while the runner runs, see Numbers.in_force."""
         super().set_randomness(seed, diff_rank_seed)
         self._deterministic = deterministic
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> Any:
-        """Builds MMEngine's logger; only the console is kept short."""
+        """Builds MMEngine's logger, with a shorter log on the console."""
         logger = super().build_logger(log_level, log_file, **kwargs)
         shorten_console(logger)
         if is_main_process():
@@ -86,12 +86,12 @@ class BuildingRunner(Runner):
 
     @cached_property
     def numbers(self) -> Numbers:
-        """Precision of training."""
+        """The precision of training."""
         return self._decide(training=True)
 
     @cached_property
     def evaluation_numbers(self) -> Numbers:
-        """Precision of validation and testing."""
+        """The precision of validation and testing."""
         return self._decide(training=False)
 
     def _decide(self, training: bool) -> Numbers:
@@ -103,16 +103,16 @@ class BuildingRunner(Runner):
         return decide({**self.cfg, **given, 'optim_wrapper': wrapper}, self._hardware, training=training)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Builds the optimizer wrapper; a plain ``OptimWrapper`` becomes that of :attr:`numbers`."""
+        """Builds the optimizer wrapper; a plain ``OptimWrapper`` becomes the one that :attr:`numbers` needs."""
         if isinstance(optim_wrapper, dict):
             optim_wrapper = with_numbers(optim_wrapper, self.numbers)
         return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wraps the model for distribution; on the CPU there are no device ids."""
+        """Wraps the model for distributed training; on a CPU there are no device ids."""
         options = self.cfg.get('fsdp')
         if self.distributed and options:
-            # before it is sharded, so that all processes draw the same weights
+            # initialised before sharding, so that all processes draw the same weights
             self._leave_out_weights(model)
             cast(BaseModel, model).init_weights()
             return spread_model(model.to(get_device()), **(options if isinstance(options, dict) else {}))
@@ -123,12 +123,12 @@ class BuildingRunner(Runner):
             )
             model_wrapper_cfg['device_ids'] = None
         with warnings.catch_warnings():
-            # MMEngine passes an argument that newer versions of torch have deprecated
+            # MMEngine passes an argument that newer versions of torch deprecate
             warnings.filterwarnings('ignore', message='.broadcast_buffers. is deprecated', category=FutureWarning)
             return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: Any) -> Any:
-        """Builds the training loop; MMEngine's two are replaced by ours, which resume in the middle of an epoch."""
+        """Builds the training loop; replaces MMEngine's two with ours, which resume in the middle of an epoch."""
         if isinstance(loop, dict):
             kind = loop.get('type', loop.get('by_epoch', True))
             rest = {name: value for name, value in loop.items() if name != 'by_epoch'}
@@ -138,23 +138,23 @@ class BuildingRunner(Runner):
         return built
 
     def build_val_loop(self, loop: Any) -> Any:
-        """Builds the validation loop; ours, which runs in inference mode, by default."""
+        """Builds the validation loop; defaults to ours, which runs in inference mode."""
         return _checked('val_dataloader', super().build_val_loop(_with_type(loop, 'AVValLoop')))
 
     def build_test_loop(self, loop: Any) -> Any:
-        """Builds the test loop; ours, which runs in inference mode, by default."""
+        """Builds the test loop; defaults to ours, which runs in inference mode."""
         return _checked('test_dataloader', super().build_test_loop(_with_type(loop, 'AVTestLoop')))
 
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
-        """Builds a dataloader; functions of mmav are found by name, and training sets without a seed take the run's.
+        """Builds a data loader; finds functions of mmav by name and seeds training sets that have no seed of their own.
 
         Args:
-            dataloader: A dataloader, or its config.
-            seed: The run's.
+            dataloader: A data loader, or its config.
+            seed: The seed of the run.
             diff_rank_seed: Whether ``seed`` includes the rank; augmentation does not depend on it.
         """
-        if isinstance(dataloader, dict):  # MMEngine looks functions up in its own registry, whatever the scope
+        if isinstance(dataloader, dict):  # MMEngine looks functions up in its own registry only, in any scope
             functions = {name: dataloader[name] for name in ('collate_fn', 'worker_init_fn') if name in dataloader}
             for name, function in functions.items():
                 if isinstance(function, dict) and isinstance(function['type'], str):
@@ -166,18 +166,18 @@ class BuildingRunner(Runner):
         return built
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """Builds MMEngine's schedulers, and notes their settings in :attr:`schedules`."""
+        """Builds MMEngine's schedulers and records their settings in :attr:`schedules`."""
         built = super().build_param_scheduler(scheduler)
         if isinstance(built, list):
             self.schedules = schedules(built)
         return built
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
-        """Scales the learning rate to the batch of a step, over all processes and a cycle of accumulated gradients."""
+        """Scales the learning rate to a step's batch: over all processes and all accumulated iterations."""
         if auto_scale_lr and auto_scale_lr.get('enable'):
             cycle = getattr(optim_wrapper, '_accumulative_counts', 1)
             if cycle > 1:
-                self.logger.info(f'Gradients are accumulated over {cycle} iterations: a step has as many batches')
+                self.logger.info(f'Gradients are accumulated over {cycle} iterations: a step covers {cycle} batches')
             auto_scale_lr = {**auto_scale_lr, 'base_batch_size': auto_scale_lr['base_batch_size'] / cycle}
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
@@ -187,18 +187,18 @@ class BuildingRunner(Runner):
         if options is not None:
             compile_losses(self.plain_model, options)
             backend = options.get('backend') or 'inductor'
-            self.logger.info(f"The model's losses are compiled ({backend}) in the first iterations, which take long")
+            self.logger.info(f"The first iterations compile the model's losses ({backend}) and take longer")
 
     def _begin_from(self) -> tuple[Any, bool]:
-        """The checkpoint to resume or load, or None; and whether to resume. Searched for once."""
+        """The checkpoint to resume or load, or None; and whether to resume. Looked up once."""
         if self._beginning is None:
             resume_from = self._resume
             if resume_from is True:
                 found = [find_resume(self.work_dir) if is_main_process() else None]
-                broadcast_object_list(found)  # rank 0 decides: files may appear while others look
+                broadcast_object_list(found)  # rank 0 decides: files may appear in the meantime
                 resume_from = found[0]
                 if resume_from is None:
-                    self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts anew')
+                    self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts from scratch')
             self._beginning = (resume_from or self._load_from, bool(resume_from))
         return self._beginning
 
@@ -208,7 +208,7 @@ class BuildingRunner(Runner):
             super()._init_model_weights()
 
     def _leave_out_weights(self, model: nn.Module) -> None:
-        """Keeps a model from reading public weights that a checkpoint will replace."""
+        """Stops a model from reading public weights that a checkpoint will replace."""
         path, resuming = self._begin_from()
         if path is not None:
             leave_out_weights(model, path, None if resuming else lambda: weights_of(path))

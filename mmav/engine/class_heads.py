@@ -1,8 +1,8 @@
 """Heads and class lists: one row for each name, in the order of the names.
 
-A checkpoint stores the names of its classes. If a model is loaded to work with the same names in another order, the
-rows of its head (weights and biases, of each stream and part of the label) are reordered, so that labels, metrics,
-dumps, further training and new checkpoints agree with the list.
+A checkpoint stores its class names. If a model is loaded with the same names in another order, the rows of its head
+(weights and biases, of each stream and part of the label) are reordered, so that labels, metrics, dumps, further
+training and new checkpoints agree with the list.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Width(NamedTuple):
     """The number of classes of a part of a model.
 
     Attributes:
-        where: The setting, or the module.
+        where: The setting or the module.
         part: Part of the label.
         number: The number.
     """
@@ -37,7 +37,7 @@ class Width(NamedTuple):
 
 
 def class_heads(model: nn.Module) -> list[Width]:
-    """The heads of a model: modules with ``num_classes`` and a ``loss`` outside of the backbones."""
+    """The heads of a model: modules outside the backbones that have ``num_classes`` and a ``loss``."""
     found = []
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)
@@ -56,7 +56,7 @@ def widths_of(model: nn.Module) -> list[Width]:
 
 
 def widths_in_config(model: Any, path: str = 'model') -> Iterator[Width]:
-    """The numbers of classes in a model's config, outside of the backbones."""
+    """The numbers of classes in a model's config, outside the backbones."""
     if isinstance(model, (list, tuple)):
         for i, item in enumerate(model):
             yield from widths_in_config(item, f'{path}.{i}')
@@ -74,7 +74,7 @@ def widths_in_config(model: Any, path: str = 'model') -> Iterator[Width]:
 
 
 def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str = '') -> None:
-    """Fails where a part of a model has another number of classes than there are names.
+    """Fails if a part of a model has a different number of classes than there are names.
 
     Args:
         widths: The numbers of classes of the model.
@@ -88,7 +88,7 @@ def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str
     for each in names.values():
         twice = [name for k, name in enumerate(each) if name in each[:k]] if len(set(each)) < len(each) else []
         if twice:
-            raise ConfigError(f'{who} names {twice[0]!r} twice: give each class a name of its own')
+            raise ConfigError(f'{who} names {twice[0]!r} twice: give each class its own name')
     for where, part, number in widths:
         if part not in names:
             raise ConfigError(
@@ -104,7 +104,7 @@ def check_widths(widths: Sequence[Width], names: Names, who: str, *, remedy: str
 
 
 def check_names(trained: Names, given: Names, *, source: str, who: str) -> None:
-    """Fails where a checkpoint is tested with a class list of other names than its own, in any order.
+    """Fails if a checkpoint is tested with a class list that has other names than its own; the order does not matter.
 
     Raises:
         CheckpointError: With the first names that differ.
@@ -127,11 +127,11 @@ def match_classes(
 ) -> Mapping[str, Tensor]:
     """Prepares the weights of a checkpoint for a model that works with a class list.
 
-    The same names in another order: the head's rows are reordered as in the list, which is logged. Other names are
-    refused in testing. Training from such a checkpoint takes the rows of the names that both have and initialises the
-    others, which is logged as a warning. Resumed training needs the same list, as the optimizer's state belongs to the
-    rows, too. In inference other names rename the classes, which is logged, unless they give a class the name of
-    another one. A checkpoint without names is used unchanged.
+    If the names are the same in another order, the head's rows are reordered, which is logged. Testing refuses other
+    names. Training from such a checkpoint keeps the rows of the names they share and initialises the others, which is
+    logged as a warning. Resuming needs the same list, as the optimizer's state belongs to the rows, too. In inference,
+    other names rename the classes, which is logged, unless they give a class the name of another one. A checkpoint
+    without names is used unchanged.
 
     Args:
         checkpoint: The content of its file; not changed.
@@ -159,7 +159,7 @@ def match_classes(
     if purpose == 'resume':
         raise CheckpointError(
             f"'{source}' cannot be resumed with another class list ({told}): give the list that it was trained with, "
-            f"or begin anew from its weights: load_from='{source}'"
+            f"or start a new run from its weights: load_from='{source}'"
         )
     if purpose == 'infer' and not same:
         _tell_renaming(trained, given, source)
@@ -177,20 +177,20 @@ def match_classes(
         )
     kept = [name for part, names in given.items() for name in names if name in trained.get(part, ())]
     if not heads:
-        fate = f'its weights are loaded as they are, as {unknown} has no head that states num_classes'
+        fate = f'its weights are loaded unchanged, as {unknown} has no head with num_classes'
     elif unknown:
-        fate = f'the weights of {unknown} begin anew'
+        fate = f'the weights of {unknown} are initialised'
     elif kept:
-        fate = f"the head's rows of {len(kept)} names that both have ({shown(kept)}) are taken, the others begin anew"
+        fate = f'the head keeps the rows of {len(kept)} shared names ({shown(kept)}) and initialises the others'
     else:
-        fate = 'the head begins anew'
+        fate = 'the head is initialised'
     what = 'the classes in another order than' if same else 'other classes than'
     print_log(f"'{source}' has {what} {who} ({told}): {fate}", 'current', level=WARNING)
     return matched
 
 
 def _tell_renaming(trained: Names, given: Names, source: str) -> None:
-    """Logs the new names of classes; none may be the name of another class."""
+    """Logs renamed classes; a new name may not be the name of another class."""
     changed = [
         (part, old, new)
         for part in given
@@ -210,7 +210,7 @@ def _tell_renaming(trained: Names, given: Names, source: str) -> None:
 def _by_name(
     weights: Mapping[str, Tensor], model: nn.Module, heads: Sequence[Width], trained: Names, given: Names
 ) -> tuple[Mapping[str, Tensor], str]:
-    """The weights with the rows of heads ordered by the list, and the heads whose rows are unknown.
+    """The weights with the rows of heads in the order of the list, and the heads whose rows are unknown.
 
     Rows of names that the checkpoint lacks, and heads whose rows are unknown, keep the model's values.
     """
@@ -242,8 +242,8 @@ def class_rows(weights: Mapping[str, Any], prefix: str, number: int) -> list[str
     """The weights of a head, by the prefix of their names, that have a row for each class.
 
     Returns:
-        Names; None where it is ambiguous. ``fcs``, the linear layers of :class:`~mmav.models.ClsHead`, have one. Other
-        weights count if they have as many rows as there are classes, unless a layer of the head also has as many
+        Names; None if it is ambiguous. ``fcs``, the linear layers of :class:`~mmav.models.ClsHead`, have one. Other
+        weights count if they have as many rows as there are classes, unless a layer of the head has as many
         inputs: then the rows may belong to a hidden layer.
     """
     shapes = {
@@ -269,7 +269,7 @@ def _arranged(value: Tensor, rows: Sequence[int | None], own: Tensor | None) -> 
 
 
 def tell_other_number(weights: Mapping[str, Any], model: nn.Module) -> str:
-    """Describes heads whose number of classes differs from that of the weights; empty where none does."""
+    """Describes heads that have a different number of classes than the weights; empty if none does."""
     own = model.state_dict()
     for where, _, number in class_heads(model):
         for name in class_rows(own, f'{where}.', number) or ():

@@ -1,4 +1,4 @@
-"""The class lists of a config and of a run's loops: the same for all, as long as the head, stored in checkpoints."""
+"""The class lists of a config and of a run's loops: all equal, as long as the head, and stored in checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAIN, VAL, TEST = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 
 
 def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None = None, *, source: str = '') -> None:
-    """Compares the class lists of a config, as far as their files exist, with its model and with each other.
+    """Compares the class lists of a config whose files exist with its model and with each other.
 
     Args:
         cfg: The config.
@@ -27,7 +27,7 @@ def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None =
         source: Its file.
 
     Raises:
-        ConfigError: A list has another number of names than the model has classes, or lists of one training differ.
+        ConfigError: A list has a different number of names than the model has classes, or the lists of a run differ.
         CheckpointError: A list has other names than the checkpoint.
     """
     widths = list(widths_in_config(cfg.get('model')))
@@ -48,11 +48,11 @@ def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None =
         test = lists.get(TEST, lists[TRAIN])
         if not reordered(lists[TRAIN], test) and test != lists[TRAIN]:
             told = tell_difference(lists[TRAIN], test, (TRAIN, TEST))
-            print_log(f'what is trained here cannot be tested with this {TEST}: {told}', 'current', level=WARNING)
+            print_log(f'the trained model cannot be tested with this {TEST}: {told}', 'current', level=WARNING)
 
 
 def _datasets(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The configs of datasets that may have a class list, inside their wrappers."""
+    """The configs of datasets that may have a class list, wrapped ones included."""
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from _datasets(item)
@@ -72,18 +72,18 @@ def _agree(first: Names, first_name: str, names: Names | None, name: str) -> Non
 def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names | None = None) -> Names | None:
     """Fails before the first batch where class lists and heads, or two class lists, do not match.
 
-    Metrics get the list of a dataset whose wrapper does not pass it on; metrics that say nothing are logged.
+    Metrics get the list from the dataset itself if its wrapper does not pass it on. Metrics without effect are logged.
 
     Args:
         model: The model, not wrapped for distribution.
         loops: Name of the dataloader -> loop; the first list decides what the model's outputs mean.
-        known: The list that the model works with already, in a run that has trained.
+        known: The model's current list, in a run that has already trained.
 
     Returns:
-        The list; ``known`` where no dataset has one.
+        The list; ``known`` if no dataset has one.
 
     Raises:
-        ConfigError: A head, or what mixes the clips, counts with another number of classes, or two lists differ.
+        ConfigError: A head or batch augmentation has a different number of classes, or two lists differ.
     """
     first, first_name = known, 'the run before'
     for name, loop in loops.items():
@@ -103,7 +103,7 @@ def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names |
 
 
 def note_classes(checkpoint: Mapping[str, Any], names: Names | None) -> None:
-    """Stores the class list in a checkpoint where MMEngine has not, as a wrapper may hide it."""
+    """Stores the class list in a checkpoint if MMEngine has not: a dataset wrapper may hide it."""
     meta = checkpoint['meta']
     if names is not None and not (meta.get('dataset_meta') or {}).get('classes'):
         meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names)}
@@ -123,7 +123,7 @@ def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:
         idle = [k for k in getattr(metric, 'topk', ()) if k >= least]
         if idle:
             print_log(
-                f'{kind} of {who}: of {least} classes, top-{idle[0]} is always right: it tells nothing',
+                f'{kind} of {who}: of {least} classes, top-{idle[0]} is always right',
                 'current',
                 level=WARNING,
             )

@@ -18,7 +18,7 @@ _OF_A_HEAD = re.compile(r'head\.(\w+\.)?fcs\.')
 
 
 def alike(checkpoint: Mapping[str, Any], first: Names | None, path: str) -> tuple[Mapping[str, Tensor], Names | None]:
-    """The weights of a checkpoint with the rows of its head in the order of another one's classes.
+    """The weights of a checkpoint, with the rows of its head in the order of another checkpoint's classes.
 
     Args:
         checkpoint: The content of its file.

@@ -1,4 +1,4 @@
-"""How every command-line tool runs: a user's mistake, a full disk or a dead data worker ends it with one line."""
+"""How every command-line tool runs: on a user's mistake, a full disk or a dead worker it exits with one line."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from mmav.engine.console import tolerant_console
 from mmav.errors import ConfigError, MmavError, TrainingStopped, one_line
 from mmav.outputs import program
 
-# errors of the disk or its permissions, which a user can do something about
+# errors of the disk or of permissions, which a user can fix
 _OF_THE_DISK = {
     getattr(errno, name)
     for name in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'ENAMETOOLONG', 'ENOTDIR', 'EISDIR', 'EEXIST')
     if hasattr(errno, name)
 }
-# how many clips that workers were reading are named in an error
+# the most clips that an error names
 CLIPS_NAMED = 4
 
 
 def run_tool(main: Callable[[], None]) -> None:
     """Runs a tool's main function.
 
-    A user's mistake, or a data worker that died, ends it with one line on stderr and exit status 2; training that was
-    asked to stop and has saved its position ends with status 0.
+    A user's mistake or a dead data loader worker ends it with one line on stderr and exit status 2. Training that was
+    asked to stop and has saved its position exits with status 0.
     """
     tolerant_console()
     if not faulthandler.is_enabled() and sys.__stderr__ is not None:
-        # a crash of this process itself, as by a file that is read without workers, leaves a traceback at least
+        # if this process itself crashes, for example while it reads a file without workers, print a traceback at least
         faulthandler.enable(sys.__stderr__)
     try:
         with program(Path(getattr(sys.modules['__main__'], '__file__', None) or sys.argv[0]).name):
@@ -58,12 +58,12 @@ def run_tool(main: Callable[[], None]) -> None:
 
 
 def _watched(main: Callable[[], None]) -> None:
-    """Calls a tool's main function; a broken connection to a data worker that died becomes an error that says so."""
+    """Calls a tool's main function; turns a broken connection to a dead worker into an error that says so."""
     try:
         main()
     except BaseException as error:
         if multiprocessing.active_children():
-            # torch's handler raises for each further worker that ends, also in the middle of reporting the first
+            # torch's handler raises for every worker that exits, even while the first one is being reported
             with suppress(ValueError, AttributeError):
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if isinstance(error, (EOFError, OSError)):
@@ -76,9 +76,9 @@ def _watched(main: Callable[[], None]) -> None:
 
 
 def _in_a_line(error: Exception) -> str | None:
-    """What to say of an error that a user can do something about; None of others, which keep their traceback."""
+    """The message for an error that a user can fix; None for others, which keep their traceback."""
     if isinstance(error, ConfigError):
-        return str(error).replace('\n', '\n  ')  # a config may have several problems: one line each
+        return str(error).replace('\n', '\n  ')  # a config may have several problems, one line each
     if isinstance(error, MmavError):
         return one_line(error)
     if isinstance(error, (ValueError, ImportError)) and _is_refusal(error):
@@ -97,7 +97,7 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _of_workers(message: str) -> str | None:
-    """What to say of data workers that died or hang; torch tells it in the message of a RuntimeError only."""
+    """The message for workers that died or hang; torch reports them only in the message of a RuntimeError."""
     from mmav.datasets.reading import TIMED_OUT, clips_of_workers
 
     clips = clips_of_workers(message)

@@ -1,7 +1,7 @@
 """``compile`` of a config: ``torch.compile`` compiles the model's losses, not the rest of a training step.
 
 MMEngine compiles the whole step: moving and mixing batches, reading samples, deciding whether the optimizer may step.
-Much of that is Python that a compiler may fail on, in one release of PyTorch or the next, and none of it gets faster.
+Much of that is Python code that may break the compiler in some release of PyTorch, and none of it gets faster.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _LONGEST = 300
 
 
 def compile_options(value: Any) -> dict[str, Any] | None:
-    """Turns a config's ``compile`` into arguments of ``torch.compile``.
+    """Turns a config's ``compile`` into arguments for ``torch.compile``.
 
     Args:
         value: True, False, None, or a dict of the arguments of ``torch.compile``.
 
     Returns:
-        The arguments, with static shapes (``dynamic=False``) by default; None for no compilation. A batch of another
-        size, such as the last of an epoch, is compiled separately.
+        The arguments, with static shapes (``dynamic=False``) by default; None for no compilation. A batch of a
+        different size, such as the last one of an epoch, is compiled separately.
 
     Raises:
-        ConfigError: It is none of these, or ``torch.compile`` has no such argument, backend or mode.
+        ConfigError: The value has another type, or ``torch.compile`` has no such argument, backend or mode.
 
     >>> compile_options(True)
     {'dynamic': False}
@@ -67,7 +67,7 @@ def _check(value: Any) -> None:
 
 def _require_known(backend: Any, mode: Any) -> None:
     if isinstance(backend, str):
-        # only where a backend is named: listing them takes a second
+        # only if a backend is given: listing them takes a second
         backends = torch._dynamo.list_backends(exclude_tags=())
         if backend not in backends:
             hint = did_you_mean(backend, backends) or '; the usual ones are inductor, aot_eager and eager'
@@ -79,14 +79,14 @@ def _require_known(backend: Any, mode: Any) -> None:
 
 
 def require_compiler(options: dict[str, Any]) -> None:
-    """Fails early where the backend lacks the compiler that it needs.
+    """Fails early if the compiler that the backend needs is missing.
 
     Raises:
         ConfigError: The backend is inductor, and there is no C++ compiler on a CPU, or no Triton on a GPU.
     """
     if (options.get('backend') or 'inductor') != 'inductor':
         return
-    instead = 'take compile.backend=aot_eager, or leave compile out: it is for speed only'
+    instead = 'take compile.backend=aot_eager, or leave compile out: it only affects speed'
     if without_gpu():
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
@@ -105,9 +105,9 @@ def require_compiler(options: dict[str, Any]) -> None:
 def compile_losses(model: nn.Module, options: dict[str, Any]) -> None:
     """Compiles the computation of the losses; changes ``model``.
 
-    That is the method ``losses`` of a model that has one, such as :class:`~mmav.models.AVClassifier`, which takes and
-    returns tensors only; else ``forward`` with ``mode='loss'``. Validation and testing are not compiled, and names in
-    checkpoints stay the same.
+    Compiles the method ``losses`` of a model that has one, such as :class:`~mmav.models.AVClassifier`, which takes and
+    returns only tensors; otherwise ``forward`` with ``mode='loss'``. Validation and testing are not compiled, and
+    names in checkpoints stay the same.
 
     Args:
         model: The model, not wrapped for distribution.
@@ -121,7 +121,7 @@ def compile_losses(model: nn.Module, options: dict[str, Any]) -> None:
     plain = model.forward
     try:
         compiled = torch.compile(whole or plain, **options)
-    except RuntimeError as error:  # as on a Python that is too new for it
+    except RuntimeError as error:  # for example if Python is too new
         raise ConfigError(f'compile: {one_line(error)}') from error
     if whole is not None:
         model.losses = compiled  # type: ignore[assignment]
@@ -141,7 +141,7 @@ def compile_errors(value: Any) -> Iterator[None]:
         value: The config's ``compile``.
 
     Raises:
-        ConfigError: Code could not be generated, or the model cannot be compiled so.
+        ConfigError: Generating code failed, or the model cannot be compiled this way.
     """
     if not value:
         yield

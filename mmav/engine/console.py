@@ -1,4 +1,4 @@
-"""What the console shows: letters that its encoding lacks, and which lines of MMEngine's log."""
+"""What the console shows: escapes for characters that its encoding lacks, and part of MMEngine's log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import logging
 import sys
 
-# Beginnings of MMEngine's notes that repeat what the config says.
+# How MMEngine's messages begin that only repeat the config.
 _NOISE = (
     'paramwise_options',  # one line a parameter
     'Distributed training is not used',
@@ -18,15 +18,15 @@ _NOISE = (
 
 
 def tolerant_console() -> None:
-    """Lets the console show what its encoding lacks, such as a class name in another script, as an escape."""
+    """Makes the console escape characters that its encoding lacks, such as a class name in another script."""
     for stream in (sys.stdout, sys.stderr):
-        # the second is what a C locale brings, which has no letters but ASCII's either
+        # the second comes with a C locale, which has only ASCII, too
         if getattr(stream, 'errors', None) in ('strict', 'surrogateescape') and hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
 
 
 def console_has(text: str) -> bool:
-    """Whether the console's encoding has all letters of a text."""
+    """Whether the console's encoding has all characters of a text."""
     try:
         text.encode(getattr(sys.stdout, 'encoding', None) or 'utf-8')
     except UnicodeEncodeError:
@@ -35,10 +35,10 @@ def console_has(text: str) -> bool:
 
 
 def shorten_console(logger: logging.Logger) -> None:
-    """Keeps MMEngine's listings (environment, config, hooks) and notes off the console; the log file has them all."""
+    """Keeps MMEngine's listings (environment, config, hooks) and notes off the console; the log file keeps them."""
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
-            # MMEngine's has the encoding of the system, which may not have the letters of a file's name
+            # MMEngine uses the system's encoding, which may lack characters of a file name
             handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
         if type(handler) is logging.StreamHandler:
             handler.addFilter(_is_short)

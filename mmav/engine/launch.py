@@ -1,4 +1,4 @@
-"""Training and testing as ``tools/train.py`` and ``tools/test.py`` ask for: arguments in, checked config out, run."""
+"""What ``tools/train.py`` and ``tools/test.py`` do: parse arguments, check the config, run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CHECKPOINT = re.compile(r'(?:(?:epoch|iter|resume_iter)_\d+|best_.+)\.pth')
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing share."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/<name of the config>')
-    parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
+    parser.add_argument('--data-root', help='folder of the data, instead of the one in the config')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'
     )
@@ -57,9 +57,9 @@ def prepare_config(
     """Turns the common arguments of a tool into a checked config.
 
     Args:
-        args: The arguments; the class names in their ``checkpoint``, if they have one, decide ``num_classes='auto'``.
+        args: The arguments; ``num_classes='auto'`` is resolved from the class names in their ``checkpoint``, if given.
         work_dir_suffix: Folder in the default work dir.
-        loaders: Dataloaders whose class lists have to fit the model.
+        loaders: Data loaders whose class lists have to fit the model.
 
     Raises:
         MmavError: The config or a class list is wrong, see :mod:`mmav.config` and :mod:`mmav.engine.class_lists`; or an
@@ -85,12 +85,12 @@ def prepare_config(
     for loader in DATALOADERS:
         options = cfg.get(loader) or {}
         if not options.get('num_workers'):
-            # torch refuses these two without workers; they are in the bases because they need to be there with workers
+            # torch refuses these two without workers; the base configs set them, as workers need them
             for name in ('persistent_workers', 'prefetch_factor'):
                 if options.pop(name, None) and f'{loader}.{name}' in args.cfg_options:
                     raise ConfigError(f'--cfg-options {loader}.{name} has no effect with {loader}.num_workers=0')
         if group.without_gpu():
-            options.pop('pin_memory', None)  # torch warns that there is nothing to pin for
+            options.pop('pin_memory', None)  # without a GPU torch warns that it has no effect
     return cfg
 
 
@@ -134,15 +134,15 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _check_numbers(cfg: Config, *, training: bool = True) -> None:
-    """Settings that contradict each other end the run before anything is built.
+    """Refuses contradictory settings before anything is built.
 
-    Only the runner asks the hardware itself, once each process has its GPU: asking takes memory of the first GPU.
+    Only the runner queries the hardware, once each process has its GPU: a query allocates memory on the first GPU.
     """
     decide(cfg, Hardware('cpu' if group.without_gpu() else 'cuda'), training=training)
 
 
 def _fetch_weights(cfg: Config, options: Iterable[str]) -> None:
-    """Downloads public weights before data are read, unless the runner may find a checkpoint that replaces them."""
+    """Downloads public weights before any data is read, unless the runner may find a checkpoint that replaces them."""
     places = places_of_files(cfg)
     of_weights = [name for name in options for place in places if f'{name}.'.startswith(f'{place}.')]
     if of_weights and not cfg.model.get('pretrained', True):
@@ -160,7 +160,7 @@ def _fetch_weights(cfg: Config, options: Iterable[str]) -> None:
 
 
 def _check_checkpoints(cfg: Config) -> None:
-    """Keeps training, which writes epoch_1.pth and so on, from overwriting checkpoints that it did not write."""
+    """Prevents training, which writes epoch_1.pth and so on, from overwriting checkpoints it did not write."""
     folder, source = Path(cfg.work_dir), cfg.get('load_from')
     if isinstance(source, str) and _CHECKPOINT.fullmatch(Path(source).name) and same_file(Path(source).parent, folder):
         raise OutputError(f"load_from='{source}' lies in the work dir and may be replaced: give another --work-dir")
@@ -201,7 +201,7 @@ def test(args: argparse.Namespace) -> None:
 
 
 def _test(runner: Any) -> tuple[dict[str, Any], list[MmavError]]:
-    """The metrics, and errors of writing predictions, which are raised after the metrics are written."""
+    """The metrics, and errors from writing predictions, which are raised once the metrics are written."""
     metrics = runner.test()
     found = (getattr(metric, 'failure', None) for metric in runner.test_loop.evaluator.metrics)
     return metrics, [failure for failure in found if failure is not None]

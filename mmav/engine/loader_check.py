@@ -1,6 +1,6 @@
-"""Checks of a dataloader before the first batch, and of broken clips during validation and testing.
+"""Checks of a data loader before the first batch, and of broken clips during validation and testing.
 
-Each error is one line that names the dataloader, instead of a traceback or, worse, a wrong figure.
+Each error is one line that names the data loader, instead of a traceback or, worse, a wrong metric.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_loader(name: str, loader: Any) -> None:
         loader: The dataloader.
 
     Raises:
-        ConfigError: It has no batch; or validation or testing would never end, or skip, replace or augment clips.
+        ConfigError: It has no batch; or validation or testing would never end, or would skip, replace or augment clips.
         TooManyBrokenClips: Too many of its files are missing.
     """
     if not isinstance(loader, DataLoader):
@@ -40,7 +40,7 @@ def check_loader(name: str, loader: Any) -> None:
         refuse_endless(loader, name)
     if not training and _drops_last(loader):
         raise ConfigError(
-            f'{name}.drop_last=True: the last clips would be left out of the result; take it out of the config'
+            f'{name}.drop_last=True: the last clips would be left out of the result; remove it from the config'
         )
     _require_batches(name, loader)
     for dataset in _av_datasets(loader):
@@ -53,13 +53,13 @@ def check_loader(name: str, loader: Any) -> None:
         if dataset.modality_dropout and not training:
             raise ConfigError(
                 f'{name}: modality_dropout={dataset.modality_dropout} has no effect in testing, which withholds '
-                'nothing by chance; to withhold a modality from every clip take drop'
+                'nothing at random; to withhold a modality from every clip, use drop'
             )
         require_files(dataset)
 
 
 def check_contrast(loader: Any, model: nn.Module) -> None:
-    """Refuses batches of one clip for losses that compare clips, which would be constant.
+    """Refuses batches of one clip for losses that compare clips: such losses would be constant.
 
     Raises:
         ConfigError: The batch of all processes is one clip, and the model has contrastive losses.
@@ -71,26 +71,26 @@ def check_contrast(loader: Any, model: nn.Module) -> None:
         and any(isinstance(m, ContrastiveHead) for m in model.modules())
     ):
         raise ConfigError(
-            'train_dataloader.batch_size=1: contrastive losses compare the clips of a batch, and there is but one, so '
-            'that they would have no gradient; take a larger batch, or the losses out of model.contrast'
+            'train_dataloader.batch_size=1: contrastive losses compare the clips of a batch, so with a single one '
+            'they have no gradient; use a larger batch, or remove the losses from model.contrast'
         )
 
 
 def judge_so_far(loader: Any) -> None:
-    """Ends validation or testing where this process has met too many unreadable clips already.
+    """Ends validation or testing if this process has already met too many unreadable clips.
 
     Raises:
-        TooManyBrokenClips: They are too many even if all other clips are intact.
+        TooManyBrokenClips: There are too many even if all other clips are intact.
     """
     for dataset in _av_datasets(loader):
         _judge_now(dataset)
 
 
 def judge_all(loader: Any) -> None:
-    """Ends validation or testing where too many clips are unreadable, counted over all processes, which all call it.
+    """Ends validation or testing if too many clips are unreadable over all processes; all of them must call it.
 
     Raises:
-        TooManyBrokenClips: They are too many.
+        TooManyBrokenClips: There are too many.
     """
     for dataset in _av_datasets(loader):
         states = dataset.states.to(torch.int32)
@@ -102,7 +102,7 @@ def _judge_now(dataset: Any) -> None:
     try:
         judge(dataset.ann_file, dataset.states, dataset.max_broken_share, of_all=True)
     except TooManyBrokenClips:
-        # the metric, which would name them, will not run
+        # the metric, which would name them, does not run
         for index in torch.nonzero(dataset.states == BROKEN).flatten().tolist():
             print_log(f'cannot be read: {dataset.get_data_info(index)["path"]}', 'current', level=logging.WARNING)
         raise
@@ -133,6 +133,6 @@ def _require_batches(name: str, loader: DataLoader) -> None:
     if not size:
         raise ConfigError(f'{name}: its batch_sampler makes no batch of {share}')
     raise ConfigError(
-        f'{name}: {share} are fewer than batch_size={size}, and drop_last=True leaves out the batch that is not full; '
+        f'{name}: {share} are fewer than batch_size={size}, and drop_last=True drops an incomplete batch; '
         f'set {name}.batch_size={number} or less, or {name}.drop_last=False'
     )

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint into a model."""
+"""Loads the weights of a checkpoint into a model."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def load_weights(
     strict: bool = True,
     grids: Mapping[str, Any] | None = None,
 ) -> None:
-    """Loads weights into a model; positions of another input size are interpolated, and that is logged.
+    """Loads weights into a model; interpolates, and logs, positions of another input size.
 
     Args:
         model: The model, not wrapped for distribution.
         state_dict: Weights; a prefix ``module.`` is dropped.
         source: File name for messages.
-        strict: Every name and shape must fit. Otherwise what fits is loaded and the rest is logged.
-        grids: The grids that the checkpoint's position tables unroll, ``position_grids`` of its ``meta``. If missing,
-            as in bare weights, they are inferred from the number of positions.
+        strict: Every name and shape must fit. Otherwise whatever fits is loaded and the rest is logged.
+        grids: The grids behind the checkpoint's position tables, ``position_grids`` of its ``meta``. If missing, as in
+            bare weights, they are inferred from the number of positions.
 
     Raises:
         CheckpointError: The weights are of another architecture (when not strict: nothing fits).
@@ -52,7 +52,7 @@ def load_weights(
     )
     if strict:
         try:
-            # modules decide: their loading hooks may adapt what looks like a mismatch
+            # modules decide: their load hooks may adapt what looks like a mismatch
             model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             why = tell_other_number(weights, model) or report or error
@@ -74,7 +74,7 @@ def load_weights(
 def _of_another_input_size(
     model: nn.Module, weights: Mapping[str, Any], source: str, grids: Mapping[str, Any] | None
 ) -> dict[str, Tensor]:
-    """Position tables that were trained at another input size, adapted by the modules that own them."""
+    """Position tables trained at another input size, adapted by the modules that own them."""
     adapted = adapt_weights(model, weights, grids=grids)
     if adapted:
         shown = [f'{name}: {how}' for name, (_, how) in adapted.items()]

@@ -1,4 +1,4 @@
-"""MMEngine's loops: training goes on with the next batch after a stop, evaluation runs in inference mode."""
+"""MMEngine's loops, with training that resumes at the next batch and evaluation in inference mode."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Batches = DataLoader[Any] | dict[str, Any]
 
 
 class _Resumable(BaseLoop):
-    """Tracks the position in a round over the data, so that training can resume in the middle of it.
+    """Tracks the position in a pass over the data, so that training can resume in the middle of it.
 
-    Batches that are done are not read again: the sampler skips them. Augmentation depends on (seed, epoch, index) and
+    Finished batches are not read again: the sampler skips them. Augmentation depends on (seed, epoch, index) and
     everything else on (seed, iteration, rank), so a resumed run equals an uninterrupted one.
     """
 
     dataloader: DataLoader[Any]
-    # whether the hooks see all of training as one epoch
+    # whether hooks see all of training as one epoch
     by_iterations = False
     _todo_after = 0
     _batches = 0
@@ -46,21 +46,21 @@ class _Resumable(BaseLoop):
 
     @property
     def position(self) -> dict[str, int]:
-        """What a checkpoint in the middle of a round stores for :meth:`go_on_after`."""
+        """What a checkpoint in the middle of a pass stores for :meth:`go_on_after`."""
         return dict(batches_done=self._batches, clips_per_batch=self.clips_per_batch)
 
     def go_on_after(self, batches: int) -> None:
-        """Skips the first batches of the next round, which are done."""
+        """Skips the first batches of the next pass, which are finished."""
         self._todo_after = min(batches, len(self.dataloader))
 
     def _rest_of_round(self) -> Iterator[tuple[int, Any]]:
-        """The remaining batches of a round, with their indices."""
+        """The remaining batches of a pass, with their indices."""
         done, self._todo_after = self._todo_after, 0
         sampler: Any = self.dataloader.sampler
         skips = isinstance(sampler, ResumableSampler)
         if done and skips:
             sampler.skip = done * (self.dataloader.batch_size or 1)
-        # with a custom sampler or batch sampler all batches are read, and those that are done are dropped
+        # with a custom sampler or batch sampler all batches are read, and finished ones are dropped
         for idx, data_batch in enumerate(self.dataloader, start=done if skips else 0):
             if idx >= done:
                 self._batches = idx + 1
@@ -76,7 +76,7 @@ class AVTrainLoop(_Resumable, EpochBasedTrainLoop):
         runner: The runner.
         dataloader: A dataloader, or its config.
         max_epochs: Total number of epochs.
-        val_begin: First epoch that is followed by a validation.
+        val_begin: First epoch followed by a validation.
         val_interval: Epochs from one validation to the next.
         dynamic_intervals: Pairs of first epoch and interval, which replace the interval.
 
@@ -110,16 +110,16 @@ class AVTrainLoop(_Resumable, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
-    """Trains by iterations, round after round over the data; a run that was stopped resumes with the next batch.
+    """Trains by iterations, pass after pass over the data; a run that was stopped resumes with the next batch.
 
-    MMEngine's ``IterBasedTrainLoop`` reads all earlier batches again on resume, and augments each round as the first.
-    As with that loop, hooks see the whole training as one epoch. The sampler may be finite or endless.
+    MMEngine's ``IterBasedTrainLoop`` reads all earlier batches again on resume, and augments each pass like the first.
+    As with that loop, hooks see all of training as one epoch. The sampler may be finite or endless.
 
     Args:
         runner: The runner.
         dataloader: A dataloader, or its config.
         max_iters: Total number of iterations.
-        val_begin: First iteration that is followed by a validation.
+        val_begin: First iteration followed by a validation.
         val_interval: Iterations from one validation to the next; the last iteration is always followed by one.
         dynamic_intervals: Pairs of first iteration and interval, which replace the interval.
 
@@ -141,7 +141,7 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
     ) -> None:
         if int(max_iters) != max_iters or max_iters < 1:
             raise ConfigError(f'train_cfg.max_iters={max_iters} must be a whole number of iterations, 1 or more')
-        # not the constructor of IterBasedTrainLoop, which starts reading
+        # not IterBasedTrainLoop's constructor, which starts reading
         BaseLoop.__init__(self, runner, _resumable(dataloader))
         self._max_iters, self._max_epochs = int(max_iters), 1
         self._iter = self._epoch = self._round = 0
@@ -152,15 +152,15 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         inner = list(datasets_within(self.dataloader.dataset))
         if self._endless and len(inner) > 1:
             raise ConfigError(
-                f'train_dataloader.sampler: an endless sampler cannot tell a {type(inner[0]).__name__} of its rounds, '
-                "so that each would be augmented as the first one; take type='DefaultSampler'"
+                f'train_dataloader.sampler: an endless sampler does not tell a {type(inner[0]).__name__} the pass, '
+                "so every pass would be augmented like the first; use type='DefaultSampler'"
             )
         runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
         runner.log_processor.by_epoch = False
 
     @property
     def position(self) -> dict[str, int]:
-        """The place in the round, and which round it is."""
+        """The position in the pass, and the number of the pass."""
         return dict(super().position, rounds=self._round)
 
     @property
@@ -172,7 +172,7 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         return self.runner.val_loop is not None and done >= self.val_begin and due
 
     def go_on_after(self, batches: int, *, rounds: int = 0) -> None:
-        """Skips whole rounds and the first batches of the next one, which are done."""
+        """Skips whole passes and the first batches of the next one, which are finished."""
         if not self._endless:
             more, batches = divmod(batches, len(self.dataloader))
             rounds += more
@@ -183,7 +183,7 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         self._refuse_counting_epochs()
         for hook in self.runner.hooks:
             if isinstance(hook, LoggerHook):
-                # Else each validation would be logged as that of the one epoch.
+                # otherwise every validation would be logged under the same epoch
                 hook.log_metric_by_epoch = False
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
@@ -208,11 +208,11 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
             if self._iter >= self._max_iters or self.stop_training:
                 return
         if not begun:
-            raise ConfigError('train_dataloader gives no batch: the data set has fewer clips than a batch')
+            raise ConfigError('train_dataloader gives no batch: the dataset has fewer clips than a batch')
         self._round += 1
 
     def _refuse_counting_epochs(self) -> None:
-        """Refuses what acts at the end of an epoch, and would do nothing until training ends."""
+        """Refuses schedulers and hooks that act at the end of an epoch and would do nothing until training ends."""
         for k, scheduler in enumerate(all_schedulers(self.runner.param_schedulers)):
             if scheduler.by_epoch:
                 raise ConfigError(
@@ -229,7 +229,7 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
 
 
 def refuse_endless(dataloader: DataLoader[Any], name: str) -> None:
-    """Refuses an endless sampler where each round must end.
+    """Refuses an endless sampler where a pass has to end.
 
     Args:
         dataloader: The dataloader.
@@ -246,7 +246,7 @@ def refuse_endless(dataloader: DataLoader[Any], name: str) -> None:
 
 
 def _resumable(dataloader: Batches) -> Batches:
-    """The config of a dataloader with a sampler that can start in the middle of a round."""
+    """The config of a data loader with a sampler that can start in the middle of a pass."""
     sampler = dataloader.get('sampler') if isinstance(dataloader, Mapping) else None
     if isinstance(dataloader, Mapping) and isinstance(sampler, Mapping):
         return {**dataloader, 'sampler': dict(type='ResumableSampler', sampler=dict(sampler))}
@@ -266,14 +266,14 @@ def evaluating(model: nn.Module) -> AbstractContextManager[Any]:
 
 
 class _InInference(BaseLoop):
-    """Runs each batch in inference mode, see :func:`evaluating`, in the numbers that the runner decided on."""
+    """Runs each batch in inference mode, see :func:`evaluating`, in the precision chosen by the runner."""
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Evaluates a batch."""
         numbers = getattr(self.runner, 'evaluation_numbers', None)  # MMEngine's own runner has none
         autocast: AbstractContextManager[Any] = nullcontext()
         if numbers is not None and numbers.amp is not None:
-            self.fp16 = True  # else MMEngine would turn autocast off again; the type is that of the context around it
+            self.fp16 = True  # otherwise MMEngine turns autocast off again; the dtype comes from the context around it
             autocast = numbers.autocast(get_device())
         with evaluating(self.runner.model), autocast:
             super().run_iter(idx, data_batch)

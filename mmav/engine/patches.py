@@ -1,17 +1,16 @@
-"""Every change that mmav makes to MMEngine, made by :func:`apply` and by nothing else.
+"""Every patch that mmav applies to MMEngine; :func:`apply` applies them all.
 
-Importing mmav leaves MMEngine as it is. :class:`~mmav.engine.runner.AVRunner` calls :func:`apply` when it is made, so
-that a script with ``Runner.from_cfg`` of its config needs nothing more; one with MMEngine's own ``Runner`` calls it
-first.
-What is changed, and why a subclass cannot do it:
+Importing mmav leaves MMEngine unchanged. The constructor of :class:`~mmav.engine.runner.AVRunner` calls :func:`apply`, so
+a script that uses ``Runner.from_cfg`` with its config needs nothing else; one with MMEngine's own ``Runner`` calls it
+first. The patches, and why a subclass cannot replace them:
 
-* ``mmengine.config.config.FormatCode``: remembers its results. Each log, dump and checkpoint of a run has yapf format
-  the same config anew, which takes longer than the rest of a start; ``Config`` calls the function by this name.
-* The storage backend ``local``: writes a file whole or not at all. ``mmengine.runner.save_checkpoint``, which the
-  Runner and its hooks call, writes straight to the final path, so that a kill leaves a torn checkpoint.
+* ``mmengine.config.config.FormatCode``: caches its results. Every log, dump and checkpoint of a run has yapf format
+  the same config again, which takes longer than the rest of the start-up; ``Config`` calls the function by this name.
+* The storage backend ``local``: writes a file completely or not at all. ``mmengine.runner.save_checkpoint``, which the
+  Runner and its hooks call, writes straight to the final path, so a kill leaves a truncated checkpoint.
 * The schemes of ``CheckpointLoader``: read by :func:`mmav.checkpoints.load_checkpoint_file`. MMEngine's readers
   unpickle what they download; ``init_cfg=dict(type='Pretrained')`` and ``CheckpointHook(published_keys=...)`` use them.
-* ``mmengine.runner.runner.turn_on_activation_checkpointing``: ours, which knows levels and ranges of blocks.
+* ``mmengine.runner.runner.turn_on_activation_checkpointing``: ours, which supports levels and ranges of blocks.
   ``Runner.train`` calls the function by this name between initialising the weights and loading a checkpoint.
 """
 
@@ -34,7 +33,7 @@ from mmav.files import atomic_write
 
 
 class AtomicLocalBackend(LocalBackend):
-    """MMEngine's backend for local files; a file is written whole or not at all."""
+    """MMEngine's backend for local files, but a file is written completely or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Writes bytes to a file, see :func:`mmav.files.atomic_write`."""
@@ -56,7 +55,7 @@ def _format(text: str, style: tuple[tuple[str, Hashable], ...]) -> tuple[str, bo
 
 
 def format_code(text: str, *, style_config: Mapping[str, Hashable]) -> tuple[str, bool]:
-    """Formats Python code as yapf's ``FormatCode`` does; the same text again costs nothing.
+    """Formats Python code like yapf's ``FormatCode``, with a cache.
 
     Args:
         text: Python code.
@@ -69,7 +68,7 @@ def format_code(text: str, *, style_config: Mapping[str, Hashable]) -> tuple[str
 
 
 def apply() -> None:
-    """Makes the changes to MMEngine that this module lists; calling it again changes nothing."""
+    """Applies the patches listed above; further calls do nothing."""
     mmengine_config.FormatCode = format_code
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')
     CheckpointLoader.register_scheme(prefixes=list(CheckpointLoader._schemes), loader=load_from_file, force=True)

@@ -1,16 +1,16 @@
-"""Precision of a run: decided here and nowhere else, from the config and the hardware.
+"""The precision of a run, decided in this module alone, from the config and the hardware.
 
-A config asks for it, ``precision = dict(amp='auto', eval_amp='none', tf32=True)`` in the base config:
+A config sets ``precision``; the base config has ``precision = dict(amp='auto', eval_amp='none', tf32=True)``:
 
-- ``amp``, for training: ``auto`` is bfloat16 on a GPU that has it, float16 with loss scaling on other GPUs, and
+- ``amp``, for training: ``auto`` is bfloat16 on GPUs that support it, float16 with loss scaling on other GPUs, and
   float32 everywhere else; or ``none``, ``bfloat16`` or ``float16``. Weights, gradients and optimizer state are always
   float32.
-- ``eval_amp``, for validation and testing: the same choices. Defaults to float32, so that the figures of a checkpoint
-  do not depend on the hardware that it was trained or is tested on.
+- ``eval_amp``, for validation and testing: the same choices. Defaults to float32, so that a checkpoint's results do
+  not depend on the hardware it was trained or is tested on.
 - ``tf32``: whether a GPU, from Ampere on, may round the inputs of float32 matrix products and convolutions to 10 bits,
-  which makes them several times as fast.
+  which makes them several times faster.
 
-``env_cfg.cudnn_benchmark`` and ``randomness.deterministic`` are MMEngine's; the latter turns the former off, and TF32.
+``env_cfg.cudnn_benchmark`` and ``randomness.deterministic`` are MMEngine's; the latter turns off the former and TF32.
 An ``optim_wrapper`` whose type implies a precision, ``AutocastOptimWrapper`` or ``AmpOptimWrapper``, is kept. A config
 without ``precision`` trains as its ``optim_wrapper`` says and leaves TF32 at PyTorch's default.
 """
@@ -56,26 +56,26 @@ def this_hardware(kind: str | None = None) -> Hardware:
     kind = kind or get_device()
     if kind != 'cuda':
         return Hardware(kind)
-    # without ``including_emulation`` the answer is yes on any NVIDIA GPU
+    # with ``including_emulation``, the default, the answer is yes on any NVIDIA GPU
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     return Hardware('cuda', torch.cuda.get_device_name(), native)
 
 
 def weakest(own: Hardware) -> Hardware:
-    """The least capable hardware of all processes, so that they decide alike; all of them must call it."""
+    """The least capable hardware of all processes, so that all decide alike; every process must call it."""
     return next((other for other in all_gather_object(own) if not other.bfloat16), own)
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The precision that was decided on.
+    """The chosen precision.
 
     Attributes:
-        amp: ``bfloat16`` or ``float16`` where the forward pass is under autocast; None for float32.
-        tf32: Whether TF32 is allowed; None leaves PyTorch's settings alone.
-        benchmark: Whether cuDNN times its kernels and takes the fastest for each shape; None leaves it alone.
-        text: All of it in one line, for the log.
-        deterministic: Whether only deterministic algorithms are allowed; False leaves PyTorch's setting alone.
+        amp: ``bfloat16`` or ``float16`` if the forward pass runs under autocast; None for float32.
+        tf32: Whether TF32 is allowed; None leaves PyTorch's settings unchanged.
+        benchmark: Whether cuDNN times its kernels and uses the fastest for each shape; None leaves it unchanged.
+        text: A summary in one line, for the log.
+        deterministic: Whether only deterministic algorithms are allowed; False leaves PyTorch's setting unchanged.
     """
 
     amp: str | None
@@ -86,11 +86,11 @@ class Numbers:
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
-        """Applies the settings to PyTorch, and restores the former ones afterwards."""
+        """Applies the settings to PyTorch and restores the previous ones afterwards."""
         before = torch.get_float32_matmul_precision(), _cudnn_tf32(), torch.backends.cudnn.benchmark
         strict = torch.get_deterministic_debug_mode(), torch.backends.cudnn.deterministic
-        # The older setters also update those that PyTorch 2.9 introduced. The reverse does not hold, and readers of
-        # the older ones, such as inductor, would get an error.
+        # The older setters also update the settings introduced by PyTorch 2.9. The newer setters do not update the
+        # older settings, and code that reads those, such as inductor, would get an error.
         if self.tf32 is not None:
             torch.set_float32_matmul_precision('high' if self.tf32 else 'highest')
             torch.backends.cudnn.allow_tf32 = self.tf32
@@ -113,12 +113,12 @@ class Numbers:
                 torch.backends.cudnn.benchmark = before[2]
 
     def autocast(self, kind: str) -> AbstractContextManager[Any]:
-        """The context of a forward pass on a type of device."""
+        """The context of a forward pass on a device type."""
         return nullcontext() if self.amp is None else torch.autocast(kind, getattr(torch, self.amp))
 
 
 def _cudnn_tf32() -> bool | None:
-    """cuDNN's setting; None where a script has set convolutions and RNNs differently."""
+    """cuDNN's setting; None if a script has set convolutions and RNNs differently."""
     try:
         return torch.backends.cudnn.allow_tf32
     except RuntimeError:
@@ -129,12 +129,12 @@ def decide(cfg: Mapping[str, Any], hardware: Hardware, *, training: bool = True)
     """Decides the precision of a config's run.
 
     Args:
-        cfg: The config; ``precision``, ``optim_wrapper``, ``env_cfg`` and ``randomness`` are read.
-        hardware: The hardware that it runs on.
-        training: Whether to decide for training, else for validation and testing.
+        cfg: The config; its ``precision``, ``optim_wrapper``, ``env_cfg`` and ``randomness`` are used.
+        hardware: The hardware it runs on.
+        training: Whether to decide for training, or for validation and testing.
 
     Raises:
-        ConfigError: A value is unknown, two settings contradict each other, or float16 has no GPU.
+        ConfigError: A value is unknown, two settings contradict each other, or float16 is used without a GPU.
 
     >>> decide(dict(precision=dict(amp='auto')), Hardware('cuda', 'NVIDIA A100', bfloat16=True)).amp
     'bfloat16'
@@ -185,7 +185,7 @@ def _of_evaluation(cfg: Mapping[str, Any], hardware: Hardware) -> tuple[str | No
     asked = (cfg.get('precision') or {}).get('eval_amp', 'none')
     passes = dict(val_cfg='validation', test_cfg='testing')
     loops = [name for name in passes if (cfg.get(name) or {}).get('fp16')]
-    if loops:  # MMEngine's own word for it
+    if loops:  # MMEngine's own setting
         if asked != 'none':
             raise ConfigError(f'precision.eval_amp={asked!r} (--amp), but {loops[0]}.fp16=True is there: leave one out')
         return None, f'as {loops[0]}.fp16 says' + f' in {passes[loops[0]]}, else float32' * (len(loops) == 1)
@@ -226,7 +226,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def with_numbers(optim_wrapper: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:
-    """The config of an optimizer wrapper, with the type that implements the precision of a training."""
+    """The config of an optimizer wrapper, with the type that implements the training precision."""
     if wrapper_kind(optim_wrapper) != PLAIN or numbers.amp is None:
         return dict(optim_wrapper)
     return {**optim_wrapper, 'type': WRAPPERS[numbers.amp]}

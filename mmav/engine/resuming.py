@@ -1,4 +1,4 @@
-"""What a resumed run takes from its checkpoint, what from its config, and what cannot be resumed."""
+"""What a resumed run takes from its checkpoint and what from its config, and what cannot be resumed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Resumed:
     Attributes:
         filename: The checkpoint.
         meta: Its ``meta``.
-        options: The optimizer's options as the config has them.
-        schedules: The schedules as the config has them.
-        saved: The checkpoint's state of the schedules.
+        options: The optimizer's options in the config.
+        schedules: The schedules in the config.
+        saved: The state of the schedules in the checkpoint.
     """
 
     filename: str
@@ -42,7 +42,7 @@ def require_whole(checkpoint: Mapping[str, Any], filename: str) -> None:
     """Refuses to resume from weights alone.
 
     Raises:
-        CheckpointError: The checkpoint holds no state of a training.
+        CheckpointError: The checkpoint holds no training state.
     """
     if not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
         raise CheckpointError(
@@ -54,12 +54,12 @@ def prepare(runner: Any, checkpoint: dict[str, Any], filename: str) -> Resumed:
     """Makes a checkpoint fit the optimizer of the config before MMEngine loads it; changes ``checkpoint``.
 
     Args:
-        runner: The runner, whose optimizer is built here if it is not yet.
-        checkpoint: Of a training.
+        runner: The runner; its optimizer is built here if necessary.
+        checkpoint: A training checkpoint.
         filename: Its file.
 
     Raises:
-        CheckpointError: The optimizer's state cannot be that of the config's, see :func:`require_same_optimizer`.
+        CheckpointError: The state does not belong to the config's optimizer, see :func:`require_same_optimizer`.
     """
     meta = checkpoint['meta']
     meta.pop('config', None)  # MMEngine would run this text as Python
@@ -77,11 +77,11 @@ def prepare(runner: Any, checkpoint: dict[str, Any], filename: str) -> Resumed:
 
 
 def settle(runner: Any, resumed: Resumed, *, optimizer: bool, schedule: bool) -> None:
-    """Continues a run that MMEngine has resumed as its config says, from the position where it stopped.
+    """Makes a run that MMEngine has resumed follow its config and continue where it stopped.
 
     Args:
         runner: The runner.
-        resumed: What :func:`prepare` noted.
+        resumed: What :func:`prepare` returned.
         optimizer: Whether the optimizer was resumed.
         schedule: Whether the schedules were.
     """
@@ -90,7 +90,7 @@ def settle(runner: Any, resumed: Resumed, *, optimizer: bool, schedule: bool) ->
         follow_options(runner, resumed.options, filename)
     if note := other_numbers(meta, runner.numbers, filename):
         runner.logger.warning(note)
-    # earlier versions augmented by seed 0 whatever the run's seed
+    # earlier versions always augmented with seed 0
     runner.data_seed = meta.get('data_seed', 0)
     seed_datasets(runner.train_dataloader, runner.data_seed)
     go_on_in_round(runner, meta, filename)
@@ -103,10 +103,10 @@ def settle(runner: Any, resumed: Resumed, *, optimizer: bool, schedule: bool) ->
 
 
 def other_numbers(meta: Mapping[str, Any], numbers: Numbers, filename: str) -> str | None:
-    """Describes a run that continues in another precision than its checkpoint's, as on another kind of GPU.
+    """Describes a run that continues in another precision than its checkpoint, for example on another GPU.
 
-    Weights and optimizer state are float32 in any case. float16 has a loss scale; where the checkpoint has none, it
-    starts afresh.
+    Weights and optimizer state are always float32. float16 has a loss scale; if the checkpoint has none, it starts from
+    the initial value.
 
     Args:
         meta: ``meta`` of the checkpoint.
@@ -114,13 +114,13 @@ def other_numbers(meta: Mapping[str, Any], numbers: Numbers, filename: str) -> s
         filename: The checkpoint.
 
     Returns:
-        A line for the log; None where the precision is the same or unknown.
+        A line for the log; None if the precision is the same or unknown.
     """
     before, now = meta.get('numbers'), numbers.amp or 'float32'
     if before in (None, now):
         return None
-    scale = '; the scale of its loss begins anew' if now == 'float16' else ''
-    return f'{filename} was trained in {before}: the run goes on in {now}{scale}'
+    scale = '; the loss scale is reset' if now == 'float16' else ''
+    return f'{filename} was trained in {before}: the run continues in {now}{scale}'
 
 
 def schedules(schedulers: Any) -> list[dict]:
@@ -133,15 +133,15 @@ def schedules(schedulers: Any) -> list[dict]:
 
 
 def follow_schedule(runner: Runner, fresh: list[dict], saved: Any) -> None:
-    """Follows the config's schedule where it differs from the checkpoint's.
+    """Follows the config's schedule if it differs from the checkpoint's.
 
-    MMEngine continues the checkpoint's, whose rate is constant after its end; and where the checkpoint has no schedule,
-    or fewer parts of one, it starts the config's at step 0.
+    MMEngine continues the checkpoint's schedule, whose rate is constant after its end; if the checkpoint has no
+    schedule, or fewer parts, it starts the config's at step 0.
 
     Args:
-        runner: The runner, whose schedulers have been loaded.
-        fresh: What :func:`schedules` returned before.
-        saved: The checkpoint's state of them.
+        runner: The runner, with loaded schedulers.
+        fresh: What :func:`schedules` returned before loading.
+        saved: Their state in the checkpoint.
     """
     schedulers = runner.param_schedulers
     if not isinstance(schedulers, list) or not schedulers:
@@ -153,7 +153,7 @@ def follow_schedule(runner: Runner, fresh: list[dict], saved: Any) -> None:
     for group, base in zip(groups, fresh[0]['base_values'], strict=False):
         group['lr'] = group['initial_lr'] = base
     with warnings.catch_warnings():
-        # about steps of the schedule before any of the optimizer
+        # it warns about steps of the schedule before any step of the optimizer
         warnings.simplefilter('ignore', UserWarning)
         built = runner.build_param_scheduler(runner.cfg.param_scheduler)
         runner.param_schedulers = built
@@ -163,13 +163,13 @@ def follow_schedule(runner: Runner, fresh: list[dict], saved: Any) -> None:
                 for scheduler in parts:
                     scheduler.step()
     runner.logger.warning(
-        'The schedule of the learning rate is not that of the checkpoint: training goes on where the new one has it '
-        f'after {runner.iter} steps, at {groups[0]["lr"]:.3g}'
+        "The learning rate schedule differs from the checkpoint's: training continues with the new one after "
+        f'{runner.iter} steps, at {groups[0]["lr"]:.3g}'
     )
 
 
 def go_on_in_round(runner: Runner, meta: Mapping[str, Any], filename: str) -> None:
-    """Moves the training loop to the position in a round over the data at which a checkpoint was saved.
+    """Moves the training loop to the position in a pass over the data at which a checkpoint was saved.
 
     Args:
         runner: The runner.
@@ -184,11 +184,11 @@ def go_on_in_round(runner: Runner, meta: Mapping[str, Any], filename: str) -> No
     batches, clips = meta.get('batches_done', 0), meta.get('clips_per_batch') or now
     if now != clips and batches:
         runner.logger.warning(
-            f'{filename} was saved after {batches} batches of {clips} clips, a batch has {now} now: training goes on '
-            f'after {batches * clips // now} of these'
+            f'{filename} was saved after {batches} batches of {clips} clips, but batches now have {now}: training '
+            f'continues after {batches * clips // now} of these'
         )
     if not loop.by_iterations:
-        # the checkpoint may be of a training by iterations, which has one epoch
+        # the checkpoint may come from training by iterations, which has one epoch
         loop._epoch = meta.get('rounds', loop._epoch)
         go_on_after(batches * clips // now)
     elif 'rounds' in meta or 'batches_done' in meta:
@@ -201,7 +201,7 @@ def go_on_in_round(runner: Runner, meta: Mapping[str, Any], filename: str) -> No
 
 
 def drop_average(checkpoint: dict[str, Any], hooks: Iterable[Any], filename: str) -> str | None:
-    """Replaces averaged weights by the trained ones where the run has no EMAHook any more; changes ``checkpoint``.
+    """Replaces averaged weights with the trained ones if the run no longer has an EMAHook; changes ``checkpoint``.
 
     ``state_dict`` holds the average, but the optimizer's state belongs to the trained weights.
 
@@ -211,7 +211,7 @@ def drop_average(checkpoint: dict[str, Any], hooks: Iterable[Any], filename: str
         filename: The checkpoint.
 
     Returns:
-        A line for the log; None where nothing was replaced.
+        A line for the log; None if nothing was replaced.
     """
     if 'ema_state_dict' not in checkpoint or any(isinstance(hook, EMAHook) for hook in hooks):
         return None
@@ -220,6 +220,6 @@ def drop_average(checkpoint: dict[str, Any], hooks: Iterable[Any], filename: str
     state = checkpoint['state_dict']
     state.update({key.removeprefix(prefix): value for key, value in trained.items() if key.startswith(prefix)})
     return (
-        f'{filename} has averaged weights beside those that were trained: training goes on with the latter, as the '
-        'config has no EMAHook'
+        f'{filename} has averaged and trained weights: training continues with the trained ones, as the config has no '
+        'EMAHook'
     )

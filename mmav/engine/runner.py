@@ -1,4 +1,4 @@
-"""MMEngine's Runner for audio-video models: several CPU processes, strict loading, exact resuming, a short console."""
+"""MMEngine's Runner for audio-video models: several CPU processes, strict loading, exact resuming, a short log."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from mmav.registry import RUNNERS
 
 @RUNNERS.register_module()
 class AVRunner(BuildingRunner):
-    """The runner of ``tools/train.py`` and ``tools/test.py``: MMEngine's, with two differences in its arguments.
+    """The runner of ``tools/train.py`` and ``tools/test.py``: MMEngine's, except for two differences.
 
-    ``resume`` may be a checkpoint's path; True means the newest intact checkpoint of the work dir, and without one
-    training starts from scratch, or from ``load_from`` if given. Testing and resuming load strictly; ``load_from`` in
-    training loads what fits.
+    ``resume`` may be the path of a checkpoint; True means the newest intact checkpoint in the work dir, and without one
+    training starts from scratch, or from ``load_from`` if given. Testing and resuming load strictly; in training,
+    ``load_from`` loads whatever fits.
     """
 
     param_schedulers: Any
     _train_loop: Any
     _val_loop: Any
-    # seed of the training sets where it is not ``seed``
+    # seed of the training sets if it differs from ``seed``
     data_seed: int | None = None
     _resuming = False
     _resumed: Resumed
@@ -50,7 +50,7 @@ class AVRunner(BuildingRunner):
     _whole: dict[str, Any] | None = None
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Saves a checkpoint, see MMEngine's Runner; of a sharded model the whole one."""
+        """Saves a checkpoint, see MMEngine's Runner; a sharded model is saved whole."""
         for hook in self.hooks:
             if hasattr(hook, 'read_deferred'):
                 hook.read_deferred(self)
@@ -71,7 +71,7 @@ class AVRunner(BuildingRunner):
         self._whole = None
 
     def dump_config(self) -> None:
-        """Writes the config into the work dir; where a file of that name is not ours, into the run's own folder."""
+        """Writes the config to the work dir, or to the run's own folder if it would replace a file that is not ours."""
         if not is_main_process():
             return
         name = os.path.basename(self.cfg.filename or f'{self.timestamp}.py')
@@ -84,10 +84,10 @@ class AVRunner(BuildingRunner):
             self.logger.info(f'The config is in {place}, as {self.work_dir} holds another file of this name')
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Calls the hooks; what they put into a checkpoint is made plain before saving and restored after loading.
+        """Calls the hooks; makes what they add to a checkpoint plain before saving, and restores it after loading.
 
-        Where too many clips are unreadable, validation ends before any hook uses its result, such as for the best
-        checkpoint; testing ends after its result has been logged.
+        If too many clips are unreadable, validation ends before any hook uses its result, for example to choose the
+        best checkpoint; testing ends after its result has been logged.
         """
         if fn_name == 'after_load_checkpoint':
             restore_history(kwargs['checkpoint'].get('message_hub', {}))
@@ -142,12 +142,12 @@ class AVRunner(BuildingRunner):
             return getattr(super(), stage)()
 
     def _use_classes(self, purpose: str, loops: dict[str, Any]) -> None:
-        """Sets the class list that the model works with from now on."""
+        """Sets the class list that the model uses from now on."""
         self._purpose, self._list_of = purpose, next(iter(loops))
         self._class_names = check_class_lists(self.plain_model, loops, self._class_names)
 
     def load_or_resume(self) -> None:
-        """Resumes or loads what the config asks for, before training.
+        """Resumes or loads the checkpoint that the config names, before training.
 
         Raises:
             CheckpointError: The file is missing, damaged, or of another architecture.

@@ -307,7 +307,7 @@ def test_levels_by_part():
     torch.testing.assert_close(grads, grads_again, rtol=0, atol=0)
     assert set(levels_of(model, False).values()) == {'all'}
     with pytest.raises(
-        ConfigError, match='no blocks inside, it can be computed again as a whole only: name it under f'
+        ConfigError, match='contains no blocks, so it can only be recomputed as a whole: name it under f'
     ):
         levels_of(model, dict(lean='head'))
     with pytest.raises(ConfigError, match="has no 'leen', did you mean 'lean'"):
@@ -415,7 +415,7 @@ def test_spread_blocks(level):
         (dict(full=3), 'activation_checkpointing: 3 is not the name of a module: give names, or True'),
         (['neck', None], 'activation_checkpointing: None is not the name of a module'),
         (dict(parts=True, full='neck'), 'has parts, keep_attention or levels such as full: give one or the other'),
-        (dict(budget='auto', lean=True), 'activation_checkpointing has a budget and lean: give one or the other'),
+        (dict(budget='auto', lean=True), 'activation_checkpointing has both a budget and lean: give one or the other'),
     ],
 )
 def test_configs_are_checked_before_anything_is_built(value, message):

@@ -86,7 +86,7 @@ def test_a_checkpoint_of_any_iteration_of_an_epoch_knows_its_place(tmp_path):
 def test_stopped_in_a_validation_between_two_checkpoints(tmp_path, capsys):
     """Validation is after iterations 5, 10 and 11, CheckpointHook has saved iteration 4."""
     assert train(config(tmp_path, in_val=0), tmp_path / 'w') == 0
-    assert 'in validation: --resume goes on from the last checkpoint' in capsys.readouterr().err
+    assert 'in validation: --resume continues from the last checkpoint' in capsys.readouterr().err
     assert (tmp_path / 'w' / 'last_checkpoint').read_text().endswith('resume_iter_5.pth')
     whole = tmp_path / 'whole'
     assert train(config(tmp_path), whole) == 0
@@ -149,7 +149,7 @@ def test_log_and_its_figures(tmp_path):
         ("val_dataloader['sampler'] = dict(type='InfiniteSampler')\n", 'val_dataloader.sampler never comes to an end'),
         (
             "train_dataloader.update(sampler=dict(type='InfiniteSampler'), dataset=dict(type='ToyTwice'))\n",
-            'an endless sampler cannot tell a ToyTwice of its rounds',
+            'an endless sampler does not tell a ToyTwice the pass',
         ),
         (
             ("train_cfg = dict(max_epochs=1)\ntrain_dataloader['sampler'] = dict(type='InfiniteSampler')\n"),

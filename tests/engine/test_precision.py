@@ -222,7 +222,7 @@ def test_the_first_lines_of_the_log_tell(tmp_path, capsys, on):
         assert any(text.endswith(told) for text in capsys.readouterr().out.splitlines())
     again = [config, '--work-dir', tmp_path / 'w', '--resume', tmp_path / 'w' / 'epoch_2.pth']
     assert toys.run_tool('train.py', *again, '--amp') == 0
-    assert 'epoch_2.pth was trained in float32: the run goes on in bfloat16' in capsys.readouterr().out
+    assert 'epoch_2.pth was trained in float32: the run continues in bfloat16' in capsys.readouterr().out
     assert torch.load(checkpoint, weights_only=True)['meta']['numbers'] == 'bfloat16'
 
 

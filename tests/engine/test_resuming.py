@@ -44,7 +44,7 @@ def test_a_rate_without_a_schedule_is_the_configs(tmp_path, trained):
 def test_without_averaging_the_trained_weights_go_on(tmp_path, trained, capsys):
     """``state_dict`` holds the average, to which the optimizer's state does not belong."""
     assert resume(tmp_path, trained, "optim_wrapper['optimizer']['lr'] = 0.0\n", 'average')[0] == 0
-    assert 'training goes on with the latter, as the config has no EMAHook' in capsys.readouterr().out
+    assert 'training continues with the trained ones, as the config has no EMAHook' in capsys.readouterr().out
     went_on = torch.load(tmp_path / 'w' / 'epoch_4.pth', weights_only=True)['state_dict']
     # the averaging run trains as the plain one does
     without = torch.load(trained / 'plain' / 'epoch_2.pth', weights_only=True)['state_dict']

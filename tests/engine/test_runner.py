@@ -116,7 +116,7 @@ def test_a_longer_schedule_goes_on_where_the_new_one_is(tmp_path, config, capsys
     longer = ['--cfg-options', 'train_cfg.max_epochs=6', 'param_scheduler.0.T_max=6']
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a') == 0
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', '--resume', *longer) == 0
-    assert 'training goes on where the new one has it after 12 steps' in capsys.readouterr().out
+    assert 'training continues with the new one after 12 steps' in capsys.readouterr().out
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'b', *longer) == 0
     rates = [learning_rates(tmp_path / run / 'epoch_6.pth') for run in 'ab']
     torch.testing.assert_close(rates[0][12:], rates[1][12:])
@@ -178,7 +178,7 @@ def test_checkpoints_say_what_their_positions_unroll(tmp_path, config, capsys):
     capsys.readouterr()
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'a', '--resume', *options) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith('error'))
-    assert 'its audio.pos_embed is a grid of 24 x 24, that of this config of 12 x 48' in line
+    assert 'its audio.pos_embed is a grid of 24 x 24, but this config has 12 x 48' in line
     assert toys.run_tool('test.py', config, tmp_path / 'a' / 'epoch_1.pth', '--work-dir', tmp_path / 'c', *options) == 0
     console = capsys.readouterr()
     assert told in console.out + console.err

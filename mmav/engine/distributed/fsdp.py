@@ -20,8 +20,8 @@ from mmav.models.layers import BLOCKS
 def spread_model(model: nn.Module, *, reshard_after_forward: bool = True) -> nn.Module:
     """Shards a model over the processes of the group; changes and returns ``model``.
 
-    Each transformer block is a unit: its parameters are gathered for its computation and freed after it; everything
-    outside of blocks is one more unit.
+    Each transformer block is a unit: its parameters are gathered before it runs and freed afterwards; everything
+    outside the blocks is one more unit.
 
     Args:
         model: The model, with the same parameters in all processes, on its device.
@@ -43,7 +43,7 @@ def is_spread(model: nn.Module) -> bool:
 
 
 def gathered(value: Any) -> Any:
-    """A state with whole tensors in place of sharded ones, on the CPU; all processes must call this together."""
+    """A state on the CPU with whole tensors instead of sharded ones; all processes must call this together."""
     if isinstance(value, DTensor):
         return value.full_tensor().cpu()
     if isinstance(value, dict):
@@ -54,16 +54,16 @@ def gathered(value: Any) -> Any:
 
 
 def spread_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """Shards a whole tensor, the same in all processes, as a parameter of its shape; returns any other unchanged."""
+    """Shards a whole tensor, equal in all processes, like a parameter of its shape; returns others unchanged."""
     if not isinstance(parameter, DTensor) or isinstance(value, DTensor) or value.shape != parameter.shape:
         return value
     value = value.to(parameter.device)
-    # each process takes its shard of the whole: no communication
+    # each process takes its own shard: no communication
     return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def spread_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Shards the tensors of an optimizer's saved state as its parameters are; changes ``state``."""
+    """Shards the tensors of an optimizer's saved state like its parameters; changes ``state``."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     for index, of_parameter in state.get('state', {}).items():
         for name, value in of_parameter.items():

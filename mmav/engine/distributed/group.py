@@ -26,11 +26,11 @@ _NAP, _TIMES_ASLEEP = 0.005, 3
 
 
 def init_gloo(launcher: str, timeout: float | None = None) -> None:
-    """Joins the gloo process group that a launcher started, unless it is joined already.
+    """Joins the gloo process group that a launcher started, unless that is already done.
 
     Args:
         launcher: ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
-        timeout: Seconds after which a collective call fails that waits for another process.
+        timeout: Seconds after which a collective call that waits for another process fails.
 
     Raises:
         ConfigError: The launcher did not start this process, or is unknown.
@@ -49,7 +49,7 @@ def init_gloo(launcher: str, timeout: float | None = None) -> None:
 
 
 def _export_ranks(launcher: str) -> None:
-    """Sets the variables that torch.distributed reads from those of the launcher."""
+    """Sets the environment variables that torch.distributed reads, from the launcher's."""
     env = os.environ
     if launcher not in _VARIABLES:
         raise ConfigError(f"launcher must be 'none', 'pytorch', 'slurm' or 'mpi', got {launcher!r}")
@@ -89,17 +89,17 @@ def leave() -> None:
 def _let_gloo_rest(tasks: Path = Path('/proc/self/task'), patience: float = 10.0) -> None:
     """Waits until gloo's threads sleep: on a busy machine they may still be freeing their last tensors.
 
-    That takes the GIL, and a thread that asks for it during interpreter shutdown aborts the process ("terminate called
-    without an active exception"): torchrun then kills the others and reports a failure. DistributedDataParallel keeps
-    a reference to the group, so destroying it does not end its threads.
+    Freeing needs the GIL, and a thread that requests it during interpreter shutdown aborts the process ("terminate
+    called without an active exception"): torchrun then kills the others and reports a failure. DistributedDataParallel
+    keeps a reference to the group, so destroying it does not end its threads.
 
     Args:
-        tasks: Where Linux lists this process's threads; elsewhere a short wait has to do.
+        tasks: Where Linux lists this process's threads; other systems just wait briefly.
         patience: Seconds after which it gives up.
     """
     deadline = time.monotonic() + patience
     asleep = 0
-    # a thread that waits for the GIL is asleep, too: each of our naps hands it over
+    # a thread that waits for the GIL also looks asleep: each of our sleeps releases it
     while asleep < _TIMES_ASLEEP and time.monotonic() < deadline:
         time.sleep(_NAP)
         asleep = 0 if _gloo_works(tasks) else asleep + 1

@@ -1,4 +1,4 @@
-"""Hooks that MMEngine lacks, and subclasses of its own under their names; importing this package registers them."""
+"""Hooks that MMEngine lacks, and subclasses of its hooks under the same names; importing this registers them."""
 
 from mmav.engine.hooks import broken_clips, checkpoint, ema, non_finite, resume_point, runtime_info, seed, throughput
 

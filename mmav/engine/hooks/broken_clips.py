@@ -11,7 +11,7 @@ from mmav.registry import HOOKS
 
 @HOOKS.register_module()
 class BrokenClipHook(Hook):
-    """Logs how many clips of the training set could not be read so far, and how many are damaged.
+    """Logs how many clips of the training set could not be read so far and how many are damaged.
 
     Needs ``dataset.broken_count()``, ``dataset.damaged_count()``.
     """
@@ -19,11 +19,11 @@ class BrokenClipHook(Hook):
     priority = 'LOW'
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Logs the counts, if there are any. Each rank counts what it has read itself; rank 0 logs."""
+        """Logs the counts if they are not 0. Each rank counts the clips it has read; rank 0 logs."""
         dataset = runner.train_dataloader.dataset
         for counter, fate in (
             ('broken_count', 'could not be read and were replaced by others'),
-            ('damaged_count', 'are damaged; what can be decoded of them is used'),
+            ('damaged_count', 'are damaged; the part that can be decoded is used'),
         ):
             number = sum(count() for count in methods_within(dataset, counter))
             if number:

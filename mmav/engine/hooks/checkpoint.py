@@ -15,16 +15,16 @@ from mmav.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """MMEngine's hook of this name, which deletes an old checkpoint only when the new one is complete.
+    """MMEngine's hook of this name, but it deletes an old checkpoint only once the new one is complete.
 
-    MMEngine deletes first, also for ``save_best``: a kill in between leaves nothing. The arguments are the same.
+    MMEngine deletes first, for ``save_best``, too: a kill in between leaves nothing. The arguments are the same.
     """
 
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
 
     def before_train(self, runner: Runner) -> None:
-        """Creates the folder and removes partial files of a run that was killed."""
+        """Creates the folder and removes partial files left by a killed run."""
         super().before_train(runner)
         if is_main_process():
             remove_torn_files(self.out_dir)

@@ -1,7 +1,7 @@
-"""Scalars that a GPU computes and that are read later, many at once.
+"""Deferred scalars: computed on a GPU, read later and all at once.
 
-Reading a scalar waits until the GPU has finished all work queued before it; a read in every iteration leaves the GPU
-idle while the CPU prepares the next one.
+Reading a scalar waits until the GPU has finished all work queued before it. With a read in every iteration the GPU
+idles while the CPU prepares the next one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 
 
 class DeferredScalars:
-    """Collects scalars by name, and reads them all in one copy from the device."""
+    """Collects named scalars and reads them all with one copy from the device."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[Any, Mapping[str, Tensor]]] = []
 
     def add(self, note: Any, values: Mapping[str, Tensor]) -> None:
-        """Keeps scalars, and a note of what they belong to."""
+        """Stores scalars with a note of what they belong to."""
         self._kept.append((note, {name: value.detach() for name, value in values.items()}))
 
     def take(self) -> list[tuple[Any, dict[str, float]]]:
-        """Reads the scalars and forgets them; notes and numbers in the order in which they were added."""
+        """Returns notes and values in the order they were added, and clears them."""
         kept, self._kept = self._kept, []
         scalars = [value.double().mean() for _, values in kept for value in values.values()]
         one_device = len({scalar.device for scalar in scalars}) == 1
@@ -35,10 +35,10 @@ class DeferredScalars:
 
 
 def should_read(runner: Runner, batch_idx: int, values: Mapping[str, Tensor]) -> bool:
-    """Whether deferred scalars are read after this training iteration.
+    """Whether to read deferred scalars after this training iteration.
 
-    On a CPU always, as there is nothing to wait for. On a GPU after the iterations that are logged; hooks also read at
-    the end of an epoch and before a checkpoint is written.
+    On a CPU always, as there is nothing to wait for. On a GPU after logged iterations; hooks also read at the end of
+    an epoch and before a checkpoint is written.
     """
     if all(is_cpu(value) for value in values.values()):
         return True

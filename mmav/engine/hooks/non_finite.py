@@ -1,4 +1,4 @@
-"""Non-finite steps are skipped, reported with their clips, and end the run where there are too many in a row."""
+"""Skips non-finite steps, reports their clips, and ends the run after too many in a row."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _STEP = 'the step'
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
-    """Skips the optimizer's step where gradients are not finite, so that one bad batch does not spoil the weights.
+    """Skips optimizer steps whose gradients are not finite, so that one bad batch does not ruin the weights.
 
-    Gradients are averaged over processes, so that all of them see the same and skip the same steps. The process whose
-    loss was not finite names the clips of its batch. With float16 the loss scaler skips the step; only the loss is
-    checked here.
+    Gradients are averaged over processes, so all processes see the same values and skip the same steps. The process
+    with the non-finite loss names the clips of its batch. With float16 the loss scaler skips the step, and only the
+    loss is checked here.
 
-    On a GPU nothing waits for the check: a fused Adam or AdamW skips the step by itself, as with a loss scaler, and the
-    report comes with the next line of the log (see :mod:`mmav.engine.hooks.deferred`). Other optimizers, and sharded
-    gradients, cost one synchronisation a step.
+    On a GPU the check does not block: a fused Adam or AdamW skips the step on the device, as with a loss scaler, and
+    the report is deferred to the next log line (see :mod:`mmav.engine.hooks.deferred`). Other optimizers and sharded
+    gradients cost one synchronisation per step.
 
     Args:
-        limit: So many non-finite steps in a row end the run.
+        limit: Number of non-finite steps in a row that ends the run.
     """
 
     # before the checkpoint and resume hooks
@@ -47,7 +47,7 @@ class NonFiniteHook(Hook):
         self._deferred = DeferredScalars()
 
     def before_train(self, runner: Runner) -> None:
-        """Has the gradients checked before each step of the optimizer."""
+        """Wraps the optimizer's step with the check of the gradients."""
         wrapper = runner.optim_wrapper
         if not hasattr(wrapper, 'loss_scaler') and hasattr(wrapper, 'optimizer'):
             wrapper.step = self._guarded(wrapper.step, wrapper.optimizer)
@@ -65,7 +65,7 @@ class NonFiniteHook(Hook):
             elif not bool(bad):
                 step(**kwargs)
 
-        # MMEngine's schedulers look for this mark of theirs; they count the inner step.
+        # MMEngine's schedulers look for this mark of theirs; they count calls of the inner step.
         guarded._with_counter = True  # type: ignore[attr-defined]
         return guarded
 
@@ -75,7 +75,7 @@ class NonFiniteHook(Hook):
         """Reports a non-finite loss or step.
 
         Raises:
-            MmavError: ``limit`` steps in a row were not.
+            MmavError: ``limit`` steps in a row were not finite.
         """
         values = {name: v.detach() for name, v in (outputs or {}).items() if 'loss' in name and isinstance(v, Tensor)}
         if self._bad_step is not None:
@@ -87,7 +87,7 @@ class NonFiniteHook(Hook):
             self.read_deferred(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Reports what is left."""
+        """Reports the remaining iterations."""
         self.read_deferred(runner)
 
     def read_deferred(self, runner: Runner) -> None:
@@ -112,22 +112,22 @@ class NonFiniteHook(Hook):
             if self._in_a_row >= self.limit:
                 raise MmavError(
                     f'{self._in_a_row} steps in a row were not finite, the last at {where}; the log names the clips. A '
-                    'lower learning rate, clipped gradients (optim_wrapper.clip_grad) or bfloat16 in place of float16 '
+                    'lower learning rate, clipped gradients (optim_wrapper.clip_grad) or bfloat16 instead of float16 '
                     'may help'
                 )
 
 
 def _not_finite(gradients: Iterable[Tensor]) -> Tensor:
-    """1 where a value of the gradients is infinite or not a number, else 0; on their device."""
+    """1 if any gradient has an infinite or NaN value, else 0; on their device."""
     norm = torch.nn.utils.get_total_norm(list(gradients))
-    # of sharded gradients each process knows its part of the norm
+    # with sharded gradients each process only has its part of the norm
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     return torch.isfinite(norm).logical_not().float()
 
 
 def _skips_by_itself(optimizer: torch.optim.Optimizer, gradients: Iterable[Tensor]) -> bool:
-    """Whether the optimizer's step heeds ``found_inf``, as it does for a loss scaler."""
-    # a fused SGD heeds it, too, but a skipped first step leaves its momentum uninitialised
+    """Whether the optimizer's step respects ``found_inf``, which a loss scaler sets."""
+    # a fused SGD respects it, too, but a skipped first step leaves its momentum uninitialised
     fused = isinstance(optimizer, torch.optim.Adam) and all(group.get('fused') for group in optimizer.param_groups)
     return fused and not any(isinstance(gradient, DTensor) for gradient in gradients)
 

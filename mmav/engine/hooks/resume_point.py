@@ -1,4 +1,4 @@
-"""Resume points in mid-epoch: every so many iterations, and on a signal, as before preemption."""
+"""Resume points in mid-epoch: every N iterations, and on a signal, for example before preemption."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmav.errors import ConfigError, TrainingStopped, did_you_mean
 from mmav.files import atomic_write
 from mmav.registry import HOOKS
 
-# key of the message hub, which checkpoints hold, for the resume points that were written
+# key in the message hub, which checkpoints store, for the resume points written so far
 RESUME_POINTS = 'resume_points'
 # signals that may ask a program to stop, on any system
 POSIX = ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU', 'SIGALRM', 'SIGBREAK', 'SIGCONT')
@@ -30,13 +30,13 @@ POSIX = ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGXCP
 class ResumePointHook(Hook):
     """Saves ``iter_N.pth``, from which ``--resume`` continues in mid-epoch, and stops training on a signal.
 
-    Cluster schedulers send a signal before they preempt a job: SIGTERM, or the one that was asked for (Slurm:
-    ``--signal=USR1@180``). Then the iteration is finished, the position saved, and the program ends with status 0.
-    During validation nothing needs to be saved: the epoch is saved already, and training by iterations writes a resume
+    Cluster schedulers send a signal before they preempt a job: SIGTERM, or the one requested (Slurm:
+    ``--signal=USR1@180``). The hook then finishes the iteration, saves the position, and ends the program with status
+    0. During validation nothing needs saving: the epoch is already saved, and training by iterations writes a resume
     point before each validation.
 
-    If checkpoints are saved every so many iterations, they are called ``iter_N.pth`` and resume points
-    ``resume_iter_N.pth``. Only resume points are deleted.
+    If checkpoints are saved by iterations, they are called ``iter_N.pth`` and resume points ``resume_iter_N.pth``. Only
+    resume points are deleted.
 
     With accumulated gradients the hook waits for the end of the cycle, as gradients are not saved.
 
@@ -44,8 +44,8 @@ class ResumePointHook(Hook):
         interval: Iterations from one resume point to the next; None saves on signals only. The previous one is deleted
             once the new one is complete, and the last one once the epoch's checkpoint is.
         signals: Names of the signals; those that the system lacks are ignored.
-        agree_every: With several processes, iterations between two checks whether one of them got a signal, as they
-            must stop at the same iteration.
+        agree_every: With several processes, iterations between checks of whether one of them got a signal, as all must
+            stop at the same iteration.
 
     Raises:
         ConfigError: A signal does not exist, or a number is below 1.
@@ -111,7 +111,7 @@ class ResumePointHook(Hook):
             path = self._save(runner)
             if self._stopping:
                 self._restore()
-                raise TrainingStopped(f'{self._reason()}: {path} is saved, --resume goes on from there')
+                raise TrainingStopped(f'{self._reason()}: {path} is saved, --resume continues from there')
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Ends training on a signal during validation.
@@ -121,7 +121,7 @@ class ResumePointHook(Hook):
         """
         if runner.train_loop is not None and self._previous and self._asked_to_stop():
             self._restore()
-            raise TrainingStopped(f'{self._reason()} in validation: --resume goes on from the last checkpoint')
+            raise TrainingStopped(f'{self._reason()} in validation: --resume continues from the last checkpoint')
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._got = number
@@ -153,7 +153,7 @@ class ResumePointHook(Hook):
         if saved[0]:
             # CheckpointHook has just saved this iteration
             return counted
-        # checkpoints by iterations must not be mistaken for resume points
+        # checkpoints saved by iterations must not be mistaken for resume points
         others = any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks)
         path = counted.with_name(f'{"resume_" if others else ""}{counted.name}')
         mine = self._mine(runner)
@@ -166,7 +166,7 @@ class ResumePointHook(Hook):
 
     @staticmethod
     def _mine(runner: Runner) -> list[str]:
-        """Names of the resume points that this run, or the one that it resumed, wrote and has not deleted."""
+        """Names of the resume points that this run, or the run it resumed, wrote and has not deleted."""
         hub = runner.message_hub
         return list(hub.get_info(RESUME_POINTS)) if RESUME_POINTS in hub.runtime_info else []
 

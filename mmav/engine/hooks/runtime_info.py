@@ -1,4 +1,4 @@
-"""Losses and the norm of the gradients in the log, without waiting for the GPU in every iteration."""
+"""Logs losses and the gradient norm without waiting for the GPU in every iteration."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mmav.registry import HOOKS
 
 @HOOKS.register_module()
 class RuntimeInfoHook(MMEngineRuntimeInfoHook):
-    """MMEngine's hook of this name, with losses and the norm of the gradients deferred.
+    """MMEngine's hook of this name, with losses and the gradient norm deferred.
 
-    On a GPU they are read after iterations that are logged, at the end of an epoch and before a checkpoint is written,
-    those of all iterations since the last time at once. The log is the same.
+    On a GPU they are read after logged iterations, at the end of an epoch and before a checkpoint is written, for all
+    iterations since the last read at once. The log is the same.
     """
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
             self.read_deferred(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Reads what is left."""
+        """Reads the remaining values."""
         self.read_deferred(runner)
 
     def read_deferred(self, runner: Runner) -> None:
         """Passes the collected values on to the log."""
         for _, numbers in self._deferred.take():
             for name, number in numbers.items():
-                if name != 'grad_norm' or math.isfinite(number):  # else of a step that was skipped
+                if name != 'grad_norm' or math.isfinite(number):  # otherwise the step was skipped
                     runner.message_hub.update_scalar(f'train/{name}', number)

@@ -1,4 +1,4 @@
-"""One seed, ``randomness.seed``, for everything that training draws, so that a resumed run repeats it."""
+"""One seed, ``randomness.seed``, for all random numbers of training, so that a resumed run repeats them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmav.registry import HOOKS
 
 
 def datasets_within(dataset: Any) -> Iterator[Any]:
-    """A dataset and all that it wraps: ``dataset.dataset`` of one that repeats, ``dataset.datasets`` of joined ones."""
+    """A dataset and all that it wraps: ``dataset.dataset`` if it repeats one, ``dataset.datasets`` if it joins some."""
     if dataset is None:
         return
     yield dataset
@@ -25,18 +25,18 @@ def datasets_within(dataset: Any) -> Iterator[Any]:
 
 
 def methods_within(dataset: Any, name: str) -> list[Callable[..., Any]]:
-    """The methods with a name, of a dataset and of those that it wraps."""
+    """The methods of this name of a dataset and of those it wraps."""
     return [getattr(part, name) for part in datasets_within(dataset) if hasattr(part, name)]
 
 
 def seed_datasets(loader: Any, seed: int) -> None:
-    """Seeds the datasets of a dataloader that have no seed of their own."""
+    """Seeds the datasets of a data loader that have no seed of their own."""
     for follow_seed in methods_within(loader.dataset, 'follow_seed'):
         follow_seed(seed)
 
 
 def reseed(loader: Any, before: int, seed: int) -> None:
-    """Replaces the run's former seed in the sampler of a dataloader, as when a run is resumed."""
+    """Replaces the run's former seed in the sampler of a data loader, when a run is resumed."""
     sampler = getattr(loader.sampler, 'inner', loader.sampler)
     if getattr(sampler, 'seed', None) == before:
         sampler.seed = seed
@@ -46,10 +46,10 @@ def reseed(loader: Any, before: int, seed: int) -> None:
 class SeedHook(Hook):
     """Makes the randomness of training a function of (seed, epoch or iteration, rank): a resumed run repeats it.
 
-    MMEngine saves no random state: with dropout a resumed run differs from an uninterrupted one. Here the dataset gets
-    the epoch, and Python's, numpy's and torch's generators are seeded before every iteration. Once an epoch would not
-    do: persistent workers draw from torch's generator when they start, once in an uninterrupted run and again in a
-    resumed one.
+    MMEngine saves no random state: with dropout, a resumed run differs from an uninterrupted one. This hook sets the
+    dataset's epoch and seeds the generators of Python, numpy and torch before every iteration. Seeding once per epoch
+    is not enough: persistent workers draw from torch's generator when they start, once in an uninterrupted run and
+    again in a resumed one.
     """
 
     priority = 'VERY_HIGH'

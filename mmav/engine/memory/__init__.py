@@ -1,1 +1,1 @@
-"""What a training step needs of a GPU, counted without one, and plans that fit a budget."""
+"""The GPU memory that a training step needs, counted without a GPU, and plans that fit a budget."""

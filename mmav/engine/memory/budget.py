@@ -18,18 +18,18 @@ from mmav.models.layers import BLOCKS
 
 
 def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, str]:
-    """Resolves a config's ``activation_checkpointing`` for a run on this machine.
+    """Resolves a config's ``activation_checkpointing`` on this machine.
 
     Args:
         cfg: Config of an experiment.
-        model: Its model, perhaps wrapped for distribution.
+        model: Its model, wrapped for distributed training or not.
 
     Returns:
-        The argument of :func:`~mmav.engine.activation_checkpointing.turn_on_activation_checkpointing`, None for
-        nothing; and a line for the log, which may be empty.
+        The argument for :func:`~mmav.engine.activation_checkpointing.turn_on_activation_checkpointing`, or None to
+        leave it off; and a line for the log, which may be empty.
 
     Raises:
-        ConfigError: The setting has no effect together with ``compile``, or nothing fits the budget.
+        ConfigError: The setting has no effect with ``compile``, or nothing fits the budget.
     """
     value = cfg.get('activation_checkpointing')
     budget = isinstance(value, Mapping) and 'budget' in value
@@ -45,14 +45,14 @@ def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, s
     if not without_gpu():
         if value is None:
             return 'lean', (
-                'Blocks are lean: what is cheap to compute again is not kept for the backward pass '
-                '(activation_checkpointing=False keeps all)'
+                'Blocks are lean: results that are cheap to recompute are not kept for the backward pass '
+                '(activation_checkpointing=False keeps everything)'
             )
         return on_gpu(value), ''
     if value is None:
         return (
             None,
-            "Blocks keep all for the backward pass, as on every CPU; activation_checkpointing='lean' keeps less",
+            "Blocks keep everything for the backward pass, as on all CPUs; activation_checkpointing='lean' keeps less",
         )
     return value, ''
 
@@ -60,26 +60,24 @@ def settle_checkpointing(cfg: Config, model: nn.Module) -> tuple[Parts | None, s
 def plan_for_budget(cfg: Config) -> tuple[dict[str, Any], str]:
     """Plans a run whose config has a budget; all processes get the same plan.
 
-    The budget is all that a process may take: the plan leaves room for what
+    The budget is everything a process may use: the plan leaves room for what
     :func:`~mmav.engine.memory.plan.needed` adds to the tensors.
 
     Args:
-        cfg: Config with ``activation_checkpointing = dict(budget=...)``: a size, or ``auto`` for all memory of this
-            GPU; of several, the smallest one's.
+        cfg: Config with ``activation_checkpointing = dict(budget=...)``: a size, or ``auto`` for all of this GPU's
+            memory, or of the smallest GPU if there are several.
 
     Returns:
         Level -> names of blocks, and the plan in a line.
 
     Raises:
-        ConfigError: The budget is invalid, has other keys beside it, is ``auto`` without a GPU, or is too small.
+        ConfigError: The budget is invalid, is combined with other keys, is ``auto`` without a GPU, or is too small.
     """
     value = cfg.activation_checkpointing
     size = read_budget(value)
     if size is None:
         if without_gpu():
-            raise ConfigError(
-                "activation_checkpointing.budget='auto' is a GPU's memory, and there is none: give a size"
-            )
+            raise ConfigError("activation_checkpointing.budget='auto' needs a GPU, and there is none: give a size")
         size = _gpu_bytes()
     plan = plan_step(cfg, gpu_memory=size, gpus=get_world_size(), capability=_capability())
     if not plan.fits:
@@ -97,13 +95,13 @@ def _gpu_bytes() -> int:
 
 
 def _capability() -> tuple[int, int]:
-    """This GPU's compute capability; with several processes, the lowest, so that all plan alike; else an A100's."""
+    """This GPU's compute capability, the lowest of all processes so that all plan alike; an A100's without a GPU."""
     own = (8, 0) if without_gpu() else torch.cuda.get_device_capability()
     return min(all_gather_object(own))
 
 
 def setting(plan: Plan) -> dict[str, Any]:
-    """The value of ``activation_checkpointing`` in a config that gives a plan's levels."""
+    """The value of ``activation_checkpointing`` that reproduces a plan's levels."""
     levels: dict[str, list[str]] = dict(full=list(plan.whole)) if plan.whole else {}
     for block in plan.blocks:
         if block.level != 'all':
@@ -115,7 +113,7 @@ def setting(plan: Plan) -> dict[str, Any]:
 
 
 def joined(names: Sequence[str]) -> list[str]:
-    """Names of blocks, with consecutive ones joined.
+    """Names of blocks, with consecutive ones joined into ranges.
 
     >>> joined(['a.0', 'a.1', 'a.2', 'b.0'])
     ['a.0-2', 'b.0']
@@ -151,7 +149,7 @@ def refusal(plan: Plan) -> str:
     assert plan.gpu_memory is not None
     return (
         f'a step of {plan.batch_size} clips in {plan.dtype} needs {plan.needed / GIB:.1f} GiB of '
-        f'{plan.gpu_memory / GIB:.1f}, whatever blocks compute again ({plan.peak_bytes / GIB:.1f} of tensors, '
+        f'{plan.gpu_memory / GIB:.1f}, even if all blocks are recomputed ({plan.peak_bytes / GIB:.1f} of tensors, '
         f'{100 * GAPS:.0f} % of gaps, {CONTEXT_BYTES / GIB:.0f} for CUDA): take fewer clips, '
         '--cfg-options train_dataloader.batch_size=N'
     )

@@ -14,9 +14,9 @@ class Option:
 
     Attributes:
         kept: Bytes kept from the forward to the backward pass.
-        cached: Bytes kept beyond these until the end of the model's forward pass.
-        forward: The most bytes in its own forward pass.
-        backward: The most bytes in its own backward pass.
+        cached: Further bytes kept until the end of the model's forward pass.
+        forward: Peak bytes of its own forward pass.
+        backward: Peak bytes of its own backward pass.
         again: Operations that are recomputed.
     """
 
@@ -31,11 +31,11 @@ class Choice:
     """A time line of a step, and the options of each block.
 
     Args:
-        shared: (M,): bytes in each moment beside the blocks.
-        alive: (M, N): whether block n keeps what it needs in moment m.
+        shared: (M,): bytes at each moment outside the blocks.
+        alive: (M, N): whether block n keeps its data at moment m.
         forward: (M,): whether a moment is in the model's forward pass.
-        turn: (M,): the block whose turn it is; -1 for none.
-        options: For each block its options, from the most kept to the least.
+        turn: (M,): the block that runs; -1 for none.
+        options: The options of each block, from the most kept to the least.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Choice:
         self.shared, self.alive, self.is_forward, self.turn, self.options = shared, alive, forward, turn, options
 
     def taken(self, chosen: Sequence[int]) -> np.ndarray:
-        """Bytes in each moment (M,), if block n takes its option ``chosen[n]``."""
+        """Bytes at each moment (M,) if block n takes its option ``chosen[n]``."""
         picked = [options[number] for options, number in zip(self.options, chosen, strict=True)]
         kept, cached = (np.array([getattr(p, key) for p in picked], dtype=np.int64) for key in ('kept', 'cached'))
         taken = self.shared + self.alive @ kept + np.where(self.is_forward, self.alive @ cached, 0)
@@ -60,7 +60,7 @@ class Choice:
         return taken
 
     def peak(self, chosen: Sequence[int]) -> int:
-        """The most bytes of all moments."""
+        """Peak bytes over all moments."""
         return int(self.taken(chosen).max())
 
     def extra(self, chosen: Sequence[int]) -> int:
@@ -68,14 +68,14 @@ class Choice:
         return sum(options[number].again for options, number in zip(self.options, chosen, strict=True))
 
     def least(self) -> list[int]:
-        """The options with the lowest peak that this search finds."""
+        """The options with the lowest peak found by this search."""
         return self._descend([0] * len(self.options), budget=-1)
 
     def choose(self, budget: int) -> list[int] | None:
-        """The options whose peak is at most ``budget`` with the fewest operations recomputed; None if none fits.
+        """The options with a peak of at most ``budget`` that recompute the fewest operations; None if none fits.
 
-        Greedy: takes the option that frees the most bytes of the highest moment per operation, until the step fits;
-        then takes back what is not needed, the most costly first. tests/engine/memory/test_choice.py measures how far
+        Greedy: takes the option that frees the most bytes at the peak per operation until the step fits, then reverts
+        options that are not needed, the most expensive first. tests/engine/memory/test_choice.py measures how far
         that is from the optimum.
         """
         chosen = self._descend([0] * len(self.options), budget)
@@ -106,14 +106,14 @@ class Choice:
             chosen = [best[2] if block == best[1] else number for block, number in enumerate(chosen)]
 
     def _share(self, block: int, moment: int, option: Option) -> int:
-        """Bytes of a block in a moment."""
+        """Bytes of a block at a moment."""
         forward = bool(self.is_forward[moment])
         if self.turn[moment] == block:
             return option.forward if forward else option.backward
         return (option.kept + (option.cached if forward else 0)) if self.alive[moment, block] else 0
 
     def _taken_back(self, chosen: list[int], budget: int) -> list[int] | None:
-        """The options with one block's less costly, the one that saves the most operations; None if none can be."""
+        """The options with a cheaper one for a single block, saving the most operations; None if none fits."""
         candidates = [
             (options[chosen[block]].again - options[number].again, block, number)
             for block, options in enumerate(self.options)

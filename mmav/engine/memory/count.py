@@ -1,7 +1,7 @@
 """Counts the GPU memory of blocks, and of a whole training step around them, on fake tensors.
 
-Equal blocks are counted once, at each level of :mod:`mmav.engine.activation_checkpointing`. The step runs with
-stand-ins for them: its time line shows what exists when a block's turn comes, forward and backward.
+Equal blocks are counted once at each level of :mod:`mmav.engine.activation_checkpointing`. The step runs with
+stand-ins for the blocks: its time line shows what exists when each block runs, forward and backward.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _CUDA = torch.device('cuda')
 
 @dataclass(frozen=True)
 class BlockCost(Option):
-    """What a block costs at one level. Bytes are those beyond its input, its result and their gradients.
+    """What a block costs at one level, in bytes beyond its input, its result and their gradients.
 
     Attributes:
         kept: Bytes kept from its forward to its backward pass.
         cached: Bytes freed at the end of the model's forward pass: copies of weights that autocast caches.
-        forward: The most bytes in its forward pass, its result included.
-        backward: The most bytes in its backward pass, what it keeps and the gradients that it makes included.
+        forward: Peak bytes of its forward pass, including its result.
+        backward: Peak bytes of its backward pass, including what it keeps and the gradients it creates.
         again: Multiply-accumulates that are recomputed.
         macs: Multiply-accumulates of both passes, each counted once.
-        result: What it returns, with shapes in place of tensors.
+        result: What it returns, with shapes instead of tensors.
     """
 
     macs: int
@@ -47,7 +47,7 @@ class BlockCost(Option):
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything but the values of a tensor."""
+    """Everything about a tensor except its values."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -65,7 +65,7 @@ class Shape:
         return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
 
     def computed(self) -> Tensor:
-        """A tensor as an operator returns it, which only its users hold."""
+        """A tensor as an operator returns it, held only by its users."""
         if not self.requires_grad:
             return self.empty()
         leaf = torch.empty((), dtype=self.dtype, device=self.device, requires_grad=True)
@@ -73,7 +73,7 @@ class Shape:
 
 
 def shapes_of(values: Any) -> Any:
-    """Values, in lists or not, with shapes in place of tensors."""
+    """Values, nested or not, with shapes instead of tensors."""
     return tree_map(lambda x: Shape.of(x) if isinstance(x, Tensor) else x, values)
 
 
@@ -81,12 +81,12 @@ _costs: dict[Any, BlockCost] = {}
 
 
 def block_cost(block: nn.Module, level: str, args: Any, *, dtype: str) -> BlockCost:
-    """Counts a block on fake tensors; equal ones are cached.
+    """Counts a block on fake tensors; equal blocks are cached.
 
     Args:
-        block: In training, made within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`.
+        block: In training mode, created within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`.
         level: One of :data:`~mmav.engine.activation_checkpointing.LEVELS`.
-        args: Positional and keyword arguments of its forward pass, with shapes in place of tensors.
+        args: Positional and keyword arguments of its forward pass, with shapes instead of tensors.
         dtype: Type of products.
     """
     key = (level, dtype, gpu_capability(_CUDA), str(args), _signature(block))
@@ -96,7 +96,7 @@ def block_cost(block: nn.Module, level: str, args: Any, *, dtype: str) -> BlockC
 
 
 def _signature(block: nn.Module) -> tuple[Any, ...]:
-    """What equal blocks have in common: their modules, options of these, and shapes of parameters."""
+    """What equal blocks share: their modules, the modules' options, and shapes of parameters."""
     found: list[Any] = []
     for name, module in block.named_modules():
         options = sorted(
@@ -144,10 +144,10 @@ class Moment:
     """A stretch of a training step.
 
     Attributes:
-        bytes: The most that existed, without what blocks keep or make inside.
-        gradients: Bytes of parameters' gradients among these.
-        alive: Numbers of the blocks that keep what they need for their backward pass.
-        block: Number of the block whose turn it is; None between blocks.
+        bytes: The peak, without what blocks keep or create inside.
+        gradients: Bytes of parameter gradients among these.
+        alive: Numbers of the blocks that keep data for their backward pass.
+        block: Number of the block that runs; None between blocks.
         phase: 'forward' or 'backward', of the model.
     """
 
@@ -163,7 +163,7 @@ class TimeLine:
 
     Attributes:
         names: Names of the blocks in the order of the forward pass.
-        args: Positional and keyword arguments of each, with shapes in place of tensors.
+        args: Positional and keyword arguments of each, with shapes instead of tensors.
         moments: The moments, in order.
         macs: Multiply-accumulates outside blocks, in forward and backward pass.
         again: Multiply-accumulates outside blocks that are recomputed.
@@ -181,7 +181,7 @@ class TimeLine:
         self._parameters: list[nn.Parameter] = []
 
     def run(self, model: nn.Module, loss: Callable[[], Tensor], cost: Callable[[str, Any], BlockCost]) -> None:
-        """Runs the step of a fake model, whose blocks do nothing but return results of the right shape.
+        """Runs the step of a fake model whose blocks only return results of the right shape.
 
         Args:
             model: In training mode; its blocks stay replaced.
@@ -204,7 +204,7 @@ class TimeLine:
         self.macs, self.again = self.meter.macs, self.meter.again
 
     def _note(self, block: int | None = None) -> None:
-        """Ends a stretch between blocks; begins the turn of a block, if given."""
+        """Ends a stretch between blocks; starts a block, if given."""
         backward = self._phase == 'backward'
         gradients = stored_bytes([p.grad for p in self._parameters if p.grad is not None]) if backward else 0
         self.moments.append(Moment(self.meter.peak, gradients, self.alive, None, self._phase))

@@ -1,7 +1,7 @@
 """A simulated GPU: tensors without values, on which a training step runs as on a real one.
 
-PyTorch's fake tensors have shapes, types and devices. What needs a real GPU is replaced: autocast asks for one,
-attention would choose its plainest form, and the autograd engine wants streams.
+PyTorch's fake tensors have shapes, types and devices. This module replaces what needs a real GPU: autocast asks for
+one, attention would choose its plainest form, and the autograd engine needs streams.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mmav.engine.memory.fused_sdpa import fused_sdpa
 
 @contextmanager
 def fake_gpu(*, capability: tuple[int, int] = (8, 0)) -> Iterator[None]:
-    """Tensors made inside are fake, by default on a GPU; nothing is computed.
+    """Tensors created inside are fake, by default on a GPU; nothing is computed.
 
     Args:
-        capability: Of the GPU, such as (8, 0) for an A100; it decides which kernel attention uses.
+        capability: The GPU's compute capability, such as (8, 0) for an A100; decides which kernel attention uses.
     """
     with ExitStack() as stack:
         for name, answer in (
             ('torch.cuda.amp.common.amp_definitely_not_available', False),
             ('torch.cuda.is_bf16_supported', True),
-            # recomputation asks in which backward pass it is, and keeps the random state
+            # recomputation asks which backward pass it is in, and keeps the random state
             ('torch._C._current_graph_task_id', 0),
             ('torch.utils.checkpoint.get_device_states', ([], [])),
             ('torch.get_rng_state', None),
@@ -45,14 +45,14 @@ def fake_gpu(*, capability: tuple[int, int] = (8, 0)) -> Iterator[None]:
 
 
 def backward(outputs: list[tuple[Tensor, Tensor]]) -> None:
-    """Runs the backward pass from tensors and their gradients in the order of PyTorch's engine, but without it.
+    """Runs the backward pass from tensors and their gradients in the order of PyTorch's engine, without the engine.
 
-    Of the nodes with complete gradients the last one made runs first; what a node keeps is freed after it, unless
-    something else holds it. Gradients of leaves accumulate in ``.grad``.
+    Among nodes with complete gradients, the most recently created one runs first. What a node keeps is freed after it,
+    unless something else holds it. Gradients of leaves accumulate in ``.grad``.
 
     Args:
-        outputs: Tensors, and the gradient of each; emptied, so that it holds no node. A reference to such a tensor
-            elsewhere holds all nodes before it.
+        outputs: Tensors, and the gradient of each; emptied, so that it holds no node. Any other reference to such a
+            tensor holds all nodes before it.
     """
     graph = _Graph([tensor.grad_fn for tensor, _ in outputs])
     while outputs:
@@ -89,7 +89,7 @@ class _Graph:
         heapq.heappush(self.ready, (order, next(self.number), node))
 
     def give(self, node: Any, index: int, grad: Tensor) -> None:
-        """Adds a gradient to a node's, in the shape and type of the output that it belongs to."""
+        """Adds a gradient to a node's, in the shape and type of the output it belongs to."""
         about = node._input_metadata[index]
         if grad.shape != about.shape:
             grad = grad.sum_to_size(about.shape)

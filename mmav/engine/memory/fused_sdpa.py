@@ -1,4 +1,4 @@
-"""``scaled_dot_product_attention`` of a GPU that is not there: the operator that its kernel would be."""
+"""``scaled_dot_product_attention`` on a simulated GPU: the operator that the GPU would choose."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mmav.models.ops.sdpa_backends import assumed, expected_backend
 
 
 class fused_sdpa(TorchFunctionMode):
-    """Makes ``scaled_dot_product_attention`` of fake CUDA tensors take the operator that a GPU would.
+    """Makes ``scaled_dot_product_attention`` choose the operator for fake CUDA tensors that a GPU would.
 
-    Without a GPU PyTorch takes the math form for them, which keeps all scores; in this context memory and operations
-    are those of the kernel of :func:`expected_backend`. As PyTorch does, it casts under autocast and pads rows for the
-    flash kernel.
+    Without a GPU PyTorch chooses the math form for them, which keeps all scores. In this context memory and operations
+    match the kernel of :func:`expected_backend`. Like PyTorch, it casts under autocast and pads rows for the flash
+    kernel.
 
     Args:
-        capability: The GPU's.
+        capability: The GPU's compute capability.
     """
 
     def __init__(self, *, capability: tuple[int, int] = (8, 0)) -> None:
@@ -58,7 +58,7 @@ class fused_sdpa(TorchFunctionMode):
         scale: float | None = None,
     ) -> Tensor:
         if is_causal:
-            raise ValueError('is_causal=True: the rules for it are not known here; give a mask')
+            raise ValueError('is_causal=True is not supported here; give a mask')
         q, k, v = tensors = [as_autocast(x) for x in (query, key, value)]
         mask = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else as_autocast(attn_mask)
         masked, needs_grad = mask is not None, torch.is_grad_enabled() and any(x.requires_grad for x in tensors)

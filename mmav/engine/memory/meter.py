@@ -1,4 +1,4 @@
-"""Counts the memory of a pass's tensors, operator by operator, and its operations."""
+"""Counts the tensor memory and the operations of a pass, operator by operator."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from torch.utils.flop_counter import flop_registry
 
 from mmav.models.ops.lean import is_again
 
-# bytes; PyTorch's allocator hands out multiples of them
+# bytes; PyTorch's allocator rounds up to multiples of this
 ROUND = 512
 
 
 class MemoryMeter(TorchDispatchMode):
-    """While active, counts the storages that operators make on a device, until they are freed.
+    """While active, counts the storages that operators create on a device, until they are freed.
 
     Attributes:
         now: Bytes of storages that exist.
-        peak: The most bytes that existed at once since :meth:`reset`.
+        peak: The most bytes that existed at the same time since :meth:`reset`.
         macs: Multiply-accumulates of products, convolutions and attention, each counted once.
         again: Multiply-accumulates that the backward pass recomputed.
 
@@ -48,7 +48,7 @@ class MemoryMeter(TorchDispatchMode):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Tensors made inside do not count."""
+        """Does not count tensors created inside."""
         self._paused = True
         try:
             yield
@@ -100,7 +100,7 @@ def stored_bytes(tensors: Iterable[Tensor]) -> int:
 
 def _macs(func: Any, args: Any, kwargs: Any, result: Any) -> int:
     if func is torch.ops.aten.convolution_backward.default:
-        # PyTorch's own formula counts the gradient of a depthwise kernel as that of a dense one
+        # PyTorch's own formula counts the gradient of a depthwise kernel like a dense one
         grad, x, weight = args[:3]
         transposed, wanted = args[7], args[10]
         of_kernel = weight.shape[1:].numel()

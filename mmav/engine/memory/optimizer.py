@@ -15,12 +15,12 @@ from mmav.registry import OPTIMIZERS
 
 
 def optimizer_bytes(options: Mapping[str, Any], trained: Sequence[nn.Parameter]) -> tuple[int, int]:
-    """Bytes of an optimizer's state, and the most that its step takes beyond weights, gradients and state.
+    """Bytes of an optimizer's state, and peak bytes of its step beyond weights, gradients and state.
 
     Args:
         options: ``optim_wrapper.optimizer`` of a config.
-        trained: The parameters, made within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`. The step runs on one of
-            each shape.
+        trained: The parameters, created within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`. The step runs on one
+            parameter of each shape.
 
     Raises:
         ConfigError: Its step does not run on fake tensors.
@@ -42,17 +42,19 @@ def _numbers(parameters: Sequence[nn.Parameter]) -> int:
 
 
 def _one_step(options: dict[str, Any], parameters: Sequence[nn.Parameter]) -> tuple[Any, int]:
-    """An optimizer after a step, and the most bytes that the step took beyond the state."""
+    """An optimizer after a step, and the step's peak bytes beyond the state."""
     try:
         optimizer = OPTIMIZERS.build(options | dict(params=parameters))
         with MemoryMeter() as meter:
             optimizer.step()
-    except (RuntimeError, TypeError, ValueError) as error:  # some read values, which do not exist
-        if options.get('fused'):  # not all fused kernels support fake tensors; they keep the same, and take no more
+    except (RuntimeError, TypeError, ValueError) as error:  # some read values, which fake tensors lack
+        if options.get(
+            'fused'
+        ):  # not all fused kernels support fake tensors; they keep the same state and use no more memory
             return _one_step(options | dict(fused=False, foreach=False), parameters)[0], 0
         reason = str(error).partition('\n')[0]
         raise ConfigError(
             f'optim_wrapper.optimizer.type={options.get("type")!r}: its step cannot be counted without a GPU '
-            f'({reason}); plan with another one that keeps as much, such as AdamW'
+            f'({reason}); plan with one that keeps as much state, such as AdamW'
         ) from error
     return optimizer, meter.peak - meter.now

@@ -35,10 +35,10 @@ from mmav.tables import UNITS
 
 GIB = UNITS['GiB']
 # assumptions about what cannot be counted: the CUDA context with the libraries' own memory, and gaps between tensors
-# that the allocator cannot use, as a share of what it hands out
+# that the allocator cannot use, as a share of what it allocates
 CONTEXT_BYTES = GIB
 GAPS = 0.05
-# more on one GPU is a mistake that would take minutes to count
+# more clips on one GPU are a mistake, and would take minutes to count
 MOST_CLIPS = 100_000
 
 
@@ -49,7 +49,7 @@ class BlockPlan:
     Attributes:
         name: Its name in the model.
         level: One of :data:`~mmav.engine.activation_checkpointing.LEVELS`.
-        kept: Bytes that it keeps for its backward pass at that level, beside its input.
+        kept: Bytes that it keeps for its backward pass at that level, not counting its input.
         all: The same at level ``all``; None if not counted.
         extra: Multiply-accumulates that are recomputed.
     """
@@ -63,14 +63,14 @@ class BlockPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one GPU holds in a training step. All sizes in bytes.
+    """What one GPU holds during a training step. All sizes are in bytes.
 
     Attributes:
-        peak_bytes: The most that PyTorch's allocator holds at once: compare ``torch.cuda.max_memory_allocated()``.
+        peak_bytes: The peak of PyTorch's allocator: compare ``torch.cuda.max_memory_allocated()``.
         parts: 'weights', 'gradients', 'optimizer', 'buckets', 'average', 'inputs', 'activations', 'workspace' -> bytes
             at that moment. They add up to ``peak_bytes``.
         blocks: The blocks in the order of the forward pass.
-        others: Bytes at the end of the forward pass that blocks do not keep, or that are their inputs.
+        others: Bytes at the end of the forward pass that blocks do not keep or that are their inputs.
         macs: Multiply-accumulates of a step without recomputation.
         extra: Share of these that is recomputed.
         gpu_memory: Bytes of the GPU; None if not given.
@@ -97,17 +97,17 @@ class Plan:
 
     @property
     def needed(self) -> int:
-        """Bytes of a GPU that the step needs: the peak, gaps and the CUDA context."""
+        """Bytes of GPU memory that the step needs: the peak, gaps and the CUDA context."""
         return needed(self.peak_bytes)
 
     @property
     def fits(self) -> bool:
-        """Whether the GPU's memory suffices; True if it was not given."""
+        """Whether the GPU's memory is enough; True if it was not given."""
         return self.gpu_memory is None or self.needed <= self.gpu_memory
 
 
 def needed(peak: int) -> int:
-    """Bytes of a GPU for a peak of the allocator, with gaps and the CUDA context as assumed.
+    """Bytes of GPU memory needed for a peak of the allocator, with the assumed gaps and CUDA context.
 
     >>> needed(20 * 2**30) / 2**30
     22.0
@@ -126,29 +126,29 @@ def plan_step(
     capability: tuple[int, int] = (8, 0),
     compare: bool = False,
 ) -> Plan:
-    """Counts a training step of a config on a GPU; does not need one.
+    """Counts a training step of a config on a GPU, without needing one.
 
     Args:
         cfg: Config of an experiment; not changed.
         batch_size: Clips per GPU; defaults to the config's.
-        dtype: 'float32', 'bfloat16' or 'float16'; defaults to what the config trains in.
-        gpu_memory: Bytes of a GPU: blocks keep less than ``checkpointing`` says until the step fits, with as few
-            operations as possible recomputed. If nothing fits, the plan is the smallest one, and ``fits`` is False.
-            None: as ``checkpointing`` says.
-        checkpointing: A value of ``activation_checkpointing``; defaults to the config's, and that to ``lean``.
-        gpus: Processes: several need DistributedDataParallel's buckets, or share what FSDP spreads.
-        capability: Of the GPU; (8, 0) is an A100's.
+        dtype: 'float32', 'bfloat16' or 'float16'; defaults to the config's training precision.
+        gpu_memory: Bytes of a GPU: blocks keep less than ``checkpointing`` says until the step fits, recomputing as few
+            operations as possible. If nothing fits, the plan is the smallest one, and ``fits`` is False. None keeps
+            ``checkpointing``.
+        checkpointing: A value of ``activation_checkpointing``; defaults to the config's, or ``lean``.
+        gpus: Processes: several need DistributedDataParallel's buckets, or share what FSDP shards.
+        capability: The GPU's compute capability; (8, 0) is an A100.
         compare: Whether to count what blocks would keep at level ``all`` as well.
 
     Raises:
-        ConfigError: The model is of another type, the batch size is not positive or larger than any GPU holds, or the
-            config compiles the model, so that the compiler chooses what is kept.
+        ConfigError: The model has another type, the batch size is not positive or larger than any GPU holds, or the
+            config compiles the model, so the compiler chooses what is kept.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f'dtype={dtype!r}: choose one of {", ".join(DTYPES)}')
     if cfg.get('compile'):
         raise ConfigError(
-            'compile: the compiler decides what is kept, which only a GPU tells: plan with --cfg-options compile=False'
+            'compile: the compiler decides what is kept, which cannot be planned: use --cfg-options compile=False'
         )
     hardware = Hardware('cuda', 'the GPU', bfloat16=capability >= (8, 0))
     with fake_gpu(capability=capability):
@@ -173,9 +173,11 @@ class _Step:
             raise ConfigError(f'{self.batch_size!r} clips on each GPU: give 1 to {MOST_CLIPS}')
         self.model = MODELS.build({key: value for key, value in cfg.model.items() if key != 'data_preprocessor'})
         if not isinstance(self.model, AVClassifier):
-            raise ConfigError(f'model.type={cfg.model.get("type")!r}: memory is planned of an AVClassifier only')
+            raise ConfigError(f'model.type={cfg.model.get("type")!r}: memory can only be planned for an AVClassifier')
         if any(getattr(module, 'attention', None) == 'flex' for module in self.model.modules()):
-            raise ConfigError("attention='flex' is compiled on a GPU and cannot be counted without: plan with 'folded'")
+            raise ConfigError(
+                "attention='flex' is compiled on a GPU and cannot be counted without one: plan with 'folded'"
+            )
         self.model.train()
         self.modules = dict(self.model.named_modules())
         self.meter = MemoryMeter()
@@ -213,7 +215,7 @@ class _Step:
             return torch.stack([value.float() for name, value in losses.items() if 'loss' in name]).sum()
 
     def plan(self, asked: Any, gpu_memory: int | None, compare: bool) -> Plan:
-        """Runs the step with blocks at the levels that are asked for, and chooses others if it would not fit."""
+        """Runs the step with blocks at the requested levels, and chooses others if it does not fit."""
         has_blocks = any(isinstance(module, BLOCKS) for module in self.modules.values())
         levels = levels_of(self.model, asked) if has_blocks or asked != 'lean' else {}
         whole = [name for name in levels if not isinstance(self.modules[name], BLOCKS)]
@@ -263,7 +265,7 @@ class _Step:
         )
 
     def _shared(self, moment: Moment) -> dict[str, int]:
-        """Bytes in a moment, without what blocks keep and make."""
+        """Bytes at a moment, without what blocks keep and create."""
         fixed, share = self.fixed, self.spread
         others = moment.bytes - moment.gradients - fixed['weights'] - fixed['inputs']
         return dict(
@@ -277,7 +279,7 @@ class _Step:
         )
 
     def _gathered(self) -> int:
-        """Bytes of weights that FSDP gathers at once: those outside blocks, in the current block and in the next."""
+        """Bytes of weights that FSDP gathers at once: outside the blocks, in the current block and in the next one."""
         of_blocks = [
             sum(map(_size, block.parameters())) for block in self.modules.values() if isinstance(block, BLOCKS)
         ]
@@ -285,7 +287,7 @@ class _Step:
         return outside + sum(sorted(of_blocks)[-2:])
 
     def _parts(self, choice: Choice, chosen: Sequence[int]) -> tuple[int, dict[str, int]]:
-        """The peak of a step, and its parts."""
+        """The peak of a step and its parts."""
         taken = choice.taken(chosen)
         number = int(taken.argmax())
         moment = self.line.moments[number]

@@ -1,4 +1,4 @@
-"""Optimizer wrappers and constructors, which importing this package registers, and checks of the schedule."""
+"""Optimizer wrappers and constructors, registered by importing this package, and checks of the schedule."""
 
 from mmav.engine.optim import layer_decay, param_groups, wrappers
 

@@ -1,4 +1,4 @@
-"""Layer-wise decay of the learning rate: the nearer a block is to the input, the less it moves."""
+"""Layer-wise learning rate decay: the closer a block is to the input, the lower its learning rate."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
 def layers_of(backbone: nn.Module, blocks: Sequence[nn.Module]) -> dict[str, int]:
-    """The layer of each parameter of a backbone, by its name there: that of its block, counted from 1.
+    """Maps the name of each parameter of a backbone to its layer: the number of its block, counted from 1.
 
-    What stands before the first block in the order of the parameters is 0, what stands behind the last is the last
-    block's and 1; what stands between two is that of the first of them.
+    Parameters before the first block are in layer 0, those after the last block are one layer above it, and those
+    between two blocks belong to the first of the two.
 
     >>> net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(4)))
     >>> layers_of(net, net[1:3])
@@ -33,24 +33,24 @@ def layers_of(backbone: nn.Module, blocks: Sequence[nn.Module]) -> dict[str, int
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(PlainConstructor):
-    """Lowers the learning rate of each layer of the backbones by one factor the further it is from the output.
+    """Multiplies the learning rate of backbone layers by a factor for every layer further from the output.
 
     A layer ``i`` of a backbone with N blocks (0: patch embedding, class token, positions; 1 to N: the blocks; N + 1:
-    the norm behind them) learns at ``lr * layer_decay ** (N + 1 - i)``; neck, heads and contrastive projections learn
-    at the full rate (BEiT, Bao et al. 2022; facebookresearch/mae, util/lr_decay.py). Each backbone counts its own
+    the norm after them) learns at ``lr * layer_decay ** (N + 1 - i)``; the neck, heads and contrastive projections
+    learn at the full rate (BEiT, Bao et al. 2022; facebookresearch/mae, util/lr_decay.py). Each backbone counts its own
     ``blocks``, see :class:`mmav.models.Backbone`.
 
         optim_wrapper = dict(constructor='LayerDecayConstructor', paramwise_cfg=dict(layer_decay=0.75))
 
-    Everything else that ``paramwise_cfg`` says, such as no weight decay on norms and tokens, stays as it is.
-    Parameters of equal options share a group of the optimizer, so that it updates them together.
+    The rest of ``paramwise_cfg``, such as no weight decay on norms and tokens, still applies. Parameters with equal
+    options share one parameter group, so that the optimizer updates them together.
 
     Args:
         optim_wrapper_cfg: The config's ``optim_wrapper``.
-        paramwise_cfg: ``layer_decay``, above 0 and at most 1, and what MMEngine's default constructor takes.
+        paramwise_cfg: ``layer_decay``, above 0 and at most 1, and the options of MMEngine's default constructor.
 
     Raises:
-        ConfigError: ``layer_decay`` is missing or out of range, there is no learning rate, or the model has no
+        ConfigError: ``layer_decay`` is missing or out of range, the learning rate is missing, or the model has no
             backbones with blocks.
     """
 
@@ -66,13 +66,13 @@ class LayerDecayConstructor(PlainConstructor):
         if self.base_lr is None:
             raise ConfigError('LayerDecayConstructor needs optim_wrapper.optimizer.lr')
         self.lr: float = self.base_lr
-        # MMEngine passes single parameters over where there are no rules for them
+        # MMEngine skips single parameters that have no rules
         self.paramwise_cfg: dict = rest or dict(custom_keys={})
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
-        """Adds the parameters of a module and of those inside it, with their options, to the optimizer's groups."""
+        """Adds the parameters of a module and its submodules, with their options, to the parameter groups."""
         super().add_params(params, module, prefix, **kwargs)
-        if prefix:  # MMEngine calls this for each module inside: act once, at the end
+        if prefix:  # MMEngine calls this for each submodule: act once, at the end
             return
         scales = self._scales(module)
         for group in params:

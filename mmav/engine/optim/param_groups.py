@@ -1,4 +1,4 @@
-"""Parameters of equal options in one group of the optimizer, which it then updates together."""
+"""One parameter group for all parameters with equal options, so that the optimizer updates them together."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 
 
 class PlainConstructor(MMEngineConstructor):
-    """MMEngine's default constructor, whose optimizer gets groups that are plain dicts.
+    """MMEngine's default constructor, but with parameter groups that are plain dicts.
 
-    MMEngine puts the groups into the config's dict, which makes each a ConfigDict, and these the optimizer keeps:
-    ``torch.compile`` and others that look into an optimizer know dicts only.
+    MMEngine puts the groups into the config's dict, which turns each into a ConfigDict that the optimizer keeps:
+    ``torch.compile`` and other code that inspects an optimizer only support dicts.
 
-    Beside what MMEngine's takes, ``paramwise_cfg`` has ``token_decay_mult``, the factor of the weight decay of learned
-    tokens and tables of positions. Which those are the parts of the model say, by ``no_weight_decay()`` of
-    :class:`mmav.models.Backbone`, of necks and of heads. As MMEngine's other factors it gives way to ``custom_keys``.
+    In addition to MMEngine's options, ``paramwise_cfg`` takes ``token_decay_mult``, a factor for the weight decay of
+    learned tokens and position tables. The parts of the model list these with ``no_weight_decay()``, as
+    :class:`mmav.models.Backbone`, necks and heads have it. Like MMEngine's other factors, it yields to ``custom_keys``.
 
     Args:
         optim_wrapper_cfg: The config's ``optim_wrapper``.
         paramwise_cfg: See MMEngine's constructor.
 
     Raises:
-        ConfigError: There is a ``token_decay_mult``, but no weight decay.
+        ConfigError: ``token_decay_mult`` is given without weight decay.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -43,9 +43,9 @@ class PlainConstructor(MMEngineConstructor):
             )
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
-        """Adds the parameters of a module and of those inside it, with their options, to the optimizer's groups."""
+        """Adds the parameters of a module and its submodules, with their options, to the parameter groups."""
         super().add_params(params, module, prefix, **kwargs)
-        # MMEngine calls this for each module inside: act once, at the end
+        # MMEngine calls this for each submodule: act once, at the end
         if prefix or self.token_decay_mult is None:
             return
         custom = self.paramwise_cfg.get('custom_keys', {})
@@ -68,7 +68,7 @@ class PlainConstructor(MMEngineConstructor):
 
 
 def undecayed_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """What the parts of a model name by ``no_weight_decay()``: name in the model -> parameter."""
+    """The parameters that parts of a model list with ``no_weight_decay()``: name in the model -> parameter."""
     named = {
         f'{prefix}.{name}' if prefix else name
         for prefix, part in model.named_modules()
@@ -79,7 +79,7 @@ def undecayed_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _with_default_decay(optim_wrapper_cfg: dict) -> dict:
-    """States the weight decay that an optimizer has by default, without which MMEngine takes no factors of it."""
+    """Writes out an optimizer's default weight decay, as MMEngine applies its factors only to an explicit one."""
     optimizer = optim_wrapper_cfg.get('optimizer')
     kind = optimizer.get('type') if isinstance(optimizer, dict) else None
     kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
@@ -90,7 +90,7 @@ def _with_default_decay(optim_wrapper_cfg: dict) -> dict:
 
 
 def plain(value: Any) -> Any:
-    """The same with dicts in place of a config's ConfigDicts, in depth.
+    """Replaces ConfigDicts with dicts, recursively.
 
     >>> from mmengine.config import ConfigDict
     >>> type(plain([ConfigDict(lr=0.1)])[0]).__name__
@@ -103,11 +103,11 @@ def plain(value: Any) -> Any:
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class DefaultOptimWrapperConstructor(PlainConstructor):
-    """MMEngine's constructor of this name, but for the groups: one for all parameters of equal options.
+    """MMEngine's constructor of this name, but with one group for all parameters with equal options.
 
-    With ``paramwise_cfg`` MMEngine makes a group for each parameter, so that the optimizer updates them one by one: a
-    step of AdamW for the small MMT, with ``fused=True``, takes 5 times as long that way (docs/training.md). The
-    updates are the same.
+    With ``paramwise_cfg`` MMEngine creates a group for each parameter, so the optimizer updates them one by one: an
+    AdamW step of the small MMT with ``fused=True`` then takes 5 times as long (docs/training.md). The updates are the
+    same.
 
     Args:
         optim_wrapper_cfg: The config's ``optim_wrapper``.
@@ -115,9 +115,9 @@ class DefaultOptimWrapperConstructor(PlainConstructor):
     """
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
-        """Adds the parameters of a module and of those inside it, with their options, to the optimizer's groups."""
+        """Adds the parameters of a module and its submodules, with their options, to the parameter groups."""
         super().add_params(params, module, prefix, **kwargs)
-        if prefix:  # MMEngine calls this for each module inside: act once, at the end
+        if prefix:  # MMEngine calls this for each submodule: act once, at the end
             return
         base = dict(lr=self.base_lr, weight_decay=self.base_wd)
         base = {name: value for name, value in base.items() if value is not None}
@@ -125,7 +125,7 @@ class DefaultOptimWrapperConstructor(PlainConstructor):
 
 
 def merged(groups: Iterable[dict]) -> list[dict]:
-    """Joins the groups whose options are equal, in the order of their first parameters.
+    """Joins groups with equal options, in the order of their first parameters.
 
     >>> merged([dict(params=['a'], lr=1.0), dict(params=['b'], lr=0.5), dict(params=['c'], lr=1.0)])
     [{'params': ['a', 'c'], 'lr': 1.0}, {'params': ['b'], 'lr': 0.5}]
@@ -140,15 +140,15 @@ def merged(groups: Iterable[dict]) -> list[dict]:
 
 
 def regroup(checkpoint: dict[str, Any], optim_wrapper: Any, model: nn.Module) -> None:
-    """Gives a checkpoint with a group for each parameter the groups of an optimizer; changes ``checkpoint``.
+    """Converts a checkpoint with one group per parameter to the groups of an optimizer; changes ``checkpoint``.
 
-    So are those that were written before equal options shared a group. The optimizer's state and the schedules' values
-    are arranged anew; nothing is done where the groups are as many already, or do not fit.
+    Old checkpoints, written before equal options shared a group, have such groups. Rearranges the optimizer's state and
+    the schedules' values; does nothing if the number of groups already matches or the groups do not fit.
 
     Args:
-        checkpoint: With ``optimizer`` and, where there are schedules, ``param_schedulers``.
-        optim_wrapper: The wrapper that it is loaded into.
-        model: The model, whose order of parameters the groups of the checkpoint follow.
+        checkpoint: Has ``optimizer`` and, if there are schedules, ``param_schedulers``.
+        optim_wrapper: The wrapper it is loaded into.
+        model: The model; the groups of the checkpoint follow the order of its parameters.
     """
     groups = getattr(getattr(optim_wrapper, 'optimizer', None), 'param_groups', None)
     saved = checkpoint['optimizer'].get('param_groups')
@@ -158,7 +158,7 @@ def regroup(checkpoint: dict[str, Any], optim_wrapper: Any, model: nn.Module) ->
     if any(len(group['params']) != 1 for group in saved):
         return
     state = checkpoint['optimizer']['state']
-    old = [[order[id(p)] for p in group['params']] for group in groups]  # places in the checkpoint, by our groups
+    old = [[order[id(p)] for p in group['params']] for group in groups]  # indices in the checkpoint, by our groups
     flat = [place for places in old for place in places]
     new_groups: list[dict[str, Any]] = []
     for places in old:
@@ -170,7 +170,7 @@ def regroup(checkpoint: dict[str, Any], optim_wrapper: Any, model: nn.Module) ->
         'param_groups': new_groups,
     }
     chosen = [places[0] for places in old]
-    # beside the groups MMEngine schedules one value that belongs to none, where there are several
+    # with several groups, MMEngine also schedules a value that belongs to none of them
     if len(groups) > 1:
         chosen.append(len(saved))
     else:

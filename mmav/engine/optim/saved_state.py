@@ -1,4 +1,4 @@
-"""The saved state of an optimizer: what it belongs to, and which options it goes on with."""
+"""The saved state of an optimizer: what it belongs to, and which options it continues with."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from mmav.adapting import noted_grids, position_grids
 from mmav.errors import CheckpointError
 
-# options of an optimizer's groups that do not tell its kind
+# options of parameter groups that say nothing about the optimizer's kind
 _BOOKKEEPING = {
     *('params', 'param_names', 'lr', 'initial_lr', 'lr_mult', 'decay_mult', 'decoupled_weight_decay'),
     *('foreach', 'fused', 'capturable', 'differentiable', 'maximize'),
 }
 # options that change which state the optimizer keeps
 _OF_THE_STATE = ('amsgrad', 'centered')
-# state that has the shape of its parameter, in torch.optim
+# state with the shape of its parameter, in torch.optim
 _LIKE_PARAMETER = ('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg', 'acc_delta', 'sum')
 
 
@@ -48,17 +48,17 @@ def parameter_names(optim_wrapper: Any, model: nn.Module) -> list[str]:
 
 
 def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, model: nn.Module, filename: str) -> None:
-    """Refuses to load the state of another optimizer, which torch may accept and then fail at the first step.
+    """Refuses the state of another optimizer, which torch may accept only to fail at the first step.
 
     Args:
         checkpoint: A training checkpoint.
-        optim_wrapper: The wrapper that the state is loaded into.
+        optim_wrapper: The wrapper the state is loaded into.
         model: The model whose parameters it updates.
         filename: The checkpoint.
 
     Raises:
-        CheckpointError: The optimizer is of another kind, or has other parameters, as after freezing, or others of the
-            same shape, as positions of another grid.
+        CheckpointError: The optimizer is of another kind, has other parameters, for example after freezing, or other
+            parameters of the same shape, such as positions of another grid.
     """
     optimizer = getattr(optim_wrapper, 'optimizer', None)
     saved = checkpoint['optimizer'].get('param_groups')
@@ -83,7 +83,7 @@ def require_same_optimizer(checkpoint: Mapping[str, Any], optim_wrapper: Any, mo
     for name, grid in noted_grids(checkpoint).items():
         if tuple(own.get(name, grid)) != grid:  # as many cells, in another order
             was, now = (' x '.join(map(str, each)) for each in (grid, own[name]))
-            raise CheckpointError(remedy.format(f'its {name} is a grid of {was}, that of this config of {now}'))
+            raise CheckpointError(remedy.format(f'its {name} is a grid of {was}, but this config has {now}'))
     parameters = [parameter for group in groups for parameter in group['params']]
     places = [place for group in saved for place in group['params']]
     for parameter, place in zip(parameters, places, strict=True):
@@ -103,19 +103,19 @@ def _described(kind: str | None, sizes: list[int]) -> str:
 
 
 def _differ(groups: Iterable[Mapping[str, Any]], saved: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether groups belong to optimizers of two kinds, by the names of their options."""
+    """Whether groups belong to optimizers of different kinds, judging by the names of their options."""
     kinds = [{key for group in of for key in group if key not in _BOOKKEEPING} for of in (groups, saved)]
     return kinds[0] != kinds[1]
 
 
 def follow_options(runner: Runner, wanted: list[dict[str, Any]], filename: str) -> None:
-    """Gives the optimizer the config's options where they differ from the checkpoint's, and logs it.
+    """Replaces the checkpoint's optimizer options that differ from the config's, and logs it.
 
-    The learning rate is the schedule's; without a schedule it is the config's, too.
+    The learning rate comes from the schedule; without a schedule it comes from the config, too.
 
     Args:
         runner: The runner, whose optimizer has been loaded.
-        wanted: What :func:`options_of` returned before.
+        wanted: What :func:`options_of` returned before loading.
         filename: The checkpoint.
 
     Raises:
@@ -138,8 +138,8 @@ def follow_options(runner: Runner, wanted: list[dict[str, Any]], filename: str) 
             changed.setdefault(key, (group.get(key), value))
             group[key] = value
     if changed:
-        text = ', '.join(f'{key} {new} in place of {old}' for key, (old, new) in changed.items())
-        runner.logger.warning(f'The optimizer goes on with what the config says, not {filename}: {text}')
+        text = ', '.join(f'{key} {new} instead of {old}' for key, (old, new) in changed.items())
+        runner.logger.warning(f'The optimizer continues with the options of the config, not of {filename}: {text}')
 
 
 def _equal(one: Any, two: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Warnings and errors, before training starts, for settings that have no effect or not the one they seem to have.
+"""Warnings and errors, before training starts, about settings without effect or with a surprising one.
 
 A learning rate that has not decayed when training ends, a validation that never runs, a best checkpoint chosen by a
-metric that nothing computes: training would run all the same.
+metric that nothing computes: training would run without complaint.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from mmav.errors import ConfigError, did_you_mean
 
 
 def all_schedulers(schedulers: Any) -> Iterator[Any]:
-    """The schedulers of a runner, of one optimizer or several."""
+    """The schedulers of a runner, for one or several optimizers."""
     for part in schedulers.values() if isinstance(schedulers, Mapping) else [schedulers or []]:
         yield from part
 
 
 def training_notes(runner: Any) -> Iterator[str]:
-    """What to log before training.
+    """Notes to log before training.
 
     Args:
         runner: A runner whose loops, schedulers and hooks are built.
@@ -33,7 +33,7 @@ def training_notes(runner: Any) -> Iterator[str]:
         A line for each setting that has no effect, or only part of it.
 
     Raises:
-        ConfigError: Best checkpoints or early stopping are asked for, but nothing is ever validated.
+        ConfigError: Best checkpoints or early stopping are requested, but validation never runs.
     """
     schedulers = runner.param_schedulers
     by_name = schedulers if isinstance(schedulers, Mapping) else {'': schedulers or []}
@@ -46,7 +46,7 @@ def training_notes(runner: Any) -> Iterator[str]:
 
 
 def check_monitors(hooks: Iterable[Any], metrics: Mapping[str, Any]) -> None:
-    """Refuses hooks that monitor a metric which validation does not compute.
+    """Refuses hooks that monitor a metric that validation does not compute.
 
     Raises:
         ConfigError: The metric is not in ``metrics``.
@@ -54,8 +54,8 @@ def check_monitors(hooks: Iterable[Any], metrics: Mapping[str, Any]) -> None:
     for hook in hooks:
         for option, name in _monitored(hook):
             if name != 'auto' and name not in metrics:
-                hint = did_you_mean(name, metrics) or f'; it gives {", ".join(metrics) or "nothing"}'
-                raise ConfigError(f'{type(hook).__name__}.{option}={name!r}: validation gives no such metric{hint}')
+                hint = did_you_mean(name, metrics) or f'; it computes {", ".join(metrics) or "nothing"}'
+                raise ConfigError(f'{type(hook).__name__}.{option}={name!r}: validation computes no such metric{hint}')
 
 
 def _monitored(hook: Any) -> list[tuple[str, str]]:
@@ -100,9 +100,9 @@ def _schedule_notes(schedulers: Iterable[Any], loop: Any, where: str) -> Iterato
 def _end_of(scheduler: Any) -> int | None:
     """The last step at which a schedule changes anything; None for an endless one, such as StepLR."""
     if getattr(scheduler, 'milestones', None):
-        # after the last milestone the rate is meant to stay
+        # after the last milestone the rate is meant to stay constant
         return max(scheduler.milestones) if max(scheduler.milestones) > scheduler.end else None
-    # a cosine that is cut off has not decayed, one that runs longer rises again
+    # a cosine that is cut short has not decayed, one that runs on rises again
     end = scheduler.begin + scheduler.T_max if getattr(scheduler, 'T_max', None) else scheduler.end
     return None if end >= INF else int(end)
 

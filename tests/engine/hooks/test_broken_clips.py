@@ -22,5 +22,5 @@ def test_broken_clips_are_logged(caplog):
         BrokenClipHook().after_train_epoch(runner([1, 2, 3]))
     assert [record.getMessage() for record in caplog.records] == [
         '2 of 3 training clips could not be read and were replaced by others',
-        '1 of 3 training clips are damaged; what can be decoded of them is used',
+        '1 of 3 training clips are damaged; the part that can be decoded is used',
     ]

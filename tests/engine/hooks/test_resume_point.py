@@ -65,7 +65,7 @@ def test_all_processes_stop_where_one_got_a_signal(tmp_path, capfd):
         'default_hooks = dict(resume_point=dict(agree_every=4))\n'
     )
     run_tool_in_pair(tmp_path, 'train.py', toys.write_config(tmp_path, text), '--work-dir', tmp_path / 'w')
-    assert 'iter_4.pth is saved, --resume goes on from there' in capfd.readouterr().err
+    assert 'iter_4.pth is saved, --resume continues from there' in capfd.readouterr().err
     assert [path.name for path in (tmp_path / 'w').glob('*.pth')] == ['iter_4.pth']
 
 
@@ -131,7 +131,7 @@ def test_another_batch_size_goes_on_at_the_same_clip(tmp_path, capsys):
     options = ['--cfg-options', 'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1']
     assert toys.run_tool('train.py', config(tmp_path), '--work-dir', work_dir, '--resume', *options) == 0
     out = capsys.readouterr().out
-    assert 'saved after 2 batches of 4 clips, a batch has 2 now: training goes on after 4 of these' in out
+    assert 'saved after 2 batches of 4 clips, but batches now have 2: training continues after 4 of these' in out
 
 
 def test_signals_do_what_they_did_before(tmp_path):

@@ -54,7 +54,7 @@ def test_a_budget_becomes_levels(cfg):
 
 def test_a_gpus_own_memory(cfg, monkeypatch):
     cfg.activation_checkpointing = dict(budget='auto')
-    with pytest.raises(ConfigError, match="budget='auto' is a GPU's memory, and there is none: give a size"):
+    with pytest.raises(ConfigError, match="budget='auto' needs a GPU, and there is none: give a size"):
         plan_for_budget(cfg)
     monkeypatch.setattr(memory_budget, 'without_gpu', lambda: False)
     monkeypatch.setattr(memory_budget, '_gpu_bytes', lambda: 40 * GIB)
@@ -67,7 +67,7 @@ def test_a_gpus_own_memory(cfg, monkeypatch):
 
 def test_mistakes(cfg):
     cfg.activation_checkpointing = dict(budget='1100MiB', full=True)
-    with pytest.raises(ConfigError, match='has a budget and full: give one or the other'):
+    with pytest.raises(ConfigError, match='has both a budget and full: give one or the other'):
         plan_for_budget(cfg)
     cfg.activation_checkpointing = dict(budget='1025MiB')
     with pytest.raises(
@@ -80,7 +80,7 @@ def test_mistakes(cfg):
 def test_what_a_config_means_on_this_machine(monkeypatch):
     model = nn.Sequential(TransformerBlock(8, 2))
     value, note = settle_checkpointing(Config(), model)
-    assert value is None and note.startswith('Blocks keep all for the backward pass, as on every CPU')
+    assert value is None and note.startswith('Blocks keep everything for the backward pass, as on all CPUs')
     monkeypatch.setattr('mmav.engine.memory.budget.without_gpu', lambda: False)
     value, note = settle_checkpointing(Config(), model)
     assert value == 'lean' and note.startswith('Blocks are lean')

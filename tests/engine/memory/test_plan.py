@@ -156,7 +156,7 @@ def test_a_model_without_blocks(monkeypatch):
 
 
 def test_a_network_from_outside():
-    """torchvision's ResNet: its activations are counted, and its layers can be computed again as a whole."""
+    """torchvision's ResNet: its activations are counted, and its layers can be recomputed as a whole."""
     cfg = config(SMALL)
     cfg.model.backbones = dict(video=dict(resnet.VIDEO))
     kept, again = (plan_step(cfg, dtype='float32', checkpointing=value) for value in (None, True))
@@ -188,7 +188,7 @@ def test_mistakes():
             plan_step(wrong)
     with pytest.raises(ConfigError, match="dtype='half': choose one of float32, bfloat16, float16"):
         plan_step(cfg, dtype='half')
-    with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory is planned of an AVClassifier only"):
+    with pytest.raises(ConfigError, match=r"model.type='ToyModel': memory can only be planned for an AVClassifier"):
         plan_step(Config(dict(model=dict(type='ToyModel'))))
 
 

@@ -1,4 +1,4 @@
-"""What belongs to an optimizer's saved state, and which options it goes on with."""
+"""What belongs to an optimizer's saved state, and which options it continues with."""
 
 import pytest
 import torch

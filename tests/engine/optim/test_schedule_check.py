@@ -97,11 +97,11 @@ def test_a_metric_that_nothing_computes(tmp_path, capsys):
     config = toys.write_config(tmp_path, 'default_hooks = dict(checkpoint=dict(save_best="top3", rule="greater"))\n')
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w') == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error == "error: CheckpointHook.save_best='top3': validation gives no such metric, did you mean 'top2'?"
+    assert error == "error: CheckpointHook.save_best='top3': validation computes no such metric, did you mean 'top2'?"
     lines = "custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy', rule='greater')]\n"
     config = toys.write_config(tmp_path, lines)
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'v') == 2
-    assert "monitor='accuracy': validation gives no such metric; it gives top1, top2" in capsys.readouterr().err
+    assert "monitor='accuracy': validation computes no such metric; it computes top1, top2" in capsys.readouterr().err
     check_monitors([CheckpointHook(save_best='auto'), SimpleNamespace()], {})
     with pytest.raises(ConfigError, match='it gives nothing'):
         check_monitors([CheckpointHook(save_best='top1', rule='greater')], {})

@@ -154,8 +154,8 @@ def test_a_run_goes_on_where_another_kind_of_gpu_is_there(tmp_path, capsys, monk
         assert toys.run_tool('train.py', *run, *resumed, *epochs) == 0
         told = capsys.readouterr().out
         assert f'Numbers: {kind} autocast' in told
-        anew = f'{kind}; the scale of its loss begins anew' if kind == 'float16' else kind
-        assert (f'was trained in {kinds[number - 1]}: the run goes on in {anew}\n' in told) == bool(number)
+        anew = f'{kind}; the loss scale is reset' if kind == 'float16' else kind
+        assert (f'was trained in {kinds[number - 1]}: the run continues in {anew}\n' in told) == bool(number)
         saved = torch.load(tmp_path / 'w' / f'epoch_{number + 1}.pth', weights_only=True)
         assert ('loss_scaler' in saved['optimizer']) == (kind == 'float16') and saved['meta']['numbers'] == kind
 

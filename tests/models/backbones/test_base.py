@@ -145,7 +145,7 @@ def test_what_is_cheap_in_a_block_from_outside_is_not_known():
     model = make_model(video=resnet.VIDEO, audio=MAT)
     assert not any('video' in name for name in turn_on_activation_checkpointing(model, 'lean') if 'neck' not in name)
     with pytest.raises(
-        ConfigError, match=r"^activation_checkpointing: 'backbones.video' has no blocks inside, it can be"
+        ConfigError, match=r"^activation_checkpointing: 'backbones.video' contains no blocks, so it can only be"
     ):
         turn_on_activation_checkpointing(model, dict(lean='backbones.video'))
     alone = make_model(dict(type='Avg'), video=resnet.VIDEO)
