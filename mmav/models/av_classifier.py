@@ -1,4 +1,4 @@
-"""The whole forward path: modalities to tokens, tokens to streams, streams to labels."""
+"""The complete forward pass: modalities to tokens, tokens to streams, streams to labels."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mmav.structures import AVDataSample, Tokens
 
 @MODELS.register_module()
 class AVClassifier(BaseModel):
-    """Classifier of clips with a picture, a sound, or both.
+    """Classifier of clips with video, audio, or both.
 
     Args:
-        backbones: Modality name -> config of its backbone; None leaves a parent config's modality out.
+        backbones: Modality name -> config of its backbone; None removes a modality of a parent config.
         neck: Config of the neck; the widths of the backbones are filled in as ``in_dims``.
         head: Config of the head; the widths of the neck's streams are filled in as ``in_dims``.
         contrast: Config of the head whose losses compare the backbones' class embeddings in training, such as
@@ -30,13 +30,13 @@ class AVClassifier(BaseModel):
         data_preprocessor: Config of the data preprocessor.
         pretrained: Whether parts whose ``init_cfg`` names a checkpoint, such as ``PublicWeights``, start from it; False
             trains everything from scratch.
-        keep_features: Whether the mode ``predict`` leaves on the samples what the last layer reads: the streams, side
-            by side, as ``feature``, and by name, with the class embedding of each encoder, as ``features``.
+        keep_features: Whether the mode ``predict`` adds the input of the last layer to the samples: the concatenated
+            streams as ``feature``, and each stream and each encoder's class embedding by name as ``features``.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
         ValueError: If there is no backbone.
-        ConfigError: If a backbone has no ``out_dims``, or the head no ``parts``.
+        ConfigError: If a backbone has no ``out_dims`` or the head has no ``parts``.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class AVClassifier(BaseModel):
         backbones = {name: cfg for name, cfg in backbones.items() if cfg is not None}
         if not backbones:
             raise ValueError('AVClassifier needs at least one backbone, such as dict(audio=dict(type="MAT"))')
-        # MMEngine's, whose init_weights reaches the backbones; torch's has none, and they would be passed over in
-        # silence (tests/models/test_av_classifier.py guards it)
+        # MMEngine's ModuleDict, whose init_weights reaches the backbones; torch's has none, and they would be skipped
+        # silently (tests/models/test_av_classifier.py checks it)
         self.backbones = ModuleDict({name: MODELS.build(cfg) for name, cfg in backbones.items()})
         widths = {name: _width(name, backbone) for name, backbone in self.backbones.items()}
         self.neck = MODELS.build({'in_dims': widths, **neck})
@@ -74,7 +74,7 @@ class AVClassifier(BaseModel):
 
     @master_only
     def _dump_init_info(self) -> None:
-        """Called by MMEngine when ``init_weights`` is done."""
+        """Called by MMEngine after ``init_weights``."""
         report_origins(self)
 
     def forward(
@@ -87,21 +87,21 @@ class AVClassifier(BaseModel):
         """Classifies B clips of V views.
 
         Args:
-            inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T). V may be
-                1 for one modality and more for another: all views of the other then share the one.
+            inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T). If V is
+                1 for one modality and more for another, all views of the other share the single one.
             data_samples: The B samples; needed by the modes ``loss`` and ``predict``.
-            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+            masks: Modality name -> (B,), True where the clip has that modality; None if every clip has every modality.
             mode: ``tensor``, ``loss`` or ``predict``.
 
         Returns:
-            ``tensor``: part of the label (``label`` where there is one) -> the head's probabilities (B, C), averaged
-            over the views. ``loss``: named losses, every view a clip of its own. ``predict``: the samples with what the
-            head writes to them, such as ``pred_score`` and ``pred_label``.
+            ``tensor``: part of the label (``label`` if there is only one) -> the head's probabilities (B, C), averaged
+            over the views. ``loss``: named losses, with every view as a clip of its own. ``predict``: the samples, with
+            the fields that the head writes, such as ``pred_score`` and ``pred_label``.
 
         Raises:
             ValueError: If the mode is unknown.
-            ConfigError: If a modality is missing, numbers of views do not fit, or a backbone does not return the tokens
-                that it promises.
+            ConfigError: If a modality is missing, the numbers of views do not match, or a backbone does not return the
+                tokens that it promises.
         """
         if mode not in ('tensor', 'loss', 'predict'):
             raise ValueError(f'mode={mode!r} is unknown: choose tensor, loss or predict')
@@ -129,13 +129,13 @@ class AVClassifier(BaseModel):
         *,
         masks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The mode ``loss``, of tensors only: what ``compile`` of a config compiles (:mod:`mmav.engine.compilation`).
+        """The mode ``loss`` on tensors alone: what a config's ``compile`` compiles (:mod:`mmav.engine.compilation`).
 
         Args:
             inputs: Modality name -> (B, V, C, *size).
-            targets: What the head's ``targets`` reads from the samples of all B * V views.
-            clip_targets: The same from those of the B clips.
-            masks: Modality name -> (B,), True where the clip has it; None where all have all.
+            targets: Returned by the head's ``targets`` for the samples of all B * V views.
+            clip_targets: The same for the samples of the B clips.
+            masks: Modality name -> (B,), True where the clip has it; None if every clip has every modality.
 
         Returns:
             Named losses.
@@ -144,13 +144,13 @@ class AVClassifier(BaseModel):
         view_masks = _of_each_view(masks, views)
         losses = self.head.loss(self.neck(tokens, view_masks), targets, view_masks)
         if self.contrast is not None:
-            # encode() repeated what has a single view: here it counts once, as modality -> (B, V, D)
+            # encode() repeated modalities with a single view: here they count once, as modality -> (B, V, D)
             classes = {m: t.cls.unflatten(0, (-1, views))[:, : inputs[m].shape[1]] for m, t in tokens.items()}
             losses = losses | self.contrast.loss(classes, clip_targets, masks)
         return losses
 
     def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:
-        """Encodes each modality once per view of its own, then repeats the tokens of those with a single view.
+        """Encodes each modality once per view, then repeats the tokens of modalities with a single view.
 
         Returns:
             Modality name -> tokens of B * V clips, and V.
@@ -160,7 +160,9 @@ class AVClassifier(BaseModel):
         for name, backbone in self.backbones.items():
             x = inputs[name]
             if x.shape[1] not in (1, views):
-                raise ConfigError(f'{name} has {x.shape[1]} views, another modality {views}: give as many, or 1')
+                raise ConfigError(
+                    f'{name} has {x.shape[1]} views, another modality {views}: the numbers must be equal, or 1'
+                )
             encoded = tokens_of(backbone, x.flatten(0, 1), name)
             if x.shape[1] < views:
                 cls, patches = (t.repeat_interleave(views, dim=0) for t in encoded[:2])
@@ -197,8 +199,8 @@ def _write_features(
     streams: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
 ) -> None:
-    """Writes the features of B clips, averaged over their views; by name only those of what a clip has."""
-    # a stream that is named after a modality takes the place of its class embedding: the last layer reads that one
+    """Writes the features of B clips, averaged over their views; named features only for modalities a clip has."""
+    # a stream named after a modality replaces its class embedding, as the last layer reads the stream
     named = {name: encoded.cls for name, encoded in tokens.items()} | dict(streams)
     named = {name: value.float().unflatten(0, (len(samples), -1)).mean(dim=1) for name, value in named.items()}
     joined = torch.cat([named[name] for name in streams], dim=-1)  # (B, D)

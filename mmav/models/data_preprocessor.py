@@ -1,4 +1,4 @@
-"""From collated clips to normalised, and in training mixed, tensors on the model's device."""
+"""Turns collated clips into normalised tensors on the model's device, mixed with each other in training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class AVDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         norm: Modality name -> dict(mean, std), a number or one per channel, in the units of the input: 0 to 255 for
-            pictures, log-mel for sound. A modality without an entry is only converted to float.
-        batch_augment: Config of what mixes the clips of a training batch, such as :class:`MixupCutmix`.
+            video, log-mel for audio. A modality without an entry is only converted to float.
+        batch_augment: Config of the augmentation that mixes the clips of a training batch, such as
+            :class:`MixupCutmix`.
         non_blocking: Whether copies to the device may overlap with computation.
 
     Raises:
@@ -53,9 +54,9 @@ class AVDataPreprocessor(BaseDataPreprocessor):
             training: Whether clips are mixed.
 
         Returns:
-            The same keys; ``inputs`` in float32, ``masks`` None where every clip has every modality.
+            The same keys; ``inputs`` in float32, ``masks`` None if every clip has every modality.
         """
-        # decided before the copy to the device, so that the answer costs no synchronisation
+        # checked before the copy to the device, as afterwards it would need a synchronisation
         masks = data.get('masks')
         if masks is not None and all(bool(mask.all()) for mask in masks.values()):
             masks = None
@@ -77,18 +78,18 @@ class AVDataPreprocessor(BaseDataPreprocessor):
 
 @MODELS.register_module()
 class MixupCutmix:
-    """Mixes each clip of a batch with another one: its picture, its sound and its label in the same proportion.
+    """Mixes each clip of a batch with another: video, audio and label in the same proportion.
 
-    Mixup (Zhang et al. 2018) blends pictures and spectrograms. Cutmix (Yun et al. 2019) puts a box of the other
-    clip into all frames and an equal share of the other spectrogram, as a stretch of time, into this one. One draw per
-    batch, as in the MViTv2 recipe (facebookresearch/SlowFast, slowfast/datasets/mixup.py).
+    Mixup (Zhang et al. 2018) blends frames and spectrograms. Cutmix (Yun et al. 2019) pastes a box of the other clip
+    into all frames, and a stretch of time with an equal share of the other spectrogram. There is one draw per batch, as
+    in the MViTv2 recipe (facebookresearch/SlowFast, slowfast/datasets/mixup.py).
 
     Args:
-        num_classes: Number of classes C; of clips with a verb and a noun ``dict(verb=V, noun=N)``.
+        num_classes: Number of classes C; ``dict(verb=V, noun=N)`` for clips with a verb and a noun.
         mixup_alpha: Parameter of mixup's Beta distribution; 0 for no mixup.
         cutmix_alpha: Parameter of cutmix's Beta distribution; 0 for no cutmix.
         prob: Probability that a batch is mixed at all.
-        switch_prob: Probability of cutmix where both are on.
+        switch_prob: Probability of cutmix if both are on.
 
     Raises:
         ValueError: If both parameters are 0 or one is negative.
@@ -113,19 +114,19 @@ class MixupCutmix:
     def __call__(
         self, inputs: dict[str, Tensor], masks: dict[str, Tensor] | None, data_samples: list[AVDataSample]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, list[AVDataSample]]:
-        """Mixes clip i with clip B - 1 - i and writes soft labels (C,) as ``gt_score``, or one for verb and noun each.
+        """Mixes clip i with clip B - 1 - i and writes soft labels (C,) as ``gt_score``, or for verb and noun each.
 
         Args:
-            inputs: Modality -> (B, V, C, ...): the last two axes of a clip are H and W, of a spectrogram F and T.
-            masks: Modality -> (B,), or None; a mixed clip has a modality if one of its two sources has, and that
-                source's alone: what is absent is not blended in.
+            inputs: Modality -> (B, V, C, ...): the last two axes are H and W of a clip, F and T of a spectrogram.
+            masks: Modality -> (B,), or None; a mixed clip has a modality if either source has it. If only one has it,
+                that source is used unmixed.
             data_samples: The B samples.
         """
         if torch.rand(()) >= self.prob:
             return inputs, masks, data_samples
         mixup_alpha, cutmix_alpha = self.alphas
         if masks is not None:
-            inputs = {name: _lent(value, masks[name]) for name, value in inputs.items()}
+            inputs = {name: _fill_absent(value, masks[name]) for name, value in inputs.items()}
             masks = {name: mask | mask.flip(0) for name, mask in masks.items()}
         cut = cutmix_alpha > 0 and (mixup_alpha == 0 or bool(torch.rand(()) < self.switch_prob))
         alpha = cutmix_alpha if cut else mixup_alpha
@@ -141,11 +142,11 @@ class MixupCutmix:
         return inputs, masks, data_samples
 
     def _cutmix(self, inputs: dict[str, Tensor], lam: float) -> tuple[dict[str, Tensor], float]:
-        """Pastes from the flipped batch; returns the inputs and the share that is left of the first clip."""
+        """Pastes from the flipped batch; returns the inputs and the remaining share of the first clip."""
         video = inputs.get('video')
         box = None
         if video is not None:
-            # the box is cut at the border, so the share that is really left replaces lam, for the sound too
+            # the box is clipped at the border, so the share that really remains replaces lam, for the audio, too
             height, width = video.shape[-2:]
             box = self._span(height, (1 - lam) ** 0.5) + self._span(width, (1 - lam) ** 0.5)
             lam = 1 - (box[1] - box[0]) * (box[3] - box[2]) / (height * width)
@@ -167,6 +168,6 @@ class MixupCutmix:
         return max(centre - half, 0), min(centre + half, size)
 
 
-def _lent(value: Tensor, mask: Tensor) -> Tensor:
-    """Gives clip i of (B, ...), where the mask (B,) says that it has none, what clip B - 1 - i has."""
+def _fill_absent(value: Tensor, mask: Tensor) -> Tensor:
+    """Replaces clip i of (B, ...) with clip B - 1 - i where the mask (B,) is False."""
     return torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, value.flip(0))

@@ -1,4 +1,4 @@
-"""One batch out of the batches of all processes, for losses that compare clips."""
+"""Gathers the batches of all processes into one, for losses that compare clips."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mmav.errors import ConfigError
 
 
 class _GatherRows(torch.autograd.Function):
-    """Concatenates the rows of all processes; the gradient of a process' own rows comes back times their number.
+    """Concatenates the rows of all processes; scales the gradient of a process's own rows by the number of processes.
 
-    Each process computes the same loss of the whole batch, but reaches with it only its own rows. The gradient of the
-    whole is the sum over the processes, but DistributedDataParallel takes the mean: hence the factor.
-    tests/models/test_gather.py guards that the result is the gradient of one process with the whole batch.
+    Every process computes the same loss over the whole batch, but its gradient only reaches its own rows. The full
+    gradient is the sum over the processes, but DistributedDataParallel averages: hence the factor.
+    tests/models/test_gather.py checks that the result equals the gradient of one process with the whole batch.
     """
 
     @staticmethod
@@ -33,10 +33,10 @@ class _GatherRows(torch.autograd.Function):
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Returns the rows of all processes in the order of their ranks, with gradient; ``x`` itself in a single process.
+    """Returns the rows of all processes in rank order, with gradients; in a single process ``x`` itself.
 
-    The gradients are right for wrappers that average them over the processes, as DistributedDataParallel does, and
-    for a loss that is computed alike in each. All must give the same shape.
+    The gradients are correct for wrappers that average them over processes, as DistributedDataParallel does, and for a
+    loss that all processes compute alike. All processes must pass the same shape.
 
     Args:
         x: Floating type, (B, ...).
@@ -45,11 +45,11 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def gather_labels(labels: Tensor) -> Tensor:
-    """Returns the labels of all processes in the order of their ranks; ``labels`` themselves in a single process.
+    """Returns the labels of all processes in rank order; in a single process ``labels`` itself.
 
     Args:
-        labels: Class indices (B,), or soft labels (B, C). Where one process has soft labels, since its batch was mixed,
-            those of the others become one-hot.
+        labels: Class indices (B,), or soft labels (B, C). If any process has soft labels, because its batch was mixed,
+            the labels of the others become one-hot.
 
     Raises:
         ConfigError: If the processes have batches of different sizes.
@@ -60,7 +60,7 @@ def gather_labels(labels: Tensor) -> Tensor:
     sizes, classes = gather_rows(shape).T.tolist()
     if len(set(sizes)) > 1:
         raise ConfigError(
-            f'the processes have batches of {sizes} clips, but contrastive losses need equal ones: '
+            f'the processes have batches of {sizes} clips, but contrastive losses need equal sizes: '
             'set drop_last=True in the train_dataloader'
         )
     if max(classes) > 0 and labels.dim() == 1:

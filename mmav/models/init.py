@@ -1,4 +1,4 @@
-"""Initial values of transformer parameters, drawn or from files, and where they come from."""
+"""Initial values of transformer parameters, drawn or loaded, and a report of where they come from."""
 
 from __future__ import annotations
 
@@ -13,66 +13,66 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-# beginnings of what is said of a parameter's origin
+# how the descriptions of a parameter's origin begin
 LOADED = 'loaded from '
 _LOADED_BY_MMENGINE = 'PretrainedInit: load from '
 _DRAWN = 'drawn by init_weights'
-# layers that PyTorch's own rule initialises
+# layers initialised by PyTorch's own rule
 _RESET = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 class DrawnModule(BaseModule):
-    """A part of a model that draws its initial values by one rule, :func:`init_transformer`.
+    """A part of a model that draws its initial values with :func:`init_transformer`.
 
-    It draws when it is built, at the end of its constructor, and again in ``init_weights``, which MMEngine calls and
-    which also applies ``init_cfg``.
+    It does so at the end of its constructor, and again in ``init_weights``, which MMEngine calls and which also applies
+    ``init_cfg``.
     """
 
     init_std: float = 0.02
 
     def learned_tokens(self) -> list[nn.Parameter]:
-        """The parameters that are learned tokens or positions rather than layers: those held by the part itself."""
+        """Parameters that are learned tokens or positions rather than layers: those directly in this module."""
         return list(self.parameters(recurse=False))
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the learned tokens and of the tables of positions, within this module."""
+        """Names, within this module, of learned tokens and position tables."""
         tables = [table for child in self.modules() if isinstance(child, nn.ParameterList) for table in child]
         tokens = {id(parameter) for parameter in (*self.learned_tokens(), *tables)}
         return {name for name, parameter in self.named_parameters() if id(parameter) in tokens}
 
     def draw(self) -> None:
-        """Draws all parameters anew, but for those of parts inside that draw their own."""
+        """Draws all parameters again, except those of submodules that draw their own."""
         init_transformer(self, self.learned_tokens(), std=self.init_std)
 
     def draw_aside(self) -> None:
-        """Draws as :meth:`draw` does, but leaves the random generator as it was.
+        """Like :meth:`draw`, but without advancing the random generator.
 
-        For constructors of backbones: a seed then gives the same weights in ``init_weights`` as in version 0.1, whose
-        backbones did not draw when they were built.
+        For constructors of backbones: with the same seed, ``init_weights`` then gives the same weights as in version
+        0.1, whose backbones drew nothing in their constructors.
         """
         with torch.random.fork_rng(devices=()):
             self.draw()
 
     def init_weights(self) -> None:
-        """Draws all parameters anew, then applies ``init_cfg``."""
+        """Draws all parameters again, then applies ``init_cfg``."""
         self.draw()
         super().init_weights()
 
 
 def init_transformer(module: nn.Module, tokens: Iterable[nn.Parameter | None] = (), *, std: float = 0.02) -> None:
-    """Initialises in place: linear layers, tokens and relative positions from a truncated normal, biases at zero.
+    """Initialises in place: linear layers, tokens and relative positions from a truncated normal, biases with zeros.
 
-    Convolutions are drawn as PyTorch draws them by default; norms become the identity. A :class:`DrawnModule` inside
-    is left to itself.
+    Convolutions get PyTorch's default initialisation; norms become the identity. A :class:`DrawnModule` inside
+    initialises itself.
 
     Args:
         module: The root.
-        tokens: Learned tokens and tables that are parameters rather than layers; None is passed over.
-        std: Standard deviation for the linear layers. 0.02, which public code uses at widths of hundreds, leaves layers
-            a few dozen wide almost silent. Tokens and relative positions always get 0.02.
+        tokens: Learned tokens and tables that are parameters rather than layers; None is skipped.
+        std: Standard deviation for the linear layers. 0.02, which public code uses for widths of hundreds, makes the
+            outputs of layers only a few dozen wide almost zero. Tokens and relative positions always get 0.02.
     """
     if any(isinstance(parameter, FakeTensor) for parameter in module.parameters()):
-        return  # fake tensors have no values, and torch's rule looks at those that it has drawn
+        return  # fake tensors have no values, and torch's rule reads the values it has drawn
     for child in _layers_of(module):
         if isinstance(child, nn.Linear):
             nn.init.trunc_normal_(child.weight, std=std)
@@ -96,12 +96,12 @@ def _layers_of(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def reads_file(init_cfg: Any) -> bool:
-    """Whether an ``init_cfg`` of MMEngine's, a dict or a list of them, reads a checkpoint."""
+    """Whether an MMEngine ``init_cfg``, a dict or a list of dicts, reads a checkpoint."""
     return any('checkpoint' in init for init in ([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()))
 
 
 def without_files(init_cfg: Any) -> list[dict] | None:
-    """An ``init_cfg`` without what reads a checkpoint; None where nothing is left.
+    """An ``init_cfg`` without entries that read a checkpoint; None if nothing is left.
 
     >>> without_files([dict(type='Normal', layer='Linear'), dict(type='PublicWeights', checkpoint='a.pth')])
     [{'type': 'Normal', 'layer': 'Linear'}]
@@ -111,7 +111,7 @@ def without_files(init_cfg: Any) -> list[dict] | None:
 
 
 def from_scratch(cfg: Any) -> Any:
-    """A part of a model's config, and the parts inside it, without the checkpoints that its ``init_cfg`` read.
+    """A part of a model's config, nested parts included, without the checkpoints in ``init_cfg``.
 
     >>> from_scratch(dict(audio=dict(type='MAT', init_cfg=dict(type='PublicWeights', checkpoint='a.pth'))))
     {'audio': {'type': 'MAT', 'init_cfg': None}}
@@ -125,9 +125,9 @@ def from_scratch(cfg: Any) -> Any:
 
 
 def note_origin(module: nn.Module, names: Iterable[str], origin: str) -> None:
-    """Notes where parameters of a module have their values from, for :func:`report_origins`.
+    """Records where parameters of a module got their values, for :func:`report_origins`.
 
-    Only while MMEngine's ``init_weights`` is under way.
+    Has an effect only during MMEngine's ``init_weights``.
     """
     noted: Mapping[Tensor, dict[str, Any]] = getattr(module, '_params_init_info', {})
     parameters = dict(module.named_parameters())
@@ -137,12 +137,12 @@ def note_origin(module: nn.Module, names: Iterable[str], origin: str) -> None:
 
 
 def report_origins(module: nn.Module) -> None:
-    """Logs where the parameters of a module have their initial values from.
+    """Logs where the parameters of a module got their initial values.
 
-    The console shows sums: of all, and a line for each of the ``backbones``. The log file has every parameter.
+    The console shows totals, and a line for each of the ``backbones``. The log file lists every parameter.
 
-    In place of MMEngine's listing, which compares means before and after ``init_weights`` and says of every LayerNorm
-    and of every bias that nothing was done.
+    Replaces MMEngine's listing, which compares means before and after ``init_weights`` and reports every LayerNorm and
+    every bias as unchanged.
     """
     noted: Mapping[Tensor, dict[str, Any]] = module._params_init_info  # type: ignore[assignment]
     lines: list[str] = []

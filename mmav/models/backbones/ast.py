@@ -1,4 +1,4 @@
-"""The plain transformer of any rank, at constant resolution, and AST, its form for spectrograms."""
+"""The plain transformer at constant resolution, for inputs of any rank, and AST, its form for spectrograms."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TOKENS = ('cls_token', 'dist_token')
 
 
 class PlainTransformer(DrawnModule, Backbone):
-    """ViT (Dosovitskiy et al. 2021): patches, learned absolute positions, blocks of self-attention of one width.
+    """ViT (Dosovitskiy et al. 2021): patches, learned absolute positions, self-attention blocks of one width.
 
-    The length of ``input_size`` decides the rank. Inputs may have another size at run time: the positions of the
-    patches are interpolated.
+    The length of ``input_size`` determines the rank. At run time inputs may have another size: the positions of the
+    patches are then interpolated.
 
     Args:
         input_size: Size of the input at construction: (F, T) of a spectrogram or (T, H, W) of a clip.
@@ -38,10 +38,10 @@ class PlainTransformer(DrawnModule, Backbone):
         drop_path_rate: Probability of dropping the last block's branches, rising linearly from 0 at the first.
         cls_token: Whether a class token is learned.
         dist_token: Whether a distillation token is learned (Touvron et al. 2021, DeiT). ``Tokens.cls`` is the mean of
-            the class and the distillation token, and the mean of the patches where there is neither.
-        final_norm: Whether the last block is followed by a LayerNorm; a neck that goes on with the same kind of blocks
-            can do without.
-        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
+            the class and the distillation token, or the mean of the patches without either.
+        final_norm: Whether a LayerNorm follows the last block; a neck that continues with the same kind of blocks does
+            not need it.
+        init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -80,7 +80,7 @@ class PlainTransformer(DrawnModule, Backbone):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if cls_token else None
         self.dist_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if dist_token else None
         num_patches = torch.Size(self.grid).numel()
-        # one table for tokens and patches, as public ViT checkpoints have it
+        # one table for tokens and patches, as in public ViT checkpoints
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_extra + num_patches, embed_dims))
         self.blocks = nn.ModuleList(
             TransformerBlock(
@@ -92,19 +92,19 @@ class PlainTransformer(DrawnModule, Backbone):
         self.draw_aside()
 
     def position_grids(self) -> dict[str, tuple[int, ...]]:
-        """What the positions of the patches unroll; checkpoints note it."""
+        """The grid behind the positions of the patches; checkpoints store it."""
         return dict(pos_embed=self.grid)
 
     def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
-        """Positions of another grid, interpolated as they are at run time, or cut; None for other weights.
+        """Positions of another grid, interpolated as at run time, or cut; None for other weights.
 
-        The positions of an image are repeated over a clip. Tokens that the file lacks keep their positions.
+        The positions of an image are repeated over a clip. Tokens missing from the file keep their positions.
 
         Args:
             name: Name of the parameter within this module.
-            value: A file's.
-            hints: Says which tokens the file has, what its positions unroll, and whether they are cut. Where it does
-                not know the grid, the size may differ along one axis, else it was a square.
+            value: The value in the file.
+            hints: Which tokens the file has, the grid of its positions, and whether they are cut. If the grid is
+                unknown, its size may differ along one axis, or it is assumed to be square.
         """
         if name != 'pos_embed' or value.dim() != 3 or value.shape[2] != self.out_dims:
             return None
@@ -146,9 +146,9 @@ class PlainTransformer(DrawnModule, Backbone):
 class AST(PlainTransformer):
     """Audio spectrogram transformer (Gong et al. 2021; YuanGongND/ast, src/models/ast_models.py).
 
-    Takes log-mel spectrograms (B, 1, F, T). ViT-B/16 on patches that overlap, stride 10: 12x101 tokens of 768 for
-    128x1024, 87 M parameters, 131 G multiply-accumulates (paper, Table 2). With ``num_layers=3``, MAT's patches and no
-    distillation token it is the audio encoder of the paper's "AVBottle w/o MAT".
+    Takes log-mel spectrograms (B, 1, F, T). ViT-B/16 on overlapping patches with stride 10: 12x101 tokens of width 768
+    for 128x1024, 87 M parameters, 131 G multiply-accumulates (paper, Table 2). With ``num_layers=3``, MAT's patches and
+    no distillation token it is the audio encoder of the paper's "AVBottle w/o MAT".
 
     Args:
         input_size: Spectrogram size (F, T) at construction.
@@ -156,9 +156,9 @@ class AST(PlainTransformer):
         patch_kernel: Kernel of the patch embedding (F, T).
         patch_stride: Stride of the patch embedding (F, T).
         dist_token: See :class:`PlainTransformer`.
-        **kwargs: What else :class:`PlainTransformer` takes.
+        **kwargs: Passed to :class:`PlainTransformer`.
 
-    Public weights are adapted as AST's own code does it: see :func:`~mmav.models.weights.load_public_weights`.
+    Public weights are adapted as in AST's own code: see :func:`~mmav.models.weights.load_public_weights`.
 
     >>> model = AST(input_size=(32, 64), embed_dims=8, num_layers=2, num_heads=2)
     >>> tokens = model(torch.zeros(2, 1, 32, 64))
@@ -166,7 +166,7 @@ class AST(PlainTransformer):
     (torch.Size([2, 8]), torch.Size([2, 10, 8]), (2, 5))
     """
 
-    # What AST's code does with the kernel of an image model, and with more positions than a spectrogram has.
+    # How AST's code adapts the kernel of an image model, and more positions than a spectrogram has.
     adapting: ClassVar[dict[str, str]] = dict(rgb='sum', positions='cut')
 
     def __init__(

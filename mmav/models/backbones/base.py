@@ -1,4 +1,4 @@
-"""What a backbone is to the rest of the library: the contract, as a base class."""
+"""The contract between a backbone and the rest of the library, as a base class."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mmav.structures import Tokens
 class Backbone(BaseModule):
     """Encodes one modality: ``forward`` takes (B, C, *size) and returns :class:`~mmav.structures.Tokens`.
 
-    With ``out_dims`` that is all :class:`~mmav.models.AVClassifier` needs to train. Tools need more, ask for it by the
-    attributes below and refuse a backbone without it in one line: counting operations and planning memory need
-    ``input_size`` and ``in_channels``, layer decay and activation checkpointing ``blocks``. Grad-CAM looks at a block
-    where ``patch_embed`` says where its tokens lie, and otherwise at the tokens that the backbone returns.
+    That and ``out_dims`` are all that :class:`~mmav.models.AVClassifier` needs to train. Some tools need more of the
+    attributes below and refuse a backbone without them in one line: counting operations and planning memory need
+    ``input_size`` and ``in_channels``; layer decay and activation checkpointing need ``blocks``. Grad-CAM uses a block
+    if ``patch_embed`` tells where its tokens lie, and otherwise the tokens that the backbone returns.
 
-    A network from outside takes about ten lines (tests/models/backbones/test_base.py has torchvision's ResNet)::
+    Wrapping another network takes about ten lines (tests/models/backbones/test_base.py has torchvision's ResNet)::
 
         @MODELS.register_module()
         class ResNet(Backbone):
@@ -39,9 +39,9 @@ class Backbone(BaseModule):
         input_size: As given.
         in_channels: As given.
         out_dims: As given.
-        blocks: The layers one behind the other; empty where there are none. Parameters that come before them in
-            ``named_parameters()`` belong to the input side, parameters that come after them to the output side.
-        patch_embed: The layer whose tokens enter the first of ``blocks``; None where the blocks read something else.
+        blocks: The layers in order; may be empty. Parameters before them in ``named_parameters()`` belong to the input
+            side, parameters after them to the output side.
+        patch_embed: The layer whose tokens enter the first of ``blocks``; None if the blocks read something else.
     """
 
     blocks: Sequence[nn.Module] | nn.ModuleList
@@ -63,9 +63,9 @@ class Backbone(BaseModule):
         self.patch_embed = None
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters, within this module, that are tokens or tables of positions rather than layers.
+        """Names, within this module, of parameters that are tokens or position tables rather than layers.
 
-        A schedule with ``paramwise_cfg=dict(token_decay_mult=0.0)`` does not decay them.
+        With ``paramwise_cfg=dict(token_decay_mult=0.0)`` they have no weight decay.
         """
         return set()
 
@@ -103,10 +103,10 @@ def tokens_of(backbone: nn.Module, x: Tensor, name: str) -> Tokens:
 
 
 def input_shape(backbone: nn.Module) -> tuple[int, ...]:
-    """(channels, *size) that a backbone is built for.
+    """The input shape (channels, *size) that a backbone is built for.
 
     Raises:
-        ConfigError: It does not say so.
+        ConfigError: The backbone does not say.
     """
     missing = [name for name in ('in_channels', 'input_size') if not hasattr(backbone, name)]
     if missing:

@@ -13,9 +13,9 @@ from mmav.registry import MODELS
 class MAT(MultiscaleTransformer):
     """Multiscale audio transformer: MViTv2's blocks on a log-mel spectrogram (B, 1, F, T).
 
-    ``base`` at 128x1024 has 51.0 M parameters: 32x256 tokens of 96 channels, pooled in blocks 2 and 5 along both axes
-    and in block 21 along time only, to 8x32 tokens of 768 (paper, Table 1). Keys and values begin at stride (2, 2),
-    which the paper leaves open and its 46.2 G multiply-accumulates imply.
+    ``base`` at 128x1024 has 51.0 M parameters: 32x256 tokens of width 96, pooled in blocks 2 and 5 along both axes and
+    in block 21 along time only, to 8x32 tokens of width 768 (paper, Table 1). Keys and values start with stride (2, 2),
+    which the paper does not state but its 46.2 G multiply-accumulates imply.
 
     Args:
         arch: See :class:`MultiscaleTransformer`.
@@ -23,9 +23,9 @@ class MAT(MultiscaleTransformer):
         in_channels: Channels of the input.
         patch_kernel: Kernel of the patch embedding (F, T).
         patch_stride: Stride of the patch embedding (F, T).
-        q_strides: For each stage block the stride of its queries (F, T).
+        q_strides: The stride of the queries (F, T) of each stage block.
         kv_stride: First stride of keys and values (F, T).
-        **kwargs: What else :class:`MultiscaleTransformer` takes.
+        **kwargs: Passed to :class:`MultiscaleTransformer`.
 
     >>> import torch
     >>> arch = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))

@@ -1,4 +1,4 @@
-"""The multiscale transformer of any rank, and MViTv2, its form for video clips."""
+"""The multiscale transformer for inputs of any rank, and MViTv2, its form for video clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARCHS: dict[str, dict[str, Any]] = {
 
 
 def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the sizes that ``arch`` names, or a checked copy of those that it gives.
+    """Returns the sizes that ``arch`` names, or a checked copy of ``arch`` if it is a dict.
 
     Raises:
         ValueError: If the name is unknown or a size is missing, unknown or impossible.
@@ -44,20 +44,20 @@ def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 class MultiscaleTransformer(DrawnModule, Backbone):
-    """Blocks of multihead multiscale self-attention over a grid; the length of ``input_size`` decides its rank.
+    """Blocks of multihead multiscale self-attention over a grid; the length of ``input_size`` determines its rank.
 
-    A stage begins at each of ``stage_blocks``: the width and the heads double there, and the queries are pooled.
+    A stage begins at each of ``stage_blocks``: width and number of heads double, and the queries are pooled.
     Keys and values are pooled by ``kv_stride`` at first; each query stride divides it, down to 1 ("adaptive").
 
-    Inputs may have another size at run time than ``input_size``: the relative positions are interpolated.
+    At run time inputs may have another size than ``input_size``: the relative positions are then interpolated.
 
     Args:
-        arch: A name of the table, or a dict of ``embed_dims``, ``num_layers``, ``num_heads``, ``stage_blocks``.
+        arch: A name in ``ARCHS``, or a dict of ``embed_dims``, ``num_layers``, ``num_heads``, ``stage_blocks``.
         input_size: Size of the input at construction: (F, T) of a spectrogram or (T, H, W) of a clip.
         in_channels: Channels of the input.
         patch_kernel: Kernel of the patch embedding, one entry per axis.
         patch_stride: Stride of the patch embedding, one entry per axis.
-        q_strides: For each stage block the stride of its queries, one entry per axis.
+        q_strides: The stride of the queries of each stage block, one entry per axis.
         kv_stride: First stride of keys and values, one entry per axis.
         pool_kernel: Kernel of the pooling convolutions.
         mlp_ratio: Hidden width of the MLPs over the width.
@@ -65,9 +65,9 @@ class MultiscaleTransformer(DrawnModule, Backbone):
         drop_path_rate: Probability of dropping the last block's branches, rising linearly from 0 at the first.
         cls_token: Whether a class token is learned; without one ``Tokens.cls`` is the mean of the patches.
         rel_pos: Whether the attention has relative positions.
-        residual_pooling: Whether the pooled query is added to the attention's result.
+        residual_pooling: Whether the pooled queries are added to the output of attention.
         attention: Form of the attention, see :class:`~mmav.models.layers.MultiscaleAttention`.
-        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
+        init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -165,8 +165,8 @@ class MultiscaleTransformer(DrawnModule, Backbone):
 class MViTv2(MultiscaleTransformer):
     """Multiscale video transformer (Li et al. 2022; facebookresearch/SlowFast, configs/Kinetics/MVITv2_B_32x3.yaml).
 
-    Takes clips (B, 3, T, H, W). ``base`` at 16x224x224 has 50.9 M parameters and pools 8x56x56 tokens of 96 channels to
-    8x7x7 of 768. A tuple of two as ``input_size``, with the other tuples, makes it the image model.
+    Takes clips (B, 3, T, H, W). ``base`` at 16x224x224 has 50.9 M parameters and pools 8x56x56 tokens of width 96 to
+    8x7x7 tokens of width 768. With an ``input_size`` of length two (and other tuples likewise) it is the image model.
 
     Args:
         arch: See :class:`MultiscaleTransformer`.
@@ -174,9 +174,9 @@ class MViTv2(MultiscaleTransformer):
         in_channels: Channels of the input.
         patch_kernel: Kernel of the patch embedding (T, H, W).
         patch_stride: Stride of the patch embedding (T, H, W).
-        q_strides: For each stage block the stride of its queries; (1, 2, 2) for all, or (2, 2) for images, if None.
+        q_strides: The stride of the queries of each stage block; defaults to (1, 2, 2), or (2, 2) for images.
         kv_stride: First stride of keys and values.
-        **kwargs: What else :class:`MultiscaleTransformer` takes.
+        **kwargs: Passed to :class:`MultiscaleTransformer`.
 
     >>> arch = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
     >>> tokens = MViTv2(arch, input_size=(4, 32, 32))(torch.zeros(2, 3, 4, 32, 32))

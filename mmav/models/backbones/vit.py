@@ -14,15 +14,15 @@ class ViT(PlainTransformer):
     """Video transformer with joint attention over space and time, MBT's video encoder.
 
     (Arnab et al. 2021, ViViT, model 1; Nagrani et al. 2021; google-research/scenic, projects/mbt.) Takes clips
-    (B, 3, T, H, W). ViT-B on tubelets of 2x16x16: 8x14x14 tokens of 768 for 16x224x224. A tuple of two as
-    ``input_size``, with the other tuples, makes it the image model.
+    (B, 3, T, H, W). ViT-B on tubelets of 2x16x16: 8x14x14 tokens of width 768 for 16x224x224. With an ``input_size``
+    of length two (and other tuples likewise) it is the image model.
 
     Args:
         input_size: Clip size (T, H, W) at construction.
         in_channels: Channels of the input.
         patch_kernel: Size of a tubelet (T, H, W).
-        patch_stride: Stride of the tubelets (T, H, W); their size, so that none overlap, if None.
-        **kwargs: What else :class:`~mmav.models.backbones.PlainTransformer` takes.
+        patch_stride: Stride of the tubelets (T, H, W); defaults to their size, so that they do not overlap.
+        **kwargs: Passed to :class:`~mmav.models.backbones.PlainTransformer`.
 
     >>> import torch
     >>> model = ViT(input_size=(4, 32, 32), embed_dims=8, num_layers=2, num_heads=2)

@@ -1,4 +1,4 @@
-"""Head of one label: a linear layer per stream, probabilities averaged over the streams."""
+"""Head for one label: a linear layer per stream, with probabilities averaged over the streams."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mmav.structures import AVDataSample
 class ClsHead(DrawnModule):
     """Classifies each stream with its own linear layer.
 
-    It learns one part of a clip's label. What a head takes and gives is by part, here of a single one: ``parts`` says
-    which, ``targets`` and ``predict`` return part -> tensor, ``loss`` and ``write`` take such dicts.
+    It learns one part of a clip's label. The interface of a head is a dict by part, here with a single entry: ``parts``
+    names the parts, ``targets`` and ``predict`` return part -> tensor, ``loss`` and ``write`` take such dicts.
 
-    The loss is the mean of the streams' losses, the prediction the mean of their probabilities. A stream that is named
-    after a modality which a clip lacks is left out of that clip's mean.
+    The loss is the mean of the streams' losses, the prediction the mean of their probabilities. If a clip lacks a
+    modality, the stream named after it is left out of that clip's mean.
 
     Args:
         num_classes: Number of classes C.
         in_dims: Stream name -> width. :class:`~mmav.models.AVClassifier` fills it in.
         loss: Config of the loss of logits (B, C) and targets.
         dropout: Probability of dropping an input feature in training.
-        part: Which part of a clip's label it learns: 'label' where clips have one label, else such as 'verb'.
+        part: Which part of a clip's label it learns: 'label' if clips have one label, or for example 'verb'.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -89,7 +89,7 @@ class ClsHead(DrawnModule):
             masks: Modality name -> (B,), True where the clip has it.
 
         Returns:
-            ``loss_cls``, and ``top1``, the share of clips whose most probable class is the target's largest.
+            ``loss_cls``, and ``top1``, the share of clips whose most probable class has the largest target.
         """
         logits, target = self(streams), targets[self.part]
         losses = {name: self.loss_module(value, target) for name, value in logits.items()}
@@ -101,7 +101,7 @@ class ClsHead(DrawnModule):
         return {'loss_cls': loss, 'top1': top1}
 
     def targets(self, data_samples: Sequence[AVDataSample]) -> dict[str, Tensor]:
-        """Reads part -> class indices (B,), or soft labels (B, C) where the batch was mixed."""
+        """Returns part -> class indices (B,), or soft labels (B, C) if the batch was mixed."""
         return {self.part: torch.stack([sample.target(self.part) for sample in data_samples])}
 
     def write(self, data_samples: Sequence[AVDataSample], scores: Mapping[str, Tensor]) -> None:
@@ -110,7 +110,7 @@ class ClsHead(DrawnModule):
             sample.set_pred_score(score, self.part)
 
     def mean_over_streams(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
-        """Mean of (B, ...) over the streams a clip has; over all of them where it has none.
+        """Mean of (B, ...) over the streams that a clip has, or over all of them if it has none.
 
         Args:
             values: Stream name -> (B, ...).

@@ -16,14 +16,14 @@ from mmav.registry import MODELS
 
 @MODELS.register_module()
 class ContrastiveHead(DrawnModule):
-    """Projects each modality's class embeddings with one linear layer, g_A and g_V, which all losses share.
+    """Projects each modality's class embeddings with a linear layer, g_A and g_V, shared by all losses.
 
-    The batch of the losses is that of all processes: embeddings are gathered with their gradients, so that N processes
-    with B / N clips each give the losses and gradients of one with B clips.
+    The losses use the batches of all processes: embeddings are gathered with their gradients, so that N processes with
+    B / N clips each have the losses and gradients of one process with B clips.
 
-    With accumulated gradients (``optim_wrapper.accumulative_counts``) the batch stays that of one iteration over all
-    processes: positives and negatives are looked for in it alone, so that accumulation does not make up for a large
-    batch, as it does for classification (tests/engine/test_accumulation.py).
+    With accumulated gradients (``optim_wrapper.accumulative_counts``) the batch is still that of one iteration over all
+    processes, and positives and negatives come from it alone. Unlike for classification, accumulation does not replace
+    a large batch (tests/engine/test_accumulation.py).
 
     Args:
         in_dims: Modality name -> width. :class:`~mmav.models.AVClassifier` fills it in.
@@ -79,17 +79,17 @@ class ContrastiveHead(DrawnModule):
             Name -> loss (), each name beginning with ``loss_``.
 
         Raises:
-            ConfigError: If processes have batches of different sizes, two losses share their name, or a loss does not
-                take these modalities or numbers of views.
+            ConfigError: If processes have batches of different sizes, two losses have the same name, or a loss does not
+                support these modalities or numbers of views.
         """
         labels = {part: gather_labels(values) for part, values in labels.items()}
-        # also where this process has no mask: another one may have
+        # gathered even without a mask in this process: another process may have one
         present = {
             name: torch.ones(x.shape[0], dtype=torch.bool, device=x.device) if masks is None else masks[name]
             for name, x in classes.items()
         }
         present = {name: gather_rows(mask.to(torch.uint8)).bool() for name, mask in present.items()}
-        # float32 at least before the exchange: the losses compute in it
+        # the losses need at least float32, so convert before the exchange
         embeddings = {
             name: gather_rows(x if x.dtype == torch.float64 else x.float()) for name, x in self(classes).items()
         }

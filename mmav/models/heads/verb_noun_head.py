@@ -1,4 +1,4 @@
-"""Head of two labels, a verb and a noun, as in EPIC-Kitchens."""
+"""Head for two labels, a verb and a noun, as in EPIC-Kitchens."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mmav.structures import AVDataSample
 class VerbNounHead(BaseModule):
     """Two :class:`ClsHead`, one for the verb and one for the noun of a clip.
 
-    The loss is the mean of the two losses, as public EPIC-Kitchens code trains (epic-kitchens/epic-kitchens-slowfast,
-    tools/train_net.py), so it is on the scale of a head with one label. An action is a pair of both; its scores
-    follow from :func:`mmav.structures.action_scores` and are not kept, since they are many.
+    The loss is the mean of the two losses, as in public EPIC-Kitchens code (epic-kitchens/epic-kitchens-slowfast,
+    tools/train_net.py), so it has the scale of a head with one label. An action is a pair of both; its many scores are
+    not stored, :func:`mmav.structures.action_scores` computes them.
 
     Args:
         num_verbs: Number of verbs.
@@ -38,7 +38,7 @@ class VerbNounHead(BaseModule):
     {'verb': (2, 5), 'noun': (2, 7)}
     """
 
-    # argument -> the part whose classes it counts, for those who read configs
+    # argument -> the part whose classes it counts, for code that reads configs
     counts: ClassVar[dict[str, str]] = dict(num_verbs='verb', num_nouns='noun')
 
     def __init__(
@@ -89,7 +89,7 @@ class VerbNounHead(BaseModule):
         return {'loss_cls': mean, **{f'top1_{part}': each['top1'] for part, each in losses.items()}}
 
     def targets(self, data_samples: Sequence[AVDataSample]) -> dict[str, Tensor]:
-        """Reads ``verb`` and ``noun`` of B samples: indices (B,), or soft labels (B, C) where the batch was mixed."""
+        """Returns ``verb`` and ``noun`` of B samples: indices (B,), or soft labels (B, C) if the batch was mixed."""
         return {part: head.targets(data_samples)[part] for part, head in self.parts.items()}
 
     def write(self, data_samples: Sequence[AVDataSample], scores: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ from mmav.models.layers.patch_embed import PatchEmbed
 from mmav.models.layers.pooling import TokenPool
 from mmav.models.layers.transformer_block import MLP, SelfAttention, TransformerBlock
 
-# What activation checkpointing, FSDP, the memory plan and visualization take as a block of an encoder or neck.
+# What counts as a block of an encoder or neck for activation checkpointing, FSDP, the memory plan and visualization.
 BLOCKS = (MultiscaleBlock, TransformerBlock)
 
 __all__ = [

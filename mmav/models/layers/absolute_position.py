@@ -12,7 +12,7 @@ MODES = {1: 'linear', 2: 'bilinear', 3: 'trilinear'}
 
 
 def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
-    """Interpolates the embeddings (1, N, D) of the positions of one grid, linearly along each axis, to another grid.
+    """Interpolates position embeddings (1, N, D) from one grid to another, linearly along each axis.
 
     >>> import torch
     >>> resize_positions(torch.tensor([[[0.0], [1.0]]]), (2,), (4,)).flatten()
@@ -28,19 +28,19 @@ def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) 
 def fit_positions(
     positions: Tensor, old: Sequence[int], new: Sequence[int], *, cut: bool = False
 ) -> tuple[Tensor, str]:
-    """Adapts the embeddings (1, N, D) of the positions of one grid to another.
+    """Adapts position embeddings (1, N, D) from one grid to another.
 
-    A grid with fewer axes, such as that of an image for a clip, covers the last ones: it is repeated over the others.
+    A grid with fewer axes, such as an image's in a clip model, covers the last axes and is repeated over the others.
 
     Args:
         positions: The embeddings.
-        old: What N unrolls.
-        new: The grid that is wanted.
-        cut: Where an axis gets shorter, cut its middle out instead of interpolating (YuanGongND/ast,
+        old: The grid that N unrolls.
+        new: The new grid.
+        cut: If an axis gets shorter, take its middle instead of interpolating (YuanGongND/ast,
             src/models/ast_models.py): neighbours stay as far apart as the model has learned.
 
     Returns:
-        The embeddings, and what was done, in words.
+        The embeddings, and a description of the changes.
 
     >>> import torch
     >>> fit_positions(torch.arange(5.0).reshape(1, 5, 1), (5,), (3,), cut=True)[0].flatten()
@@ -62,10 +62,10 @@ def fit_positions(
 
 
 def guess_grid(number: int, like: Sequence[int]) -> tuple[int, ...] | None:
-    """Guesses the grid of a number of positions from a similar one; None if nothing fits.
+    """Guesses the grid of a number of positions from a similar grid; None if nothing fits.
 
-    For a clip, frames of the same shape come first, then another number of frames; a spectrogram differs along one
-    axis, tried from the last, or was a square. Only for files that do not say: 12 x 48 positions could be 24 x 24, too.
+    For a clip, frames of the same shape come first, then another number of frames. A spectrogram may differ along one
+    axis, the last one first, or be square. Only for files that do not say: 12 x 48 positions could also be 24 x 24.
 
     >>> guess_grid(12 * 50, (12, 101)), guess_grid(49, (12, 101)), guess_grid(50, (12, 101))
     ((12, 50), (7, 7), None)

@@ -18,7 +18,7 @@ from mmav.models.ops.eager import cheap, halved, is_plain, normalised
 
 
 def resize_table(table: Tensor, length: int) -> Tensor:
-    """Interpolates a table (rows, D) linearly to ``length`` rows, as public MViTv2 code does for other input sizes."""
+    """Interpolates a table (rows, D) linearly to ``length`` rows, like public MViTv2 code for other input sizes."""
     if table.shape[0] == length:
         return table
     resized = F.interpolate(table.t()[None].float(), size=length, mode='linear')
@@ -41,12 +41,12 @@ class RelativePosition(nn.Module):
         )
 
     def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
-        """A table for another input size, interpolated as at run time; None for other weights.
+        """A table of another input size, interpolated as at run time; None for other weights.
 
         Args:
             name: Name of the parameter within this module.
-            value: The value in a file.
-            hints: Not used: the length of a table says everything.
+            value: The value in the file.
+            hints: Not used: the length of a table is enough.
         """
         own = self.get_parameter(name)
         if value.dim() != 2 or value.shape[1] != own.shape[1]:
@@ -54,7 +54,7 @@ class RelativePosition(nn.Module):
         return Adapted(resize_table(value, own.shape[0]), f'{value.shape[0]} rows interpolated to {own.shape[0]}')
 
     def sized(self, q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
-        """Returns the tables, interpolated where the grids are not those of construction."""
+        """Returns the tables, interpolated if the grids differ from those at construction."""
         sizes = (2 * max(q, k) - 1 for q, k in zip(q_grid, k_grid, strict=True))
         return [resize_table(table, size) for table, size in zip(self.tables, sizes, strict=True)]
 
@@ -62,15 +62,15 @@ class RelativePosition(nn.Module):
 class MultiscaleAttention(nn.Module):
     """Self-attention over pooled queries, keys and values with decomposed relative positions and residual pooling.
 
-    softmax(Q K^T / sqrt(d) + E_rel) V + Q (Eq. 2): E_rel comes from the unscaled pooled query, is zero for the class
-    token, and the residual leaves the class token out, as public MViTv2 weights expect (facebookresearch/SlowFast,
+    softmax(Q K^T / sqrt(d) + E_rel) V + Q (Eq. 2): E_rel comes from the unscaled pooled query and is zero for the class
+    token, and the residual excludes the class token, as public MViTv2 weights expect (facebookresearch/SlowFast,
     slowfast/models/attention.py).
 
     Args:
         in_dims: Width of the incoming tokens.
-        out_dims: Width of the outgoing tokens; a stage widens inside its first attention.
+        out_dims: Width of the outgoing tokens; a stage widens in its first attention layer.
         num_heads: Heads; must divide ``out_dims``.
-        grid: Grid of the incoming tokens at the input size of construction: sets the tables' lengths.
+        grid: Grid of the incoming tokens at the input size of construction; determines the lengths of the tables.
         q_stride: Stride of the queries, one entry per axis.
         kv_stride: Stride of keys and values, one entry per axis.
         kernel: Kernel of the pooling convolutions, one entry per axis.
@@ -128,7 +128,7 @@ class MultiscaleAttention(nn.Module):
         """
         grids = self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)
         pools = (self.pool_q, self.pool_k, self.pool_v)
-        # no variable holds the projections: they are freed once they are pooled
+        # no variable holds the projections, so they are freed once they are pooled
         pooled = [pool(third, grid) for pool, third in zip(pools, _thirds(self.qkv, x), strict=True)]
         classes = [cls for cls, _ in pooled if cls is not None]
         q, k, v = (patches for _, patches in pooled)
@@ -138,7 +138,7 @@ class MultiscaleAttention(nn.Module):
 
 
 def _thirds(linear: nn.Linear, x: Tensor) -> Sequence[Tensor]:
-    """Queries, keys and values: of a plain layer as three products, which the convolutions read without a copy."""
+    """Queries, keys and values; a plain layer computes three products, which the convolutions read without a copy."""
     if not is_plain(linear):
         return linear(x).chunk(3, dim=-1)
     biases = (None,) * 3 if linear.bias is None else linear.bias.chunk(3)
@@ -148,7 +148,7 @@ def _thirds(linear: nn.Linear, x: Tensor) -> Sequence[Tensor]:
 class MultiscaleBlock(nn.Module):
     """A' = MMSA(LN(A)) + P(A), then MLP(LN(A')) + A'.
 
-    Where the block widens, the skip path is a linear layer of LN(A) before P (MViTv2's "dim_mul_in_att").
+    If the block widens, the skip path applies a linear layer to LN(A) before P (MViTv2's "dim_mul_in_att").
 
     Args:
         in_dims: Width of the incoming tokens.
@@ -157,7 +157,7 @@ class MultiscaleBlock(nn.Module):
         q_stride: Stride of the queries and of the skip path, one entry per axis.
         mlp_ratio: Hidden width of the MLP over ``out_dims``.
         drop_path: Probability of dropping a residual branch in training.
-        attention_args: What else :class:`MultiscaleAttention` takes.
+        attention_args: Passed to :class:`MultiscaleAttention`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Patch embedding of a spectrogram (F, T) or a clip (T, H, W): one strided convolution, and kernels of image models."""
+"""Patch embedding of a spectrogram (F, T) or a clip (T, H, W), a strided convolution, and its use of image kernels."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def to_tuple(value: int | Sequence[int], rank: int, name: str) -> tuple[int, ...
 
 
 def to_one_channel(kernel: Tensor, rgb: str) -> tuple[Tensor, str]:
-    """Turns a kernel (D, C, *size) of several channels into one of a single channel.
+    """Merges a kernel (D, C, *size) with several channels into one with a single channel.
 
-    The ``sum`` responds to a spectrogram as the old kernel does to it in every channel; the ``mean`` is a C-th of that.
+    The ``sum`` responds to a spectrogram like the old kernel to the spectrogram repeated in every channel; the ``mean``
+    is 1 / C of that.
 
     Args:
         kernel: The kernel.
         rgb: ``sum`` or ``mean``.
 
     Returns:
-        The kernel (D, 1, *size), and what was done, in words.
+        The kernel (D, 1, *size), and a description of the change.
     """
     done = dict(sum='summed', mean='averaged')[rgb]
     merged = kernel.sum(dim=1, keepdim=True) if rgb == 'sum' else kernel.mean(dim=1, keepdim=True)
@@ -44,19 +45,19 @@ def to_one_channel(kernel: Tensor, rgb: str) -> tuple[Tensor, str]:
 
 
 def inflate_kernel(kernel: Tensor, frames: int, how: str) -> tuple[Tensor, str]:
-    """Turns a kernel (D, C, H, W) for images into one for clips (D, C, frames, H, W).
+    """Inflates a kernel (D, C, H, W) for images into one for clips (D, C, frames, H, W).
 
-    For a clip of equal frames both ways respond as the old kernel does to the frame, except where the kernel reaches
-    over the clip's ends: there the padding is zero, and only ``center`` keeps the value. (Carreira and Zisserman 2017,
+    For a clip of equal frames both ways respond like the old kernel to the frame, except where the kernel extends past
+    the ends of the clip: there the padding is zero, and only ``center`` keeps the value. (Carreira and Zisserman 2017,
     I3D, and facebookresearch/SlowFast take the mean; Arnab et al. 2021, ViViT, compare the two and prefer the center.)
 
     Args:
         kernel: The kernel.
         frames: Length over time.
-        how: ``center`` puts it into frame ``frames // 2``, the others are zero. ``mean`` spreads it over all frames.
+        how: ``center`` puts it into frame ``frames // 2`` and zeros elsewhere. ``mean`` spreads it over all frames.
 
     Returns:
-        The kernel, and what was done, in words.
+        The kernel, and a description of the change.
     """
     if how == 'mean':
         return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames, f'spread over {frames} frames'
@@ -71,7 +72,7 @@ class PatchEmbed(nn.Module):
     Args:
         in_channels: Channels of the input: 3 for RGB, 1 for a spectrogram.
         embed_dims: Width of the tokens.
-        kernel: Kernel size, one entry per axis; their number is the rank of the input.
+        kernel: Kernel size, one entry per axis; its length is the rank of the input.
         stride: Stride, one entry per axis.
         padding: Padding, one entry per axis; ``kernel // 2`` if None.
 
@@ -105,7 +106,7 @@ class PatchEmbed(nn.Module):
         """Returns the grid of tokens for an input of this size.
 
         Raises:
-            ValueError: If an axis is shorter than the kernel allows.
+            ValueError: If an axis is too short for the kernel.
         """
         input_size = to_tuple(input_size, self.rank, 'input_size')
         grid = tuple(
@@ -119,11 +120,11 @@ class PatchEmbed(nn.Module):
         return grid
 
     def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
-        """An image model's kernel: channels merged, and inflated over time; None where neither applies.
+        """An image model's kernel with merged channels or inflated over time; None if neither applies.
 
         Args:
             name: Name of the parameter within this module.
-            value: The value in a file.
+            value: The value in the file.
             hints: ``rgb`` and ``inflate`` say how.
         """
         done = []

@@ -1,4 +1,4 @@
-"""Pooling of a token sequence on the grid that it unrolls; the length of the grid (1, 2 or 3) selects the operator."""
+"""Pooling of a token sequence on its grid; the length of the grid (1, 2 or 3) selects the operator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pooled_grid(grid: Sequence[int], stride: Sequence[int], kernel: Sequence[int
 
 
 class TokenPool(nn.Module):
-    """Depthwise convolution and LayerNorm of queries, keys or values, per head and shared by the heads.
+    """Depthwise convolution and LayerNorm of the queries, keys or values of each head, shared by the heads.
 
     The class token is normalised with the patch tokens but not pooled (MViTv2's "conv" mode; facebookresearch/SlowFast,
     slowfast/models/attention.py).
@@ -51,7 +51,7 @@ class TokenPool(nn.Module):
         self.norm = nn.LayerNorm(head_dim, eps=1e-6)
 
     def out_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """Returns the grid that ``grid`` becomes."""
+        """Returns ``grid`` after pooling."""
         return pooled_grid(grid, self.stride, self.kernel)
 
     def adapt_weight(self, name: str, value: Tensor, hints: Hints) -> Adapted | None:
@@ -59,7 +59,7 @@ class TokenPool(nn.Module):
 
         Args:
             name: Name of the parameter within this module.
-            value: The value in a file.
+            value: The value in the file.
             hints: ``inflate`` says how.
         """
         if name != 'conv.weight' or value.dim() != 4 or len(self.kernel) != 3 or hints.inflate is None:
@@ -67,14 +67,14 @@ class TokenPool(nn.Module):
         return Adapted(*inflate_kernel(value, self.kernel[0], hints.inflate))
 
     def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor | None, Tensor]:
-        """Pools tokens whose heads lie side by side.
+        """Pools tokens with concatenated heads.
 
         Args:
             x: (B, c + N, heads * head_dim), c = 1 with a class token, else 0.
             grid: What N unrolls.
 
         Returns:
-            The class token (B, 1, heads, head_dim), None without one, and the patch tokens (B, N', heads, head_dim).
+            The class token (B, 1, heads, head_dim) or None, and the patch tokens (B, N', heads, head_dim).
         """
         num_cls, heads = x.shape[1] - math.prod(grid), x.shape[2] // self.head_dim
         by_head = (heads, self.head_dim)
@@ -85,8 +85,8 @@ class TokenPool(nn.Module):
     def _convolved(self, cells: Tensor, heads: int) -> Tensor:
         """Convolves (B, *grid, heads * head_dim), each head by itself."""
         if is_plain(self.conv) and self._is_as_constructed():
-            # The heads share a kernel: repeated for each, it convolves all of them without moving them. It passes
-            # through a matrix, so that its gradient has the weight's own strides, as DistributedDataParallel expects.
+            # The heads share a kernel: repeated for each head, it convolves all of them without a copy. It is repeated
+            # as a matrix, so that its gradient has the weight's own strides, as DistributedDataParallel expects.
             kernel = self.conv.weight
             weight = torch.cat([kernel.flatten(1)] * heads).unflatten(1, kernel.shape[1:])
             return depthwise_conv(cells, weight, self.stride)
@@ -102,10 +102,10 @@ class TokenPool(nn.Module):
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """Convolves each channel by itself, with padding ``kernel // 2``; channels lie last, as those of tokens do.
+    """Depthwise convolution with padding ``kernel // 2``; channels are the last axis, as in tokens.
 
     Args:
-        x: Cells (B, *grid, C), grid of 1, 2 or 3 axes.
+        x: Cells (B, *grid, C) with 1, 2 or 3 grid axes.
         weight: Kernel (C, 1, *kernel).
         stride: Stride, one entry per axis.
 
@@ -122,7 +122,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
 
 
 def _in_float32(conv: nn.Module, x: Tensor) -> Tensor:
-    """``conv(x)``, computed in float32 where a half type is not safe."""
+    """``conv(x)``, computed in float32 if a half type is not safe."""
     half = _unsafe_type(x)
     if half is None:
         return conv(x)
@@ -133,10 +133,10 @@ def _in_float32(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 def _unsafe_type(x: Tensor) -> torch.dtype | None:
-    """The half type in which a CPU would convolve ``x`` in training; None where there is none.
+    """The half type in which a CPU would convolve ``x`` in training, or None.
 
-    oneDNN's gradient of a depthwise kernel in bfloat16 reads uninitialised memory, or writes out of bounds, on
-    processors with AVX-512 and small grids: wrong values, or a crash.
+    On processors with AVX-512, oneDNN's gradient of a depthwise kernel in bfloat16 reads uninitialised memory or writes
+    out of bounds for small grids: the result is wrong values or a crash.
     """
     if x.device.type != 'cpu' or not torch.is_grad_enabled():
         return None
@@ -154,8 +154,8 @@ def _convolve(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
 class _DepthwiseConv3d(torch.autograd.Function):
     """:func:`_convolve` for training on a CPU, where PyTorch's backward pass of a depthwise 3-D convolution is slow.
 
-    A 3-D convolution is a sum of 2-D ones, one for each plane of the kernel: the gradients are computed plane by plane,
-    and each is added to the frames that it belongs to.
+    A 3-D convolution is a sum of 2-D convolutions, one for each plane of the kernel: the gradients are computed plane
+    by plane and added to the frames they belong to.
     """
 
     @staticmethod
@@ -172,7 +172,7 @@ class _DepthwiseConv3d(torch.autograd.Function):
         frames, out_frames = x.shape[1], grad.shape[1]
         grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
         for tap in range(kernel[0]):
-            # output frame t reads input frame t * step + shift; those outside are zeros and have no gradient
+            # output frame t reads input frame t * step + shift; frames outside are zeros without gradient
             shift = tap - kernel[0] // 2
             first = max(0, -(shift // step))
             last = min(out_frames - 1, (frames - 1 - shift) // step)
@@ -199,10 +199,10 @@ class _DepthwiseConv3d(torch.autograd.Function):
 
 
 def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Max-pools the skip path, P of Eq. 1: kernel stride + 1 where the stride is above 1.
+    """Max-pools the skip path, P of Eq. 1, with kernel stride + 1 on axes with a stride above 1.
 
     Args:
-        x: Tokens (B, 1 + N, D), the 1 present only with a class token, which passes unpooled.
+        x: Tokens (B, 1 + N, D), the 1 present only with a class token, which is not pooled.
         grid: What N unrolls.
         stride: Stride, one entry per axis.
     """
@@ -212,7 +212,7 @@ def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Te
     num_cls = x.shape[1] - math.prod(grid)
     cells = x[:, num_cls:].unflatten(1, tuple(grid))
     if len(grid) == 3 and stride[0] == 1:
-        # frame by frame: 2-D pooling is faster on a CPU
+        # one frame at a time: 2-D pooling is faster on a CPU
         frames = _max_pool(cells.flatten(0, 1), kernel[1:], stride[1:])
         patches = frames.unflatten(0, cells.shape[:2])
     else:

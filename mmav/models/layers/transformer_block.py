@@ -1,4 +1,4 @@
-"""The plain pre-norm transformer block, at constant resolution."""
+"""The plain pre-norm transformer block at constant resolution."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MLP(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multihead self-attention through PyTorch's fused kernels.
+    """Multihead self-attention with PyTorch's fused kernels.
 
     Args:
         dims: Width of the tokens.
@@ -46,7 +46,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dims, dims)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """Attends from and to (B, N, D); ``key_mask`` (B, N) is True where a token may be attended to."""
+        """Self-attention over (B, N, D); ``key_mask`` (B, N) is True where a token may be attended to."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         return self.proj(cheap(_side_by_side, F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))

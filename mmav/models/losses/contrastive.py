@@ -14,18 +14,18 @@ from mmav.registry import MODELS
 
 
 class ContrastiveLoss(nn.Module):
-    """What the four losses share: every embedding picks its positives out of the batch by a softmax over similarities.
+    """Base of the four losses: a softmax over similarities selects each embedding's positives from the batch.
 
     For an anchor i with the similarities s_ij of unit vectors and the weights w_ij of its positives, the loss is
 
         l_i = -sum_j w_ij log(exp(s_ij / tau) / sum_k exp(s_ik / tau)) / sum_j w_ij,
 
-    the average over the positives taken outside the logarithm (Khosla et al. 2020, Eq. 2), and the result the mean over
-    the anchors that have a positive; 0, with a gradient of 0, where none has one. The paper prints exp(s) / tau, in
-    which tau cancels; here it divides s.
+    with the average over the positives outside the logarithm (Khosla et al. 2020, Eq. 2). The result is the mean over
+    the anchors that have a positive; 0, with a gradient of 0, if none has. The paper prints exp(s) / tau, where tau
+    cancels; here it divides s.
 
-    The weight is 1 for positives, and 0 for others. Of soft labels (mixup, cutmix) it is the inner product of the
-    two label distributions, the probability that labels drawn from them agree; one-hot labels give 1 and 0 again.
+    The weight is 1 for positives and 0 for others. For soft labels (mixup, cutmix) it is the inner product of the two
+    label distributions, the probability that labels drawn from them agree; one-hot labels again give 1 and 0.
 
     Args:
         tau: Temperature.
@@ -51,19 +51,20 @@ class ContrastiveLoss(nn.Module):
         labels: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Computes the loss in float32, whatever the embeddings' type and autocast; in float64 for float64.
+        """Computes the loss in float32 for any type of embeddings, even under autocast; in float64 for float64.
 
         Args:
-            embeddings: Modality name -> (B, V, D) of B clips in V views of that modality, of any length.
-            labels: Part of the label -> class indices (B,), or soft labels (B, C). Of several parts a category is
-                their combination, and the weight of a pair the product of the weights by each.
-            masks: Modality name -> (B,), True where the clip has it. What is absent is neither anchor nor candidate.
+            embeddings: Modality name -> (B, V, D), B clips with V views of that modality, not normalised.
+            labels: Part of the label -> class indices (B,), or soft labels (B, C). With several parts a category is
+                their combination, and the weight of a pair is the product of its weights for each part.
+            masks: Modality name -> (B,), True where the clip has it. Absent modalities are neither anchors nor
+                candidates.
 
         Returns:
             Name -> loss ().
 
         Raises:
-            ConfigError: If the numbers of modalities or views do not suit the loss.
+            ConfigError: If the loss does not support these numbers of modalities or views.
         """
         first = next(iter(embeddings.values()))
         with torch.autocast(first.device.type, enabled=False):
@@ -105,7 +106,7 @@ class _CrossModal(ContrastiveLoss):
 
 
 class _IntraModal(ContrastiveLoss):
-    """Each of the 2 B views of a modality against the other 2 B - 1: an embedding never meets itself."""
+    """Compares each of the 2 B views of a modality with the other 2 B - 1, never with itself."""
 
     def _losses(self, units: Mapping[str, Tensor], weights: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         losses = {}
@@ -126,7 +127,7 @@ class _IntraModal(ContrastiveLoss):
 
 @MODELS.register_module()
 class AVCLoss(_CrossModal):
-    """Audio-video contrastive loss (Eq. 3): all pairs of a sound and a picture of the same category are positives.
+    """Audio-video contrastive loss (Eq. 3): all pairs of audio and video of the same category are positives.
 
     Gives ``avc``. See :class:`ContrastiveLoss` for the formula and the arguments of a call.
 
@@ -144,7 +145,7 @@ class AVCLoss(_CrossModal):
 
 @MODELS.register_module()
 class ALLoss(_CrossModal):
-    """Alignment loss (Li et al. 2021, ALBEF, without momentum queue): only sound and picture of the same clip match.
+    """Alignment loss (Li et al. 2021, ALBEF, without momentum queue): only audio and video of the same clip match.
 
     Gives ``al``. See :class:`ContrastiveLoss` for the formula and the arguments of a call.
 
@@ -159,7 +160,7 @@ class ALLoss(_CrossModal):
 
 @MODELS.register_module()
 class IMCLoss(_IntraModal):
-    """Intra-modal contrastive loss (Eq. 4): inside a modality all views of the same category are positives.
+    """Intra-modal contrastive loss (Eq. 4): within a modality all views of the same category are positives.
 
     Gives ``imc_<modality>``, each divided by the number of modalities, so that their sum is their mean (Eq. 8).
     See :class:`ContrastiveLoss` for the formula and the arguments of a call; each modality must have 2 views.
@@ -189,18 +190,18 @@ class IMALLoss(_IntraModal):
 
 
 def multi_positive_loss(similarity: Tensor, weights: Tensor, allowed: Tensor) -> Tensor:
-    """Softmax loss with several weighted positives an anchor, averaged outside the logarithm.
+    """Softmax loss with several weighted positives per anchor, averaged outside the logarithm.
 
     Args:
-        similarity: Of anchors to candidates, over the temperature, (N, M).
+        similarity: Similarities of anchors and candidates, divided by the temperature, (N, M).
         weights: Weights of the positives (N, M), at least 0.
         allowed: Pairs that take part, (N, M) bool; the others count neither as positives nor in the softmax.
 
     Returns:
-        The mean over the anchors with a positive, (); 0 where there is none.
+        The mean over the anchors with a positive, (); 0 if there is none.
     """
     weights = weights * allowed
-    # the lowest finite number rather than -inf, whose softmax over a row without candidates has no gradient
+    # the lowest finite number rather than -inf: with -inf, a row without candidates has NaN gradients
     candidates = similarity.masked_fill(~allowed, torch.finfo(similarity.dtype).min)
     log_probs = (similarity - candidates.logsumexp(dim=1, keepdim=True)).masked_fill(~allowed, 0.0)
     total = weights.sum(dim=1)
@@ -218,7 +219,7 @@ def _agreement(labels: Tensor) -> Tensor:
 
 
 def _unit_vectors(x: Tensor, present: Tensor) -> Tensor:
-    """Normalises (B, V, D); an absent clip becomes 0, since whatever it holds, NaN too, must not reach a gradient."""
+    """Normalises (B, V, D); absent clips become 0, as their content, even NaN, must not reach a gradient."""
     x = x if x.dtype == torch.float64 else x.float()
     return F.normalize(x.masked_fill(~present[:, None, None], 0.0), dim=-1)
 

@@ -10,7 +10,7 @@ from mmav.registry import MODELS
 
 @MODELS.register_module()
 class CrossEntropyLoss(nn.Module):
-    """Cross-entropy per clip, -sum_c y(c) log p(c) (Eq. 7), with y mixed with the uniform distribution.
+    """Cross-entropy per clip, -sum_c y(c) log p(c) (Eq. 7), with y smoothed towards the uniform distribution.
 
     Args:
         label_smoothing: Weight of the uniform distribution in the target, in [0, 1].

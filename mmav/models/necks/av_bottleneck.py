@@ -1,4 +1,4 @@
-"""AVBottleneck: fusion of two modalities through a few bottleneck tokens (paper 3.4)."""
+"""AVBottleneck: fusion of modalities through a few bottleneck tokens (paper 3.4)."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ UPDATES = ('sequential', 'average')
 
 @MODELS.register_module()
 class AVBottleneck(FusionNeck):
-    """K blocks in which each modality attends to itself and to L shared bottleneck tokens, and to nothing else.
+    """K blocks in which each modality attends only to itself and to L shared bottleneck tokens.
 
     With ``update='sequential'`` the bottleneck tokens pass through the modalities in turn (Eq. 5, then Eq. 6). With
     ``'average'`` every modality starts from the same tokens and the results are averaged, as in MBT (Nagrani et al.
-    2021; google-research/scenic, projects/mbt). The result is one stream, ``fused``: the class tokens of all
-    modalities after the last block, side by side.
+    2021; google-research/scenic, projects/mbt). The result is one stream, ``fused``: the concatenated class tokens of
+    all modalities after the last block.
 
-    A clip that lacks a modality sends none of its tokens to the bottleneck; the class token of the missing modality
-    starts from zero and gathers from the bottleneck only.
+    If a clip lacks a modality, none of its tokens reach the bottleneck; the class token of the absent modality starts
+    from zero and only gathers from the bottleneck.
 
     Args:
         in_dims: Modality name -> width of its tokens. :class:`~mmav.models.AVClassifier` fills it in.
-        embed_dims: Width D of the fusion; a modality of another width is projected to it.
+        embed_dims: Width D of the fusion; modalities of other widths are projected to it.
         num_blocks: K.
         num_tokens: L.
         num_heads: Heads of the attention.
         mlp_ratio: Hidden width of the MLPs over D.
         update: ``sequential`` or ``average``.
-        order: The modalities in the order of the sequential update.
+        order: The modalities, in the order of the sequential update.
         drop_path_rate: Probability of dropping a residual branch in training.
-        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
+        init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -83,12 +83,12 @@ class AVBottleneck(FusionNeck):
 
         Args:
             tokens: Modality name -> tokens of the same B clips.
-            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+            masks: Modality name -> (B,), True where the clip has that modality; None if every clip has every modality.
 
         Returns:
             ``fused``: (B, number of modalities * D).
         """
-        # tests/models/necks/test_av_bottleneck.py guards that an absent modality's content reaches nothing
+        # tests/models/necks/test_av_bottleneck.py checks that the content of an absent modality has no effect
         streams, key_masks = self.join(tokens, masks)
         key_masks = {m: self._with_bottleneck(mask) for m, mask in key_masks.items()}
         x = streams[self.order[0]]
@@ -111,7 +111,7 @@ class AVBottleneck(FusionNeck):
         return torch.cat((key_mask, key_mask.new_ones(key_mask.shape[0], self.tokens.shape[1])), dim=1)
 
     def _average(self, results: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
-        """Averages (B, L, D) over the modalities that a clip has; over all of them where it has none."""
+        """Averages (B, L, D) over the modalities that a clip has, or over all of them if it has none."""
         stacked = torch.stack([results[m] for m in self.order])
         if masks is None:
             return stacked.mean(dim=0)

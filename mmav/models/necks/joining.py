@@ -1,4 +1,4 @@
-"""What fusion necks share: tokens of each modality into sequences of one width, key masks, and class tokens out."""
+"""What fusion necks share: tokens of each modality as sequences of one width, key masks, and class tokens."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mmav.structures import Tokens
 
 
 def absent_to_zero(x: Tensor, present: Tensor) -> Tensor:
-    """Zeros in x (B, ...) for the clips where ``present`` (B,) is False, whatever stood there, NaN included."""
+    """Sets x (B, ...) to zero for clips where ``present`` (B,) is False, even if it was NaN."""
     return torch.where(present.reshape(-1, *[1] * (x.dim() - 1)), x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
 class FusionNeck(DrawnModule):
-    """What comes before and after the blocks of a fusion neck. A subclass ends its constructor with ``self.draw()``.
+    """The input and output of a fusion neck's blocks. A subclass ends its constructor with ``self.draw()``.
 
     Args:
         in_dims: Modality name -> width of its tokens.
-        embed_dims: Width D of the fusion; a modality of another width is projected to it.
+        embed_dims: Width D of the fusion; modalities of other widths are projected to it.
         order: The modalities, in the order in which the neck takes them.
-        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
+        init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -54,15 +54,15 @@ class FusionNeck(DrawnModule):
     def join(
         self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Brings each modality to one sequence, its class token first.
+        """Turns each modality into a sequence that begins with its class token.
 
         Args:
             tokens: Modality name -> tokens of the same B clips.
-            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+            masks: Modality name -> (B,), True where the clip has that modality; None if every clip has every modality.
 
         Returns:
-            Modality name -> (B, 1 + N, D), zeros where it is absent; modality name -> key mask (B, 1 + N), True where a
-            token may be attended to, and empty without masks.
+            Modality name -> (B, 1 + N, D), zeros where it is absent; and modality name -> key mask (B, 1 + N), True
+            where a token may be attended to, or an empty dict without masks.
         """
         streams, key_masks = {}, {}
         for m in self.order:
@@ -74,5 +74,5 @@ class FusionNeck(DrawnModule):
         return streams, key_masks
 
     def class_tokens(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns ``fused``: the first tokens of the sequences (B, 1 + N, D), normalised and side by side."""
+        """Returns ``fused``: the first tokens of the sequences (B, 1 + N, D), normalised and concatenated."""
         return {'fused': torch.cat([self.norms[m](streams[m][:, 0]) for m in self.order], dim=-1)}

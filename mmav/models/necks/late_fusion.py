@@ -1,4 +1,4 @@
-"""Late fusion: the class embeddings of the modalities apart (Avg), or side by side (Concat)."""
+"""Late fusion: the class embeddings of the modalities as separate streams (Avg) or concatenated (Concat)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmav.structures import Tokens
 
 @MODELS.register_module()
 class Avg(BaseModule):
-    """One stream per modality: its class embedding. The neck of single-modality models and of late fusion.
+    """One stream per modality, its class embedding; the neck for single modalities and late fusion.
 
     Args:
         in_dims: Modality name -> width of its tokens. :class:`~mmav.models.AVClassifier` fills it in.
@@ -32,13 +32,13 @@ class Avg(BaseModule):
         self.out_dims = dict(in_dims)
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Returns modality name -> (B, D); the head leaves out the streams of modalities that ``masks`` says absent."""
+        """Returns modality name -> (B, D); the head leaves out streams of modalities that are absent by ``masks``."""
         return {m: tokens[m].cls for m in self.out_dims}
 
 
 @MODELS.register_module()
 class Concat(BaseModule):
-    """One stream, ``fused``: the class embeddings side by side, zeros in the place of a modality that a clip lacks.
+    """One stream, ``fused``: the concatenated class embeddings, with zeros for absent modalities.
 
     Args:
         in_dims: Modality name -> width of its tokens. :class:`~mmav.models.AVClassifier` fills it in.
@@ -62,7 +62,7 @@ class Concat(BaseModule):
         self.out_dims = {'fused': sum(in_dims.values())}
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Returns ``fused``: (B, sum of the widths); ``masks`` is True (B,) where a clip has the modality."""
+        """Returns ``fused``: (B, sum of the widths); ``masks`` (B,) are True where a clip has the modality."""
         parts = {m: tokens[m].cls for m in self.order}
         if masks is not None:
             parts = {m: absent_to_zero(part, masks[m]) for m, part in parts.items()}

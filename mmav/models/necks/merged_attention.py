@@ -15,21 +15,21 @@ from mmav.structures import MODALITIES, Tokens
 
 @MODELS.register_module()
 class MergedAttention(FusionNeck):
-    """K blocks in which every token attends to every token of all modalities: O((M + N)^2) for M and N tokens.
+    """K blocks in which every token attends to the tokens of all modalities: O((M + N)^2) for M and N tokens.
 
-    The result is one stream, ``fused``: the class tokens of all modalities after the last block, side by side. No token
-    attends to a modality that the clip lacks; the class token of that modality starts from zero and gathers from
-    what is there.
+    The result is one stream, ``fused``: the concatenated class tokens of all modalities after the last block. No token
+    attends to a modality that the clip lacks; the class token of that modality starts from zero and gathers from the
+    modalities that are present.
 
     Args:
         in_dims: Modality name -> width of its tokens. :class:`~mmav.models.AVClassifier` fills it in.
-        embed_dims: Width D of the fusion; a modality of another width is projected to it.
+        embed_dims: Width D of the fusion; modalities of other widths are projected to it.
         num_blocks: K.
         num_heads: Heads of the attention.
         mlp_ratio: Hidden width of the MLPs over D.
-        order: The modalities in the order of the sequence.
+        order: The modalities, in the order of the sequence.
         drop_path_rate: Probability of dropping a residual branch in training.
-        init_std: Standard deviation of the initial linear weights; a small model wants more than the usual 0.02.
+        init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -66,7 +66,7 @@ class MergedAttention(FusionNeck):
 
         Args:
             tokens: Modality name -> tokens of the same B clips.
-            masks: Modality name -> (B,), True where the clip has that modality; None where all have all.
+            masks: Modality name -> (B,), True where the clip has that modality; None if every clip has every modality.
 
         Returns:
             ``fused``: (B, number of modalities * D).
@@ -77,7 +77,7 @@ class MergedAttention(FusionNeck):
         key_mask = None
         if masks is not None:
             key_mask = torch.cat([key_masks[m] for m in self.order], dim=1)
-            # a clip without any modality attends to its zeros: a softmax over nothing would be NaN
+            # a clip without any modality attends to its zeros, as a softmax over nothing would be NaN
             key_mask = key_mask | ~key_mask.any(dim=1, keepdim=True)
         for block in self.blocks:
             x = block(x, key_mask)
