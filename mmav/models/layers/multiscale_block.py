@@ -121,7 +121,7 @@ class MultiscaleAttention(nn.Module):
 
         Args:
             x: Tokens (B, 1 + N, in_dims), the 1 present only with a class token.
-            grid: What N unrolls.
+            grid: The grid that N unrolls.
 
         Returns:
             Tokens (B, 1 + N', out_dims) and the grid that N' unrolls.

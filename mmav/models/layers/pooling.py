@@ -71,7 +71,7 @@ class TokenPool(nn.Module):
 
         Args:
             x: (B, c + N, heads * head_dim), c = 1 with a class token, else 0.
-            grid: What N unrolls.
+            grid: The grid that N unrolls.
 
         Returns:
             The class token (B, 1, heads, head_dim) or None, and the patch tokens (B, N', heads, head_dim).
@@ -203,7 +203,7 @@ def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Te
 
     Args:
         x: Tokens (B, 1 + N, D), the 1 present only with a class token, which is not pooled.
-        grid: What N unrolls.
+        grid: The grid that N unrolls.
         stride: Stride, one entry per axis.
     """
     if math.prod(stride) == 1:

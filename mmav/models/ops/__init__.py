@@ -1,1 +1,1 @@
-"""Operators: attention in its forms, and what is computed in tiles on a CPU."""
+"""Operators: the forms of attention, and tiled operators for CPUs."""

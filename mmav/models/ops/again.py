@@ -1,7 +1,7 @@
-"""Activation checkpointing: a part of a model that is recomputed in the backward pass from its input, in a lean pass.
+"""Activation checkpointing: the backward pass recomputes a part of a model from its input, in a lean pass.
 
-torch.utils.checkpoint recomputes, too, but then holds everything that autograd saves of the part. Here the second pass
-is lean (:mod:`mmav.models.ops.lean`), so that the backward pass of a large block takes half the memory.
+torch.utils.checkpoint recomputes, too, but then holds everything that autograd saves for the part. Here the second pass
+is lean (:mod:`mmav.models.ops.lean`), which halves the memory for the backward pass of a large block.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Contexts = Callable[[], tuple[AbstractContextManager, AbstractContextManager]]
 def run_again(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, contexts: Contexts | None = None
 ) -> Any:
-    """Returns function(*args, **kwargs) and saves only the arguments for the backward pass.
+    """Returns function(*args, **kwargs), saving only the arguments for the backward pass.
 
-    Both passes have the same random numbers, precision and buffers; only the first one updates buffers. Hooks of
-    modules inside are called in both, as with torch.utils.checkpoint.
+    Both passes see the same random numbers, precision and buffers; only the first one updates buffers. Both call the
+    hooks of submodules, as with torch.utils.checkpoint.
 
     Args:
         function: The function, or a method of a module.
         args: Its arguments.
         kwargs: Its keyword arguments.
-        contexts: Makes a context for each of the two passes, such as
+        contexts: Returns a context for each of the two passes, such as
             ``torch.utils.checkpoint.create_selective_checkpoint_contexts``.
     """
     first, second = contexts() if contexts is not None else (nullcontext(), nullcontext())
     if hasattr(first, 'respect_saved_tensors_hooks'):
-        # PyTorch's contexts keep their own tensors; the hooks below are for what is recomputed. Without this PyTorch
-        # warns that the default may change.
+        # PyTorch's contexts keep their own tensors; the hooks below handle the recomputed ones. Without this setting
+        # PyTorch warns that the default may change.
         first.respect_saved_tensors_hooks = False
     part = _Part(function, args, kwargs, second)
     tell_kept(x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor))
@@ -50,11 +50,11 @@ def run_again(
 
 
 class _Enough(Exception):
-    """Raised in the second pass once it has everything that the backward pass needs."""
+    """Raised in the second pass once everything that the backward pass needs is there."""
 
 
 class _Part:
-    """A function, its arguments, the state in which it runs, and what its second pass keeps."""
+    """A function, its arguments, the state it runs in, and what its second pass keeps."""
 
     def __init__(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
@@ -91,12 +91,12 @@ class _Part:
         self.kept: dict[int, Any] = {}
 
     def note(self, tensor: Tensor) -> int:
-        """Saves a number in place of a tensor of the first pass."""
+        """Saves a number instead of a tensor of the first pass."""
         self.about.append((tensor.shape, tensor.dtype))
         return len(self.about) - 1
 
     def compute(self, number: int) -> Tensor:
-        """The tensor of this number, recomputed."""
+        """Recomputes the tensor with this number."""
         if number not in self.kept:
             self._run()
         if number not in self.kept:
@@ -106,7 +106,7 @@ class _Part:
     def _other(self) -> RuntimeError:
         return RuntimeError(
             f'{self.name}: its second pass keeps other tensors than its first, so its gradients would be wrong; leave '
-            'it out of activation_checkpointing, and train() and eval() as they are until after the backward pass'
+            'it out of activation_checkpointing, and do not call train() or eval() before the backward pass'
         )
 
     def _keep(self, pack: Callable[[Tensor], Any], tensor: Tensor) -> Any:
@@ -120,7 +120,7 @@ class _Part:
 
     def _run(self) -> None:
         self.kept = {}
-        # the context hands out what it kept only once: a second backward pass recomputes everything
+        # the context returns what it kept only once: a second backward pass recomputes everything
         context, self.context = self.context, nullcontext()
         for *_, parameter in self.parameters:
             parameter.kept.value()  # raises if it was changed
@@ -157,7 +157,7 @@ def _held(of_modules: Iterable[dict[str, Any]]) -> list[Held]:
 def _as_before(earlier: Sequence[Held]) -> Iterator[None]:
     """Puts earlier tensors into dicts of modules, and afterwards those of now back.
 
-    Running means and the vectors of spectral_norm are updated once only, and both passes read the same values.
+    Running means and the vectors of spectral_norm are thus updated only once, and both passes read the same values.
     """
     now = [own.get(key) for own, key, _ in earlier]
     for own, key, tensor in earlier:

@@ -1,4 +1,4 @@
-"""The one place of attention with decomposed relative positions: its forms, their thresholds, layouts and the residual.
+"""Attention with decomposed relative positions: its forms, their thresholds and layouts, and the residual.
 
 Start with :func:`attend`. All forms compute the same function; the explicit one is the definition.
 """
@@ -21,18 +21,18 @@ from mmav.models.ops.sdpa_backends import expected_backend, gpu_capability
 from mmav.models.ops.triton_attention import triton_attention
 
 FORMS = ('auto', 'explicit', 'folded', 'tiled', 'flex', 'triton')
-# Forms that are one operator with a backward pass of our own.
+# Forms implemented as one operator with its own backward pass.
 OPERATORS = ('tiled', 'triton')
-# What ``auto`` is on a GPU.
+# The form that ``auto`` chooses on a GPU.
 ON_GPU = 'folded'
-# With fewer scores than this in all, the work around the tiles takes longer than they save (docs/performance.md). So it
-# does with fewer keys than a head is wide, where the scores are smaller than the queries.
+# With fewer scores than this in total, the overhead of the tiles exceeds what they save (docs/performance.md). The same
+# holds with fewer keys than the width of a head, as the scores are then smaller than the queries.
 LEAST_SCORES = 256 * 1024
-# Up to this many columns the form ``tiled`` adds the bias by a product; broadcasting is slower there, with inner loops
-# as short as the last axis of the keys (docs/performance.md).
+# Up to this many columns the form ``tiled`` adds the bias with a matrix product; broadcasting is slower there, as its
+# inner loops are as short as the last axis of the keys (docs/performance.md).
 PRODUCT_COLUMNS = 32
-# The form ``tiled`` keeps rows of scores up to this many times the width of a head for the backward pass, outside of
-# lean passes: that saves a seventh of the time. Longer rows would be most of what a block keeps.
+# Outside of lean passes, the form ``tiled`` keeps rows of scores for the backward pass if they are at most this many
+# times the width of a head: that saves a seventh of the time. Longer rows would be most of what a block keeps.
 KEPT_WIDTHS = 6
 
 
@@ -44,7 +44,7 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], 
         k: Keys (B, heads, c + Nk, d).
         v: Values (B, heads, c + Nk, d).
         bias: Per axis (B, heads, Nq, k_grid[axis]); empty for no relative positions.
-        k_grid: What Nk unrolls.
+        k_grid: The grid that Nk unrolls.
 
     Returns:
         (B, heads, c + Nq, d).
@@ -60,23 +60,23 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], 
 
 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
-    """The same value through one fused kernel of PyTorch: the bias rides in extra columns of queries and keys.
+    """The same value with one of PyTorch's fused kernels: extra columns of queries and keys carry the bias.
 
     A decomposed bias is an inner product: with q' = [q, bias_1, bias_2, ...] and k' = [k, onehot of the key's position
-    on axis 1, on axis 2, ...], q' k'^T / sqrt(d) = q k^T / sqrt(d) + E_rel, so no Nq x Nk matrix is kept. The class
-    token has zeros there. Values get columns of zeros, too, where PyTorch then has a flash kernel for a GPU, which
-    takes one width only.
+    on axis 1, on axis 2, ...], q' k'^T / sqrt(d) = q k^T / sqrt(d) + E_rel, so no Nq x Nk matrix is kept. These columns
+    are zero for the class token. Values are padded with columns of zeros if PyTorch then has a flash kernel for the
+    GPU, as that kernel supports only equal widths.
 
-    The kernel divides everything by sqrt(d), so the bias is given times sqrt(d). Dividing queries of a half type first
-    would round them once more, which made the error of the result in bfloat16 a third larger; the tables behind the
-    bias can be scaled before they are rounded.
+    The kernel divides everything by sqrt(d), so the bias is passed multiplied by sqrt(d). Dividing queries of a half
+    type first would round them once more, which made the error of the result in bfloat16 a third larger; the tables
+    behind the bias can be scaled before they are rounded.
 
     Args:
         q: Queries (B, heads, c + Nq, d), c = 1 with a class token, else 0.
         k: Keys (B, heads, c + Nk, d).
         v: Values (B, heads, c + Nk, d).
         bias: Per axis (B, heads, Nq, k_grid[axis]), sqrt(d) times that of :func:`explicit_attention`; may be empty.
-        k_grid: What Nk unrolls.
+        k_grid: The grid that Nk unrolls.
 
     Returns:
         (B, heads, c + Nq, d).
@@ -91,7 +91,7 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_
     return F.scaled_dot_product_attention(q, k, v, scale=dim**-0.5)[..., :dim]
 
 
-# Columns are joined with the heads after the tokens, as in memory: copies are contiguous, and so is the result.
+# Columns are concatenated with the heads after the tokens, as in memory, so copies and the result are contiguous.
 def _folded_queries(q: Tensor, bias: Sequence[Tensor], fill: int, num_cls: int) -> Tensor:
     if not bias:
         return _filled(q, fill)
@@ -113,7 +113,7 @@ def _filled(x: Tensor, fill: int) -> Tensor:
 
 
 def _value_fill(q: Tensor, k: Tensor, v: Tensor) -> int:
-    """How many columns of zeros the values need for the fastest kernel that a GPU has for folded queries and keys."""
+    """How many columns of zeros the values need for the GPU's fastest kernel for folded queries and keys."""
     if not _on_gpu(q):
         return 0
     capability, fused = gpu_capability(q.device), ('cudnn', 'flash')
@@ -139,14 +139,14 @@ def tiled_attention(
     classes: Sequence[Tensor] = (),
     residual: bool = False,
 ) -> Tensor:
-    """The same value, tile by tile on a CPU, see :mod:`mmav.models.ops.tiled_attention`; does the residual, too.
+    """The same value tile by tile on a CPU, see :mod:`mmav.models.ops.tiled_attention`; also adds the residual.
 
     Args:
         q: Queries of the patch tokens (B, Nq, heads, d).
         k: Their keys (B, Nk, heads, d).
         v: Their values (B, Nk, heads, d).
         bias: Per axis (B, Nq, heads, k_grid[axis]); empty for no relative positions.
-        k_grid: What Nk unrolls; only read with ``bias``.
+        k_grid: The grid that Nk unrolls; only used with ``bias``.
         classes: As in :func:`attend`.
         residual: As in :func:`attend`.
 
@@ -155,7 +155,7 @@ def tiled_attention(
     """
     onehot = None
     if bias and sum(k_grid) <= PRODUCT_COLUMNS:
-        fill = -sum(k_grid) % 8  # products of a width that is no multiple of 8 take up to half as long again
+        fill = -sum(k_grid) % 8  # products of a width that is not a multiple of 8 take up to 1.5 times as long
         bias = [F.pad(torch.cat(list(bias), dim=-1), (0, fill))]
         onehot = cached_onehot(k_grid, fill, k)
     needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *classes, *bias))
@@ -165,17 +165,17 @@ def tiled_attention(
 
 
 def check_form(form: str) -> None:
-    """Raises a ConfigError if a form is none of ``FORMS``."""
+    """Raises a ConfigError if a form is not in ``FORMS``."""
     if form not in FORMS:
         near = did_you_mean(str(form), FORMS)
         raise ConfigError(f'attention={form!r} is unknown: choose one of {", ".join(FORMS)}{near}')
 
 
 def choose_form(q: Tensor, k: Tensor) -> str:
-    """The form that ``auto`` takes for queries and keys (B, N, heads, d) of patch tokens.
+    """The form that ``auto`` chooses for queries and keys (B, N, heads, d) of patch tokens.
 
-    ``ON_GPU`` on a GPU. On a CPU tiled; explicit with few scores or keys, in half types, and when traced or compiled.
-    Folded elsewhere.
+    On a GPU ``ON_GPU``. On a CPU ``tiled``, or ``explicit`` with few scores or keys, in half types, and when traced or
+    compiled. Elsewhere ``folded``.
     """
     if q.device.type != 'cpu':
         return ON_GPU if _on_gpu(q) else 'folded'
@@ -184,7 +184,7 @@ def choose_form(q: Tensor, k: Tensor) -> str:
 
 
 def usable_forms(device: str, dtype: torch.dtype) -> tuple[str, ...]:
-    """The forms other than ``auto`` that run forward and backward on a device ('cpu', 'cuda') in a type."""
+    """The forms other than ``auto`` that have a forward and backward pass on a device ('cpu', 'cuda') in a dtype."""
     if device != 'cpu':
         return ('explicit', 'folded', 'flex', 'triton') if dtype != torch.float64 else ('explicit', 'folded', 'flex')
     return ('explicit', 'folded', 'tiled') if dtype in (torch.float32, torch.float64) else ('explicit', 'folded')
@@ -210,15 +210,15 @@ def attend(
         q: Queries of the patch tokens (B, Nq, heads, d).
         k: Their keys (B, Nk, heads, d).
         v: Their values (B, Nk, heads, d).
-        tables: Of relative positions, per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d); empty for none.
-        grids: ``(q_grid, k_grid)``, what Nq and Nk unroll.
+        tables: Relative positions per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d); empty for none.
+        grids: ``(q_grid, k_grid)``, the grids that Nq and Nk unroll.
         classes: Query, key and value of the class token, each (B, 1, heads, d); empty for none.
-        residual: Whether the queries of the patch tokens are added to their result.
-        form: One of ``FORMS``. ``explicit`` writes the scores out (:func:`explicit_attention`). ``folded`` and ``flex``
-            take kernels of PyTorch (:func:`folded_attention`,
+        residual: Whether to add the queries of the patch tokens to the result.
+        form: One of ``FORMS``. ``explicit`` materialises the scores (:func:`explicit_attention`). ``folded`` and
+            ``flex`` use PyTorch's kernels (:func:`folded_attention`,
             :func:`~mmav.models.ops.flex_attention.flex_attention`). ``tiled`` is for CPUs (:func:`tiled_attention`),
-            ``triton`` for GPUs (:func:`~mmav.models.ops.triton_attention.triton_attention`). ``auto`` is what
-            :func:`choose_form` returns.
+            ``triton`` for GPUs (:func:`~mmav.models.ops.triton_attention.triton_attention`). ``auto`` uses
+            :func:`choose_form`.
 
     Returns:
         (B, c + Nq, heads, d), c = 1 with a class token, else 0.
@@ -230,16 +230,16 @@ def attend(
     form = choose_form(q, k) if form == 'auto' else form
     if form in OPERATORS and under_transform():
         raise ConfigError(
-            f'attention={form!r} has no forward mode and no other transforms of torch.func: take explicit'
+            f'attention={form!r} does not support forward mode or other transforms of torch.func: use explicit'
         )
     if form == 'triton':
         return triton_attention(q, k, v, tables, grids, classes=classes, residual=residual)
     if form == 'tiled':
         kind = q.device.type if torch.amp.is_autocast_available(q.device.type) else 'cpu'
-        with torch.autocast(kind, enabled=False):  # products that write into a tile cannot be cast
+        with torch.autocast(kind, enabled=False):  # autocast cannot cast products that write into a tile
             bias = relative_bias(q, tables, *grids)
             return tiled_attention(q, k, v, bias, grids[1], classes=classes, residual=residual)
-    # Once for the bias and the kernel. Explicit products cast queries themselves, after these are scaled.
+    # Cast once for the bias and the kernel. Explicit products cast the queries themselves, after scaling.
     tokens = [q if form == 'explicit' else halved(q), halved(k), halved(v)]
     if form == 'folded':
         tables = [table * q.shape[-1] ** 0.5 for table in tables]
@@ -250,7 +250,7 @@ def attend(
     queries = q
     q, k, v, *bias = (x.transpose(1, 2) for x in (*tokens, *bias))  # (B, heads, c + N, d)
     out = by_head(q, k, v, bias, grids[1]).transpose(1, 2)
-    # tests/models/layers/test_multiscale_block.py guards that the class token gets no residual
+    # tests/models/layers/test_multiscale_block.py checks that the class token gets no residual
     return cheap(_plus_queries, out, queries, bool(classes)) if residual else out
 
 

@@ -1,4 +1,4 @@
-"""How layers call functions and modules: when a fast path may replace a call, casts, and results cheap to recompute."""
+"""How layers call functions and modules: when fast paths apply, casts, and results that are cheap to recompute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules import module as nn_module
 
-# Types whose result is a function of the input, ``weight`` and ``bias`` alone, and how they compute it.
+# Module types whose result depends only on the input, ``weight`` and ``bias``, and how they compute it.
 _FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {
     kind: kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GELU, nn.Identity)
 }
@@ -27,10 +27,10 @@ Key = TypeVar('Key', bound=Hashable)
 
 
 class _State(threading.local):
-    """What :mod:`mmav.models.ops.lean` sets in a thread; autograd's hooks are per thread, too.
+    """State of :mod:`mmav.models.ops.lean`, per thread like autograd's hooks.
 
     Attributes:
-        note: Called with a function, its arguments and its result, if the result is cheap; None outside of lean passes.
+        note: Called with a function, its arguments and its result if the result is cheap; None outside of lean passes.
         is_lean: Whether a lean pass is active.
         is_again: Whether something is being recomputed.
         watchers: Called with each tensor that a lean pass keeps.
@@ -46,11 +46,11 @@ state = _State()
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether a module may be computed from its ``weight`` and ``bias`` without being called.
+    """Whether a module's result may be computed from its ``weight`` and ``bias`` without calling the module.
 
-    True for PyTorch's own linear, convolution and LayerNorm types as they come. False for everything whose effect would
-    be lost: hooks, pruning, parametrizations, subclasses, wrappers, quantized weights, and a ``forward`` that was set.
-    tests/models/test_modules.py guards that each of them takes effect.
+    True for unmodified linear, convolution and LayerNorm modules of PyTorch. False with anything whose effect would be
+    lost: hooks, pruning, parametrizations, subclasses, wrappers, quantized weights, and a replaced ``forward``.
+    tests/models/test_modules.py checks that each of them takes effect.
 
     >>> is_plain(nn.Linear(2, 2)), is_plain(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2)))
     (True, False)
@@ -60,7 +60,7 @@ def is_plain(module: nn.Module) -> bool:
         return False
     if any(getattr(module, name) for name in _OWN_HOOKS) or any(_GLOBAL_HOOKS):
         return False
-    # compilers and exporters put stand-ins in the place of parameters
+    # compilers and exporters replace parameters with stand-ins
     return torch.compiler.is_compiling() or all(
         type(tensor) in _PLAIN_TENSORS
         for tensor in (getattr(module, 'weight', None), getattr(module, 'bias', None))
@@ -69,9 +69,9 @@ def is_plain(module: nn.Module) -> bool:
 
 
 def on_eager_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is a float32 or float64 tensor on a CPU and only PyTorch's eager operators work on it.
+    """Whether ``x`` is a float32 or float64 tensor on a CPU in eager mode.
 
-    Our CPU operators pay only there: compilers and exporters optimize plain operations by themselves, and half types
+    Our CPU operators only pay off there: compilers and exporters optimize plain operations themselves, and half types
     have no fast kernels.
     """
     if x.device.type != 'cpu' or x.dtype not in (torch.float32, torch.float64):
@@ -81,11 +81,11 @@ def on_eager_cpu(x: Tensor) -> bool:
 
 
 def under_transform() -> bool:
-    """Whether a transform of torch.func, or forward-mode differentiation, is active.
+    """Whether a transform of torch.func or forward-mode differentiation is active.
 
     Our operators have no rules for them: PyTorch would silently drop forward-mode derivatives.
     """
-    if torch.compiler.is_compiling():  # compilers cannot trace the two checks below
+    if torch.compiler.is_compiling():  # compilers cannot trace the checks below
         return False
     return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
 
@@ -96,7 +96,7 @@ def is_lean() -> bool:
 
 
 def cheap(function: Callable[..., Any], *args: Any) -> Any:
-    """Calls a function whose result is cheap to recompute; in a lean pass the result is not kept for the backward pass.
+    """Calls a function whose result is cheap to recompute; a lean pass does not keep the result for the backward pass.
 
     Args:
         function: A function of tensors that draws no random numbers and changes none of them; or a module, whose result
@@ -107,7 +107,7 @@ def cheap(function: Callable[..., Any], *args: Any) -> Any:
         What it returns: a tensor, or several.
     """
     result = function(*args)
-    if torch.compiler.is_compiling():  # compilers decide by themselves what to recompute
+    if torch.compiler.is_compiling():  # compilers decide for themselves what to recompute
         return result
     if state.note is None:
         return result
@@ -122,49 +122,52 @@ def cheap(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def autocast_type(device: str) -> torch.dtype | None:
-    """The type in which autocast computes products on a type of device; None without autocast."""
+    """The dtype in which autocast computes products on a device type; None without autocast."""
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return None
     return torch.get_autocast_dtype(device)
 
 
 def as_autocast(x: Tensor) -> Tensor:
-    """``x`` in the type in which autocast would compute a product; unchanged without autocast."""
+    """``x`` in the dtype in which autocast would compute a product; unchanged without autocast."""
     half = autocast_type(x.device.type)
     return x.to(half) if half is not None and x.is_floating_point() and x.dtype != torch.float64 else x
 
 
 def halved(x: Tensor) -> Tensor:
-    """:func:`as_autocast`, cheap to recompute: products cast their inputs themselves, but each keeps its own copy."""
+    """:func:`as_autocast`, but cheap to recompute: products cast inputs themselves, but each keeps its own copy."""
     return cheap(as_autocast, x)
 
 
 def normalised(norm: nn.Module, x: Tensor) -> Tensor:
-    """``norm(x)``; what autocast on a GPU would cast inside is cast here, so that the copy need not be kept."""
+    """``norm(x)``, with the cast that autocast does on a GPU done here, so that its copy is not kept."""
     if x.device.type == 'cuda' and torch.is_autocast_enabled('cuda'):
         x = cheap(Tensor.float, x)
     return cheap(norm, x)
 
 
 def cached(cache: dict[Key, Tensor], key: Key, make: Callable[[], Tensor]) -> Tensor:
-    """What ``make`` returned for this key before; not to be changed in place.
+    """Caches the result of ``make`` for a key; do not change it in place.
 
-    Compilers and fake tensors get a new one: for a compiler it is a constant of the graph, which may not fill a cache
-    inside a checkpointed block and would be recompiled when the cache is full.
+    Compilers and fake tensors get a new result: for a compiler it is a constant of the graph, which must not fill a
+    cache inside a checkpointed block and would be recompiled once the cache is full.
 
     Args:
-        cache: Of one kind of constants. Emptied when full, so that inputs of ever new sizes do not fill the memory.
-        key: What the constant depends on, its type and device included.
-        make: Makes it.
+        cache: A cache for one kind of constants. Cleared when full, so that new input sizes do not fill the memory.
+        key: What the constant depends on, including its dtype and device.
+        make: Creates it.
     """
     if torch.compiler.is_compiling() or active_fake_mode() is not None:
         return make()
     if key not in cache:
         if len(cache) >= MOST_CACHED:
             cache.clear()
-        with torch.inference_mode(False), torch.no_grad():  # training may follow and save it for its gradients
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):  # training may use it later and save it for the backward pass
             made = make()
-        if type(made) is not Tensor:  # a stand-in of another tracing mode
+        if type(made) is not Tensor:  # a stand-in from another tracing mode
             return made
         cache[key] = made
     return cache[key]

@@ -1,4 +1,4 @@
-"""The form ``flex``: attention with decomposed relative positions by PyTorch's FlexAttention, for comparison."""
+"""The form ``flex``: attention with decomposed relative positions in PyTorch's FlexAttention, for comparison."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torch import Tensor
 from mmav.errors import ConfigError
 from mmav.models.ops.relative_bias import along
 
-# Sizes of attention in one process: each is compiled once for training and once for evaluation. PyTorch's own limit is
+# The most attention sizes per process: each is compiled once for training and once for evaluation. PyTorch's default is
 # 8, and the paper's model has 14 sizes.
 MOST_COMPILED = 256
 
 
 def flex_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_grid: Sequence[int]) -> Tensor:
-    """softmax(q k^T / sqrt(d) + E_rel) v by one kernel that PyTorch generates around the sum of a score and its bias.
+    """softmax(q k^T / sqrt(d) + E_rel) v with a kernel that PyTorch generates, adding the bias to each score.
 
-    On a GPU the kernel is compiled at the first call with each size. It keeps no Nq x Nk matrix, and sums the gradients
-    of the bias by atomic operations: two runs differ in their last bits. On a CPU it is not compiled, writes out all
-    scores and has no backward pass: good for tests only.
+    On a GPU the kernel is compiled at the first call with each size. It keeps no Nq x Nk matrix. It sums the gradients
+    of the bias with atomic operations, so two runs differ in their last bits. On a CPU it is not compiled, materialises
+    all scores and has no backward pass, so it is only useful for tests.
 
     Args:
         q: Queries (B, heads, c + Nq, d), c = 1 with a class token, else 0.
         k: Keys (B, heads, c + Nk, d).
         v: Values (B, heads, c + Nk, d).
         bias: Per axis (B, heads, Nq, k_grid[axis]); empty for no relative positions.
-        k_grid: What Nk unrolls.
+        k_grid: The grid that Nk unrolls.
 
     Returns:
         (B, heads, c + Nq, d).
@@ -41,7 +41,7 @@ def flex_attention(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor], k_gr
     """
     _refuse(q, k, v, bias)
     num_cls = k.shape[2] - math.prod(k_grid) if bias else 0
-    # row 0 and column 0 are the class token's, and zero
+    # row 0 and column 0 belong to the class token and are zero
     padded = [F.pad(part, (num_cls, 0, num_cls, 0)) for part in bias]
     columns = [_columns(k_grid, axis, num_cls, q.device) for axis in range(len(bias))]
 
@@ -57,9 +57,9 @@ def _refuse(q: Tensor, k: Tensor, v: Tensor, bias: Sequence[Tensor]) -> None:
     if not torch.is_grad_enabled() or not any(x.requires_grad for x in (q, k, v, *bias)):
         return
     if q.device.type == 'cpu':
-        raise ConfigError("attention='flex' has no backward pass on a CPU: take auto there")
+        raise ConfigError("attention='flex' has no backward pass on a CPU: use auto there")
     if bias and torch.are_deterministic_algorithms_enabled():
-        raise ConfigError("attention='flex' is not deterministic: take auto, or leave out --deterministic")
+        raise ConfigError("attention='flex' is not deterministic: use auto, or leave out --deterministic")
 
 
 def _columns(k_grid: Sequence[int], axis: int, num_cls: int, device: torch.device) -> Tensor:
@@ -70,7 +70,7 @@ def _columns(k_grid: Sequence[int], axis: int, num_cls: int, device: torch.devic
 
 def _generated(q: Tensor, k: Tensor, v: Tensor, change: Callable[..., Tensor] | None) -> Tensor:
     """FlexAttention with scores modified by ``change``."""
-    # imported here: it is slow, and few take this form
+    # imported here: the import is slow, and this form is rarely used
     from torch.nn.attention.flex_attention import flex_attention as uncompiled
 
     if torch.compiler.is_compiling():  # part of a larger graph

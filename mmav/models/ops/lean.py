@@ -1,10 +1,10 @@
-"""Lean passes: results that are cheap to recompute are not kept for the backward pass, but recomputed in it.
+"""Lean passes: results that are cheap to recompute are recomputed in the backward pass instead of being kept for it.
 
-Layers say what is cheap: ``y = cheap(F.gelu, x)`` (:mod:`mmav.models.ops.eager`). Where autograd would save ``y``, a
-lean pass saves a recipe instead, that ``y`` is ``F.gelu(x)``; the backward pass recomputes it when it is needed, and
-drops it after its last use. If ``x`` is cheap, too, only what that was computed from is kept.
+Layers mark what is cheap: ``y = cheap(F.gelu, x)`` (:mod:`mmav.models.ops.eager`). Where autograd would save ``y``, a
+lean pass saves a recipe instead: ``y`` is ``F.gelu(x)``. The backward pass recomputes it when needed and drops it after
+its last use. If ``x`` is cheap, too, only the inputs that it was computed from are kept.
 
-Compared with torch's selective checkpointing this needs no Python between operators, draws no random numbers again, and
+Unlike torch's selective checkpointing, this runs no Python between operators, does not draw random numbers again, and
 recomputes only what the backward pass asks for.
 """
 
@@ -25,7 +25,7 @@ from mmav.models.ops.eager import autocast_type, state
 
 @contextmanager
 def lean() -> Iterator[None]:
-    """A forward pass in which nothing is saved that is cheap to recompute."""
+    """A forward pass that saves nothing that is cheap to recompute."""
     notes = Notes()
     with taking_notes(notes), saved_tensors_hooks(notes.pack, unpack):
         yield
@@ -33,7 +33,7 @@ def lean() -> Iterator[None]:
 
 @contextmanager
 def taking_notes(notes: Notes | None) -> Iterator[None]:
-    """A lean pass whose notes the caller uses, or that takes none."""
+    """A lean pass that takes the caller's notes, or none."""
     before = state.note, state.is_lean
     state.note, state.is_lean = None if notes is None else notes.add, True
     try:
@@ -41,7 +41,7 @@ def taking_notes(notes: Notes | None) -> Iterator[None]:
     finally:
         state.note, state.is_lean = before
         if notes is not None:
-            notes.results.clear()  # autograd holds the method that packs, and so the notes, as long as the graph
+            notes.results.clear()  # autograd holds the packing method, and with it the notes, as long as the graph
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def computing_again() -> Iterator[None]:
 
 
 def is_again() -> bool:
-    """Whether something is being recomputed, for those who count operations."""
+    """Whether something is being recomputed, for code that counts operations."""
     return state.is_again
 
 
@@ -80,7 +80,7 @@ class Notes:
     """The cheap results of a pass."""
 
     def __init__(self) -> None:
-        # by the address of the storage, which is not reused while there is a weak reference to it
+        # by the address of the storage, which is not reused while a weak reference exists
         self.results: dict[int, tuple[StorageWeakRef, _Recipe, int, int]] = {}
 
     def add(self, function: Callable[..., Any], args: Sequence[Any], result: Any) -> None:
@@ -90,7 +90,7 @@ class Notes:
         recipe = _Recipe(function, [self._hold(arg) for arg in args], results[0].device.type)
         for index, tensor in enumerate(results):
             storage = tensor.untyped_storage()
-            if storage._cdata not in given:  # not a view of what the function was given
+            if storage._cdata not in given:  # not a view of an argument
                 self.results[storage._cdata] = (StorageWeakRef(storage), recipe, index, tensor._version)
 
     def _hold(self, value: Any) -> Any:
@@ -106,11 +106,11 @@ class Notes:
         if noted is None:
             return None
         ref, recipe, index, version = noted
-        # a result changed in place since, by a dropout for example, is no longer what the function returns
+        # a result that was changed in place, for example by dropout, is no longer what the function returns
         return None if ref.expired() or tensor._version != version else _Cheap(recipe, index, tensor)
 
     def pack(self, tensor: Tensor) -> Any:
-        """What is saved for a tensor that the backward pass needs; see :func:`unpack`."""
+        """What to save for a tensor that the backward pass needs; see :func:`unpack`."""
         found = self._find(tensor)
         if state.watchers:
             tell_kept([tensor] if found is None else found.recipe.kept())
@@ -130,10 +130,10 @@ def unpack(packed: Any) -> Tensor:
 
 
 class Kept:
-    """A tensor that must not change before the backward pass: under hooks, autograd does not check that itself."""
+    """A tensor that must not change before the backward pass: with hooks, autograd does not check that itself."""
 
     def __init__(self, tensor: Tensor) -> None:
-        # a node that keeps its own result with the result's graph would never be freed without a backward pass
+        # a node that keeps its own result including the graph would never be freed without a backward pass
         self.tensor = tensor.detach()
         self.version = self.tensor._version
 
@@ -141,7 +141,7 @@ class Kept:
         """The tensor, without a graph.
 
         Raises:
-            RuntimeError: It was changed in place since.
+            RuntimeError: It was changed in place.
         """
         if self.tensor._version != self.version:
             raise RuntimeError(
@@ -173,11 +173,11 @@ class _Recipe:
     def __init__(self, function: Callable[..., Any], args: list[Any], device: str) -> None:
         self.function, self.args, self.device, self.half = function, args, device, autocast_type(device)
         self.results: list[Tensor] | None = None
-        # how often the backward pass uses the results, and how many of these uses are left
+        # how often the backward pass uses the results, and how many uses are left
         self.wanted = self.left = 0
 
     def kept(self) -> Iterator[Tensor]:
-        """What the results are computed from."""
+        """The tensors that the results are computed from."""
         for held in tree_leaves(self.args):
             if isinstance(held, Kept):
                 yield held.tensor
@@ -213,7 +213,7 @@ def _value(held: Any) -> Any:
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:
-    """The tensors among values, those in lists included."""
+    """The tensors among values, including those in lists."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):

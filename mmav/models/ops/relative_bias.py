@@ -1,6 +1,6 @@
 """Decomposed relative positions as a bias, axis by axis: E_rel[i, j] = Q_i . (R^1[i, j] + R^2[i, j] + ...), Eq. 2.
 
-Also the one-hot positions of a grid's cells: a product with them spreads a bias per axis over all cells.
+Also one-hot positions of a grid's cells: a product with them expands a bias per axis to all cells.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mmav.models.ops.eager import cached, cheap, halved
 
 
 def along(axis: int, sizes: Sequence[int]) -> list[int]:
-    """The shape of what varies along one axis only.
+    """The shape of a tensor that varies along one axis only.
 
     >>> along(1, (2, 3, 4))
     [1, 3, 1]
@@ -25,7 +25,7 @@ def along(axis: int, sizes: Sequence[int]) -> list[int]:
 
 
 def onehot_positions(grid: Sequence[int], like: Tensor) -> Tensor:
-    """Returns the position of each cell on each axis, one-hot and side by side (N, sum of the sizes).
+    """Returns the one-hot positions of each cell on all axes, concatenated (N, sum of the sizes).
 
     >>> onehot_positions((2, 2), torch.zeros(1)).int().tolist()
     [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]]
@@ -41,7 +41,7 @@ _onehots: dict[tuple[tuple[int, ...], int, torch.dtype, torch.device], Tensor] =
 
 
 def cached_onehot(grid: Sequence[int], fill: int, like: Tensor) -> Tensor:
-    """:func:`onehot_positions`, made once, with ``fill`` columns of zeros on the right; not to be changed in place."""
+    """:func:`onehot_positions`, cached, with ``fill`` columns of zeros on the right; do not change it in place."""
     key = (tuple(grid), fill, like.dtype, like.device)
     return cached(_onehots, key, lambda: F.pad(onehot_positions(grid, like), (0, fill)))
 
@@ -49,7 +49,7 @@ def cached_onehot(grid: Sequence[int], fill: int, like: Tensor) -> Tensor:
 def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu') -> Tensor:
     """Returns which row of a table of 2 * max(q_size, k_size) - 1 rows belongs to a query and a key (q_size, k_size).
 
-    Where one of the two is pooled, its positions are stretched to the other's scale (facebookresearch/SlowFast,
+    If one of the two is pooled, its positions are stretched to the scale of the other (facebookresearch/SlowFast,
     slowfast/models/attention.py, ``cal_rel_pos_spatial``).
 
     >>> relative_index(2, 2)
@@ -58,8 +58,7 @@ def relative_index(q_size: int, k_size: int, device: torch.device | str = 'cpu')
     """
     q_ratio = max(k_size / q_size, 1.0)
     k_ratio = max(q_size / k_size, 1.0)
-    # float64, and on the CPU unless told otherwise, even inside `with torch.device('meta')`: an index is data, not a
-    # parameter
+    # in float64, and on the CPU by default, even inside `with torch.device('meta')`: an index is data, not a parameter
     q = torch.arange(q_size, dtype=torch.float64, device=device)[:, None] * q_ratio
     k = torch.arange(k_size, dtype=torch.float64, device=device)[None, :] * k_ratio
     return (q - k + (k_size - 1) * k_ratio).long()
@@ -70,20 +69,20 @@ _indices: dict[tuple[int, int, torch.device], Tensor] = {}
 
 def _cached_index(q_size: int, k_size: int, device: torch.device) -> Tensor:
     def make() -> Tensor:
-        # within a graph it is made on the device, not copied to it
+        # in a compiled graph it is created on the device instead of copied to it
         return relative_index(q_size, k_size, device if torch.compiler.is_compiling() else 'cpu').to(device)
 
     return cached(_indices, (q_size, k_size, device), make)
 
 
 def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
-    """Returns, per axis, the products of every query with the table rows that its keys' positions select.
+    """Returns, per axis, the product of each query with the table rows selected by the positions of its keys.
 
     Args:
         q: Pooled, unscaled queries of the patch tokens (B, Nq, heads, d).
         tables: Per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d), see :func:`relative_index`.
-        q_grid: What Nq unrolls.
-        k_grid: The keys' grid.
+        q_grid: The grid that Nq unrolls.
+        k_grid: The grid of the keys.
 
     Returns:
         One tensor (B, Nq, heads, k_grid[axis]) per axis.
@@ -100,15 +99,15 @@ def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_
 
 def _rows(table: Tensor, index: Tensor, dtype: torch.dtype, heads: int) -> Tensor:
     """Rows of a table for all positions of queries and keys, each repeated for the heads: (size * heads, d, k)."""
-    # an embedding: the backward pass of indexing is slow on a CPU
+    # F.embedding, as the backward pass of indexing is slow on a CPU
     rows = F.embedding(index, table).to(dtype)
     return (rows if heads == 1 else rows.repeat_interleave(heads, dim=0)).transpose(1, 2)
 
 
 def _product(q: Tensor, rows: Tensor, axis: int, q_grid: Sequence[int]) -> Tensor:
     """Queries (B, Nq, heads, d) times the rows of their positions on an axis, see :func:`_rows`: (B, Nq, heads, k)."""
-    # One batched product for all queries: those that share a position on this axis are the rows of a matrix. On the
-    # last axis all other positions and heads lie between them.
+    # One batched product for all queries: those that share a position on this axis are the rows of a matrix. For the
+    # last axis, all other positions and heads lie between them in memory.
     product = _by_position(q, axis, q_grid) @ rows
     product = product.transpose(0, 1) if axis == len(q_grid) - 1 else product
     return product.reshape(-1, *q.shape[1:3], rows.shape[-1])
@@ -125,15 +124,15 @@ def relative_bias_backward(
 ) -> list[Tensor]:
     """Adds the gradient of the queries to ``grad_q`` and returns those of the tables, summed in a fixed order.
 
-    For operators with a backward pass of their own; elsewhere autograd does this.
+    For operators with their own backward pass; elsewhere autograd does this.
 
     Args:
-        grads: Of what :func:`relative_bias` returns.
-        q: Its argument, as the others are.
+        grads: Gradients of the results of :func:`relative_bias`.
+        q: Its argument.
         tables: Its argument.
         q_grid: Its argument.
         k_grid: Its argument.
-        grad_q: Contiguous, of the shape of ``q``; changed in place.
+        grad_q: Contiguous, with the shape of ``q``; changed in place.
     """
     of_tables = []
     for axis, (grad, table) in enumerate(zip(grads, tables, strict=True)):

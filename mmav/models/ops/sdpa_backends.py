@@ -1,7 +1,7 @@
-"""Which kernel PyTorch takes for ``scaled_dot_product_attention`` on a GPU, by its rules.
+"""Which kernel PyTorch chooses for ``scaled_dot_product_attention`` on a GPU.
 
 The rules are those of PyTorch 2.14 (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp and sdp_utils_cpp.h) with the
-cuDNN 9.24 in its wheels for CUDA 13. They tell without a GPU what one will do.
+cuDNN 9.24 in its wheels for CUDA 13. They predict a GPU's choice without a GPU.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 BACKENDS = ('cudnn', 'flash', 'efficient', 'math')
-# The widest head that the flash kernels take.
+# The widest head that the flash kernels support.
 FLASH_WIDTH = 256
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
 def _switched_on() -> tuple[str, ...]:
-    """The backends that are enabled; all of them under a compiler, which cannot trace the switches."""
+    """The enabled backends; all of them under a compiler, which cannot trace the switches."""
     if torch.compiler.is_compiling():
         return BACKENDS
     strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
@@ -34,7 +34,7 @@ def _switched_on() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of attention: tensors (B, heads, N, d), and what else the rules depend on."""
+    """One call of attention: tensors (B, heads, N, d), and whatever else the rules depend on."""
 
     q: Tensor
     k: Tensor
@@ -45,7 +45,7 @@ class _Call:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Of queries and keys, and of values."""
+        """The widths of queries and keys, and of values."""
         return self.q.shape[-1], self.v.shape[-1]
 
     @property
@@ -54,7 +54,7 @@ class _Call:
         return torch.is_grad_enabled() and any(x.requires_grad for x in (self.q, self.k, self.v))
 
     def fits_fused(self, dtypes: Sequence[torch.dtype], *, stride_of_one_column: bool) -> bool:
-        """What all fused kernels require."""
+        """Whether the call meets the requirements of all fused kernels."""
         tensors = (self.q, self.k, self.v)
         if not all(x.dim() == 4 and x.dtype == self.q.dtype for x in tensors) or self.q.dtype not in dtypes:
             return False
@@ -62,7 +62,7 @@ class _Call:
             return False
         if not self.q.shape[2] or not self.k.shape[2] or self.q.shape[-1] != self.k.shape[-1]:
             return False
-        # the last axis has to be contiguous; for some kernels one column always is
+        # the last axis has to be contiguous; for some kernels a single column always is
         return all(x.stride(-1) == 1 for x in tensors) or (stride_of_one_column and self.q.shape[-1] == 1)
 
 
@@ -96,12 +96,12 @@ def _efficient_takes(call: _Call) -> bool:
     dtypes = (torch.float32, torch.float16, torch.bfloat16) if ampere else (torch.float32, torch.float16)
     if not (5, 0) <= call.capability <= (12, 1) or not call.fits_fused(dtypes, stride_of_one_column=False):
         return False
-    # rows of whole tensor core operands; without tensor cores any width will do
+    # tensor cores need rows of whole operands; without them any width works
     if ampere:
         alignment = 8 if call.q.dtype in HALF_TYPES else 4
     else:
         alignment = 8 if call.capability >= (7, 0) and call.q.dtype in HALF_TYPES else 1
-    # compilers do not know storage offsets
+    # storage offsets are unknown under a compiler
     offsets = [] if torch.compiler.is_compiling() else [x.storage_offset() for x in (call.q, call.k, call.v)]
     if ampere and any(offset % alignment for offset in offsets):
         return False
@@ -122,39 +122,39 @@ def expected_backend(
     dropout: float = 0.0,
     mask: bool = False,
 ) -> str:
-    """The kernel that PyTorch takes for these tensors on a GPU; they may be on any device, or fake.
+    """The kernel that PyTorch chooses for these tensors on a GPU; they may be on any device, or fake.
 
-    Kernels that are disabled (``torch.nn.attention.sdpa_kernel``) are not taken; an order of preference that is set
-    there is ignored.
+    Respects kernels disabled with ``torch.nn.attention.sdpa_kernel``; ignores an order of preference set there.
 
     Args:
         q: Queries (B, heads, Nq, d).
         k: Keys (B, heads, Nk, d).
         v: Values (B, heads, Nk, dv).
-        capability: The GPU's: (7, 0) V100, (7, 5) T4, (8, 0) A100, (8, 6) A10, (8, 9) L4 and RTX 4090, (9, 0) H100.
+        capability: Compute capability: (7, 0) V100, (7, 5) T4, (8, 0) A100, (8, 6) A10, (8, 9) L4 and RTX 4090, (9, 0)
+            H100.
         dropout: Probability of dropping an attention weight.
-        mask: Whether there is a mask; it needs no gradient.
+        mask: Whether there is a mask, without gradient.
 
     Returns:
-        One of ``BACKENDS``; ``math`` writes out all scores.
+        One of ``BACKENDS``; ``math`` materialises all scores.
 
     >>> q, k, v = torch.empty(3, 1, 1, 64, 96, dtype=torch.bfloat16)
     >>> expected_backend(q, k, v), expected_backend(q, k, v[..., :64]), expected_backend(q, k, v, capability=(9, 0))
     ('flash', 'efficient', 'cudnn')
     """
     call = _Call(q, k, v, capability, dropout, mask)
-    # cuDNN comes first on data centre cards since Hopper; elsewhere it comes last, after the kernel that takes all
+    # cuDNN comes first on data centre cards since Hopper; elsewhere it comes last, after the kernel that supports all
     order = BACKENDS if capability[0] in (9, 10) else BACKENDS[1:]
     on = _switched_on()
     return next(name for name in order if name in on and _TAKES[name](call))
 
 
-# Capabilities of GPUs that are assumed to be there, the last one counts; see mmav/engine/memory/fused_sdpa.py.
+# Capabilities of simulated GPUs, the last one counts; see mmav/engine/memory/fused_sdpa.py.
 assumed: list[tuple[int, int]] = []
 
 
 def gpu_capability(device: torch.device) -> tuple[int, int]:
-    """Capability of the GPU that is assumed to be there, else of ``device``, else of an A100."""
+    """Capability of the simulated GPU, if any, else of ``device``, else of an A100."""
     if assumed:
         return assumed[-1]
     return torch.cuda.get_device_capability(device) if torch.cuda.is_initialized() else (8, 0)

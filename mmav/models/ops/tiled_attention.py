@@ -1,8 +1,8 @@
-"""The operator behind the form ``tiled``: attention in tiles that stay in a CPU's cache.
+"""The operator behind the form ``tiled``: attention in tiles that fit a CPU's cache.
 
-A tile of rows of scores is computed, biased, normalised and multiplied with the values before the next one begins, in
-memory that all tiles share; no Nq x Nk matrix is kept. The backward pass recomputes the scores (Dao et al. 2022,
-FlashAttention, but with whole rows, as keys are pooled), or finds them kept where rows are short.
+Each tile of score rows is computed, biased, normalised and multiplied with the values before the next one, in memory
+shared by all tiles; no Nq x Nk matrix is kept. The backward pass recomputes the scores (Dao et al. 2022,
+FlashAttention, but with whole rows, as keys are pooled), or reuses them if rows are short enough to be kept.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mmav.models.ops.relative_bias import along
 
-# Scores of a tile and thread: 2 MB of float32. A quarter of it took up to a third longer, twice as much the same.
+# Scores per tile and thread: 2 MB of float32. A quarter of that took up to a third longer, twice as much took as long.
 TILE = 512 * 1024
-# With fewer rows at a time, the gradients of keys and values pass through the cache too often.
+# With fewer rows per tile, the gradients of keys and values pass through the cache too often.
 FEWEST_ROWS = 64
-# Rows of scores begin at multiples of this: products write others up to a third slower.
+# Score rows start at multiples of this many elements: writing unaligned rows makes products up to a third slower.
 ALIGNMENT = 8
 
 Tile = tuple[slice | int, slice, slice | int]
@@ -31,21 +31,21 @@ Tile = tuple[slice | int, slice, slice | int]
 def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[Tile]:
     """Divides (batch, rows, heads) so that a tile has at most ``size`` scores, but at least ``FEWEST_ROWS`` rows.
 
-    A tile joins batch entries of a single head, or heads of a single entry: a batch of matrices with equal strides,
-    which products read without a copy.
+    A tile spans batch entries of a single head, or heads of a single entry: a batch of matrices with equal strides,
+    which matrix products read without a copy.
 
     Args:
-        batch: Batch entries.
-        rows: Queries of each.
-        heads: Heads.
-        width: Keys.
-        size: The most scores of a tile.
+        batch: Number of batch entries.
+        rows: Number of queries.
+        heads: Number of heads.
+        width: Number of keys.
+        size: Maximum number of scores in a tile.
 
     Yields:
-        Indices of the three axes; one of the outer ones is a number.
+        Indices of the three axes; one of the outer ones is an integer.
     """
     per_tile = min(rows, max(FEWEST_ROWS, size // width))
-    # about equal tiles, of a multiple of 16 rows: products of 64 rows took a sixth less time than of 63
+    # tiles of about equal size, a multiple of 16 rows: products of 64 rows took a sixth less time than of 63
     per_tile = min(rows, -(-math.ceil(rows / math.ceil(rows / per_tile)) // 16) * 16)
     group = max(1, size // (rows * width)) if per_tile == rows else 1
     pieces = [slice(start, min(start + per_tile, rows)) for start in range(0, rows, per_tile)]
@@ -58,7 +58,7 @@ def tiles(batch: int, rows: int, heads: int, width: int, size: int) -> Iterator[
 
 
 def cut(x: Tensor, tile: Tile, *, rows: bool = True) -> Tensor:
-    """The tile of (B, N, heads, d), or all of its N, as a batch of matrices; a single one as a matrix."""
+    """A tile of (B, N, heads, d), or all N rows of it, as a batch of matrices, or as a matrix if there is only one."""
     batch, piece, head = tile
     many, part = (batch, x[:, :, head]) if isinstance(batch, slice) else (head, x[batch].transpose(0, 1))
     assert isinstance(many, slice)  # tiles() yields one number and one slice
@@ -73,7 +73,7 @@ def multiply(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False, scale: flo
 
 
 class Buffer:
-    """Memory that the scores of all tiles share."""
+    """Memory shared by the scores of all tiles."""
 
     def __init__(self, like: Tensor) -> None:
         self.like = like
@@ -87,7 +87,7 @@ class Buffer:
 
 
 def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
-    """(B, width, heads, d): keys or values, the class token's after those of the patches, then zeros."""
+    """Keys or values (B, width, heads, d): those of the patches, then the class token's, then zeros."""
     batch, length, heads, dim = patches.shape
     num_cls = 0 if cls is None else cls.shape[1]
     width = -(-(length + num_cls) // ALIGNMENT) * ALIGNMENT
@@ -102,13 +102,13 @@ def _padded(patches: Tensor, cls: Tensor | None) -> Tensor:
 
 @dataclass
 class _Scores:
-    """What the probabilities of a tile are computed from.
+    """The inputs for the probabilities of a tile.
 
     Attributes:
         keys: (B, width, heads, d), padded.
-        number: How many of them there are; the others get no weight.
-        onehot: One-hot positions of the patches' keys, or None where the bias is broadcast.
-        k_grid: What the patches' keys unroll.
+        number: Number of keys without padding; padding gets no weight.
+        onehot: One-hot positions of the patches' keys, or None if the bias is broadcast.
+        k_grid: The grid of the patches' keys.
     """
 
     keys: Tensor
@@ -121,7 +121,7 @@ class _Scores:
         parts = [cut(values, tile) for values in bias]
         length = math.prod(self.k_grid)
         broadcast = bool(parts) and self.onehot is None
-        if broadcast:  # first, as the product adds to what is there
+        if broadcast:  # first, as the product adds to it
             cells = out[..., :length].unflatten(-1, self.k_grid)
             of_axes = [part.unflatten(-1, along(axis, self.k_grid)) for axis, part in enumerate(parts)]
             if len(of_axes) == 2:
@@ -159,7 +159,7 @@ class _Scores:
 def _segments(
     q: Tensor, q_cls: Tensor | None, bias: Sequence[Tensor], residual: bool
 ) -> Iterator[tuple[Tensor, Sequence[Tensor], slice, bool]]:
-    """(queries, their bias, where their result lies, whether they are added to it): the patches', the class token's."""
+    """(queries, their bias, their part of the result, whether to add them) for the patches and the class token."""
     num_cls = 0 if q_cls is None else q_cls.shape[1]
     yield q, bias, slice(num_cls, None), residual
     if q_cls is not None:
@@ -208,7 +208,7 @@ def _forward(
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     q, k, v, q_cls, k_cls, v_cls, onehot, bias, k_grid, residual, keep = inputs
-    # as many tiles in the backward pass, whatever the number of threads is by then
+    # the backward pass must use the same tiles, even if the number of threads changes
     ctx.about = (k_grid, residual, keep, len(bias), TILE * torch.get_num_threads())
     ctx.save_for_backward(q, k, v, q_cls, k_cls, v_cls, onehot, *bias, *output[1:])
 
@@ -217,7 +217,7 @@ def _backward(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     q, k, v, q_cls, k_cls, v_cls, onehot, *rest = ctx.saved_tensors
     k_grid, residual, is_kept, num_bias, size = ctx.about
     grad = grads[0]
-    assert grad is not None  # the only output that anything is computed from
+    assert grad is not None  # the only differentiable output
     bias, kept = rest[:num_bias], iter(rest[num_bias:])
     length, num_cls = k.shape[1], 0 if q_cls is None else q_cls.shape[1]
     batch, _, heads, dim = q.shape
@@ -253,7 +253,7 @@ def _backward(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     return (*patches, *grad_cls, None, grad_bias, None, None, None)
 
 
-# An operator of PyTorch's, so that selective activation checkpointing can keep its result.
+# Registered with PyTorch, so that selective activation checkpointing can keep its result.
 _operator = torch.library.custom_op(
     'mmav::tiled_attention',
     _forward,
@@ -279,7 +279,7 @@ def _(*inputs: Any) -> list[Tensor]:
 
 @register_flop_formula(torch.ops.mmav.tiled_attention)
 def _flops(q: Sequence[int], k: Sequence[int], v: Any, q_cls: Sequence[int] | None, *_: Any, **__: Any) -> int:
-    """Of the two products of queries with keys and of probabilities with values, whatever way the bias is added."""
+    """FLOPs of the products of queries with keys and of probabilities with values; the bias does not count."""
     batch, rows, heads, dim = q
     num_cls = 0 if q_cls is None else q_cls[1]
     return 4 * batch * heads * dim * (num_cls + rows) * (num_cls + k[1])

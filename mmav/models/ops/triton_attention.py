@@ -1,14 +1,14 @@
-"""The form ``triton``: attention with decomposed relative positions as one operator of Triton kernels for GPUs.
+"""The form ``triton``: attention with decomposed relative positions, in Triton kernels for GPUs.
 
-Between the passes it keeps q, k, v, its result and one number per row; no matrix of scores is written. The bias of a
-score is a sum of one number per axis, q_i . R^axis[i, j], so the operator begins with the products of each query with
-the rows of the tables that its keys select: about sum(k_grid) numbers per query, in q's type, freed once the kernels
-have read them. They are plain batched products (:func:`~mmav.models.ops.relative_bias.relative_bias`): within a kernel
-a tile of queries would have to be multiplied with all 2 * max(q, k) - 1 rows of a table, because positions differ from
-query to query. For MViTv2's 8x56x56 queries and 8x7x7 keys that would be 237 products of width d per query instead of
-22, besides the 784 of attention itself; the workspace is a third of q. The backward pass recomputes them, and turns the
-gradients of the bias, summed over the keys that share it, into those of the tables by the same kind of products. Every
-sum has a fixed order and there are no atomic operations: two runs return equal bits.
+Between the passes it keeps q, k, v, its result and one number per row; it writes no matrix of scores. The bias of a
+score is a sum of one number per axis, q_i . R^axis[i, j], so the operator first multiplies each query with the table
+rows selected by its keys: about sum(k_grid) numbers per query, in q's dtype, freed once the kernels have read them.
+These are plain batched products (:func:`~mmav.models.ops.relative_bias.relative_bias`): inside a kernel, a tile of
+queries would have to be multiplied with all 2 * max(q, k) - 1 rows of a table, because positions differ from query to
+query. For MViTv2's 8x56x56 queries and 8x7x7 keys that would be 237 products of width d per query instead of 22, in
+addition to the 784 of attention itself; the workspace is a third of q. The backward pass recomputes the products, and
+turns the gradients of the bias, summed over the keys that share it, into gradients of the tables with the same kind of
+products. Every sum has a fixed order and there are no atomic operations, so two runs are bitwise equal.
 
 ``TRITON_INTERPRET=1`` runs the kernels on a CPU. Their speed on a GPU has not been measured yet.
 """
@@ -29,7 +29,7 @@ from mmav.models.ops.eager import halved
 
 WIDEST = 128
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-# Positions on all axes but the last, together: columns of a one-hot product.
+# The most positions on all axes but the last together: columns of a one-hot product.
 MOST_OUTER = 512
 
 
@@ -45,23 +45,23 @@ def triton_attention(
 ) -> Tensor:
     """Computes :func:`~mmav.models.ops.attention.attend` without a matrix of scores.
 
-    Under autocast everything is computed in its type and summed in float32; float32 uses TF32 only where
-    ``torch.backends.cuda.matmul.allow_tf32`` allows it. There are first derivatives only.
+    Under autocast everything is computed in its dtype and summed in float32; float32 uses TF32 only if
+    ``torch.backends.cuda.matmul.allow_tf32`` allows it. Only first derivatives are supported.
 
     Args:
         q: Queries of the patch tokens (B, Nq, heads, d), d at most 128.
         k: Their keys (B, Nk, heads, d).
         v: Their values (B, Nk, heads, d).
-        tables: Of relative positions, per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d); empty for none.
-        grids: What Nq and Nk unroll; one to three axes with tables.
+        tables: Relative positions per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d); empty for none.
+        grids: The grids that Nq and Nk unroll; one to three axes with tables.
         classes: Query, key and value of the class token, each (B, 1, heads, d); empty for none.
-        residual: Whether the queries of the patch tokens are added to their result.
+        residual: Whether to add the queries of the patch tokens to the result.
 
     Returns:
         (B, c + Nq, heads, d), c = 1 with a class token, else 0.
 
     Raises:
-        ConfigError: For types, widths, grids or devices that the kernels do not take, or without triton.
+        ConfigError: The kernels do not support the dtype, width, grid or device, or triton is missing.
     """
     tokens = [halved(x) for x in (q, k, v, *classes)]
     _check(tokens, tables, *grids)
@@ -105,8 +105,8 @@ _ARGUMENTS = (
 )
 
 
-# Operators of PyTorch, so that selective activation checkpointing can keep the result, memory and operations can be
-# counted without a GPU, and compilers leave them alone.
+# Registered with PyTorch, so that selective activation checkpointing can keep the result, memory and operations can be
+# counted without a GPU, and compilers do not trace into them.
 _operator = torch.library.custom_op(
     'mmav::pooled_attention', triton_launch.forward, mutates_args=(), schema=f'({_ARGUMENTS}) -> (Tensor, Tensor)'
 )
@@ -155,7 +155,7 @@ _operator.register_autograd(_backward, setup_context=_keep_for_backward)
 
 
 def _operations(given: Sequence[Any]) -> tuple[int, int]:
-    """FLOPs of one product of the size of q k^T, and of the products for the bias; a multiply-add counts as two."""
+    """FLOPs of one product of the size of q k^T, and of the products for the bias; a multiply-add counts as 2."""
     q, k, _, q_cls, _, _, tables, _, k_grid, *_ = given
     batch, q_len, heads, dim = q
     num_cls = int(q_cls is not None)
@@ -172,5 +172,5 @@ def _forward_flops(*given: Any, **_: Any) -> int:
 @register_flop_formula(torch.ops.mmav.pooled_attention_backward)
 def _backward_flops(grad: Any, *given: Any, **_: Any) -> int:
     product, bias = _operations(given)
-    # scores and the gradients of q, k, v and probabilities; the bias and the gradients of its queries and tables
+    # scores and gradients of q, k, v and probabilities; the bias and gradients of its queries and tables
     return 5 * product + 3 * bias

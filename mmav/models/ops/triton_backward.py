@@ -34,10 +34,10 @@ def attention_backward_queries(
     OUTER: tl.constexpr, RANK: tl.constexpr, CLS: tl.constexpr, RESIDUAL: tl.constexpr,
     PRECISION: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
-    """One tile of queries against all keys: gradients of the queries and of their bias.
+    """One tile of queries against all keys: gradients of the queries and their bias.
 
-    Also writes ``delta``, each row's product of result and gradient, which the gradients of keys need, and this tile's
-    share of the gradients of the class key and value (B, heads, tiles, D), the former without ``scale``.
+    Also writes ``delta``, each row's product of output and gradient, which the gradients of the keys need, and this
+    tile's share of the gradients of the class key and value (B, heads, tiles, D), the former without ``scale``.
     """
     dtype = q.dtype.element_ty
     b, h, tile, start, q_at, place, patch, valid = tile_of_queries(
@@ -119,7 +119,7 @@ def attention_backward_queries(
         if D1 > 0:
             acc1 += tl.where(patch[:, None], g1.to(tl.float32), 0.0)
     to = grad_q + ((b * q_len + start) * heads + h) * D
-    if CLS:  # noqa: SIM102 (one is of the compiler's, one of the GPU's)
+    if CLS:  # noqa: SIM102 (one is decided by the compiler, the other on the GPU)
         if tile == 0:
             to = grad_q_cls + (b * heads + h) * D
     store_rows(to, heads * D, row, valid, acc0, acc1, D, D0, D1)
@@ -135,7 +135,7 @@ def attention_backward_keys(
 ):  # fmt: skip
     """One tile of keys against a share of the queries: this share's gradients (splits, B, Nk, heads, D).
 
-    Scores are transposed, keys by queries, so that products of them take them as they are.
+    Scores are transposed, keys by queries, so that products use them without another transposition.
     """
     dtype = q.dtype.element_ty
     row_tiles = (k_rows + BN // W - 1) // (BN // W)

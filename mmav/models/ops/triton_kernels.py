@@ -2,16 +2,17 @@
 # ruff: noqa: ANN001, ANN201
 """Attention with decomposed relative positions: the Triton kernel of the forward pass, and what both passes share.
 
-Importing this module needs triton and decides how the kernels run: by ``TRITON_INTERPRET=1`` as numpy on a CPU, else
-compiled for a GPU.
+Importing this module requires triton and decides how the kernels run: with ``TRITON_INTERPRET=1`` as numpy on a CPU,
+otherwise compiled for a GPU.
 
-A tile of keys is ``BN // W`` rows of the grid by ``W`` positions on its last axis, W a power of two. So the bias of the
-last axis is one tile of scores that stays as it is while the rows of a stretch of the last axis pass by, and its
-gradient is the plain sum of their scores' gradients. That of the outer axes is a product with one-hot positions, as
-narrow as these axes are long. Class tokens are one row or column of scores, computed without products of matrices.
+A tile of keys covers ``BN // W`` rows of the grid and ``W`` positions on its last axis, W a power of two. The bias of
+the last axis is then one tile that stays constant while the kernel moves over the rows, and its gradient is the plain
+sum of their score gradients. The bias of the outer axes is a product with one-hot positions, as narrow as these axes
+are long. Class tokens are one row or column of scores, computed without matrix products.
 
-A head's width is two pieces, powers of two as Triton asks, the second padded and possibly absent: 96 = 64 + 32 takes
-three quarters of the operations and the shared memory of 96 padded to 128. ``x0`` and ``x1`` are these pieces of x.
+A head is split into two pieces with widths that are powers of two, as Triton requires; the second is padded and may be
+absent. 96 = 64 + 32 takes three quarters of the operations and of the shared memory of 96 padded to 128. ``x0`` and
+``x1`` are these pieces of x.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
-# Only what is built into the language is called: tl.sum, tl.zeros and others are kernels, which are interpreted or not
-# as the variable was when triton was first imported, by PyTorch perhaps, and so would not follow this module.
+# The kernels call only built-ins of the language: tl.sum, tl.zeros and others are kernels themselves, interpreted or
+# not depending on the variable when triton was first imported, perhaps by PyTorch, which may differ from this module.
 
 
 @triton.jit
@@ -37,7 +38,7 @@ def max_over(x, AXIS: tl.constexpr):
 
 @triton.jit
 def dot(a, b, acc, PRECISION: tl.constexpr, WIDEN: tl.constexpr):
-    """acc + a b, summed in float32; WIDEN because the interpreter cannot multiply bfloat16."""
+    """acc + a b, summed in float32; WIDEN is needed because the interpreter cannot multiply bfloat16."""
     if WIDEN:
         return tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision='ieee')
     else:
@@ -49,7 +50,7 @@ def products(
     x0, x1, y0, y1, ROWS: tl.constexpr, COLUMNS: tl.constexpr, D1: tl.constexpr,
     PRECISION: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
-    """x y^T: every row of x with every row of y."""
+    """x y^T, the products of all rows of x with all rows of y."""
     total = dot(x0, tl.trans(y0), tl.full((ROWS, COLUMNS), 0.0, tl.float32), PRECISION, WIDEN)
     if D1 > 0:
         total = dot(x1, tl.trans(y1), total, PRECISION, WIDEN)
@@ -58,7 +59,7 @@ def products(
 
 @triton.jit
 def inner_products(x0, x1, y0, y1, D1: tl.constexpr):
-    """The product of each row of x with the same row, or the one row, of y, which is in float32."""
+    """The product of each row of x with the same row of y, or with its only row; y is in float32."""
     total = sum_over(x0.to(tl.float32) * y0, 1)
     if D1 > 0:
         total += sum_over(x1.to(tl.float32) * y1, 1)
@@ -76,7 +77,7 @@ def zeros(ROWS: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr):
 
 @triton.jit
 def load_rows(base, stride, rows, valid, D: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr):
-    """Rows of width D; zeros where they are not valid."""
+    """Loads rows of width D; zeros for invalid rows."""
     at = base + rows[:, None] * stride
     columns = tl.arange(0, D0)
     x0 = tl.load(at + columns[None, :], mask=valid[:, None] & (columns < D)[None, :], other=0.0)
@@ -99,7 +100,7 @@ def store_rows(base, stride, rows, valid, x0, x1, D: tl.constexpr, D0: tl.conste
 
 @triton.jit
 def load_one(base, D: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr):
-    """One row (1, D), in float32."""
+    """Loads one row (1, D) in float32."""
     columns = tl.arange(0, D0)[None, :]
     x0 = tl.load(base + columns, mask=columns < D, other=0.0).to(tl.float32)
     x1 = x0
@@ -111,7 +112,7 @@ def load_one(base, D: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr):
 
 @triton.jit
 def store_sum(base, weight, x0, x1, D: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr):
-    """The sum of all rows of x, each times its weight, as one row."""
+    """Stores the sum of all rows of x, each times its weight, as one row."""
     columns = tl.arange(0, D0)
     tl.store(base + columns, sum_over(weight[:, None] * x0.to(tl.float32), 0), mask=columns < D)
     if D1 > 0:
@@ -121,12 +122,12 @@ def store_sum(base, weight, x0, x1, D: tl.constexpr, D0: tl.constexpr, D1: tl.co
 
 @triton.jit
 def as_number(x, DTYPE: tl.constexpr):
-    return x.to(tl.float32).to(DTYPE)  # in two steps, as the interpreter converts to bfloat16 from float32 only
+    return x.to(tl.float32).to(DTYPE)  # in two steps, as the interpreter only converts to bfloat16 from float32
 
 
 @triton.jit
 def onehot_outer(rows, outer_a, outer_b, OUTER: tl.constexpr, RANK: tl.constexpr, DTYPE: tl.constexpr):
-    """(OUTER, len(rows)): one-hot positions, on the axes before the last, of rows of the keys' grid."""
+    """One-hot positions (OUTER, len(rows)) of rows of the keys' grid on all axes but the last."""
     columns = tl.arange(0, OUTER)[:, None]
     if RANK == 3:
         hot = (columns == (rows // outer_b)[None, :]) | (columns == (outer_a + rows % outer_b)[None, :])
@@ -137,10 +138,10 @@ def onehot_outer(rows, outer_a, outer_b, OUTER: tl.constexpr, RANK: tl.constexpr
 
 @triton.jit
 def tile_of_queries(q, q_cls, q_b, q_n, q_h, qc_b, qc_h, heads, q_len, BM: tl.constexpr, CLS: tl.constexpr):
-    """Which tile of queries this program has; with a class token the first one is that token's.
+    """The tile of queries that this program handles; with a class token the first tile is that token.
 
-    Returns batch entry, head, number and first query of the tile, where its rows lie, which row of the result is its
-    first, and which of its rows are patches, and which are queries at all.
+    Returns the batch entry, head, number and first query of the tile, the position of its rows, its first row of the
+    result, which of its rows are patches, and which are valid queries.
     """
     tiles = (q_len + BM - 1) // BM + CLS
     tile = tl.program_id(0) % tiles
@@ -164,7 +165,7 @@ def tile_of_queries(q, q_cls, q_b, q_n, q_h, qc_b, qc_h, heads, q_len, BM: tl.co
 
 @triton.jit
 def load_last(bias, patch, last, k_last, OUTER: tl.constexpr):
-    """(BM, len(last)): the bias of positions on the last axis."""
+    """Loads the bias of positions on the last axis (BM, len(last))."""
     return tl.load(bias + (OUTER + last)[None, :], mask=patch[:, None] & (last < k_last)[None, :], other=0.0)
 
 
@@ -177,7 +178,7 @@ def attention_forward(
     OUTER: tl.constexpr, RANK: tl.constexpr, CLS: tl.constexpr, RESIDUAL: tl.constexpr,
     PRECISION: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
-    """One tile of queries against all keys: the result and each row's log of the sum of exponentials."""
+    """One tile of queries against all keys: the result, and the log-sum-exp of each row."""
     dtype = q.dtype.element_ty
     b, h, _tile, start, q_at, place, patch, valid = tile_of_queries(
         q, q_cls, q_b, q_n, q_h, qc_b, qc_h, heads, q_len, BM, CLS

@@ -1,4 +1,4 @@
-"""Launches the Triton kernels: tiles, workspace, and the plain products before and after them."""
+"""Launches the Triton kernels: tile sizes, workspace, and the plain products before and after them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from torch import Tensor
 from mmav.errors import ConfigError
 from mmav.models.ops.relative_bias import relative_bias, relative_bias_backward
 
-# For the gradients of keys, queries are split among more programs if there are fewer tiles of keys than this: four for
-# each of an A100's 108 multiprocessors. The same on every device, so that all sum in one order.
+# For the gradients of keys, queries are split among more programs if there are fewer tiles of keys than this: four per
+# multiprocessor of an A100, which has 108. The same on every device, so that all sum in the same order.
 PROGRAMS = 432
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Sizes of a tile of queries and of keys, number of warps and of pipeline stages."""
+    """Tile sizes of queries and keys, and the numbers of warps and pipeline stages."""
 
     queries: int
     keys: int
@@ -32,15 +32,15 @@ class Blocks:
 
 
 def choose_blocks(kernel: str, dtype: torch.dtype, *, dim: int, outer: int) -> Blocks:
-    """The tiles of a kernel: fixed, because with autotuning results would depend on timings.
+    """The tile sizes of a kernel: fixed, because with autotuning results would depend on timings.
 
     Not measured on a GPU yet, but compiled for an A100 and an H100. A thread has 255 registers, and these are the
-    largest tiles whose inner loops spill none or almost none of them to memory, for heads 96 wide. With 128 queries, 64
-    keys and 8 warps a thread of the forward kernel holds 48 elements of the result, 32 scores and 32 elements of the
-    last axis's bias; for the gradients of queries there are four tiles of the size of scores, hence fewer keys. Keys
-    and values that are being loaded, two tiles each of 64 x 96 elements of 2 bytes, are 48 KiB of the 84 KiB of shared
-    memory that the forward kernel needs in bfloat16; the others need 45 to 95. An A100 has 163, consumer cards have 99,
-    enough for widths up to 128 where the axes before the last have at most 32 positions together.
+    largest tiles whose inner loops spill none or almost none of them to memory, for heads of width 96. With 128
+    queries, 64 keys and 8 warps, a thread of the forward kernel holds 48 elements of the result, 32 scores and 32
+    elements of the last axis's bias; the gradients of queries need four tiles of the size of the scores, hence fewer
+    keys. Keys and values being loaded, two tiles each of 64 x 96 elements of 2 bytes, take 48 KiB of the 84 KiB of
+    shared memory that the forward kernel needs in bfloat16; the others need 45 to 95 KiB. An A100 has 163 KiB, consumer
+    cards have 99 KiB, enough for widths up to 128 if the axes before the last have at most 32 positions together.
 
     Args:
         kernel: Its name.
@@ -65,7 +65,7 @@ def choose_blocks(kernel: str, dtype: torch.dtype, *, dim: int, outer: int) -> B
 
 
 def pieces(dim: int) -> tuple[int, int]:
-    """The two widths, powers of two, that a head is split into; the second may be 0, or be padded.
+    """The two widths, powers of two, that a head is split into; the second may be padded or 0.
 
     >>> pieces(96), pieces(64), pieces(80), pieces(100)
     ((64, 32), (64, 0), (64, 16), (64, 64))
@@ -76,7 +76,7 @@ def pieces(dim: int) -> tuple[int, int]:
 
 
 def _power(size: int) -> int:
-    """The next power of two, at least 16, the minimum for a product of tiles."""
+    """The next power of two, but at least 16, the minimum for a product of tiles."""
     return max(16, 1 << (size - 1).bit_length())
 
 
@@ -85,7 +85,7 @@ _loaded: dict[bool, dict[str, Any]] = {}
 
 
 def load_kernel(name: str) -> Any:
-    """A kernel: interpreted if ``TRITON_INTERPRET=1`` is set at the time of the call, else compiled.
+    """A kernel, interpreted if ``TRITON_INTERPRET=1`` is set at the time of the call, else compiled.
 
     Triton reads the variable when kernels are defined, so their modules are imported once for each value.
 
@@ -115,20 +115,20 @@ def is_interpreted() -> bool:
     try:
         from triton import knobs
     except ImportError as error:
-        raise ConfigError(f"triton attention needs triton ({error}): take attention='auto'") from error
+        raise ConfigError(f"triton attention needs triton ({error}): use attention='auto'") from error
     return bool(knobs.runtime.interpret)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all three kernels need to know of a call.
+    """What all three kernels need to know about a call.
 
     Attributes:
         grid: The keys' grid as (rows, last axis); without positions all keys are rows.
-        outer_axes: Sizes of the two axes before the last, 1 where there is none.
-        outer: One-hot columns for them.
-        rank: Axes with positions, 0 for none.
-        num_cls: Class tokens, 1 or 0.
+        outer_axes: Sizes of the two axes before the last, 1 if missing.
+        outer: Number of one-hot columns for them.
+        rank: Number of axes with positions.
+        num_cls: Number of class tokens, 1 or 0.
     """
 
     grid: tuple[int, int]
@@ -148,12 +148,12 @@ class Plan:
 
     @property
     def width(self) -> int:
-        """Columns of the workspace for the bias: those of the outer axes, padded, then those of the last axis."""
+        """Columns of the bias workspace: those of the outer axes, padded, then those of the last axis."""
         # a multiple of 16, so that the compiler can assume aligned rows
         return self.outer + -(-self.grid[1] // 16) * 16 if self.rank else 0
 
     def options(self, kernel: str, q: Tensor) -> dict[str, Any]:
-        """The constants that a kernel is compiled for."""
+        """The compile-time constants of a kernel."""
         dim = q.shape[-1]
         blocks = choose_blocks(kernel, q.dtype, dim=dim, outer=self.outer)
         first, second = pieces(dim)
@@ -175,7 +175,7 @@ class Plan:
         )
 
     def bias(self, q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> Tensor:
-        """The workspace (B, Nq, heads, width): products of queries and tables' rows, zeros between them."""
+        """The workspace (B, Nq, heads, width): products of queries and table rows, with zeros as padding."""
         if not self.rank:
             return q
         workspace = q.new_zeros(*q.shape[:3], self.width)
@@ -184,7 +184,7 @@ class Plan:
         return workspace
 
     def parts(self, workspace: Tensor, k_grid: Sequence[int]) -> list[Tensor]:
-        """The parts of a workspace, axis by axis."""
+        """The parts of a workspace for each axis."""
         return [workspace[..., place] for place in self._places(k_grid)]
 
     def _places(self, k_grid: Sequence[int]) -> list[slice]:
@@ -204,14 +204,14 @@ def forward(
     k_grid: Sequence[int],
     residual: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The result (B, c + Nq, heads, d) and each row's log of the sum of its exponentials (B, heads, c + Nq).
+    """The result (B, c + Nq, heads, d) and the log-sum-exp of each row (B, heads, c + Nq).
 
     Raises:
         ConfigError: The tensors are not on a GPU, or triton is missing.
     """
     if q.device.type not in ('cuda', 'meta') and not is_interpreted():
         raise ConfigError(
-            f"triton attention takes tensors on a GPU, not on {q.device.type}: take attention='auto' (or "
+            f"triton attention takes tensors on a GPU, not on {q.device.type}: use attention='auto' (or "
             'set TRITON_INTERPRET=1 to try it slowly on a CPU)'
         )
     plan = Plan.of(k_grid, has_tables=bool(tables), has_class=q_cls is not None)
@@ -251,7 +251,7 @@ def backward(
     out: Tensor,
     lse: Tensor,
 ) -> list[Tensor]:
-    """Gradients of q, k, v, then of the class token's, if there is one, then of the tables."""
+    """Gradients of q, k, v, of those of the class token, if any, and of the tables."""
     plan = Plan.of(k_grid, has_tables=bool(tables), has_class=q_cls is not None)
     batch, q_len, heads, dim = q.shape
     if not out.numel():
@@ -302,7 +302,7 @@ def backward(
 
 
 def _row_major(x: Tensor) -> Tensor:
-    """With contiguous rows, as the kernels read them; the gradient of a sum is an expanded scalar, for example."""
+    """Makes rows contiguous, as the kernels need; the gradient of a sum, for example, is an expanded scalar."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 

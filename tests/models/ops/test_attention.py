@@ -254,7 +254,7 @@ def test_derivatives_in_forward_mode_are_right_or_refused():
     torch.testing.assert_close(derivative('auto'), expected)
     assert expected.abs().max() > 0.1
     for form in ('tiled', 'triton'):
-        with pytest.raises(ConfigError, match=f"attention='{form}' has no forward mode .*: take explicit"):
+        with pytest.raises(ConfigError, match=f"attention='{form}' does not support forward mode .*: use explicit"):
             derivative(form)
 
 

@@ -53,11 +53,11 @@ def test_it_is_a_form_of_the_layer():
 
 def test_what_it_cannot_do_is_refused(monkeypatch):
     q, k, v, *bias = draw((4, 6), (2, 3), needs_grad=True)
-    with pytest.raises(ConfigError, match="attention='flex' has no backward pass on a CPU: take auto there"):
+    with pytest.raises(ConfigError, match="attention='flex' has no backward pass on a CPU: use auto there"):
         attend(*(x[:, :, 1:].transpose(1, 2) for x in (q, k, v)), (), ((4, 6), (2, 3)), form='flex')
     monkeypatch.setattr(torch, 'are_deterministic_algorithms_enabled', lambda: True)
     meta = [x.detach().to('meta').requires_grad_() for x in (q, k, v, *bias)]
-    with pytest.raises(ConfigError, match="attention='flex' is not deterministic: take auto, or leave"):
+    with pytest.raises(ConfigError, match="attention='flex' is not deterministic: use auto, or leave"):
         flex_attention(*meta[:3], meta[3:], (2, 3))
 
 

@@ -62,7 +62,7 @@ def test_interpreted_and_compiled_kernels_live_side_by_side(monkeypatch):
 
 def test_missing_triton_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'triton', None)
-    with pytest.raises(ConfigError, match="needs triton .*take attention='auto'"):
+    with pytest.raises(ConfigError, match="needs triton .*use attention='auto'"):
         load_kernel('attention_forward')
 
 
