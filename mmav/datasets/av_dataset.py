@@ -25,13 +25,13 @@ from mmav.structures import MODALITIES, as_given, as_parts
 
 
 class Draw(int):
-    """An index that knows how often its clip was drawn before, which decides its augmentation.
+    """An index that also says how often its clip was drawn before, which decides its augmentation.
 
-    A worker reads ahead: what it is told of the round when it reads may be of another one.
+    A worker prefetches: the dataset's current epoch may not be the one that the index belongs to.
 
     Attributes:
-        epoch: The round over the data, from 0 on; None for the one that the data set has been told.
-        repeat: How often the clip came before in this round.
+        epoch: The epoch, from 0; None for the dataset's current epoch.
+        repeat: How often the clip has already been drawn in this epoch.
     """
 
     epoch: Any
@@ -39,7 +39,7 @@ class Draw(int):
 
     @classmethod
     def of(cls, index: int, epoch: int | None, *, repeat: int = 0) -> Draw:
-        """An index of a round."""
+        """An index in an epoch."""
         draw = cls(index)
         draw.epoch, draw.repeat = epoch, repeat
         return draw
@@ -49,45 +49,45 @@ class Draw(int):
 class AVDataset(Dataset[Any]):
     """The clips of a CSV manifest (:mod:`mmav.datasets.manifest`), read by a pipeline of transforms.
 
-    An item starts as a dict of ``path``, ``label``, ``start``, ``end``, ``sample_idx``, ``modalities``, ``dropped``,
+    An item starts as a dict with ``path``, ``label``, ``start``, ``end``, ``sample_idx``, ``modalities``, ``dropped``,
     ``dropout``, ``broken`` and ``rng``, a generator seeded with (seed, epoch, index) in training and (seed, index) in
-    testing: what is drawn depends on neither workers nor ranks.
+    testing, so that random draws depend on neither workers nor ranks.
 
-    A clip that cannot be read: in training it is logged once, counted and replaced by another, drawn at random; above
-    ``max_broken_share`` the run stops. In testing it stays: ``broken`` holds the reason, its inputs are zeros and its
-    masks False, and the metric counts it as wrong; above the same share the runner ends validation and testing. Of a
-    damaged clip what can be decoded is used; it is logged once and counted, too.
+    In training, a clip that cannot be read is logged once, counted and replaced by another, chosen at random; above
+    ``max_broken_share`` the run stops. In testing it is kept: ``broken`` holds the reason, its inputs are zeros and its
+    masks False, and the metric counts it as wrong; above the same share the runner ends validation and testing. Damaged
+    clips are used as far as they can be decoded; they are also logged once and counted.
 
-    A clip without audio or video is whole: its mask is False for what it has not. ``modality_dropout`` makes the
-    model used to that: training withholds a modality from some clips, another draw each epoch.
+    A clip without audio or without video is not broken: its mask is False for the missing modality.
+    ``modality_dropout`` prepares the model for that: in every epoch, training withholds a modality from some clips.
 
     Args:
         ann_file: Manifest, relative to ``data_root`` or absolute.
         pipeline: Configs of transforms, or transforms.
         classes: Class list, a file relative to ``data_root`` or absolute, or the names themselves. With
-            ``dict(verb='verbs.txt', noun='nouns.txt')`` the manifest has the columns verb and noun in place of label,
+            ``dict(verb='verbs.txt', noun='nouns.txt')`` the manifest has the columns verb and noun instead of label,
             and ``label`` of an item is a dict of both.
         data_root: Folder that paths are relative to.
-        modalities: 'video', 'audio' or both; what is not named is not decoded.
-        test_mode: Whether clips are tested on.
-        modality_dropout: Modality -> share of the clips from which training withholds it. No clip loses all it has, so
-            the shares add up to 1 at most. Testing withholds nothing of itself.
+        modalities: 'video', 'audio' or both; others are not decoded.
+        test_mode: Whether the clips are for validation or testing.
+        modality_dropout: Modality -> share of the clips from which training withholds it. No clip loses all its
+            modalities, so the shares add up to at most 1. Has no effect in testing.
         drop: Modalities that are withheld from every clip.
         max_broken_share: Share of unreadable clips above which training, validation and testing stop. In training it is
-            judged among the clips seen, from the 50th on, in a smaller dataset when all were seen; else among all.
-        part_of: The data set that the clips are a part of, such as Kinetics-400, if any: a config whose model starts
-            from public weights that have seen it is refused (:mod:`mmav.models.weights.uses`).
-        seed: Seed of all that is drawn. None is the run's, ``randomness.seed``, in training, and 0 in testing, so that
-            figures of a checkpoint do not depend on the run.
-        indices: Take these rows only (counted from 0), or the first so many.
+            the share of the clips seen, checked from the 50th clip on or once all were seen; otherwise of all clips.
+        part_of: The dataset that the clips are a part of, such as Kinetics-400, if any: a config whose model starts
+            from public weights trained on that dataset is refused (:mod:`mmav.models.weights.uses`).
+        seed: Seed of all random draws. None means the run's, ``randomness.seed``, in training, and 0 in testing, so
+            that a checkpoint's results do not depend on the run.
+        indices: Use only these rows (counted from 0), or the first N if it is a number.
 
     Raises:
         ManifestError: The manifest or class list is missing or wrong.
-        ValueError: An argument makes no sense.
+        ValueError: An argument is invalid.
 
     Attributes:
-        states: What is known of each clip, see :mod:`mmav.datasets.broken_clips`, in all workers of this process (N,).
-        readers: Process numbers of workers, 0 for none, and the indices that they read (:meth:`reading`).
+        states: State of each clip (N,), see :mod:`mmav.datasets.broken_clips`, shared by all workers of this process.
+        readers: Process ids of workers, 0 for none, and the indices that they are reading (:meth:`reading`).
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class AVDataset(Dataset[Any]):
         self.ann_file = os.path.join(self.data_root, ann_file)
         names = {part: self._names(each) for part, each in as_parts(classes).items()}
         self.manifest = read_manifest(self.ann_file, names)
-        # as checkpoints note it
+        # as stored in checkpoints
         self.metainfo: dict[str, Any] = dict(classes=as_given(names))
         self.modalities = tuple(modalities)
         self.test_mode = test_mode
@@ -125,11 +125,11 @@ class AVDataset(Dataset[Any]):
         self.seed = seed or 0
         self._rows = self._select(indices)
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
-        # Shared memory: workers that persist over epochs, forked or spawned, see the epoch and tell what they saw.
+        # Shared memory: persistent workers, forked or spawned, see the epoch and report what they met.
         self._epoch = torch.zeros(1, dtype=torch.int64)
         self.states = torch.zeros(len(self._rows), dtype=torch.uint8)
         self.readers = torch.zeros(SLOTS, 2, dtype=torch.int64)
-        # Where there is none, as without /dev/shm, one process does without.
+        # Without shared memory, for example without /dev/shm, a single process needs none.
         self._is_shared = shared_memory_problem(self._epoch, self.states, self.readers) is None
         remember(self)
 
@@ -145,11 +145,11 @@ class AVDataset(Dataset[Any]):
         """Does nothing; MMEngine's wrappers, such as RepeatDataset, call it on what they wrap."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes the next items those of the epoch; workers that are running see it, too."""
+        """Sets the epoch of the next items, also for workers that are already running."""
         self._epoch[0] = epoch
 
     def follow_seed(self, seed: int) -> None:
-        """Takes the run's seed, unless the data set has one of its own; before workers start."""
+        """Uses the run's seed unless the dataset has its own; call it before workers start."""
         if self._follows_run:
             self.seed = seed
 
@@ -158,15 +158,15 @@ class AVDataset(Dataset[Any]):
         return int((self.states == BROKEN).sum())
 
     def damaged_count(self) -> int:
-        """How many different clips were read but for some damage, in all workers of this process."""
+        """How many different clips were damaged but could be read, in all workers of this process."""
         return int((self.states == DAMAGED).sum())
 
     def get_cat_ids(self, index: int) -> list[Any]:
-        """The class of a clip, of several parts their combination, for ClassBalancedDataset."""
+        """The class of a clip, or the combination of several parts, for ClassBalancedDataset."""
         return [tuple(self.manifest[int(self._rows[index])].label.values())]
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """The row of a clip, as the pipeline gets it but for ``rng``."""
+        """The row of a clip, as the pipeline gets it, without ``rng``."""
         row_index = int(self._rows[index])
         row = self.manifest[row_index]
         return dict(
@@ -183,7 +183,7 @@ class AVDataset(Dataset[Any]):
 
     @contextmanager
     def reading(self, index: int) -> Iterator[None]:
-        """Notes for as long as this process reads a clip that it does, so that its death can name the clip."""
+        """Records that this process is reading a clip, so that an error can name the clip if the process dies."""
         pid = os.getpid()
         row = self.readers[pid % SLOTS]
         row[1], row[0] = index, pid
@@ -203,24 +203,24 @@ class AVDataset(Dataset[Any]):
         index %= len(self)
         if not self._is_shared and get_worker_info() is not None:
             raise MmavError(
-                f'num_workers above 0 needs shared memory, and there is none: {NO_SHARED_MEMORY}, or give 0'
+                f'num_workers above 0 needs shared memory, which is missing: {NO_SHARED_MEMORY}, or set it to 0'
             )
         if self.test_mode:
             return self._test_item(index)
         item, others = self._train_item(index, drawn), None
         while item is None:
-            # Drawn apart from the augmentation, so that it does not matter which worker met the broken clip first.
+            # Drawn independently of the augmentation, so it does not matter which worker met the broken clip first.
             others = others or np.random.default_rng((self.seed, drawn.epoch, index, 1))
             item = self._train_item(int(others.integers(len(self))), drawn)
         return item
 
     def _drawn(self, index: int) -> Draw:
-        """What decides the augmentation of a clip; a sampler or wrapper may know better than what training is at."""
+        """What determines the augmentation of a clip: the index's own epoch, if it has one, else the current epoch."""
         known = index if isinstance(index, Draw) else Draw.of(index, None)
         return known if known.epoch is not None else Draw.of(known, int(self._epoch[0]), repeat=known.repeat)
 
     def _train_item(self, index: int, drawn: Draw) -> Any:
-        """A clip, or None where it is broken."""
+        """A clip, or None if it is broken."""
         if self.states[index] == BROKEN:
             judge(self.ann_file, self.states, self.max_broken_share)
             return None
@@ -231,12 +231,12 @@ class AVDataset(Dataset[Any]):
         try:
             return self._read(index, results)
         except MediaError as error:
-            self._mark(index, BROKEN, f'broken clip, is replaced by another: {error}')
+            self._mark(index, BROKEN, f'broken clip, replaced by another: {error}')
             judge(self.ann_file, self.states, self.max_broken_share)
             return None
 
     def _draw_dropout(self, key: tuple[int, ...]) -> tuple[str, ...]:
-        """The modality withheld this time, if any; drawn apart, so that augmentation is the same with and without."""
+        """The modality to withhold, if any; drawn independently, so that augmentation is the same without dropout."""
         if self.modality_dropout:
             point = np.random.default_rng((*key, 2)).random()
             for modality, share in self.modality_dropout.items():
@@ -274,16 +274,16 @@ class AVDataset(Dataset[Any]):
     def _read(self, index: int, results: dict[str, Any]) -> Any:
         with self.reading(index):
             item = self.pipeline(results)
-        # What went into the pipeline, LoadClip has filled.
+        # LoadClip has added to the pipeline's input.
         if damaged := results.get('damaged', 0):
             what = f'{results["path"]}: {damaged} packets cannot be decoded'
-            self._mark(index, DAMAGED, f'damaged clip, what is left of it is used: {what}')
+            self._mark(index, DAMAGED, f'damaged clip, the readable part is used: {what}')
         elif self.states[index] != DAMAGED:
             self.states[index] = WHOLE
         return item
 
     def _mark(self, index: int, state: int, message: str) -> None:
-        """Notes what is wrong with a clip, and logs it when it is met first."""
+        """Records what is wrong with a clip, and logs it the first time."""
         if self.states[index] != state:
             print_log(f'{message} ({self._place(index)})', 'current', level=logging.WARNING)
         self.states[index] = state
@@ -298,8 +298,10 @@ def _check_modalities(modalities: Sequence[str], dropout: Mapping[str, float], d
     for known, names in ((MODALITIES, modalities), (tuple(modalities), (*dropout, *drop))):
         for modality in names:
             if modality not in known:
-                raise ValueError(f'modality {modality!r} is none of {", ".join(known)}{did_you_mean(modality, known)}')
+                raise ValueError(
+                    f'modality {modality!r} is unknown: choose from {", ".join(known)}{did_you_mean(modality, known)}'
+                )
     if set(modalities) <= set(drop):
-        raise ValueError(f'drop={list(drop)} leaves nothing of modalities={list(modalities)}')
+        raise ValueError(f'drop={list(drop)} leaves none of modalities={list(modalities)}')
     if any(share < 0 for share in dropout.values()) or sum(dropout.values()) > 1:
-        raise ValueError(f'modality_dropout={dict(dropout)}: shares from 0 on that add up to 1 at most')
+        raise ValueError(f'modality_dropout={dict(dropout)}: shares must not be negative and add up to at most 1')

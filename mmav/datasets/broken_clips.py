@@ -1,4 +1,4 @@
-"""How many clips of a dataset may be missing or unreadable before training, validation or testing on it is refused."""
+"""How many clips may be missing or unreadable before training, validation or testing on a dataset is refused."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from torch import Tensor
 
 from mmav.errors import TooManyBrokenClips
 
-# What is known of a clip. Processes that have read different clips agree by the larger number.
+# State of a clip. Processes that have read different clips take the maximum.
 UNSEEN, WHOLE, BROKEN, DAMAGED = range(4)
-# The share of broken clips is judged once so many clips were seen (or all, of a smaller dataset): one broken clip among
-# the first three says nothing.
+# The share of broken clips is checked once this many clips were seen (or all of a smaller dataset): one broken clip
+# among the first three says nothing.
 JUDGED_FROM = 50
-# How many files are looked for at the start of a run; all of them would take minutes on some disks of a network.
+# How many files are checked at the start of a run; checking all would take minutes on some network disks.
 LOOKED_FOR = 1000
-_REMEDY = 'mend them, take them out of the manifest, or raise max_broken_share'
+_REMEDY = 'fix them, remove them from the manifest, or raise max_broken_share'
 
 
 def judge(ann_file: str, states: Tensor, share: float, *, of_all: bool = False) -> None:
-    """Ends the run where too many clips are broken.
+    """Ends the run if too many clips are broken.
 
     Args:
         ann_file: The manifest.
-        states: What is known of each of its clips (N,).
-        share: The share of broken ones above which the run ends.
-        of_all: Take the share of all clips, not of those seen: then it will be exceeded whatever comes.
+        states: State of each of its clips (N,).
+        share: The share of broken clips above which the run ends.
+        of_all: Use the share of all clips, not of those seen: then intact clips that follow cannot lower it.
 
     Raises:
-        TooManyBrokenClips: They are too many.
+        TooManyBrokenClips: There are too many.
     """
     broken, seen, number = int((states == BROKEN).sum()), int((states != UNSEEN).sum()), len(states)
     if broken and broken == number:
@@ -43,12 +43,12 @@ def judge(ann_file: str, states: Tensor, share: float, *, of_all: bool = False) 
 
 
 def require_files(dataset: Any) -> None:
-    """Ends a run at its start where more files of an AVDataset are missing than may be broken.
+    """Refuses to start a run if more files of an AVDataset are missing than may be broken.
 
-    Some of them are looked for; all, if of these too many are missing.
+    Checks a sample of the files first, and all of them if too many of the sample are missing.
 
     Raises:
-        TooManyBrokenClips: They are missing.
+        TooManyBrokenClips: Too many files are missing.
     """
     number, share = len(dataset), dataset.max_broken_share
     sample = np.unique(np.linspace(0, number - 1, LOOKED_FOR).round().astype(int))
@@ -57,7 +57,7 @@ def require_files(dataset: Any) -> None:
     missing = _missing(dataset, range(number))
     if missing and len(missing) == number:
         raise TooManyBrokenClips(
-            f'none of the {number} clips of {dataset.ann_file} can be read: no file is there, not even {missing[0]}; '
+            f'none of the {number} clips of {dataset.ann_file} can be read: all files are missing, such as {missing[0]}; '
             'give the folder that their paths are relative to with --data-root'
         )
     if len(missing) > share * number:

@@ -1,4 +1,4 @@
-"""Clips to batches."""
+"""Collates clips into batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def av_collate(clips: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stacks packed clips.
 
     Args:
-        clips: What :class:`mmav.datasets.transforms.PackAVInputs` gives, B of them.
+        clips: B results of :class:`mmav.datasets.transforms.PackAVInputs`.
 
     Returns:
         ``inputs``: dict, modality -> (B, V, ...); ``masks``: dict, modality -> bool (B,); ``data_samples``: list of B.
@@ -42,5 +42,5 @@ def _stack(clips: Sequence[dict[str, Any]], modality: str) -> Tensor:
                 f'{clips[0]["data_samples"].path} {tuple(tensors[0].shape)}; a batch needs one shape: end the pipeline '
                 'with a crop or Resize to (height, width), and LogMel with fixed target_frames'
             )
-    # In a worker this stacks into shared memory, where torch.stack's result would have to be copied to.
+    # In a worker this stacks directly into shared memory; torch.stack's result would have to be copied there.
     return default_collate(tensors)

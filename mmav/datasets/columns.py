@@ -1,7 +1,7 @@
-"""The header of a manifest: which columns are read, which are refused as misnamed, which are passed over and said.
+"""The header of a manifest: which columns are read, which are refused as misnamed, and which are ignored and logged.
 
-A column that is nearly one that is read, such as ``start_time`` or ``class``, would be ignored in silence, and every
-clip would be the whole file: it is refused with the right name.
+A column with almost the name of one that is read, such as ``start_time`` or ``class``, would be ignored silently, and
+every clip would be the whole file: it is refused, and the error gives the right name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Words that mean a column, and words that may stand beside them without changing what is meant.
+# Words that name a column, and words that may be combined with them without changing the meaning.
 _MEANS = dict(
     start=_set('start starts begin begins beginning onset first from t0 tstart tbegin'),
     end=_set('end ends stop stops offset finish fin last to until t1 tend tstop'),
@@ -37,7 +37,7 @@ _MEANS = dict(
     noun=_set('noun nouns'),
 )
 _FRAMES = _set('frame frames')
-# Of frames the first is the start; else what is first or last may be anything.
+# "first frame" means the start; other columns named first or last may be anything.
 _ORDINALS = _set('first last')
 _MILLISECONDS = _set('ms msec msecs millis millisecond milliseconds')
 _BESIDE_TIME = _set(
@@ -55,11 +55,11 @@ _BESIDE = dict(
     noun=_MEANS['label'] | _BESIDE_NAME,
 )
 _LENGTHS = _set('duration durations dur length len')
-# Words that stand together without a mark between them, as in starttime or videoid.
+# Words written together without a separator, as in starttime or videoid.
 _TOGETHER = '|'.join(word for word in frozenset({'id'}).union(*_MEANS.values(), *_BESIDE.values()) if len(word) > 1)
 _RUN_TOGETHER = re.compile(f'^({_TOGETHER})({_TOGETHER})$')
-# What has more than this of its letters, in order, in common with a right name is a misspelling of it; so is what has
-# the same letters in another order. Most short words are near some other word.
+# A word that shares more than this share of its letters, in order, with a right name is a misspelling of it; so is one
+# with the same letters in another order. Most short words are close to some other word.
 _LIKE, _LONG = 0.8, 5
 _SEPARATORS = (';', '\t', '|')
 
@@ -67,18 +67,18 @@ _SEPARATORS = (';', '\t', '|')
 def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None = None) -> dict[str, int]:
     """Finds the columns of a manifest that are read.
 
-    Others are listed once in the log, but those that are nearly the name of one that is read are refused.
+    Other columns are logged once, but refused if they have almost the name of one that is read.
 
     Args:
         path: The manifest.
         header: Names of its columns, stripped.
-        labels: Columns of labels that are read; None where labels are not looked at.
+        labels: Columns of labels that are read; None to ignore labels.
 
     Returns:
-        Name of each column that is read, ``start`` and ``end`` where they are there -> its place.
+        Name of each column that is read, including ``start`` and ``end`` if present -> its position.
 
     Raises:
-        ManifestError: A column is missing, stands twice, or has nearly the name of one that is read.
+        ManifestError: A column is missing, occurs twice, or has almost the name of one that is read.
     """
     needed = ('path', *(labels or ()))
     read = (*needed, *SPAN)
@@ -87,7 +87,7 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
         raise ManifestError(f'{path}: the manifest is empty; its first row must be {",".join(needed)}')
     for name in header:
         if name in known and list(header).count(name) > 1:
-            raise ManifestError(f'{path}: row 1: column {name!r} stands twice')
+            raise ManifestError(f'{path}: row 1: column {name!r} occurs twice')
     for name in needed:
         if name not in header:
             found = ', '.join(repr(column) for column in header)
@@ -112,7 +112,7 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
 
 
 def near_column(name: str, known: Collection[str]) -> str | None:
-    """The column that a name means: its synonym, or a misspelling of it or of its synonym; None where it is another.
+    """The column that a name means: a synonym, or a misspelling of the column or a synonym; None for other names.
 
     >>> near_column('start_time', ['path', 'start']), near_column('EndSec', ['end']), near_column('video_id', ['path'])
     ('start', 'end', None)
@@ -128,13 +128,13 @@ def near_column(name: str, known: Collection[str]) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    """The words of a name in snake case, camel case, with spaces or brackets or run together, in lower case."""
+    """The lower-case words of a name in snake case or camel case, with spaces or brackets, or run together."""
     words = re.findall(r'[^\W_]+', re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', name).lower())
     return [part for word in words for part in _RUN_TOGETHER.sub(r'\1 \2', word).split()]
 
 
 def _is(words: Sequence[str], means: Collection[str], allowed: Collection[str]) -> bool:
-    """Whether one of the words is one of ``means`` and all are allowed, some misspelling allowed for."""
+    """Whether one of the words is in ``means`` and all are allowed; tolerates misspellings."""
     return any(_near(word, means) for word in words) and all(_near(word, allowed) for word in words)
 
 
@@ -150,9 +150,9 @@ def _misspelt(word: str, right: str) -> bool:
 
 
 def _is_event(name: str, header: Sequence[str]) -> bool:
-    """Whether a column says when something happens in a clip: an onset without an offset, or the other way round.
+    """Whether a column is the time of an event within a clip: an onset without an offset, or the other way round.
 
-    Together, or with a length, they are a clip's span.
+    Both together, or one with a length, are the span of a clip.
     """
     words = set(_words(name))
     others = {word for column in header if column != name for word in _words(column)}
@@ -165,7 +165,7 @@ def _is_event(name: str, header: Sequence[str]) -> bool:
 def _rename(name: str, meant: str, header: Sequence[str]) -> str:
     words = set(_words(name))
     there = meant in header
-    also = f', but {meant!r} is there, too: remove one of the two, or call this one something else' if there else ''
+    also = f', but {meant!r} exists, too: remove one of the two, or rename this one' if there else ''
     if 'offset' in words and not any(near_column(column, ('start',)) for column in header):
         return f"call it 'start' and write a column 'end', in seconds of the file{also}"
     if meant in SPAN and words & _FRAMES:
@@ -173,7 +173,7 @@ def _rename(name: str, meant: str, header: Sequence[str]) -> str:
     if meant in SPAN and words & _MILLISECONDS:
         return f'divide its numbers by 1000 and call it {meant!r}, in seconds of the file{also}'
     if there:
-        return f'it is nearly {meant!r}{also}'
+        return f'it is almost {meant!r}{also}'
     what = ', in seconds of the file' if meant in SPAN else ''
     return f'rename it to {meant!r}{what}'
 
@@ -189,9 +189,9 @@ def _remedy(missing: str, header: Sequence[str], needed: Sequence[str]) -> str:
     remedy = f'the first row must name the columns: {",".join(needed)}'
     parted = [mark for mark in _SEPARATORS if mark in header[0]]
     if len(header) == 1 and parted:
-        return f'{remedy}; here {parted[0]!r} stands between cells, write a comma'
+        return f'{remedy}; here {parted[0]!r} separates cells, use a comma'
     if any(re.search(r'\.[a-z]\w{1,4}$', cell.lower()) for cell in header):
-        return f'{remedy}; here it is a clip, put the names above it'
+        return f'{remedy}; here it is a clip, add the names above it'
     return remedy
 
 

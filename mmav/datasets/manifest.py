@@ -38,8 +38,8 @@ class ManifestRow(NamedTuple):
 class Manifest:
     """The rows of a manifest in a few flat arrays.
 
-    A list of Python objects would be copied into every worker, page by page, as their reference counts change; flat
-    arrays stay shared after a fork and pickle fast for a spawn.
+    A list of Python objects would gradually be copied into every worker as reference counts change; flat arrays stay
+    shared after a fork, and pickle fast for spawned workers.
 
     Args:
         rows: The clips.
@@ -68,19 +68,19 @@ class Manifest:
 
 
 def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]]) -> Manifest:
-    """Reads a manifest and checks every row of it; media files are not looked at.
+    """Reads a manifest and checks every row; does not check media files.
 
     Args:
         path: CSV file, UTF-8 (with or without a byte-order mark), any line ends. A cell with a comma is in quotes.
-        classes: Names of the classes, or part of the label -> its names. A label is one of these names, else an index
-            into them. Each part has a column of its name, ``label`` where there is only one.
+        classes: Names of the classes, or part of the label -> its names. A label is one of these names, or an index
+            into them. Each part has a column of its name, or ``label`` if there is only one.
 
     Returns:
         The rows, in the order of the file.
 
     Raises:
         ManifestError: The file is missing or not CSV text; a column is missing or misnamed; a row has an unknown label,
-            no path, or a span that is not one.
+            no path, or an invalid span.
     """
     lists = as_parts(classes)
     readers = {column: _LabelReader(path, column, names) for column, names in lists.items()}
@@ -94,13 +94,13 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
 
 
 class Table(NamedTuple):
-    """The rows of a manifest as they are written.
+    """The unparsed rows of a manifest.
 
     Attributes:
         path: The manifest.
         header: Names of its columns, stripped.
-        columns: Name of each column that is read -> its place.
-        rows: Line of each row, and its cells.
+        columns: Name of each column that is read -> its position.
+        rows: Line and cells of each row.
     """
 
     path: str
@@ -113,10 +113,10 @@ class Table(NamedTuple):
         return {name: cells[place].strip() for name, place in self.columns.items()}
 
     def span(self, line: int, cells: Sequence[str]) -> tuple[float | None, float | None]:
-        """Start and end of a row's clip in seconds of the file, None where they are the file's.
+        """Start and end of a row's clip in seconds of the file, None for the file's own.
 
         Raises:
-            ManifestError: They are no such thing.
+            ManifestError: They are not times, or not in order.
         """
         where, named = f'{self.path}: row {line}', self.named(cells)
         start, end = (_seconds(where, column, named.get(column, '')) for column in SPAN)
@@ -126,11 +126,11 @@ class Table(NamedTuple):
 
 
 def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
-    """Reads a manifest as it is written; empty rows are passed over.
+    """Reads a manifest without parsing its rows; skips empty ones.
 
     Args:
         path: The manifest.
-        labels: Its columns of labels; None where labels are not looked at.
+        labels: Its columns of labels; None to ignore labels.
 
     Raises:
         ManifestError: The file is missing, not CSV text, or has no clip; a column is missing or misnamed, see
@@ -173,9 +173,9 @@ def _seconds(where: str, column: str, cell: str) -> float | None:
 
 
 class _LabelReader:
-    """Reads the cells of a column of labels: names, else indices.
+    """Parses the cells of a label column: names, or else indices.
 
-    Where numbers are names and a name is the index of another class, as in a list of 1, 2, 3, numbers are always names.
+    If class names are numbers and a name is the index of another class, as in the list 1, 2, 3, numbers are names.
     """
 
     def __init__(self, path: str, column: str, names: Sequence[str]) -> None:
@@ -184,8 +184,8 @@ class _LabelReader:
         self._numbers = [name for name, i in self._index_of.items() if _is_number(name) and i != int(name) < len(names)]
         if self._numbers:
             say_once(
-                f'{path}: classes have numbers for names, so that a {column} {self._numbers[0]} is the class of this '
-                f'name, which has the index {self._index_of[self._numbers[0]]}'
+                f'{path}: class names are numbers, so the {column} {self._numbers[0]} means the class of this name, '
+                f'which has the index {self._index_of[self._numbers[0]]}'
             )
 
     def read(self, where: str, cell: str) -> int:
@@ -202,15 +202,15 @@ class _LabelReader:
         if _is_number(cell):
             if self._numbers:
                 raise ManifestError(
-                    f'{where}: {column} {cell} is not in the class list; as the list has numbers for names, such as '
-                    f'{self._numbers[0]!r}, it is no index either: write the name'
+                    f'{where}: {column} {cell} is not in the class list; as class names are numbers, such as '
+                    f'{self._numbers[0]!r}, it is not an index either: write the name'
                 )
             if int(cell) < number:
                 return int(cell)
             raise ManifestError(
                 f'{where}: {column} {cell} is out of range: the class list has {number} classes, 0 to {number - 1}'
             )
-        hint = did_you_mean(cell, self._index_of) or '; add it to the class list or mend the row'
+        hint = did_you_mean(cell, self._index_of) or '; add it to the class list or fix the row'
         if re.fullmatch(r'\d+\.0*', cell, re.ASCII):
             hint = f'; if it is an index, write {cell.partition(".")[0]}'
         raise ManifestError(f'{where}: {column} {cell!r} is not in the class list{hint}')

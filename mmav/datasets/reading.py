@@ -1,4 +1,4 @@
-"""Which clip a data worker was reading when it died or stopped to answer."""
+"""Which clip a data loader worker was reading when it died or stopped responding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch.utils.data.dataloader
 
-# More workers at a time than any machine has; process numbers that are near each other do not meet.
+# More workers than any machine runs at a time, so that nearby process ids do not collide.
 SLOTS = 1024
-# Seconds that are waited for the end of a process.
+# Seconds to wait for a process to end.
 PATIENCE = 2.0
-# As torch writes of workers that died, and of a time limit that was passed.
+# torch's messages about workers that died and about timeouts.
 DEAD_WORKER = re.compile(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)')
 TIMED_OUT = re.compile(r'DataLoader timed out after')
 
@@ -24,17 +24,17 @@ _datasets: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def remember(dataset: Any) -> None:
-    """Has a dataset asked for the clips that died with their readers.
+    """Registers a dataset to be asked which clips its dead workers were reading.
 
     Args:
-        dataset: An AVDataset: ``readers`` in shared memory, in which workers, forked or spawned, persistent or not,
-            note what they read, and ``describe``, which names a clip. It is let go of with its last user.
+        dataset: An AVDataset: has ``readers`` in shared memory, where workers (forked or spawned, persistent or not)
+            record what they read, and ``describe``, which names a clip. It is only referenced weakly.
     """
     _datasets.add(dataset)
 
 
 def clips_of(pids: Collection[int] | None = None, *, but: Collection[int | None] = ()) -> list[str]:
-    """The clips that processes of these numbers, or of all numbers but some, read, or read when they died."""
+    """The clips that processes with these ids, or all ids except some, are reading or were reading when they died."""
     return [
         dataset.describe(index)
         for dataset in list(_datasets)
@@ -44,13 +44,13 @@ def clips_of(pids: Collection[int] | None = None, *, but: Collection[int | None]
 
 
 def clips_of_lost_workers(error: BaseException) -> list[str]:
-    """The clips that workers read whose connection broke: torch has not noticed yet that they died.
+    """The clips that workers with a broken connection were reading, before torch has noticed that they died.
 
     Args:
-        error: What the process met that reads from them.
+        error: The error of the process that reads from them.
 
     Returns:
-        Path and place of each in its manifest; none where the error came from elsewhere.
+        Path of each and its row in the manifest; empty if the error has another cause.
     """
     trace = error.__traceback__
     files = []
@@ -59,7 +59,7 @@ def clips_of_lost_workers(error: BaseException) -> list[str]:
         trace = trace.tb_next
     if torch.utils.data.dataloader.__file__ not in files:
         return []
-    # A connection breaks before its process has quite ended.
+    # A connection breaks shortly before its process has ended.
     deadline = time.monotonic() + PATIENCE
     clips: list[str] = []
     while not clips and time.monotonic() < deadline:
@@ -73,10 +73,10 @@ def clips_of_workers(message: str) -> list[str] | None:
     """The clips that the workers of this process's data loaders were reading.
 
     Args:
-        message: What torch says of workers that died, or that did not answer in time.
+        message: torch's message about workers that died or timed out.
 
     Returns:
-        Path and place of each in its manifest; None where the message is another.
+        Path of each and its row in the manifest; None for any other message.
     """
     dead = DEAD_WORKER.search(message)
     if dead is None and TIMED_OUT.search(message) is None:

@@ -1,4 +1,4 @@
-"""Samplers of training: rounds that can begin in the middle, without reading what comes before, and endless ones."""
+"""Training samplers: epochs that can start in the middle without reading what comes before, and endless ones."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mmav.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler[int]):
-    """Another sampler, of whose next round the first indices can be left out.
+    """Wraps another sampler and can skip the first indices of its next epoch.
 
     Args:
-        dataset: What is sampled from.
+        dataset: The dataset to sample from.
         sampler: Config of the other sampler.
         seed: Its seed.
 
     Attributes:
-        skip: Indices of this process to leave out of the next round; 0 again when it has begun.
+        skip: Number of indices of this process to skip in the next epoch; reset to 0 once it has started.
     """
 
     def __init__(self, dataset: Dataset[Any], sampler: dict[str, Any], seed: int | None = None) -> None:
@@ -32,34 +32,34 @@ class ResumableSampler(Sampler[int]):
 
     @property
     def endless(self) -> bool:
-        """Whether the other sampler never comes to the end of a round."""
+        """Whether the other sampler is endless."""
         return is_endless(self.inner)
 
     def __iter__(self) -> Iterator[int]:
-        """The indices of a round."""
+        """The indices of an epoch."""
         skip, self.skip = self.skip, 0
         return islice(iter(self.inner), skip, None)
 
     def __len__(self) -> int:
-        """Length of a whole round."""
+        """Length of a whole epoch."""
         return len(self.inner)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tells the other sampler the epoch."""
+        """Sets the epoch of the other sampler."""
         if hasattr(self.inner, 'set_epoch'):
             self.inner.set_epoch(epoch)
 
 
 @DATA_SAMPLERS.register_module()
 class InfiniteSampler(MMEngineInfiniteSampler):
-    """MMEngine's sampler of this name: round after round without an end, in the same order.
+    """MMEngine's sampler of this name: pass after pass over the data without end, in the same order.
 
-    Its indices know their round, see :class:`mmav.datasets.av_dataset.Draw`; those of MMEngine's do not, and every
-    round would be augmented as the first one was.
+    Its indices know their pass, see :class:`mmav.datasets.av_dataset.Draw`. With MMEngine's indices, which do not,
+    every pass would be augmented like the first.
     """
 
     def __iter__(self) -> Iterator[int]:
-        """The indices of this process, from the first round on."""
+        """The indices of this process, from the first pass on."""
         for place, index in enumerate(self._infinite_indices()):
             if place % self.world_size == self.rank:
                 yield Draw.of(index, place // self.size)

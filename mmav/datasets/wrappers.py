@@ -1,4 +1,4 @@
-"""MMEngine's wrappers of data sets, where they would do something else than they say."""
+"""MMEngine's dataset wrappers, changed so that they work with our augmentation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmav.registry import DATASETS
 
 @DATASETS.register_module()
 class RepeatDataset(MMEngineRepeatDataset):
-    """MMEngine's wrapper of this name, which goes through a data set several times an epoch.
+    """MMEngine's wrapper of this name, which repeats a dataset several times per epoch.
 
-    Augmentation is drawn from (seed, epoch, clip): with MMEngine's, a clip would look the same each time that it comes
-    in an epoch. Here it is drawn anew.
+    Augmentation depends on (seed, epoch, clip): with MMEngine's wrapper a clip would look the same each time within an
+    epoch. Here every repetition is augmented differently.
 
     Args:
-        dataset: A data set, or its config.
-        times: How often an epoch goes through it.
+        dataset: A dataset, or its config.
+        times: Repetitions per epoch.
     """
 
     def __getitem__(self, idx: int) -> Any:
@@ -31,11 +31,11 @@ class RepeatDataset(MMEngineRepeatDataset):
 
 @DATASETS.register_module()
 class ClassBalancedDataset(MMEngineClassBalancedDataset):
-    """MMEngine's wrapper of this name, which repeats clips of rare classes; each time they are augmented anew.
+    """MMEngine's wrapper of this name, which repeats clips of rare classes, each time with another augmentation.
 
     Args:
-        dataset: A data set, or its config.
-        oversample_thr: Classes of a smaller share of the clips than this are repeated.
+        dataset: A dataset, or its config.
+        oversample_thr: Classes with a smaller share of the clips than this are repeated.
     """
 
     def __getitem__(self, idx: int) -> Any:

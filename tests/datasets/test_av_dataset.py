@@ -173,7 +173,7 @@ def test_broken_clips_are_replaced_logged_once_and_counted(folder, log):
     assert items[2]['data_samples'].sample_idx not in (2, 5)
     assert data.broken_count() == 2
     assert len(log) == 2
-    assert log[0].startswith(f'broken clip, is replaced by another: {folder}/text.mp4: cannot be opened')
+    assert log[0].startswith(f'broken clip, replaced by another: {folder}/text.mp4: cannot be opened')
     assert log[1].endswith(f'missing.mp4: no such file ({folder}/train.csv, row 7)')
 
 
@@ -317,7 +317,7 @@ def test_dropped_modality(folder, silent):
     assert set(masks_of(dataset(folder, 'whole.csv', test_mode=True, modality_dropout=dict(video=1)))) == {(True, True)}
     shutil.copy(silent, folder / 'clip.mp4')
     sample = dataset(folder, 'whole.csv', drop=['video'], test_mode=True)[0]['data_samples']
-    assert sample.broken.startswith('has no audio, and nothing else is asked for')
+    assert sample.broken.startswith('has no audio, and nothing else is requested')
 
 
 def test_damaged_clips_are_used_logged_once_and_counted(folder, log, make_clip):
@@ -333,7 +333,7 @@ def test_damaged_clips_are_used_logged_once_and_counted(folder, log, make_clip):
         assert all(item['masks']['video'] and item['data_samples'].broken is None for item in items)
         assert (data.damaged_count(), data.broken_count()) == (1, 0)
         (line,) = log
-        assert line.startswith(f'damaged clip, what is left of it is used: {folder}/clip.mp4: ')
+        assert line.startswith(f'damaged clip, the readable part is used: {folder}/clip.mp4: ')
         assert line.endswith(f'packets cannot be decoded ({folder}/one.csv, row 2)')
         log.clear()
 
@@ -346,7 +346,7 @@ def test_damaged_clips_are_used_logged_once_and_counted(folder, log, make_clip):
         (dict(max_broken_share=2), 'max_broken_share must lie'),
         (dict(modality_dropout=dict(sound=0.1)), "modality 'sound' is none of video, audio"),
         (dict(modality_dropout=dict(video=0.6, audio=0.5)), 'add up to 1 at most'),
-        (dict(modality_dropout=dict(video=-0.1)), 'shares from 0 on'),
+        (dict(modality_dropout=dict(video=-0.1)), 'shares must not be negative'),
         (dict(modalities=['video'], drop=['audio']), "modality 'audio' is none of video"),
         (dict(drop=['video', 'audio']), 'leaves nothing'),
     ],

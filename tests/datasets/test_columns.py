@@ -47,7 +47,7 @@ def test_verbs_and_nouns():
             r"'start_frame' .* divide its numbers by the frame rate and call it 'start'",
         ),
         ('path,label,start_ms,end_ms', r"'start_ms' .* divide its numbers by 1000 and call it 'start'"),
-        ('path,label,start,end,begin', r"'begin' .* nearly 'start', but 'start' is there, too: remove one of the two"),
+        ('path,label,start,end,begin', r"'begin' .* almost 'start', but 'start' exists, too: remove one of the two"),
         ('path,label,video', r"'video' .* nearly 'path', but 'path' is there, too"),
         ('path,label,class', r"'class' .* nearly 'label', but 'label' is there, too"),
         ('path,label,onset,offset', r"'onset' .* rename it to 'start'"),
@@ -58,11 +58,11 @@ def test_verbs_and_nouns():
         ('Path,Label', r"rename column 'Path' to 'path'"),
         (
             'path;label',
-            r"the first row must name the columns: path,label; here ';' stands between cells, write a comma",
+            r"the first row must name the columns: path,label; here ';' separates cells, use a comma",
         ),
         ('path\tlabel', r"here '\\t' stands between cells"),
-        ('clips/a.mp4,dog', r'must name the columns: path,label; here it is a clip, put the names above it'),
-        ('path,label,start,start', r"column 'start' stands twice"),
+        ('clips/a.mp4,dog', r'must name the columns: path,label; here it is a clip, add the names above it'),
+        ('path,label,start,start', r"column 'start' occurs twice"),
     ],
 )
 def test_headers_that_are_refused(header, message):

@@ -63,7 +63,7 @@ def test_survives_pickling_in_a_few_arrays(write):
         ('path,lable\na.mp4,0\n', r"row 1: no column 'label', only 'path', 'lable'; rename column 'lable'"),
         ('a.mp4,dog barking\n', r"row 1: no column 'path', only 'a.mp4', 'dog barking'; the first row must name"),
         ('path;label\na.mp4;0\n', r"row 1: no column 'path', only 'path;label'"),
-        ('path,label,label\na.mp4,0,0\n', r"row 1: column 'label' stands twice"),
+        ('path,label,label\na.mp4,0,0\n', r"row 1: column 'label' occurs twice"),
         ('path,label\na.mp4,0\nb.mp4,dog braking\n', r"row 3: label 'dog braking' .* did you mean 'dog barking'\?"),
         ('path,label\na.mp4,zebra\n', r"row 2: label 'zebra' is not in the class list; add it"),
         ('path,label\na.mp4,3\n', r'row 2: label 3 is out of range: the class list has 3 classes, 0 to 2'),
@@ -104,7 +104,7 @@ def test_verbs_and_nouns(write):
         ('', 'its first row must be path,verb,noun'),
         ('path,label\na.mp4,0\n', r"no column 'verb', only 'path', 'label'; .*must name the columns: path,verb,noun"),
         ('path,verb,nuon\na.mp4,0,0\n', r"no column 'noun', only .*; rename column 'nuon'"),
-        ('path,verb,verb,noun\na.mp4,0,0,0\n', r"column 'verb' stands twice"),
+        ('path,verb,verb,noun\na.mp4,0,0,0\n', r"column 'verb' occurs twice"),
         ('path,verb,noun\na.mp4,cut,cap\n', r"row 2: noun 'cap' is not in the class list, did you mean 'cup'\?"),
         ('path,verb,noun\na.mp4,2,0\n', r'row 2: verb 2 is out of range: the class list has 2 classes, 0 to 1'),
         ('path,verb,noun\na.mp4,,0\n', r'row 2: the verb is empty'),
@@ -180,7 +180,7 @@ def test_numbers_as_names(write, monkeypatch):
     monkeypatch.setattr('mmav.datasets.columns.print_log', lambda line, *args, **kwargs: lines.append(line))
     path = write('path,label\na.mp4,1\nb.mp4,3\n')
     assert [row.label['label'] for row in rows(path, ('1', '2', '3'))] == [0, 2]
-    assert len(lines) == 1 and lines[0].endswith('so that a label 1 is the class of this name, which has the index 0')
+    assert len(lines) == 1 and lines[0].endswith('so the label 1 means the class of this name, which has the index 0')
     with pytest.raises(ManifestError, match=r"row 2: label 0 is not in the class list; .* such as '1', it is no index"):
         rows(write('path,label\na.mp4,0\n'), ('1', '2', '3'))
     assert [row.label['label'] for row in rows(write('path,label\na.mp4,0\n'), ('0', '1'))] == [0]
@@ -191,7 +191,7 @@ def test_numbers_as_names(write, monkeypatch):
     ('text', 'message'),
     [
         ('path,label,start_time,end_time\na.mp4,0,1,2\n', "column 'start_time' is not read; rename it to 'start'"),
-        ('path,label,video\na.mp4,0,b.mp4\n', "column 'video' is not read; it is nearly 'path'"),
+        ('path,label,video\na.mp4,0,b.mp4\n', "column 'video' is not read; it is almost 'path'"),
         ('path,label\na.mp4,1.0\n', "row 2: label '1.0' is not in the class list; if it is an index, write 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""When a data worker dies, the error names the clip that it was reading."""
+"""When a data loader worker dies, the error names the clip it was reading."""
 
 from __future__ import annotations
 

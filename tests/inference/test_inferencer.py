@@ -172,7 +172,7 @@ def test_withheld_modality(inferencer, clip, silent):
     whole, withheld = inferencer(clip, topk=None)[0], inferencer(clip, topk=None, drop=['audio'])[0]
     assert withheld['withheld'] == ['audio'] and withheld['present'] == ['video'] and withheld['missing'] == []
     assert scores_of(whole) != pytest.approx(scores_of(withheld), abs=1e-3)
-    with pytest.raises(MediaError, match='has no audio, and nothing else is asked for'):
+    with pytest.raises(MediaError, match='has no audio, and nothing else is requested'):
         inferencer(silent, drop=['video'])
 
 

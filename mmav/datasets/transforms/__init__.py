@@ -1,4 +1,4 @@
-"""The steps from a file to the tensors of one clip, one module a step."""
+"""The steps from a file to the tensors of a clip, one module per step."""
 
 from __future__ import annotations
 

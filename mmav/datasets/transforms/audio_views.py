@@ -11,7 +11,7 @@ from mmav.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class AudioViews(BaseTransform):
-    """Repeats the audio, so that the random transforms that follow make V different views of it.
+    """Repeats the audio, so that later random transforms create V different views of it.
 
     Args:
         num_views: V.

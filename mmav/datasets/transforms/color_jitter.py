@@ -22,7 +22,7 @@ def shift_hue(frames: np.ndarray, shift: float) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class ColorJitter(BaseTransform):
-    """Changes the colours of a view, all its frames alike, in random order (as torchvision draws it).
+    """Changes the colours of a view, the same for all its frames, in random order (drawn like torchvision).
 
     Args:
         brightness: The factor is uniform in [max(0, 1 - brightness), 1 + brightness].
@@ -31,7 +31,7 @@ class ColorJitter(BaseTransform):
         hue: The shift is uniform in [-hue, hue] of the colour circle, at most 0.5.
 
     Raises:
-        ValueError: A strength is negative, or ``hue`` above 0.5.
+        ValueError: A strength is negative, or ``hue`` is above 0.5.
     """
 
     def __init__(

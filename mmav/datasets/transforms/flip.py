@@ -29,7 +29,7 @@ class RandomFlip(BaseTransform):
         p: Probability.
 
     Raises:
-        ValueError: ``p`` is no probability.
+        ValueError: ``p`` is not a probability.
     """
 
     def __init__(self, p: float = 0.5) -> None:

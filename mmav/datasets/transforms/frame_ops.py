@@ -1,7 +1,7 @@
 """Image operations on clips, equal to Pillow's (which timm's RandAugment calls) but on all frames of a clip.
 
-mmcv.image has namesakes; they take BGR, round where Pillow cuts off, and are slower at what needs a histogram.
-Every operation takes and gives frames (T, H, W, 3) uint8 RGB and leaves its input alone.
+mmcv.image has functions of the same names; they take BGR, round where Pillow truncates, and are slower where a
+histogram is needed. Every operation takes and returns frames (T, H, W, 3) uint8 RGB and does not change its input.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 _values = np.arange(256)
-# Pillow cuts off, OpenCV rounds: half a step less makes a cut of it. The rest is above what single precision loses, so
-# that a whole number stays one.
+# Pillow truncates, OpenCV rounds: subtracting almost a half turns rounding into truncation. The difference to a half
+# exceeds the error of single precision, so that whole numbers are kept.
 CUT_OFF = -0.5 + 2**-12
 
 
@@ -49,14 +49,14 @@ def _grey(frames: np.ndarray) -> np.ndarray:
 
 
 def _towards(grey: np.ndarray | int, factor: float) -> np.ndarray:
-    """Table (256,) that blends each value with a grey level: 0 is grey, 1 the value itself, cut off as Pillow does."""
-    # In single precision as Pillow: the cut would show a last bit that differs.
+    """Table (256,) that blends each value with a grey level: 0 is grey, 1 the value itself; truncates like Pillow."""
+    # In single precision like Pillow: truncation would expose a difference in the last bit.
     start, step = np.float32(grey), _values.astype(np.float32) - np.float32(grey)
     return np.clip(start + np.float32(factor) * step, 0, 255).astype(np.uint8)
 
 
 def _blend(base: np.ndarray, frames: np.ndarray, factor: float) -> np.ndarray:
-    """From the base (T * H, W, 3) (factor 0) over the frames (1) and beyond, cut off to whole numbers.
+    """Blends from the base (T * H, W, 3) (factor 0) to the frames (1) and beyond, truncated to whole numbers.
 
     Pillow's last bit may differ where the result is within 2**-12 of the next whole number.
     """
@@ -133,7 +133,7 @@ def sharpness(frames: np.ndarray, factor: float) -> np.ndarray:
 
 
 def affine(frames: np.ndarray, matrix: np.ndarray, *, fill: tuple[int, int, int], interpolation: int) -> np.ndarray:
-    """Takes each pixel of the result from where the matrix (2, 3) sends its centre; outside is filled.
+    """Takes each pixel of the result from where the matrix (2, 3) maps its centre; fills what lies outside.
 
     Args:
         frames: Frames (T, H, W, 3).
@@ -145,7 +145,7 @@ def affine(frames: np.ndarray, matrix: np.ndarray, *, fill: tuple[int, int, int]
     centred[:, 2] += centred[:, :2] @ (0.5, 0.5) - 0.5
     frames = np.ascontiguousarray(frames)
     height, width = frames.shape[1:3]
-    # Shears and shifts move whole rows or columns, which is five times as fast as looking for each pixel.
+    # Shears and shifts move whole rows or columns, which is five times faster than mapping each pixel.
     if interpolation in TAPS and (centred[1] == (0, 1, 0)).all() and centred[0, 0] == 1:
         return _shift_rows(frames, centred[0, 1] * np.arange(height) + centred[0, 2], fill, TAPS[interpolation])
     if interpolation in TAPS and (centred[0] == (1, 0, 0)).all() and centred[1, 1] == 1:

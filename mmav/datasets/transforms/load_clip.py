@@ -1,4 +1,4 @@
-"""From a manifest row to frames and waveform: where in time a clip is looked at, and what is read there."""
+"""From a manifest row to frames and waveform: which window of a clip is read, and which frames of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def choose_window(
         start: Start of the span in seconds.
         end: End of the span in seconds.
         window: Length of the part in seconds; None for the whole span. A shorter span is taken whole.
-        rng: Chooses the place; None takes the middle.
+        rng: Chooses the position; None for the middle.
 
     Returns:
         Start and end of the part in seconds.
@@ -47,10 +47,10 @@ def sample_times(
 ) -> np.ndarray:
     """Chooses the times of the frames of each view.
 
-    Without an interval the window is cut into T segments and each view takes one time of each: at random, or view v of
-    V at (v + 0.5) / V of the segment, which is its centre for one view. With an interval each view is T times that far
-    apart: from a random start, or the views spread evenly from the window's start to its end. Where the window is too
-    short for that, its end is repeated.
+    Without an interval the window is divided into T segments and each view takes one time from each: at random, or view
+    v of V at (v + 0.5) / V of the segment, which is its centre for one view. With an interval each view has T times at
+    that distance: from a random start, or with the views spread evenly from the window's start to its end. If the
+    window is too short, its end is repeated.
 
     Args:
         start: Start of the window in seconds.
@@ -84,43 +84,43 @@ def sample_times(
 
 @TRANSFORMS.register_module()
 class LoadClip(BaseTransform):
-    """Reads video and audio of one window of a clip; the file is opened once and read once.
+    """Reads video and audio of one window of a clip; opens and reads the file only once.
 
-    Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities that are
-    withheld, and ``dropout``, modalities that are withheld where the clip has another one; ``reader``, an open
-    :class:`mmav.datasets.media.MediaReader` in place of the file, which is closed. Gives
+    Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities to withhold, and
+    ``dropout``, modalities to withhold if the clip has another one; ``reader``, an open
+    :class:`mmav.datasets.media.MediaReader` to use instead of the file, which is closed afterwards. Adds
 
     - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
     - ``audio``: list of one array (S,) float32, mono, of exactly the window;
-    - ``masks``: dict, modality -> whether it is there; what the file has not, or what is withheld, is zeros;
+    - ``masks``: dict, modality -> whether it is present; absent and withheld modalities are zeros;
     - ``start``, ``end``: the window in seconds of the file;
     - ``frame_times``: true times (V, T) of the frames in seconds of the file;
-    - ``damaged``: how many packets could not be decoded; what is around them was read.
+    - ``damaged``: how many packets could not be decoded; the data around them was read.
 
-    Only what is asked for and not withheld is decoded. A clip marked as broken gives zeros and masks of False.
+    Decodes only modalities that are requested and not withheld. A clip marked as broken gives zeros and False masks.
 
-    What counts as present: video where one of its frames can be decoded; audio where the window holds at least 25 ms of
-    it, one frame of analysis, silent or not: silence is data. A clip that has neither is broken.
+    Video is present if at least one of its frames can be decoded; audio if the window holds at least 25 ms of it, one
+    analysis frame. Silence counts as audio. A clip that has neither is broken.
 
     Args:
         num_frames: T.
         frame_interval: Seconds between two frames; None spreads them over the window.
         num_views: V.
-        same_window: Whether all views are of the same frames, which are then read once and shared, so that the random
-            transforms that follow make the views; else each view has its own. The audio has one window in any case.
-        mode: 'random' draws window and frames from ``rng`` (training), 'uniform' takes them evenly (testing).
+        same_window: Whether all views share the same frames, which are read once, so that only later random transforms
+            make them differ; otherwise each view has its own frames. Audio always has a single window.
+        mode: 'random' draws window and frames from ``rng`` (training), 'uniform' spreads them evenly (testing).
         short_side: Short side of the frames in pixels, scaled while decoding; None keeps the file's size.
         window: Length of the window in seconds; None for the whole clip.
         sample_rate: Samples per second of the audio.
         backend: 'pyav' or 'decord' (video only).
-        threads: Threads of the video decoder; 1 suits a worker per core.
+        threads: Threads of the video decoder; 1 is best with a worker per core.
         limits: What reading a file may cost, arguments of :class:`mmav.datasets.media.Limits` such as
             ``dict(seconds=300)``; None for the usual limits.
 
     Raises:
-        ValueError: An argument makes no sense; of ``same_window`` in testing a ConfigError.
+        ValueError: An argument is invalid; a ConfigError for ``same_window`` in testing.
         MediaError: The file cannot be read.
-        AbsentError: It has nothing of what is asked for.
+        AbsentError: It has none of the requested modalities.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class LoadClip(BaseTransform):
         limits: dict[str, Any] | None = None,
     ) -> None:
         if mode not in MODES:
-            raise ValueError(f'mode {mode!r} is none of {", ".join(MODES)}{did_you_mean(mode, MODES)}')
+            raise ValueError(f'mode {mode!r} is unknown: choose {" or ".join(MODES)}{did_you_mean(mode, MODES)}')
         counts = dict(num_frames=num_frames, num_views=num_views, sample_rate=sample_rate, threads=threads)
         lengths = dict(frame_interval=frame_interval, window=window, short_side=short_side)
         for name, value in {**counts, **lengths}.items():
@@ -147,8 +147,8 @@ class LoadClip(BaseTransform):
                 raise ValueError(f'{name} must be above 0, got {value}')
         if same_window and mode != 'random':
             raise ConfigError(
-                f'same_window=True with mode={mode!r} gives views that are the same in testing, too: leave same_window '
-                "out, or take mode='random'"
+                f'same_window=True with mode={mode!r} gives identical views in testing: leave same_window out, or use '
+                "mode='random'"
             )
         check_backend(backend)
         self.num_frames = num_frames
@@ -179,7 +179,7 @@ class LoadClip(BaseTransform):
                 withheld = modality in (*dropped, *dropout)
                 self._fill(results, modality, None if withheld else self._read(results, reader, modality, rng))
             if not any(results['masks'].values()):
-                # The one that was to stay is not in the file: better the other than nothing.
+                # The modality to keep is missing from the file: keep the other one.
                 for modality in dropout:
                     if modality not in dropped:
                         self._fill(results, modality, self._read(results, reader, modality, rng))
@@ -188,7 +188,7 @@ class LoadClip(BaseTransform):
             asked = [modality for modality in results['modalities'] if modality not in dropped]
             if reader.info.has_audio:
                 asked = [f'{name} of {FRAME_LENGTH_MS:g} ms or more' if name == 'audio' else name for name in asked]
-            raise AbsentError(results['path'], f'has no {" and no ".join(asked)}, and nothing else is asked for')
+            raise AbsentError(results['path'], f'has no {" and no ".join(asked)}, and nothing else is requested')
         return results
 
     def _window(
@@ -200,7 +200,7 @@ class LoadClip(BaseTransform):
             duration = reader.info.duration
             stop = duration if end is None else min(end, duration)
             if stop > begin:
-                # The header may be wrong about the length; then the second round knows better.
+                # The header may be wrong about the length; the second iteration then has the true one.
                 first, last = reader.fetch(*choose_window(begin, stop, window=self.window, rng=rng))
                 if last > first:
                     return first, last
@@ -211,7 +211,7 @@ class LoadClip(BaseTransform):
     def _read(
         self, results: dict[str, Any], reader: MediaReader, modality: str, rng: np.random.Generator | None
     ) -> dict[str, Any] | None:
-        """What is read of a modality, None where the file has none of it."""
+        """Reads a modality; None if the file has none of it."""
         start, end = results['start'], results['end']
         if modality == 'audio':
             return self._read_audio(reader, start, end) if reader.info.has_audio else None
@@ -231,13 +231,13 @@ class LoadClip(BaseTransform):
         wave = reader.read_audio(start, end, self.sample_rate)
         if wave is None:
             return None
-        # A reader that does not tell how much of the window is in the file has all of it.
+        # A reader that does not say how much of the window is in the file is assumed to have all of it.
         first, last = getattr(reader, 'heard', None) or (start, end)
         heard = min(len(wave), round((last - first) * self.sample_rate))
         return dict(audio=[wave]) if heard >= int(self.sample_rate * FRAME_LENGTH_MS * 0.001) else None
 
     def _fill(self, results: dict[str, Any], modality: str, found: dict[str, Any] | None) -> None:
-        """Notes what was read; what is absent is zeros, which later transforms bring to the right size."""
+        """Stores what was read; absent modalities are zeros, which later transforms bring to the right size."""
         results['masks'][modality] = found is not None
         if found is None and modality == 'video':
             side = self.short_side or 224

@@ -24,11 +24,11 @@ EPSILON = torch.finfo(torch.float32).eps
 
 @TRANSFORMS.register_module()
 class LogMel(Spectrogram):
-    """Waveforms (S,) to log-mel spectrograms (F, T) float32, as the published AST models were trained.
+    """Converts waveforms (S,) to log-mel spectrograms (F, T) float32, as used to train the published AST models.
 
-    The waveform's mean is subtracted; frames of 25 ms, Hann window, no dither, pre-emphasis 0.97, power spectrum, mel
-    filters from 20 Hz to half the sample rate (HTK scale), natural logarithm. Then zeros are appended up to
-    ``target_frames``, or what exceeds them is cut: before normalisation, so that the zeros become -mean / (2 * std).
+    Subtracts the waveform's mean; frames of 25 ms, Hann window, no dither, pre-emphasis 0.97, power spectrum, mel
+    filters from 20 Hz to half the sample rate (HTK scale), natural logarithm. The result is then padded with zeros or
+    truncated to ``target_frames``, before normalisation, so that the zeros become -mean / (2 * std).
     (YuanGongND/ast, src/dataloader.py.) Audio marked as absent gives zeros; audio shorter than a frame is absent.
 
     Args:
@@ -36,11 +36,11 @@ class LogMel(Spectrogram):
         target_frames: T.
         sample_rate: Samples per second of the waveforms.
         frame_shift_ms: Milliseconds from one frame to the next.
-        backend: 'native', this module's filter bank, or 'torchaudio', its ``compliance.kaldi.fbank``, which takes twice
-            as long. They differ by 1e-6. Which one is used is logged once.
+        backend: 'native', this module's filter bank, or 'torchaudio' for ``torchaudio.compliance.kaldi.fbank``, which
+            takes twice as long. They differ by 1e-6. The one in use is logged once.
 
     Raises:
-        ValueError: An argument makes no sense.
+        ValueError: An argument is invalid.
         ImportError: ``backend='torchaudio'`` and torchaudio cannot be imported.
     """
 
@@ -56,7 +56,9 @@ class LogMel(Spectrogram):
         backend: str = 'native',
     ) -> None:
         if backend not in BACKENDS:
-            raise ValueError(f'backend {backend!r} is none of {", ".join(BACKENDS)}{did_you_mean(backend, BACKENDS)}')
+            raise ValueError(
+                f'backend {backend!r} is unknown: choose {" or ".join(BACKENDS)}{did_you_mean(backend, BACKENDS)}'
+            )
         if num_mel_bins < 4 or target_frames < 1:
             raise ValueError(f'need at least 4 mel bins and 1 frame, got {num_mel_bins} and {target_frames}')
         super().__init__(
@@ -71,12 +73,12 @@ class LogMel(Spectrogram):
         _say_once(f'LogMel: log-mel spectrograms by backend={backend!r}')
 
     def compute(self, waveform: Tensor) -> Tensor:
-        """Log-mel energies (F, T') of the frames that fit wholly into a waveform."""
+        """Log-mel energies (F, T') of the frames that lie completely within a waveform."""
         fbank = _front_end(self.backend)
         return fbank(waveform - waveform.mean(), self.num_bins, self.sample_rate, self.frame_shift_ms).T
 
     def bin_of(self, hertz: float) -> float:
-        """The place of a frequency among the mel bins; bin k peaks at k + 0.5.
+        """The position of a frequency on the mel bins; bin k peaks at k + 0.5.
 
         >>> mel = LogMel()
         >>> round(mel.bin_of(8000)), round(mel.bin_of(20))
@@ -86,7 +88,7 @@ class LogMel(Spectrogram):
         return (mel - low) / (high - low) * (self.num_bins + 1) - 0.5
 
     def describe(self) -> dict[str, Any]:
-        """The steps of Kaldi's filter bank with all their numbers."""
+        """The steps of Kaldi's filter bank with all their parameters."""
         return dict(
             log_mel=dict(
                 waveform='its mean is subtracted',
@@ -154,14 +156,14 @@ def native_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_
         frame_shift_ms: Milliseconds from one frame to the next.
 
     Returns:
-        Log-mel energies (T, F), T frames that fit wholly into the waveform.
+        Log-mel energies (T, F) of the T frames that lie completely within the waveform.
     """
     length = int(sample_rate * FRAME_LENGTH_MS * 0.001)
     padded = 1 << (length - 1).bit_length()
     window, mel = _window_and_mel(length, padded, num_mel_bins, sample_rate)
     frames = wave.unfold(0, length, int(sample_rate * frame_shift_ms * 0.001))
     frames = frames - frames.mean(dim=1, keepdim=True)
-    # As few arrays as can be: of 2 MB each, what they cost is the memory.
+    # As few arrays as possible: at 2 MB each, memory is the bottleneck.
     emphasised = torch.zeros(len(frames), padded)
     used = emphasised[:, :length]
     torch.mul(frames[:, :1], PREEMPHASIS, out=used[:, :1])
@@ -169,7 +171,7 @@ def native_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_
     torch.sub(frames, used, out=used)
     used *= window
     spectrum = torch.fft.rfft(emphasised)[:, :-1]
-    # abs() takes a root that the square undoes, at four times the cost.
+    # abs() computes a root that the square undoes, at four times the cost.
     power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
     return (power @ mel).clamp_(min=EPSILON).log_()
 

@@ -1,4 +1,4 @@
-"""The last step of a pipeline: arrays to tensors."""
+"""The last step of a pipeline: converts arrays to tensors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ META_KEYS = ('path', 'start', 'end', 'sample_idx', 'broken')
 class PackAVInputs(BaseTransform):
     """Packs a clip for :func:`mmav.datasets.av_collate`.
 
-    Gives ``inputs``: ``video`` (V, 3, T, H, W) as stored (uint8), ``audio`` (V, 1, F, T) float32; ``masks``: one bool
-    tensor () a modality; ``data_samples``: an :class:`mmav.structures.AVDataSample`.
+    Returns ``inputs``: ``video`` (V, 3, T, H, W) uint8, ``audio`` (V, 1, F, T) float32; ``masks``: a bool tensor () per
+    modality; ``data_samples``: an :class:`mmav.structures.AVDataSample`.
 
     Raises:
-        ValueError: Views differ in size, or sound is still a waveform.
+        ValueError: Views differ in size, or audio is still a waveform.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _pack_video(views: list[np.ndarray]) -> Tensor:
     count, height, width, channels = views[0].shape
     packed = np.empty((len(views), channels, count, height, width), views[0].dtype)
     for view, target in zip(views, packed, strict=True):
-        # Written where it belongs; NumPy would copy the transposed array value by value.
+        # Copied view by view into place; NumPy would copy the transposed array value by value.
         cv2.split(sheet(view), [plane.reshape(-1, width) for plane in target])
     return torch.from_numpy(packed)
 

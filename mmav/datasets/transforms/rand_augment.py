@@ -1,4 +1,4 @@
-"""RandAugment of the MViTv2 recipe, as timm's ``rand-m7-n4-mstd0.5-inc1`` does it."""
+"""RandAugment of the MViTv2 recipe, equal to timm's ``rand-m7-n4-mstd0.5-inc1``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmcv.transforms import BaseTransform
 from mmav.datasets.transforms import frame_ops as ops
 from mmav.registry import TRANSFORMS
 
-# Magnitudes go from 0 to this.
+# The largest magnitude.
 MAX_LEVEL = 10.0
 
 LevelToArg = Callable[[float, np.random.Generator], float]
@@ -30,7 +30,7 @@ def _away_from_one(level: float, rng: np.random.Generator) -> float:
     return max(0.1, 1.0 + _signed(_part(level, 0.9), rng))
 
 
-# What a magnitude means to each operation. Where two are given, the first is the one of ``increasing=False``.
+# How each operation maps a magnitude to its parameter. If there are two, the first is for ``increasing=False``.
 LEVEL_TO_ARG: dict[str, tuple[LevelToArg, LevelToArg]] = {
     'Rotate': (lambda level, rng: _signed(_part(level, 30.0), rng),) * 2,
     'ShearX': (lambda level, rng: _signed(_part(level, 0.3), rng),) * 2,
@@ -74,7 +74,7 @@ OPERATIONS = (*WITHOUT_ARG, *COLOUR, *GEOMETRY)
 
 @TRANSFORMS.register_module()
 class RandAugment(BaseTransform):
-    """Applies some operations, drawn with replacement, one draw a view: all its frames are treated alike.
+    """Applies random operations, drawn with replacement once per view, to all of its frames alike.
 
     Each operation is applied with probability ``p`` and a magnitude drawn from a normal distribution around
     ``magnitude``, cut to [0, 10]. (Cubuk et al. 2019, in the form of timm's ``rand_augment_transform``, which the
@@ -82,14 +82,15 @@ class RandAugment(BaseTransform):
 
     Args:
         magnitude: Mean strength, 0 to 10.
-        num_ops: Operations a view.
+        num_ops: Operations per view.
         mstd: Standard deviation of the strength.
-        increasing: Every operation grows stronger with its magnitude; otherwise some grow weaker, as first published.
+        increasing: Whether every operation gets stronger with its magnitude; if False, some get weaker, as first
+            published.
         p: Probability of each operation.
-        fill: RGB of what turns, shears and shifts lay bare.
+        fill: RGB of the areas exposed by rotations, shears and shifts.
 
     Raises:
-        ValueError: An argument makes no sense.
+        ValueError: An argument is invalid.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ def normal_levels(mean: float, std: float) -> np.ndarray:
 
     Drawing normal numbers themselves takes four times as long.
     """
-    from scipy import special  # imported here: half a second that only this transform needs to wait for
+    from scipy import special  # imported here: it takes half a second, and only this transform needs it
 
     quantiles = special.ndtri((np.arange(LEVELS) + 0.5) / LEVELS)
     return np.clip(quantiles * std + mean, 0, 255).astype(np.uint8)
@@ -29,18 +29,18 @@ def normal_levels(mean: float, std: float) -> np.ndarray:
 class RandomErasing(BaseTransform):
     """Fills a random rectangle with noise, the same rectangle in all frames of a view.
 
-    The noise is normal around ``mean`` with ``std``: standard normal after normalisation, as the MViTv2 recipe has it
+    The noise is normal with ``mean`` and ``std``: standard normal after normalisation, as in the MViTv2 recipe
     (Zhong et al. 2017; timm's mode 'pixel').
 
     Args:
-        p: Probability, for each view.
-        area: Least and greatest share of the frame's area.
-        min_aspect: Least ratio of height to width; the greatest is its inverse.
-        mean: Of the noise, in pixel values.
-        std: Of the noise, in pixel values.
+        p: Probability for each view.
+        area: Minimum and maximum share of the frame's area.
+        min_aspect: Minimum ratio of height to width; the maximum is its inverse.
+        mean: Mean of the noise in pixel values.
+        std: Standard deviation of the noise in pixel values.
 
     Raises:
-        ValueError: An argument makes no sense.
+        ValueError: An argument is invalid.
     """
 
     def __init__(

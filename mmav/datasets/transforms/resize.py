@@ -1,4 +1,4 @@
-"""Crops and sizes of frames; in each view all frames are treated alike."""
+"""Crops and resizes frames; all frames of a view are treated alike."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def size_pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scales frames (T, H, W, 3) to (T, *size, 3), bilinear."""
+    """Scales frames (T, H, W, 3) to (T, *size, 3) bilinearly."""
     if frames.shape[1:3] == size:
         return frames
     out = np.empty((len(frames), *size, frames.shape[3]), frames.dtype)
@@ -64,7 +64,7 @@ class Resize(BaseTransform):
 
 @TRANSFORMS.register_module()
 class CenterCrop(BaseTransform):
-    """Cuts out the middle; frames that are too small are scaled up first, so that it fits.
+    """Crops the centre; scales up frames that are too small first.
 
     Args:
         size: Pixels of both sides, or (height, width).
@@ -94,15 +94,15 @@ class CenterCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(BaseTransform):
-    """Cuts out a random part of the frames and scales it, one draw a view (Inception crop, as torchvision draws it).
+    """Crops a random part of the frames and scales it, drawn once per view (Inception crop, drawn like torchvision).
 
     Args:
         size: Pixels of both sides, or (height, width), of the result.
-        scale: Least and greatest share of the area.
-        ratio: Least and greatest ratio of width to height.
+        scale: Minimum and maximum share of the area.
+        ratio: Minimum and maximum ratio of width to height.
 
     Raises:
-        ValueError: A size or range makes no sense.
+        ValueError: A size or range is invalid.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class RandomResizedCrop(BaseTransform):
     ) -> None:
         for name, pair in dict(scale=scale, ratio=ratio).items():
             if not 0 < pair[0] <= pair[1]:
-                raise ValueError(f'{name} must be two numbers above 0, the lesser first; got {tuple(pair)}')
+                raise ValueError(f'{name} must be two numbers above 0, the smaller first; got {tuple(pair)}')
         self.size = size_pair(size)
         self.scale = scale
         self.ratio = ratio
@@ -136,7 +136,7 @@ class RandomResizedCrop(BaseTransform):
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
                 return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-        # Nothing fits: the middle, as much of it as the ratios allow.
+        # Nothing fits: the centre, as large as the ratios allow.
         w, h = width, height
         if width / height < self.ratio[0]:
             h = round(width / self.ratio[0])

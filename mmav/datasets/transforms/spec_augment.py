@@ -14,12 +14,12 @@ from mmav.registry import TRANSFORMS
 class SpecAugment(BaseTransform):
     """Masks each spectrogram (F, T) of ``audio`` with zeros.
 
-    The masks are drawn as ``torchaudio.functional.mask_along_axis`` draws them: the width uniform in [0, max), the
-    start uniform where the mask fits, both cut to whole numbers. (Park et al. 2019.)
+    The masks are drawn like ``torchaudio.functional.mask_along_axis``: the width uniform in [0, max), the start uniform
+    where the mask fits, both truncated to whole numbers. (Park et al. 2019.)
 
     Args:
-        freq_mask: Greatest width of the mask over mel bins.
-        time_mask: Greatest width of the mask over frames.
+        freq_mask: Maximum width of the mask in mel bins.
+        time_mask: Maximum width of the mask in frames.
 
     Raises:
         ValueError: A width is negative.

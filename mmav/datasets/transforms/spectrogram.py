@@ -1,4 +1,4 @@
-"""What an audio front end is to the rest of the library: the contract, as a base class."""
+"""The contract between an audio front end and the rest of the library, as a base class."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmav.errors import ConfigError
 
 
 class Spectrogram(BaseTransform):
-    """Waveforms (S,) to spectrograms (F, T) float32; :class:`~mmav.datasets.transforms.LogMel` is one.
+    """Converts waveforms (S,) to spectrograms (F, T) float32, like :class:`~mmav.datasets.transforms.LogMel`.
 
-    A subclass has :meth:`compute`. Zeros are appended to its result up to ``target_frames``, or what exceeds them is
-    cut. Audio that is absent gives zeros, and audio shorter than a frame is absent. Whatever else in the library has
-    to do with spectrograms asks the attributes and methods here: statistics for normalisation, the window of inference,
-    the axes of figures, and what is written beside an exported model.
+    A subclass implements :meth:`compute`; its result is padded with zeros or truncated to ``target_frames``. Absent
+    audio gives zeros, and audio shorter than a frame is absent. Everything else in the library that deals with
+    spectrograms uses the attributes and methods defined here: statistics for normalisation, the window of inference,
+    the axes of figures, and the description of an exported model.
 
     Args:
         num_bins: F.
@@ -41,15 +41,15 @@ class Spectrogram(BaseTransform):
         self.frame_shift_ms = frame_shift_ms
 
     def compute(self, waveform: Tensor) -> Tensor:
-        """The spectrogram (F, T') of a waveform (S,) float32: the T' frames, at least one, that fit wholly into it."""
+        """The spectrogram (F, T') of a waveform (S,) float32: all T' >= 1 frames that lie completely within it."""
         raise NotImplementedError
 
     def bin_of(self, hertz: float) -> float | None:
-        """The place of a frequency along F, bin k being centred at k + 0.5; None where that is not known."""
+        """The position of a frequency along F, with bin k centred at k + 0.5; None if unknown."""
         return None
 
     def describe(self) -> dict[str, Any]:
-        """How a spectrogram is made, in plain values, for those who have no mmav; empty where nobody has said so."""
+        """How a spectrogram is computed, in plain values, for users without mmav; empty by default."""
         return {}
 
     @property
@@ -79,7 +79,7 @@ class Spectrogram(BaseTransform):
         return results
 
     def num_frames(self, num_samples: int) -> int:
-        """How many of the ``target_frames`` a waveform of so many samples fills; the rest is padding."""
+        """How many of the ``target_frames`` a waveform with ``num_samples`` fills; the rest is padding."""
         length, shift = (int(self.sample_rate * ms * 0.001) for ms in (self.frame_length_ms, self.frame_shift_ms))
         return min(1 + (num_samples - length) // shift, self.target_frames) if num_samples >= length else 0
 
@@ -105,5 +105,5 @@ class Spectrogram(BaseTransform):
 
 
 def find_spectrogram(steps: Iterable[Any]) -> Spectrogram | None:
-    """The audio front end among the steps of a pipeline; None where there is none."""
+    """The audio front end among the steps of a pipeline, or None."""
     return next((step for step in steps if isinstance(step, Spectrogram)), None)

@@ -82,9 +82,9 @@ def test_absent_tracks_are_masked(silent, blind):
 
 def test_a_clip_with_nothing_of_what_is_asked_for(silent, blind):
     load = LoadClip(num_frames=2)
-    with pytest.raises(AbsentError, match='has no audio, and nothing else is asked for'):
+    with pytest.raises(AbsentError, match='has no audio, and nothing else is requested'):
         load(results(silent, modalities=('audio',)))
-    with pytest.raises(AbsentError, match='has no video, and nothing else is asked for'):
+    with pytest.raises(AbsentError, match='has no video, and nothing else is requested'):
         load(results(blind, modalities=('video',)))
     with pytest.raises(AbsentError, match='has no video, and'):
         load(results(blind, dropped=('audio',)))
@@ -149,7 +149,7 @@ def test_a_header_that_promises_more_than_there_is(make_clip, tmp_path):
         (dict(backend='decrod'), "did you mean 'decord'"),
         (dict(num_frames=0), 'num_frames must be above 0, got 0'),
         (dict(window=-1.0), 'window must be above 0'),
-        (dict(same_window=True, mode='uniform'), "same_window=True with mode='uniform' gives views that are the same"),
+        (dict(same_window=True, mode='uniform'), "same_window=True with mode='uniform' gives identical views"),
     ],
 )
 def test_wrong_arguments(wrong, message):
