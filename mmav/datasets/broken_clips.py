@@ -57,7 +57,7 @@ def require_files(dataset: Any) -> None:
     missing = _missing(dataset, range(number))
     if missing and len(missing) == number:
         raise TooManyBrokenClips(
-            f'none of the {number} clips of {dataset.ann_file} can be read: all files are missing, such as {missing[0]}; '
+            f'none of the {number} clips of {dataset.ann_file} can be read: all files are missing, e.g. {missing[0]}; '
             'give the folder that their paths are relative to with --data-root'
         )
     if len(missing) > share * number:

@@ -113,7 +113,7 @@ def test_a_checkpoint_without_names_is_tested_as_it_is(tmp_path):
     ('given', 'rows', 'told'),
     [
         (NAMES[::-1], [4, 3, 2, 1, 0], "its head's rows are put in order"),
-        (['class 3', 'x', 'class 0'], [3, None, 0], "rows of 2 names that both have ('class 3', 'class 0') are taken"),
+        (['class 3', 'x', 'class 0'], [3, None, 0], "the head keeps the rows of 2 shared names ('class 3', 'class 0')"),
         (['a', 'b', 'c', 'd', 'e'], [None] * 5, 'the head is initialised'),
     ],
     ids=['reordered', 'some', 'none'],

@@ -69,7 +69,7 @@ def test_no_clip_is_left_out_or_changed_in_testing(tmp_path, name):
         check_loader(name, loader(dataset(tmp_path)))
     with pytest.raises(ConfigError, match='has test_mode=True.* set train_dataloader.dataset.test_mode=False'):
         check_loader('train_dataloader', loader(data))
-    with pytest.raises(ConfigError, match=r"modality_dropout={'audio': 0.5} has no effect in testing.*take drop"):
+    with pytest.raises(ConfigError, match=r"modality_dropout={'audio': 0.5} has no effect in testing.*use drop"):
         check_loader(name, loader(dataset(tmp_path, test_mode=True, modality_dropout=dict(audio=0.5))))
 
 

@@ -151,7 +151,7 @@ def test_the_backend_is_logged_once(monkeypatch):
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="did you mean 'native'"):
         LogMel(backend='nativ')
-    with pytest.raises(ValueError, match="backend 'auto' is none of native, torchaudio"):
+    with pytest.raises(ValueError, match="backend 'auto' is unknown: choose native or torchaudio"):
         LogMel(backend='auto')
     with pytest.raises(ValueError, match='at least 4 mel bins'):
         LogMel(3)

@@ -90,6 +90,6 @@ def test_options_of_the_config_are_taken_and_said(tmp_path, trained, capsys):
     more = "optim_wrapper['optimizer'].update(weight_decay=0.5, betas=(0.8, 0.9))\n"
     assert resume(tmp_path, trained, more)[0] == 0
     out = capsys.readouterr().out
-    assert 'betas (0.8, 0.9) in place of (0.9, 0.999)' in out and 'weight_decay 0.5 in place of 0.01' in out
+    assert 'betas (0.8, 0.9) instead of (0.9, 0.999)' in out and 'weight_decay 0.5 instead of 0.01' in out
     (group,) = torch.load(tmp_path / 'w' / 'epoch_4.pth', weights_only=True)['optimizer']['param_groups']
     assert group['weight_decay'] == 0.5 and tuple(group['betas']) == (0.8, 0.9)

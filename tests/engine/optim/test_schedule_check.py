@@ -103,7 +103,7 @@ def test_a_metric_that_nothing_computes(tmp_path, capsys):
     assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'v') == 2
     assert "monitor='accuracy': validation computes no such metric; it computes top1, top2" in capsys.readouterr().err
     check_monitors([CheckpointHook(save_best='auto'), SimpleNamespace()], {})
-    with pytest.raises(ConfigError, match='it gives nothing'):
+    with pytest.raises(ConfigError, match='it computes nothing'):
         check_monitors([CheckpointHook(save_best='top1', rule='greater')], {})
 
 
