@@ -18,7 +18,7 @@ def check_backend(backend: str) -> None:
         ValueError: There is no such reader.
     """
     if backend not in READERS:
-        raise ValueError(f'no media reader {backend!r}, only {", ".join(READERS)}{did_you_mean(backend, READERS)}')
+        raise ValueError(f'no media reader {backend!r}: choose {" or ".join(READERS)}{did_you_mean(backend, READERS)}')
 
 
 def open_media(path: str, *, backend: str = 'pyav', threads: int = 1, limits: Limits | None = None) -> MediaReader:
@@ -27,11 +27,11 @@ def open_media(path: str, *, backend: str = 'pyav', threads: int = 1, limits: Li
     Args:
         path: The file.
         backend: A name in ``READERS``.
-        threads: Threads of the video decoder; 1 suits a DataLoader with a worker per core.
-        limits: What reading the file may cost; None for the usual limits.
+        threads: Threads of the video decoder; 1 is best for a data loader with a worker per core.
+        limits: Limits on what reading the file may cost; None for the defaults.
 
     Raises:
-        MediaError: The file cannot be opened, goes beyond a limit, or holds neither video nor audio.
+        MediaError: The file cannot be opened, exceeds a limit, or holds neither video nor audio.
         ValueError: There is no such reader.
     """
     check_backend(backend)

@@ -1,4 +1,4 @@
-"""A clip that is in memory already, behind the interface of media readers."""
+"""A clip that is already in memory, behind the interface of media readers."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from mmav.datasets.media.reader import MediaInfo, MediaReader
 from mmav.datasets.media.video import scaled_size
 from mmav.errors import MediaError
 
-# More channels than any recording has: an array of this form lies the wrong way round.
+# More channels than any recording has: such an array has its axes swapped.
 MOST_CHANNELS = 64
 
 
 class ArrayReader(MediaReader):
-    """Reads arrays as :class:`mmav.datasets.media.reader.MediaReader` reads a file, scaling and resampling alike.
+    """Reads arrays like :class:`mmav.datasets.media.reader.MediaReader` reads a file, with equal scaling and resampling.
 
     Args:
         video: Frames (T, H, W, 3) uint8 RGB, evenly spaced; None for none.
         fps: Frames per second; needed with ``video``.
-        audio: Samples (S,) or, of several channels, (C, S): floats in [-1, 1], or whole numbers of any type over its
-            full range; None for none. It begins with the first frame; where it is longer, the last frame stands. More
-            than two channels are mixed as those of a file that does not tell their places
+        audio: Samples (S,), or (C, S) for several channels: floats in [-1, 1], or integers of any type over its full
+            range; None for none. It starts with the first frame; if it is longer, the last frame is held. More than two
+            channels are mixed like those of a file without a channel layout
             (:func:`mmav.datasets.media.audio.mono_weights`).
         sample_rate: Samples per second; needed with ``audio``.
-        name: What messages call the clip.
+        name: Name of the clip in messages.
 
     Raises:
-        MediaError: There is neither, or an array or rate makes no sense.
+        MediaError: Both are missing, or an array or rate is invalid.
 
     Attributes:
         info: What the clip holds.
-        heard: First and last second for which the span last read by :meth:`read_audio` holds audio; None for none.
+        heard: Start and end of the audio in the span last read by :meth:`read_audio`, in seconds; None for none.
 
     >>> reader = ArrayReader(video=np.zeros((8, 24, 32, 3), np.uint8), fps=4)
     >>> reader.info.duration, reader.info.has_audio
@@ -76,11 +76,11 @@ class ArrayReader(MediaReader):
         """Reads the frames nearest to the times.
 
         Raises:
-            MediaError: There is no video, or so many frames of this size are more than the usual limits allow.
+            MediaError: There is no video, or the frames exceed the default limits.
         """
         if self._video is None:
             raise MediaError(self.info.path, 'has no video track')
-        # of two frames equally near the earlier, as in files
+        # of two equally near frames the earlier one, as in files
         index = np.ceil(np.asarray(times, dtype=np.float64) * self.info.fps - 0.5 - 1e-9).astype(int)
         index = index.clip(0, len(self._video) - 1)
         size = self.info.height, self.info.width
@@ -111,7 +111,7 @@ class ArrayReader(MediaReader):
         return place_frames([(first / self.info.sample_rate, frame)], start, end, sample_rate)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no file is open."""
 
 
 def _frames(name: str, video: np.ndarray, fps: float | None) -> np.ndarray:

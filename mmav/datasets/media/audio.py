@@ -13,60 +13,59 @@ from mmav.datasets.media.clocks import PARTS_OF_FRAMES
 from mmav.datasets.media.opening import Watch
 from mmav.errors import MediaError
 
-# What a place counts in FFmpeg's downmix (libswresample, rematrix.c). It leaves out what is not listed: the bass
-# channel and some of the upper ones.
+# Weight of each channel position in FFmpeg's downmix (libswresample, rematrix.c). Positions not listed are left out: the
+# bass channel and some of the upper ones.
 PLACES = {
     'FC': 1.0,
     **dict.fromkeys(('FL', 'FR', 'FLC', 'FRC', 'TFL', 'TFR', 'DL', 'DR'), math.sqrt(0.5)),
     **dict.fromkeys(('BL', 'BR', 'BC', 'SL', 'SR'), 0.5),
-    # Of ambisonic audio the first channel is what a microphone without a direction hears.
+    # The first channel of ambisonic audio is an omnidirectional microphone.
     'AMBI0': 1.0,
 }
-# What FFmpeg takes channels for whose places the file does not tell; more are averaged.
+# The positions that FFmpeg assumes for channels without a layout; more channels are averaged.
 GUESSED = {3: '2.1', 4: '4.0', 5: '5.0', 6: '5.1', 7: '6.1', 8: '7.1'}
-# A mix that never exceeds -60 dB of full scale is silent.
+# A mix that never exceeds -60 dBFS is silent.
 SILENT = 1e-3
-# PyAV looks for planes up to the first pointer that is null, which FFmpeg sets behind seven at most.
+# PyAV counts planes up to the first null pointer, which FFmpeg sets after at most seven.
 MOST_PLANES = 7
-# NumPy has no type for FFmpeg's others.
+# FFmpeg's other types have no equivalent in NumPy.
 ARRAY_FORMATS = ('u8', 's16', 's32', 'flt', 'dbl')
 # Decoders need some packets before the first good sample (AAC one, MP3 up to nine, Opus 80 ms).
 PREROLL = 0.25
-# A lost AAC frame is 21 ms long, rounding of time stamps in AVI and WebM stays below 1 ms.
+# A lost AAC frame is 21 ms long; rounding of time stamps in AVI and WebM stays below 1 ms.
 GAP = 0.01
-# Plain samples of a program stream may be up to one frame of their encoder older than the time stamp beside them.
+# PCM samples in a program stream may be up to one encoder frame older than their time stamp.
 LOOSE_GAP = 0.03
-# A gap lasts; time stamps that were taken as packets arrived (recordings of calls, of phones) come back within this
-# many seconds.
+# A gap persists; time stamps taken when packets arrived (recordings of calls, of phones) recover within this many
+# seconds.
 LASTING = 0.2
-# Louder samples are damage, as those that are no numbers: 180 dB above full scale. Their power would overflow.
+# Louder samples, 180 dB above full scale, are damage, like NaN: their power would overflow.
 LOUDEST = 1e9
 # FFmpeg counts the bytes of a frame in 32 bits.
 MOST_SAMPLES = 1 << 24
 
-# Time of its first sample in seconds, and frame.
+# A frame with the time of its first sample in seconds.
 Timed = tuple[float, av.AudioFrame]
 
 
 def settle_layout(codec: Any) -> tuple[str, ...]:
-    """Makes an audio track safe to decode; to be called once, before anything is decoded.
+    """Makes an audio track safe to decode; call it once before decoding.
 
-    A layout that lists its channels in an order of its own (7.1 in mov and caf is written so) is an array, which PyAV
-    shares with FFmpeg and frees with each frame that has it: the process dies of it. Here the decoder gets a layout
-    that is none.
+    A layout with a custom order of channels (as in 7.1 in mov and caf) is an array that PyAV shares with FFmpeg and
+    frees with every frame: the process crashes. This gives the decoder a layout without such an array.
 
     Args:
         codec: PyAV's codec context of the track.
 
     Returns:
-        Names of the channels, such as FL; NONE where the file does not tell.
+        Names of the channels, such as FL; NONE if the file does not say.
     """
     layout = codec.layout
     names = tuple(channel.name for channel in layout.channels)
-    # A decoder that had to be opened to learn the layout has none from a header, which alone may be such an array.
+    # Only a layout from a header can be such an array, not that of a decoder that was opened to find the layout.
     if names and not codec.is_open:
         name = layout.name
-        # This lets go of the array without freeing it: it belongs to `layout` now.
+        # This releases the array without freeing it: `layout` owns it now.
         codec.layout = f'{len(names)} channels' if ' channels (' in name else name
     return names
 
@@ -76,18 +75,18 @@ def channel_names(frame: av.AudioFrame, names: Sequence[str] = ()) -> tuple[str,
 
     Args:
         frame: The frame.
-        names: What :func:`settle_layout` has found, for a frame that does not tell.
+        names: Returned by :func:`settle_layout`, for a frame that does not say.
     """
     own = tuple(channel.name for channel in frame.layout.channels)
     return tuple(names) if len(names) == len(own) and set(own) == {'NONE'} else own
 
 
 def mono_weights(names: Sequence[str]) -> np.ndarray:
-    """What each channel counts in the mix.
+    """The weight of each channel in the mix.
 
-    One or two are averaged. More count by their place, as in FFmpeg's downmix to whole numbers (``ffmpeg -ac 1
-    -c:a pcm_s16le``): divided by their sum where it exceeds one, so that nothing clips. Where no channel has a place
-    that counts, all are averaged.
+    One or two channels are averaged. More are weighted by their positions, as in FFmpeg's downmix to integers
+    (``ffmpeg -ac 1 -c:a pcm_s16le``), and divided by the sum of the weights if it exceeds 1, so that nothing clips. If
+    no channel has a position with a weight, all are averaged.
 
     Args:
         names: Names of the channels.
@@ -104,17 +103,17 @@ def mono_weights(names: Sequence[str]) -> np.ndarray:
 
 
 def mix(channels: Sequence[np.ndarray] | np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Mixes channels to one.
+    """Mixes channels to mono.
 
-    Where the mix is silent and a channel that does not count in it is not, all are averaged: what sounds in the bass
-    channel alone is heard.
+    If the mix is silent but a channel without weight is not, all channels are averaged, so that audio in the bass
+    channel alone is kept.
 
     Args:
         channels: Samples (S,) of each, of any of FFmpeg's types.
         names: Their names.
 
     Returns:
-        Samples (S,) float32; they exceed one only where the channels do.
+        Samples (S,) float32; they exceed 1 only where the channels do.
     """
     weights = mono_weights(names)
     mono = _weighted(channels, weights)
@@ -125,11 +124,11 @@ def mix(channels: Sequence[np.ndarray] | np.ndarray, names: Sequence[str]) -> np
 
 
 def mono_samples(frames: Sequence[av.AudioFrame], names: Sequence[str] = ()) -> np.ndarray:
-    """The samples of frames of one form, mixed to one channel.
+    """The samples of frames with the same format, mixed to mono.
 
     Args:
         frames: The frames.
-        names: What :func:`settle_layout` has found.
+        names: Returned by :func:`settle_layout`.
 
     Returns:
         Samples (S,) float32.
@@ -141,13 +140,13 @@ def mono_samples(frames: Sequence[av.AudioFrame], names: Sequence[str] = ()) -> 
         packer = av.AudioResampler(format=form_name if form_name in ARRAY_FORMATS else 'dbl')
         frames = [packed for frame in (*frames, None) for packed in packer.resample(frame)]
         form = frames[0].format
-    # One long row in place of the codec's many short ones: a call for each would take longer than the resampling.
+    # One long row instead of the codec's many short ones: a call for each would take longer than the resampling.
     raw = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
     return mix(raw if form.is_planar else raw.reshape(-1, count).T, names)
 
 
 def as_float(samples: np.ndarray) -> np.ndarray:
-    """Samples of any of FFmpeg's types as float32, whole numbers as parts of one.
+    """Converts samples of any of FFmpeg's types to float32, with integers scaled to [-1, 1).
 
     >>> as_float(np.array([-32768, 16384], dtype=np.int16))
     array([-1. ,  0.5], dtype=float32)
@@ -155,9 +154,9 @@ def as_float(samples: np.ndarray) -> np.ndarray:
     if samples.dtype.kind == 'f':
         return samples.astype(np.float32, copy=False)
     span = np.iinfo(samples.dtype)
-    # Unsigned samples swing around the middle of their range.
+    # Unsigned samples are centred at the middle of their range.
     middle = (int(span.max) + int(span.min) + 1) / 2
-    # Large ones would be rounded before the middle is taken off.
+    # Large ones would be rounded before the middle is subtracted.
     floats: Any = samples.astype(np.float64 if middle and span.bits > 16 else np.float32)
     if middle:
         floats -= middle
@@ -166,7 +165,7 @@ def as_float(samples: np.ndarray) -> np.ndarray:
 
 
 def frame_of(mono: np.ndarray, sample_rate: int) -> av.AudioFrame:
-    """A frame of samples (S,) float32 of one channel."""
+    """A frame with mono samples (S,) float32."""
     frame = av.AudioFrame.from_ndarray(mono[None], format='fltp', layout='mono')
     frame.sample_rate = sample_rate
     return frame
@@ -196,19 +195,19 @@ def decode_span(
     watch: Watch,
     on_damage: Callable[[], None],
 ) -> list[Timed]:
-    """Decodes the frames of a span and of a little around it.
+    """Decodes the frames of a span and a little around it.
 
     Args:
         stream: The track.
         packets: Its packets, in file order.
         start: Start of the span in seconds.
         end: End of the span in seconds.
-        clock: Seconds per tick of the track's time stamps, and the seconds at which time zero lies on that clock.
+        clock: Seconds per tick of the track's time stamps, and the seconds on that clock that are time zero.
         watch: Keeps reading within limits.
         on_damage: Called for each packet that cannot be decoded.
 
     Returns:
-        Times of their first samples in seconds, and frames.
+        Frames with the times of their first samples in seconds.
 
     Raises:
         MediaError: Nothing can be decoded.
@@ -219,7 +218,7 @@ def decode_span(
     tried, failed, expected = 0, 0, 0.0
     frames: list[Timed] = []
     times = [None if packet.pts is None else packet.pts * base - origin for packet in packets]
-    # What begins earlier may reach into the span: a packet of WavPack or TTA lasts a second.
+    # An earlier packet may reach into the span: a packet of WavPack or TTA lasts a second.
     early = [k for k, time in enumerate(times) if time is not None and time < start - PREROLL]
     for k, (packet, begin) in enumerate(zip(packets, times, strict=True)):
         if begin is not None and not start - PREROLL <= begin <= end + PREROLL and k not in early[-1:]:
@@ -243,23 +242,23 @@ def decode_span(
 
 
 def is_plain(codec: Any) -> bool:
-    """Whether a codec stores samples as they are."""
+    """Whether a codec is uncompressed PCM."""
     return codec.name.startswith('pcm_')
 
 
 def seconds_of(frame: av.AudioFrame) -> float:
-    """How long a frame lasts."""
+    """Duration of a frame in seconds."""
     return frame.samples / frame.sample_rate
 
 
 def steady(frames: Sequence[Timed], *, gap: float = GAP) -> list[Timed]:
-    """Dates frames by the samples before them, as a player that has begun to play does.
+    """Times frames by counting the samples before them, as a player does once it plays.
 
-    Only where time stamps stay away from that is there a gap, or an overlap.
+    Only if time stamps persistently deviate from that is there a gap or an overlap.
 
     Args:
-        frames: Times by their stamps and frames, in order of the file.
-        gap: Seconds by which time stamps must stay away.
+        frames: Frames with the times of their time stamps, in file order.
+        gap: Seconds by which time stamps must deviate.
 
     Returns:
         The same frames with their times in seconds.
@@ -272,7 +271,7 @@ def steady(frames: Sequence[Timed], *, gap: float = GAP) -> list[Timed]:
     dated: list[Timed] = []
     for k, (_, frame) in enumerate(frames):
         window = apart[k : max(ends[k], k + 1)] - offset
-        # What has wavered so far will go on to; one frame alone may be damaged.
+        # Time stamps that have jittered so far will continue to; a single frame may be damaged.
         wavered = np.sort(np.abs(apart[max(begins[k], since, 0) : k] - offset))[-2:-1].max(initial=0.0)
         if since < 0 or (window > gap + wavered).all() or (window < -gap - wavered).all():
             offset, since = _settled(window + offset), k
@@ -281,7 +280,7 @@ def steady(frames: Sequence[Timed], *, gap: float = GAP) -> list[Timed]:
 
 
 def _settled(apart: np.ndarray) -> float:
-    """The offset of frames from the first of some on: its own, unless it wavers; losses only add up."""
+    """The offset from the first of some frames on: its own, unless it jitters; losses only add up."""
     steps = np.diff(apart)
     wavers = (steps > GAP).any() and (steps < -GAP).any()
     return float(np.median(apart) if wavers else apart[0])
@@ -296,31 +295,31 @@ def place_frames(
     names: Sequence[str] = (),
     on_damage: Callable[[], None] = lambda: None,
 ) -> np.ndarray | None:
-    """Mixes frames to one channel, resamples them and puts each where its time stamp says.
+    """Mixes frames to mono, resamples them and places them at their time stamps.
 
-    Frames that follow each other are resampled as one; a gap between time stamps (lost packets, edits) stays a gap.
+    Consecutive frames are resampled together; a gap between time stamps (lost packets, edits) remains a gap.
 
     Args:
         frames: Times and frames, in order of time.
         start: Start of the span in seconds.
         end: End of the span in seconds.
         sample_rate: Samples per second of the result.
-        names: What :func:`settle_layout` has found.
-        on_damage: Called for each run of frames in which samples are no finite numbers; they become silence.
+        names: Returned by :func:`settle_layout`.
+        on_damage: Called for each run of frames with non-finite samples, which become silence.
 
     Returns:
-        Samples (S,) float32, S = round((end - start) * sample_rate), zeros where no frame is; None where no frame
-        reaches into the span.
+        Samples (S,) float32, S = round((end - start) * sample_rate), with zeros where there is no frame; None if no
+        frame reaches into the span.
 
     Raises:
-        ValueError: No sample is a finite number.
+        ValueError: No sample is finite.
     """
     wave = np.zeros(round((end - start) * sample_rate), dtype=np.float32)
     found = damaged = False
     for time, run in _runs(frames):
-        # Mixed before it is resampled: FFmpeg takes five times as long for two channels.
+        # Mixed before resampling, as FFmpeg takes five times as long for two channels.
         mono = mono_samples(run, names)
-        # A comparison with what is not a number is never true.
+        # Comparisons with NaN are never true.
         if not _peak(mono) < LOUDEST:
             damaged = True
             on_damage()
@@ -340,7 +339,7 @@ def place_frames(
 
 
 def mark_runs(frames: Iterable[Timed]) -> Iterator[tuple[bool, float, av.AudioFrame]]:
-    """Tells of each frame whether a run begins with it, that is after a gap or with another format."""
+    """Yields each frame with whether it begins a run, that is after a gap or with another format."""
     expected, form = -math.inf, None
     for time, frame in frames:
         frame_form = (frame.sample_rate, frame.layout.name, frame.format.name)

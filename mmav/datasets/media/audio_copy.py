@@ -1,4 +1,4 @@
-"""The audio of one file into another: copied in its codec where the container takes it, else as AAC."""
+"""Transfers the audio of one file to another: copied if the container supports its codec, else encoded as AAC."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ COPIED = {
     'mov': ('aac', 'mp3', 'ac3', 'eac3', 'alac', 'pcm_s16le', 'pcm_s24le', 'pcm_mulaw', 'pcm_alaw'),
     'matroska': ('aac', 'mp3', 'mp2', 'ac3', 'eac3', 'alac', 'opus', 'vorbis', 'flac', 'dts', 'pcm_s16le', 'pcm_s24le'),
 }
-# FFmpeg writes no MP3 of a lower rate into mp4.
+# FFmpeg cannot write MP3 with a lower sample rate into mp4.
 LOWEST_MP3_RATE = 16000
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 AAC_LAYOUTS = ('mono', 'stereo', '3.0', '4.0', '5.0', '5.1')
 AAC_BITS_PER_CHANNEL = 96000
-# Seconds before the start of a part, from which decoders get ready; an edit list hides them.
+# Seconds before the start of a part that warm up decoders; an edit list hides them.
 LEAD = 0.1
 TICKS = Fraction(1, 1_000_000)
 
 
 def copies_audio(form: str, codec: str, sample_rate: int) -> bool:
-    """Whether a container, by FFmpeg's name, is given audio of a codec as it is.
+    """Whether audio of a codec is copied unchanged into a container, given by FFmpeg's name.
 
     >>> copies_audio('mp4', 'aac', 44100), copies_audio('mp4', 'vorbis', 44100)
     (True, False)
@@ -43,15 +43,15 @@ def copies_audio(form: str, codec: str, sample_rate: int) -> bool:
 
 
 class AudioCopy(AudioTrack):
-    """The audio of a file that is written, from a part of another that begins at its time zero.
+    """The audio track of an output file, taken from a part of another file that becomes time zero.
 
-    A track that holds nothing in the part is left out.
+    The track is left out if it is empty in this part.
 
     Args:
-        container: The file that is written.
-        reader: The other; nothing else may read from it.
+        container: The output file.
+        reader: The other file; nothing else may read from it.
         start: Start of the part in seconds.
-        end: Its end; infinity for all that there is, be it longer than the video.
+        end: End of the part in seconds; infinity for all of the audio, even if it is longer than the video.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class AudioCopy(AudioTrack):
         self._container, self._reader, self._start, self._end = container, reader, start, end
         form = container.format.name
         copied = copies_audio(form, reader.audio_stream.codec.canonical_name, reader.info.sample_rate)
-        # Matroska has no edit list to hide what is before the start.
+        # Matroska has no edit list to hide what comes before the start.
         super().__init__(container, self._copied(0.0 if form == 'matroska' else LEAD) if copied else self._encoded())
 
     def _spans(self) -> Iterator[tuple[float, float]]:
@@ -74,7 +74,7 @@ class AudioCopy(AudioTrack):
             yield position, stop
             position = stop
         if position < self._end and self._reader.info.has_video:
-            # What is heard after the last frame; a span that holds no frame would hold no audio either.
+            # The audio after the last frame; a span without a frame would hold no audio either.
             position = max(0.0, min(position, self._reader.info.duration) - 1e-3)
             self._reader.fetch(position, self._end)
             yield position, self._end
@@ -117,7 +117,7 @@ class AudioCopy(AudioTrack):
             yield written / self._rate, stream.encode(None)
 
     def _waves(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Audio as AAC takes it, at one rate and in one layout: sample at which it belongs, wave (C, S) float32."""
+        """Audio for the AAC encoder, at one rate and in one layout: position in samples, waveform (C, S) float32."""
         names = self._reader.channel_names
         resampler: Any = None
         place = 0
@@ -128,7 +128,7 @@ class AudioCopy(AudioTrack):
                 yield from _placed(resampler.resample(None), place)
             if begins:
                 whole = downmixed(frame, self._layout, names) is frame
-                # Mixed to whole numbers, FFmpeg scales its matrix so that nothing can clip; to floats it does not.
+                # FFmpeg scales its downmix matrix so that integers cannot clip; for floats it does not.
                 mixed = frame.layout.nb_channels > av.AudioLayout(self._layout).nb_channels
                 form = 's16p' if mixed else 'fltp'
                 resampler = av.AudioResampler(format=form, layout=self._layout, rate=self._rate)
@@ -145,7 +145,7 @@ class AudioCopy(AudioTrack):
             # Spans share the frame at their border; within one, frames may be shorter than time stamps are exact (40
             # samples of TrueHD).
             known = last + GAP / 10
-            # A piece of which nothing can be decoded is silent.
+            # A piece that cannot be decoded at all is silent.
             with suppress(MediaError):
                 for time, frame in self._reader.iter_audio(start, end):
                     if time > known:
@@ -154,7 +154,7 @@ class AudioCopy(AudioTrack):
 
 
 def _placed(parts: Iterable[av.AudioFrame], place: int) -> Generator[tuple[int, np.ndarray], None, int]:
-    """Waves with the samples at which they belong, one behind the other; returns the sample behind the last."""
+    """Yields consecutive waveforms with their positions in samples; returns the position after the last."""
     for part in parts:
         wave = as_float(part.to_ndarray())
         yield place, wave
@@ -163,19 +163,19 @@ def _placed(parts: Iterable[av.AudioFrame], place: int) -> Generator[tuple[int, 
 
 
 def mono_frame(frame: av.AudioFrame, names: Sequence[str] = ()) -> av.AudioFrame:
-    """A frame mixed to one channel, see :func:`mmav.datasets.media.audio.mono_samples`."""
+    """A frame mixed to mono, see :func:`mmav.datasets.media.audio.mono_samples`."""
     return frame_of(mono_samples([frame], names), frame.sample_rate)
 
 
 def downmixed(frame: av.AudioFrame, layout: str, names: Sequence[str] = ()) -> av.AudioFrame:
-    """A frame that FFmpeg can bring to a layout: itself, or mixed to one channel where FFmpeg knows no way.
+    """A frame that FFmpeg can convert to a layout: itself, or mixed to mono if FFmpeg cannot.
 
-    It knows none for ambisonic audio, for many channels without places, and where it does not see the names.
+    It cannot convert ambisonic audio, many channels without positions, and channels whose names it does not see.
 
     Args:
         frame: The frame.
         layout: FFmpeg's name of the layout.
-        names: What :func:`mmav.datasets.media.audio.settle_layout` has found.
+        names: Returned by :func:`mmav.datasets.media.audio.settle_layout`.
     """
     if channel_names(frame, names) != channel_names(frame):
         return mono_frame(frame, names)

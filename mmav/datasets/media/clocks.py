@@ -1,10 +1,10 @@
-"""Time stamps of files in which FFmpeg's are missing or wrong: raw frames, joined recordings, AVI, some cut clips.
+"""Time stamps of files where FFmpeg's are missing or wrong: raw streams, concatenated recordings, AVI, some cut clips.
 
-What cannot be known here: MP3 in AVI is heard late by the encoder's delay (25 ms at 44.1 kHz), and so is raw AAC, MP2
-or AC-3 without video (5 to 21 ms at 48 kHz), as no container says otherwise. Audio that starts late in AVI is heard at
-once. Plain samples of a program stream may be 20 ms late after a search. FFmpeg searches FLV without an index from the
-start, reads Matroska without a length once as a whole, and all headers of a fragmented mp4 file when it is opened; it
-refuses the file if one of these is damaged.
+Known limitations: MP3 in AVI is late by the encoder's delay (25 ms at 44.1 kHz), and so is raw AAC, MP2 or AC-3 without
+video (5 to 21 ms at 48 kHz), as no container says otherwise. Audio that starts late in AVI is heard immediately. PCM in
+a program stream may be 20 ms late after a seek. FFmpeg seeks in FLV without an index from the start, reads Matroska
+without a length once as a whole, and reads all headers of a fragmented mp4 file when opening it; it refuses the file if
+one of these is damaged.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from mmav.datasets.media.headers import AUDIO_HEAD, BACK, VIDEO_HEAD, clock_goes
 from mmav.datasets.media.opening import Watch, open_container
 from mmav.datasets.media.video import OUTPUT_CORRUPT, WITHOUT_PTS, VideoDecoder, lacks_container
 
-# Formats of nothing but frames of audio, which say how long they last; of MP3 there may be a frame that tells of all.
+# Raw audio formats whose frames state their duration; MP3 may have a frame that describes the whole file.
 COUNTED = ('mp3', 'aac', 'ac3', 'eac3')
-# FFmpeg takes every frame to be as long as the first; so many seconds apart the two counts differ.
+# FFmpeg assumes that every frame is as long as the first; the two counts differ if they are this many seconds apart.
 APART = 0.05
-# Transport and program streams may be joined by writing one file behind another.
+# Transport and program streams can be concatenated byte by byte.
 RESTARTING = ('mpegts', 'mpeg')
-# What goes further ahead than this is a gap in the recording, or damage.
+# A jump ahead of more than this many seconds is a gap in the recording, or damage.
 AHEAD = 10.0
-# In an MPEG program stream a packet of the file holds parts of frames. What FFmpeg finds first after a search is the
-# rest of a frame, to which it gives the time of the next, and it counts on from there until the next time stamp.
+# A packet of an MPEG program stream holds parts of frames. After a seek FFmpeg first finds the rest of a frame, gives
+# it the time of the next frame, and counts on from there until the next time stamp.
 PARTS_OF_FRAMES = ('mpeg',)
-# The position of an AVI packet is that of its data, behind eight bytes to which the index points.
+# The position of an AVI packet is that of its data, eight bytes after the position in the index.
 AVI_CHUNK_HEADER = 8
-# Packets after which an audio decoder must have given a first frame.
+# Number of packets after which an audio decoder must have returned its first frame.
 FIRST_FRAME = 8
 
 Packets = Iterator['av.Packet[Any]']
 
 
 class Clock:
-    """Puts the time stamps of a file right.
+    """Corrects the time stamps of a file.
 
     Args:
         main: The main track.
 
     Attributes:
-        wrong: FFmpeg's time stamps, and its search, were found to be wrong.
-        joins: A file whose clock is wrong is joined of parts with clocks of their own.
+        wrong: Whether FFmpeg's time stamps, and its seeking, were found to be wrong.
+        joins: Whether a file with a wrong clock is a concatenation of parts with their own clocks.
     """
 
     joins = False
@@ -57,27 +57,27 @@ class Clock:
 
     @property
     def must_start(self) -> bool:
-        """Whether a search by time would lead astray, so that the file must be read from its start."""
+        """Whether seeking by time would fail, so that the file must be read from its start."""
         return self.wrong
 
     def probe(self, path: str) -> None:
-        """Looks at the file for what makes the clock wrong."""
+        """Checks whether the file's clock is wrong."""
 
     def mend(self, packets: Packets, *, searched: bool) -> Packets:
-        """Gives packets, read from the file's start on or after a search, their times."""
+        """Corrects the times of packets read from the file's start or after a seek."""
         raise NotImplementedError
 
 
 class CountedClock(Clock):
-    """Streams of frames without a container: when each is heard or seen follows from how long those before it last."""
+    """For raw streams without a container: the time of a frame follows from the durations of those before it."""
 
     @property
     def must_start(self) -> bool:
-        """Whether a search by time would lead astray."""
+        """Whether seeking by time would fail."""
         return self.wrong or lacks_container(self.main.container.format)
 
     def mend(self, packets: Packets, *, searched: bool) -> Packets:
-        """Gives each packet its time, where FFmpeg gives none, or a wrong one."""
+        """Sets the time of each packet if FFmpeg has none or a wrong one."""
         return packets if searched else self._count(packets)
 
     def _count(self, packets: Packets) -> Packets:
@@ -102,25 +102,25 @@ class CountedClock(Clock):
 
 
 class JoinedClock(Clock):
-    """Lets the clock of the main track run on over the parts of a file, and those of the other tracks with it."""
+    """Continues the clock of the main track over the parts of a file, and those of the other tracks with it."""
 
     joins = True
 
     def probe(self, path: str) -> None:
-        """Looks whether the clock goes back somewhere."""
+        """Checks whether the clock jumps back somewhere."""
         main = self.main
         end = main.start_time + main.duration if main.duration and main.start_time is not None else None
         self.wrong |= clock_goes_back(path, VIDEO_HEAD if main.type == 'video' else AUDIO_HEAD, end)
 
     def mend(self, packets: Packets, *, searched: bool) -> Packets:
-        """Moves the packets of later parts behind those of earlier ones."""
+        """Shifts the packets of later parts after those of earlier ones."""
         packets = self._straighten(packets)
         return _whole_frames(packets) if searched and self.main.container.format.name in PARTS_OF_FRAMES else packets
 
     def _straighten(self, packets: Packets) -> Packets:
-        """Finds where the clock has jumped: where two packets in a row say so.
+        """Finds where the clock has jumped: where two consecutive packets say so.
 
-        A single packet with another time than those around it is damaged and left out.
+        A single packet whose time differs from those around it is damaged and left out.
         """
         shifts = [0.0]
         part: dict[int, int] = {}
@@ -137,14 +137,14 @@ class JoinedClock(Clock):
             held = waiting.setdefault(track, [])
             if _follows(time, last.get(track, time)):
                 held.clear()
-                # Not a packet's own length, which may be that of the finest frame rate its encoder could have chosen.
+                # Not a packet's own duration, which may be that of the finest frame rate the encoder supports.
                 step[track] = time - last.get(track, time)
             elif not held or not _follows(time, held[-1][0]):
                 waiting[track] = [(time, packet)]
                 continue
             elif held[0][0] < last[track]:
                 if track != self.main.index and part.get(track, 0) + 1 == len(shifts):
-                    # The main track's jump tells how far; it comes at about the same place of the file.
+                    # The main track's jump says how far; it comes at about the same position in the file.
                     held.append((time, packet))
                     continue
                 part[track] = part.get(track, 0) + 1
@@ -180,22 +180,22 @@ def _whole_frames(packets: Packets) -> Packets:
 
 
 class IndexClock(Clock):
-    """Dates the packets of an AVI file by its index, as far as that goes.
+    """Times the packets of an AVI file by its index, as far as that goes.
 
-    FFmpeg counts packets. It misses those lost to damage; and as a search leads to where the audio is, too, it counts
-    the empty packets (frames dropped while filming) on the way to the video once more.
+    FFmpeg counts packets. It misses those lost to damage. And as it seeks to the audio, too, it counts the empty
+    packets (frames dropped while recording) on the way to the video twice.
     """
 
     def mend(self, packets: Packets, *, searched: bool) -> Packets:
-        """Gives packets the times of the index."""
+        """Sets the times of packets from the index."""
         place: dict[int, int] = {}
         shift: dict[int, int] = {}
         for packet in packets:
             track = packet.stream_index
             index = packet.stream.index_entries
             if packet.dts is not None and packet.pos is not None and len(index) > 1:
-                # How many units of the index make a tick of the track: it counts plain samples in bytes. A packet
-                # whose length FFmpeg does not know (WMA) is one tick.
+                # How many units of the index make a tick of the track: it counts PCM in bytes. A packet of unknown
+                # duration (WMA) is one tick.
                 unit = max(1, packet.size // (packet.duration or 1)) if _in_bytes(index) else 1
                 start = packet.pos - AVI_CHUNK_HEADER
                 k = place[track] if track in place else max(index.search_timestamp(packet.dts * unit), 0)
@@ -218,10 +218,11 @@ def _in_bytes(index: Any) -> bool:
 
 
 def is_miscounted(stream: Any, head: Sequence[av.Packet[Any]]) -> bool:
-    """Whether the time stamps of an audio track are not those of its packets, one behind the other.
+    """Whether the time stamps of an audio track do not match its consecutive packets.
 
-    FFmpeg, as DirectShow, counts a chunk of an AVI file that is longer than a block as several, though its header, and
-    FFmpeg's own muxer, count it as one: AAC, DTS, Vorbis, G.726 then run away. RealMedia's clock may stand still.
+    Like DirectShow, FFmpeg counts a chunk of an AVI file that is longer than a block as several, though the header and
+    FFmpeg's own muxer count it as one: the clock of AAC, DTS, Vorbis and G.726 then runs too fast. RealMedia's clock
+    may stand still.
 
     Args:
         stream: The track.
@@ -237,12 +238,12 @@ def is_miscounted(stream: Any, head: Sequence[av.Packet[Any]]) -> bool:
     if not guessed or not stream.duration or len(index) < 2 or _in_bytes(index):
         return False
     chunks, counted = len(index), index[-1].timestamp - index[0].timestamp + 1
-    # The header may count empty chunks, too, which the index does not know.
+    # The header may also count empty chunks, which are not in the index.
     return counted - stream.duration > abs(stream.duration - chunks) + 1
 
 
 def recounted(packets: Packets, tracks: Collection[int]) -> Packets:
-    """Dates the packets of some tracks by those before them, from the start of the file on."""
+    """Times the packets of some tracks by those before them, from the start of the file."""
     place: dict[int, int] = {}
     for packet in packets:
         track = packet.stream_index
@@ -253,22 +254,22 @@ def recounted(packets: Packets, tracks: Collection[int]) -> Packets:
 
 
 def first_displayed(stream: Any, packets: Sequence[av.Packet[Any]], watch: Watch) -> int | None:
-    """When the first frame of a track is shown in which no packet is marked as one to start with, in ticks.
+    """Time in ticks of the first displayed frame of a track in which no packet is marked as a keyframe.
 
-    FFmpeg's decoder of H.264 is then never sure of what it has, and leaves out frames that are whole. From the first
-    frame on that refers to no other, in the order of display, they are; from now on they are shown.
+    FFmpeg's H.264 decoder then drops intact frames, as it cannot tell. In display order, all frames from the first one
+    that refers to no other are intact; this makes the decoder output them.
     """
     stream.codec_context.flags |= OUTPUT_CORRUPT
     return next((ticks for ticks, _ in VideoDecoder(stream, watch).frames(packets)), None)
 
 
 def first_sample(stream: Any, source: Packets, head: list[av.Packet[Any]]) -> int | None:
-    """Time in ticks of the first sample that comes out of the decoder, which may keep the first packets' (Vorbis).
+    """Time in ticks of the first sample that the decoder returns; it may swallow the first packets (Vorbis).
 
     Args:
         stream: The track.
         source: The packets of the file.
-        head: Where those go that are taken from it.
+        head: Packets taken from it are appended here.
     """
     codec = stream.codec_context
     first = None
@@ -286,11 +287,11 @@ def first_sample(stream: Any, source: Packets, head: list[av.Packet[Any]]) -> in
 
 
 def late_frame(stream: Any, first: av.Packet[Any], watch: Watch) -> int:
-    """Ticks by which FFmpeg shows the video of a clip too early that was cut without encoding it anew.
+    """Ticks by which FFmpeg shows the video too early in a clip that was cut without re-encoding.
 
-    Such a clip has an edit list that hides frames up to the cut. FFmpeg shows the first frame behind the cut at the
-    cut, though it may belong up to one frame later; the audio it cuts exactly. With plain handling of the edit list
-    its time stamps are those of the file.
+    Such a clip has an edit list that hides frames up to the cut. FFmpeg shows the first frame after the cut at the cut,
+    though it may belong up to one frame later; it cuts the audio exactly. Without FFmpeg's advanced handling of edit
+    lists, its time stamps are those of the file.
 
     Args:
         stream: The track.
@@ -299,6 +300,6 @@ def late_frame(stream: Any, first: av.Packet[Any], watch: Watch) -> int:
     """
     with open_container(watch.path, limits=watch.limits, options={'advanced_editlist': '0'}) as plain:
         true = next((packet.pts for packet in plain.demux(plain.streams[stream.index])), None)
-    # Lists of several edits cannot be handled plainly.
+    # Lists of several edits need FFmpeg's advanced handling.
     late = 0 if true is None or first.pts is None else true - first.pts
     return late if 0 < late < (first.duration or 0) else 0

@@ -1,4 +1,4 @@
-"""Video by decord, audio by PyAV: decord's AudioReader leaks memory with every clip and loses damaged audio."""
+"""Reads video with decord and audio with PyAV: decord's AudioReader leaks memory and loses damaged audio."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mmav.errors import MediaError
 class DecordReader(PyAVReader):
     """Reads frames with decord.
 
-    decord counts frames, it does not read time stamps: on clips cut without re-encoding and on HEVC it returns other
-    frames than those displayed at the given times, and it reads no AV1. :class:`PyAVReader` is exact on all of them.
+    decord counts frames and ignores time stamps: for clips cut without re-encoding and for HEVC it returns other frames
+    than those displayed at the given times, and it does not support AV1. :class:`PyAVReader` is exact for all of these.
 
     Args:
         path: The file.
         threads: Threads of the video decoder.
-        limits: What reading the file may cost; None for the usual limits.
+        limits: Limits on what reading the file may cost; None for the defaults.
 
     Raises:
         MediaError: The file cannot be opened, has no length, or holds neither video nor audio.
@@ -44,7 +44,7 @@ class DecordReader(PyAVReader):
     def read_frames(
         self, times: Sequence[float] | np.ndarray, *, short_side: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the frames that decord takes for those nearest to the times.
+        """Reads the frames that decord considers nearest to the times.
 
         Raises:
             MediaError: There is no video track, or decord cannot read it.

@@ -1,4 +1,4 @@
-"""What FFmpeg does not tell of a file, read from its bytes."""
+"""Information about a file that FFmpeg does not provide, read from its bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-# Fewer seconds behind the samples that a wav header tells of may be anything.
+# Bytes after a wav file's samples may be anything if they last fewer seconds than this.
 LEAST_LEFT_OUT = 0.1
 # A recorder that does not know the size yet writes one of these; FFmpeg reads on to the end.
 UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
@@ -21,26 +21,25 @@ LARGEST_INDEX = 1 << 26
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _MPEG_RATES = (44100, 48000, 32000)
 _AC3_RATES = (48000, 44100, 32000)
-# Places, spread over a file that may be joined of several, that are looked at.
+# Number of places, spread over a file, that are checked for a concatenation.
 PLACES, PLACE_BYTES = 32, 1 << 16
-# The head of a frame, or of some, up to its decoding time, or to that of presentation where they are the same. No
-# codec's data may look like it.
+# The header of one or several frames up to the decoding time, or the presentation time if they are equal. No codec's
+# data can look like it.
 _FRAME_HEAD = rb'\x00\x00\x01[%s].{2}[\x80-\xbf](?:[\x80-\xbf].{6}|[\xc0-\xff].{11})'
 VIDEO_HEAD = re.compile(rb'(' + _FRAME_HEAD % rb'\xe0-\xef' + rb')', re.DOTALL)
 AUDIO_HEAD = re.compile(rb'(' + _FRAME_HEAD % rb'\xc0-\xdf' + rb')', re.DOTALL)
 CLOCK_RATE, CLOCK_RANGE = 90000, 1 << 33
-# Decoding times rise within a part; what goes back further than this many seconds is another part, or damage.
+# Decoding times rise within a part; a jump back of more than this many seconds is another part, or damage.
 BACK = 0.5
-# The head of an Ogg page: its flags, its position (minus one where no packet ends), the number of its stream (RFC 3533,
-# section 6).
+# The header of an Ogg page: flags, position (-1 if no packet ends), number of the stream (RFC 3533, section 6).
 OGG_PAGE = re.compile(rb'OggS\x00([\x00-\x07])(.{8})(.{4})', re.DOTALL)
 FIRST_PAGE = 2
 
 
 def leaves_audio_out(path: str) -> bool:
-    """Whether more than 0.1 s of bytes that are no chunk follow the samples of a RIFF file (IBM and Microsoft, 1991).
+    """Whether more than 0.1 s of bytes without a chunk header follow a RIFF file's samples (IBM and Microsoft, 1991).
 
-    The header of a recording that was broken off tells of less than there is.
+    The header of an interrupted recording states less audio than there is.
     """
     size = os.path.getsize(path)
     rate = 0
@@ -64,7 +63,7 @@ def leaves_audio_out(path: str) -> bool:
 
 
 def is_animated_webp(path: str) -> bool:
-    """Whether a WebP file's extended header, where there is one, says that it holds an animation."""
+    """Whether a WebP file's extended header, if any, says that it is animated."""
     with open(path, 'rb') as file:
         head = file.read(21)
     return head[12:16] == b'VP8X' and bool(head[20:] and head[20] & 2)
@@ -112,7 +111,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def frame_seconds(head: bytes) -> float | None:
-    """Seconds that a frame of raw audio lasts by its first bytes; None where they are no header that is known.
+    """Duration in seconds of a frame of raw audio, from its first bytes; None if the header is unknown.
 
     MPEG audio (ISO 11172-3, 2.4.2.3), AAC in ADTS (ISO 14496-3, 1.A.2.2), AC-3 and E-AC-3 (ETSI TS 102 366, 4.3,
     E.1.2).
@@ -133,7 +132,7 @@ def frame_seconds(head: bytes) -> float | None:
         code, blocks = head[4] >> 6, head[4] >> 4 & 3
         if head[5] >> 3 <= 10:
             return 1536 / _AC3_RATES[code] if code < 3 else None
-        if head[2] >> 6 == 1:  # further channels of the frame before
+        if head[2] >> 6 == 1:  # more channels of the previous frame
             return 0.0
         if code == 3:
             return 2 * 1536 / _AC3_RATES[blocks] if blocks < 3 else None
@@ -154,14 +153,14 @@ def _places(path: str, *, overlap: bool) -> Iterator[bytes]:
 
 
 def clock_goes_back(path: str, head: re.Pattern[bytes], end: int | None) -> bool:
-    """Whether a transport or program stream is joined of several; short parts between two places escape it.
+    """Whether a transport or program stream is a concatenation; misses short parts between two places.
 
-    The bytes are looked at here: each search by FFmpeg in a transport stream leaves some memory behind.
+    Reads the bytes itself, as every seek by FFmpeg in a transport stream leaks some memory.
 
     Args:
         path: The file.
-        head: ``VIDEO_HEAD`` or ``AUDIO_HEAD``: whose clock is looked at.
-        end: Where this clock ends by FFmpeg, in its ticks; None where that is not known.
+        head: ``VIDEO_HEAD`` or ``AUDIO_HEAD``: the clock to check.
+        end: End of this clock according to FFmpeg, in ticks; None if unknown.
     """
     times: list[int] = []
     for data in _places(path, overlap=True):
@@ -172,19 +171,19 @@ def clock_goes_back(path: str, head: re.Pattern[bytes], end: int | None) -> bool
     if end is not None:
         times.append(end % CLOCK_RANGE)
     back = [(before - after) / CLOCK_RATE for before, after in itertools.pairwise(times)]
-    # Further back it has only come to its end, which FFmpeg knows.
+    # A larger jump is a wrap-around of the clock, which FFmpeg handles.
     return any(BACK < seconds < CLOCK_RANGE / CLOCK_RATE / 2 for seconds in back)
 
 
 def is_chained(path: str) -> bool:
-    """Whether an Ogg file is joined of several: a stream begins behind pages of others, or at an earlier position.
+    """Whether an Ogg file is a concatenation: a stream begins after pages of others, or at an earlier position.
 
-    FFmpeg reads such a file once, forwards; a search within it leads to another part than it says.
+    FFmpeg reads such a file forwards only; a seek leads to a wrong part.
     """
     reached: dict[bytes, int] = {}
     begun = False
     for flags, position, stream in itertools.chain.from_iterable(map(OGG_PAGE.findall, _places(path, overlap=False))):
-        # All streams of a part begin before any of them goes on.
+        # All streams of a part begin before any of them continues.
         first, place = flags[0] & FIRST_PAGE, int.from_bytes(position, 'little', signed=True)
         again = begun and (first or stream not in reached)
         if again or 0 <= place < reached.get(stream, 0):
