@@ -345,10 +345,10 @@ def test_damaged_clips_are_used_logged_once_and_counted(folder, log, make_clip):
         (dict(modalities=[]), 'modalities is empty'),
         (dict(max_broken_share=2), 'max_broken_share must lie'),
         (dict(modality_dropout=dict(sound=0.1)), "modality 'sound' is unknown: choose from video, audio"),
-        (dict(modality_dropout=dict(video=0.6, audio=0.5)), 'add up to 1 at most'),
+        (dict(modality_dropout=dict(video=0.6, audio=0.5)), 'add up to at most 1'),
         (dict(modality_dropout=dict(video=-0.1)), 'shares must not be negative'),
         (dict(modalities=['video'], drop=['audio']), "modality 'audio' is unknown: choose from video"),
-        (dict(drop=['video', 'audio']), 'leaves nothing'),
+        (dict(drop=['video', 'audio']), 'leaves none of'),
     ],
 )
 def test_wrong_arguments(folder, options, message):

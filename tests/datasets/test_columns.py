@@ -60,7 +60,7 @@ def test_verbs_and_nouns():
             'path;label',
             r"the first row must name the columns: path,label; here ';' separates cells, use a comma",
         ),
-        ('path\tlabel', r"here '\\t' stands between cells"),
+        ('path\tlabel', r"here '\\t' separates cells"),
         ('clips/a.mp4,dog', r'must name the columns: path,label; here it is a clip, add the names above it'),
         ('path,label,start,start', r"column 'start' occurs twice"),
     ],

@@ -181,7 +181,9 @@ def test_numbers_as_names(write, monkeypatch):
     path = write('path,label\na.mp4,1\nb.mp4,3\n')
     assert [row.label['label'] for row in rows(path, ('1', '2', '3'))] == [0, 2]
     assert len(lines) == 1 and lines[0].endswith('so the label 1 means the class of this name, which has the index 0')
-    with pytest.raises(ManifestError, match=r"row 2: label 0 is not in the class list; .* such as '1', it is no index"):
+    with pytest.raises(
+        ManifestError, match=r"row 2: label 0 is not in the class list; .* such as '1', it is not an index"
+    ):
         rows(write('path,label\na.mp4,0\n'), ('1', '2', '3'))
     assert [row.label['label'] for row in rows(write('path,label\na.mp4,0\n'), ('0', '1'))] == [0]
     assert len(lines) == 1

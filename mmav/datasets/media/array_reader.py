@@ -18,7 +18,7 @@ MOST_CHANNELS = 64
 
 
 class ArrayReader(MediaReader):
-    """Reads arrays like :class:`mmav.datasets.media.reader.MediaReader` reads a file, with equal scaling and resampling.
+    """Reads arrays like :class:`mmav.datasets.media.reader.MediaReader` reads a file, scaled and resampled alike.
 
     Args:
         video: Frames (T, H, W, 3) uint8 RGB, evenly spaced; None for none.

@@ -13,8 +13,8 @@ from mmav.datasets.media.clocks import PARTS_OF_FRAMES
 from mmav.datasets.media.opening import Watch
 from mmav.errors import MediaError
 
-# Weight of each channel position in FFmpeg's downmix (libswresample, rematrix.c). Positions not listed are left out: the
-# bass channel and some of the upper ones.
+# Weight of each channel position in FFmpeg's downmix (libswresample, rematrix.c). Positions not listed are left out:
+# the bass channel and some of the upper ones.
 PLACES = {
     'FC': 1.0,
     **dict.fromkeys(('FL', 'FR', 'FLC', 'FRC', 'TFL', 'TFR', 'DL', 'DR'), math.sqrt(0.5)),

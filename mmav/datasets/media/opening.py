@@ -1,8 +1,8 @@
-"""What a media file is opened with: limits on what reading may cost, only files of known media formats, its tracks.
+"""Opens media files: limits on what reading may cost, known formats only, and the choice of tracks.
 
-FFmpeg takes a path for more than the name of a file: ``12:30.mp4`` begins with a protocol, ``%d.png`` names many files,
-and what is in a file may be a playlist or a script that names other files, of this machine or of another, which are
-then read in its place. So files are opened for reading here and nowhere else.
+To FFmpeg a path is more than a file name: ``12:30.mp4`` begins with a protocol, ``%d.png`` names many files, and a file
+may be a playlist or a script that refers to other files, on this machine or another, which are then read instead. So
+this module is the only place where files are opened for reading.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from mmav.datasets.media.headers import auxiliary_ids, is_animated_webp, leaves_
 from mmav.errors import MediaError, MissingMediaError
 
 PREFIX = 'file:'
-# FFmpeg's demuxers of formats that hold video or audio in one file and are known by their content. Not among them are
-# playlists and scripts (hls, dash, concat, imf, sdp), numbered images (image2), text of any kind, also what makes
-# images of it (tty, xbin), raw samples known by a file's suffix only, and devices.
+# FFmpeg's demuxers for formats that hold video or audio in a single file and are recognised by their content. This
+# excludes playlists and scripts (hls, dash, concat, imf, sdp), numbered images (image2), text of any kind, even
+# rendered as images (tty, xbin), raw samples recognised by the suffix only, and devices.
 _FORMATS = """
     mov mp4 m4a 3gp 3g2 mj2 matroska webm avi flv live_flv kux asf asf_o mpeg mpegts mpegvideo mpegtsraw ogg rm wtv nut
     nuv nsv mxf gxf mxg dv swf ivf obu av1 h261 h263 h264 hevc vvc evc m4v vc1 vc1test avs2 avs3 cavsvideo dirac
@@ -39,30 +39,30 @@ _FORMATS = """
     exr_pipe dpx_pipe hdr_pipe psd_pipe sgi_pipe sunrast_pipe pcx_pipe pgm_pipe ppm_pipe pbm_pipe pam_pipe
 """
 FORMATS = ','.join(_FORMATS.split())
-# Each track has an index of its own in these.
+# Formats in which each track has its own index.
 MOV = 'mov,mp4,m4a,3gp,3g2,mj2'
-# No player shows these by themselves.
+# No player displays these on their own.
 NOT_BY_ITSELF = (
     Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
 )
-# So many packets of other tracks may come before the first of a track: more than any interleaving needs.
+# The most packets of other tracks before the first one of a track: more than any interleaving needs.
 LOOK = 4096
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that keep a broken or hostile file from taking a machine's time and memory.
+    """Limits that prevent a broken or malicious file from using up a machine's time and memory.
 
-    They lie far above what recordings need. A file that goes beyond is refused, with the name of the limit.
+    They are far above what recordings need. A file that exceeds one is refused, with the name of the limit.
 
     Attributes:
-        pixels: Pixels of one frame, as it is stored.
-        clip_pixels: Pixels of all frames that are held at once, as they are scaled; each takes three bytes.
-        samples: Samples of audio, of all channels together, that are held at once; each takes up to four bytes.
-        aspect: How many times longer than wide, or wider than long, a frame may be that is scaled by its short side.
-        seconds: Seconds of processor time that one step may take: to open the file, to collect the packets of a span,
-            to decode its audio, or to decode the frames that are asked for.
-        gap: Seconds for which time stamps may leap over nothing at all, neither video nor audio.
+        pixels: Pixels of one frame, as stored.
+        clip_pixels: Pixels of all frames held at once, after scaling; each takes three bytes.
+        samples: Audio samples held at once, over all channels; each takes up to four bytes.
+        aspect: The largest aspect ratio of a frame that is scaled by its short side.
+        seconds: Seconds of processor time for one step: opening the file, collecting the packets of a span, decoding
+            its audio, or decoding the requested frames.
+        gap: The longest gap in time stamps without any video or audio, in seconds.
 
     Raises:
         ValueError: A limit is not above 0.
@@ -84,10 +84,10 @@ class Limits:
                 raise ValueError(f'limits: {name} must be above 0, got {value}')
 
     def check_frame(self, path: str, height: int, width: int) -> None:
-        """Refuses frames that are too large to be decoded.
+        """Refuses frames that are too large to decode.
 
         Raises:
-            MediaError: They are.
+            MediaError: They are too large.
         """
         if height * width > self.pixels:
             raise MediaError(
@@ -106,7 +106,7 @@ class Limits:
             frames: How many are held.
 
         Raises:
-            MediaError: They would not.
+            MediaError: They do not fit.
         """
         if scaled != size and max(size) > self.aspect * min(size):
             raise MediaError(
@@ -126,11 +126,11 @@ class Limits:
 
         Args:
             path: The file.
-            seconds: How much is held at once.
-            rate: Samples a second, of all channels together.
+            seconds: Duration held at once.
+            rate: Samples per second over all channels.
 
         Raises:
-            MediaError: It would not.
+            MediaError: It does not fit.
         """
         if seconds * rate > self.samples:
             raise MediaError(
@@ -143,12 +143,12 @@ class Limits:
 class Watch:
     """Keeps the reading of one file within its limits.
 
-    Processor time is counted, which a busy machine does not make longer.
+    It measures processor time, which does not depend on how busy the machine is.
 
     Args:
         path: The file.
-        limits: The limits; None for the usual ones.
-        threads: Threads of the decoder; with more than one, time passed is counted, as work is done in other threads.
+        limits: The limits; None for the defaults.
+        threads: Threads of the decoder; with more than one it measures elapsed time, as other threads do the work.
     """
 
     def __init__(self, path: str, limits: Limits | None = None, *, threads: int = 1) -> None:
@@ -158,34 +158,34 @@ class Watch:
         self.begin_pass()
 
     def begin(self) -> None:
-        """Begins a step."""
+        """Starts a step."""
         self._end = self._clock() + self.limits.seconds
 
     def check(self) -> None:
-        """Ends a step that takes too long.
+        """Aborts a step that takes too long.
 
         Raises:
-            MediaError: It does.
+            MediaError: It takes too long.
         """
         if self._clock() > self._end:
             raise _too_slow(self.path, self.limits)
 
     def begin_pass(self) -> None:
-        """Begins a pass over packets."""
+        """Starts a pass over packets."""
         self._newest, self._leaps = -math.inf, 0
 
     def check_packet(self, packet: av.Packet[Any], seconds: float) -> None:
-        """Ends a pass in which time stamps leap ahead over nothing, or that meets what cannot be read.
+        """Aborts a pass if time stamps jump ahead over a gap, or if a packet cannot be read.
 
-        One packet alone that lies too far ahead may be damaged.
+        A single packet that is too far ahead may be damaged.
 
         Args:
             packet: A packet.
-            seconds: When it is shown or heard.
+            seconds: Its presentation time.
 
         Raises:
-            MediaError: The stamps leap too far, the pass takes too long, or the packet is encrypted: some decoders
-                would make frames of it.
+            MediaError: Time stamps jump too far, the pass takes too long, or the packet is encrypted: some decoders
+                would return frames for it.
         """
         self.check()
         if packet.has_sidedata('encryption_info'):
@@ -195,8 +195,8 @@ class Watch:
             if self._leaps > 1:
                 raise MediaError(
                     self.path,
-                    f'its time stamps leap from {self._newest:.1f} s to {seconds:.1f} s, with nothing between: it is '
-                    'broken; write it anew with right ones, or raise gap of the limits',
+                    f'its time stamps jump from {self._newest:.1f} s to {seconds:.1f} s, with nothing between: it is '
+                    'broken; rewrite it with correct ones, or raise gap of the limits',
                 )
         else:
             self._newest, self._leaps = max(self._newest, seconds), 0
@@ -210,7 +210,7 @@ def _too_slow(path: str, limits: Limits) -> MediaError:
 
 @contextmanager
 def media_errors(path: str, doing: str) -> Iterator[None]:
-    """Turns what media libraries raise into a MediaError."""
+    """Turns errors of media libraries into a MediaError."""
     try:
         yield
     except (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError, MemoryError) as error:
@@ -219,14 +219,14 @@ def media_errors(path: str, doing: str) -> Iterator[None]:
 
 
 class _Nameless(io.FileIO):
-    """A file that is read by Python, under a name whose suffix stands for no format."""
+    """A file read through Python, with a name whose suffix implies no format."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.name = f'{path}.'
 
     def __del__(self) -> None:
-        # PyAV lets go of a file without closing it.
+        # PyAV drops a file without closing it.
         self.close()
 
 
@@ -236,12 +236,12 @@ def open_container(
     """Opens a file.
 
     Args:
-        path: The file, by any name that the system takes.
-        limits: What this may cost; None for the usual limits.
-        options: Options of FFmpeg's demuxer, besides those that keep it to this file.
+        path: The file, with any name that the system allows.
+        limits: Limits on what this may cost; None for the defaults.
+        options: Options of FFmpeg's demuxer, in addition to those that restrict it to this file.
 
     Raises:
-        MediaError: It is missing, no regular file, empty, of no known format, or broken.
+        MediaError: It is missing, not a regular file, empty, of an unknown format, or broken.
     """
     check_file(path)
     limits = limits or Limits()
@@ -253,7 +253,7 @@ def open_container(
             try:
                 container = av.open(file_url(path), **settings)
             except av.error.ArgumentError:
-                # Its suffix may have been taken for the format: .jpg stands for numbered images.
+                # FFmpeg may have inferred the format from the suffix: .jpg means numbered images.
                 container = av.open(_Nameless(path), **settings)
         except av.error.ExitError:
             raise _too_slow(path, limits) from None
@@ -272,15 +272,15 @@ def open_container(
 
 
 def file_url(path: str) -> str:
-    """What FFmpeg takes for a file of this name, whatever the name looks like; for reading and for writing."""
+    """A URL that FFmpeg treats as a file with exactly this name, for reading and writing."""
     return PREFIX + path
 
 
 def check_file(path: str) -> None:
-    """Refuses what is no regular file with something in it.
+    """Refuses anything but a non-empty regular file.
 
     Raises:
-        MediaError: It is none; a MissingMediaError where there is nothing.
+        MediaError: It is not one; a MissingMediaError if it is missing.
     """
     try:
         status = os.stat(path)
@@ -299,29 +299,29 @@ def check_file(path: str) -> None:
 def choose_track(
     container: av.container.InputContainer, watch: Watch, kind: Literal['video', 'audio'], *, related: Any = None
 ) -> Any:
-    """The track that a player would choose.
+    """Chooses the track that a player would choose.
 
-    Cover art, thumbnails and what belongs to another track are no video track. Of several tracks those count that hold
-    packets and have a decoder.
+    Ignores cover art, thumbnails and tracks that belong to another track. Among several, only tracks with packets and a
+    decoder are considered.
 
     Args:
-        container: The open file; where it stands is left as it is.
+        container: The open file; its position is not changed.
         watch: The file's path and what reading it may cost.
-        kind: What is wanted.
-        related: A track; of several programs in one file the other one of its program is chosen.
+        kind: 'video' or 'audio'.
+        related: A track; in a file with several programs, a track of the same program is chosen.
 
     Returns:
-        PyAV's stream; None where there is none.
+        PyAV's stream, or None.
 
     Raises:
-        MediaError: There are such tracks, but no decoder for any.
+        MediaError: There are such tracks, but none has a decoder.
     """
     best = container.streams.best(kind, related=related)
     others = _auxiliary_tracks(watch.path, container)
     tracks = [stream for stream in container.streams if stream.type == kind and stream.index not in others]
     if not tracks:
         return None
-    # What FFmpeg would choose first: it goes by dispositions, then by what it saw of each track.
+    # FFmpeg's choice first: it goes by dispositions, then by what it has seen of each track.
     tracks.sort(key=lambda stream: best is None or stream.index != best.index)
     decodable = [stream for stream in tracks if stream.codec_context is not None]
     if not decodable:
@@ -333,22 +333,22 @@ def choose_track(
 
 
 def _auxiliary_tracks(path: str, container: av.container.InputContainer) -> set[int]:
-    """Indices of the tracks that belong to another, or stand for it."""
+    """Indices of tracks that belong to another track or represent it."""
     found = {stream.index for stream in container.streams if stream.disposition & NOT_BY_ITSELF}
     videos = [stream for stream in container.streams.video if stream.index not in found]
     if len(videos) > 1 and container.format.name == MOV:
-        # FFmpeg takes them for videos as all others.
+        # FFmpeg treats them like any other video.
         ids = auxiliary_ids(path)
         found |= {stream.index for stream in videos if stream.id in ids}
     videos = [stream for stream in videos if stream.index not in found]
     if any(stream.frames > 1 for stream in videos):
-        # single images beside a film
+        # single images next to a video
         found |= {stream.index for stream in videos if stream.frames == 1}
     return found
 
 
 def _first_with_packets(watch: Watch, tracks: Sequence[Any]) -> Any:
-    """The first track that holds a packet; the first of all where none does."""
+    """The first track with a packet, or the first of all if none has one."""
     found: set[int] = set()
     with open_container(watch.path, limits=watch.limits) as other:
         for seen, packet in enumerate(_until_damage(other, [other.streams[stream.index] for stream in tracks])):
@@ -360,12 +360,12 @@ def _first_with_packets(watch: Watch, tracks: Sequence[Any]) -> Any:
 
 
 def learn_parameters(container: av.container.InputContainer, stream: Any) -> None:
-    """Decodes the first frame of an audio track of which FFmpeg could not find out rate and channels.
+    """Decodes the first frame of an audio track if FFmpeg could not determine its rate and channels.
 
-    It reads no further than the first megabytes, or knows a codec only at their end.
+    FFmpeg reads only the first megabytes, and recognises some codecs only at their end.
 
     Args:
-        container: The file, as it was opened; it is rewound to its start.
+        container: The file, just opened; it is rewound to its start.
         stream: The track.
     """
     for packet in _until_damage(container, [stream]):
@@ -377,14 +377,14 @@ def learn_parameters(container: av.container.InputContainer, stream: Any) -> Non
 
 
 def _until_damage(container: av.container.InputContainer, streams: Sequence[Any]) -> Iterator[av.Packet[Any]]:
-    """The packets of tracks; damage is met again, and passed over, when the file is read."""
+    """The packets of tracks up to the first damage, which is handled when the file is read."""
     packets: Any = container.demux(streams)
     with closing(packets), suppress(av.FFmpegError, IndexError):
         yield from packets
 
 
 def rewind(container: av.container.InputContainer) -> None:
-    """Goes to the first byte of a file, or where it cannot, to time zero."""
+    """Seeks to the first byte of a file, or to time zero if that is not possible."""
     try:
         container.seek(0, unsupported_byte_offset=True)
     except av.FFmpegError:

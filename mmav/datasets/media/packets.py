@@ -1,4 +1,4 @@
-"""The compressed packets of a time span, collected in one pass over a file, past damaged places."""
+"""Collects the compressed packets of a time span in one pass over a file, skipping damaged places."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from mmav.datasets.media.opening import MOV, Watch, rewind
 from mmav.datasets.media.video import WITHOUT_PTS, lacks_container, lacks_pts
 from mmav.errors import MediaError
 
-# A demuxer may recover behind damage; a few tries, so that a hopeless file ends.
+# A demuxer may recover after damage; the number of attempts is limited so that hopeless files end.
 DEMUX_ERRORS = 8
-# Tracks are interleaved in a file; where one has run this far past the span, the other holds nothing in it.
+# Tracks are interleaved in a file: if one has run this far past the span, the other has nothing in it.
 INTERLEAVE = 10.0
-# A seek may land behind the span's first keyframe, or behind audio that is stored before its video; then it is tried
-# again from further back, at last from the start.
+# A seek may land after the span's first keyframe, or after audio that is stored before its video; it is then retried
+# from further back, and finally from the start.
 SEEK_BACK = (2 * PREROLL, 3.0, 12.0, 60.0, math.inf)
-# Up to here a file is read from its start rather than searched.
+# Up to this time a file is read from its start instead of seeking.
 NEAR_START = 1.0
-# No decoder holds back more frames than this; among so many the first one displayed is found.
+# No decoder buffers more frames than this, so the first displayed frame is among them.
 REORDER = 17
-# Some camcorders mark no frame as one to start with. So many are looked at before the first is decoded.
+# Some camcorders mark no frame as a keyframe. This many are checked before the first one is decoded.
 UNMARKED = 1000
-# Audio that begins so many seconds before the video, or two of its frames, is an encoder's delay. What begins earlier
-# is heard before the first frame is seen.
+# Audio that starts this many seconds before the video, or two of its frames, is an encoder's delay. Audio that starts
+# earlier is heard before the first frame is displayed.
 ENCODER_DELAY = 0.15
-# A frame may be shown for so many seconds. What lies further behind all others is a wrong time stamp, unless the next
-# one confirms it.
+# The longest display time of a frame in seconds. A time stamp further after all others is wrong, unless the next one
+# confirms it.
 STANDS = 60.0
 
 
 class Demuxer:
-    """Reads the packets of some tracks, with the time stamps that a reading from the file's start gives.
+    """Reads the packets of some tracks, with the time stamps that reading from the file's start gives.
 
     Args:
         container: The open file.
         streams: The tracks, the main one first.
 
     Attributes:
-        clock: What mends FFmpeg's time stamps, where the format needs it.
-        miscounted: Indices of audio tracks to which FFmpeg gives wrong times: what has been read of them, and any
-            search by them, are of no use.
+        clock: Corrects FFmpeg's time stamps if the format needs it.
+        miscounted: Indices of audio tracks with wrong times by FFmpeg: packets read so far, and seeking by them, are
+            useless.
     """
 
     def __init__(self, container: av.container.InputContainer, streams: Sequence[Any]) -> None:
@@ -76,18 +76,18 @@ class Demuxer:
 
     @property
     def must_start(self) -> bool:
-        """Whether a search by time would lead astray, so that the file must be read from its start."""
+        """Whether seeking by time would fail, so that the file must be read from its start."""
         return bool(self.miscounted) or (self.clock is not None and self.clock.must_start)
 
     def probe(self, path: str, head: Sequence[av.Packet[Any]]) -> None:
-        """Looks for parts with clocks of their own, and for audio that FFmpeg dates wrongly.
+        """Looks for concatenated parts with their own clocks, and for audio with wrong times by FFmpeg.
 
         Args:
             path: The file.
             head: Its first packets.
 
         Raises:
-            MediaError: It is joined of parts that cannot be read as one.
+            MediaError: It is a concatenation that cannot be read as a whole.
         """
         for stream in (stream for stream in self._streams if stream.type == 'audio'):
             packets = [packet for packet in head if packet.stream_index == stream.index]
@@ -100,29 +100,29 @@ class Demuxer:
         if self._container.format.name == 'ogg' and is_chained(path):
             raise MediaError(
                 path,
-                'is joined of several Ogg files, which cannot be searched; write it anew, as with ffmpeg -i IN OUT',
+                'is a concatenation of Ogg files, which cannot be searched; rewrite it, e.g. with ffmpeg -i IN OUT',
             )
 
     def read(self) -> Iterator[av.Packet[Any]]:
-        """The packets from the file's start on, where it is rewound."""
+        """The packets from the file's start, to which it is rewound."""
         packets = self._mended(searched=False)
         return recounted(packets, self.miscounted) if self.miscounted else packets
 
     def read_from_start(self, begin: int) -> Iterator[av.Packet[Any]]:
-        """The packets from the file's start on.
+        """The packets from the file's start.
 
         Args:
-            begin: Where the main track begins, in its ticks.
+            begin: Start of the main track, in its ticks.
         """
         if isinstance(self.clock, CountedClock | JoinedClock):
-            # A search by time may lead to a later part, or nowhere.
+            # Seeking by time may lead to a later part, or nowhere.
             rewind(self._container)
         elif not self._seek_first() and not self._seek(begin):
             self._container.seek(0)
         return self.read()
 
     def read_after(self, target: int) -> Iterator[av.Packet[Any]]:
-        """The packets from the keyframe before a time of the main track, in its ticks, on."""
+        """The packets from the keyframe before a time of the main track, in its ticks."""
         if self.miscounted or not self._seek(target):
             # Without a usable index: read from the start.
             self._container.seek(0)
@@ -134,7 +134,7 @@ class Demuxer:
         return packets if self.clock is None else self.clock.mend(packets, searched=searched)
 
     def _seek_first(self) -> bool:
-        """Searches for what the file stores first; a search by the main track misses what others have before that."""
+        """Seeks to what the file stores first; seeking by the main track would miss earlier packets of others."""
         indexed = [stream for stream in self._streams if len(stream.index_entries)]
         if self._container.format.name == MOV or not indexed:
             return False
@@ -154,8 +154,8 @@ class Demuxer:
             packets: Any = self._container.demux(self._streams)
             try:
                 for packet in packets:
-                    # FFmpeg marks the last packet before a gap, too, which may be whole. A damaged frame is covered up
-                    # by its decoder, damaged audio would crack; plain samples are only cut short.
+                    # FFmpeg also marks the last packet before a gap, which may be intact. Decoders conceal damaged
+                    # frames, but damaged audio would crackle; PCM is only cut short.
                     cracks = packet.is_corrupt and packet.stream.type == 'audio'
                     if packet.size and not (cracks and not is_plain(packet.stream.codec_context)):
                         yield packet
@@ -164,12 +164,12 @@ class Demuxer:
                 # Damage may look like a packet of a track that does not exist: PyAV has no stream for it.
                 errors += 1
             finally:
-                # PyAV leaks the packet at which a reading is broken off, unless it is told so.
+                # PyAV leaks the packet at which an iteration stops, unless the generator is closed.
                 packets.close()
 
 
 class TrackEnd:
-    """Takes the packets of a track as they come, and tells where the last one ends."""
+    """Takes the packets of a track in file order, and computes where the last one ends."""
 
     def __init__(self) -> None:
         self._end = self._stamp = -math.inf
@@ -177,11 +177,11 @@ class TrackEnd:
         self._doubtful: tuple[float, float] | None = None
 
     def add(self, time: float, duration: float) -> None:
-        """Takes the time at which a packet is shown or heard and how long it lasts, 0 where it does not say."""
+        """Adds a packet by its presentation time and duration, 0 if unknown."""
         self._number += 1
         doubtful, self._doubtful = self._doubtful, None
         if self._number == 2 and time < self._stamp - STANDS:
-            # It was the first one that was wrong.
+            # The first one was wrong.
             self._end = self._stamp = -math.inf
         if time > self._stamp + STANDS and self._stamp > -math.inf:
             if doubtful is None or abs(time - doubtful[0]) > STANDS:
@@ -191,7 +191,7 @@ class TrackEnd:
         self._take(time, duration)
 
     def add_undated(self, duration: float) -> None:
-        """Takes a packet that does not say its time: it follows the one before."""
+        """Adds a packet without a time: it follows the one before."""
         if self._stamp > -math.inf and duration:
             self._end = max(self._end, self._stamp) + duration
 
@@ -201,10 +201,10 @@ class TrackEnd:
             self._end = max(self._end, time + min(duration, STANDS))
 
     def seconds(self, frame: float) -> float:
-        """Where the last packet ends, minus infinity if there was none.
+        """End of the last packet, minus infinity if there was none.
 
         Args:
-            frame: Seconds that a packet lasts which does not say so.
+            frame: Duration in seconds of packets that do not say.
         """
         return max(self._end, self._stamp + frame)
 
@@ -212,8 +212,8 @@ class TrackEnd:
 class PacketSpan:
     """Collects packets of some tracks by time.
 
-    Time zero is the first frame displayed, or the first sample where audio begins earlier or is alone, wherever the
-    file's own clock stands and whatever its header says.
+    Time zero is the first displayed frame, or the first sample if audio starts earlier or is alone, independent of the
+    file's own clock and header.
 
     Args:
         container: The open file.
@@ -246,20 +246,20 @@ class PacketSpan:
 
     @property
     def joined(self) -> bool:
-        """Whether the file is joined of parts with clocks of their own, so that its header knows no length."""
+        """Whether the file is a concatenation of parts with their own clocks, whose header gives no length."""
         clock = self.demuxer.clock
         return clock is not None and clock.joins and clock.wrong
 
     def of(self, stream: Any) -> list[av.Packet[Any]]:
-        """The packets collected of a track, in the order of the file."""
+        """The collected packets of a track, in file order."""
         return self._packets[stream.index]
 
     def clock(self, stream: Any) -> tuple[float, float]:
-        """Seconds per tick of a track's time stamps, and the seconds at which time zero lies on that clock."""
+        """Seconds per tick of a track's time stamps, and the seconds on that clock that are time zero."""
         return self._clock[stream.index]
 
     def clear(self) -> None:
-        """Lets go of the packets."""
+        """Drops the packets."""
         self._packets: dict[int, list[av.Packet[Any]]] = {stream.index: [] for stream in self._streams}
         self._ends = {index: TrackEnd() for index in self._packets}
         self._first: dict[int, float] = {}
@@ -270,7 +270,7 @@ class PacketSpan:
         self._head, self._source = None, iter(())
 
     def collect(self, start: float, end: float) -> None:
-        """Collects the packets needed to decode a span, in place of those collected before.
+        """Collects the packets needed to decode a span, replacing those collected before.
 
         Args:
             start: Seconds.
@@ -287,15 +287,15 @@ class PacketSpan:
             if self._decodable_from(start) and (back > INTERLEAVE or self._heard_from(start)):
                 break
         if self.demuxer.must_start and not known:
-            # Where the search led is only known now.
+            # Only now is it known where the seek led.
             self.collect_from(0.0, start, end)
 
     def end_of(self, stream: Any, frame: float = 0.0) -> float:
-        """End in seconds of what was seen of a track in the last pass, minus infinity where that is nothing.
+        """End in seconds of a track as seen in the last pass, minus infinity if nothing was seen.
 
         Args:
             stream: The track.
-            frame: Seconds that a packet lasts which does not say so.
+            frame: Duration in seconds of packets that do not say.
         """
         return self._ends[stream.index].seconds(frame)
 
@@ -311,7 +311,7 @@ class PacketSpan:
             ticks = self._ticks(packet)
             if packet.stream_index != self._main.index or ticks is None:
                 continue
-            # What comes before the first keyframe, in the file or on the screen, cannot be decoded.
+            # Frames before the first keyframe, in file or display order, cannot be decoded.
             if key is None and packet.is_keyframe:
                 key = ticks
             if key is not None and ticks >= key and not packet.is_discard:
@@ -326,7 +326,7 @@ class PacketSpan:
         return min(first, default=begin)
 
     def _heard_before(self, head: list[av.Packet[Any]], origin: float) -> float:
-        """Seconds from the first sample to the first frame, 0 where that is no more than an encoder's delay."""
+        """Seconds from the first sample to the first frame, 0 if that is only an encoder's delay."""
         if self._main.type == 'audio':
             first = first_sample(self._main, self._source, head)
             return 0.0 if first is None else origin - float(first * self._main.time_base)
@@ -339,7 +339,7 @@ class PacketSpan:
             begin = stamp if stream.start_time is None else stream.start_time
             if begin is None:
                 continue
-            # A longer packet is an encoder's delay, drawn out to where the audio begins (fragmented mp4 files).
+            # A longer packet is an encoder's delay, extended to where the audio starts (fragmented mp4 files).
             drawn_out = stamp == begin and length * base > 2 * frame > 0
             lead = origin - (begin + length * drawn_out) * base
             before = max(before, lead if lead > max(ENCODER_DELAY, 2 * frame) else 0.0)
@@ -353,24 +353,24 @@ class PacketSpan:
         return float(late_frame(self._main, first, self._watch) * self._main.time_base)
 
     def _ticks(self, packet: av.Packet[Any]) -> int | None:
-        """When a packet's content is displayed; of files that do not say it, when it is decoded."""
+        """Presentation time of a packet, or its decoding time in files that do not store the former."""
         return packet.dts if self._without_pts else packet.pts
 
     def _from(self, time: float) -> Iterator[av.Packet[Any]]:
-        """The packets from the keyframe before a time on."""
+        """The packets from the keyframe before a time."""
         head, self._head = self._head, None
         if time <= NEAR_START and head is not None:
             return chain(head, self._source)
         base, origin = self.clock(self._main)
         if time <= NEAR_START or self.demuxer.must_start:
-            # Some searches go by decoding time, which begins before time zero.
+            # Some seeks go by decoding time, which starts before time zero.
             self._source = self.demuxer.read_from_start(self._begin)
         else:
             self._source = self.demuxer.read_after(round((time + origin) / base))
         return self._source
 
     def collect_from(self, seek_to: float, start: float = math.inf, end: float = math.inf) -> None:
-        """Reads from a time on, and keeps what a span needs, or the last frames of the file; all in seconds."""
+        """Reads from a time, and keeps what a span needs, or the last frames of the file; all in seconds."""
         self.clear()
         unfinished = set(self._packets)
         past = dict.fromkeys(self._packets, 0)
@@ -401,7 +401,7 @@ class PacketSpan:
             past[index] = past[index] + 1 if time > end + PREROLL else 0
             if past[index] > 1:
                 unfinished.discard(index)
-                # Only the end of a joined file tells its length.
+                # The length of a concatenated file is only known at its end.
                 if (not unfinished or time > end + INTERLEAVE) and not self.joined:
                     return
 
@@ -417,7 +417,7 @@ class PacketSpan:
         )
 
     def _heard_from(self, time: float) -> bool:
-        """Whether the last pass came by all audio from shortly before the time on."""
+        """Whether the last pass covered all audio from shortly before the time."""
         others = (index for index in self._packets if index != self._main.index)
         return all(self._first.get(index, math.inf) <= time - PREROLL for index in others)
 
@@ -429,6 +429,6 @@ class PacketSpan:
 
 
 def _frame_seconds(stream: Any) -> float:
-    """Seconds of a frame of audio, 0 where that is unknown: of tracks that FFmpeg comes to know late it dates few."""
+    """Duration of an audio frame in seconds, 0 if unknown, as for tracks that FFmpeg recognises late."""
     codec = stream.codec_context
     return codec.frame_size / codec.sample_rate if stream.type == 'audio' and codec.sample_rate else 0.0

@@ -1,4 +1,4 @@
-"""What a clip really holds: decoded from end to end, not read from its header."""
+"""Measures what a clip really holds, by decoding it from start to end instead of reading its header."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mmav.datasets.media.opening import Limits
 from mmav.datasets.media.streaming import StreamReader
 from mmav.errors import MediaError, MissingMediaError
 
-# Why there are no measures of a clip.
+# Why a clip has no measures.
 Failure = Literal['missing', 'unreadable', 'timed_out']
 SAMPLE_RATE = 16000
-# Frames so many seconds apart are compared, shrunk to a square of so many pixels a side.
+# Seconds between compared frames, and the side of the square in pixels to which they are shrunk.
 LOOK_EVERY = 0.2
 THUMBNAIL = 32
 SILENCE_DB = -200.0
@@ -31,30 +31,28 @@ class Probe:
     """Measures of a clip.
 
     Attributes:
-        error: Why it cannot be read; None where it can. What could not be measured then keeps its default.
-        failure: What this means: the file is missing, unreadable, or reading it took too long; None where it can be
-            read.
-        promised: Length of the file in seconds by its header; 0 where it does not say.
-        duration: Length of the file in seconds, of the longer of its tracks.
-        seconds: Length of the clip in seconds: of the file, or of the part that the manifest names.
+        error: Why it cannot be read, or None. Values that could not be measured keep their defaults.
+        failure: The kind of error: the file is missing, unreadable, or reading it took too long; or None.
+        promised: Length of the file in seconds according to its header; 0 if missing.
+        duration: Length of the file in seconds, that of its longer track.
+        seconds: Length of the clip in seconds: of the file, or of the part given in the manifest.
         height: Height of the video in pixels as stored; 0 without one.
         width: Width of the video in pixels as stored; 0 without one.
-        fps: Frames displayed a second, counted.
-        frames: Frames displayed.
+        fps: Displayed frames per second, counted.
+        frames: Number of displayed frames.
         video_codec: Name of the video's codec.
-        picture_start: Seconds from the clip's start to the first frame displayed.
-        picture_end: Seconds from the clip's start to the end of the last frame; 0 where there is none.
-        motion: Largest change of a pixel against the first frame, in grey levels (0 to 255), of the frames shrunk to
+        picture_start: Seconds from the clip's start to the first displayed frame.
+        picture_end: Seconds from the clip's start to the end of the last frame; 0 without video.
+        motion: Largest change of a pixel from the first frame, in grey levels (0 to 255), with frames shrunk to
             32 x 32.
-        sample_rate: Samples a second of the audio as stored; 0 without one.
+        sample_rate: Sample rate of the audio as stored; 0 without one.
         channels: Channels of the audio as stored; 0 without one.
         audio_codec: Name of the audio's codec.
         sound_start: Seconds from the clip's start to its first sample.
-        sound_end: Seconds from the clip's start to the end of its last sample; 0 where there is none.
-        peak_db: Loudest sample of the audio, mixed to one channel, in dB of full scale.
-        damaged: Packets that could not be decoded.
-        decoded: Seconds of the clip up to which all frames were decoded; behind, keyframes only, as it would have taken
-            too long.
+        sound_end: Seconds from the clip's start to the end of its last sample; 0 without audio.
+        peak_db: Loudest sample of the audio, mixed to mono, in dBFS.
+        damaged: Number of packets that could not be decoded.
+        decoded: Seconds of the clip up to which all frames were decoded; after that only keyframes, to save time.
     """
 
     error: str | None = None
@@ -81,16 +79,16 @@ class Probe:
 
     @property
     def has_video(self) -> bool:
-        """There is a video track, and frames of it can be decoded."""
+        """Whether there is a video track with frames that can be decoded."""
         return self.frames > 0
 
     @property
     def has_audio(self) -> bool:
-        """There is an audio track, and the clip holds at least 25 ms of it, as training asks for."""
+        """Whether there is an audio track and the clip holds at least 25 ms of it, as training requires."""
         return self.sound_end - self.sound_start >= LEAST_AUDIO
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, seconds and levels rounded."""
+        """Plain values, with seconds and levels rounded."""
         return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
@@ -102,18 +100,18 @@ def probe(
     thorough: float = 30.0,
     limits: Limits | None = None,
 ) -> Probe:
-    """Decodes a clip from its start to its end.
+    """Decodes a clip from start to end.
 
     Args:
         path: The file.
         start: Start of the clip in seconds; None for the file's start.
         end: End of the clip in seconds; None for the file's end.
-        thorough: Seconds of processor time after which only keyframes are decoded, and the audio; the other frames are
+        thorough: Seconds of processor time after which only keyframes and audio are decoded; the other frames are
             counted.
-        limits: What reading the file may cost; None for the usual limits.
+        limits: Limits on what reading the file may cost; None for the defaults.
 
     Returns:
-        Its measures; what goes wrong is in ``error`` and ``failure``.
+        Its measures; errors are in ``error`` and ``failure``.
     """
     result = Probe()
     try:
@@ -128,7 +126,7 @@ def probe(
 def _frames(
     reader: StreamReader, start: float, end: float, until: float
 ) -> Iterator[tuple[float, av.VideoFrame | None]]:
-    """All frames of a span with their times; once the time is up, only keyframes are decoded."""
+    """All frames of a span with their times; decodes only keyframes once the time is up."""
     for second, frame in reader.iter_frames(start, end) if time.thread_time() < until else ():
         yield second, frame
         start = second + 1e-3
@@ -155,7 +153,7 @@ def _probe_tracks(reader: StreamReader, result: Probe, start: float, end: float,
                 if not result.frames:
                     first_frame = second
                 result.frames += 1
-                # A sampled frame comes in the order of the file.
+                # Sampled frames come in file order.
                 last_frame = second if result.frames == 1 else max(last_frame, second)
                 if frame is not None and second >= next_look:
                     next_look = second + LOOK_EVERY
@@ -181,7 +179,7 @@ def _probe_tracks(reader: StreamReader, result: Probe, start: float, end: float,
     if result.seconds <= 0:
         raise MediaError(info.path, f'the clip starts at {start:g} s, but the file ends at {info.duration:g} s')
     if info.has_video and not result.frames:
-        # A frame may be shown that was first seen before the clip, or is not seen before it ends.
+        # The displayed frame may have appeared before the clip, or no new frame may appear before it ends.
         reader.read_frames([start])
         result.frames, first_frame, last_frame = 1, start, -math.inf
     if result.frames > 1:

@@ -1,10 +1,10 @@
-"""Media readers, and the one of files: by presentation time, exact on variable frame rates, cut clips and late audio.
+"""Media readers, and the reader of files: by presentation time, exact for variable frame rates, cuts and late audio.
 
-How long a file is follows from what is in it, as its header may promise more, less, or nothing. A file whose index
-tells of every frame (mp4, mov) is measured by it. Of others the end is read, from shortly before the place where the
-header promises it. Where there is no promise, or where it is a guess, as of audio without a container, all packets are
-read once, without being decoded: that takes 4 us of processor time a packet, 0.5 s for an hour of MP3. A process
-remembers what it found out about a file as long as that does not change.
+The length of a file is determined from its content, as its header may state more, less, or nothing. If the index lists
+every frame (mp4, mov), the index is used. For other files the end is read, from shortly before the length in the
+header. If the header has no length, or it is a guess, as for audio without a container, all packets are read once
+without decoding: that takes 4 us of processor time per packet, 0.5 s for an hour of MP3. A process caches what it found
+out about a file until the file changes.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from mmav.datasets.media.packets import PacketSpan
 from mmav.datasets.media.video import VideoDecoder, lacks_container
 from mmav.errors import MediaError
 
-# Audio decoders and encoders pad: a header knows to how many samples, time stamps do not.
+# Audio encoders and decoders pad: a header says by how many samples, time stamps do not.
 PADDING = 0.1
 # Read before the promised end, in seconds.
 TAIL = 1.0
-# FFmpeg's flag of formats in which it makes its own index while reading, as they have none.
+# FFmpeg's flag for formats without an index, for which it builds one while reading.
 GENERIC_INDEX = 0x100
-# Some of these are searched exactly nonetheless.
+# Some of these can still be searched exactly.
 SEARCHED = ('wav', 'w64', 'rawvideo', 'flac', 'ogg', 'ivf')
-# These are read from their start whenever they are searched, or their end may tell less than all.
+# Seeking in these reads from the start, or their end may not give the full length.
 READ_WHOLE = ('flv', 'live_flv')
 REMEMBERED = 1 << 15
 
@@ -48,19 +48,19 @@ class MediaInfo:
 
     Attributes:
         path: The file.
-        duration: Length in seconds: from the first frame or sample, whichever comes first, to the end of the last, as
-            players have it; of what is in the file, not what its header says.
-        has_video: There is a video track (cover art is none).
-        has_audio: There is an audio track.
+        duration: Length in seconds, as in players: from the first frame or sample, whichever comes first, to the end of
+            the last; of the file's content, not what its header says.
+        has_video: Whether there is a video track (cover art does not count).
+        has_audio: Whether there is an audio track.
         height: Height of the video as stored, in pixels; 0 without one.
         width: Width of the video as stored, in pixels; 0 without one.
-        fps: Average frame rate; 0 where it is unknown.
-        sample_rate: Samples per second of the audio; 0 without one.
+        fps: Average frame rate; 0 if unknown.
+        sample_rate: Sample rate of the audio; 0 without one.
         channels: Channels of the audio; 0 without one.
         video_codec: Name of the video's codec; empty without one.
         audio_codec: Name of the audio's codec; empty without one.
-        damaged: Packets met so far that could not be decoded; what is around them was read.
-        promised: Length in seconds by the file's header; 0 where it does not say.
+        damaged: Number of packets so far that could not be decoded; the data around them was read.
+        promised: Length in seconds according to the file's header; 0 if missing.
     """
 
     path: str
@@ -86,32 +86,32 @@ class MediaInfo:
 class MediaReader(Protocol):
     """Reads video and audio of one file by time.
 
-    Times are presentation times in seconds from the first displayed frame, or from the first sample where there is no
-    video or where it starts later than an encoder's delay explains: the first frame is shown before it begins, the
-    last one after it has ended. Everything that fails raises :class:`mmav.errors.MediaError`.
+    Times are presentation times in seconds from the first displayed frame, or from the first sample if there is no
+    video or if it starts later than an encoder's delay explains. The first frame is also used before it starts, and the
+    last one after it has ended. All failures raise :class:`mmav.errors.MediaError`.
 
-    A reader of one's own needs these methods; deriving from this class gives it the last two.
+    A custom reader needs these methods; subclasses inherit the last two.
     """
 
     info: MediaInfo
 
     def fetch(self, start: float, end: float) -> tuple[float, float]:
-        """Makes the span ready for reading, in one pass over the file.
+        """Prepares a span for reading, in one pass over the file.
 
         Returns:
-            The part of the span that the file really holds; its end is not after its start where it holds none, and
-            ``info.duration`` is then the true one.
+            The part of the span that the file really holds. If it holds none, its end is not after its start, and
+            ``info.duration`` is then correct.
         """
         ...
 
     def read_frames(
         self, times: Sequence[float] | np.ndarray, *, short_side: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the displayed frames nearest to the times, which may come in any order and repeat.
+        """Reads the displayed frames nearest to the times, which may be in any order and repeat.
 
         Args:
             times: Seconds.
-            short_side: Scales the frames so that their short side has this many pixels; None keeps their size.
+            short_side: Short side in pixels to which frames are scaled; None keeps their size.
 
         Returns:
             RGB frames (T, H, W, 3) uint8, upright, and their true times (T,) in seconds.
@@ -119,11 +119,11 @@ class MediaReader(Protocol):
         ...
 
     def read_audio(self, start: float, end: float, sample_rate: int) -> np.ndarray | None:
-        """Reads the audio of exactly the span, mixed to one channel.
+        """Reads the audio of exactly the span, mixed to mono.
 
         Returns:
-            Samples (S,) float32, S = round((end - start) * sample_rate), zeros where the track holds nothing; None
-            where it holds nothing in the whole span.
+            Samples (S,) float32, S = round((end - start) * sample_rate), zeros where the track is empty; None if it is
+            empty in the whole span.
         """
         ...
 
@@ -141,25 +141,24 @@ class MediaReader(Protocol):
 
 
 class PyAVReader(MediaReader):
-    """Reads one media file; :class:`MediaReader` tells how its methods are used.
+    """Reads one media file; see :class:`MediaReader` for its methods.
 
-    The packets of a span are collected first, in one pass for video and audio. What must be decoded is then known from
-    their time stamps: groups of pictures in which no frame is wanted, and frames that no other refers to, are passed
-    over.
+    The packets of a span are collected first, in one pass for video and audio. Their time stamps then tell what must be
+    decoded: groups of pictures without a wanted frame, and unwanted frames that no other refers to, are skipped.
 
     Args:
         path: The file.
         threads: Threads of the video decoder.
-        limits: What reading the file may cost; None for the usual limits.
+        limits: Limits on what reading the file may cost; None for the defaults.
 
     Raises:
-        MediaError: The file cannot be opened, goes beyond a limit, has no length, or holds neither video nor audio.
+        MediaError: The file cannot be opened, exceeds a limit, has no length, or holds neither video nor audio.
 
     Attributes:
         info: What the file holds.
-        limits: What reading the file may cost.
-        heard: First and last second for which the span last read by :meth:`read_audio` holds audio; None for none.
-        channel_names: Names of the audio's channels, such as FL; NONE where the file does not tell.
+        limits: Limits on what reading the file may cost.
+        heard: Start and end of the audio in the span last read by :meth:`read_audio`, in seconds; None for none.
+        channel_names: Names of the audio's channels, such as FL; NONE if the file does not say.
         video_stream: PyAV's stream of the video track; None without one.
         audio_stream: PyAV's stream of the audio track, whose parameters a copy needs; None without one.
     """
@@ -186,7 +185,7 @@ class PyAVReader(MediaReader):
                     codec.thread_count = threads
                 self._packets = PacketSpan(self._container, self._streams, self._watch)
                 self._span = (math.inf, -math.inf)
-                # Only now, as decoders may know more once they have met the first frames.
+                # Only now, as decoders may know more after the first frames.
                 self.info = self._describe(path)
                 self._measure()
         except BaseException:
@@ -199,7 +198,7 @@ class PyAVReader(MediaReader):
         self._container.close()
 
     def fetch(self, start: float, end: float) -> tuple[float, float]:
-        """Makes the span ready for reading, in one pass over the file.
+        """Prepares a span for reading, in one pass over the file.
 
         Raises:
             MediaError: The file cannot be read.
@@ -237,7 +236,7 @@ class PyAVReader(MediaReader):
         return np.stack([images[k][1] for k in place]), ticks[place] * base - origin
 
     def read_audio(self, start: float, end: float, sample_rate: int) -> np.ndarray | None:
-        """Reads the audio of exactly the span, mixed to one channel.
+        """Reads the audio of exactly the span, mixed to mono.
 
         Raises:
             MediaError: There is no audio track, or nothing of it can be decoded.
@@ -259,7 +258,7 @@ class PyAVReader(MediaReader):
         return decode_span(self.audio_stream, packets, start, end, clock=clock, **watching)
 
     def _packets_of(self, kind: str, start: float, end: float) -> tuple[list[av.Packet[Any]], tuple[float, float]]:
-        """The packets of a track for a span, which is fetched if need be, and its clock; begins a step of the watch."""
+        """The packets of a track for a span, fetched if necessary, and its clock; starts a step of the watch."""
         stream = self.video_stream if kind == 'video' else self.audio_stream
         if stream is None:
             raise MediaError(self.info.path, f'has no {kind} track')
@@ -272,7 +271,7 @@ class PyAVReader(MediaReader):
         return 1 / self.info.fps if stream is self.video_stream and self.info.fps else 0.0
 
     def _describe(self, path: str) -> MediaInfo:
-        """What is known of the tracks, but for their length."""
+        """What is known about the tracks, except their length."""
         video, audio = self.video_stream, self.audio_stream
         info = MediaInfo(path=path, duration=0.0, has_video=video is not None, has_audio=audio is not None)
         if video is not None:
@@ -292,7 +291,7 @@ class PyAVReader(MediaReader):
     def _measure(self) -> None:
         if self.video_stream is not None:
             base = self._packets.clock(self.video_stream)[0]
-            # It may not refer to this reader: its memory would wait for the garbage collector.
+            # Must not refer to this reader: its memory would then wait for the garbage collector.
             self._decoder = VideoDecoder(self.video_stream, self._watch, self.info.count_damage)
             self._decoder.step = max(1, round(self._frame_seconds(self.video_stream) / base))
         length = self._length()
@@ -325,7 +324,7 @@ class PyAVReader(MediaReader):
         return length
 
     def _promised(self) -> float:
-        """Seconds from time zero to the end by the header."""
+        """Seconds from time zero to the end according to the header."""
         container, ends = self._container, []
         for stream in self._streams:
             base, origin = self._packets.clock(stream)
@@ -339,12 +338,12 @@ class PyAVReader(MediaReader):
         return max(ends, default=0.0)
 
     def _read_length(self, promised: float, *, told: bool, headed: bool) -> float:
-        """The length by the last packets.
+        """The length according to the last packets.
 
         Args:
-            promised: Seconds by the header.
-            told: They are no guess.
-            headed: The header is the first frame of audio without a container.
+            promised: Seconds according to the header.
+            told: Whether they are not a guess.
+            headed: Whether the header is the first frame of audio without a container.
         """
         form = self._container.format
         indexed = bool(form.flags & GENERIC_INDEX) and form.name not in SEARCHED and not headed
@@ -369,7 +368,7 @@ class PyAVReader(MediaReader):
 
 
 class Length(NamedTuple):
-    """Seconds of a file by its content and by its header, and whether its clock was found to be wrong."""
+    """Seconds of a file by its content and its header, and whether its clock was found to be wrong."""
 
     seconds: float
     promised: float
@@ -377,7 +376,7 @@ class Length(NamedTuple):
 
 
 def _confirmed(stream: Any, size: int) -> bool:
-    """Whether the index tells of a packet that is there and lasts until the track's declared end."""
+    """Whether the index lists an existing packet that lasts until the track's declared end."""
     index = stream.index_entries
     last = len(index) - 1
     while last >= 0 and index[last].is_discard:
@@ -387,5 +386,5 @@ def _confirmed(stream: Any, size: int) -> bool:
     first = next(k for k in range(last + 1) if not index[k].is_discard)
     until_last = index[last].timestamp - index[first].timestamp
     step = index[last].timestamp - index[last - 1].timestamp if last else stream.duration
-    # What stands longer may be the last frame, or the index be one of a part only.
+    # A longer packet may be the last frame, or the index may cover only a part.
     return until_last < stream.duration <= until_last + max(3 * step, TAIL / stream.time_base)

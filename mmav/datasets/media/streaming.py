@@ -1,4 +1,4 @@
-"""Reading a file from front to back, frame by frame, for what measures it or writes it anew."""
+"""Reads a file from start to end, frame by frame, for code that measures or rewrites it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mmav.datasets.media.audio import seconds_of
 from mmav.datasets.media.reader import PyAVReader
 from mmav.datasets.media.video import lacks_pts
 
-# Seconds read at once; so much of the file is held, compressed.
+# Seconds read at once and held in compressed form.
 PIECE = 30.0
-# No recording has pixels longer than so many times their height.
+# The largest pixel aspect ratio of any recording.
 MOST_STRETCHED = 16.0
 
 
 class StreamReader(PyAVReader):
-    """Reads one media file as :class:`PyAVReader` does, and all frames of a span one after the other."""
+    """Reads one media file like :class:`PyAVReader`, and also all frames of a span one after another."""
 
     def pieces(self, start: float = 0.0, end: float = math.inf) -> Iterator[tuple[float, float]]:
-        """Spans of the file in seconds, one after the other, each made ready for reading."""
+        """Consecutive spans of the file in seconds, each prepared for reading."""
         position = start
         while position < min(end, self.info.duration):
             _, stop = self.fetch(position, min(position + PIECE, end, self.info.duration))
@@ -32,25 +32,25 @@ class StreamReader(PyAVReader):
             position = stop
 
     def iter_frames(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Decodes all displayed frames of a span, one after the other.
+        """Decodes all displayed frames of a span, one after another.
 
         Args:
             start: Seconds.
             end: Seconds; a frame displayed at this very time is not part of the span.
 
         Yields:
-            Time in seconds, ascending, and frame as stored: not yet upright.
+            Time in seconds, ascending, and frame as stored, not yet rotated upright.
 
         Raises:
             MediaError: There is no video track.
         """
         packets, (base, origin) = self._packets_of('video', start, end)
-        # A little early, so that a frame exactly at the time is not lost to rounding.
+        # Slightly early, so that a frame exactly at the time is not lost to rounding.
         first, last = ((second + origin) / base - 1e-3 for second in (start, end))
         if not lacks_pts(self.video_stream) and all(
             packet.pts is not None and packet.pts < first for packet in packets
         ):
-            # The last frame is still shown: there is none to come.
+            # The last frame is still displayed: there is no later one.
             return
         for ticks, frame in self._decoder.frames(packets):
             if ticks >= last:
@@ -60,10 +60,10 @@ class StreamReader(PyAVReader):
                 self._watch.begin()
 
     def iter_sampled(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame | None]]:
-        """As :meth:`iter_frames`, but only keyframes are decoded, which takes a small part of the time.
+        """Like :meth:`iter_frames`, but decodes only keyframes, which takes a small part of the time.
 
         Yields:
-            Time in seconds and frame; None for frames that are not decoded, of which the file only tells the time.
+            Time in seconds, and the frame, or None for frames that are not decoded.
 
         Raises:
             MediaError: There is no video track.
@@ -78,10 +78,10 @@ class StreamReader(PyAVReader):
             yield ticks * base - origin, next(frames, (0, None))[1]
 
     def iter_audio(self, start: float, end: float) -> Iterator[tuple[float, av.AudioFrame]]:
-        """Decodes the audio of a span in the channels and at the rate that it has.
+        """Decodes the audio of a span with its own channels and sample rate.
 
         Yields:
-            Time of its first sample in seconds, and frame, for each frame that reaches into the span.
+            Time of the first sample in seconds, and frame, for each frame that reaches into the span.
 
         Raises:
             MediaError: There is no audio track, or nothing of it can be decoded.
@@ -93,15 +93,15 @@ class StreamReader(PyAVReader):
     def iter_audio_packets(
         self, start: float, end: float, *, lead: float = 0.0
     ) -> Iterator[tuple[float, av.Packet[Any]]]:
-        """The audio of a span as it is stored, to be copied.
+        """The packets of the audio of a span, for copying.
 
         Args:
             start: Seconds.
             end: Seconds.
-            lead: Seconds before the span, up to 0.25, whose packets come, too, for decoders to get ready.
+            lead: Seconds before the span, up to 0.25, whose packets are included to warm up decoders.
 
         Yields:
-            Time in seconds from which a packet is heard, and packet.
+            Start time of a packet in seconds, and packet.
 
         Raises:
             MediaError: There is no audio track.
@@ -114,6 +114,6 @@ class StreamReader(PyAVReader):
 
     @property
     def pixel_ratio(self) -> float:
-        """Width of a stored pixel, as it is to be shown, in heights of it; 1 where nothing sensible is said."""
+        """Pixel aspect ratio, width over height; 1 if the file has no sensible value."""
         ratio = float((self.video_stream and self.video_stream.codec_context.sample_aspect_ratio) or 1.0)
         return ratio if 1 / MOST_STRETCHED <= ratio <= MOST_STRETCHED else 1.0

@@ -1,4 +1,4 @@
-"""One media file into an mp4 file that trains fast: small frames, many keyframes, mono audio at 16 kHz."""
+"""Transcodes a media file to an mp4 file for fast training: small frames, many keyframes, mono audio at 16 kHz."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from mmav.datasets.media.streaming import StreamReader
 from mmav.datasets.media.video import AS_STORED, orientation_of, upright
 from mmav.errors import MediaError
 
-# Samples in one frame of audio.
+# Samples per audio frame.
 AUDIO_FRAME = 4096
 TICKS = Fraction(1, 90000)
 PRESETS = ('ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow')
 
-# Time in seconds up to which there is audio, and PyAV's packets.
+# Packets, with the time in seconds up to which there is audio.
 AudioPackets = tuple[float, list[Any]]
 
 
 @dataclass(frozen=True)
 class TranscodeOptions:
-    """How files are written.
+    """Options for writing files.
 
     Attributes:
         short_side: Short side of the video in pixels; smaller videos keep their size.
-        keyframes: A keyframe every so many frames. A reader decodes from the keyframe before a wanted frame on: few
-            make long ways, many make large files. 12 read fastest of 4, 8, 12, 25 and 250 (docs/data_speed.md).
-        max_fps: Frames in excess of this rate are left out; None keeps all.
+        keyframes: Frames from one keyframe to the next. A reader decodes from the keyframe before a wanted frame: few
+            keyframes are slow, many make large files. 12 was fastest of 4, 8, 12, 25 and 250 (docs/data_speed.md).
+        max_fps: Maximum frame rate; frames in excess are dropped. None keeps all.
         crf: x264's quality, 0 (lossless) to 51.
-        preset: x264's speed of encoding, one of ``PRESETS``.
-        audio_codec: 'flac', which keeps the audio exactly in 16 bits, or 'aac', of 64 kbit/s.
-        sample_rate: Samples a second of the audio.
+        preset: x264's preset, one of ``PRESETS``.
+        audio_codec: 'flac', which is lossless in 16 bits, or 'aac' at 64 kbit/s.
+        sample_rate: Sample rate of the audio.
     """
 
     short_side: int = 256
@@ -61,7 +61,7 @@ class TranscodeOptions:
         if not 0 <= self.crf <= 51:
             raise ValueError(f'crf must lie in [0, 51], got {self.crf}')
         if self.preset not in PRESETS:
-            raise ValueError(f'preset {self.preset!r} is none of {", ".join(PRESETS)}')
+            raise ValueError(f'preset {self.preset!r} is unknown: choose one of {", ".join(PRESETS)}')
         if self.audio_codec not in ('flac', 'aac'):
             raise ValueError(f"audio_codec {self.audio_codec!r} is neither 'flac' nor 'aac'")
 
@@ -76,9 +76,9 @@ class TranscodeResult:
 
     Attributes:
         seconds: Length of the source.
-        frames: Frames.
-        samples: Samples of audio.
-        damaged: Packets of the source that could not be decoded.
+        frames: Number of frames.
+        samples: Number of audio samples.
+        damaged: Number of packets of the source that could not be decoded.
     """
 
     seconds: float = 0.0
@@ -88,18 +88,18 @@ class TranscodeResult:
 
 
 def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeResult:
-    """Writes a file anew: H.264, upright, and audio of one channel, both from the same time zero.
+    """Rewrites a file: upright H.264 video and mono audio with the same time zero.
 
-    Frames keep their times, audio its place beside them. Rotation, edit lists and late starts are thereby resolved;
-    what is damaged is left out.
+    Frames keep their times, and audio stays in sync. This resolves rotation, edit lists and late starts, and drops
+    damaged parts.
 
     Args:
         source: Any media file.
-        target: An mp4 file; what stands there is overwritten, and what is written so far stays if this fails.
-        options: How it is written.
+        target: An mp4 file; an existing file is overwritten, and a partial file remains if this fails.
+        options: Options for writing it.
 
     Raises:
-        MediaError: The source cannot be read, or the target not be written.
+        MediaError: The source cannot be read, or the target cannot be written.
     """
     result = TranscodeResult()
     with StreamReader(source) as videos, StreamReader(source) as audios:
@@ -125,7 +125,7 @@ def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeR
 
 
 def _frames(reader: StreamReader, max_fps: float | None) -> Iterator[tuple[float, av.VideoFrame]]:
-    """All frames of the file, or as many as the rate allows, each with its time in seconds."""
+    """All frames of the file, or as many as the rate allows, with their times in seconds."""
     last = -np.inf
     for start, end in reader.pieces():
         for time, frame in reader.iter_frames(start, end):
@@ -135,14 +135,14 @@ def _frames(reader: StreamReader, max_fps: float | None) -> Iterator[tuple[float
 
 
 class VideoTrack:
-    """The video of a file that is written: H.264, frames at any times.
+    """The video track of an output file: H.264, frames at any times.
 
     Args:
         container: The file.
-        first: A frame that tells size and colours of all.
-        fps: Frames per second; 0 where that is unknown.
-        options: How it is written.
-        result: Where frames are counted.
+        first: A frame with the size and colours of all frames.
+        fps: Frames per second; 0 if unknown.
+        options: Options for writing it.
+        result: Counts the frames.
     """
 
     def __init__(
@@ -165,11 +165,12 @@ class VideoTrack:
         if orientation_of(first) == AS_STORED:
             codec.color_primaries, codec.color_trc = first.color_primaries, first.color_trc
             codec.colorspace = first.colorspace
-        # Without arithmetic coding and deblocking: decodes in little more than half the time, files grow by an eighth.
+        # No arithmetic coding and no deblocking: decoding takes little more than half the time, files grow by an
+        # eighth.
         self._stream.options = {'crf': str(options.crf), 'preset': options.preset, 'tune': 'fastdecode'}
 
     def write(self, time: float, frame: av.VideoFrame) -> None:
-        """Writes a frame to be shown at a time in seconds."""
+        """Writes a frame with its time in seconds."""
         height, width = self._size
         small = _upright(frame).reformat(
             width, height, format='yuv420p', dst_color_range='MPEG', interpolation='BICUBIC', threads=1
@@ -179,20 +180,20 @@ class VideoTrack:
         self._result.frames += 1
 
     def finish(self, end: float | None = None) -> None:
-        """Writes what the encoder has held back; the last frame is shown until a time in seconds, where it is given."""
+        """Flushes the encoder; the last frame is displayed until ``end`` in seconds, if given."""
         self._mux(self._stream.encode(None), end)
 
     def _mux(self, packets: list[av.Packet[Any]], end: float | None = None) -> None:
         if packets and self._first_dts is None:
             self._first_dts = packets[0].dts
         if packets and end is not None:
-            # A track lasts as long as its packets take to decode.
+            # The length of a track is that of its packets' decoding times.
             packets[-1].duration = max(1, round(end / TICKS) - cast(int, packets[-1].dts) + cast(int, self._first_dts))
         self._container.mux(packets)
 
 
 def _target_size(frame: av.VideoFrame, short_side: int) -> tuple[int, int]:
-    """Height and width: even numbers of pixels, as 4:2:0 needs them; never larger than the source."""
+    """Height and width: even numbers of pixels, as 4:2:0 requires; never larger than the source."""
     scale = min(1.0, short_side / min(frame.height, frame.width))
     return max(2, 2 * round(frame.height * scale / 2)), max(2, 2 * round(frame.width * scale / 2))
 
@@ -200,17 +201,17 @@ def _target_size(frame: av.VideoFrame, short_side: int) -> tuple[int, int]:
 def _upright(frame: av.VideoFrame) -> av.VideoFrame:
     if orientation_of(frame) == AS_STORED:
         return frame
-    # Few files are turned; the way over RGB is simple.
+    # Few files are rotated, so converting through RGB is good enough.
     turned = np.ascontiguousarray(upright(frame.to_ndarray(format='rgb24'), frame), dtype=np.uint8)
     return av.VideoFrame.from_ndarray(turned, format='rgb24')
 
 
 class AudioTrack:
-    """The audio of a file that is written, in turns with its video, as players and readers expect it.
+    """The audio track of an output file, interleaved with its video, as players and readers expect.
 
     Args:
         container: The file.
-        source: Seconds up to which there is audio, and packets of it.
+        source: Times in seconds up to which there is audio, with packets.
     """
 
     def __init__(self, container: av.container.OutputContainer, source: Iterator[AudioPackets]) -> None:
@@ -235,7 +236,7 @@ def _mono_packets(
     stream: Any = None
     resampler = av.AudioResampler(format='s16' if codec == 'flac' else 'fltp', layout='mono', rate=rate)
     for wave in _waves(reader, rate) if reader.info.has_audio else ():
-        # A track that holds nothing would become one of silence, which looks like data.
+        # An empty track would become a silent one, which looks like data.
         if stream is None:
             stream = container.add_stream(codec, rate=rate, layout='mono')
             if codec == 'aac':
@@ -250,7 +251,7 @@ def _mono_packets(
 
 
 def _waves(reader: StreamReader, sample_rate: int) -> Iterator[np.ndarray]:
-    """Waveforms that follow each other from time zero to the last sample that the file has; none where it has none."""
+    """Consecutive waveforms from time zero to the last sample of the file; none if it has no audio."""
     silence = 0
     for start, end in reader.pieces():
         wave = reader.read_audio(start, end, sample_rate)

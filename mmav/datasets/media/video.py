@@ -1,4 +1,4 @@
-"""From the packets of a video track to the RGB frames nearest to given times."""
+"""Decodes the packets of a video track to the RGB frames nearest to given times."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from av.video.frame import PictureType
 
 from mmav.datasets.media.opening import Watch
 
-# These files store no presentation times, and where frames are reordered FFmpeg guesses some of them wrongly. Their
-# decoding times, taken in the order of display, are exact: the first one is shown as the audio starts, without the
-# delay of a decoder that reorders.
+# These files store no presentation times, and FFmpeg guesses some wrongly if frames are reordered. Their decoding times
+# are exact when taken in display order: the first frame is displayed when the audio starts, without the delay of a
+# decoder that reorders.
 WITHOUT_PTS = ('avi',)
-# Nor does FFmpeg give times to the frames of these codecs where there is no container.
+# FFmpeg does not time the frames of these codecs without a container either.
 UNDATED = ('h264', 'hevc', 'vvc', 'vc1', 'cavs')
-# FFmpeg's flag of formats that hold frames and nothing else: a search in them would lead nowhere.
+# FFmpeg's flag for formats that hold only frames, in which seeking does not work.
 NO_TIMESTAMPS = 0x80
-# In these codecs a packet is one displayed frame, so what to decode is known before decoding. Where it is not (VP8 may
-# store frames that are never shown), the frames that come out tell.
+# In these codecs a packet is one displayed frame, so what to decode is known in advance. In others (VP8 may store
+# frames that are never displayed) only the decoded frames tell.
 PLANNED_CODECS = ('h264', 'hevc', 'av1', 'vp9', 'vp8', 'mpeg4')
-# Their decoder is told once, as it is opened, which frames to leave out.
+# Their decoders only learn when opened which frames to skip.
 CHOSEN_ONCE = ('av1',)
-# FFmpeg's flag for frames that its decoder has not seen the whole of.
+# FFmpeg's flag for frames whose references its decoder has not fully seen.
 OUTPUT_CORRUPT = Flags.output_corrupt
 # The second field of an interlaced frame may be in a packet of its own.
 FIELDS = 1
 
 
 def lacks_container(form: av.ContainerFormat) -> bool:
-    """Whether files of a format hold a track's frames and nothing else."""
+    """Whether files of a format hold only the frames of a track."""
     return bool(form.flags & NO_TIMESTAMPS)
 
 
 def lacks_pts(stream: Any) -> bool:
-    """Whether the time stamps of a video track are those of decoding, which are exact in the order of display."""
+    """Whether a video track only has decoding time stamps, which are exact in display order."""
     form = stream.container.format
     return form.name in WITHOUT_PTS or (lacks_container(form) and stream.codec_context.name in UNDATED)
 
 
 class Orientation(NamedTuple):
-    """What makes a stored frame upright, in this order.
+    """Transformations that make a stored frame upright, in this order.
 
     Attributes:
         transposed: Rows become columns.
@@ -57,19 +57,19 @@ class Orientation(NamedTuple):
 
 
 AS_STORED = Orientation()
-# Quarters of a turn against the clock.
+# Quarter turns counterclockwise.
 _TURNED = (AS_STORED, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """What makes a frame upright; what is not a multiple of 90 degrees is taken for the nearest.
+    """Transformations that make a frame upright; angles are rounded to multiples of 90 degrees.
 
-    FFmpeg's matrix sends a point (x, y) of the stored frame to (a x + c y, b x + d y).
+    FFmpeg's matrix maps a point (x, y) of the stored frame to (a x + c y, b x + d y).
     """
     try:
         data = frame.side_data.get('DISPLAYMATRIX')
     except ValueError:
-        # PyAV knows not all that may be beside a frame; of mirrored frames it knows the angle only.
+        # PyAV does not support all side data of frames; for mirrored frames it only gives the angle.
         return _TURNED[round(frame.rotation / 90) % 4]
     if data is None:
         return AS_STORED
@@ -80,20 +80,20 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
 
 
 def upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Turns an image (H, W, ...) of a frame as the file says that it is to be shown."""
+    """Rotates an image (H, W, ...) of a frame to the orientation stored in the file."""
     orientation = orientation_of(frame)
     image = image.swapaxes(0, 1) if orientation.transposed else image
     return image[:: -1 if orientation.upside_down else 1, :: -1 if orientation.mirrored else 1]
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Height and width with the short side given, as close to the old ratio as whole pixels allow."""
+    """Height and width for a given short side, as close to the old aspect ratio as whole pixels allow."""
     scale = 1.0 if short_side is None else short_side / min(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def nearest(sorted_values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Indices of the values nearest to the wanted ones; of two as near, the earlier.
+    """Indices of the values nearest to the wanted ones; of two equally near ones, the earlier.
 
     Args:
         sorted_values: Values (N,), ascending, N >= 1.
@@ -116,8 +116,8 @@ class FramePlan(NamedTuple):
     """What to decode.
 
     Attributes:
-        runs: Ranges of packets to decode one after the other; the decoder is flushed between two of them.
-        needed: Presentation times (in the stream's units) of the frames that will be kept.
+        runs: Ranges of packets to decode one after another; the decoder is flushed in between.
+        needed: Presentation times (in the stream's units) of the frames to keep.
     """
 
     runs: list[range]
@@ -127,8 +127,8 @@ class FramePlan(NamedTuple):
 def plan_frames(pts: Sequence[int], keyframe: Sequence[bool], shown: Sequence[bool], wanted: np.ndarray) -> FramePlan:
     """Plans which groups of pictures to decode.
 
-    A group is a keyframe and what follows it in the file; it is decoded as far as frames of it are wanted. A frame
-    that is shown before its group's keyframe (an open group's leading picture) needs all of the group before, too.
+    A group is a keyframe and the frames after it in the file; it is decoded up to its last wanted frame. A frame that
+    is displayed before its group's keyframe (a leading picture of an open group) also needs all of the group before.
 
     Args:
         pts: Presentation times of the packets, in file order.
@@ -137,7 +137,7 @@ def plan_frames(pts: Sequence[int], keyframe: Sequence[bool], shown: Sequence[bo
         wanted: Times of the frames wanted (M,), in the units of ``pts``.
 
     Returns:
-        The plan; empty where no packet is shown.
+        The plan; empty if no packet is displayed.
     """
     times = np.asarray(pts, dtype=np.int64)
     visible = np.sort(times[np.asarray(shown, dtype=bool)])
@@ -146,7 +146,7 @@ def plan_frames(pts: Sequence[int], keyframe: Sequence[bool], shown: Sequence[bo
     needed = frozenset(visible[nearest(visible, wanted)].tolist())
     starts = [i for i, key in enumerate(keyframe) if key or i == 0]
     groups = [range(a, b) for a, b in zip(starts, [*starts[1:], len(times)], strict=True)]
-    # Group -> where its decoding may stop.
+    # Group -> where decoding may stop.
     wanted_groups: dict[int, int] = {}
     for g, group in enumerate(groups):
         hits = [i for i in group if shown[i] and int(times[i]) in needed]
@@ -164,7 +164,7 @@ def plan_frames(pts: Sequence[int], keyframe: Sequence[bool], shown: Sequence[bo
 
 
 class VideoDecoder:
-    """Decodes a video track, past damaged packets.
+    """Decodes a video track, skipping damaged packets.
 
     Args:
         stream: The track.
@@ -172,7 +172,7 @@ class VideoDecoder:
         on_damage: Called for each packet that cannot be decoded.
 
     Attributes:
-        step: Ticks from one frame to the next, for frames without a time stamp.
+        step: Ticks between frames, for frames without a time stamp.
     """
 
     def __init__(self, stream: Any, watch: Watch, on_damage: Callable[[], None] = lambda: None) -> None:
@@ -183,20 +183,19 @@ class VideoDecoder:
     def read(
         self, packets: Sequence[av.Packet[Any]], wanted: np.ndarray, *, short_side: int | None, held: int
     ) -> list[tuple[int, np.ndarray]]:
-        """Decodes the displayed frames nearest to the wanted times, and no more than they need where that is known.
+        """Decodes the displayed frames nearest to the wanted times, and as little else as possible.
 
         Args:
-            packets: Packets of the track, from a keyframe on, in file order.
+            packets: Packets of the track in file order, starting with a keyframe.
             wanted: Times (M,), ascending, in the track's ticks.
             short_side: Short side of the result in pixels; None keeps the size.
-            held: How many frames are going to be held; more than M where some are wanted twice.
+            held: How many frames will be held; more than M if some are wanted twice.
 
         Returns:
-            M pairs of true time in ticks and frame (H, W, 3) uint8 RGB; empty where nothing can be decoded.
+            M pairs of true time in ticks and frame (H, W, 3) uint8 RGB; empty if nothing can be decoded.
 
         Raises:
-            MediaError: Frames of this size, or so many, are more than the limits allow, or decoding them takes too
-                long.
+            MediaError: The size or number of frames exceeds a limit, or decoding them takes too long.
         """
         pts = [packet.pts for packet in packets if packet.pts is not None]
         reliable = len(pts) == len(packets) and not self._guessed
@@ -205,7 +204,7 @@ class VideoDecoder:
             images = self._convert(_pick(self.frames(packets, plan.runs, plan.needed), wanted), short_side, held)
             if {ticks for ticks, _ in images} == plan.needed:
                 return images
-        # Other codecs hide frames or repeat them; damaged files do not show what their packets promise.
+        # Other codecs hide or repeat frames; damaged files do not display all that their packets promise.
         return self._convert(_pick(self.frames(packets), wanted), short_side, held)
 
     def frames(
@@ -218,8 +217,8 @@ class VideoDecoder:
 
         Args:
             packets: Packets of the track, in file order.
-            runs: Ranges of packets; the decoder is flushed between two of them. None for one of all.
-            needed: Presentation times of the frames that must come out; None for all.
+            runs: Ranges of packets; the decoder is flushed in between. None for a single range.
+            needed: Presentation times of the frames that must be returned; None for all.
 
         Yields:
             Presentation time in ticks, ascending, and frame.
@@ -244,7 +243,7 @@ class VideoDecoder:
                     if not begun:
                         continue
                     if self._guessed:
-                        # The frame comes out as a later one goes in; the decoding times are those of display, in order.
+                        # A frame comes out when a later one goes in; sorted decoding times are the display times.
                         k = place.get(frame.dts, k + 1 + held_back) - held_back
                         ticks = packets[min(max(k, 0), len(packets) - 1)].dts
                     else:
@@ -256,7 +255,7 @@ class VideoDecoder:
                         yield ticks, frame
 
     def _held_back(self, packets: Sequence[av.Packet[Any]]) -> int:
-        """How many frames the decoder holds back to bring them in order: those left when the first one comes out."""
+        """How many frames the decoder buffers for reordering: those left when the first one comes out."""
         self._codec.flush_buffers()
         for packet in packets:
             if _decode(self._codec, packet, lambda: None):
@@ -266,7 +265,7 @@ class VideoDecoder:
     def _convert(
         self, chosen: Iterable[tuple[int, av.VideoFrame]], short_side: int | None, held: int
     ) -> list[tuple[int, np.ndarray]]:
-        """Turns frames into arrays as they come, so that no more than two full frames are held."""
+        """Converts frames to arrays one at a time, so that at most two full frames are held."""
         done: list[tuple[int, np.ndarray]] = []
         size: tuple[int, int] | None = None
         for ticks, frame in chosen:
@@ -276,7 +275,7 @@ class VideoDecoder:
             if size is None:
                 size = scaled_size(frame.height, frame.width, short_side)
                 self._watch.limits.check_scaling(self._watch.path, (frame.height, frame.width), size, held)
-            # One pass of swscale scales and converts; more threads than one only cost time at these sizes.
+            # One pass of swscale scales and converts; more than one thread only costs time at these sizes.
             image = frame.to_ndarray(format='rgb24', height=size[0], width=size[1], threads=1)
             done.append((ticks, upright(image, frame)))
         return done
@@ -291,7 +290,7 @@ def _decode(codec: Any, packet: av.Packet[Any] | None, on_damage: Callable[[], N
 
 
 def _pick(frames: Iterator[tuple[int, av.VideoFrame]], wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-    """For each wanted time, ascending, the nearest frame; stops decoding once the last one is known."""
+    """Yields the nearest frame for each wanted time, ascending; stops decoding once the last one is known."""
     before: tuple[int, av.VideoFrame] | None = None
     done = 0
     for ticks, frame in frames:

@@ -86,7 +86,7 @@ def test_joined_ogg_files_are_refused_in_one_line(make_clip, tmp_path, encoder, 
     path = tmp_path / 'joined.ogg'
     path.write_bytes(b''.join(part.read_bytes() for part in parts))
     for _ in range(2):
-        with pytest.raises(MediaError, match='is joined of several Ogg files, which cannot be searched; write it anew'):
+        with pytest.raises(MediaError, match='is a concatenation of Ogg files, which cannot be searched; rewrite it'):
             open_media(str(path))
     with open_media(str(parts[1])) as reader:
         assert reader.info.duration > 0.9

@@ -141,7 +141,7 @@ def test_what_cannot_be_read(broken, tmp_path):
         (dict(short_side=0), 'short_side must be above 0'),
         (dict(max_fps=-1), 'max_fps must be above 0'),
         (dict(crf=60), r'crf must lie in \[0, 51\]'),
-        (dict(preset='quick'), "preset 'quick' is none of ultrafast"),
+        (dict(preset='quick'), "preset 'quick' is unknown: choose one of ultrafast"),
         (dict(audio_codec='mp3'), "'mp3' is neither 'flac' nor 'aac'"),
     ],
 )
