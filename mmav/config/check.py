@@ -1,17 +1,18 @@
-"""Checks a whole config before anything heavy is built: every ``type`` is registered, every keyword fits its signature.
+"""Checks a config before anything expensive is built: every ``type`` is registered, every keyword fits its signature.
 
 MMEngine finds a typo when it builds the part, perhaps after an epoch (a metric, a hook), or never (``paramwise_cfg``,
-``randomness``, a misspelt name at the top). Rules:
+``randomness``, a misspelt name at the top level). Rules:
 
-* A dict with ``type`` must name something in the registry of its place: by its key (``sampler``, ``pipeline``,
-  ``optimizer`` ...), else that of the dict around it.
-* Its keywords must be those of the class, or of its parents where ``**kwargs`` are handed on. Those without a default
-  must be there, unless MMEngine or the owner fills them in: ``in_dims`` of necks and heads, and whatever lies under a
-  key that ends in ``_cfg``.
-* A name at the top is one that MMEngine's Runner reads, or a variable of the config; a variable must not look like a
-  misspelt name of the former kind.
-* What only its owner can judge (``compile``, ``activation_checkpointing``, public weights) is judged there, by a
-  function that has asked for it with :func:`checks`.
+* A dict with ``type`` must name an entry of the right registry: chosen by its key (``sampler``, ``pipeline``,
+  ``optimizer`` ...), or that of the enclosing dict.
+* Its keywords must be those of the class, or of its parents if it forwards ``**kwargs``. Keywords without a default are
+  required, unless MMEngine or the owner fills them in: ``in_dims`` of necks and heads, and everything under a key that
+  ends in ``_cfg``.
+* A top-level name is one that MMEngine's Runner reads, or a variable of the config; a variable must not look like a
+  misspelling of the former.
+* Settings that only their owner can check (``compile``, ``activation_checkpointing``, public weights) are checked
+there,
+  by a function registered with :func:`checks`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _ENGINE_NAMES = (
 )
 _LOOKS_LIKE = 0.8
 
-# names at the top -> registry, and the type that MMEngine takes where none is given
+# top-level name -> registry, and the type that MMEngine defaults to
 _PARTS: dict[str, tuple[Registry, str | None]] = {
     'data_preprocessor': (registry.MODELS, None),
     'log_processor': (registry.LOG_PROCESSORS, 'LogProcessor'),
@@ -68,7 +69,7 @@ _REGISTRY_OF_KEY = {
     'vis_backends': registry.VISBACKENDS,
     'worker_init_fn': registry.FUNCTIONS,
 }
-# what MMEngine, or the owner of a part, fills in by itself
+# arguments that MMEngine or the owner of a part fills in
 _FILLED_IN: dict[Registry, tuple[str, ...]] = {
     registry.DATA_SAMPLERS: ('dataset', 'seed', 'sampler', 'batch_size'),
     registry.LOOPS: ('runner', 'dataloader', 'evaluator'),
@@ -105,11 +106,11 @@ _CHECKS: dict[str | None, list[Judge]] = {}
 
 
 def checks(name: str | None) -> Callable[[Judge], Judge]:
-    """Asks for a function to be called by :func:`check_config`, as a decorator.
+    """Decorator that registers a function to be called by :func:`check_config`.
 
     Args:
-        name: The name at the top of a config whose value the function gets, where there is one; None for the config.
-            The function yields one line a problem, or raises a :class:`~mmav.errors.ConfigError` and returns None.
+        name: The top-level name of a config whose value is passed to the function, if present; None for the whole
+            config. The function yields one line per problem, or raises a :class:`~mmav.errors.ConfigError`.
     """
 
     def register(judge: Judge) -> Judge:
@@ -120,7 +121,7 @@ def checks(name: str | None) -> Callable[[Judge], Judge]:
 
 
 def top_level_names() -> list[str]:
-    """The names at the top of a config that mean something to MMEngine."""
+    """The top-level names of a config that MMEngine reads."""
     own = [name for name in inspect.signature(Runner.__init__).parameters if name not in ('self', 'cfg')]
     return [*own, *_ENGINE_NAMES]
 
@@ -129,14 +130,14 @@ def check_config(cfg: Config) -> None:
     """Checks a config; builds nothing and reads no data.
 
     Raises:
-        ConfigError: With the path inside the config and the nearest right name of every problem.
+        ConfigError: Lists every problem with its path in the config and the nearest valid name.
     """
     if cfg.get('custom_imports'):
         try:
             import_modules_from_strings(**cfg.custom_imports)
         except (ImportError, TypeError) as error:
             raise ConfigError(f'custom_imports: {error}') from error
-    found = list(dict.fromkeys(find_problems(cfg)))  # test_dataloader is often val_dataloader: say it once
+    found = list(dict.fromkeys(find_problems(cfg)))  # test_dataloader is often val_dataloader: report it once
     if found:
         name = f"'{cfg.filename}': " if getattr(cfg, 'filename', None) else ''
         head = '' if len(found) == 1 else f'{len(found)} problems in the config\n'
@@ -145,7 +146,7 @@ def check_config(cfg: Config) -> None:
 
 def find_problems(cfg: Config) -> Problems:
     """Yields one line a problem."""
-    for place in (registry.RUNNERS, registry.WEIGHT_INITIALIZERS):  # whose modules bring checks of their own
+    for place in (registry.RUNNERS, registry.WEIGHT_INITIALIZERS):  # these modules register checks
         place.import_from_location()
     if 'model' not in cfg:
         yield 'model: a config needs one'
@@ -170,7 +171,7 @@ def _judged(judge: Judge, value: Any) -> Problems:
 
 
 def _complete_stages(cfg: Config) -> Problems:
-    """Training, validation and testing need all their parts, or none."""
+    """Training, validation and testing each need all of their parts, or none."""
     for parts in (
         ('train_dataloader', 'train_cfg', 'optim_wrapper'),
         ('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -179,7 +180,7 @@ def _complete_stages(cfg: Config) -> Problems:
         given = [part for part in parts if cfg.get(part) is not None]
         for part in parts:
             if given and part not in given:
-                yield f'{part}: missing, but {given[0]} is there'
+                yield f'{part}: missing, but {given[0]} is given'
 
 
 def _top_level(name: str, value: Any) -> Problems:
@@ -216,7 +217,7 @@ def _top_level(name: str, value: Any) -> Problems:
         if _look_up(registry.RUNNERS, value) is None:
             yield _unregistered(value, name, registry.RUNNERS)
     elif name in _PLAIN_DICTS:
-        if name != 'precision' or isinstance(value, dict):  # which has more to say of another type
+        if name != 'precision' or isinstance(value, dict):  # its own check reports other types
             yield from _keywords(value, name, _PLAIN_DICTS[name], f'{name} has')
         for switch in _SWITCHES:  # a word such as 'no' would turn it on
             if isinstance(value, dict) and not isinstance(value.get(switch, False), bool | None):
@@ -289,7 +290,7 @@ def _part(
     extra: Sequence[str] = (),
     partial: bool = False,
 ) -> Problems:
-    """A dict that will be built: its type, its keywords, and the parts inside it."""
+    """Checks a dict that will be built: its type, its keywords, and nested parts."""
     if not isinstance(value, dict):
         yield f'{path}: must be a dict with a type, got {type(value).__name__} {value!r}'
         return
@@ -313,7 +314,7 @@ def _call(
     name = getattr(target, '__name__', str(target))
     given = {key: item for key, item in value.items() if key not in ('type', '_scope_', *extra)}
     if signature.is_open:
-        # any keyword may be meant, but not one that is nearly a right one
+        # any keyword is allowed, except one that is almost a known one
         given = {key: item for key, item in given.items() if get_close_matches(key, signature.names, 1, _LOOKS_LIKE)}
     yield from _keywords(given, path, signature.names, f'{name} takes')
     yield from _missing(signature, given if not signature.is_open else value, path, name, place, partial)
@@ -328,7 +329,7 @@ def _missing(signature: CallSignature, given: dict, path: str, name: str, place:
 
 
 def _children(value: Any, path: str, place: Registry) -> Problems:
-    """The parts inside a dict or a list."""
+    """Checks the parts inside a dict or a list."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         here = _REGISTRY_OF_KEY.get(key, place) if isinstance(key, str) else place
@@ -347,7 +348,7 @@ def _registries() -> list[Registry]:
 
 
 def _where_registered(kind: Any, place: Registry) -> Registry:
-    """Under a key that this module does not know, a part may be of any kind."""
+    """The registry that holds a part; under an unknown key a part may be of any kind."""
     if not isinstance(kind, str) or _look_up(place, kind) is not None:
         return place
     return next((other for other in _registries() if _look_up(other, kind) is not None), place)

@@ -1,9 +1,9 @@
-"""Settings of a config that nothing reads any more are refused, with the names of those that have to be set instead.
+"""Refuses config settings that nothing reads any more, and names the settings to change instead.
 
-``max_epochs = 10`` at the top of a config is a variable: its value is copied to where the file names it, such as
-``train_cfg = dict(max_epochs=max_epochs)``, while the file is read. A file that has this one as its base, or
-``--cfg-options``, comes later and changes the variable only. Which variables are read, and where their values go, is
-told from the text of the files: MMEngine keeps no record of it.
+``max_epochs = 10`` at the top level of a config is a variable: its value is copied to where the file uses it, such as
+``train_cfg = dict(max_epochs=max_epochs)``, when the file is read. A file that inherits from this one, or
+``--cfg-options``, comes later and only changes the variable. Which variables are read, and where their values go, is
+found by parsing the files, as MMEngine does not record it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class _Read(NamedTuple):
 
     Attributes:
         name: The variable.
-        of_base: Whether it is that of the bases, ``_base_.name``.
-        target: The name that the statement assigns to; empty where it is of another kind.
-        place: Where in the assigned value it goes, as far as the text tells.
+        of_base: Whether it is a variable of the bases, ``_base_.name``.
+        target: The name that the statement assigns to; empty for other statements.
+        place: Where it goes in the assigned value, as far as the source shows.
     """
 
     name: str
@@ -46,7 +46,7 @@ class _File:
     Attributes:
         path: The file.
         bases: Its bases.
-        assigned: Names that it assigns to at its top -> the line.
+        assigned: Top-level names that it assigns to -> the line.
         reads: What its statements read.
     """
 
@@ -66,8 +66,8 @@ class _File:
 def check_overrides(path: str, cfg: Config, options: Iterable[str] = ()) -> None:
     """Refuses settings of a config and of ``--cfg-options`` that nothing reads.
 
-    Names that begin with an underscore are the user's own, and so is what code of ``custom_imports`` may read. A
-    variable may be set to None, which says that it is not in use.
+    Ignores names that begin with an underscore, and names that code of ``custom_imports`` may read. A variable may be
+    set to None to say that it is not used.
 
     Args:
         path: The config file.
@@ -75,11 +75,11 @@ def check_overrides(path: str, cfg: Config, options: Iterable[str] = ()) -> None
         options: Names of ``--cfg-options``.
 
     Raises:
-        ConfigError: A variable that is changed was copied before, or is read by nothing.
+        ConfigError: A changed variable was copied before, or nothing reads it.
     """
     try:
         leaf = _parse(Path(path))
-    except (SyntaxError, ValueError, OSError):  # a form of config whose variables cannot be told from its text
+    except (SyntaxError, ValueError, OSError):  # a kind of config whose variables cannot be parsed
         leaf = _File(Path(path))
     known = set(top_level_names())
     found = [
@@ -99,9 +99,9 @@ def check_overrides(path: str, cfg: Config, options: Iterable[str] = ()) -> None
 def _advice(name: str, places: Sequence[str], known: set[str]) -> str:
     if not places:
         hint = did_you_mean(name, known)
-        return f'nothing reads this name{hint or "; remove it, or give it the name of what is meant"}'
+        return f'nothing reads this name{hint or "; remove it, or rename it"}'
     remedy = 'move the data with --data-root DIR, or ' if name == 'data_root' else ''
-    return f'nothing reads this variable any more, its value was copied before; {remedy}set {_listed(places)}'
+    return f'nothing reads this variable any more, as its value was already copied; {remedy}set {_listed(places)}'
 
 
 def _listed(places: Sequence[str]) -> str:
@@ -109,7 +109,7 @@ def _listed(places: Sequence[str]) -> str:
 
 
 def _without_effect(leaf: _File, cfg: Config, known: set[str]) -> Iterator[tuple[_File, str, list[str]]]:
-    """Variables that a file changes, or that the last one makes, and that nothing reads; where their values went."""
+    """Variables that a file changes, or the last one defines, that nothing reads; and where their values went."""
     for file in leaf.chain():
         for name in file.assigned:
             if name in known or name.startswith('_') or not file.bases or _goes(file, name, leaf, known):
@@ -120,12 +120,12 @@ def _without_effect(leaf: _File, cfg: Config, known: set[str]) -> Iterator[tuple
 
 
 def _places(leaf: _File, cfg: Config, name: str, known: set[str], rest: Sequence[str]) -> list[str]:
-    """Where the values of a variable went, whichever file gives them."""
+    """Where the values of a variable went, from any file."""
     return _existing(cfg, [place for file in leaf.chain() for place in _goes(file, name, leaf, known)], rest)
 
 
 def _goes(file: _File, name: str, leaf: _File, known: set[str], met: tuple[tuple[Path, str], ...] = ()) -> list[Place]:
-    """Where a value goes that a file assigns to a name: places below names that are read when the config is run."""
+    """Where a value that a file assigns to a name goes: places below names that are read when the config is run."""
     if name not in file.assigned or (file.path, name) in met:
         return []
     met = (*met, (file.path, name))
@@ -142,7 +142,7 @@ def _goes(file: _File, name: str, leaf: _File, known: set[str], met: tuple[tuple
 
 
 def _existing(cfg: Config, places: Iterable[Place], rest: Sequence[str]) -> list[str]:
-    """Places of the config, as far as they are there; with what is set inside of them."""
+    """The places that exist in the config, with the settings inside them."""
     names: list[str] = []
     for place in places:
         if not place:
@@ -154,7 +154,7 @@ def _existing(cfg: Config, places: Iterable[Place], rest: Sequence[str]) -> list
                 break
             whole.append(key)
         names.append('.'.join(whole))
-    # the same object under two names is said under one
+    # an object with two names is reported once
     return [name for name in dict.fromkeys(names) if name]
 
 
@@ -167,7 +167,7 @@ def _inside(value: Any, key: str) -> tuple[Any, bool]:
 
 
 def _same_values(cfg: Config, name: str, known: set[str], rest: Sequence[str]) -> list[str]:
-    """Where a config that was written out whole has the value of a variable."""
+    """Where a config that was dumped as a whole has the value of a variable."""
     wanted = cfg[name]
 
     def search(value: Any, place: Place) -> Iterator[Place]:
@@ -188,7 +188,7 @@ def _parse(path: Path) -> _File:
     """Reads a file and its bases.
 
     Raises:
-        SyntaxError, ValueError, OSError: It is of another form, such as YAML, or its bases cannot be told.
+        SyntaxError, ValueError, OSError: It has another format, such as YAML, or its bases cannot be determined.
     """
     file = _File(path.resolve())
     for statement in _statements(ast.parse(path.read_text(encoding='utf-8')).body):
@@ -197,7 +197,7 @@ def _parse(path: Path) -> _File:
                 bases = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
                 file.bases = [_parse(path.parent / name) for name in ([bases] if isinstance(bases, str) else bases)]
                 continue
-            # None says that a variable is not in use
+            # None means that a variable is not used
             if target and getattr(getattr(statement, 'value', None), 'value', '') is not None:
                 file.assigned.setdefault(target, getattr(statement, 'lineno', 0))
             file.reads += _reads(getattr(statement, 'value', statement) if target else statement, target, place)
@@ -205,7 +205,7 @@ def _parse(path: Path) -> _File:
 
 
 def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """The simple statements of a file, in the order of its lines; of loops and the like also their heads."""
+    """The simple statements of a file in line order, and the heads of loops and other compound statements."""
     for node in body:
         if isinstance(node, (ast.If, ast.For, ast.While, ast.With, ast.Try)):
             yield from _statements(ast.iter_child_nodes(node))
@@ -216,7 +216,7 @@ def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
 
 
 def _targets(statement: ast.AST) -> list[tuple[str, Place]]:
-    """The names that a statement assigns to, and where inside them; one empty name where it is not that simple."""
+    """The names that a statement assigns to, and where inside them; one empty name for complex statements."""
     if isinstance(statement, ast.Assign):
         return [_target(node) for node in statement.targets]
     if isinstance(statement, (ast.AnnAssign, ast.AugAssign)) and statement.value is not None:
@@ -238,7 +238,7 @@ def _target(node: ast.expr) -> tuple[str, Place]:
 
 
 def _reads(node: ast.AST, target: str, place: Place) -> Iterator[_Read]:
-    """What an expression reads, and where in its value that goes."""
+    """The variables that an expression reads, and where they go in its value."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == _BASE:
         yield _Read(node.attr, True, target, place)
     elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == _BASE:

@@ -1,4 +1,4 @@
-"""Top-k accuracy in which every clip of the test set counts, also those that could not be read."""
+"""Top-k accuracy over every clip of the test set, including those that could not be read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mmav.structures import ACTION
 
 
 def rank_of_label(scores: np.ndarray, label: int) -> int:
-    """Counts the classes that stand before the true one.
+    """Counts the classes ranked before the true one.
 
     Args:
         scores: (C,), higher is better.
         label: The true class.
 
     Returns:
-        0 for a right first guess. Ties count against the prediction, and so do scores that are not finite: a model that
-        says nothing is never right by accident.
+        0 if the first guess is correct. Ties and non-finite scores count against the prediction, so a model without a
+        preference is never correct by accident.
 
     Raises:
         MmavError: There is no such class.
@@ -45,17 +45,17 @@ def rank_of_label(scores: np.ndarray, label: int) -> int:
 
 
 def ranks_of_clip(scores: Mapping[str, np.ndarray], truth: Mapping[str, int]) -> dict[str, int]:
-    """How many classes stand before the true one, see :func:`rank_of_label`.
+    """How many classes are ranked before the true one, see :func:`rank_of_label`.
 
     Args:
         scores: Part of the label -> probabilities (C,).
         truth: Part -> the true class.
 
     Returns:
-        Part -> rank; where there are several, also that of all parts together, as ``action``, whose score is the
-        product of theirs (epic-kitchens/C1-Action-Recognition, utils/scoring.py).
+        Part -> rank; with several parts also ``action``, all of them together, whose score is the product of theirs
+        (epic-kitchens/C1-Action-Recognition, utils/scoring.py).
     """
-    # in float64, where no product of two float32 probabilities becomes 0
+    # in float64, where no product of two float32 probabilities underflows
     tables = [np.asarray(scores[part], dtype=np.float64) for part in truth]
     ranks = {part: rank_of_label(table, truth[part]) for part, table in zip(truth, tables, strict=True)}
     if len(truth) > 1:
@@ -65,10 +65,10 @@ def ranks_of_clip(scores: Mapping[str, np.ndarray], truth: Mapping[str, int]) ->
 
 
 def log_broken(clips: Iterable[tuple[Any, str | None]]) -> int:
-    """Logs every clip that could not be read: (path, reason), the reason being None of one that could.
+    """Logs every clip that could not be read, from pairs of path and reason, or None if it could be read.
 
     Returns:
-        How many they are.
+        The number of such clips.
     """
     broken = [(path, reason) for path, reason in clips if reason is not None]
     for path, reason in broken:
@@ -80,7 +80,7 @@ def checked_topk(topk: int | Sequence[int]) -> tuple[int, ...]:
     """Returns the values of k as a tuple.
 
     Raises:
-        ValueError: One is not positive, or there is none.
+        ValueError: One is not positive, or there are none.
     """
     values = (topk,) if isinstance(topk, int) else tuple(topk)
     if not values or min(values) < 1:
@@ -90,15 +90,15 @@ def checked_topk(topk: int | Sequence[int]) -> tuple[int, ...]:
 
 @METRICS.register_module()
 class Accuracy(BaseMetric):
-    """Share of clips whose true class is among the k most probable.
+    """The share of clips whose true class is among the k most probable.
 
     Results: ``top1``, ``top5`` ... in [0, 1], and ``broken``, the number of clips that could not be read. Those count
     as wrong and are logged by name.
 
     Args:
         topk: The values of k.
-        collect_device: How results travel between processes, see MMEngine's ``BaseMetric``. 'gpu' means by collective
-            calls, which also work on CPU processes; 'cpu' means by files in the current folder.
+        collect_device: How processes exchange results, see MMEngine's ``BaseMetric``. 'gpu' means collective calls,
+            which also work for CPU processes; 'cpu' means files in the current folder.
         prefix: Put before the names of the results.
 
     Raises:

@@ -21,9 +21,9 @@ TASKS = (*PARTS, ACTION)
 
 
 def participant_of(path: str | Path) -> str:
-    """The participant of a clip: what stands before the first underscore of its file's name.
+    """The participant of a clip: the part of its file name before the first underscore.
 
-    So it is for the names of EPIC-Kitchens, both of untrimmed videos and of clips cut from them.
+    This matches the names of EPIC-Kitchens, both of untrimmed videos and of clips cut from them.
 
     >>> participant_of('clips/P18_07_12.mp4'), participant_of('P32/P32_01.MP4')
     ('P18', 'P32')
@@ -59,9 +59,9 @@ def read_ids(values: str | Sequence[Any], data_root: str = '') -> frozenset[str]
 class ActionAccuracy(BaseMetric):
     """Top-k accuracy of verbs, nouns and actions.
 
-    An action is a verb and a noun; its score is the product of their probabilities, and it is right only if both are.
-    The definition, also of the subsets, is that of epic-kitchens/C1-Action-Recognition, utils/metrics.py and
-    utils/scoring.py. Ties count against the prediction, there they fall either way.
+    An action is a verb and a noun; its score is the product of their probabilities, and it is correct only if both are.
+    The definitions, including the subsets, are those of epic-kitchens/C1-Action-Recognition, utils/metrics.py and
+    utils/scoring.py, except that ties always count against the prediction.
 
     Results in [0, 1]: ``verb_top1``, ``noun_top1``, ``action_top1``, ``verb_top5`` ...; the same of subsets where
     their lists are given, such as ``tail_verb_top1`` (clips whose verb is a tail class; likewise nouns; a tail action
@@ -128,7 +128,7 @@ class ActionAccuracy(BaseMetric):
         return metrics
 
     def _subsets(self, results: list) -> dict[str, dict[str, np.ndarray]]:
-        """Prefix -> task -> (clips,), True for those that belong to it."""
+        """Prefix -> task -> (clips,), True for clips of the subset."""
         subsets = {'': dict.fromkeys(TASKS, np.ones(len(results), dtype=bool))}
         if self.tail_verbs or self.tail_nouns:
             subsets['tail_'] = {}

@@ -1,4 +1,4 @@
-"""Dumps of predictions brought into one order of classes, as models may have been tested with lists in another."""
+"""Brings dumps of predictions into the same order of classes, as models may be tested with different lists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_alike(paths: Sequence[str | Path]) -> list[Dump]:
 
 
 def in_order(rows: list[dict], classes: Any, like: Any, *, name: str | Path) -> Dump:
-    """Brings rows into another order of their classes, and says so; rows of other classes stay as they are.
+    """Reorders the classes of rows, and logs it; rows with other classes are unchanged.
 
     Args:
         rows: As :func:`mmav.evaluation.predictions.load_predictions` gives them.

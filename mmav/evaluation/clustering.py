@@ -1,4 +1,4 @@
-"""How well features fall into the classes by themselves: k-means against the labels."""
+"""How well features cluster into the classes: k-means compared with the labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cluster_metrics(
     Raises:
         MmavError: There are fewer clips than clusters.
     """
-    from sklearn.cluster import KMeans  # imported here: half a second that only this metric needs to wait for
+    from sklearn.cluster import KMeans  # imported here: it takes half a second, and only this metric needs it
     from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
     clusters = num_clusters or len(np.unique(labels))

@@ -1,4 +1,4 @@
-"""Features of the same clips from several models, or from parts of one: joined, sampled and brought to the plane."""
+"""Features of the same clips from several models, or from parts of one: joined, sampled and projected to 2-D."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmav.evaluation.predictions import Classes, by_clip, labels_of, no_features
 
 METHODS = ('tsne', 'pca')
 WIDEST = 50  # features for t-SNE, as its authors and scikit-learn advise; wider ones go through PCA
-LAST = 'feature'  # what the last layer reads, whatever its streams are called
-_FEWEST = 5  # clips of which a picture can be made
+LAST = 'feature'  # the input of the last layer, independent of the names of its streams
+_FEWEST = 5  # clips for a plot
 _SENSES = ('audio', 'video')
 
 
 @dataclass(frozen=True)
 class FeatureSets:
-    """Features of the same clips, one set a panel.
+    """Features of the same clips, one set per panel.
 
     Attributes:
         names: What to call the sets.
@@ -209,7 +209,7 @@ def default_perplexity(clips: int) -> float:
 def embed(
     features: np.ndarray, method: str = 'tsne', *, perplexity: float | None = None, seed: int = 0, name: str = ''
 ) -> np.ndarray:
-    """Brings features to the plane.
+    """Projects features to 2-D.
 
     Args:
         features: (clips, D).

@@ -1,4 +1,4 @@
-"""Where a model errs: confused classes, clips that one modality settles, calibration, and whether a gain is luck."""
+"""Analyses a model's errors: confused classes, clips that one modality decides, calibration, and significance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DENSE = 1000  # with more classes, as actions have, the matrix holds only those
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of each clip of a dump; N clips.
+    """The outcome for each of the N clips of a dump.
 
     Attributes:
         name: What to call the dump in messages.
@@ -34,8 +34,8 @@ class Outcomes:
         broken: Which clips could not be read (N,).
         classes: Names of the classes.
         sizes: Number of classes, of actions those of each part.
-        named: Whether the names are the dump's own, not numbers.
-        lists: Part -> its names, as the dump has them; None if it has none.
+        named: Whether the names come from the dump, instead of numbers.
+        lists: Part -> its names in the dump, or None.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How much of a Grad-CAM map lies on the event: the map's mass there, against the event's share of the input."""
+"""How well a Grad-CAM map localises an event: its share of mass on the event, and the event's share of the input."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CORNERS = ('x0', 'y0', 'x1', 'y1')
 
 
 class Event(NamedTuple):
-    """Place and time of the event of a clip.
+    """Location and time of a clip's event.
 
     Attributes:
         seconds: Times of the boxes (n,).
         boxes: Left, top, right, bottom (n, 4) in [0, 1] of the whole frame.
         onset: Start of the sound event in seconds.
-        offset: Its end.
+        offset: End of the sound event in seconds.
     """
 
     seconds: np.ndarray
@@ -30,28 +30,28 @@ class Event(NamedTuple):
     offset: float
 
     def boxes_at(self, seconds: np.ndarray) -> np.ndarray:
-        """The boxes (T, 4) of the frames nearest to the given times (T,)."""
+        """The boxes (T, 4) of the frames nearest to the times (T,)."""
         return self.boxes[np.abs(self.seconds[None] - np.asarray(seconds)[:, None]).argmin(axis=1)]
 
     def boxes_in(self, seconds: np.ndarray, region: Sequence[float]) -> np.ndarray:
-        """The boxes of :meth:`boxes_at` in [0, 1] of a part of the frame: left, top, right, bottom of the whole."""
+        """:meth:`boxes_at` in [0, 1] of a region of the frame, given as left, top, right, bottom of the whole frame."""
         left, top, right, bottom = region
         scale = np.array([right - left, bottom - top] * 2)
         return (self.boxes_at(seconds) - np.array([left, top] * 2)) / scale
 
 
 class Shares(NamedTuple):
-    """Share of the map's mass on the event, NaN if the map is zero, and the event's share of the input."""
+    """The share of a map's mass on the event, NaN if the map is zero, and the event's share of the input."""
 
     mass: float
     room: float
 
 
 def read_events(data_root: str | Path) -> dict[str, Event]:
-    """Reads AVSynth's lists of events: ``boxes.csv`` and ``events.csv``.
+    """Reads AVSynth's event lists, ``boxes.csv`` and ``events.csv``.
 
     Returns:
-        Path of the clip, relative to the folder -> its event.
+        Path of a clip, relative to the folder -> its event.
 
     Raises:
         ManifestError: A file is missing or has other columns.
@@ -69,7 +69,7 @@ def read_events(data_root: str | Path) -> dict[str, Event]:
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
-        raise ManifestError(f"no '{path}': the place of events is known for AVSynth only (tools/data/avsynth)")
+        raise ManifestError(f"no '{path}': only AVSynth says where its events are (tools/data/avsynth)")
     with path.open(newline='', encoding='utf-8') as file:
         reader = csv.DictReader(file)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
@@ -79,7 +79,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def box_cover(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The share of each pixel that lies in the box of its frame.
+    """The share of each pixel covered by the box of its frame.
 
     Args:
         boxes: (T, 4): left, top, right, bottom in [0, 1] of the frame; clipped to it.
@@ -97,18 +97,18 @@ def box_cover(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def interval_cover(start: np.ndarray | float, end: np.ndarray | float, length: int) -> np.ndarray:
-    """The share of each of ``length`` cells of size 1 between start and end (...,): (..., length) in [0, 1]."""
+    """The share of each of ``length`` unit cells covered by start to end (...,): (..., length) in [0, 1]."""
     cells = np.arange(length)
     inside = np.minimum(np.asarray(end)[..., None], cells + 1) - np.maximum(np.asarray(start)[..., None], cells)
     return np.clip(inside, 0, 1)
 
 
 def shares(values: np.ndarray, cover: np.ndarray) -> Shares:
-    """Share of a map's mass on the event, and the share that a uniform map would have there.
+    """The share of a map's mass on the event, and the share that a uniform map would have.
 
     Args:
         values: The map, non-negative.
-        cover: The share of each of its cells that belongs to the event; of a shape that broadcasts to the map's.
+        cover: The share of each cell that belongs to the event; broadcastable to the map.
     """
     cover = np.broadcast_to(cover, values.shape)
     total = float(values.sum(dtype=float))
@@ -118,7 +118,7 @@ def shares(values: np.ndarray, cover: np.ndarray) -> Shares:
 def summarise(found: Sequence[Shares], *, draws: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Means over clips.
 
-    Clips whose map is zero are counted, and left out of the means.
+    Clips with a zero map are counted, but excluded from the means.
 
     Returns:
         ``clips``, ``without_map``, ``mass``, ``room``, ``ratio`` (mean mass over mean room) and ``interval``, the

@@ -1,4 +1,4 @@
-"""Predictions as a file: written in testing, averaged and drawn afterwards."""
+"""Files of predictions: written in testing, averaged and plotted afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Classes = Mapping[str, Sequence[str]]
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads built-in types and numpy arrays; whatever else a pickle names could run code."""
+    """Reads built-in types and numpy arrays only, as anything else in a pickle could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _SAFE:
@@ -48,8 +48,8 @@ class _PlainUnpickler(pickle.Unpickler):
 def save_predictions(path: str | Path, rows: Sequence[dict], classes: Any = None) -> None:
     """Writes predictions.
 
-    Where clips have one label, the file holds ``label``, ``scores`` and the names of the classes without a dict; they
-    may be given so, too.
+    If clips have one label, the file holds ``label``, ``scores`` and the class names without a dict; they may also be
+    passed that way.
 
     Args:
         path: A file name, usually ending in .pkl.
@@ -118,7 +118,7 @@ def no_features(path: str | Path) -> MmavError:
 
 
 def part_of(rows: Sequence[dict], part: str | None, path: str | Path, *, together: bool = False) -> str:
-    """The part of the label that is asked for; the only one where none is.
+    """The requested part of the label, or the only one.
 
     Args:
         rows: Predictions of one file.
@@ -188,7 +188,7 @@ def average_predictions(
         rows = [table[key] for table in tables]
         if any(row['label'] != first['label'] or _sizes(row) != _sizes(first) for row in rows):
             raise MmavError(f'the models differ in the label or in the number of classes of {key}')
-        # a model that could not read the clip has no say in it
+        # a model that could not read the clip does not contribute
         heard = [i for i, row in enumerate(rows) if row['broken'] is None and shares[i] > 0] or list(range(len(rows)))
         weights_heard = shares[heard] / (shares[heard].sum() or 1.0)
         scores = {part: _weighted([rows[i]['scores'][part] for i in heard], weights_heard) for part in first['scores']}
@@ -207,9 +207,9 @@ def _weighted(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
 
 
 def clip_key(row: dict) -> tuple[int, str]:
-    """What tells one clip from another: its row in the manifest and its file's name.
+    """What identifies a clip: its row in the manifest and its file name.
 
-    Not the folder, which may have moved; not start and end, since one model may look at less of a clip than another.
+    Not the folder, which may have moved; not start and end, as models may use different parts of a clip.
     """
     return row['sample_idx'], Path(row['path']).name
 
@@ -288,7 +288,7 @@ class DumpPredictions(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict:
-        """Writes the file; no numbers. Where it cannot be written :attr:`failure` says so: the test's numbers count."""
+        """Writes the file and returns no metrics. If writing fails, sets :attr:`failure`, so that metrics are kept."""
         try:
             save_predictions(self.out_file, results, (self.dataset_meta or {}).get('classes'))
         except MmavError as error:

@@ -1,4 +1,4 @@
-"""Predictions for clips as text for a terminal."""
+"""Formats predictions for clips as text for a terminal."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from mmav.inference.results import parts_of
 from mmav.tables import text_table
 
 BAR = 20  # characters, for a probability of 1
-MOST_BLOCKS = 8  # clips; more of them get a line each instead of a block
+MOST_BLOCKS = 8  # clips; with more of them each gets a line instead of a block
 
 
 def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:
     """Formats results of :class:`mmav.apis.AVInferencer`.
 
     Args:
-        results: Up to :data:`MOST_BLOCKS` clips are shown with labels, bars of their probabilities, and windows; more
-            of them in one line each.
+        results: Up to :data:`MOST_BLOCKS` clips are shown with labels, bars of their probabilities, and windows; with
+            more, each clip gets one line.
         bar: The character that bars are made of.
     """
     if len(results) > MOST_BLOCKS:

@@ -163,7 +163,7 @@ def test_a_right_config_passes_and_nothing_is_built(cfg, monkeypatch):
         ),
         ('train_dataloder', {}, "train_dataloder: nothing reads this name, did you mean 'train_dataloader'?"),
         ('runner_type', 'AVRuner', "runner_type: no runner 'AVRuner' is registered, did you mean 'AVRunner'?"),
-        ('val_cfg', None, 'val_cfg: missing, but val_dataloader is there'),
+        ('val_cfg', None, 'val_cfg: missing, but val_dataloader is given'),
         ('model', 3, 'model: must be a dict with a type, got int 3'),
         ('randomness.deterministic', 'no', "randomness.deterministic='no': give True or False"),
         ('randomness.seed', -1, 'randomness.seed=-1: give a whole number from 0 to 4294967295, or None'),

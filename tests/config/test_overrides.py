@@ -42,7 +42,9 @@ def write(tmp_path):
     ],
 )
 def test_an_option_that_nothing_reads_is_refused_with_what_to_set(option, places):
-    message = f'^--cfg-options {option}: nothing reads this variable any more, its value was copied before; .*{places}'
+    message = (
+        f'^--cfg-options {option}: nothing reads this variable any more, as its value was already copied; .*{places}'
+    )
     with pytest.raises(ConfigError, match=message):
         load_config(str(TINY), {option: 1})
 

@@ -76,7 +76,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
 
 def test_events_of_avsynth(tmp_path):
-    with pytest.raises(ManifestError, match=r"no '.*boxes.csv': the place of events is known for AVSynth only"):
+    with pytest.raises(ManifestError, match=r"no '.*boxes.csv': only AVSynth says where its events are"):
         read_events(tmp_path)
     corners = 'x0,y0,x1,y1'
     (tmp_path / 'boxes.csv').write_text(
