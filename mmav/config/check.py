@@ -10,9 +10,8 @@ MMEngine finds a typo when it builds the part, perhaps after an epoch (a metric,
   ends in ``_cfg``.
 * A top-level name is one that MMEngine's Runner reads, or a variable of the config; a variable must not look like a
   misspelling of the former.
-* Settings that only their owner can check (``compile``, ``activation_checkpointing``, public weights) are checked
-there,
-  by a function registered with :func:`checks`.
+* Settings that only their owner can check (``compile``, ``activation_checkpointing``, public weights) are checked by a
+  function that the owner registers with :func:`checks`.
 """
 
 from __future__ import annotations
