@@ -1,4 +1,4 @@
-"""How the weights of a public file are adapted to a backbone: as the user says, else as is right for the two."""
+"""How the weights of a public file are adapted to a backbone: as the user chooses, or with defaults for the two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmav.models.backbones.ast import TOKENS
 from mmav.models.weights.own_checkpoint import KERNEL
 
 OPTIONS = dict(rgb=('mean', 'sum'), inflate=('center', 'mean'), positions=('interpolate', 'cut'))
-# The center frame keeps a clip that stands still as its picture, also at its ends.
+# With the center frame, a clip of equal frames responds like the image, even at its ends.
 DEFAULTS = dict(rgb='mean', inflate='center', positions='interpolate')
 # 128 mel bins in patches of 16 at stride 10: AST's public files, whatever their length
 AST_ROWS = 12
@@ -23,14 +23,14 @@ _PUBLISHED = 12 * 101
 
 
 def check_options(given: Mapping[str, Any], grid: Any = None) -> None:
-    """Refuses values that there are not.
+    """Refuses invalid values.
 
     Args:
         given: ``rgb``, ``inflate`` and ``positions`` of :func:`~mmav.models.weights.load_public_weights`.
         grid: Its ``grid``.
 
     Raises:
-        ConfigError: One is unknown, or the grid is none.
+        ConfigError: One is unknown, or the grid is invalid.
     """
     for name, value in given.items():
         if value is not None and value not in OPTIONS[name]:
@@ -38,7 +38,7 @@ def check_options(given: Mapping[str, Any], grid: Any = None) -> None:
             raise ConfigError(f'{name}={value!r} is unknown: choose {" or ".join(OPTIONS[name])}{hint}')
     lengths = grid if isinstance(grid, (list, tuple)) else ()
     if grid is not None and not (lengths and all(type(each) is int and each > 0 for each in lengths)):
-        raise ConfigError(f'grid={grid!r} is no grid: give a number of positions for each axis, as in grid=(8, 64)')
+        raise ConfigError(f'grid={grid!r} is not a grid: give a number of positions for each axis, as in grid=(8, 64)')
 
 
 def choose(
@@ -51,26 +51,26 @@ def choose(
     ours: bool = False,
     file: str = 'the file',
 ) -> tuple[Hints, dict[str, tuple[int, ...]]]:
-    """Settles how a file's weights are adapted to a backbone.
+    """Chooses how a file's weights are adapted to a backbone.
 
-    What the user leaves open is as the backbone's class says in ``adapting``, else as in ``DEFAULTS``. AST cuts only
-    positions of files with a distillation token, DeiT's and AST's own: those are what its code reads.
+    Choices default to ``adapting`` of the backbone's class, then to ``DEFAULTS``. AST cuts positions only of files with
+    a distillation token, DeiT's and its own, which are the files that its code reads.
 
     Args:
         module: The backbone.
         weights: The file's weights under our names.
         given: ``rgb``, ``inflate`` and ``positions`` of :func:`~mmav.models.weights.load_public_weights`.
-        grid: What the file's positions unroll, as the user says.
-        noted: What it says itself.
-        ours: Whether it is a checkpoint of ours: its positions become what they are at run time.
+        grid: The grid of the file's positions, if given by the user.
+        noted: The grids stored in the file.
+        ours: Whether it is our own checkpoint: its positions are then adapted as at run time.
         file: Its name for messages.
 
     Returns:
-        What the backbone's parts are told, and what the tables of positions in the file unroll.
+        Hints for the backbone's parts, and the grids of the position tables in the file.
 
     Raises:
-        ConfigError: A choice is unknown, or there is nothing to choose.
-        CheckpointError: Nobody knows what the file's positions unroll.
+        ConfigError: A choice is unknown or has no effect.
+        CheckpointError: The grid of the file's positions is ambiguous.
     """
     check_options(given, grid)
     own = module.state_dict()
@@ -92,7 +92,7 @@ def choose(
         inflate='kernels of pictures do not become those of clips here',
         positions='there are no positions of another grid',
     )
-    # from the last axis on, as pictures have fewer than clips
+    # from the last axis on, as images have fewer axes than clips
     grows = old is not None and all(a <= b for a, b in zip(reversed(old), reversed(new), strict=False))
     if given.get('positions') == 'cut' and grows:
         idle['positions'], why['positions'] = True, f'no axis of {old} gets shorter in {new}'
@@ -113,7 +113,7 @@ def _grids(
     ours: bool,
     file: str,
 ) -> dict[str, tuple[int, ...]]:
-    """What the file's positions unroll: as the user says, as the file says, or as files of its kind do."""
+    """The grids of the file's positions: given by the user, stored in the file, or known for files of its kind."""
     table = weights.get('pos_embed')
     if table is None or 'pos_embed' not in own or table.dim() != 3:
         if grid is not None:
@@ -132,7 +132,7 @@ def _grids(
         return dict(noted)
     found = None if ours else _grids_of_kind(weights, number, own.get(KERNEL), new)
     if found is None or (not found and table.shape == own['pos_embed'].shape):
-        return {}  # left to the backbone, or the same grid as far as one can tell
+        return {}  # left to the backbone, or apparently the same grid
     if len(found) != 1:
         could = ' or '.join(' x '.join(map(str, each)) for each in found) or 'of an unknown grid'
         raise CheckpointError(f"the {number} positions of '{file}' are {could}: say which, as in grid=(8, 64)")
@@ -142,7 +142,7 @@ def _grids(
 def _grids_of_kind(
     weights: Mapping[str, Tensor], number: int, own: Tensor | None, like: tuple[int, ...]
 ) -> list[tuple[int, ...]] | None:
-    """The grids that so many positions can be in such a file; None where its kind does not tell."""
+    """The possible grids for a number of positions in such a file; None if its kind does not tell."""
     kernel = weights.get(KERNEL, torch.empty(0))
     side = math.isqrt(max(number, 0))
     square: list[tuple[int, ...]] = [(side, side)] if side * side == number else []
@@ -165,7 +165,7 @@ def _grids_of_kind(
 
 
 def _grids_of_clips(number: int, like: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Clips of another length of the model's pictures, else as many frames of square pictures."""
+    """Grids of clips with another number of the model's frames, or else of square frames."""
     frames, *picture = like
     length, rest = divmod(number, math.prod(picture))
     if length and not rest:

@@ -1,4 +1,4 @@
-"""Key layouts of public checkpoints, and their keys under our names."""
+"""Key layouts of public checkpoints, and how their keys map to our names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HEADS_TRANSFORMERS = r'^((cls_|distillation_)?classifier|(vit\.|deit\.)?pooler)
 
 @dataclass(frozen=True)
 class Layout:
-    """How one project names its weights.
+    """The names that a project gives its weights.
 
     Attributes:
         name: Project and model.
@@ -179,7 +179,7 @@ _WRAPPERS = ('module.', '_orig_mod.', 'model.')
 
 
 def state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the weights in a checkpoint, wherever it keeps them; the prefixes of a wrapped model are dropped."""
+    """Returns the weights of a checkpoint in any known place; drops the prefixes of wrapped models."""
     for key in ('model_state', 'state_dict', 'model'):
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
@@ -191,10 +191,10 @@ def state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def find_layout(state: Mapping[str, Tensor], source: str = 'the file') -> Layout:
-    """Tells which project wrote the weights.
+    """Finds the project that wrote the weights.
 
     Raises:
-        CheckpointError: None of those that are known.
+        CheckpointError: The layout is unknown.
     """
     for layout in LAYOUTS:
         found = all(any(re.search(mark, key) for key in state) for mark in layout.marks)
@@ -269,17 +269,17 @@ def _join_queries(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def begin_time(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Gives a picture model's relative positions the place that they have in a model of clips.
+    """Moves an image model's relative positions to their places in a clip model.
 
     Time is the first axis there: the tables of rows and columns become the second and third, and those over time are
-    zero: no frame is preferred.
+    zero, so that no frame is preferred.
 
     Args:
         state: A file's weights under our keys.
         target: The model's.
 
     Returns:
-        Weights, and the keys of the tables that begin at zero; the same weights where nothing is to be done.
+        Weights, and the keys of the tables that start at zero; the same weights if there is nothing to do.
     """
     number = {rank: sum(f'.tables.{rank - 1}' in key for key in state) for rank in (2, 3)}
     begun = [key for key in target if key.endswith('.rel_pos.tables.2')]

@@ -1,4 +1,4 @@
-"""One encoder's weights out of a checkpoint of ``tools/train.py``, which holds a whole model."""
+"""Extracts an encoder's weights from a checkpoint of ``tools/train.py``, which holds a whole model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def encoders_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_backbone(state: Mapping[str, Tensor], module: nn.Module, source: str = 'the file') -> str:
-    """Finds the encoder in a whole model's weights that is like a backbone.
+    """Finds the encoder in a whole model's weights that matches a backbone.
 
     Args:
         state: Weights of a file.
@@ -28,7 +28,7 @@ def find_backbone(state: Mapping[str, Tensor], module: nn.Module, source: str = 
         source: File name for messages.
 
     Returns:
-        The prefix of its weights, such as ``backbones.audio.``; empty where the file is no whole model's.
+        The prefix of its weights, such as ``backbones.audio.``; empty if the file does not hold a whole model.
 
     Raises:
         CheckpointError: None or several encoders have patches of the backbone's shape.

@@ -1,4 +1,4 @@
-"""Public checkpoints into our backbones: keys renamed, shapes adapted, and a report of what became of every weight."""
+"""Loads public checkpoints into our backbones: renames keys, adapts shapes, and reports the outcome for each weight."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _SHOWN = 5
 
 @dataclass
 class LoadReport:
-    """What became of the weights of a file and of a model.
+    """The outcome for the weights of a file and a model.
 
     Attributes:
         source: The file.
-        layout: Who wrote it.
-        loaded: Our keys that were filled as they are.
-        adapted: Our keys that were filled after a change -> what was changed.
-        missing: Our keys that the file has nothing for; they keep their initial values.
-        misfits: Our keys for which the file has another shape -> the two shapes.
-        unused: Keys of the file that the model has no place for, the classifier's among them.
+        layout: The project that wrote it.
+        loaded: Our keys that were loaded unchanged.
+        adapted: Our keys that were adapted -> what was changed.
+        missing: Our keys that are missing from the file; they keep their initial values.
+        misfits: Our keys with another shape in the file -> the two shapes.
+        unused: Keys of the file that the model does not have, including the classifier's.
     """
 
     source: str
@@ -80,31 +80,31 @@ def load_public_weights(
     positions: str | None = None,
     grid: Sequence[int] | None = None,
 ) -> LoadReport:
-    """Loads a public checkpoint, or one of our own, into a backbone; what does not fit as it is, is made to fit.
+    """Loads a public checkpoint, or one of our own, into a backbone, adapting weights that do not fit.
 
-    Relative positions are interpolated linearly to the size that the model has. Of pictures in a model of clips, the
-    kernels are inflated, absolute positions are repeated over time, and relative positions over time begin at zero:
-    where the strides are the same, every frame of a clip that stands still has the patch tokens of its picture. (With a
-    class token that the file lacks they differ by its share of the attention.) A learned token that the file lacks
-    keeps its initial value.
+    Relative positions are interpolated linearly to the model's size. From an image model to a clip model, kernels are
+    inflated, absolute positions are repeated over time, and relative positions over time start at zero: with equal
+    strides, every frame of a clip of equal frames has the patch tokens of the image. (With a class token missing from
+    the file, they differ by its share of the attention.) A learned token missing from the file keeps its initial value.
 
     Args:
         module: A backbone, such as MAT or MViTv2.
-        path: The file as it is distributed.
-        strict: Every other weight of the model must be found and fit, and none but the classifier's be left over.
-            Otherwise those are reported and passed over.
-        rgb: How a kernel of three channels becomes one for a spectrogram: their ``mean``, or their ``sum``, three times
-            as much. AST takes the sum if None, as its code does, others the mean.
-        inflate: Where a picture's kernel stands in one of clips: in the ``center`` frame, the default, or as its
-            ``mean`` in all, which loses the share that zero padding has at the ends of a clip.
-        positions: ``interpolate`` absolute positions, or ``cut`` the middle out of an axis that gets shorter. AST cuts
-            those of DeiT's distilled files and of its own, as its code does; otherwise they are interpolated.
-        grid: What the absolute positions of the file unroll, where it neither says that nor is of a kind that has one
-            only: pictures are square, AST's own files have 12 rows.
+        path: The file as distributed.
+        strict: Whether every other weight of the model must be found and fit, with none but the classifier's left over.
+            Otherwise such weights are reported and skipped.
+        rgb: How a kernel with three channels is merged for a spectrogram: their ``mean``, or their ``sum``, three times
+            as much. Defaults to the sum for AST, as in its code, and to the mean for others.
+        inflate: How an image kernel is inflated over time: in the ``center`` frame, the default, or as its ``mean`` in
+            all frames, which loses the share of the zero padding at the ends of a clip.
+        positions: ``interpolate`` absolute positions, or ``cut`` the middle of an axis that gets shorter. AST cuts
+        those
+            of DeiT's distilled files and of its own, as in its code; otherwise they are interpolated.
+        grid: The grid of the file's absolute positions, if it neither says nor is of a kind with a known grid: images
+            are square, AST's own files have 12 rows.
 
     Raises:
-        CheckpointError: The file is missing, damaged, would run code, is of no known layout, does not fit, or holds
-            what nothing can begin from, such as quantised weights.
+        CheckpointError: The file is missing, damaged, would run code, has an unknown layout, does not fit, or holds
+            unusable weights, such as quantised ones.
         ConfigError: A choice is unknown or has no effect on this file.
     """
     content = load_checkpoint_file(path)
@@ -160,7 +160,7 @@ def load_public_weights(
 
 
 def _why_no_numbers(value: Tensor) -> str:
-    """What a parameter would have in place of numbers to begin from; empty where all is well."""
+    """Describes the unusable values of a parameter; empty if they are fine."""
     if value.is_meta:
         return 'no values'
     if value.layout != torch.strided:
@@ -177,11 +177,12 @@ class PublicWeights:
     ``backbones=dict(audio=dict(type='MAT', init_cfg=dict(type='PublicWeights', checkpoint='mvitv2_b_in1k')))``
 
     Args:
-        checkpoint: A name of the table (:mod:`mmav.models.weights.table`), an address or a path. What is not here is
-            downloaded into torch's cache when the weights are drawn; ``tools/train.py`` does so before it reads data.
+        checkpoint: A name in the table (:mod:`mmav.models.weights.table`), a URL or a path. Missing files are
+        downloaded
+            to torch's cache when the weights are initialised; ``tools/train.py`` does so before it reads data.
         strict: Whether everything but tokens and the classifier must fit.
-        allow_overlap: Whether weights may be taken that were trained on what the config's data are a part of, see
-            :func:`~mmav.models.weights.uses.weight_problems`, which alone asks for it.
+        allow_overlap: Whether to allow weights that were trained on a dataset that contains the config's data; used
+            only by :func:`~mmav.models.weights.uses.weight_problems`.
         rgb, inflate, positions, grid: See :func:`load_public_weights`.
 
     Raises:
@@ -210,7 +211,7 @@ class PublicWeights:
         """Fills a module.
 
         Raises:
-            CheckpointError: The file cannot be had; or see :func:`load_public_weights`.
+            CheckpointError: The file is not available; or see :func:`load_public_weights`.
         """
         report = load_public_weights(module, self.source.fetch(), strict=self.strict, **self.adapting)
         note_origin(module, [*report.loaded, *report.adapted], f'{LOADED}{self.source} ({report.layout})')

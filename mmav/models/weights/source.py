@@ -1,4 +1,4 @@
-"""From what a config calls public weights, a name, an address or a path, to a file on this machine."""
+"""Resolves what a config calls public weights, a name, a URL or a path, to a file on this machine."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Source:
 
     Attributes:
         given: What the config says.
-        path: The file, there or not yet.
-        address: Where it can be fetched from; empty for a path.
-        row: What is known of it, if it is published.
+        path: The file, which may not exist yet.
+        address: Its URL; empty for a path.
+        row: Its row of the table, if it is published.
     """
 
     given: str
@@ -40,7 +40,7 @@ class Source:
         return f"'{self.given}'{known}"
 
     def fetch(self) -> Path:
-        """The file, downloaded if it is not there.
+        """The file, downloaded if it is missing.
 
         Raises:
             CheckpointError: There is no such file, or it holds no weights; see :func:`mmav.download.fetch`.
@@ -57,7 +57,7 @@ class Source:
         return self.path
 
     def _require_weights(self) -> None:
-        """Looks into the file, which another program may have put there: before data are read, and not after."""
+        """Checks the content of the file, which another program may have written, before any data is read."""
         try:
             what = why_no_weights(self.path)
         except OSError as error:
@@ -68,7 +68,7 @@ class Source:
 
 
 def locate(checkpoint: str) -> Source:
-    """Finds out what is meant; downloads nothing and looks at no file.
+    """Resolves a name, URL or path; downloads nothing and reads no file.
 
     Args:
         checkpoint: A name of :data:`~mmav.models.weights.table.PUBLIC_WEIGHTS`, an address (http, https, file) or a

@@ -1,8 +1,8 @@
-"""Public weights by name: where they are, what they were trained on, who says so.
+"""Public weights by name: where they are, what they were trained on, and the source.
 
-A checksum is written down only where the publisher has it in the name of the file, as torch.hub and OpenMMLab do: the
-first digits of its sha256 (open-mmlab/mmpretrain, tools/model_converters/publish_model.py). The licence is that of the
-repository that publishes the file; the data sets have terms of their own.
+A checksum is listed only if the publisher has it in the file name, as torch.hub and OpenMMLab do: the first digits of
+its sha256 (open-mmlab/mmpretrain, tools/model_converters/publish_model.py). The licence is that of the repository that
+publishes the file; the datasets have their own terms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PublicCheckpoint:
         name: What configs call it.
         address: Where it is.
         architecture: What it is a checkpoint of.
-        trained_on: Data sets that it has seen, in the order of training.
+        trained_on: Datasets that it was trained on, in order.
         licence: SPDX identifier of the licence of the repository that publishes it.
         source: The page that names the address, as a path in a public repository.
         hashed: Whether the name of the file ends in the first digits of its sha256.
@@ -219,7 +219,7 @@ DATA_SETS = tuple(dict.fromkeys(data for row in _TABLE for data in row.trained_o
 
 
 def find_row(checkpoint: str) -> PublicCheckpoint | None:
-    """The row of a name, of an address, or of a file that has the name of a published one; None where there is none."""
+    """The row for a name, a URL, or a file with the name of a published one; None if there is none."""
     if checkpoint in PUBLIC_WEIGHTS:
         return PUBLIC_WEIGHTS[checkpoint]
     file = _file_of(checkpoint)

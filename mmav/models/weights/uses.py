@@ -1,4 +1,4 @@
-"""Public weights that a config asks for: found, checked before anything is built, fetched; or left out of a model."""
+"""Public weights in a config: finds them, checks them before anything is built, fetches them, or leaves them out."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def weights_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, dict]]:
 
 @checks(None)
 def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
-    """Yields one line a problem: an unknown name, or weights that have seen what a data set is a part of.
+    """Yields one line per problem: an unknown name, or weights trained on a dataset that contains the config's data.
 
-    A data set says ``part_of='Kinetics-400'``, as that of Kinetics-Sounds does: weights that were trained on
-    Kinetics-400 have seen its clips with their labels, and results from them compare with no others. ``allow_overlap``
-    of ``PublicWeights`` takes them all the same. Files are known by their name or address, and so are those of other
-    models whose names say Kinetics-400, -600 or -700; the rest passes.
+    A dataset sets ``part_of='Kinetics-400'``, as Kinetics-Sounds does: weights trained on Kinetics-400 have seen its
+    clips with their labels, so their results are not comparable. ``allow_overlap`` of ``PublicWeights`` allows them
+    anyway. Files are recognised by their name or URL, including other models whose names say Kinetics-400, -600 or
+    -700; all others pass.
     """
     whole: dict[str, str] = {}
     for loader in _LOADERS:
@@ -120,7 +120,7 @@ def _problems_of(init: dict, place: str, whole: Mapping[str, str], *, used: bool
 
 
 def _overlap(checkpoint: str, whole: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What weights have seen and a data set of the config is a part of, and where that is."""
+    """The datasets in the training data of weights that contain a dataset of the config, and where the latter is."""
     try:
         row = find_row(checkpoint)
         seen = row.trained_on if row else seen_by_name(checkpoint)
@@ -148,7 +148,7 @@ def _starts_from_weights(cfg: Mapping[str, Any]) -> Any:
 
 
 def leave_out_weights(model: nn.Module, source: str, load: Callable[[], Mapping[str, Tensor]] | None = None) -> None:
-    """Takes the files out of a model's initialisation that a checkpoint replaces, and says so; changes ``model``.
+    """Removes files from a model's initialisation that a checkpoint replaces, and logs it; changes ``model``.
 
     Args:
         model: Not yet initialised.

@@ -145,7 +145,7 @@ def test_unknown_choice():
 
 @pytest.mark.parametrize('grid', [16, '4x4', (4.0, 4.0), (-4, -4), (), (True, 16), (4, '4'), {}, True])
 def test_what_is_no_grid(grid):
-    with pytest.raises(ConfigError, match=r'^grid=.* is no grid: give a number of positions for each axis, as in'):
+    with pytest.raises(ConfigError, match=r'^grid=.* is not a grid: give a number of positions for each axis, as in'):
         choose(ast(), plain(16, channels=3), NOTHING, grid=grid)
 
 

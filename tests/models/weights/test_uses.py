@@ -85,7 +85,7 @@ def test_mmengines_own_way_of_loading_is_no_way_around_the_rule():
     ('name', 'wrong', 'message'),
     [
         (f'{VIDEO}.inflate', 'centre', f"{VIDEO}: inflate='centre' is unknown: choose center or mean, did you mean "),
-        (f'{VIDEO}.grid', '6x6', f"{VIDEO}: grid='6x6' is no grid: "),
+        (f'{VIDEO}.grid', '6x6', f"{VIDEO}: grid='6x6' is not a grid: "),
         (f'{VIDEO}.strict', 'no', f"{VIDEO}.strict: give True or False, got 'no'"),
         (
             VIDEO,
