@@ -97,8 +97,7 @@ def load_public_weights(
         inflate: How an image kernel is inflated over time: in the ``center`` frame, the default, or as its ``mean`` in
             all frames, which loses the share of the zero padding at the ends of a clip.
         positions: ``interpolate`` absolute positions, or ``cut`` the middle of an axis that gets shorter. AST cuts
-        those
-            of DeiT's distilled files and of its own, as in its code; otherwise they are interpolated.
+            those of DeiT's distilled files and of its own, as in its code; otherwise they are interpolated.
         grid: The grid of the file's absolute positions, if it neither says nor is of a kind with a known grid: images
             are square, AST's own files have 12 rows.
 
@@ -178,8 +177,8 @@ class PublicWeights:
 
     Args:
         checkpoint: A name in the table (:mod:`mmav.models.weights.table`), a URL or a path. Missing files are
-        downloaded
-            to torch's cache when the weights are initialised; ``tools/train.py`` does so before it reads data.
+            downloaded to torch's cache when the weights are initialised; ``tools/train.py`` does so before it reads
+            data.
         strict: Whether everything but tokens and the classifier must fit.
         allow_overlap: Whether to allow weights that were trained on a dataset that contains the config's data; used
             only by :func:`~mmav.models.weights.uses.weight_problems`.
