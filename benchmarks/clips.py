@@ -1,4 +1,4 @@
-"""What benchmarks of reading read: a config's data set or a generated clip; and plain code that only decodes it."""
+"""What benchmarks of reading read: a config's dataset or a generated clip; and plain code that only decodes it."""
 
 from __future__ import annotations
 

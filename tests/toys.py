@@ -84,7 +84,7 @@ class ToyDataset(Dataset):
 
 @DATASETS.register_module()
 class ToyTwice(Dataset):
-    """A data set around another, which it goes through twice."""
+    """A dataset around another, which it goes through twice."""
 
     def __init__(self) -> None:
         self.dataset = ToyDataset()

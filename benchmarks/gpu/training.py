@@ -28,7 +28,7 @@ _NUMBERS = 'Numbers: '  # begins the log's line about precision
 
 
 def make_data(folder: Path, rows: int, **clips: Any) -> Path:
-    """Writes a data set laid out like VGGSound's, with its class names, of clips of AVSynth in H.264 and AAC.
+    """Writes a dataset laid out like VGGSound's, with its class names, of clips of AVSynth in H.264 and AAC.
 
     Args:
         folder: Where it is written.

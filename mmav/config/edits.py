@@ -1,4 +1,4 @@
-"""Changes to a config that the tools' arguments ask for: where the data lie, how many classes, what kind of numbers."""
+"""Changes to a config that the tools' arguments ask for: where the data are, how many classes, and the precision."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def set_drop(cfg: Config, modality: str) -> None:
 
 
 def find_test_set(cfg: Config) -> ConfigDict:
-    """The config of the data set that is tested on, of several the first; inside its wrappers.
+    """The config of the (first) test dataset, inside its wrappers.
 
     Raises:
         ConfigError: The config has none with a pipeline.
@@ -75,7 +75,7 @@ def find_test_set(cfg: Config) -> ConfigDict:
 
 
 def training_views(cfg: Config) -> dict[str, int]:
-    """Modality -> views of a clip that the training pipeline of a config gives, where it says so."""
+    """Modality -> views per clip in the training pipeline of a config, if it says so."""
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
         dataset = dataset['dataset']
@@ -125,8 +125,8 @@ def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
 def turn_on_deterministic(cfg: Config, options: Mapping[str, Any] | None = None) -> None:
     """Makes a config use deterministic algorithms only; changes ``cfg`` and the environment.
 
-    Where there is none for a GPU, torch raises an error that names the operation. TF32 and cuDNN's benchmark are off
-    then, see :mod:`mmav.engine.precision`.
+    If a GPU has none for an operation, torch raises an error that names it. Also turns off TF32 and cuDNN's benchmark,
+    see :mod:`mmav.engine.precision`.
 
     Args:
         cfg: The config.

@@ -50,7 +50,7 @@ class AVInferencer:
             noun, part -> one of these. Defaults to those that the checkpoint was trained with, else those of the
             config's dataset, else numbers. The checkpoint's names in another order give the classes that order; other
             names rename its classes, one by one.
-        data_root: Folder of the data in place of the config's; only a class list is looked for there.
+        data_root: Folder of the data instead of the config's; only used to find a class list.
         show_progress: Whether to show a progress bar.
 
     Raises:

@@ -111,7 +111,7 @@ def inputs_of(rows: Sequence[dict], dataset: Any) -> list[Mapping[str, Tensor]]:
         dataset: The test set that they were made on.
 
     Raises:
-        MmavError: The predictions are of another data set.
+        MmavError: The predictions are of another dataset.
     """
     where = {}  # the dataset may hold a part of the manifest's rows
     for index in range(len(dataset)):

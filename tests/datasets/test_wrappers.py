@@ -17,7 +17,7 @@ def test_a_clip_that_comes_again_in_an_epoch_is_augmented_anew(tmp_path, clip):
 
 
 def test_clips_of_a_rare_class_come_again_augmented_anew(tmp_path, clip):
-    """MMEngine's wrapper would ask the data set for what it had not, and give the same picture each time."""
+    """MMEngine's wrapper would ask the dataset for what it had not, and give the same picture each time."""
     (tmp_path / 'a.csv').write_text('path,label\n' + f'{clip},cat\n' * 15 + f'{clip},dog\n')
     inner = dict(type='AVDataset', ann_file='a.csv', data_root=str(tmp_path), classes=['cat', 'dog'], pipeline=[])
     init_default_scope('mmav')

@@ -79,7 +79,7 @@ def test_the_seed_of_a_run_decides_its_augmentation(folder, capsys):
     # of each clip and epoch another draw
     assert not {*one[0].values(), *one[1].values()} & {*two[0].values(), *two[1].values()}
     assert 'are augmented by seed' not in capsys.readouterr().out
-    # the data set keeps a seed of its own, which is said
+    # the dataset keeps a seed of its own, which is said
     own = train(folder, folder / 'd', 'randomness.seed=2', seed=1)
     assert own == one
     assert 'are augmented by seed 1, as its config or the checkpoint says' in capsys.readouterr().out

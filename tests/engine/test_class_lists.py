@@ -95,7 +95,7 @@ def test_lists_that_differ_from_each_other(second, told):
     with pytest.raises(ConfigError, match='train_dataloader and val_dataloader have different class lists') as caught:
         check_class_lists(model(), loops)
     assert told in str(caught.value)
-    with pytest.raises(ConfigError, match='train_dataloader joins data sets with different class lists'):
+    with pytest.raises(ConfigError, match='train_dataloader joins datasets with different class lists'):
         check_class_lists(model(), dict(train_dataloader=loop(ConcatDataset([Clips(FOUR), Clips(second)]))))
     # a model that was trained in this run
     with pytest.raises(ConfigError, match='the run before and test_dataloader have different'):
@@ -178,7 +178,7 @@ def test_a_config_is_compared_before_anything_is_built(tmp_path, capsys, caplog)
     check_config_lists(wrapped, every)
     other = dict(inner, classes=FOUR[::-1])
     wrapped.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, other])
-    with pytest.raises(ConfigError, match='train_dataloader joins data sets with different class lists'):
+    with pytest.raises(ConfigError, match='train_dataloader joins datasets with different class lists'):
         check_config_lists(wrapped, every)
     with pytest.raises(ConfigError, match='train_dataloader and val_dataloader have different class lists'):
         check_config_lists(config(tmp_path, train=FOUR, val=FOUR[::-1]), every)

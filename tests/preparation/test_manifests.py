@@ -99,7 +99,7 @@ def test_a_folder_whose_name_is_not_text(root, tmp_path):
         MmavError, match=r"the folder '.*/caf\\udce9/' is not UTF-8 text and cannot be written to a manifest"
     ):
         prepare(annotation(), str(odd), str(root / 'out'))
-    # A data set that is named from inside holds no such path.
+    # A dataset that is named from inside holds no such path.
     shutil.move(odd, tmp_path / os.fsdecode(b'data_\xe9') / 'clips')
     odd = tmp_path / os.fsdecode(b'data_\xe9')
     prepare(annotation(), str(odd / 'clips'), str(odd))

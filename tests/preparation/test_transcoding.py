@@ -1,4 +1,4 @@
-"""A data set written anew: resumed, atomic, with lists that fit."""
+"""A dataset written anew: resumed, atomic, with lists that fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""audio_stats on a small data set."""
+"""audio_stats on a small dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""check_media over a small data set with every defect."""
+"""check_media over a small dataset with every defect."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def results(zoo: Zoo, models: Sequence[Model]) -> str:
 
 
 def rows_of_the_paper(zoo: Zoo) -> str:
-    """Tables 3 and 4: a row each, a column a data set."""
+    """Tables 3 and 4: a row each, a column a dataset."""
     table = [['row', 'what', *DATASETS, 'size', 'MACs, one view']]
     for model in zoo.folders['mmt']:
         if 'Row' not in model:

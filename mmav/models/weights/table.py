@@ -227,7 +227,7 @@ def find_row(checkpoint: str) -> PublicCheckpoint | None:
 
 
 def seen_by_name(checkpoint: str) -> tuple[str, ...]:
-    """The data sets that weights say in the name of their file that they were trained on; empty where it says none.
+    """The datasets that weights say in the name of their file that they were trained on; empty where it says none.
 
     Only Kinetics, of whose sets the larger ones hold most of the clips of the smaller ones; what has no number is not
     meant, such as Kinetics-Sounds.

@@ -116,7 +116,7 @@ def _problems_of(init: dict, place: str, whole: Mapping[str, str], *, used: bool
             f'{place}.allow_overlap=True'
         )
     if init.get('allow_overlap') and not overlap:
-        yield f'{place}.allow_overlap: has no effect, as no data set here is known to be a part of what it has seen'
+        yield f'{place}.allow_overlap: has no effect, as no dataset here is known to be a part of what it has seen'
 
 
 def _overlap(checkpoint: str, whole: Mapping[str, str]) -> Iterator[tuple[str, str]]:

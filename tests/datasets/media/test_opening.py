@@ -248,14 +248,14 @@ def test_time(clip, monkeypatch):
     assert 'took longer than 120 s' in result.error
 
 
-def test_one_leap_alone_may_be_damage():
+def test_a_single_jump_may_be_damage():
     watch, packet = Watch('x', Limits(gap=10.0)), av.Packet(1)
     for second in (0.0, 500.0, 0.1, 9.0, 500.0, 9.5):
         watch.check_packet(packet, second)
     watch.begin_pass()
     watch.check_packet(packet, 500.0)
     watch.check_packet(packet, 900.0)
-    with pytest.raises(MediaError, match=r'leap from 500.0 s to 900.1 s, with nothing between.* gap of the limits'):
+    with pytest.raises(MediaError, match=r'jump from 500.0 s to 900.1 s, with nothing between.* gap of the limits'):
         watch.check_packet(packet, 900.1)
 
 

@@ -90,7 +90,7 @@ def test_mat_takes_what_the_paper_says():
 
 
 def paper_configs():
-    """A config for each model and batch of the paper's tables: data sets and losses on class embeddings differ, too."""
+    """A config for each model and batch of the paper's tables: datasets and losses on class embeddings differ, too."""
     found = {}
     for path in sorted((ROOT / 'configs').glob('*/*.py')):
         if path.parent.name == '_base_' or 'tiny' in path.stem:

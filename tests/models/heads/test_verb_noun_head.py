@@ -66,7 +66,7 @@ def test_bad_arguments():
         VerbNounHead(0, 6, dict(fused=8))
     with pytest.raises(ValueError, match='needs the width of at least one stream'):
         VerbNounHead(4, 6)
-    with pytest.raises(TypeError, match="'num_verbs' and 'num_nouns'"):  # no data set's numbers by default
+    with pytest.raises(TypeError, match="'num_verbs' and 'num_nouns'"):  # no dataset's numbers by default
         VerbNounHead(in_dims=dict(fused=8))
     with pytest.raises(ValueError, match="no verb, only .*give the manifest a column 'verb'"):
         make()[0].targets([AVDataSample().set_gt_label(1)])
