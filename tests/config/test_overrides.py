@@ -58,7 +58,7 @@ def test_an_option_that_nothing_reads_is_refused_with_what_to_set(option, places
         ('train_pipeline = [dict(type="PackAVInputs")]', 'train_pipeline: nothing .*set train_dataloader.dataset.pipe'),
         ('if True:\n    max_epochs = 3', 'line 3: max_epochs: nothing reads'),
         ('epochs = 3\nmax_epochs = epochs', 'max_epochs: nothing reads'),
-        ('learning_rate = 1', 'line 2: learning_rate: nothing reads this name; remove it, or give it the name'),
+        ('learning_rate = 1', 'line 2: learning_rate: nothing reads this name; remove it, or rename it'),
         ('test_dataloadr = dict()', "nothing reads this name, did you mean 'test_dataloader'"),
         # the base's value is read, not this one
         ('load = dict(num_frames=4)\ntest_cfg = dict(x=_base_.load)', 'load: nothing reads'),
