@@ -1,8 +1,8 @@
 """Every patch that mmav applies to MMEngine; :func:`apply` applies them all.
 
 Importing mmav leaves MMEngine unchanged. The constructor of :class:`~mmav.engine.runner.AVRunner` calls :func:`apply`,
-so a script that uses ``Runner.from_cfg`` with its config needs nothing else; one with MMEngine's own ``Runner`` calls it
-first. The patches, and why a subclass cannot replace them:
+so a script that uses ``Runner.from_cfg`` with its config needs nothing else; one with MMEngine's own ``Runner`` calls
+it first. The patches, and why a subclass cannot replace them:
 
 * ``mmengine.config.config.FormatCode``: caches its results. Every log, dump and checkpoint of a run has yapf format
   the same config again, which takes longer than the rest of the start-up; ``Config`` calls the function by this name.
