@@ -136,7 +136,7 @@ def _audio(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
             channels='mono: the mean of two channels, of more a downmix by their places, scaled so that it cannot clip',
             span='exactly the window',
             samples='-1 to 1',
-            present=f'where the window holds {least:g} ms of sound or more, silent or not; else it is absent',
+            present=f'where the window holds {least:g} ms of audio or more, silent or not; else it is absent',
         )
     if front_end is not None:
         audio.update(front_end.describe())

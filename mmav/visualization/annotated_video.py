@@ -107,7 +107,7 @@ def write_annotated_video(
                         sound.write_until(time - begin)
                 bar.update(time - begin - bar.n)
             if video is None:
-                raise MediaError(path, f'no frame of its picture track can be decoded{" in this part" * (begin > 0)}')
+                raise MediaError(path, f'no frame of its video track can be decoded{" in this part" * (begin > 0)}')
             with _writing(target):
                 video.finish(min(stop, reader.info.duration) - begin)
                 if sound:

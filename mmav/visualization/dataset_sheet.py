@@ -24,7 +24,7 @@ STRIP_WIDTH, ROW_HEIGHT, TEXT_HEIGHT, GAP = 8.8, 1.1, 0.32, 0.13
 AXIS_WIDTH, SPECTROGRAM_WIDTH, SOUND_ALONE_WIDTH, SECONDS_HEIGHT = 0.62, 3.6, 6.6, 0.3
 DPI, LARGEST_SIDE = 110, 2**16  # pixels
 MASKED, FAINT = '#7fb8b0', '#808a94'
-MISSING = dict(video='no picture', audio='no sound')
+MISSING = dict(video='no video', audio='no audio')
 
 
 class Frames(NamedTuple):
@@ -250,7 +250,7 @@ def draw_dataset_sheet(clips: Sequence[SheetClip], out_file: str | Path, *, titl
     for y, words, style in texts:
         figure.text(0.12 / width, 1 - y / height, words, va='center', parse_math=False, **style)
     if 'audio' in columns:
-        hint = figure.text(1 - 0.25 / width, 1 - 0.22 / height, 'this colour: sound is exactly 0, masked or padded')
+        hint = figure.text(1 - 0.25 / width, 1 - 0.22 / height, 'this colour: audio is exactly 0, masked or padded')
         hint.set(fontsize=8, backgroundcolor=MASKED, ha='right', va='center')
     for y, high, row, clip, labelled in boxes:
         for modality, cell in row.cells.items():

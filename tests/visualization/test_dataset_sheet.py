@@ -92,10 +92,10 @@ def test_a_step_that_works_in_place_changes_its_own_row_only(clip, tmp_path):
 def test_absent_and_withheld(clip, silent, blind, tmp_path):
     files = [silent, blind]
     shown = read_clips([dataset(tmp_path, files)], [0, 1])
-    assert [item.rows[0].cells['audio'] for item in shown[:1]] == ['no sound'] and shown[0].note == ''
-    assert shown[1].rows[1].cells['video'] == 'no picture' and isinstance(shown[1].rows[1].cells['audio'], Sound)
+    assert [item.rows[0].cells['audio'] for item in shown[:1]] == ['no audio'] and shown[0].note == ''
+    assert shown[1].rows[1].cells['video'] == 'no video' and isinstance(shown[1].rows[1].cells['audio'], Sound)
     (shown,) = read_clips([dataset(tmp_path, [clip], modality_dropout=dict(audio=1.0))], [0])
-    assert shown.rows[0].cells['audio'] == 'no sound (withheld)' and isinstance(shown.rows[0].cells['video'], Frames)
+    assert shown.rows[0].cells['audio'] == 'no audio (withheld)' and isinstance(shown.rows[0].cells['video'], Frames)
     (shown,) = read_clips([dataset(tmp_path, [clip], TEST_STEPS, modalities=('audio',), test_mode=True)], [0])
     assert [list(row.cells) for row in shown.rows] == [['audio']]
 
@@ -176,7 +176,7 @@ def test_size_follows_what_is_shown(tmp_path):
 def test_what_cannot_be_drawn(tmp_path):
     with pytest.raises(MmavError, match='no clips'):
         draw_dataset_sheet([], tmp_path / 'a.png')
-    many = [SheetClip('a', 0.0, '', (Row('view 1', dict(audio='no sound')),) * 100)] * 100
+    many = [SheetClip('a', 0.0, '', (Row('view 1', dict(audio='no audio')),) * 100)] * 100
     with pytest.raises(MmavError, match='100 clips in 10000 rows are too many'):
         draw_dataset_sheet(many, tmp_path / 'a.png')
     (tmp_path / 'a.png').mkdir()

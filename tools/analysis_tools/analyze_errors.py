@@ -105,7 +105,7 @@ def _summary(figures: dict[str, Any], classes: list[dict[str, Any]], pairs: list
     if 'modalities' in figures:
         cases = figures['modalities']
         lines.append(
-            f'sound alone ({cases["audio"]}) and picture alone ({cases["video"]}): {cases["clips"]} clips; '
+            f'audio alone ({cases["audio"]}) and video alone ({cases["video"]}): {cases["clips"]} clips; '
             f'{cases["only_in_audio"]} only in the first and {cases["only_in_video"]} only in the second left out'
         )
         for case in CASES:

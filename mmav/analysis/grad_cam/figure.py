@@ -42,7 +42,7 @@ def draw_cam_figure(
     seen = [row for row in rows if row.frames is not None]
     heard = [row for row in rows if row.spectrogram is not None]
     if not seen and not heard:
-        raise MmavError('there is neither picture nor sound to draw')
+        raise MmavError('there is neither video nor audio to draw')
     strip_height = 0.0
     if seen:
         frames = seen[0].frames

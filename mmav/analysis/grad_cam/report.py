@@ -280,7 +280,7 @@ def show_clips(
                 paint = cam_painter(row.cam, row.times, s.region)
                 write_annotated_video(clip.path, written[-1], paint, start=s.start, end=s.end)
     if video and not any(path.suffix == '.mp4' for path in written):
-        raise MmavError('--video: none of the clips has a picture that a model saw; the pages are written')
+        raise MmavError('--video: none of the clips has video that a model saw; the pages are written')
     return written
 
 

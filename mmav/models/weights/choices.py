@@ -89,7 +89,7 @@ def choose(
     )
     why = dict(
         rgb='several channels do not become one here',
-        inflate='kernels of pictures do not become those of clips here',
+        inflate='kernels for images do not become kernels for clips here',
         positions='there are no positions of another grid',
     )
     # from the last axis on, as images have fewer axes than clips
@@ -157,7 +157,7 @@ def _grids_of_kind(
         return found
     if number == math.prod(like):
         return [like]
-    if 'dist_token' not in weights:  # of another length, or a picture model's for grey pictures
+    if 'dist_token' not in weights:  # of another length, or an image model's for grey images
         longer = [(like[0], number // like[0])] if len(like) == 2 and number % like[0] == 0 else []
         return list(dict.fromkeys(longer + square))
     rows = {AST_ROWS} if number == _PUBLISHED or len(like) != 2 else {AST_ROWS, like[0]}

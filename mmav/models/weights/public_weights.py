@@ -137,7 +137,7 @@ def load_public_weights(
         else:
             weights[key] = renamed[key]
             if key in begun:
-                report.adapted[key] = 'zero, as pictures have no time'
+                report.adapted[key] = 'zero, as images have no time'
             else:
                 report.loaded.append(key)
     strange = [key for key in renamed if key not in target and key not in TOKENS]

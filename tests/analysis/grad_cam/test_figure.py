@@ -48,7 +48,7 @@ def test_a_page_of_one_sense(row, tmp_path, monkeypatch):
 
 
 def test_a_page_of_nothing(tmp_path):
-    with pytest.raises(MmavError, match='neither picture nor sound'):
+    with pytest.raises(MmavError, match='neither video nor audio'):
         draw_cam_figure([CamRow('a')], tmp_path / 'page.png')
     with pytest.raises(CheckpointError):
         draw_cam_figure([SEES], tmp_path)

@@ -68,7 +68,7 @@ def test_pages_and_videos_of_all_models(models, data, tmp_path):
 
 def test_a_clip_without_a_picture_has_a_page_and_no_video(models, data, tmp_path):
     clips = list_clips(models[0], None, [2], None)
-    with pytest.raises(MmavError, match='--video: none of the clips has a picture that a model saw'):
+    with pytest.raises(MmavError, match='--video: none of the clips has video that a model saw'):
         show_clips(models[:1], clips, tmp_path, blocks={}, method='centred', video=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, '00002_blind.png']
 

@@ -113,7 +113,7 @@ def test_defaults():
 @pytest.mark.parametrize(
     ('model', 'given', 'message'),
     [
-        (ast(), dict(inflate='mean'), "inflate='mean' has no effect on 'a.pth': kernels of pictures do not become"),
+        (ast(), dict(inflate='mean'), "inflate='mean' has no effect on 'a.pth': kernels for images do not become"),
         (ViT((2, 32, 32), **SMALL), dict(rgb='mean'), "rgb='mean' has no effect on 'a.pth': several channels do not"),
         (ViT((2, 64, 64), **SMALL), dict(rgb='mean'), "rgb='mean' has no effect"),
         (MViTv2(ARCH, input_size=(4, 32, 32)), dict(positions='cut'), "positions='cut' has no effect .* leave it out"),

@@ -38,7 +38,7 @@ def test_as_in_timm(tmp_path, name, arch):
     randomise(model)
     report = load_public_weights(model, tmp_path / 'picture.pth')
     assert not report.missing and report.adapted['patch_embed.proj.weight'] == 'in the center of 3 frames'
-    assert report.adapted['blocks.0.attn.rel_pos.tables.0'] == 'zero, as pictures have no time'
+    assert report.adapted['blocks.0.attn.rel_pos.tables.0'] == 'zero, as images have no time'
     picture = picture_of((64, 64))
     with torch.inference_mode():
         expected = peer.forward_features(picture)
@@ -93,5 +93,5 @@ def test_another_size_of_the_pictures_interpolates_what_remains(small, tmp_path)
     model = MViTv2(ARCH, input_size=(4, 48, 96), cls_token=False)
     report = load_public_weights(model, tmp_path / 'picture.pth')
     assert report.adapted['blocks.0.attn.rel_pos.tables.2'] == '31 rows interpolated to 47'
-    assert report.adapted['blocks.0.attn.rel_pos.tables.0'] == 'zero, as pictures have no time'
+    assert report.adapted['blocks.0.attn.rel_pos.tables.0'] == 'zero, as images have no time'
     assert 'blocks.0.attn.rel_pos.tables.1' in report.loaded
