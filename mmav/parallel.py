@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -70,18 +71,24 @@ def worker_problem() -> str | None:
 
 
 def _end_opencv_threads() -> None:
-    """Ends OpenCV's threads before this process forks, whoever forks it: a child would wait for them forever."""
     _OPENCV_THREADS.append(cv2.getNumThreads())
     cv2.setNumThreads(1)
 
 
+def _settle_child() -> None:
+    _OPENCV_THREADS.clear()
+    gc.freeze()
+
+
 _OPENCV_THREADS: list[int] = []
+# Threads do not survive a fork, and a child that waits for one of them waits forever. OpenCV's end before
+# the fork. FFmpeg's belong to objects; those that are garbage in the parent must not be collected in the child: PyAV's
+# frames, which refer to themselves, hold scalers with threads. tests/test_parallel.py guards both.
 if hasattr(os, 'register_at_fork'):  # not on Windows
-    # tests/test_parallel.py guards it, for processes and for data loader workers
     os.register_at_fork(
         before=_end_opencv_threads,
         after_in_parent=lambda: cv2.setNumThreads(_OPENCV_THREADS.pop()),
-        after_in_child=_OPENCV_THREADS.clear,
+        after_in_child=_settle_child,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -193,13 +194,17 @@ def pytest_collection_finish() -> None:
     backward pass comes before the first compilation, which pretends that there are GPUs: seeing them, autograd would
     start a thread for each, and forks of a process with such threads cannot go backward. Nor do OpenCV's threads
     survive a fork, which would wait for them for ever: there are none. Where a data worker has died, PyTorch waits five
-    seconds for the end of the others.
+    seconds for the end of the others. The lock of progress bars is one that forks do not share: a test kills forks, and
+    one that holds the lock would keep it.
     """
     import cv2
     import torch
     import torch.utils.data._utils as workers
+    from tqdm import tqdm
 
     workers.MP_STATUS_CHECK_INTERVAL = 0.5
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0
 
     cv2.setNumThreads(1)
 

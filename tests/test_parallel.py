@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import multiprocessing
 import os
 import signal
 import time
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -112,18 +114,36 @@ def test_threads_of_opencv_in_this_process_do_not_hold_up_the_others(opencv_thre
     assert list(run_parallel(shrink, [8], jobs=1, time_limit=20)) == [(0, (8, 8))]
 
 
+def ends_in_a_fork(work, *args):
+    process = multiprocessing.get_context('fork').Process(target=work, args=args)
+    process.start()
+    process.join(20)
+    ended = not process.is_alive()
+    process.kill()
+    process.join()
+    return ended and process.exitcode == 0
+
+
 def test_nor_do_they_hold_up_any_fork(opencv_threads):
     """Such as workers of a DataLoader that a user's own script makes after it has read a clip.
 
     Using OpenCV there waits forever only where a thread held a lock at that moment, ending its threads always does.
     """
-    process = multiprocessing.get_context('fork').Process(target=shrink_by_one_thread, args=(1000,))
-    process.start()
-    process.join(20)
-    alive = process.is_alive()
-    process.kill()
-    process.join()
-    assert not alive and process.exitcode == 0
+    assert ends_in_a_fork(shrink_by_one_thread, 1000)
+
+
+def test_garbage_of_this_process_does_not_hold_up_its_forks():
+    """A frame that refers to itself, as PyAV's do once their side data are read, and holds a scaler with threads."""
+    gc.collect()
+    gc.disable()
+    try:
+        frame = av.VideoFrame(640, 480, 'yuv420p')
+        frame.reformat(320, 240, format='rgb24', threads=4)
+        assert frame.side_data is not None
+        del frame
+        assert ends_in_a_fork(gc.collect)
+    finally:
+        gc.enable()
 
 
 def shrink_by_one_thread(size):

@@ -157,7 +157,7 @@ def _probe_tracks(reader: StreamReader, result: Probe, start: float, end: float,
                 last_frame = second if result.frames == 1 else max(last_frame, second)
                 if frame is not None and second >= next_look:
                     next_look = second + LOOK_EVERY
-                    small = frame.reformat(THUMBNAIL, THUMBNAIL, format='gray', interpolation='AREA')
+                    small = frame.reformat(THUMBNAIL, THUMBNAIL, format='gray', interpolation='AREA', threads=1)
                     look = small.to_ndarray().astype(np.int16)
                     reference = look if reference is None else reference
                     result.motion = max(result.motion, float(np.abs(look - reference).max()))

@@ -202,7 +202,7 @@ def _upright(frame: av.VideoFrame) -> av.VideoFrame:
     if orientation_of(frame) == AS_STORED:
         return frame
     # Few files are rotated, so converting through RGB is good enough.
-    turned = np.ascontiguousarray(upright(frame.to_ndarray(format='rgb24'), frame), dtype=np.uint8)
+    turned = np.ascontiguousarray(upright(frame.to_ndarray(format='rgb24', threads=1), frame), dtype=np.uint8)
     return av.VideoFrame.from_ndarray(turned, format='rgb24')
 
 

@@ -77,7 +77,7 @@ def _pick_rows(root: Path, split: str) -> list[dict[str, str]]:
 
 def _read(path: Path) -> tuple[list[np.ndarray], np.ndarray, int]:
     with open_container(str(path)) as container:
-        frames = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+        frames = [frame.to_ndarray(format='rgb24', threads=1) for frame in container.decode(video=0)]
         container.seek(0)
         samples = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
         return frames, np.concatenate(samples), container.streams.audio[0].rate
