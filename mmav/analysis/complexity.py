@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmav import tables
 from mmav.errors import ConfigError
-from mmav.models.av_classifier import AVClassifier
-from mmav.models.backbones.base import input_shape, tokens_of
+from mmav.models.av_classifier import AVClassifier, tokens_of
+from mmav.models.backbones.base import input_shape
 from mmav.models.layers import MultiscaleAttention
 from mmav.registry import MODELS
 

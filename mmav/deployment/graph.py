@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmav.models.av_classifier import AVClassifier
-from mmav.models.backbones.base import tokens_of
+from mmav.models.av_classifier import AVClassifier, tokens_of
 from mmav.models.layers import MultiscaleAttention, PatchEmbed
 from mmav.structures import Tokens
 

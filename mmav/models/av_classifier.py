@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,37 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError
-from mmav.models.backbones.base import tokens_of
 from mmav.models.init import from_scratch, report_origins, without_files
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
+
+
+def tokens_of(backbone: nn.Module, x: Tensor, name: str) -> Tokens:
+    """What a backbone returns for (B, C, *size), held to the contract.
+
+    Args:
+        backbone: The backbone; its ``out_dims`` is D.
+        x: The input.
+        name: Its modality, for the error.
+
+    Raises:
+        ConfigError: It returns something else than :class:`~mmav.structures.Tokens`, or their shapes contradict.
+    """
+    tokens, kind = backbone(x), type(backbone).__name__
+    if not isinstance(tokens, Tokens):
+        raise ConfigError(
+            f'backbones.{name}: {kind} returns {type(tokens).__name__}, not Tokens(cls, patches, grid): see '
+            'mmav.models.Backbone'
+        )
+    cls, patches, grid = tokens
+    width = backbone.out_dims
+    fits = cls.dim() == 2 and cls.shape[1] == width and patches.dim() == 3 and patches.shape[2] == width
+    if not fits or not isinstance(grid, Sequence) or math.prod(grid) != patches.shape[1]:
+        raise ConfigError(
+            f'backbones.{name}: {kind} returns cls {tuple(cls.shape)}, patches {tuple(patches.shape)} and grid {grid}, '
+            f'not (B, {width}), (B, N, {width}) and what N unrolls: see mmav.models.Backbone'
+        )
+    return tokens
 
 
 @MODELS.register_module()

@@ -11,7 +11,8 @@ from torch import nn
 
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
-from mmav.models.backbones.base import input_shape, tokens_of
+from mmav.models.av_classifier import tokens_of
+from mmav.models.backbones.base import input_shape
 from mmav.models.layers import BLOCKS
 from mmav.visualization.token_grid import Axis, even_axes, has_token_axes, token_axes
 

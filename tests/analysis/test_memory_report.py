@@ -18,7 +18,7 @@ def test_tables_and_verdicts():
         "full=['backbones.video.blocks.0'])"
     )
     refused = verdict(plan(gpu_memory=5 * GIB))
-    assert refused.startswith('does not fit: a step of 2 clips in bfloat16 needs 5.2 GiB of 5.0, whatever blocks')
+    assert refused.startswith('does not fit: a step of 2 clips in bfloat16 needs 5.2 GiB of 5.0, even if all blocks')
     assert '\n' not in refused
 
 

@@ -39,7 +39,11 @@ def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys, error, printed):
 @pytest.mark.parametrize(
     ('registry', 'config', 'printed'),
     [
-        (TRANSFORMS, dict(type='LogMel', backend='auto'), "error: backend 'auto' is none of native, torchaudio\n"),
+        (
+            TRANSFORMS,
+            dict(type='LogMel', backend='auto'),
+            "error: backend 'auto' is unknown: choose native or torchaudio\n",
+        ),
         (MODELS, dict(type='CrossEntropyLoss', label_smoothing=3), 'error: label_smoothing=3 must lie in [0, 1]\n'),
         (MODELS, dict(type='AVBottleneck', in_dims=dict(video=6, audio=6), embed_dims=6, num_heads=4),
          'error: num_heads=4 does not divide the width 6\n'),

@@ -10,7 +10,8 @@ from torch import nn
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.errors import ConfigError
 from mmav.models import Backbone
-from mmav.models.backbones.base import input_shape, tokens_of
+from mmav.models.av_classifier import tokens_of
+from mmav.models.backbones.base import input_shape
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 from tests import resnet
