@@ -12,6 +12,7 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError
+from mmav.models.data_preprocessor import AVDataPreprocessor
 from mmav.models.init import from_scratch, report_origins, without_files
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
@@ -89,6 +90,8 @@ class AVClassifier(BaseModel):
         # MMEngine's ModuleDict, whose init_weights reaches the backbones; torch's has none, and they would be skipped
         # silently (tests/models/test_av_classifier.py checks it)
         self.backbones = ModuleDict({name: MODELS.build(cfg) for name, cfg in backbones.items()})
+        if isinstance(self.data_preprocessor, AVDataPreprocessor):
+            self.data_preprocessor.take_norms(self.backbones)
         widths = {name: _width(name, backbone) for name, backbone in self.backbones.items()}
         self.neck = MODELS.build({'in_dims': widths, **neck})
         self.head = MODELS.build({'in_dims': self.neck.out_dims, **head})

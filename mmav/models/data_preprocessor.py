@@ -10,8 +10,20 @@ import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from mmav.errors import ConfigError
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, as_parts
+
+# instead of a mean and a standard deviation: those that the backbone states
+BACKBONE = 'backbone'
+
+
+def no_norm_stated(modality: str, backbone: str) -> str:
+    """What to say of a backbone that is asked for a normalisation and has none of its own."""
+    return (
+        f'data_preprocessor.norm.{modality}={BACKBONE!r}: {backbone} states no normalisation of its own; give '
+        'dict(mean=..., std=...)'
+    )
 
 
 @MODELS.register_module()
@@ -20,31 +32,59 @@ class AVDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         norm: Modality name -> dict(mean, std), a number or one per channel, in the units of the input: 0 to 255 for
-            video, log-mel for audio. A modality without an entry is only converted to float.
+            video, log-mel for audio; or 'backbone' for what the modality's backbone was trained with. A modality
+            without an entry is only converted to float.
         batch_augment: Config of the augmentation that mixes the clips of a training batch, such as
             :class:`MixupCutmix`.
         non_blocking: Whether copies to the device may overlap with computation.
 
     Raises:
-        ValueError: If a standard deviation is not above 0.
+        ValueError: If a standard deviation is not above 0, or an entry is neither a dict nor 'backbone'.
     """
 
     def __init__(
         self,
-        norm: Mapping[str, Mapping[str, float | Sequence[float]]] | None = None,
+        norm: Mapping[str, Mapping[str, float | Sequence[float]] | str] | None = None,
         batch_augment: dict[str, Any] | None = None,
         *,
         non_blocking: bool = True,
     ) -> None:
         super().__init__(non_blocking)
-        self.modalities = tuple(norm or ())
-        for name in self.modalities:
-            for key in ('mean', 'std'):
-                value = torch.as_tensor(norm[name][key], dtype=torch.float32).reshape(-1)  # type: ignore[index]
-                if key == 'std' and not (value > 0).all():
-                    raise ValueError(f'norm.{name}.std={norm[name][key]} must be above 0')  # type: ignore[index]
-                self.register_buffer(f'{name}_{key}', value, persistent=False)
+        self.modalities: tuple[str, ...] = ()
+        self.of_backbone: tuple[str, ...] = ()
+        for name, value in (norm or {}).items():
+            if value == BACKBONE:
+                self.of_backbone += (name,)
+            elif isinstance(value, Mapping) and value.keys() == {'mean', 'std'}:
+                self._set_norm(name, value)
+            else:
+                raise ValueError(f'norm.{name}={value!r}: give dict(mean=..., std=...), or {BACKBONE!r} for its own')
         self.batch_augment = MODELS.build(batch_augment) if batch_augment else None
+
+    def _set_norm(self, name: str, norm: Mapping[str, Any]) -> None:
+        for key in ('mean', 'std'):
+            value = torch.as_tensor(norm[key], dtype=torch.float32).reshape(-1)
+            if key == 'std' and not (value > 0).all():
+                raise ValueError(f'norm.{name}.std={norm[key]} must be above 0')
+            self.register_buffer(f'{name}_{key}', value, persistent=False)
+        self.modalities += (name,)
+
+    def take_norms(self, backbones: Mapping[str, Any]) -> None:
+        """Fills in what the backbones state for themselves; those of other modalities are left out.
+
+        Args:
+            backbones: Modality name -> backbone.
+
+        Raises:
+            ConfigError: A backbone states no normalisation.
+        """
+        for name in self.of_backbone:
+            if name in backbones:
+                norm = getattr(getattr(backbones[name], 'expected', None), 'norm', None)
+                if norm is None:
+                    raise ConfigError(no_norm_stated(name, type(backbones[name]).__name__))
+                self._set_norm(name, norm)
+        self.of_backbone = ()
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Prepares a batch.
@@ -70,6 +110,8 @@ class AVDataPreprocessor(BaseDataPreprocessor):
     def normalise(self, name: str, value: Tensor) -> Tensor:
         """Returns (value - mean) / std of a modality (B, V, C, ...) in float32."""
         value = value.float()
+        if name in self.of_backbone:
+            raise ConfigError(f'norm.{name}={BACKBONE!r}: no backbone has said what it expects; see take_norms')
         if name not in self.modalities:
             return value
         shape = (-1,) + (1,) * (value.dim() - 3)

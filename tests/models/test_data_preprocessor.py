@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from mmav.models import AVDataPreprocessor, MixupCutmix
+from mmav.errors import ConfigError
+from mmav.models import AST, AVClassifier, AVDataPreprocessor, MixupCutmix
+from mmav.models.backbones.base import Expected
 from mmav.structures import AVDataSample
 
 NORM = dict(video=dict(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0)), audio=dict(mean=-4.0, std=9.0))
@@ -45,6 +47,42 @@ def test_statistics_are_not_saved_and_checked():
     assert not AVDataPreprocessor(NORM).state_dict()
     with pytest.raises(ValueError, match=r'norm.audio.std=0 must be above 0'):
         AVDataPreprocessor(dict(audio=dict(mean=0, std=0)))
+
+
+class Stating(torch.nn.Module):
+    """A backbone that states a normalisation."""
+
+    expected = Expected(norm=NORM['video'])
+
+
+def test_the_backbones_norm_is_taken():
+    batch = make_batch()
+    processor = AVDataPreprocessor(dict(video='backbone', audio=NORM['audio'], smell='backbone'))
+    with pytest.raises(ConfigError, match=r"^norm.video='backbone': no backbone has said what it expects"):
+        processor(batch)
+    processor.take_norms(dict(video=Stating(), audio=Stating()))
+    torch.testing.assert_close(processor(batch)['inputs'], AVDataPreprocessor(NORM)(batch)['inputs'])
+    assert sorted(processor.modalities) == ['audio', 'video']
+
+
+def test_a_classifier_asks_its_backbones():
+    parts = dict(neck=dict(type='Avg'), head=dict(type='ClsHead', num_classes=3))
+    backbones = dict(audio=dict(type='AST', input_size=(32, 32), embed_dims=8, num_layers=1, num_heads=1))
+    preprocessor = dict(type='AVDataPreprocessor', norm=dict(audio='backbone', video='backbone'))
+    with pytest.raises(ConfigError, match=r"^data_preprocessor.norm.audio='backbone': AST states no normalisation of"):
+        AVClassifier(backbones, data_preprocessor=preprocessor, **parts)
+    expected, AST.expected = AST.expected, Expected(norm=dict(mean=2, std=4))
+    try:
+        model = AVClassifier(backbones, data_preprocessor=preprocessor, **parts)
+    finally:
+        AST.expected = expected
+    assert model.data_preprocessor.normalise('audio', torch.full((1, 1, 1, 2, 2), 10.0)).unique().tolist() == [2.0]
+
+
+@pytest.mark.parametrize('value', ['imagenet', dict(mean=1.0), 3.0])
+def test_a_norm_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match=r"^norm.video=.*: give dict\(mean=..., std=...\), or 'backbone' for its own"):
+        AVDataPreprocessor(dict(video=value))
 
 
 def augment(batch, **kwargs):

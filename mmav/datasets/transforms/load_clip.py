@@ -93,6 +93,7 @@ class LoadClip(BaseTransform):
     - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
     - ``audio``: list of one array (S,) float32, mono, of exactly the window;
     - ``masks``: dict, modality -> whether it is present; absent and withheld modalities are zeros;
+    - ``sample_rate``: that of the audio;
     - ``start``, ``end``: the window in seconds of the file;
     - ``frame_times``: true times (V, T) of the frames in seconds of the file;
     - ``damaged``: how many packets could not be decoded; the data around them was read.
@@ -165,7 +166,7 @@ class LoadClip(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Reads the clip."""
-        results['masks'] = {}
+        results['masks'], results['sample_rate'] = {}, self.sample_rate
         if results['broken'] is not None:
             for modality in results['modalities']:
                 self._fill(results, modality, None)

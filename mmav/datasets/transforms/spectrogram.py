@@ -52,6 +52,16 @@ class Spectrogram(BaseTransform):
         """How a spectrogram is computed, in plain values, for users without mmav; empty by default."""
         return {}
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the values of a spectrogram but for its length; two of one identity compute the same."""
+        return dict(
+            front_end=type(self).__name__,
+            num_bins=self.num_bins,
+            sample_rate=self.sample_rate,
+            frame_length_ms=self.frame_length_ms,
+            frame_shift_ms=self.frame_shift_ms,
+        )
+
     @property
     def window(self) -> float:
         """Seconds that T frames span."""
@@ -68,8 +78,18 @@ class Spectrogram(BaseTransform):
         return (self.frame_length_ms / 1000 - self.step) / 2
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replaces each waveform of ``audio`` by its spectrogram."""
+        """Replaces each waveform of ``audio`` by its spectrogram.
+
+        Raises:
+            ConfigError: The waveforms have another sample rate than it is made for.
+        """
         if 'audio' in results:
+            rate = results.get('sample_rate', self.sample_rate)
+            if rate != self.sample_rate:
+                raise ConfigError(
+                    f'{type(self).__name__} reads {self.sample_rate} samples a second, but LoadClip gives {rate}: set '
+                    f'sample_rate={self.sample_rate} of LoadClip'
+                )
             present = results['masks']['audio'] and all(self.num_frames(len(wave)) for wave in results['audio'])
             results['masks']['audio'] = present
             shape = (self.num_bins, self.target_frames)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmengine.model import BaseModule
@@ -12,6 +13,23 @@ from mmav.errors import ConfigError
 from mmav.structures import Tokens
 
 
+@dataclass(frozen=True)
+class Expected:
+    """The input that the weights of a backbone were trained on, as far as it says.
+
+    Attributes:
+        norm: dict(mean, std), a number or one per channel, in the units of the raw input: 0 to 255 for video, what the
+            front end computes for audio. Mean 0 and std 1 say that the input is taken as it is, None says nothing.
+        front_end: Config of the transform that computes its audio input, such as ``dict(type='LogMel')``; None for
+            video, and where any is fine. Its length is that of ``size``.
+        size: (T, H, W) or (F, T), with None for an axis of any length; None says nothing.
+    """
+
+    norm: Mapping[str, Any] | None = None
+    front_end: Mapping[str, Any] | None = None
+    size: tuple[int | None, ...] | None = None
+
+
 class Backbone(BaseModule):
     """Encodes one modality: ``forward`` takes (B, C, *size) and returns :class:`~mmav.structures.Tokens`.
 
@@ -19,6 +37,11 @@ class Backbone(BaseModule):
     attributes below and refuse a backbone without them in one line: counting operations and planning memory need
     ``input_size`` and ``in_channels``; layer decay and activation checkpointing need ``blocks``. Grad-CAM uses a block
     if ``patch_embed`` tells where its tokens lie, and otherwise the tokens that the backbone returns.
+
+    A backbone whose weights expect a certain input says so by ``expected``: ``AVDataPreprocessor(norm=dict(video=
+    'backbone'))`` takes the normalisation from it, and the check of a config refuses another one, or another front end
+    (:mod:`mmav.engine.input_check`). A class whose arguments decide it overrides :meth:`expected_of`, and sets
+    ``self.expected`` to what that returns.
 
     Wrapping another network takes about ten lines (tests/models/backbones/test_base.py has torchvision's ResNet)::
 
@@ -41,8 +64,10 @@ class Backbone(BaseModule):
         blocks: The layers in order; may be empty. Parameters before them in ``named_parameters()`` belong to the input
             side, parameters after them to the output side.
         patch_embed: The layer whose tokens enter the first of ``blocks``; None if the blocks read something else.
+        expected: The input that its weights expect.
     """
 
+    expected: Expected = Expected()
     blocks: Sequence[nn.Module] | nn.ModuleList
     patch_embed: Any
 
@@ -60,6 +85,15 @@ class Backbone(BaseModule):
         self.out_dims = out_dims
         self.blocks = ()
         self.patch_embed = None
+
+    @classmethod
+    def expected_of(cls, arguments: Mapping[str, Any]) -> Expected:
+        """What a backbone of these arguments would expect; builds nothing and reads no weights.
+
+        Args:
+            arguments: Those of its config, without ``type``.
+        """
+        return cls.expected
 
     def no_weight_decay(self) -> set[str]:
         """Names, within this module, of parameters that are tokens or position tables rather than layers.

@@ -21,7 +21,7 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _POSITIONS = re.compile(r'(^|\.)(pos_embed|rel_pos\.tables\.\d+)$')
 
 
-def _dicts_with(key: str, value: Any, place: str) -> Iterator[tuple[str, dict]]:
+def dicts_with(key: str, value: Any, place: str) -> Iterator[tuple[str, dict]]:
     """The dicts inside a part of a config that have a key, and where they are."""
     if isinstance(value, dict):
         if key in value:
@@ -32,12 +32,12 @@ def _dicts_with(key: str, value: Any, place: str) -> Iterator[tuple[str, dict]]:
     else:
         return
     for name, item in items:
-        yield from _dicts_with(key, item, f'{place}.{name}')
+        yield from dicts_with(key, item, f'{place}.{name}')
 
 
 def _inits_in(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What the parts of a config's model are initialised by, and where that is."""
-    for place, part in _dicts_with('init_cfg', cfg.get('model'), 'model'):
+    for place, part in dicts_with('init_cfg', cfg.get('model'), 'model'):
         given = part['init_cfg']
         several = isinstance(given, (list, tuple))
         for number, init in enumerate(given if several else [] if given is None else [given]):
@@ -72,7 +72,7 @@ def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
     """
     whole: dict[str, str] = {}
     for loader in _LOADERS:
-        for place, part in _dicts_with('part_of', cfg.get(loader), loader):
+        for place, part in dicts_with('part_of', cfg.get(loader), loader):
             if part['part_of'] not in (*DATA_SETS, '', None):
                 hint = did_you_mean(str(part['part_of']), DATA_SETS) or f'; they are {", ".join(DATA_SETS)}'
                 yield f'{place}.part_of: no public weights were trained on {part["part_of"]!r}{hint}'
