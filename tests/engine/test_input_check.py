@@ -55,8 +55,8 @@ def test_the_own_norm_passes(cfg, norm):
 def test_another_norm_is_refused(cfg):
     assert problems(cfg, 'video', dict(norm=IMAGENET)) == [
         (
-            'model.data_preprocessor.norm.video: mean 114.75 and std 57.375, but Choosy was trained with mean (123.675, '
-            "116.28, 103.53) and std (58.395, 57.12, 57.375); set norm.video='backbone'"
+            'model.data_preprocessor.norm.video: mean 114.75 and std 57.375, but Choosy was trained with mean (123.675'
+            ", 116.28, 103.53) and std (58.395, 57.12, 57.375); set norm.video='backbone'"
         )
     ]
 
