@@ -85,6 +85,8 @@ _PLAIN_DICTS = {
     'precision': ('amp', 'eval_amp', 'tf32'),
     'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
 }
+# keywords of any part under these keys, which the owner of the parts reads
+_OWNERS_KEYS = {'backbones': ('freeze', 'lora'), 'neck': ('freeze', 'lora')}
 _SWITCHES = ('cudnn_benchmark', 'deterministic', 'diff_rank_seed')
 _MP_CFG = ('mp_start_method', 'opencv_num_threads')
 _PARAMWISE = (
@@ -257,9 +259,27 @@ def _optim_wrapper(value: Any, path: str) -> Problems:
     if known and isinstance(value.get('paramwise_cfg'), dict):
         taker = constructor or 'the default constructor'
         yield from _keywords(value['paramwise_cfg'], f'{path}.paramwise_cfg', known, f'{taker} takes')
+        yield from _custom_keys(value, path)
     apart = ('clip_grad', 'paramwise_cfg', 'constructor')  # read by name, not built
     rest = {key: item for key, item in value.items() if key not in apart}
     yield from _part(rest, path, registry.OPTIM_WRAPPERS, default='OptimWrapper')
+
+
+def _custom_keys(value: dict, path: str) -> Problems:
+    """What ``custom_keys`` change: MMEngine's factors, or options of the optimizer."""
+    keys = value['paramwise_cfg'].get('custom_keys')
+    if keys is None:
+        return
+    optimizer = value.get('optimizer')
+    kind = optimizer.get('type') if isinstance(optimizer, dict) else None
+    target = kind if callable(kind) else _look_up(registry.OPTIMIZERS, kind)
+    own = call_signature(target).names if target is not None else []
+    known = ['lr_mult', 'decay_mult', *(name for name in own if name != 'params')]
+    if not isinstance(keys, dict):
+        yield f'{path}.paramwise_cfg.custom_keys: must be a dict, got {type(keys).__name__}'
+        return
+    for key, options in keys.items():
+        yield from _keywords(options, f'{path}.paramwise_cfg.custom_keys.{key}', known, 'a custom key has')
 
 
 def _parts(value: Any, path: str, place: Registry, *, extra: Sequence[str] = ()) -> Problems:
@@ -287,9 +307,13 @@ def _part(
     *,
     default: str | None = None,
     extra: Sequence[str] = (),
+    added: Sequence[str] = (),
     partial: bool = False,
 ) -> Problems:
-    """Checks a dict that will be built: its type, its keywords, and nested parts."""
+    """Checks a dict that will be built: its type, its keywords, and nested parts.
+
+    ``extra`` are keywords that are read elsewhere, ``added`` those that a user may take for the part's own.
+    """
     if not isinstance(value, dict):
         yield f'{path}: must be a dict with a type, got {type(value).__name__} {value!r}'
         return
@@ -301,21 +325,29 @@ def _part(
     if target is None:
         yield _unregistered(kind, f'{path}.type', place)
     else:
-        yield from _call(value, path, target, place, extra=extra, partial=partial)
+        yield from _call(value, path, target, place, extra=extra, added=added, partial=partial)
     yield from _children(value, path, place)
 
 
 def _call(
-    value: dict, path: str, target: Callable, place: Registry, *, extra: Sequence[str], partial: bool
+    value: dict,
+    path: str,
+    target: Callable,
+    place: Registry,
+    *,
+    extra: Sequence[str],
+    added: Sequence[str],
+    partial: bool,
 ) -> Problems:
     # the first argument of a collate function or a worker's set-up comes from the DataLoader
     signature = call_signature(target, skip_positional=int(place is registry.FUNCTIONS))
     name = getattr(target, '__name__', str(target))
     given = {key: item for key, item in value.items() if key not in ('type', '_scope_', *extra)}
+    known = [*signature.names, *added]
     if signature.is_open:
         # any keyword is allowed, except one that is almost a known one
-        given = {key: item for key, item in given.items() if get_close_matches(key, signature.names, 1, _LOOKS_LIKE)}
-    yield from _keywords(given, path, signature.names, f'{name} takes')
+        given = {key: item for key, item in given.items() if get_close_matches(key, known, 1, _LOOKS_LIKE)}
+    yield from _keywords(given, path, known, f'{name} takes')
     yield from _missing(signature, given if not signature.is_open else value, path, name, place, partial)
 
 
@@ -330,6 +362,7 @@ def _missing(signature: CallSignature, given: dict, path: str, name: str, place:
 def _children(value: Any, path: str, place: Registry) -> Problems:
     """Checks the parts inside a dict or a list."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
+    owner = path.rpartition('.')[2]
     for key, item in items:
         here = _REGISTRY_OF_KEY.get(key, place) if isinstance(key, str) else place
         inside = f'{path}.{key}'
@@ -337,7 +370,8 @@ def _children(value: Any, path: str, place: Registry) -> Problems:
             partial = isinstance(key, str) and key.endswith('_cfg')
             if isinstance(key, str) and key not in _REGISTRY_OF_KEY:
                 here = _where_registered(item['type'], here)
-            yield from _part(item, inside, here, partial=partial)
+            added = (*_OWNERS_KEYS.get(owner, ()), *_OWNERS_KEYS.get(key, ()))
+            yield from _part(item, inside, here, partial=partial, added=added)
         elif isinstance(item, (dict, list, tuple)):
             yield from _children(item, inside, here)
 

@@ -23,6 +23,7 @@ from mmav.engine.hooks.seed import seed_datasets
 from mmav.engine.loader_check import check_contrast, check_loader
 from mmav.engine.precision import Numbers, decide, this_hardware, weakest, with_numbers
 from mmav.engine.resuming import schedules
+from mmav.engine.tuning import require_effect
 from mmav.models.weights.uses import leave_out_weights
 from mmav.registry import FUNCTIONS
 
@@ -115,6 +116,7 @@ class BuildingRunner(Runner):
             # initialised before sharding, so that all processes draw the same weights
             self._leave_out_weights(model)
             cast(BaseModel, model).init_weights()
+            require_effect(model)
             return spread_model(model.to(get_device()), **(options if isinstance(options, dict) else {}))
         if self.distributed and without_gpu():
             model_wrapper_cfg = dict(
@@ -206,6 +208,7 @@ class BuildingRunner(Runner):
         if not is_spread(self.model):
             self._leave_out_weights(self.plain_model)
             super()._init_model_weights()
+            require_effect(self.plain_model)
 
     def _leave_out_weights(self, model: nn.Module) -> None:
         """Stops a model from reading public weights that a checkpoint will replace."""

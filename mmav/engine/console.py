@@ -15,6 +15,8 @@ _NOISE = (
     '"HardDiskBackend" is the alias',
     'Enabling the "activation_checkpointing"',
 )
+# How MMEngine's warnings about frozen parameters end, one a parameter: a line a backbone says it.
+_FROZEN = 'is skipped since its requires_grad=False'
 
 
 def tolerant_console() -> None:
@@ -46,5 +48,7 @@ def shorten_console(logger: logging.Logger) -> None:
 
 def _is_short(record: logging.LogRecord) -> bool:
     message = record.getMessage()
+    if message.endswith(_FROZEN):
+        return False
     listing = record.levelno < logging.WARNING and '\n' in message.strip()
     return not listing and not message.startswith(_NOISE)

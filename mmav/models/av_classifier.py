@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from mmengine.dist import master_only
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError
 from mmav.models.data_preprocessor import AVDataPreprocessor
 from mmav.models.init import from_scratch, report_origins, without_files
+from mmav.models.tuning import KEYS, hold_eval, training_line, tune
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
 
@@ -51,8 +53,10 @@ class AVClassifier(BaseModel):
     """Classifier of clips with video, audio, or both.
 
     Args:
-        backbones: Modality name -> config of its backbone; None removes a modality of a parent config.
-        neck: Config of the neck; the widths of the backbones are filled in as ``in_dims``.
+        backbones: Modality name -> config of its backbone; None removes a modality of a parent config. Whatever its
+            class, it may have ``freeze`` and ``lora``, see :func:`~mmav.models.tuning.tune`.
+        neck: Config of the neck, also with ``freeze`` and ``lora``; the widths of the backbones are filled in as
+            ``in_dims``.
         head: Config of the head; the widths of the neck's streams are filled in as ``in_dims``.
         contrast: Config of the head whose losses compare the backbones' class embeddings in training, such as
             :class:`~mmav.models.ContrastiveHead`; the widths of the backbones are filled in as ``in_dims``.
@@ -89,11 +93,14 @@ class AVClassifier(BaseModel):
             raise ValueError('AVClassifier needs at least one backbone, such as dict(audio=dict(type="MAT"))')
         # MMEngine's ModuleDict, whose init_weights reaches the backbones; torch's has none, and they would be skipped
         # silently (tests/models/test_av_classifier.py checks it)
-        self.backbones = ModuleDict({name: MODELS.build(cfg) for name, cfg in backbones.items()})
+        self.tuned: tuple[str, ...] = ()
+        self.backbones = ModuleDict(
+            {name: self._built_and_tuned(cfg, f'backbones.{name}') for name, cfg in backbones.items()}
+        )
         if isinstance(self.data_preprocessor, AVDataPreprocessor):
             self.data_preprocessor.take_norms(self.backbones)
         widths = {name: _width(name, backbone) for name, backbone in self.backbones.items()}
-        self.neck = MODELS.build({'in_dims': widths, **neck})
+        self.neck = self._built_and_tuned({'in_dims': widths, **neck}, 'neck')
         self.head = MODELS.build({'in_dims': self.neck.out_dims, **head})
         if not hasattr(self.head, 'parts'):
             raise ConfigError(
@@ -103,10 +110,25 @@ class AVClassifier(BaseModel):
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
         self.keep_features = keep_features
 
+    def _built_and_tuned(self, cfg: Mapping[str, Any], where: str) -> nn.Module:
+        part = MODELS.build({key: value for key, value in cfg.items() if key not in KEYS})
+        if any(cfg.get(key) is not None for key in KEYS):
+            tune(part, cfg, where)
+            self.tuned += (where,)
+        return part
+
+    def train(self, mode: bool = True) -> AVClassifier:
+        """Sets the mode; what ``freeze`` keeps in eval mode stays there."""
+        super().train(mode)
+        hold_eval(self)
+        return self
+
     @master_only
     def _dump_init_info(self) -> None:
         """Called by MMEngine after ``init_weights``."""
         report_origins(self)
+        for name in self.tuned:
+            print_log(training_line(self.get_submodule(name), name.removeprefix('backbones.')), 'current')
 
     def forward(
         self,

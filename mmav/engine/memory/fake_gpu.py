@@ -58,7 +58,7 @@ def backward(outputs: list[tuple[Tensor, Tensor]]) -> None:
     while outputs:
         tensor, grad = outputs.pop()
         graph.give(tensor.grad_fn, tensor.output_nr, grad)
-    del tensor
+        del tensor
     with torch.no_grad():
         graph.run()
 

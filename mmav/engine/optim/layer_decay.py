@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -10,25 +9,8 @@ from torch import nn
 
 from mmav.engine.optim.param_groups import PlainConstructor, merged
 from mmav.errors import ConfigError
+from mmav.models.backbones.base import layers_of
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS
-
-
-def layers_of(backbone: nn.Module, blocks: Sequence[nn.Module]) -> dict[str, int]:
-    """Maps the name of each parameter of a backbone to its layer: the number of its block, counted from 1.
-
-    Parameters before the first block are in layer 0, those after the last block are one layer above it, and those
-    between two blocks belong to the first of the two.
-
-    >>> net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(4)))
-    >>> layers_of(net, net[1:3])
-    {'0.weight': 0, '1.weight': 1, '2.weight': 2, '3.weight': 3}
-    """
-    inside = {id(parameter): k for k, block in enumerate(blocks, start=1) for parameter in block.parameters()}
-    layers, reached = {}, 0
-    for name, parameter in backbone.named_parameters():
-        reached = max(reached, inside.get(id(parameter), 0))
-        layers[name] = inside.get(id(parameter), reached + (reached == len(blocks)))
-    return layers
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -85,6 +67,8 @@ class LayerDecayConstructor(PlainConstructor):
         if not isinstance(backbones, nn.ModuleDict) or not backbones:
             raise ConfigError(f'LayerDecayConstructor needs a model with backbones, {type(model).__name__} has none')
         scales = {}
+        if not any(parameter.requires_grad for parameter in backbones.parameters()):
+            raise ConfigError('paramwise_cfg.layer_decay has no effect, as the backbones are frozen: leave it out')
         for name, backbone in backbones.items():
             blocks = getattr(backbone, 'blocks', ())
             if not len(blocks):

@@ -1,4 +1,4 @@
-"""One parameter group for all parameters with equal options, so that the optimizer updates them together."""
+"""One parameter group for all trained parameters with equal options, so that the optimizer updates them together."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor as MMEngineConstructor
 from torch import nn
 
-from mmav.errors import ConfigError
+from mmav.errors import ConfigError, did_you_mean
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 
 
 class PlainConstructor(MMEngineConstructor):
-    """MMEngine's default constructor, but with parameter groups that are plain dicts.
+    """MMEngine's default constructor, but with parameter groups that are plain dicts, of what trains only.
 
     MMEngine puts the groups into the config's dict, which turns each into a ConfigDict that the optimizer keeps:
-    ``torch.compile`` and other code that inspects an optimizer only support dicts.
+    ``torch.compile`` and other code that inspects an optimizer only support dicts. Without ``paramwise_cfg`` it gives
+    the optimizer all parameters; here those that ``freeze`` or the model itself fixed are left out.
 
     In addition to MMEngine's options, ``paramwise_cfg`` takes ``token_decay_mult``, a factor for the weight decay of
     learned tokens and position tables. The parts of the model list these with ``no_weight_decay()``, as
@@ -29,7 +30,8 @@ class PlainConstructor(MMEngineConstructor):
         paramwise_cfg: See MMEngine's constructor.
 
     Raises:
-        ConfigError: ``token_decay_mult`` is given without weight decay.
+        ConfigError: ``token_decay_mult`` is given without weight decay; and when it is called, if nothing trains or a
+            custom key names no parameter that does.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -42,11 +44,22 @@ class PlainConstructor(MMEngineConstructor):
                 'optim_wrapper.optimizer.weight_decay, or leave it out'
             )
 
+    def __call__(self, model: nn.Module) -> Any:
+        """Builds the optimizer wrapper for what trains of a model, wrapped for distribution or not."""
+        parameters = list(model.parameters())
+        if not any(parameter.requires_grad for parameter in parameters):
+            raise ConfigError('nothing of the model trains, everything is frozen: leave a freeze out')
+        if not self.paramwise_cfg and not all(parameter.requires_grad for parameter in parameters):
+            self.paramwise_cfg = dict(custom_keys={})  # otherwise MMEngine does not ask what trains
+        return super().__call__(model)
+
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
         """Adds the parameters of a module and its submodules, with their options, to the parameter groups."""
         super().add_params(params, module, prefix, **kwargs)
-        # MMEngine calls this for each submodule: act once, at the end
-        if prefix or self.token_decay_mult is None:
+        if prefix:  # MMEngine calls this for each submodule: act once, at the end
+            return
+        self._tell_custom_keys(module)
+        if self.token_decay_mult is None:
             return
         custom = self.paramwise_cfg.get('custom_keys', {})
         tokens = {
@@ -57,14 +70,34 @@ class PlainConstructor(MMEngineConstructor):
         for group in params:
             if id(group['params'][0]) in tokens:
                 group['weight_decay'] = self.base_wd * self.token_decay_mult
-        parts = dict.fromkeys(
-            '.'.join(name.split('.')[: 1 + name.startswith('backbones.')]) for name in tokens.values()
-        )
         print_log(
             f'token_decay_mult={self.token_decay_mult:g}: {len(tokens)} tokens and tables of positions of '
-            f'{", ".join(parts) or "no part"}',
+            f'{_parts_of(tokens.values())}',
             'current',
         )
+
+    def _tell_custom_keys(self, model: nn.Module) -> None:
+        """Logs what the custom keys name, the longest key that fits a parameter as in MMEngine."""
+        custom = self.paramwise_cfg.get('custom_keys', {})
+        every = dict(model.named_parameters())
+        for key, options in custom.items():
+            named = [name for name in every if key in name]
+            trained = [name for name in named if every[name].requires_grad]
+            longer = [name for name in custom if (-len(name), name) < (-len(key), key)]
+            own = [name for name in trained if not any(other in name for other in longer)]
+            if not own:
+                words = dict.fromkeys(word for name in every for word in name.split('.'))
+                why = 'a longer key names each of its parameters' if trained else 'all that it names is frozen'
+                why = why if named else f'no parameter has it in its name{did_you_mean(key.strip("."), words)}'
+                raise ConfigError(f'paramwise_cfg.custom_keys: {key!r} has no effect: {why}')
+            factors = ', '.join(f'{option}={value}' for option, value in options.items())
+            print_log(f'custom_keys: {key!r} ({factors}): {len(own)} parameters of {_parts_of(own)}', 'current')
+
+
+def _parts_of(names: Iterable[str]) -> str:
+    """The parts of a model that parameters are of, such as 'backbones.video, head'."""
+    parts = dict.fromkeys('.'.join(name.split('.')[: 1 + name.startswith('backbones.')]) for name in names)
+    return ', '.join(parts) or 'no part'
 
 
 def undecayed_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

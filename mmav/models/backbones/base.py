@@ -43,6 +43,9 @@ class Backbone(BaseModule):
     (:mod:`mmav.engine.input_check`). A class whose arguments decide it overrides :meth:`expected_of`, and sets
     ``self.expected`` to what that returns.
 
+    Its config may also have ``freeze`` and ``lora``, which :class:`~mmav.models.AVClassifier` applies to any class
+    (:func:`mmav.models.tuning.tune`): no constructor has them.
+
     Wrapping another network takes about ten lines (tests/models/backbones/test_base.py has torchvision's ResNet)::
 
         @MODELS.register_module()
@@ -120,3 +123,21 @@ def input_shape(backbone: nn.Module) -> tuple[int, ...]:
             'mmav.models.Backbone, or give it these attributes'
         )
     return (int(backbone.in_channels), *backbone.input_size)  # type: ignore[arg-type, misc]
+
+
+def layers_of(backbone: nn.Module, blocks: Sequence[nn.Module]) -> dict[str, int]:
+    """Maps the name of each parameter of a backbone to its layer: the number of its block, counted from 1.
+
+    Parameters before the first block are in layer 0, those after the last block are one layer above it, and those
+    between two blocks belong to the first of the two.
+
+    >>> net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(4)))
+    >>> layers_of(net, net[1:3])
+    {'0.weight': 0, '1.weight': 1, '2.weight': 2, '3.weight': 3}
+    """
+    inside = {id(parameter): k for k, block in enumerate(blocks, start=1) for parameter in block.parameters()}
+    layers, reached = {}, 0
+    for name, parameter in backbone.named_parameters():
+        reached = max(reached, inside.get(id(parameter), 0))
+        layers[name] = inside.get(id(parameter), reached + (reached == len(blocks)))
+    return layers

@@ -9,6 +9,7 @@ from mmav.engine.optim import layer_decay
 from mmav.engine.optim.layer_decay import LayerDecayConstructor
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
+from mmav.models.backbones.base import layers_of
 from tests import resnet
 from tests.toys import ROOT
 
@@ -126,7 +127,7 @@ def test_a_network_from_outside_counts_its_own_blocks():
 def test_layers_are_those_of_the_names(kind):
     """The order of the parameters says what BEiT and MAE tell by names."""
     (backbone,) = make_model(kind).backbones.values()
-    for name, layer in layer_decay.layers_of(backbone, backbone.blocks).items():
+    for name, layer in layers_of(backbone, backbone.blocks).items():
         first, _, rest = name.partition('.')
         assert layer == (int(rest[0]) + 1 if first == 'blocks' else 4 if first == 'norm' else 0), name
 
