@@ -29,6 +29,8 @@ from mmav.weight_files import is_safetensors, why_no_weights
 _STEP = re.compile(r'(?:epoch|iter|resume_iter)_(\d+)\.pth')
 _ADDRESS = re.compile(r'(\w[\w:.+-]*)://')
 NAMES_SHOWN = 3
+# in the meta of a checkpoint of what trained (mmav.engine.small_checkpoints): the weights that it leaves out
+BASE = 'base'
 # exact types: numpy's float64 is a float too, and would be written as numpy's
 _PLAIN = (str, bytes, bool, int, float, complex, torch.dtype, torch.device, torch.Size)
 
@@ -146,6 +148,28 @@ def weights_of(filename: str) -> dict[str, Tensor]:
     """
     checkpoint = load_checkpoint_file(filename)
     return {name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()}
+
+
+def leaves_out(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint leaves frozen weights of a file out."""
+    return bool((checkpoint.get('meta') or {}).get(BASE))
+
+
+def require_every_weight(checkpoint: Mapping[str, Any], source: str) -> None:
+    """Refuses a checkpoint that leaves weights out, where no model can supply them.
+
+    Args:
+        checkpoint: What its file holds.
+        source: The file, for the message.
+
+    Raises:
+        CheckpointError: It leaves weights out.
+    """
+    if leaves_out(checkpoint):
+        raise CheckpointError(
+            f"'{source}' holds only what was trained on top of {' and '.join(checkpoint['meta'][BASE]['sources'])}: "
+            'make it whole with tools/model_converters/merge_lora.py'
+        )
 
 
 def is_whole(path: str | Path) -> bool:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmav.checkpoints import find_resume, weights_of
+from mmav.checkpoints import find_resume, leaves_out, load_checkpoint_file, weights_of
 from mmav.engine import patches
 from mmav.engine.compilation import compile_losses, compile_options
 from mmav.engine.console import shorten_console
@@ -24,6 +24,7 @@ from mmav.engine.loader_check import check_contrast, check_loader
 from mmav.engine.precision import Numbers, decide, this_hardware, weakest, with_numbers
 from mmav.engine.resuming import schedules
 from mmav.engine.tuning import require_effect
+from mmav.models.init import reads_file
 from mmav.models.weights.uses import leave_out_weights
 from mmav.registry import FUNCTIONS
 
@@ -213,5 +214,15 @@ class BuildingRunner(Runner):
     def _leave_out_weights(self, model: nn.Module) -> None:
         """Stops a model from reading public weights that a checkpoint will replace."""
         path, resuming = self._begin_from()
-        if path is not None:
-            leave_out_weights(model, path, None if resuming else lambda: weights_of(path))
+        if path is None or self._saves_trained_only():
+            return
+        reading = any(reads_file(getattr(part, 'init_cfg', None)) for part in model.modules())
+        if reading and resuming and not leaves_out(load_checkpoint_file(path)):
+            leave_out_weights(model, path)
+        elif reading:
+            leave_out_weights(model, path, lambda: weights_of(path))
+
+    def _saves_trained_only(self) -> bool:
+        """Whether checkpoints leave out what a file of public weights holds, which must then be read in any case."""
+        hooks = [*(self.cfg.get('default_hooks') or {}).values(), *(self.cfg.get('custom_hooks') or ())]
+        return any(isinstance(hook, dict) and hook.get('trained_only') for hook in hooks)

@@ -15,6 +15,8 @@ from mmav.checkpoints import NAMES_SHOWN, describe_mismatch
 from mmav.engine.class_heads import tell_other_number
 from mmav.engine.distributed.fsdp import spread_like
 from mmav.errors import CheckpointError
+from mmav.models.init import forget_files
+from mmav.models.lora import is_lora
 
 
 def load_weights(
@@ -46,10 +48,15 @@ def load_weights(
     weights.update((name, spread_like(weights[name], own[name])) for name in list(weights) if name in own)
     reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
     missing = [name for name in own if name not in weights]
+    started = [name for name in missing if is_lora(name)]
+    if started and not strict:
+        missing = [name for name in missing if name not in started]
+        print_log(f"'{source}' has no LoRA, which starts from zero: {len(started)} matrices", 'current')
     unexpected = [name for name in weights if name not in own]
     report = describe_mismatch(
         missing, unexpected, [f'{name} {_shape(weights[name])} for {_shape(own[name])}' for name in reshaped]
     )
+    forget_files(model, {name: value for name, value in weights.items() if name not in reshaped})
     if strict:
         try:
             # modules decide: their load hooks may adapt what looks like a mismatch

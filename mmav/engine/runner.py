@@ -25,6 +25,7 @@ from mmav.engine.memory.budget import settle_checkpointing
 from mmav.engine.optim.saved_state import optimizer_kind, parameter_names
 from mmav.engine.optim.schedule_check import check_monitors, training_notes
 from mmav.engine.resuming import Resumed, prepare, require_whole, settle
+from mmav.engine.small_checkpoints import complete, leave_out_base
 from mmav.errors import OutputError
 from mmav.outputs import write_output
 from mmav.registry import RUNNERS
@@ -110,6 +111,8 @@ class AVRunner(BuildingRunner):
             note_classes(checkpoint, self._class_names)
             checkpoint['meta']['position_grids'] = position_grids(self.plain_model)
             checkpoint.update({name: part for name, part in (self._whole or {}).items() if name in checkpoint})
+            if any(getattr(hook, 'trained_only', False) for hook in self.hooks):
+                leave_out_base(checkpoint, self.plain_model)
             checkpoint.update({name: to_plain(part) for name, part in checkpoint.items()})
 
     def train(self) -> nn.Module:
@@ -207,6 +210,7 @@ class AVRunner(BuildingRunner):
         if self._resuming:
             require_whole(checkpoint, filename)
         model = self.plain_model
+        complete(checkpoint, model, filename)
         purpose = 'resume' if self._resuming else self._purpose
         weights = match_classes(
             checkpoint, model, self._class_names, source=filename, who=self._list_of, purpose=purpose

@@ -12,6 +12,7 @@ from mmav.adapting import noted_grids
 from mmav.class_names import Names, in_config, read_names, trained_with
 from mmav.engine.class_heads import check_widths, class_heads, match_classes
 from mmav.engine.loading import load_weights
+from mmav.engine.small_checkpoints import complete
 from mmav.errors import ConfigError
 from mmav.registry import MODELS
 
@@ -59,6 +60,7 @@ def build_model(
     if names is not None:
         check_widths(widths, names, 'the class list', remedy='give the list that it was trained with as classes')
     if checkpoint is not None:
+        complete(checkpoint, model, source)
         weights = match_classes(checkpoint, model, names, source=source, who='the class list', purpose='infer')
         load_weights(model, weights, source, strict=True, grids=noted_grids(checkpoint))
     return model.eval()

@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 LOADED = 'loaded from '
 _LOADED_BY_MMENGINE = 'PretrainedInit: load from '
 _DRAWN = 'drawn by init_weights'
+# attribute of a module: a file, and the names of the parameters that have its values
+OF_FILE = '_of_file'
 # layers initialised by PyTorch's own rule
 _RESET = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -95,9 +97,14 @@ def _layers_of(module: nn.Module) -> Iterator[nn.Module]:
             yield from _layers_of(child)
 
 
+def files_in(init_cfg: Any) -> list[dict]:
+    """The entries of an MMEngine ``init_cfg``, a dict or a list of dicts, that read a checkpoint."""
+    return [init for init in ([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()) if 'checkpoint' in init]
+
+
 def reads_file(init_cfg: Any) -> bool:
-    """Whether an MMEngine ``init_cfg``, a dict or a list of dicts, reads a checkpoint."""
-    return any('checkpoint' in init for init in ([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()))
+    """Whether an MMEngine ``init_cfg`` reads a checkpoint."""
+    return bool(files_in(init_cfg))
 
 
 def without_files(init_cfg: Any) -> list[dict] | None:
@@ -122,6 +129,43 @@ def from_scratch(cfg: Any) -> Any:
             for key, item in cfg.items()
         }
     return [from_scratch(item) for item in cfg] if isinstance(cfg, list) else cfg
+
+
+def note_file(module: nn.Module, source: str, names: Iterable[str]) -> None:
+    """Records which parameters of a module have exactly the values of a file.
+
+    A checkpoint of what trains leaves those of them that are frozen out, see :mod:`mmav.engine.small_checkpoints`.
+
+    Args:
+        module: The module, which reads that file again whenever it is built and initialised from the same config.
+        source: The file, as the config says it.
+        names: The parameters.
+    """
+    own = dict(module.named_parameters())
+    setattr(module, OF_FILE, (source, tuple(name for name in names if name in own)))
+
+
+def forget_files(model: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Takes back :func:`note_file` for parameters that are about to get other values.
+
+    Args:
+        model: The model.
+        weights: Name in the model -> the value that it will have.
+    """
+    for prefix, module in model.named_modules():
+        if hasattr(module, OF_FILE):
+            source, names = getattr(module, OF_FILE)
+            full = {name: f'{prefix}.{name}' if prefix else name for name in names}
+            kept = [
+                name
+                for name in names
+                if full[name] not in weights or _same(weights[full[name]], module.get_parameter(name))
+            ]
+            setattr(module, OF_FILE, (source, tuple(kept)))
+
+
+def _same(value: Any, own: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == own.shape and bool((value.to(own) == own).all())
 
 
 def note_origin(module: nn.Module, names: Iterable[str], origin: str) -> None:

@@ -23,7 +23,6 @@ _KINDS = {
 }
 _MLPS = {'mlp', 'ffn', 'feed_forward', 'feedforward'}
 _SHOWN = 8
-LORA_NAMES = ('lora_a', 'lora_b')
 
 
 @dataclass(frozen=True)
@@ -198,6 +197,15 @@ def _no_such(target: str, linear: Mapping[str, nn.Linear], owner: str) -> str:
 def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition('.')
     setattr(root.get_submodule(parent), last, module)
+
+
+def is_lora(name: str) -> bool:
+    """Whether a parameter of this name is a matrix of LoRA.
+
+    >>> is_lora('blocks.0.attn.qkv.lora_a'), is_lora('blocks.0.attn.qkv.weight')
+    (True, False)
+    """
+    return name.rpartition('.')[2] in ('lora_a', 'lora_b')
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from mmav.checkpoints import load_checkpoint_file
+from mmav.checkpoints import load_checkpoint_file, require_every_weight
 from mmav.engine.cli import run_tool
 from mmav.errors import CheckpointError
 from mmav.models.weights.layouts import find_layout, state_of, to_ours
@@ -34,7 +34,9 @@ def main() -> None:
     source = locate(args.checkpoint)
     if args.out:
         check_output(args.out, inputs=[str(source.path)], suffixes=['.pth', '.pt', '.pyth'])
-    state = state_of(load_checkpoint_file(source.fetch()))
+    content = load_checkpoint_file(source.fetch())
+    require_every_weight(content, args.checkpoint)
+    state = state_of(content)
     encoders = encoders_in(state)
     if encoders:
         tell_own(args.checkpoint, state, encoders)

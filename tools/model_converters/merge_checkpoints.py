@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mmav.adapting import noted_grids
-from mmav.checkpoints import load_checkpoint_file
+from mmav.checkpoints import load_checkpoint_file, require_every_weight
 from mmav.class_names import Names
 from mmav.engine.class_lists import as_given
 from mmav.engine.class_merge import alike, check_rows
@@ -34,6 +34,7 @@ def main() -> None:
     names: Names | None = None
     for path in args.checkpoints:
         checkpoint = load_checkpoint_file(path)
+        require_every_weight(checkpoint, path)
         state, names = alike(checkpoint, names, path)
         modalities = sorted({key.split('.')[1] for key in state if key.startswith('backbones.')})
         if not modalities:

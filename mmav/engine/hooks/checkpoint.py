@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmav.engine.small_checkpoints import describe_base
+from mmav.errors import ConfigError
 from mmav.files import atomic_write, remove_torn_files
 from mmav.registry import HOOKS
 
@@ -17,15 +21,37 @@ from mmav.registry import HOOKS
 class CheckpointHook(MMEngineCheckpointHook):
     """MMEngine's hook of this name, but it deletes an old checkpoint only once the new one is complete.
 
-    MMEngine deletes first, for ``save_best``, too: a kill in between leaves nothing. The arguments are the same.
+    MMEngine deletes first, for ``save_best``, too: a kill in between leaves nothing. The arguments are the same, and
+    one more.
+
+    Args:
+        *args: Passed to MMEngine's hook.
+        trained_only: Whether all checkpoints of the run leave out the frozen weights of public files, see
+            :mod:`mmav.engine.small_checkpoints`.
+        **kwargs: Passed to MMEngine's hook.
+
+    Raises:
+        ConfigError: When training begins, if ``trained_only`` leaves nothing out.
     """
 
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
 
+    def __init__(self, *args: Any, trained_only: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.trained_only = trained_only
+
     def before_train(self, runner: Runner) -> None:
         """Creates the folder and removes partial files left by a killed run."""
         super().before_train(runner)
+        if self.trained_only:
+            left_out = describe_base(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+            if not left_out:
+                raise ConfigError(
+                    'checkpoint.trained_only=True has no effect: nothing is frozen that comes from a file of public '
+                    "weights, init_cfg=dict(type='PublicWeights', ...); leave it out"
+                )
+            runner.logger.info(left_out)
         if is_main_process():
             remove_torn_files(self.out_dir)
             remove_torn_files(runner.work_dir)

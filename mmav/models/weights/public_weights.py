@@ -13,10 +13,11 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmav.adapting import adapt_weights, noted_grids
-from mmav.checkpoints import describe_mismatch, load_checkpoint_file
+from mmav.checkpoints import describe_mismatch, load_checkpoint_file, require_every_weight
 from mmav.errors import CheckpointError
 from mmav.models.backbones.ast import TOKENS
-from mmav.models.init import LOADED, note_origin
+from mmav.models.init import LOADED, note_file, note_origin
+from mmav.models.lora import is_lora
 from mmav.models.weights.choices import check_options, choose
 from mmav.models.weights.layouts import begin_time, find_layout, state_of, to_ours
 from mmav.models.weights.own_checkpoint import find_backbone
@@ -107,6 +108,7 @@ def load_public_weights(
         ConfigError: A choice is unknown or has no effect on this file.
     """
     content = load_checkpoint_file(path)
+    require_every_weight(content, str(path))
     whole = state_of(content)
     prefix = find_backbone(whole, module, str(path))
     state = {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
@@ -129,7 +131,8 @@ def load_public_weights(
     weights: dict[str, Tensor] = {}
     for key, own in target.items():
         if key not in renamed:
-            report.missing.append(key)
+            if not is_lora(key):  # new to any file
+                report.missing.append(key)
         elif key in adapted:
             weights[key], report.adapted[key] = adapted[key]
         elif renamed[key].shape != own.shape:
@@ -213,6 +216,7 @@ class PublicWeights:
             CheckpointError: The file is not available; or see :func:`load_public_weights`.
         """
         report = load_public_weights(module, self.source.fetch(), strict=self.strict, **self.adapting)
+        note_file(module, str(self.source), report.loaded)
         note_origin(module, [*report.loaded, *report.adapted], f'{LOADED}{self.source} ({report.layout})')
         for line in str(report).splitlines():  # the console shows no listings
             print_log(line, 'current')

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmav.config.check import checks
 from mmav.errors import CheckpointError, ConfigError, did_you_mean
 from mmav.models.init import reads_file, without_files
+from mmav.models.lora import is_lora
 from mmav.models.weights.choices import OPTIONS, check_options
 from mmav.models.weights.source import Source, locate
 from mmav.models.weights.table import DATA_SETS, find_row, seen_by_name
@@ -166,6 +167,8 @@ def leave_out_weights(model: nn.Module, source: str, load: Callable[[], Mapping[
 def _has_all(weights: Mapping[str, Tensor], name: str, part: nn.Module) -> bool:
     for key, own in part.state_dict(prefix=f'{name}.' if name else '').items():
         value = weights.get(key)
+        if value is None and is_lora(key):  # starts anew
+            continue
         if value is None or (value.shape != own.shape and not _POSITIONS.search(key)):
             return False
     return True
