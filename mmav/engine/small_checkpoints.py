@@ -123,7 +123,9 @@ def complete(checkpoint: Mapping[str, Any], model: nn.Module, source: str) -> No
     checkpoint['state_dict'].update(found)
     if 'ema_state_dict' in checkpoint:
         checkpoint['ema_state_dict'].update({_EMA + name: value for name, value in found.items()})
-    print_log(f"'{source}' was completed with {len(found)} frozen weights of {' and '.join(base['sources'])}", 'current')
+    print_log(
+        f"'{source}' was completed with {len(found)} frozen weights of {' and '.join(base['sources'])}", 'current'
+    )
 
 
 def _values(model: nn.Module, names: Mapping[str, Any]) -> dict[str, Tensor]:

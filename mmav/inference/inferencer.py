@@ -29,6 +29,7 @@ from mmav.inference.results import Scores, finish_result, new_result, note_windo
 from mmav.inference.sources import Source, list_sources
 from mmav.inference.trained_model import build_model, find_classes, find_device
 from mmav.inference.windows import TOLERANCE, windows_of
+from mmav.models.lora import merge_lora
 from mmav.registry import TRANSFORMS
 from mmav.structures import MODALITIES, predicted_parts, score_key
 from mmav.threads import cpu_count
@@ -40,7 +41,8 @@ class AVInferencer:
     """Classifies files, folders and arrays with the test pipeline of a config and the weights of a checkpoint.
 
     A file without audio or video is classified by what it has, if the model was trained on both. A file longer than the
-    window that the model was trained on is classified window by window; its prediction is the mean over them.
+    window that the model was trained on is classified window by window; its prediction is the mean over them. LoRA is
+    merged into the weights.
 
     Args:
         config: A config file, or a config.
@@ -87,7 +89,9 @@ class AVInferencer:
         trained = trained_with(content or {}) or self.classes
         resolve_num_classes(self.cfg, (trained or {}).get('label'))
         place = find_device(device)
-        self.model = build_model(self.cfg.model, content, str(checkpoint), names=self.classes).to(place)
+        self.model = build_model(self.cfg.model, content, str(checkpoint), names=self.classes)
+        merge_lora(self.model)  # as fast, and exported, as a model without
+        self.model.to(place)
         steps = dataset['pipeline']
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps])
         self.collate_fn = av_collate

@@ -149,4 +149,3 @@ def training_line(part: nn.Module, name: str) -> str:
 
 def _millions(number: int) -> str:
     return f'{number / 1e6:.3g} M' if number >= 1e4 else f'{number}'
-

@@ -99,9 +99,7 @@ def test_tested_and_used_as_the_whole_one(folder):
         cfg.update(experiment_name=f'test_{name}', load_from=str(folder / name / 'epoch_2.pth'))
         scores.append(AVRunner.from_cfg(cfg).test())
     assert scores[0] == scores[1] and scores[0]['top1'] > 0
-    states = [
-        build_model(cfg.model, load(folder, name), name, names=None).state_dict() for name in ('whole', 'small')
-    ]
+    states = [build_model(cfg.model, load(folder, name), name, names=None).state_dict() for name in ('whole', 'small')]
     torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
@@ -110,7 +108,9 @@ def test_tested_and_used_as_the_whole_one(folder):
     [('other', {}, 'other.pth'), ('public', dict(pretrained=False), 'starts from no file')],
 )
 def test_another_base_is_refused(folder, public, options, starts):
-    with pytest.raises(CheckpointError, match=r"on top of '.*public\.pth'; the model of this config starts.*") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"on top of '.*public\.pth'; the model of this config starts.*"
+    ) as caught:
         complete(load(folder, 'small'), build(folder, public, **options), 'small.pth')
     assert starts in str(caught.value)
 
