@@ -46,6 +46,7 @@ COMMANDS = {
         'download': f'{_CONVERT}/download_weights.py',
         'convert': f'{_CONVERT}/convert_weights.py',
         'merge': f'{_CONVERT}/merge_checkpoints.py',
+        'merge-lora': f'{_CONVERT}/merge_lora.py',
     },
     'see what a model learned': {
         'logs': f'{_ANALYSIS}/analyze_logs.py',

@@ -11,8 +11,8 @@ from mmengine.registry import init_default_scope
 
 from mmav.adapting import position_grids
 from mmav.checkpoints import to_plain
-from mmav.config.edits import resolve_num_classes
 from mmav.class_names import trained_with
+from mmav.config.edits import resolve_num_classes
 from mmav.errors import CheckpointError
 from mmav.inference.trained_model import build_model
 from mmav.models.lora import lora_layers, merge_lora

@@ -84,12 +84,14 @@ def block_cost(block: nn.Module, level: str, args: Any, *, dtype: str) -> BlockC
     """Counts a block on fake tensors; equal blocks are cached.
 
     Args:
-        block: In training mode, created within :func:`~mmav.engine.memory.fake_gpu.fake_gpu`.
+        block: In training mode, or in eval mode if it is frozen; created within
+            :func:`~mmav.engine.memory.fake_gpu.fake_gpu`.
         level: One of :data:`~mmav.engine.activation_checkpointing.LEVELS`.
         args: Positional and keyword arguments of its forward pass, with shapes instead of tensors.
         dtype: Type of products.
     """
-    key = (level, dtype, gpu_capability(_CUDA), str(args), _signature(block))
+    level = level if block.training else 'all'  # as in mmav.engine.activation_checkpointing
+    key = (level, block.training, dtype, gpu_capability(_CUDA), str(args), _signature(block))
     if key not in _costs:
         _costs[key] = _count_block(block, level, args, dtype)
     return _costs[key]

@@ -70,6 +70,8 @@ class LayerDecayConstructor(PlainConstructor):
         if not any(parameter.requires_grad for parameter in backbones.parameters()):
             raise ConfigError('paramwise_cfg.layer_decay has no effect, as the backbones are frozen: leave it out')
         for name, backbone in backbones.items():
+            if not any(parameter.requires_grad for parameter in backbone.parameters()):
+                continue
             blocks = getattr(backbone, 'blocks', ())
             if not len(blocks):
                 raise ConfigError(

@@ -79,6 +79,26 @@ def test_all_levels_are_equal_to_the_whole_step(dtype):
     assert plan.macs == whole.macs and plan.extra == whole.again / whole.macs
 
 
+def test_frozen_parts_take_less_memory():
+    """The first two of four blocks frozen, with LoRA in the others; and everything frozen."""
+
+    def tuned(**options):
+        cfg = config(SMALL)
+        cfg.merge_from_dict(dict(model=dict(backbones=dict(audio=options))))
+        return cfg
+
+    plain, none = (plan_step(cfg, dtype='bfloat16') for cfg in (config(SMALL), tuned(freeze='all')))
+    cfg = tuned(freeze=2, lora=dict(rank=4))
+    part, whole = plan_step(cfg, dtype='bfloat16'), whole_step(cfg, 'lean')
+    assert part.peak_bytes - part.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    assert part.macs == whole.macs and none.macs < part.macs < plain.macs
+    assert [block.kept > 0 for block in part.blocks] == [False, False, True, True]
+    assert not any(block.kept for block in none.blocks) and none.others < plain.others
+    assert none.parts['optimizer'] < 0.02 * plain.parts['optimizer']
+    assert part.parts['optimizer'] < 0.2 * plain.parts['optimizer']
+    assert none.parts['weights'] == plain.parts['weights'] < part.parts['weights']
+
+
 def test_mat_takes_what_the_paper_says():
     """16.8 GB for 64 spectrograms: 0.26 GiB for each, weights and optimizer included."""
     cfg = config('mat/mat_base_vggsound.py')

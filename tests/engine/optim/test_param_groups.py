@@ -169,3 +169,47 @@ def test_another_neck_says_which_of_its_parameters_are_tokens():
 def test_a_factor_of_no_weight_decay_is_refused():
     with pytest.raises(ConfigError, match=r'^paramwise_cfg.token_decay_mult=0 has no effect without weight decay'):
         DefaultOptimWrapperConstructor(dict(optimizer=dict(type='Rprop', lr=0.1)), dict(token_decay_mult=0.0))
+
+
+def test_frozen_parameters_are_left_out():
+    """MMEngine would give the optimizer all of them where there is no paramwise_cfg."""
+    model = make_classifier()
+    model.backbones.requires_grad_(False)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    (group,) = build_optim_wrapper(model, dict(optimizer=dict(type='AdamW', lr=0.1))).optimizer.param_groups
+    assert {id(p) for p in group['params']} == {id(model.get_parameter(name)) for name in trained}
+    assert sorted(name for group in groups_of(model) for name in group['params']) == sorted(trained)
+    model.requires_grad_(False)
+    with pytest.raises(ConfigError, match='nothing of the model trains, everything is frozen'):
+        groups_of(model)
+
+
+@pytest.mark.parametrize(
+    ('keys', 'why'),
+    [
+        (('haed',), "'haed' has no effect: no parameter has it in its name, did you mean 'head'"),
+        (('backbones',), "'backbones' has no effect: all that it names is frozen"),
+        (('head', 'head.'), "'head' has no effect: a longer key names each of its parameters"),
+    ],
+)
+def test_a_custom_key_without_effect_is_refused(keys, why):
+    model = make_classifier()
+    model.backbones.requires_grad_(False)
+    with pytest.raises(ConfigError, match=rf'^paramwise_cfg.custom_keys: {why}'):
+        groups_of(model, custom_keys={key: dict(lr_mult=10) for key in keys})
+
+
+def test_the_rate_of_the_head_is_a_multiple():
+    model = make_classifier()
+    for kind, options in (('DefaultOptimWrapperConstructor', {}), ('LayerDecayConstructor', dict(layer_decay=0.5))):
+        groups = groups_of(model, kind, custom_keys={'head.': dict(lr_mult=10)}, **options)
+        rates = {name: group['lr'] for group in groups for name in group['params']}
+        of_neck = rates['neck.tokens']
+        assert {rate for name, rate in rates.items() if name.startswith('head.')} == {10 * of_neck}
+
+
+def test_layer_decay_without_an_encoder_that_trains_is_refused():
+    model = make_classifier()
+    model.backbones.requires_grad_(False)
+    with pytest.raises(ConfigError, match='layer_decay has no effect, as the backbones are frozen'):
+        groups_of(model, 'LayerDecayConstructor', layer_decay=0.5)
