@@ -131,6 +131,8 @@ def _count_block(block: nn.Module, level: str, args: Any, dtype: str) -> BlockCo
         forward = meter.peak - weights - inputs
         grads = [(x, torch.empty_like(x)) for x in results if x.requires_grad]
         incoming = stored_bytes([grad for _, grad in grads])
+        if not grads:  # without a backward pass nothing is kept, not even the input
+            kept = cached = 0
         del result, results
         meter.reset()
         with torch.autocast('cuda', enabled=False):

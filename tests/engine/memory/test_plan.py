@@ -89,11 +89,12 @@ def test_frozen_parts_take_less_memory():
 
     plain, none = (plan_step(cfg, dtype='bfloat16') for cfg in (config(SMALL), tuned(freeze='all')))
     cfg = tuned(freeze=2, lora=dict(rank=4))
-    part, whole = plan_step(cfg, dtype='bfloat16'), whole_step(cfg, 'lean')
-    assert part.peak_bytes - part.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    part, whole = plan_step(cfg, dtype='bfloat16', checkpointing=False), whole_step(cfg, False)
+    assert part.peak_bytes - part.parts['optimizer'] == pytest.approx(whole.peak, rel=0.001)
     assert part.macs == whole.macs and none.macs < part.macs < plain.macs
     assert [block.kept > 0 for block in part.blocks] == [False, False, True, True]
     assert not any(block.kept for block in none.blocks) and none.others < plain.others
+    assert none.peak_bytes < 0.5 * plain.peak_bytes
     assert none.parts['optimizer'] < 0.02 * plain.parts['optimizer']
     assert part.parts['optimizer'] < 0.2 * plain.parts['optimizer']
     assert none.parts['weights'] == plain.parts['weights'] < part.parts['weights']
