@@ -91,9 +91,9 @@ class AVClassifier(BaseModel):
         backbones = {name: cfg for name, cfg in backbones.items() if cfg is not None}
         if not backbones:
             raise ValueError('AVClassifier needs at least one backbone, such as dict(audio=dict(type="MAT"))')
+        self.tuned: tuple[str, ...] = ()
         # MMEngine's ModuleDict, whose init_weights reaches the backbones; torch's has none, and they would be skipped
         # silently (tests/models/test_av_classifier.py checks it)
-        self.tuned: tuple[str, ...] = ()
         self.backbones = ModuleDict(
             {name: self._built_and_tuned(cfg, f'backbones.{name}') for name, cfg in backbones.items()}
         )
