@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.backbones import AST, MAT, Backbone, MViTv2, ViT
+from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, MViTv2, ViT
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
 from mmav.models.heads import ClsHead, ContrastiveHead, VerbNounHead
 from mmav.models.losses import ALLoss, AVCLoss, CrossEntropyLoss, IMALLoss, IMCLoss
@@ -23,6 +23,7 @@ __all__ = [
     'ClsHead',
     'Concat',
     'ContrastiveHead',
+    'ConvEncoder',
     'CrossEntropyLoss',
     'IMALLoss',
     'IMCLoss',

@@ -26,6 +26,20 @@ def no_norm_stated(modality: str, backbone: str) -> str:
     )
 
 
+def trim_padding(value: Tensor, columns: int) -> Tensor:
+    """Leaves out columns at the end of (B, ..., T) that are zeros in the whole batch, beyond a multiple of ``columns``.
+
+    Front ends pad with exact zeros, before normalisation. At least ``columns`` are left.
+
+    >>> trim_padding(torch.tensor([[1.0, 2, 0, 0, 0, 0], [1, 0, 3, 0, 0, 0]]), 2)
+    tensor([[1., 2., 0., 0.],
+            [1., 0., 3., 0.]])
+    """
+    used = value.flatten(0, -2).any(dim=0).nonzero()
+    last = int(used[-1]) + 1 if len(used) else 1
+    return value[..., : -(-last // columns) * columns]
+
+
 @MODELS.register_module()
 class AVDataPreprocessor(BaseDataPreprocessor):
     """Moves a batch to the device, normalises each modality and mixes clips in training.
@@ -36,6 +50,9 @@ class AVDataPreprocessor(BaseDataPreprocessor):
             without an entry is only converted to float.
         batch_augment: Config of the augmentation that mixes the clips of a training batch, such as
             :class:`MixupCutmix`.
+        trim: Modality -> number of columns, such as ``dict(audio=50)``: of the columns at the end that are padding in
+            every clip of a batch, :func:`trim_padding` leaves out all but what fills a multiple of that number. The
+            length of a batch then follows its clips, for backbones that take any length.
         non_blocking: Whether copies to the device may overlap with computation.
 
     Raises:
@@ -47,9 +64,14 @@ class AVDataPreprocessor(BaseDataPreprocessor):
         norm: Mapping[str, Mapping[str, float | Sequence[float]] | str] | None = None,
         batch_augment: dict[str, Any] | None = None,
         *,
+        trim: Mapping[str, int] | None = None,
         non_blocking: bool = True,
     ) -> None:
         super().__init__(non_blocking)
+        for name, columns in (trim or {}).items():
+            if not isinstance(columns, int) or columns < 1:
+                raise ValueError(f'trim.{name}={columns!r} must be a whole number of columns above 0')
+        self.trim = dict(trim or {})
         self.modalities: tuple[str, ...] = ()
         self.of_backbone: tuple[str, ...] = ()
         for name, value in (norm or {}).items():
@@ -100,6 +122,12 @@ class AVDataPreprocessor(BaseDataPreprocessor):
         masks = data.get('masks')
         if masks is not None and all(bool(mask.all()) for mask in masks.values()):
             masks = None
+        if self.trim:  # before the copy to the device, too
+            inputs = {
+                name: trim_padding(value, self.trim[name]) if name in self.trim else value
+                for name, value in data['inputs'].items()
+            }
+            data = {**data, 'inputs': inputs}
         data = self.cast_data({**data, 'masks': masks})
         inputs = {name: self.normalise(name, value) for name, value in data['inputs'].items()}
         data_samples, masks = data['data_samples'], data['masks']

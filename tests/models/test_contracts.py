@@ -201,7 +201,7 @@ def test_every_parameter_follows_the_rule_of_initial_values(name, again):
         elif isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d):
             bound = module.weight[0].numel() ** -0.5  # PyTorch's, for weights and biases
             assert all(0 < p.abs().max() <= bound for p in module.parameters()), prefix
-        elif isinstance(module, torch.nn.LayerNorm):
+        elif isinstance(module, torch.nn.LayerNorm | torch.nn.BatchNorm2d):
             assert (module.weight == 1).all() and (module.bias == 0).all(), prefix
         else:
             tokens += [p.flatten() for p in module.parameters(recurse=False)]

@@ -186,3 +186,28 @@ def test_cutmix_of_sound_alone():
 def test_parameters_are_checked():
     with pytest.raises(ValueError, match='mixup_alpha=0 and cutmix_alpha=0'):
         MixupCutmix(3, 0, 0)
+
+
+def test_trimming_follows_the_longest_clip_of_the_batch():
+    audio = torch.zeros(2, 1, 1, 4, 30)
+    audio[0, ..., :7] = 1
+    audio[1, ..., 2, 12] = -1  # a single value keeps its column
+    batch = dict(inputs=dict(audio=audio, video=torch.zeros(2, 1, 3, 2, 8, 8)), masks=None, data_samples=[])
+    norm = dict(audio=dict(mean=2.0, std=1.0))
+    inputs = AVDataPreprocessor(norm, trim=dict(audio=5))(batch)['inputs']
+    # padding is told before it is normalised
+    assert torch.equal(inputs['audio'], audio[..., :15] - 2) and inputs['video'].shape[-1] == 8
+    shapes = {
+        trim: AVDataPreprocessor(trim=dict(audio=trim))(batch)['inputs']['audio'].shape[-1] for trim in (1, 20, 31)
+    }
+    assert shapes == {1: 13, 20: 20, 31: 30}
+
+
+def test_a_batch_without_sound_keeps_a_stretch():
+    batch = dict(inputs=dict(audio=torch.zeros(2, 1, 1, 4, 30)), masks=None, data_samples=[])
+    assert AVDataPreprocessor(trim=dict(audio=8))(batch)['inputs']['audio'].shape[-1] == 8
+
+
+def test_a_trim_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r'trim.audio=0 must be a whole number of columns above 0'):
+        AVDataPreprocessor(trim=dict(audio=0))

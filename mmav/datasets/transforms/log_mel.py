@@ -20,6 +20,12 @@ FRAME_LENGTH_MS = 25.0
 PREEMPHASIS = 0.97
 LOW_FREQ = 20.0
 EPSILON = torch.finfo(torch.float32).eps
+# the standard deviation of a silent clip is 0
+LEAST_STD = 1e-3
+PER_CLIP = (
+    'the median of each mel bin over the frames (of two middle values the lower) is subtracted, then all is divided by '
+    f'the standard deviation of the whole (n - 1 in the denominator) plus {LEAST_STD:g}, before padding'
+)
 
 
 @TRANSFORMS.register_module()
@@ -36,6 +42,10 @@ class LogMel(Spectrogram):
         target_frames: T.
         sample_rate: Samples per second of the waveforms.
         frame_shift_ms: Milliseconds from one frame to the next.
+        per_clip: Whether each clip is normalised by itself, before padding: from every mel bin its median over time is
+            subtracted, which takes away steady noise and the colour of a microphone, and the result is divided by its
+            standard deviation. The level of a recording no longer matters, and padding is the median. Needs no
+            statistics of a data set: ``norm.audio`` is ``dict(mean=0, std=1)`` then.
         backend: 'native', this module's filter bank, or 'torchaudio' for ``torchaudio.compliance.kaldi.fbank``, which
             takes twice as long. They differ by 1e-6. The one in use is logged once.
 
@@ -53,6 +63,7 @@ class LogMel(Spectrogram):
         *,
         sample_rate: int = 16000,
         frame_shift_ms: float = 10.0,
+        per_clip: bool = False,
         backend: str = 'native',
     ) -> None:
         if backend not in BACKENDS:
@@ -68,6 +79,7 @@ class LogMel(Spectrogram):
             frame_length_ms=FRAME_LENGTH_MS,
             frame_shift_ms=frame_shift_ms,
         )
+        self.per_clip = per_clip
         self.backend = backend
         _front_end(backend)
         _say_once(f'LogMel: log-mel spectrograms by backend={backend!r}')
@@ -75,7 +87,8 @@ class LogMel(Spectrogram):
     def compute(self, waveform: Tensor) -> Tensor:
         """Log-mel energies (F, T') of the frames that lie completely within a waveform."""
         fbank = _front_end(self.backend)
-        return fbank(waveform - waveform.mean(), self.num_bins, self.sample_rate, self.frame_shift_ms).T
+        log_mel = fbank(waveform - waveform.mean(), self.num_bins, self.sample_rate, self.frame_shift_ms).T
+        return without_background(log_mel) if self.per_clip else log_mel
 
     def bin_of(self, hertz: float) -> float:
         """The position of a frequency on the mel bins; bin k peaks at k + 0.5.
@@ -110,6 +123,7 @@ class LogMel(Spectrogram):
                 use_energy=False,
                 log='natural, of the energy or epsilon, whichever is larger',
                 epsilon=float(EPSILON),
+                **(dict(per_clip=PER_CLIP) if self.per_clip else {}),
             )
         )
 
@@ -174,6 +188,17 @@ def native_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_
     # abs() computes a root that the square undoes, at four times the cost.
     power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
     return (power @ mel).clamp_(min=EPSILON).log_()
+
+
+def without_background(log_mel: Tensor) -> Tensor:
+    """Subtracts from each mel bin of (F, T) its median over time, and divides by the standard deviation of the whole.
+
+    >>> without_background(torch.tensor([[1.0, 1.0, 4.0], [5.0, 5.0, 5.0]]))
+    tensor([[0.0000, 0.0000, 2.4475],
+            [0.0000, 0.0000, 0.0000]])
+    """
+    centred = log_mel - log_mel.median(dim=1, keepdim=True).values
+    return centred / (centred.std() + LEAST_STD) if centred.numel() > 1 else centred
 
 
 def hertz_to_mel(hertz: float) -> float:

@@ -2,8 +2,9 @@
 
 from mmav.models.backbones.ast import AST, PlainTransformer
 from mmav.models.backbones.base import Backbone
+from mmav.models.backbones.conv_encoder import ConvEncoder
 from mmav.models.backbones.mat import MAT
 from mmav.models.backbones.mvit import MultiscaleTransformer, MViTv2
 from mmav.models.backbones.vit import ViT
 
-__all__ = ['AST', 'MAT', 'Backbone', 'MViTv2', 'MultiscaleTransformer', 'PlainTransformer', 'ViT']
+__all__ = ['AST', 'MAT', 'Backbone', 'ConvEncoder', 'MViTv2', 'MultiscaleTransformer', 'PlainTransformer', 'ViT']

@@ -155,3 +155,17 @@ def test_wrong_arguments():
         LogMel(backend='auto')
     with pytest.raises(ValueError, match='at least 4 mel bins'):
         LogMel(3)
+
+
+def test_per_clip_takes_level_and_steady_noise_away():
+    wave = torch.randn(16000, generator=torch.Generator().manual_seed(0)).numpy() * 0.1
+    plain, per_clip = LogMel(32, 120), LogMel(32, 120, per_clip=True)
+    values, used = per_clip.spectrogram(wave), per_clip.num_frames(len(wave))
+    reference = plain.spectrogram(wave)[:, :used]
+    middle = np.sort(reference, axis=1)[:, (used - 1) // 2, None]  # torch's median: of two the lower
+    expected = (reference - middle) / ((reference - middle).std(ddof=1) + 1e-3)
+    np.testing.assert_allclose(values[:, :used], expected, atol=1e-4)
+    np.testing.assert_allclose(per_clip.spectrogram(wave * 0.3), values, atol=1e-3)
+    assert not values[:, used:].any()
+    assert not per_clip.spectrogram(np.zeros(16000, np.float32)).any()
+    assert 'per_clip' in per_clip.describe()['log_mel'] and 'per_clip' not in plain.describe()['log_mel']

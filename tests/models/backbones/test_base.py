@@ -50,10 +50,12 @@ def test_every_registered_backbone_keeps_the_contract(name):
     assert tokens.patches.shape == (1, math.prod(tokens.grid), backbone.out_dims)
     assert len(backbone.blocks) > 0 and all(isinstance(block, nn.Module) for block in backbone.blocks)
     named = dict(backbone.named_parameters())
-    assert backbone.no_weight_decay() == {
+    tokens_and_tables = {
         key for key in named if any(word in key for word in ('cls_token', 'dist_token', 'pos_embed', 'rel_pos'))
     }
-    assert backbone.no_weight_decay()
+    assert backbone.no_weight_decay() == tokens_and_tables
+    # a network without attention has none; the transformers would pass if their names were changed
+    assert bool(tokens_and_tables) == any(isinstance(module, nn.LayerNorm) for module in backbone.modules())
 
 
 def test_what_a_backbone_has_by_itself():
