@@ -25,8 +25,9 @@ train_pipeline = [
     dict(**load, mode='random', short_side=side * 9 // 8),
     dict(type='RandomResizedCrop', size=side, scale=(0.6, 1.0)),
     dict(type='ColorJitter', brightness=0.2, contrast=0.2, saturation=0.2),
+    dict(type='WaveAugment', speed=0.1, shift=0.2),
     log_mel,
-    dict(type='SpecAugment', freq_mask=8, time_mask=20),
+    dict(type='SpecAugment', freq_mask=8, time_mask=30, num_masks=2, skip_padding=True),
     dict(type='PackAVInputs'),
 ]
 test_pipeline = [

@@ -13,6 +13,7 @@ from mmav.datasets.transforms.random_erasing import RandomErasing
 from mmav.datasets.transforms.resize import CenterCrop, RandomResizedCrop, Resize
 from mmav.datasets.transforms.spec_augment import SpecAugment
 from mmav.datasets.transforms.spectrogram import Spectrogram
+from mmav.datasets.transforms.wave_augment import WaveAugment
 
 __all__ = [
     'AudioViews',
@@ -28,4 +29,5 @@ __all__ = [
     'Resize',
     'SpecAugment',
     'Spectrogram',
+    'WaveAugment',
 ]

@@ -78,7 +78,7 @@ class Spectrogram(BaseTransform):
         return (self.frame_length_ms / 1000 - self.step) / 2
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replaces each waveform of ``audio`` by its spectrogram.
+        """Replaces each waveform of ``audio`` by its spectrogram; adds ``audio_frames``, how many are filled.
 
         Raises:
             ConfigError: The waveforms have another sample rate than it is made for.
@@ -93,6 +93,7 @@ class Spectrogram(BaseTransform):
             present = results['masks']['audio'] and all(self.num_frames(len(wave)) for wave in results['audio'])
             results['masks']['audio'] = present
             shape = (self.num_bins, self.target_frames)
+            results['audio_frames'] = max(self.num_frames(len(wave)) for wave in results['audio']) if present else 0
             results['audio'] = [
                 self.spectrogram(wave) if present else np.zeros(shape, np.float32) for wave in results['audio']
             ]

@@ -42,3 +42,20 @@ def test_masks_wider_than_the_spectrogram_and_none():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match='cannot be negative'):
         SpecAugment(-1)
+
+
+def test_masks_of_time_within_the_clip():
+    for seed in range(20):
+        results = dict(audio=[np.ones((8, 100), np.float32)], audio_frames=40, rng=np.random.default_rng(seed))
+        out = SpecAugment(0, 30, num_masks=2, skip_padding=True)(results)['audio'][0]
+        assert out[:, 40:].all()
+    assert 1 <= np.count_nonzero((out == 0).all(axis=0)) < 40
+
+
+def test_several_masks_are_those_of_several_transforms():
+    ones, rng = np.ones((16, 50), np.float32), np.random.default_rng(3)
+    twice = SpecAugment(6, 12)(SpecAugment(6, 12)(dict(audio=[ones], rng=rng)))['audio'][0]
+    once = SpecAugment(6, 12, num_masks=2)(dict(audio=[ones], rng=np.random.default_rng(3)))['audio'][0]
+    np.testing.assert_array_equal(once, twice)
+    with pytest.raises(ValueError, match='num_masks must be at least 1, got 0'):
+        SpecAugment(num_masks=0)
