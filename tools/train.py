@@ -9,7 +9,7 @@ from mmav.engine.launch import add_common_arguments, train
 
 EXAMPLE = """examples:
   python tools/train.py configs/mmt/mmt_tiny_avsynth.py
-  python tools/train.py configs/mmt/mmt_tiny_folder.py --data-root DIR --resume
+  python tools/train.py configs/small/small_folder.py --data-root DIR --resume
   tools/dist_train.sh configs/mmt/mmt_k4_l4_vggsound.py 8 --cfg-options model.pretrained=False  # from scratch
   tools/dist_train.sh configs/mmt/mmt_k4_l4_vggsound.py 8"""
 
