@@ -58,6 +58,10 @@ class CheckpointError(MmavError):
     """A checkpoint that is missing, torn or belongs to another architecture."""
 
 
+class FeatureError(MmavError):
+    """Stored features that are missing, unfinished or damaged, or do not fit what reads them."""
+
+
 class OutputError(MmavError):
     """A file that is to be written and cannot be, or would take the place of one that is not the program's own."""
 

@@ -1,0 +1,120 @@
+"""Reads a folder of features; the files are mapped into memory, so that only what is asked for is read."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mmav.datasets.features.index import StoredModality, read_index
+from mmav.errors import FeatureError, did_you_mean
+
+
+class FeatureStore:
+    """The features of N clips.
+
+    Args:
+        folder: A folder that ``mmav extract-features`` or ``mmav import-features`` wrote.
+
+    Raises:
+        FeatureError: There are no features, they are not complete, or a file is missing or damaged.
+
+    Attributes:
+        folder: As given.
+        index: What ``index.json`` says.
+        paths: Path of each clip, as its manifest has it.
+        labels: Part of the label, ``label`` if there is only one -> classes (N,) int64.
+        classes: Part of the label -> names of its classes.
+        modalities: Names of the modalities.
+        broken: Place of a clip that could not be read -> the reason. Its features are zeros.
+
+    Example::
+
+        store = FeatureStore('features/test')
+        store.embeddings('video').shape, store.labels['label'].shape  # ((2000, 1, 768), (2000,))
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.index = read_index(folder)
+        self.paths: list[str] = self.index.paths
+        self.labels = {part: np.array(values, dtype=np.int64) for part, values in self.index.labels.items()}
+        self.classes = {part: tuple(names) for part, names in self.index.classes.items()}
+        self.modalities = tuple(self.index.modalities)
+        self.broken = self.index.broken
+        self._present = {modality: self._mask(modality) for modality in self.modalities}
+        self._starts = [0, *accumulate(shard['clips'] for shard in self.index.shards)]
+        self._open: dict[int, dict[str, Tensor]] = {}
+        for shard in self.index.shards:
+            path = self.folder / shard['file']
+            size = path.stat().st_size if path.is_file() else None
+            if size != shard['bytes']:
+                what = 'is missing' if size is None else f'has {size:,} bytes, not {shard["bytes"]:,}'
+                raise FeatureError(f"'{path}' {what}: repeat the command that makes the features")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # workers that are spawned map the files by themselves
+        return {**self.__dict__, '_open': {}}
+
+    def stored(self, modality: str) -> StoredModality:
+        """Width, grid and views of a modality.
+
+        Raises:
+            FeatureError: It is not stored.
+        """
+        if modality not in self.modalities:
+            known = ', '.join(self.modalities)
+            hint = did_you_mean(modality, self.modalities)
+            raise FeatureError(f"'{self.folder}' has no features of {modality!r}, only of {known}{hint}")
+        return self.index.modalities[modality]
+
+    def present(self, modality: str) -> np.ndarray:
+        """Which clips have a modality (N,) bool; a broken clip has none. Features of the others are zeros."""
+        self.stored(modality)
+        return self._present[modality]
+
+    def embeddings(self, modality: str) -> np.ndarray:
+        """The class embeddings of all clips (N, V, D) float32."""
+        stored = self.stored(modality)
+        parts = [self._shard(k)[f'{modality}.cls'].float() for k in range(len(self.index.shards))]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, stored.views, stored.width), np.float32)
+
+    def tokens(self, place: int, modality: str) -> Tensor:
+        """Class embedding and patch tokens of a clip (V, 1 + N, D) float32, the class embedding first."""
+        stored = self.stored(modality)
+        shard = bisect_right(self._starts, place) - 1
+        tensors, row = self._shard(shard), place - self._starts[shard]
+        cls = tensors[f'{modality}.cls'][row]
+        out = torch.empty(stored.views, 1 + stored.num_tokens, stored.width)
+        out[:, 0] = cls
+        if stored.num_tokens:
+            out[:, 1:] = tensors[f'{modality}.patches'][row]
+        return out
+
+    def _mask(self, modality: str) -> np.ndarray:
+        mask = np.ones(len(self.paths), dtype=bool)
+        mask[self.index.absent.get(modality, [])] = False
+        mask[list(self.broken)] = False
+        return mask
+
+    def _shard(self, number: int) -> dict[str, Tensor]:
+        """The tensors of a shard, mapped into memory."""
+        if number not in self._open:
+            path = self.folder / self.index.shards[number]['file']
+            try:
+                with safe_open(path, 'pt') as file:
+                    self._open[number] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            except (OSError, SafetensorError) as error:
+                raise FeatureError(
+                    f"'{path}' is damaged ({error}): remove it and repeat the command that makes the features"
+                ) from error
+        return self._open[number]
