@@ -25,6 +25,7 @@ COMMANDS = {
     'train and test': {
         'train': 'tools/train.py',
         'test': 'tools/test.py',
+        'extract-features': 'tools/extract_features.py',
         'demo': 'tools/demo.py',
     },
     'use a trained model': {

@@ -50,7 +50,8 @@ def set_drop(cfg: Config, modality: str) -> None:
     Raises:
         ConfigError: The config's test set has no such modality, or no other.
     """
-    parts = [part for part in _dicts((cfg.get('test_dataloader') or {}).get('dataset')) if 'ann_file' in part]
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    parts = [part for part in _dicts(dataset) if 'ann_file' in part or 'features' in part]
     if not parts:
         raise ConfigError(f'--drop {modality}: the config has no test set with an ann_file')
     for part in parts:
@@ -65,12 +66,17 @@ def find_test_set(cfg: Config) -> ConfigDict:
     """The config of the (first) test dataset, inside its wrappers.
 
     Raises:
-        ConfigError: The config has none with a pipeline.
+        ConfigError: The config has none with a pipeline, or reads features.
     """
     for loader in ('test_dataloader', 'val_dataloader'):
         for part in _dicts((cfg.get(loader) or {}).get('dataset')):
             if 'pipeline' in part:
                 return part
+            if 'features' in part:
+                raise ConfigError(
+                    f"{loader} reads features, not files: give the config with encoders that '{part['features']}' was "
+                    'made by, and a checkpoint that `mmav merge` joined with them'
+                )
     raise ConfigError('the config has no test_dataloader with a pipeline, which says how clips are read')
 
 

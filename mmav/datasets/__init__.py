@@ -6,6 +6,7 @@ from mmav.class_names import read_classes
 from mmav.datasets import transforms
 from mmav.datasets.av_dataset import AVDataset
 from mmav.datasets.collate import av_collate
+from mmav.datasets.features import FeatureDataset, FeatureStore
 from mmav.datasets.manifest import Manifest, ManifestRow, read_manifest
 from mmav.datasets.resumable_sampler import ResumableSampler
 from mmav.datasets.wrappers import ClassBalancedDataset, RepeatDataset
@@ -13,6 +14,8 @@ from mmav.datasets.wrappers import ClassBalancedDataset, RepeatDataset
 __all__ = [
     'AVDataset',
     'ClassBalancedDataset',
+    'FeatureDataset',
+    'FeatureStore',
     'Manifest',
     'ManifestRow',
     'RepeatDataset',

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
-from mmav.class_names import read_classes
+from mmav.class_names import Names, read_classes
 from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
-from mmav.datasets.manifest import read_manifest
+from mmav.datasets.manifest import Manifest, read_manifest
 from mmav.datasets.reading import SLOTS, remember
 from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
@@ -88,7 +88,12 @@ class AVDataset(Dataset[Any]):
     Attributes:
         states: State of each clip (N,), see :mod:`mmav.datasets.broken_clips`, shared by all workers of this process.
         readers: Process ids of workers, 0 for none, and the indices that they are reading (:meth:`reading`).
+        reads_files: Whether items are read from the files of the manifest, which have to be there.
+        known_modalities: The modalities that ``modalities`` may name.
     """
+
+    reads_files: ClassVar[bool] = True
+    known_modalities: Sequence[str] = MODALITIES
 
     def __init__(
         self,
@@ -106,13 +111,13 @@ class AVDataset(Dataset[Any]):
         seed: int | None = None,
         indices: int | Sequence[int] | None = None,
     ) -> None:
-        _check_modalities(modalities, modality_dropout or {}, drop)
+        _check_modalities(modalities, modality_dropout or {}, drop, known=self.known_modalities)
         if not 0 <= max_broken_share <= 1:
             raise ValueError(f'max_broken_share must lie in [0, 1], got {max_broken_share}')
         self.data_root = os.path.expanduser(data_root or '')
         self.ann_file = os.path.join(self.data_root, ann_file)
         names = {part: self._names(each) for part, each in as_parts(classes).items()}
-        self.manifest = read_manifest(self.ann_file, names)
+        self.manifest = self._read_manifest(names)
         # as stored in checkpoints
         self.metainfo: dict[str, Any] = dict(classes=as_given(names))
         self.modalities = tuple(modalities)
@@ -194,7 +199,7 @@ class AVDataset(Dataset[Any]):
 
     def describe(self, index: int) -> str:
         """Path of a clip and its place in the manifest."""
-        return f'{self.get_data_info(index)["path"]} ({self._place(index)})'
+        return f'{self.get_data_info(index)["path"]} ({self.place_of(index)})'
 
     def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
@@ -253,7 +258,10 @@ class AVDataset(Dataset[Any]):
         except MediaError as error:
             self.states[index] = BROKEN
             # not logged here: the metric names it once, with this reason
-            return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self._place(index)})'))
+            return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self.place_of(index)})'))
+
+    def _read_manifest(self, names: Names) -> Manifest:
+        return read_manifest(self.ann_file, names)
 
     def _names(self, classes: str | Sequence[str]) -> tuple[str, ...]:
         return read_classes(os.path.join(self.data_root, classes)) if isinstance(classes, str) else tuple(classes)
@@ -285,21 +293,24 @@ class AVDataset(Dataset[Any]):
     def _mark(self, index: int, state: int, message: str) -> None:
         """Records what is wrong with a clip, and logs it the first time."""
         if self.states[index] != state:
-            print_log(f'{message} ({self._place(index)})', 'current', level=logging.WARNING)
+            print_log(f'{message} ({self.place_of(index)})', 'current', level=logging.WARNING)
         self.states[index] = state
 
-    def _place(self, index: int) -> str:
+    def place_of(self, index: int) -> str:
+        """The place of a clip in the manifest."""
         return f'{self.ann_file}, row {self.manifest[int(self._rows[index])].line}'
 
 
-def _check_modalities(modalities: Sequence[str], dropout: Mapping[str, float], drop: Sequence[str]) -> None:
+def _check_modalities(
+    modalities: Sequence[str], dropout: Mapping[str, float], drop: Sequence[str], *, known: Sequence[str]
+) -> None:
     if not modalities:
-        raise ValueError(f'modalities is empty; name one or both of {", ".join(MODALITIES)}')
-    for known, names in ((MODALITIES, modalities), (tuple(modalities), (*dropout, *drop))):
+        raise ValueError(f'modalities is empty; name one or both of {", ".join(known)}')
+    for choice, names in ((known, modalities), (tuple(modalities), (*dropout, *drop))):
         for modality in names:
-            if modality not in known:
+            if modality not in choice:
                 raise ValueError(
-                    f'modality {modality!r} is unknown: choose from {", ".join(known)}{did_you_mean(modality, known)}'
+                    f'modality {modality!r} is unknown: choose from {", ".join(choice)}{did_you_mean(modality, choice)}'
                 )
     if set(modalities) <= set(drop):
         raise ValueError(f'drop={list(drop)} leaves none of modalities={list(modalities)}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from mmav.config.edits import DATALOADERS
 from mmav.config.reading import key_value, load_config
 from mmav.engine.class_lists import check_config_lists
 from mmav.engine.distributed import group
+from mmav.engine.features.twin import make_twin
 from mmav.engine.precision import Hardware, decide
 from mmav.errors import CheckpointError, ConfigError, MmavError, OutputError
 from mmav.models.weights.uses import places_of_files, weights_of_config
@@ -35,6 +37,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing share."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/<name of the config>')
     parser.add_argument('--data-root', help='folder of the data, instead of the one in the config')
+    parser.add_argument(
+        '--features',
+        metavar='DIR',
+        help='read features that `mmav extract-features CONFIG CHECKPOINT --out DIR` stored, in place of running the '
+        'encoders of the config',
+    )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'
     )
@@ -66,17 +74,22 @@ def prepare_config(
             option of workers is given where there are none.
     """
     cfg = load_config(args.config, args.cfg_options)
+    features = getattr(args, 'features', None)
     if args.data_root:
         edits.set_data_root(cfg, args.data_root)
     if getattr(args, 'drop', None):
         edits.set_drop(cfg, args.drop)
     check_config(cfg)
+    if features:
+        _use_features(cfg, args, ['test_dataloader'] if work_dir_suffix else DATALOADERS[:2])
     checkpoint = getattr(args, 'checkpoint', '')
     trained = noted_in(checkpoint) if checkpoint else None
     edits.resolve_num_classes(cfg, (trained or {}).get('label'), loaders=loaders)
     check_config_lists(cfg, loaders, trained, source=checkpoint)
     cfg.launcher = args.launcher
-    default = os.path.join('work_dirs', Path(args.config).stem, work_dir_suffix)
+    # models with and without encoders have other checkpoints
+    stem = Path(args.config).stem + ('_features' if features else '')
+    default = os.path.join('work_dirs', stem, work_dir_suffix)
     cfg.work_dir = args.work_dir or (cfg.get('work_dir') if not work_dir_suffix else None) or default.rstrip(os.sep)
     if is_first():
         check_folder(cfg.work_dir, remedy='give a folder for logs and checkpoints with --work-dir')
@@ -92,6 +105,13 @@ def prepare_config(
         if group.without_gpu():
             options.pop('pin_memory', None)  # without a GPU torch warns that it has no effect
     return cfg
+
+
+def _use_features(cfg: Config, args: argparse.Namespace, loaders: Sequence[str]) -> None:
+    left_out = make_twin(cfg, args.features, options=list(args.cfg_options), loaders=loaders)
+    if left_out and is_first():
+        print(f'features are read as they were stored, without {", ".join(left_out)}', file=sys.stderr, flush=True)
+    check_config(cfg)
 
 
 def _check_workers(cfg: Config, loaders: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, MViTv2, ViT
+from mmav.models.cached_backbone import CachedBackbone
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
 from mmav.models.heads import ClsHead, ContrastiveHead, VerbNounHead
 from mmav.models.losses import ALLoss, AVCLoss, CrossEntropyLoss, IMALLoss, IMCLoss
@@ -20,6 +21,7 @@ __all__ = [
     'AVDataPreprocessor',
     'Avg',
     'Backbone',
+    'CachedBackbone',
     'ClsHead',
     'Concat',
     'ContrastiveHead',

@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Merges the checkpoints of single-modality models into one for their average (neck type 'Avg')."""
+"""Merges checkpoints into one: single-modality models for their average (neck type 'Avg'), or what was trained on
+features with the encoders of these features, for files.
+"""
 
 import argparse
 import io
@@ -13,27 +15,37 @@ from mmav.class_names import Names
 from mmav.engine.class_lists import as_given
 from mmav.engine.class_merge import alike, check_rows
 from mmav.engine.cli import run_tool
+from mmav.engine.features.merging import encoders_behind, join_encoders
 from mmav.errors import CheckpointError
 from mmav.outputs import check_output, write_output
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   python tools/model_converters/merge_checkpoints.py work_dirs/mat_tiny_avsynth/epoch_10.pth \\
-      work_dirs/mvitv2_tiny_avsynth/epoch_10.pth --out avg.pth"""
+      work_dirs/mvitv2_tiny_avsynth/epoch_10.pth --out avg.pth
+  python tools/model_converters/merge_checkpoints.py work_dirs/mine_features/epoch_20.pth features/mine/encoders.pth \\
+      --out whole.pth"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoints', nargs='+', help='one per modality')
+    parser.add_argument('checkpoints', nargs='+', help='one per modality; or one trained on features, and encoders.pth')
     parser.add_argument('--out', required=True, help='file to write')
     args = parser.parse_args()
     check_output(args.out, inputs=args.checkpoints, suffixes=['.pth', '.pt', '.pyth'])
+    loaded = [(path, load_checkpoint_file(path)) for path in args.checkpoints]
+    on_features = [(path, checkpoint) for path, checkpoint in loaded if encoders_behind(checkpoint) is not None]
+    if on_features:
+        (path, trained), *more = on_features
+        if more:
+            raise CheckpointError(f"'{path}' and '{more[0][0]}' were both trained on features: give one of them")
+        write(args.out, *join_encoders(trained, path, [each for each in loaded if each[0] != path]))
+        return
     merged: dict[str, torch.Tensor] = {}
     grids: dict[str, tuple[int, ...]] = {}
     names: Names | None = None
-    for path in args.checkpoints:
-        checkpoint = load_checkpoint_file(path)
+    for path, checkpoint in loaded:
         require_every_weight(checkpoint, path)
         state, names = alike(checkpoint, names, path)
         modalities = sorted({key.split('.')[1] for key in state if key.startswith('backbones.')})
@@ -46,12 +58,16 @@ def main() -> None:
         merged.update(state)
         grids.update(noted_grids(checkpoint))
         print(f'{path}: {", ".join(modalities)}, {len(state)} weights')
-    buffer = io.BytesIO()
     meta: dict[str, Any] = {} if names is None else dict(dataset_meta=dict(classes=as_given(names)))
     meta['position_grids'] = grids
-    torch.save(dict(meta=meta, state_dict=merged), buffer)
-    write_output(args.out, buffer.getvalue())
-    print(f'written: {args.out}, {len(merged)} weights')
+    write(args.out, merged, meta)
+
+
+def write(path: str, state: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(meta=meta, state_dict=state), buffer)
+    write_output(path, buffer.getvalue())
+    print(f'written: {path}, {len(state)} weights')
 
 
 if __name__ == '__main__':

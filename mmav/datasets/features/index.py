@@ -31,11 +31,13 @@ class StoredModality:
         width: D.
         grid: What the N patch tokens unroll, as in :class:`~mmav.structures.Tokens`; (0,) if there are none.
         views: V.
+        encoder_grid: The grid of the encoder's own tokens, of which the stored ones may be averages.
     """
 
     width: int
     grid: tuple[int, ...] = _NO_TOKENS
     views: int = 1
+    encoder_grid: tuple[int, ...] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -49,7 +51,7 @@ class FeatureIndex:
 
     Attributes:
         made_by: What the features depend on: config, checkpoint, manifest and options, with their checksums.
-        encoders: Checksum of the encoders and of how clips are read; empty for features made elsewhere.
+        encoders: Modality -> checksum of the weights of its encoder; empty for features made elsewhere.
         modalities: Modality -> its features.
         dtype: Of the stored numbers, ``float32`` or ``float16``.
         classes: Part of the label -> names of its classes.
@@ -67,7 +69,7 @@ class FeatureIndex:
     """
 
     made_by: dict[str, Any]
-    encoders: str
+    encoders: dict[str, str]
     modalities: dict[str, StoredModality]
     dtype: str
     classes: dict[str, list[str]]
@@ -145,7 +147,13 @@ def parse_index(text: str, source: str) -> FeatureIndex:
 
 
 def _stored(content: Mapping[str, Any]) -> StoredModality:
-    return StoredModality(int(content['width']), tuple(map(int, content['grid'])), int(content['views']))
+    encoder = content.get('encoder_grid')
+    return StoredModality(
+        width=int(content['width']),
+        grid=tuple(map(int, content['grid'])),
+        views=int(content['views']),
+        encoder_grid=None if encoder is None else tuple(map(int, encoder)),
+    )
 
 
 def _check(index: FeatureIndex) -> None:

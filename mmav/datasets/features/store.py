@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -88,16 +89,23 @@ class FeatureStore:
         parts = [self._shard(k)[f'{modality}.cls'].float() for k in range(len(self.index.shards))]
         return torch.cat(parts).numpy() if parts else np.zeros((0, stored.views, stored.width), np.float32)
 
-    def tokens(self, place: int, modality: str) -> Tensor:
-        """Class embedding and patch tokens of a clip (V, 1 + N, D) float32, the class embedding first."""
+    def tokens(self, place: int, modality: str, views: Sequence[int] | None = None) -> Tensor:
+        """Class embedding and patch tokens of a clip (V, 1 + N, D) float32, the class embedding first.
+
+        Args:
+            place: Of the clip.
+            modality: Of the features.
+            views: Which of the stored views; all by default.
+        """
         stored = self.stored(modality)
         shard = bisect_right(self._starts, place) - 1
         tensors, row = self._shard(shard), place - self._starts[shard]
-        cls = tensors[f'{modality}.cls'][row]
-        out = torch.empty(stored.views, 1 + stored.num_tokens, stored.width)
-        out[:, 0] = cls
-        if stored.num_tokens:
-            out[:, 1:] = tensors[f'{modality}.patches'][row]
+        chosen = range(stored.views) if views is None else views
+        out = torch.empty(len(chosen), 1 + stored.num_tokens, stored.width)
+        for target, view in zip(out, chosen, strict=True):
+            target[0] = tensors[f'{modality}.cls'][row, view]
+            if stored.num_tokens:
+                target[1:] = tensors[f'{modality}.patches'][row, view]
         return out
 
     def _mask(self, modality: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mmav.datasets.features.index import DTYPES, FeatureIndex, StoredModality, index_path
@@ -64,7 +64,8 @@ def write_shard(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mappi
         OSError: It cannot be written.
     """
     with writing(path, kind=KIND) as part:
-        save_file(dict(tensors), part, metadata=dict(metadata or {}))
+        # not save_file, whose file nobody else may read
+        part.write_bytes(save(dict(tensors), metadata=dict(metadata or {})))
 
 
 def write_index(folder: str | Path, index: FeatureIndex) -> None:
@@ -115,7 +116,7 @@ def write_features(
         raise FeatureError('numbers of clips differ: ' + ', '.join(f'{n} of {name}' for name, n in numbers.items()))
     index = FeatureIndex(
         made_by=dict(made_by or {}),
-        encoders='',
+        encoders={},
         modalities={
             name: StoredModality(value.shape[3], tuple((grids or {}).get(name, (value.shape[2] - 1,))), value.shape[1])
             for name, value in features.items()

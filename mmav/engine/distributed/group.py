@@ -37,6 +37,19 @@ def init_gloo(launcher: str, timeout: float | None = None) -> None:
     """
     if distributed.is_initialized():
         return
+    export_ranks(launcher)
+    distributed.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
+
+
+def export_ranks(launcher: str) -> None:
+    """Sets the environment variables that torch.distributed reads, from the launcher's.
+
+    Args:
+        launcher: ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
+
+    Raises:
+        ConfigError: The launcher did not start this process, or is unknown.
+    """
     try:
         _export_ranks(launcher)
     except KeyError as error:
@@ -45,11 +58,9 @@ def init_gloo(launcher: str, timeout: float | None = None) -> None:
             "(`torchrun --nproc_per_node 8 -m mmav train ...`), srun or mpirun, or leave '--launcher' out for one "
             'process'
         ) from error
-    distributed.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
 
 
 def _export_ranks(launcher: str) -> None:
-    """Sets the environment variables that torch.distributed reads, from the launcher's."""
     env = os.environ
     if launcher not in _VARIABLES:
         raise ConfigError(f"launcher must be 'none', 'pytorch', 'slurm' or 'mpi', got {launcher!r}")

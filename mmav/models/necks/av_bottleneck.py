@@ -36,6 +36,8 @@ class AVBottleneck(FusionNeck):
         mlp_ratio: Hidden width of the MLPs over D.
         update: ``sequential`` or ``average``.
         order: The modalities, in the order of the sequential update.
+        token_grids: Modality name -> grid that its patch tokens are averaged to before the fusion, such as
+            ``dict(video=(1, 7, 7))``; (0,) takes the class embedding alone. Defaults to all tokens.
         drop_path_rate: Probability of dropping a residual branch in training.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
@@ -61,11 +63,14 @@ class AVBottleneck(FusionNeck):
         mlp_ratio: float = 4.0,
         update: str = 'sequential',
         order: Sequence[str] = MODALITIES,
+        token_grids: Mapping[str, Sequence[int]] | None = None,
         drop_path_rate: float = 0.0,
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(in_dims, embed_dims, order=order, init_std=init_std, init_cfg=init_cfg)
+        super().__init__(
+            in_dims, embed_dims, order=order, token_grids=token_grids, init_std=init_std, init_cfg=init_cfg
+        )
         if update not in UPDATES:
             raise ValueError(f'update={update!r} is unknown: choose one of {", ".join(UPDATES)}')
         self.update = update

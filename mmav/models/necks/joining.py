@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmav.errors import ConfigError, did_you_mean
 from mmav.models.init import DrawnModule
 from mmav.structures import Tokens
 
@@ -16,6 +18,44 @@ def absent_to_zero(x: Tensor, present: Tensor) -> Tensor:
     return torch.where(present.reshape(-1, *[1] * (x.dim() - 1)), x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
+# the grid of tokens whose patches are left out
+CLASS_ONLY = (0,)
+_MEANS: dict[int, Callable[..., Tensor]] = {
+    1: F.adaptive_avg_pool1d,
+    2: F.adaptive_avg_pool2d,
+    3: F.adaptive_avg_pool3d,
+}
+
+
+def pool_tokens(tokens: Tokens, grid: Sequence[int], name: str = 'tokens') -> Tokens:
+    """Averages patch tokens (B, N, D) over the cells of a coarser grid; the class embedding stays.
+
+    Args:
+        tokens: The tokens.
+        grid: The grid of the result, with as many axes; (0,) leaves all patch tokens out.
+        name: Their modality, for the error.
+
+    Raises:
+        ConfigError: The tokens have another number of axes, or fewer cells along one of them.
+
+    >>> tokens = Tokens(torch.zeros(2, 8), torch.zeros(2, 4 * 6 * 6, 8), (4, 6, 6))
+    >>> pool_tokens(tokens, (1, 3, 3)).patches.shape, pool_tokens(tokens, (0,)).patches.shape
+    (torch.Size([2, 9, 8]), torch.Size([2, 0, 8]))
+    """
+    grid = tuple(grid)
+    if grid == tuple(tokens.grid):
+        return tokens
+    if grid == CLASS_ONLY:
+        return Tokens(tokens.cls, tokens.patches[:, :0], CLASS_ONLY)
+    if len(grid) != len(tokens.grid) or any(not 0 < n <= most for n, most in zip(grid, tokens.grid, strict=True)):
+        raise ConfigError(
+            f'neck.token_grids.{name}={grid} does not fit the tokens of {name}, {tuple(tokens.grid)}: give as many '
+            f'numbers, none larger, or {CLASS_ONLY} for the class embedding alone'
+        )
+    cells = _MEANS[len(grid)](tokens.patches.transpose(1, 2).unflatten(2, tokens.grid), grid)  # (B, D, *grid)
+    return Tokens(tokens.cls, cells.flatten(2).transpose(1, 2), grid)
+
+
 class FusionNeck(DrawnModule):
     """The input and output of a fusion neck's blocks. A subclass ends its constructor with ``self.draw()``.
 
@@ -23,11 +63,13 @@ class FusionNeck(DrawnModule):
         in_dims: Modality name -> width of its tokens.
         embed_dims: Width D of the fusion; modalities of other widths are projected to it.
         order: The modalities, in the order in which the neck takes them.
+        token_grids: Modality name -> grid that its patch tokens are averaged to before the fusion, such as
+            ``dict(video=(1, 7, 7))``; (0,) takes the class embedding alone. Defaults to all tokens.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: If ``in_dims`` and ``order`` name different modalities.
+        ValueError: If ``in_dims`` and ``order`` name different modalities, or ``token_grids`` an unknown one.
     """
 
     def __init__(
@@ -36,6 +78,7 @@ class FusionNeck(DrawnModule):
         embed_dims: int,
         *,
         order: Sequence[str],
+        token_grids: Mapping[str, Sequence[int]] | None = None,
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -43,7 +86,12 @@ class FusionNeck(DrawnModule):
         if in_dims is None or set(in_dims) != set(order):
             name = type(self).__name__
             raise ValueError(f'{name} needs the widths of {tuple(order)}, got in_dims={in_dims}')
+        for modality in token_grids or ():
+            if modality not in order:
+                hint = did_you_mean(modality, order)
+                raise ValueError(f'token_grids has {modality!r}, but the modalities are {tuple(order)}{hint}')
         self.order = tuple(order)
+        self.token_grids = {modality: tuple(grid) for modality, grid in (token_grids or {}).items()}
         self.init_std = init_std
         self.adapt = nn.ModuleDict(
             {m: nn.Identity() if in_dims[m] == embed_dims else nn.Linear(in_dims[m], embed_dims) for m in self.order}
@@ -66,7 +114,8 @@ class FusionNeck(DrawnModule):
         """
         streams, key_masks = {}, {}
         for m in self.order:
-            x = self.adapt[m](torch.cat((tokens[m].cls[:, None], tokens[m].patches), dim=1))
+            read = pool_tokens(tokens[m], self.token_grids[m], m) if m in self.token_grids else tokens[m]
+            x = self.adapt[m](torch.cat((read.cls[:, None], read.patches), dim=1))
             if masks is not None:
                 x = absent_to_zero(x, masks[m])
                 key_masks[m] = masks[m][:, None].expand(-1, x.shape[1])

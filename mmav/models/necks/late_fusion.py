@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from mmav.models.necks.joining import absent_to_zero
+from mmav.models.necks.joining import CLASS_ONLY, absent_to_zero
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -30,6 +30,7 @@ class Avg(BaseModule):
         if not in_dims:
             raise ValueError(f'Avg needs the width of at least one modality, got in_dims={in_dims}')
         self.out_dims = dict(in_dims)
+        self.token_grids = dict.fromkeys(in_dims, CLASS_ONLY)
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Returns modality name -> (B, D); the head leaves out streams of modalities that are absent by ``masks``."""
@@ -60,6 +61,7 @@ class Concat(BaseModule):
             raise ValueError(f'Concat needs the width of at least one modality, got in_dims={in_dims}')
         self.order = tuple(in_dims)
         self.out_dims = {'fused': sum(in_dims.values())}
+        self.token_grids = dict.fromkeys(in_dims, CLASS_ONLY)
 
     def forward(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Returns ``fused``: (B, sum of the widths); ``masks`` (B,) are True where a clip has the modality."""

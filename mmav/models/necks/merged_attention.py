@@ -28,6 +28,8 @@ class MergedAttention(FusionNeck):
         num_heads: Heads of the attention.
         mlp_ratio: Hidden width of the MLPs over D.
         order: The modalities, in the order of the sequence.
+        token_grids: Modality name -> grid that its patch tokens are averaged to before the fusion, such as
+            ``dict(video=(1, 7, 7))``; (0,) takes the class embedding alone. Defaults to all tokens.
         drop_path_rate: Probability of dropping a residual branch in training.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
@@ -51,11 +53,14 @@ class MergedAttention(FusionNeck):
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
         order: Sequence[str] = MODALITIES,
+        token_grids: Mapping[str, Sequence[int]] | None = None,
         drop_path_rate: float = 0.0,
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(in_dims, embed_dims, order=order, init_std=init_std, init_cfg=init_cfg)
+        super().__init__(
+            in_dims, embed_dims, order=order, token_grids=token_grids, init_std=init_std, init_cfg=init_cfg
+        )
         self.blocks = nn.ModuleList(
             TransformerBlock(embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate) for _ in range(num_blocks)
         )

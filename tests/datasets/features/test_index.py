@@ -13,7 +13,7 @@ from mmav.errors import FeatureError
 def index():
     return FeatureIndex(
         made_by=dict(config='a.py'),
-        encoders='abc',
+        encoders=dict(video='abc'),
         modalities=dict(video=StoredModality(8, (1, 2, 3), 2), audio=StoredModality(4)),
         dtype='float16',
         classes=dict(verb=['open'], noun=['door', 'box']),

@@ -1,0 +1,1 @@
+"""Features of frozen encoders: extracted once, and a config turned into its twin that trains on them."""
