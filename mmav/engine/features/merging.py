@@ -33,7 +33,7 @@ def join_encoders(
     Args:
         trained: Checkpoint of training on features.
         path: Its file, for messages.
-        encoders: Files and their checkpoints, which hold encoders: ``encoders.pth`` of the features, or what they were made by.
+        encoders: Files and their checkpoints, which hold encoders: ``encoders.pth`` of the features, or what made them.
 
     Returns:
         The weights of the whole model, and the ``meta`` of its checkpoint.
@@ -45,14 +45,13 @@ def join_encoders(
     state = dict(trained.get('state_dict', trained))
     grids: dict[str, Any] = {}
     source: dict[str, str] = {}
-    for file, checkpoint in encoders.items():
-        weights = {
-            name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()
-        }
+    for file, checkpoint in encoders:
+        held = checkpoint.get('state_dict', checkpoint)
+        weights = {name.removeprefix('module.'): value for name, value in held.items()}
         digests = encoder_digests(weights)
         if not digests:
             raise CheckpointError(f"'{file}' holds no encoders: give the {ENCODERS} of the features")
-        for modality in digests.keys() & wanted.keys():
+        for modality in [name for name in wanted if name in digests]:
             if modality in source:
                 raise CheckpointError(f"'{source[modality]}' and '{file}' both hold an encoder of {modality}: give one")
             if digests[modality] != wanted[modality]:

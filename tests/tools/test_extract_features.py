@@ -1,0 +1,71 @@
+"""From a folder to a model by features: extract, train, stop, resume, test, join with the encoders, classify a file."""
+
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmav.checkpoints import load_checkpoint_file
+from mmav.evaluation.predictions import load_predictions
+from mmav.inference import AVInferencer
+from tests.engine.features.conftest import base, clips_folder  # noqa: F401 (fixtures)
+from tests.toys import run_tool
+
+EXTRACT, MERGE = 'extract_features.py', 'model_converters/merge_checkpoints.py'
+
+
+@pytest.fixture(scope='module')
+def run(clips_folder, tmp_path_factory):  # noqa: F811
+    """A folder with features and a work dir with two epochs of training on them, with EMA, resumed in between."""
+    folder, config = tmp_path_factory.mktemp('run'), clips_folder / 'config.py'
+    assert run_tool(EXTRACT, config, '--out', folder / 'features', '--workers', 0) == 0
+    train = ['train.py', config, '--features', folder / 'features', '--work-dir', folder / 'work']
+    options = ['--cfg-options', 'custom_hooks=[]', 'optim_wrapper.optimizer.lr=0.02']
+    assert run_tool(*train, *options, 'train_cfg.max_epochs=1') == 0
+    assert run_tool(*train, '--resume', *options) == 0
+    return folder
+
+
+def test_from_features_to_a_file(run, clips_folder):  # noqa: F811
+    config, trained, whole = clips_folder / 'config.py', run / 'work/epoch_2.pth', run / 'whole.pth'
+    checkpoint = load_checkpoint_file(trained)
+    assert not any(name.startswith('backbones.') for name in checkpoint['state_dict'])
+    assert checkpoint['meta']['epoch'] == 2
+    assert run_tool(MERGE, trained, run / 'features/encoders.pth', '--out', whole) == 0
+    test = ['test.py', config, '--work-dir', run / 'test']
+    assert run_tool(*test[:2], trained, *test[2:], '--features', run / 'features', '--dump', run / 'a.pkl') == 0
+    assert run_tool(*test[:2], whole, *test[2:], '--dump', run / 'b.pkl') == 0
+    rows, others = (load_predictions(str(run / name))[0] for name in ('a.pkl', 'b.pkl'))
+    assert len(rows) == len(others) == 4
+    for one, other in zip(rows, others, strict=True):
+        assert (one['path'], one['broken']) == (other['path'], other['broken'])
+        if one['broken'] is None:
+            torch.testing.assert_close(torch.as_tensor(one['scores']['label']), torch.as_tensor(other['scores']['label']))
+    result = AVInferencer(Config.fromfile(config), whole, show_progress=False)(str(clips_folder / 'a.mp4'), topk=3)[0]
+    assert {each['label'] for each in result['predictions']} == {'x', 'y', 'z'}
+    scores = dict(zip('xyz', torch.as_tensor(rows[0]['scores']['label']).tolist(), strict=True))
+    assert {each['label']: each['score'] for each in result['predictions']} == pytest.approx(scores, abs=1e-4)
+
+
+def test_the_config_of_the_run_is_that_of_features(run):
+    written, trained = run / 'work/config.py', run / 'work/epoch_2.pth'
+    assert run_tool('test.py', written, trained, '--work-dir', run / 'again', '--out', run / 'metrics.json') == 0
+    metrics = json.loads((run / 'metrics.json').read_text())
+    assert metrics['broken'] == 1 and 0 <= metrics['top1'] <= 1
+
+
+def test_mistakes_are_one_line(run, clips_folder, capsys):  # noqa: F811
+    config = clips_folder / 'config.py'
+    for arguments, message in (
+        (['train.py', config, '--features', run / 'nothing'], 'has no features for train_dataloader'),
+        ([EXTRACT, config, run / 'none.pth', '--out', run / 'f'], 'no checkpoint'),
+        ([EXTRACT, config, '--out', run / 'features', '--dtype', 'float16'], 'holds features of another run (dtype'),
+        ([EXTRACT, config, '--out', run / 'features', '--launcher', 'slurm'], 'needs the environment variable SLURM'),
+        ([MERGE, run / 'work/epoch_2.pth', '--out', run / 'x.pth'], 'no encoder of them is given'),
+    ):
+        assert run_tool(*arguments) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith('error: ') and message in error
+    with pytest.raises(Exception, match='reads features, not files: give the config with encoders'):
+        AVInferencer(str(run / 'work/config.py'), str(run / 'work/epoch_2.pth'))
