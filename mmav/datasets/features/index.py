@@ -160,7 +160,7 @@ def _check(index: FeatureIndex) -> None:
     number = len(index.paths)
     if index.dtype not in DTYPES:
         raise ValueError(f'dtype {index.dtype!r} is unknown')
-    lists = dict(starts=index.starts, ends=index.ends, lines=index.lines, spans=index.spans)
+    lists: dict[str, Any] = dict(starts=index.starts, ends=index.ends, lines=index.lines, spans=index.spans)
     lists |= {f'labels of {part}': labels for part, labels in index.labels.items()}
     lists |= {f'files of {modality}': files for modality, files in index.files.items()}
     for name, values in lists.items():

@@ -73,7 +73,7 @@ def weight_digest(weights: Mapping[str, Tensor]) -> str:
     for name in sorted(weights):
         value = weights[name].detach().cpu().contiguous()
         digest.update(f'{name} {value.dtype} {tuple(value.shape)};'.encode())
-        digest.update(value.view(torch.uint8).numpy() if value.dim() else value.reshape(1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

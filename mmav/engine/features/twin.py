@@ -173,7 +173,7 @@ def _left_out(cfg: Config) -> list[str]:
     found = [step['type'] for step in dataset.get('pipeline', ()) if step['type'] not in read]
     preprocessor = cfg.model.get('data_preprocessor') or {}
     if preprocessor.get('batch_augment'):
-        found.append(preprocessor.batch_augment.type)
+        found.append(preprocessor['batch_augment']['type'])
     return [*found, *(name for name in _OF_ENCODERS if cfg.get(name))]
 
 
@@ -223,7 +223,9 @@ def _drop_stage(cfg: Config, loader: str) -> None:
 def feature_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line per setting that cannot have its effect on features from disk."""
     model = cfg.get('model')
-    backbones = (model.get('backbones') or {}) if isinstance(model, Mapping) else {}
+    if not isinstance(model, Mapping):
+        return
+    backbones = model.get('backbones') or {}
     cached = [
         name for name, part in backbones.items() if isinstance(part, Mapping) and part.get('type') == 'CachedBackbone'
     ]
