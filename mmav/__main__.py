@@ -26,6 +26,7 @@ COMMANDS = {
         'train': 'tools/train.py',
         'test': 'tools/test.py',
         'extract-features': 'tools/extract_features.py',
+        'import-features': 'tools/import_features.py',
         'demo': 'tools/demo.py',
     },
     'use a trained model': {

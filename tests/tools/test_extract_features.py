@@ -44,9 +44,8 @@ def test_from_features_to_a_file(run, clips_folder):  # noqa: F811
             torch.testing.assert_close(*(torch.as_tensor(row['scores']['label']) for row in (one, other)))
     infer = AVInferencer(Config.fromfile(config), whole, show_progress=False)
     assert {each['label'] for each in infer(str(clips_folder / 'a.mp4'))[0]['predictions']} == {'x', 'y', 'z'}
-    sample = infer.forward(infer.collate_fn([infer.read(str(clips_folder / 'a.mp4'))]))[
-        0
-    ]  # in one piece, as in testing
+    # in one piece, as in testing
+    sample = infer.forward(infer.collate_fn([infer.read(str(clips_folder / 'a.mp4'))]))[0]
     torch.testing.assert_close(sample.pred_score, torch.as_tensor(rows[0]['scores']['label']))
 
 

@@ -65,6 +65,7 @@ class FeatureIndex:
         absent: Modality -> places of the clips that lack it, the broken ones included.
         shards: File, number of clips and bytes of each shard, in the order of the clips.
         files: Modality -> file of each clip, of features made elsewhere; None where there is none.
+        class_tokens: Modalities in whose files the first token is the class embedding.
         complete: Whether all features are there.
     """
 
@@ -83,6 +84,7 @@ class FeatureIndex:
     absent: dict[str, list[int]] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, list[str | None]] = field(default_factory=dict)
+    class_tokens: list[str] = field(default_factory=list)
     complete: bool = False
 
     def to_json(self) -> str:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from mmav.datasets.features.files import as_tokens, read_array
 from mmav.datasets.features.index import StoredModality, read_index
 from mmav.errors import FeatureError, did_you_mean
 
@@ -86,7 +87,10 @@ class FeatureStore:
     def embeddings(self, modality: str) -> np.ndarray:
         """The class embeddings of all clips (N, V, D) float32."""
         stored = self.stored(modality)
-        parts = [self._shard(k)[f'{modality}.cls'].float() for k in range(len(self.index.shards))]
+        if modality in self.index.files:
+            parts = [self._read_file(place, modality)[None, :, 0] for place in range(len(self))]
+        else:
+            parts = [self._shard(k)[f'{modality}.cls'].float() for k in range(len(self.index.shards))]
         return torch.cat(parts).numpy() if parts else np.zeros((0, stored.views, stored.width), np.float32)
 
     def tokens(self, place: int, modality: str, views: Sequence[int] | None = None) -> Tensor:
@@ -98,6 +102,9 @@ class FeatureStore:
             views: Which of the stored views; all by default.
         """
         stored = self.stored(modality)
+        if modality in self.index.files:
+            tokens = self._read_file(place, modality)
+            return tokens if views is None else tokens[list(views)]
         shard = bisect_right(self._starts, place) - 1
         tensors, row = self._shard(shard), place - self._starts[shard]
         chosen = range(stored.views) if views is None else views
@@ -113,6 +120,20 @@ class FeatureStore:
         mask[self.index.absent.get(modality, [])] = False
         mask[list(self.broken)] = False
         return mask
+
+    def _read_file(self, place: int, modality: str) -> Tensor:
+        """The tokens (V, 1 + N, D) in a file made elsewhere; zeros where there is none."""
+        stored, path = self.stored(modality), self.index.files[modality][place]
+        shape = (stored.views, 1 + stored.num_tokens, stored.width)
+        if path is None:
+            return torch.zeros(shape)
+        class_token = modality in self.index.class_tokens
+        tokens = as_tokens(read_array(path, modality), class_token=class_token, num_tokens=stored.num_tokens or None)
+        if tokens.shape != shape:
+            raise FeatureError(
+                f"'{path}' has changed: its tokens are {tuple(tokens.shape)}, not {shape}; import it again"
+            )
+        return tokens
 
     def _shard(self, number: int) -> dict[str, Tensor]:
         """The tensors of a shard, mapped into memory."""

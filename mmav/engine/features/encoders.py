@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmav.adapting import noted_grids, position_grids
 from mmav.checkpoints import load_checkpoint_file
 from mmav.config.edits import resolve_num_classes
+from mmav.engine.features.plan import preprocessor_of
 from mmav.engine.loading import load_weights
 from mmav.errors import CheckpointError, ConfigError, FeatureError
 from mmav.models.av_classifier import tokens_of
@@ -46,7 +47,7 @@ def load_encoders(cfg: Config, checkpoint: str | None) -> nn.Module:
     content = None if checkpoint is None else load_checkpoint_file(checkpoint)
     resolve_num_classes(cfg)
     set_random_seed((cfg.get('randomness') or {}).get('seed') or 0)
-    model = MODELS.build(cfg.model)
+    model = MODELS.build({**cfg.model, 'data_preprocessor': preprocessor_of(cfg)})
     encoders = getattr(model, 'backbones', None)
     if not isinstance(encoders, nn.ModuleDict):
         raise ConfigError(f'model.type={cfg.model.type!r} has no backbones: features are those of an AVClassifier')

@@ -112,6 +112,11 @@ def _window(dataset: AVDataset) -> float | None:
     return None if front_end is None else front_end.window
 
 
+def preprocessor_of(cfg: Mapping[str, Any]) -> Any:
+    """The config of the data preprocessor, which MMEngine also takes from the top level; None if there is none."""
+    return cfg['model'].get('data_preprocessor') or cfg.get('data_preprocessor')
+
+
 def encoder_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """What tokens depend on besides weights, of a config: encoders, normalisation and the test pipeline, as JSON."""
     backbones = {
@@ -119,7 +124,7 @@ def encoder_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         for name, backbone in cfg['model']['backbones'].items()
         if backbone is not None
     }
-    norm = (cfg['model'].get('data_preprocessor') or {}).get('norm')
+    norm = (preprocessor_of(cfg) or {}).get('norm')
     return as_json(dict(backbones=backbones, norm=norm, pipeline=find_test_set(cfg)['pipeline']))
 
 

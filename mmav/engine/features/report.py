@@ -14,7 +14,8 @@ _SHOWN = 40
 
 def summary(index: FeatureIndex, folder: str | Path) -> str:
     """What was stored, for people: clips, those that lack something, and the broken ones."""
-    lines = [f"{index.made_by['split']}: {len(index.paths):,} clips in '{folder}'"]
+    split = index.made_by.get('split')
+    lines = [f"{f'{split}: ' if split else ''}{len(index.paths):,} clips in '{folder}'"]
     for modality, places in index.absent.items():
         lacking = len(set(places) - set(index.broken))
         if lacking:

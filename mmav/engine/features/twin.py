@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmav.config.check import checks
 from mmav.config.edits import DATALOADERS, training_views
 from mmav.datasets.features.index import FeatureIndex, StoredModality, index_path, read_index
-from mmav.engine.features.plan import SPLITS, encoder_settings, first_difference, innermost
+from mmav.engine.features.plan import SPLITS, encoder_settings, first_difference, innermost, preprocessor_of
 from mmav.engine.features.report import shown
 from mmav.errors import ConfigError, FeatureError
 from mmav.models.necks.joining import CLASS_ONLY
@@ -72,6 +71,7 @@ def make_twin(
     )
     cfg.model.data_preprocessor = ConfigDict(type='AVDataPreprocessor')
     cfg.model.pop('pretrained', None)
+    cfg.pop('data_preprocessor', None)
     for name in _OF_ENCODERS:
         cfg.pop(name, None)
     return left_out
@@ -108,8 +108,11 @@ def find_split(cfg: Mapping[str, Any], features: str, loader: str) -> Path:
     for name in (split, *same):
         if index_path(root / name).is_file():
             return root / name
-    if index_path(root).is_file() and read_index(root, unfinished_ok=True).made_by.get('split') in (None, split):
-        return root
+    if index_path(root).is_file():
+        made = read_index(root, unfinished_ok=True).made_by.get('split')
+        # one folder for all splits is told apart by their manifests alone
+        if made == split or (made is None and _manifest_of(dataset).is_file()):
+            return root
     inside = sorted(path.parent.name for path in root.glob('*/index.json'))
     there = f'only of {", ".join(inside)}' if inside else 'no features at all'
     raise FeatureError(
@@ -171,7 +174,7 @@ def _left_out(cfg: Config) -> list[str]:
     test = innermost((cfg.get('test_dataloader') or {}).get('dataset')) or {}
     read = [step['type'] for step in test.get('pipeline', ())]
     found = [step['type'] for step in dataset.get('pipeline', ()) if step['type'] not in read]
-    preprocessor = cfg.model.get('data_preprocessor') or {}
+    preprocessor = preprocessor_of(cfg) or {}
     if preprocessor.get('batch_augment'):
         found.append(preprocessor['batch_augment']['type'])
     return [*found, *(name for name in _OF_ENCODERS if cfg.get(name))]
@@ -191,7 +194,7 @@ def _turn_dataset(
     dataset = innermost(cfg[loader].dataset)
     given = dict(dataset)
     kept = {key: given[key] for key in _KEPT if key in given}
-    manifest = Path(given.get('data_root') or '', given.get('ann_file') or '').expanduser()
+    manifest = _manifest_of(given)
     if manifest.is_file():
         kept.update({key: given[key] for key in ('ann_file', 'classes', 'indices') if key in given})
         kept.setdefault('classes', 'classes.txt')
@@ -211,30 +214,13 @@ def _turn_dataset(
         cfg[loader]['persistent_workers'] = False
 
 
+def _manifest_of(dataset: Mapping[str, Any]) -> Path:
+    return Path(dataset.get('data_root') or '', dataset.get('ann_file') or '').expanduser()
+
+
 def _drop_stage(cfg: Config, loader: str) -> None:
     """Removes a stage that will not run, whose clips may have no features."""
     stage = loader.removesuffix('_dataloader')
     for name in (loader, f'{stage}_cfg', f'{stage}_evaluator'):
         if name in cfg:
             cfg[name] = None
-
-
-@checks(None)
-def feature_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
-    """Yields one line per setting that cannot have its effect on features from disk."""
-    model = cfg.get('model')
-    if not isinstance(model, Mapping):
-        return
-    backbones = model.get('backbones') or {}
-    cached = [
-        name for name, part in backbones.items() if isinstance(part, Mapping) and part.get('type') == 'CachedBackbone'
-    ]
-    preprocessor = (model.get('data_preprocessor') or {}) if cached else {}
-    if cached and preprocessor.get('batch_augment'):
-        yield (
-            'model.data_preprocessor.batch_augment: mixes clips before encoders, which is not the same as mixing their '
-            'features: leave it out'
-        )
-    for name in cached:
-        if name in (preprocessor.get('norm') or {}):
-            yield f'model.data_preprocessor.norm.{name}: features are not normalised again: leave it out'

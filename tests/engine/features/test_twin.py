@@ -150,11 +150,6 @@ def test_settings_without_effect_are_refused(cfg, extracted):
     for name in ('model.backbones.video.freeze', 'train_dataloader.dataset.pipeline.0.num_frames'):
         with pytest.raises(ConfigError, match=f'--cfg-options {name} has no effect with --features'):
             make_twin(copy.deepcopy(cfg), str(extracted.folder), options=[name])
-    make_twin(cfg, str(extracted.folder))
-    cfg.model.data_preprocessor = dict(type='AVDataPreprocessor', batch_augment=dict(type='MixupCutmix', num_classes=3))
-    assert any('mixes clips before encoders' in problem for problem in find_problems(cfg))
-    cfg.model.data_preprocessor = dict(type='AVDataPreprocessor', norm=dict(video=dict(mean=0, std=1)))
-    assert any('features are not normalised again' in problem for problem in find_problems(cfg))
 
 
 def test_other_encoders_are_refused(cfg, extracted):
