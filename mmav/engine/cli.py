@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mmav.engine.console import tolerant_console
-from mmav.errors import ConfigError, MmavError, TrainingStopped, one_line
+from mmav.errors import ConfigError, FeatureError, MmavError, TrainingStopped, one_line
 from mmav.outputs import program
 
 # errors of the disk or of permissions, which a user can fix
@@ -77,8 +77,8 @@ def _watched(main: Callable[[], None]) -> None:
 
 def _in_a_line(error: Exception) -> str | None:
     """The message for an error that a user can fix; None for others, which keep their traceback."""
-    if isinstance(error, ConfigError):
-        return str(error).replace('\n', '\n  ')  # a config may have several problems, one line each
+    if isinstance(error, (ConfigError, FeatureError)):
+        return str(error).replace('\n', '\n  ')  # there may be several problems, one line each
     if isinstance(error, MmavError):
         return one_line(error)
     if isinstance(error, (ValueError, ImportError)) and _is_refusal(error):

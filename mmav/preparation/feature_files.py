@@ -49,9 +49,7 @@ def find_files(manifest: str, sources: Mapping[str, str], parts: Sequence[str]) 
             found[modality] = [name if name and os.path.isfile(name) else None for name in names]
         else:
             hint = did_you_mean(source, table.header)
-            raise ManifestError(
-                f"{modality}={source}: there is no such folder, and '{manifest}' has no such column{hint}"
-            )
+            raise ManifestError(f"{modality}={source}: no such folder, and '{manifest}' has no such column{hint}")
     return found
 
 
@@ -121,7 +119,7 @@ def import_features(
         views, tokens_each, width = next(iter(shapes))
         stored[modality] = StoredModality(width, (tokens_each - 1,), views)
     if problems:
-        raise FeatureError('\n'.join(problems) if len(problems) == 1 else '; '.join(problems))
+        raise FeatureError('\n'.join(problems))
     absent = {modality: [k for k, path in enumerate(paths) if path is None] for modality, paths in files.items()}
     nothing = set.intersection(*map(set, absent.values()))
     return FeatureIndex(
@@ -173,8 +171,7 @@ def _differences(shapes: Mapping[tuple[int, ...], str], modality: str) -> list[s
         other = next(((shape, path) for shape, path in others if shape[axis] != first[axis]), None)
         if other is not None:
             shape, path = other
-            less = int(axis == 1)
-            lines.append(
-                f'{modality} features differ: {one} has {first[axis] - less} {name}, {path} {shape[axis] - less}: {remedy}'
-            )
+            numbers = [each[axis] - (axis == 1) for each in (first, shape)]  # without the class embedding
+            what = f'{one} has {numbers[0]} {name}, {path} {numbers[1]}'
+            lines.append(f'{modality} features differ: {what}: {remedy}')
     return lines

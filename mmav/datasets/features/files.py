@@ -33,7 +33,7 @@ def read_array(path: str | Path, modality: str) -> Tensor:
         values = _tensor_of(Path(path), modality)
     except FileNotFoundError:
         raise FeatureError(f"no features at '{path}'") from None
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, SafetensorError) as error:
         raise FeatureError(f"'{path}' cannot be read as features: {error}") from error
     if not values.is_floating_point():
         raise FeatureError(f"'{path}' holds {values.dtype}: features are floating-point numbers")
