@@ -67,6 +67,7 @@ COMMANDS = {
         'benchmark-attention': f'{_ANALYSIS}/benchmark_attention.py',
         'benchmark-training': f'{_ANALYSIS}/benchmark_training.py',
         'benchmark-inference': f'{_ANALYSIS}/benchmark_inference.py',
+        'benchmark-features': f'{_ANALYSIS}/benchmark_features.py',
         'benchmark-data': f'{_ANALYSIS}/benchmark_data.py',
         'benchmark-contention': f'{_ANALYSIS}/benchmark_contention.py',
         'compare-peers': f'{_ANALYSIS}/compare_peers.py',
