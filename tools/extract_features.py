@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from mmav.config.reading import key_value, load_checked_config
 from mmav.datasets.features.index import DTYPES
 from mmav.engine.cli import run_tool
 from mmav.engine.distributed.group import export_ranks
-from mmav.engine.features.encoders import WHAT, encoder_digests, load_encoders, save_encoders
+from mmav.engine.features.encoders import WHAT, encoder_digests, load_encoders, save_encoders, untrained
 from mmav.engine.features.extraction import Extraction
 from mmav.engine.features.plan import SPLITS, Options, splits_of
 from mmav.engine.features.report import summary
@@ -90,6 +91,13 @@ def main() -> None:
     model = load_encoders(cfg, args.checkpoint)
     weights = encoder_digests(model.state_dict())
     if rank == 0:
+        if not args.checkpoint and (random := untrained(model)):
+            what = (
+                f'the encoders of {" and ".join(random)} are random'
+                if random[1:]
+                else f'the {random[0]} encoder is random'
+            )
+            print(f'WARNING: no CHECKPOINT and no init_cfg: {what}, and features of it say little', file=sys.stderr)
         print(f'encoders: {save_encoders(model, args.out, weights)}', flush=True)
     for split in args.split or splits_of(cfg):
         extraction = Extraction(

@@ -21,7 +21,7 @@ def run(clips_folder, tmp_path_factory):  # noqa: F811
     folder, config = tmp_path_factory.mktemp('run'), clips_folder / 'config.py'
     assert run_tool(EXTRACT, config, '--out', folder / 'features', '--workers', 0) == 0
     train = ['train.py', config, '--features', folder / 'features', '--work-dir', folder / 'work']
-    options = ['--cfg-options', 'custom_hooks=[]', 'optim_wrapper.optimizer.lr=0.02']
+    options = ['--cfg-options', 'optim_wrapper.optimizer.lr=0.02']
     assert run_tool(*train, *options, 'train_cfg.max_epochs=1') == 0
     assert run_tool(*train, '--resume', *options) == 0
     return folder

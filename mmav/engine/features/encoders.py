@@ -21,6 +21,7 @@ from mmav.engine.features.plan import preprocessor_of
 from mmav.engine.loading import load_weights
 from mmav.errors import CheckpointError, ConfigError, FeatureError
 from mmav.models.av_classifier import tokens_of
+from mmav.models.init import reads_file
 from mmav.models.necks.joining import CLASS_ONLY, pool_tokens
 from mmav.outputs import write_output
 from mmav.registry import MODELS
@@ -66,6 +67,11 @@ def load_encoders(cfg: Config, checkpoint: str | None) -> nn.Module:
         weights = {key: value for key, value in weights.items() if key.split('.')[0] in encoders}
         load_weights(encoders, weights, str(checkpoint), strict=True, grids=noted_grids(content, PREFIX))
     return model.eval().requires_grad_(False)
+
+
+def untrained(model: Any) -> list[str]:
+    """The modalities whose encoders start from no weights in ``init_weights``, but at random."""
+    return [name for name, backbone in model.backbones.items() if not reads_file(getattr(backbone, 'init_cfg', None))]
 
 
 def weight_digest(weights: Mapping[str, Tensor]) -> str:

@@ -215,7 +215,7 @@ class Extraction:
         waiting: list[Encoded] = []
         with sharing_cores(self.workers):
             for place, ((shard, rows), batch) in enumerate(zip(batches, loader, strict=True), start=1):
-                waiting.append(self._encode(batch))
+                waiting.append(self._checked(self._encode(batch)))
                 advance(len(rows))
                 if place == len(batches) or batches[place][0] != shard:
                     yield shard, waiting
@@ -226,6 +226,17 @@ class Extraction:
         half = {'none': None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}[self.options.amp]
         with nullcontext() if half is None else torch.autocast(self.device.type, dtype=half):
             return Encoded(self.model, batch, self.keep)
+
+    def _checked(self, encoded: Encoded) -> Encoded:
+        for name, tokens in encoded.tokens.items():
+            each = self.stored[name]
+            found = (tokens.shape[1], tuple(encoded.grids[name]), tokens.shape[3])
+            if found != (each.views, each.grid, each.width):
+                raise FeatureError(
+                    f'{name} of {encoded.samples[0].path} gives {found[0]} views and tokens {found[1]}, the first clip '
+                    f'{each.views} and {each.grid}: clips need one size; give the pipeline a fixed length'
+                )
+        return encoded
 
     def _write(self, number: int, batches: Sequence[Encoded]) -> None:
         tokens = {name: torch.cat([each.tokens[name] for each in batches]) for name in self.stored}

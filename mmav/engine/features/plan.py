@@ -22,7 +22,7 @@ from mmav.registry import DATASETS
 
 SPLITS = ('train', 'val', 'test')
 # settings of an encoder that matter only while it is trained
-_OF_TRAINING = ('freeze', 'lora', 'init_cfg', 'drop_path_rate', 'dropout')
+_OF_TRAINING = ('freeze', 'init_cfg', 'drop_path_rate', 'dropout')
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,10 @@ def _left_out(cfg: Config) -> list[str]:
     preprocessor = preprocessor_of(cfg) or {}
     if preprocessor.get('batch_augment'):
         found.append(preprocessor['batch_augment']['type'])
-    return [*found, *(name for name in _OF_ENCODERS if cfg.get(name))]
+    trained = [
+        f'training backbones.{name}.lora' for name, part in cfg.model.backbones.items() if (part or {}).get('lora')
+    ]
+    return [*found, *trained, *(name for name in _OF_ENCODERS if cfg.get(name))]
 
 
 def _turn_dataset(

@@ -55,6 +55,7 @@ model = dict(
     neck=dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_tokens=2, num_heads=2, init_std=0.3),
     head=dict(type='ClsHead', num_classes=3),
 )
+custom_hooks = [dict(type='EMAHook', momentum=0.1)]
 default_scope = 'mmav'
 randomness = dict(seed=3)
 """

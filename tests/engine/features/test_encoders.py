@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from mmav.checkpoints import load_checkpoint_file
-from mmav.engine.features.encoders import encoder_digests, load_encoders, save_encoders, stored_grids, weight_digest
+from mmav.engine.features.encoders import (
+    encoder_digests,
+    load_encoders,
+    save_encoders,
+    stored_grids,
+    untrained,
+    weight_digest,
+)
 from mmav.errors import CheckpointError, ConfigError, FeatureError
 
 
@@ -30,6 +37,13 @@ def test_a_checkpoint_gives_encoders_whatever_its_head(cfg, tmp_path):
     loaded = load_encoders(cfg, str(tmp_path / 'c.pth')).backbones.state_dict()
     for name, value in loaded.items():
         assert torch.equal(value, model.backbones.state_dict()[name] + 1)
+
+
+def test_encoders_that_start_at_random_are_known(cfg):
+    assert untrained(load_encoders(copy.deepcopy(cfg), None)) == ['video', 'audio']
+    model = load_encoders(cfg, None)
+    model.backbones['video'].init_cfg = dict(type='PublicWeights', checkpoint='a.pth')
+    assert untrained(model) == ['audio']
 
 
 def test_what_cannot_be_encoders_is_refused(cfg, tmp_path):
