@@ -27,6 +27,26 @@ def run(clips_folder, tmp_path_factory):  # noqa: F811
     return folder
 
 
+def test_the_losses_are_those_of_frozen_encoders(run, clips_folder):  # noqa: F811
+    """By the tools, with ``freeze='all'``."""
+    config = clips_folder / 'plain.py'
+    config.write_text(
+        f'_base_ = [{str(clips_folder / "config.py")!r}]\n'
+        'model = dict(backbones=dict(video=dict(freeze="all"), audio=dict(freeze="all")))\n'
+        'train_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))\n'
+        'default_hooks = dict(logger=dict(type="LoggerHook", interval=1), runtime_info=dict(type="RuntimeInfoHook"), '
+        'seed=dict(type="SeedHook"), sampler_seed=dict(type="DistSamplerSeedHook"))\n'
+    )
+    found = []
+    for name, options in (('live', []), ('cached', ['--features', run / 'features'])):
+        start = ['--cfg-options', f'load_from={run}/work/epoch_2.pth']  # neck and head
+        assert run_tool('train.py', config, '--work-dir', run / name, *options, *start) == 0
+        (log,) = (run / name).glob('*/vis_data/scalars.json')
+        found.append([line['loss'] for line in map(json.loads, log.read_text().splitlines()) if 'loss' in line])
+    assert len(found[0]) == 6
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
+
+
 def test_from_features_to_a_file(run, clips_folder):  # noqa: F811
     config, trained, whole = clips_folder / 'config.py', run / 'work/epoch_2.pth', run / 'whole.pth'
     checkpoint = load_checkpoint_file(trained)

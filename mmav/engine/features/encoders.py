@@ -19,6 +19,7 @@ from mmav.checkpoints import load_checkpoint_file
 from mmav.config.edits import resolve_num_classes
 from mmav.engine.features.plan import preprocessor_of
 from mmav.engine.loading import load_weights
+from mmav.engine.small_checkpoints import complete
 from mmav.errors import CheckpointError, ConfigError, FeatureError
 from mmav.models.av_classifier import tokens_of
 from mmav.models.init import reads_file
@@ -55,6 +56,7 @@ def load_encoders(cfg: Config, checkpoint: str | None) -> nn.Module:
     if content is None:
         model.init_weights()
     else:
+        complete(content, model, str(checkpoint))
         state = content.get('state_dict', content)
         weights = {name.removeprefix('module.').removeprefix(PREFIX): value for name, value in state.items()
                    if name.removeprefix('module.').startswith(PREFIX)}  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mmav.adapting import noted_grids
+from mmav.checkpoints import require_every_weight
 from mmav.engine.features.encoders import ENCODERS, PREFIX, encoder_digests
 from mmav.errors import CheckpointError
 
@@ -46,6 +47,7 @@ def join_encoders(
     grids: dict[str, Any] = {}
     source: dict[str, str] = {}
     for file, checkpoint in encoders:
+        require_every_weight(checkpoint, file)
         held = checkpoint.get('state_dict', checkpoint)
         weights = {name.removeprefix('module.'): value for name, value in held.items()}
         digests = encoder_digests(weights)

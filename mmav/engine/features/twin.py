@@ -16,6 +16,7 @@ from mmav.engine.features.plan import SPLITS, encoder_settings, first_difference
 from mmav.engine.features.report import shown
 from mmav.errors import ConfigError, FeatureError
 from mmav.models.necks.joining import CLASS_ONLY
+from mmav.models.tuning import KEYS
 from mmav.registry import MODELS
 from mmav.structures import as_given
 
@@ -153,8 +154,9 @@ def _check_alike(index: FeatureIndex, first: Mapping[str, StoredModality], names
 
 def _check_neck(cfg: Config, stored: Mapping[str, StoredModality], folder: str) -> None:
     """Refuses fewer tokens than the neck reads: the model would be another one with encoders in front of it."""
+    own = {key: value for key, value in cfg.model.neck.items() if key not in KEYS}
     with torch.device('meta'):
-        neck = MODELS.build({'in_dims': {name: each.width for name, each in stored.items()}, **cfg.model.neck})
+        neck = MODELS.build({'in_dims': {name: each.width for name, each in stored.items()}, **own})
     grids = getattr(neck, 'token_grids', {})
     for name, each in stored.items():
         whole = each.encoder_grid or each.grid
