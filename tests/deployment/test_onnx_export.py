@@ -19,6 +19,7 @@ from tests.inference.models import AUDIO, BOTTLENECK, CLASSES, VIDEO, config, wr
 PLAIN = dict(embed_dims=16, num_layers=1, num_heads=2, init_std=0.5)
 VIT = dict(type='ViT', input_size=(4, 32, 32), patch_kernel=(2, 16, 16), patch_stride=(2, 16, 16), **PLAIN)
 AST = dict(type='AST', input_size=(16, 200), **PLAIN)
+HIERA = dict(embed_dims=8, num_layers=3, num_heads=1, stage_blocks=(1, 2))
 FUSION = dict(embed_dims=16, num_blocks=1, num_heads=2)
 VERB_NOUN = dict(type='VerbNounHead', num_verbs=3, num_nouns=5)
 MODELS_OF = dict(
@@ -28,6 +29,18 @@ MODELS_OF = dict(
     concat=(VIT, AST, dict(type='Concat'), None),
     merged=(VIT, AST, dict(type='MergedAttention', **FUSION), None),
     outside=(dict(resnet.VIDEO, input_size=(4, 32, 32)), AST, BOTTLENECK, None),
+    hiera=(
+        dict(type='Hiera', arch=HIERA, input_size=(4, 32, 32)),
+        dict(type='Hiera', arch=HIERA, input_size=(16, 200), in_channels=1),
+        dict(type='Concat'),
+        None,
+    ),
+    frames=(
+        dict(type='PerFrame', backbone=dict(VIT, input_size=(32, 32), patch_kernel=(16, 16), patch_stride=(16, 16))),
+        AST,
+        dict(type='Concat'),
+        None,
+    ),
     sound=(None, dict(AUDIO, input_size=(16, 120), cls_token=False, attention='triton'), dict(type='Avg'), None),
 )
 

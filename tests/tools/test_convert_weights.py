@@ -1,9 +1,10 @@
 import torch
 
-from mmav.models import MViTv2
+from mmav.models import MViTv2, ViT
 from mmav.models.weights import load_public_weights
 from tests import toys
 from tests.models.weights.files import slowfast
+from tests.models.weights.test_cav_mae import CAVMAE
 
 ARCH = dict(embed_dims=8, num_layers=3, num_heads=1, stage_blocks=(1, 2))
 
@@ -45,3 +46,31 @@ def test_checkpoints_of_our_own_are_told_and_need_no_converting(tmp_path, capsys
     assert toys.run_tool(tool, tmp_path / 'o', tmp_path / 'out.pth') == 2
     assert "has mmav's names already: give it to init_cfg as it is" in capsys.readouterr().err
     assert not (tmp_path / 'out.pth').exists()
+
+
+def test_positions_that_a_file_leaves_out_are_written_with_their_grid(tmp_path, capsys):
+    """VideoMAE's, which no test of this size has: 16 frames of 224."""
+    tool, sizes = 'model_converters/convert_weights.py', dict(embed_dims=4, num_layers=1, num_heads=1, cls_token=False)
+    state = dict(ViT((16, 224, 224), **sizes).state_dict())
+    del state['pos_embed']
+    bias = state.pop('blocks.0.attn.qkv.bias')
+    state |= {'blocks.0.attn.q_bias': bias[:4], 'blocks.0.attn.v_bias': bias[8:]}
+    torch.save(dict(model={f'encoder.{key}': value for key, value in state.items()}), tmp_path / 'public.pth')
+    assert toys.run_tool(tool, tmp_path / 'public.pth', tmp_path / 'ours.pth') == 0
+    assert 'VideoMAE (MCG-NJU/VideoMAE)' in capsys.readouterr().out
+    models = [ViT((16, 224, 448), **sizes) for _ in range(2)]
+    for model, name in zip(models, ('public.pth', 'ours.pth'), strict=True):
+        report = load_public_weights(model, tmp_path / name)
+        assert report.adapted == dict(pos_embed='positions of (8, 14, 14) interpolated to (8, 14, 28)')
+    torch.testing.assert_close(models[0].state_dict(), models[1].state_dict())
+
+
+def test_both_encoders_of_cav_mae_are_told(tmp_path, capsys):
+    tool = 'model_converters/convert_weights.py'
+    torch.save({f'module.{key}': value for key, value in CAVMAE().state_dict().items()}, tmp_path / 'c.pth')
+    assert toys.run_tool(tool, tmp_path / 'c.pth') == 0
+    first, audio, video = capsys.readouterr().out.splitlines()
+    assert first.endswith('c.pth: CAV-MAE (YuanGongND/cav-mae), 114 weights')
+    assert audio.startswith('  audio: 41 weights, ') and video.startswith('  video: 41 weights, ')
+    assert toys.run_tool(tool, tmp_path / 'c.pth', tmp_path / 'out.pth') == 2
+    assert 'holds two encoders: give it to the init_cfg of each as it is' in capsys.readouterr().err

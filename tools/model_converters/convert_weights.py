@@ -4,12 +4,15 @@
 import argparse
 import io
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from mmav.checkpoints import load_checkpoint_file, require_every_weight
 from mmav.engine.cli import run_tool
 from mmav.errors import CheckpointError
+from mmav.models.weights.cav_mae import NAME as CAV_MAE
+from mmav.models.weights.cav_mae import is_cav_mae, read_stream
 from mmav.models.weights.layouts import find_layout, state_of, to_ours
 from mmav.models.weights.own_checkpoint import encoders_in
 from mmav.models.weights.source import locate
@@ -43,17 +46,23 @@ def main() -> None:
         if args.out:
             raise CheckpointError(f"'{args.checkpoint}' has mmav's names already: give it to init_cfg as it is")
         return
+    if is_cav_mae(state):
+        tell_streams(args.checkpoint, state)
+        if args.out:
+            raise CheckpointError(f"'{args.checkpoint}' holds two encoders: give it to the init_cfg of each as it is")
+        return
     layout = find_layout(state, args.checkpoint)
     weights, left_out = to_ours(state, layout)
     number = sum(value.numel() for value in weights.values())
     print(f'{args.checkpoint}: {layout.name}, {len(weights)} weights, {number / 1e6:.1f} M parameters')
     if left_out:
-        print(f'left out, as they belong to its classifier: {", ".join(left_out)}')
+        print(f'left out, as they belong to its classifier or decoder: {", ".join(left_out)}')
     if args.keys:
         for key, value in weights.items():
             print(f'  {key} {tuple(value.shape)} {str(value.dtype).removeprefix("torch.")}')
     if args.out:
-        write(args.out, weights)
+        fixed = 'pos_embed' in weights and layout.sincos  # of which its file says nothing
+        write(args.out, weights, dict(position_grids=dict(pos_embed=layout.sincos)) if fixed else {})
         print(f'written: {args.out}')
 
 
@@ -64,9 +73,16 @@ def tell_own(path: str, state: dict[str, torch.Tensor], encoders: Iterable[str])
         print(f'  {prefix[:-1]}: {len(weights)} weights, {sum(weights) / 1e6:.1f} M parameters')
 
 
-def write(path: str, weights: dict[str, torch.Tensor]) -> None:
+def tell_streams(path: str, state: dict[str, torch.Tensor]) -> None:
+    print(f'{path}: {CAV_MAE}, {len(state)} weights')
+    for modality in ('audio', 'video'):
+        weights = read_stream(state, modality).weights
+        print(f'  {modality}: {len(weights)} weights, {sum(map(torch.numel, weights.values())) / 1e6:.1f} M parameters')
+
+
+def write(path: str, weights: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
     buffer = io.BytesIO()
-    torch.save(dict(state_dict={key: value.clone() for key, value in weights.items()}), buffer)
+    torch.save(dict(meta=meta, state_dict={key: value.clone() for key, value in weights.items()}), buffer)
     write_output(path, buffer.getvalue())
 
 

@@ -3,8 +3,21 @@
 from mmav.models.backbones.ast import AST, PlainTransformer
 from mmav.models.backbones.base import Backbone
 from mmav.models.backbones.conv_encoder import ConvEncoder
+from mmav.models.backbones.hiera import Hiera
 from mmav.models.backbones.mat import MAT
 from mmav.models.backbones.mvit import MultiscaleTransformer, MViTv2
+from mmav.models.backbones.per_frame import PerFrame
 from mmav.models.backbones.vit import ViT
 
-__all__ = ['AST', 'MAT', 'Backbone', 'ConvEncoder', 'MViTv2', 'MultiscaleTransformer', 'PlainTransformer', 'ViT']
+__all__ = [
+    'AST',
+    'MAT',
+    'Backbone',
+    'ConvEncoder',
+    'Hiera',
+    'MViTv2',
+    'MultiscaleTransformer',
+    'PerFrame',
+    'PlainTransformer',
+    'ViT',
+]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from mmav.adapting import Adapted, Hints
 from mmav.models.backbones.base import Backbone
 from mmav.models.init import DrawnModule
 from mmav.models.layers import PatchEmbed, TransformerBlock
-from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions
+from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions, sincos_positions
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -41,6 +43,11 @@ class PlainTransformer(DrawnModule, Backbone):
             the class and the distillation token, or the mean of the patches without either.
         final_norm: Whether a LayerNorm follows the last block; a neck that continues with the same kind of blocks does
             not need it.
+        norm_after_mean: Whether that LayerNorm is applied to ``Tokens.cls`` alone, after the mean, and the patches are
+            left as the last block returns them (VideoMAE's ``fc_norm``).
+        norm_eps: Epsilon of all LayerNorms.
+        fixed_positions: Whether the positions are not learned: sines and cosines of the place in the order of the
+            patches (VideoMAE), or what ``init_cfg`` loads.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
@@ -64,6 +71,9 @@ class PlainTransformer(DrawnModule, Backbone):
         cls_token: bool = True,
         dist_token: bool = False,
         final_norm: bool = True,
+        norm_after_mean: bool = False,
+        norm_eps: float = 1e-6,
+        fixed_positions: bool = False,
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -73,7 +83,11 @@ class PlainTransformer(DrawnModule, Backbone):
                 f'patch_kernel={tuple(patch_kernel)} does not fit input_size={tuple(input_size)}: '
                 f'{len(input_size)} axes'
             )
+        if norm_after_mean and not final_norm:
+            raise ValueError('norm_after_mean=True has no effect with final_norm=False; leave it out')
         self.init_std = init_std
+        self.norm_after_mean = norm_after_mean
+        self.fixed_positions = fixed_positions
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_kernel, stride=patch_stride, padding=patch_padding)
         self.grid = self.patch_embed.grid_of(input_size)
         self.num_extra = int(cls_token) + int(dist_token)
@@ -81,15 +95,28 @@ class PlainTransformer(DrawnModule, Backbone):
         self.dist_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if dist_token else None
         num_patches = torch.Size(self.grid).numel()
         # one table for tokens and patches, as in public ViT checkpoints
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_extra + num_patches, embed_dims))
+        table = torch.zeros(1, self.num_extra + num_patches, embed_dims)
+        self.pos_embed = nn.Parameter(table, requires_grad=not fixed_positions)
         self.blocks = nn.ModuleList(
             TransformerBlock(
-                embed_dims, num_heads, mlp_ratio, drop_path=drop_path_rate * index / max(num_layers - 1, 1)
+                embed_dims,
+                num_heads,
+                mlp_ratio,
+                drop_path=drop_path_rate * index / max(num_layers - 1, 1),
+                norm_eps=norm_eps,
             )
             for index in range(num_layers)
         )
-        self.norm = nn.LayerNorm(embed_dims, eps=1e-6) if final_norm else nn.Identity()
+        self.norm = nn.LayerNorm(embed_dims, eps=norm_eps) if final_norm else nn.Identity()
         self.draw_aside()
+
+    def draw(self) -> None:
+        """Draws all parameters again; fixed positions are computed."""
+        super().draw()
+        if self.fixed_positions and not isinstance(self.pos_embed, FakeTensor):
+            with torch.no_grad():
+                self.pos_embed[:, : self.num_extra] = 0
+                self.pos_embed[:, self.num_extra :] = sincos_positions(math.prod(self.grid), self.out_dims)
 
     def position_grids(self) -> dict[str, tuple[int, ...]]:
         """The grid behind the positions of the patches; checkpoints store it."""
@@ -137,9 +164,10 @@ class PlainTransformer(DrawnModule, Backbone):
         x = torch.cat((*extra, x), dim=1) + positions  # (B, num_extra + N, D)
         for block in self.blocks:
             x = block(x)
-        x = self.norm(x)
+        x = x if self.norm_after_mean else self.norm(x)
         tokens, patches = x[:, : self.num_extra], x[:, self.num_extra :]
-        return Tokens((tokens if self.num_extra else patches).mean(dim=1), patches, grid)
+        cls = (tokens if self.num_extra else patches).mean(dim=1)
+        return Tokens(self.norm(cls) if self.norm_after_mean else cls, patches, grid)
 
 
 @MODELS.register_module()

@@ -24,16 +24,20 @@ ARCHS: dict[str, dict[str, Any]] = {
 }
 
 
-def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
+def resolve_arch(arch: str | Mapping[str, Any], archs: Mapping[str, Mapping[str, Any]] = ARCHS) -> dict[str, Any]:
     """Returns the sizes that ``arch`` names, or a checked copy of ``arch`` if it is a dict.
+
+    Args:
+        arch: A name or a dict.
+        archs: The sizes by name.
 
     Raises:
         ValueError: If the name is unknown or a size is missing, unknown or impossible.
     """
     if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f'arch={arch!r} is unknown: choose one of {", ".join(ARCHS)}, or give a dict')
-        return dict(ARCHS[arch])
+        if arch not in archs:
+            raise ValueError(f'arch={arch!r} is unknown: choose one of {", ".join(archs)}, or give a dict')
+        return dict(archs[arch])
     keys = set(ARCHS['base'])
     if set(arch) != keys:
         raise ValueError(f'arch has the keys {sorted(arch)}, expected {sorted(keys)}')

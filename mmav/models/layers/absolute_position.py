@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 MODES = {1: 'linear', 2: 'bilinear', 3: 'trilinear'}
+
+
+def sincos_positions(number: int, dims: int) -> Tensor:
+    """Fixed positions (1, number, dims): sines at even, cosines at odd places (Vaswani et al. 2017, 3.5).
+
+    As in VideoMAE, the position is the place in the order of the patches, whatever their grid.
+
+    >>> sincos_positions(2, 4)[0, 1].tolist()  # sin 1, cos 1, sin 0.01, cos 0.01
+    [0.8414709568023682, 0.5403023362159729, 0.009999833069741726, 0.9999499917030334]
+    """
+    places = torch.arange(number, dtype=torch.float64)[:, None]
+    angles = places / 10000 ** (torch.arange(0, dims, 2, dtype=torch.float64) / dims)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[None, :, :dims].float()
 
 
 def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:

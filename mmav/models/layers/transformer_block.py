@@ -65,13 +65,16 @@ class TransformerBlock(nn.Module):
         num_heads: Heads; must divide ``dims``.
         mlp_ratio: Hidden width of the MLP over ``dims``.
         drop_path: Probability of dropping a residual branch in training.
+        norm_eps: Epsilon of the LayerNorms; 1e-5, PyTorch's default, in a few public models.
     """
 
-    def __init__(self, dims: int, num_heads: int, mlp_ratio: float = 4.0, *, drop_path: float = 0.0) -> None:
+    def __init__(
+        self, dims: int, num_heads: int, mlp_ratio: float = 4.0, *, drop_path: float = 0.0, norm_eps: float = 1e-6
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dims, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dims, eps=norm_eps)
         self.attn = SelfAttention(dims, num_heads)
-        self.norm2 = nn.LayerNorm(dims, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dims, eps=norm_eps)
         self.mlp = MLP(dims, int(dims * mlp_ratio), dims)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 

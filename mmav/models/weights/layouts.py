@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmav.errors import CheckpointError
-
-Rules = tuple[tuple[str, str], ...]
+from mmav.models.layers.absolute_position import sincos_positions
+from mmav.models.weights.masked_autoencoders import MAE_LAYOUTS
+from mmav.models.weights.naming import Layout, Rules
+from mmav.models.weights.own_checkpoint import KERNEL
 
 # the temporal table comes first in our order of axes; without one the axes are (H, W) or (F, T)
 _POOLS: Rules = (
@@ -30,25 +32,6 @@ _VIT_TRANSFORMERS: Rules = (
     (r'^layernorm\.', 'norm.'),
 )
 _HEADS_TRANSFORMERS = r'^((cls_|distillation_)?classifier|(vit\.|deit\.)?pooler)\.'
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The names that a project gives its weights.
-
-    Attributes:
-        name: Project and model.
-        marks: Keys that a file of this layout has, as patterns; every one must be found.
-        lacks: Patterns of which none may be found.
-        rules: Replacements that turn its keys into ours, in order.
-        head: Pattern of the classifier's keys, which are left out.
-    """
-
-    name: str
-    marks: tuple[str, ...]
-    rules: Rules
-    head: str
-    lacks: tuple[str, ...] = ()
 
 
 LAYOUTS = (
@@ -162,6 +145,7 @@ LAYOUTS = (
         ),
         _HEADS_TRANSFORMERS,
     ),
+    *MAE_LAYOUTS,
     Layout(
         'ViT, DeiT, AST (timm, facebookresearch/deit, mmav)',
         (r'^patch_embed\.proj\.weight$', r'^pos_embed$', r'^blocks\.0\.attn\.qkv\.weight$'),
@@ -180,7 +164,7 @@ _WRAPPERS = ('module.', '_orig_mod.', 'model.')
 
 def state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """Returns the weights of a checkpoint in any known place; drops the prefixes of wrapped models."""
-    for key in ('model_state', 'state_dict', 'model'):
+    for key in ('model_state', 'state_dict', 'model', 'module'):
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
             break
@@ -205,12 +189,15 @@ def find_layout(state: Mapping[str, Tensor], source: str = 'the file') -> Layout
     raise CheckpointError(f"'{source}' is of none of the layouts that can be read ({known}); it holds {keys}, ...")
 
 
-def to_ours(state: Mapping[str, Tensor], layout: Layout) -> tuple[dict[str, Tensor], list[str]]:
+def to_ours(
+    state: Mapping[str, Tensor], layout: Layout, grid: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], list[str]]:
     """Renames weights.
 
     Args:
         state: Weights under the keys of ``layout``.
         layout: What :func:`find_layout` found.
+        grid: That of the positions, where the layout has fixed ones that its files leave out; defaults to ``sincos``.
 
     Returns:
         Weights under our keys, and the classifier's keys that were left out.
@@ -233,7 +220,10 @@ def to_ours(state: Mapping[str, Tensor], layout: Layout) -> tuple[dict[str, Tens
             )
         # torchvision's class token is a vector
         renamed[key] = value.reshape(1, 1, -1) if key == 'cls_token' else value
-    return _join_queries(_number_tables(_number_stages(renamed))), left_out
+    renamed = _join_queries(_number_tables(_number_stages(renamed)))
+    if layout.sincos and 'pos_embed' not in renamed and KERNEL in renamed:
+        renamed['pos_embed'] = sincos_positions(math.prod(grid or layout.sincos), renamed[KERNEL].shape[0])
+    return renamed, left_out
 
 
 def _number_stages(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -256,16 +246,28 @@ def _number_tables(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _join_queries(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Three projections ``attn.query``, ``key``, ``value`` -> one ``attn.qkv``."""
+    """Three projections ``attn.query``, ``key``, ``value`` -> one ``attn.qkv``; ``q_bias`` and ``v_bias`` -> its bias.
+
+    Keys without a bias have zeros: the same for all keys, it would not change a softmax over them.
+    """
     joined = {}
     for key, value in state.items():
-        match = re.match(r'(.*\.attn\.)(query|key|value)\.(weight|bias)$', key)
+        match = re.match(r'(.*\.attn\.)(?:(query|key|value)\.(weight|bias)|([qv])_bias)$', key)
         if match is None:
             joined[key] = value
+        elif match[4] == 'q':
+            joined[f'{match[1]}qkv.bias'] = torch.cat((value, torch.zeros_like(value), _of(state, f'{match[1]}v_bias')))
         elif match[2] == 'query':
-            parts = [state[f'{match[1]}{part}.{match[3]}'] for part in ('query', 'key', 'value')]
-            joined[f'{match[1]}qkv.{match[3]}'] = torch.cat(parts)
+            zeros = {f'{match[1]}key.bias': torch.zeros_like(value)}
+            names = [f'{match[1]}{part}.{match[3]}' for part in ('query', 'key', 'value')]
+            joined[f'{match[1]}qkv.{match[3]}'] = torch.cat([_of({**zeros, **state}, name) for name in names])
     return joined
+
+
+def _of(state: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in state:
+        raise CheckpointError(f'the file lacks {name}: is it whole?')
+    return state[name]
 
 
 def begin_time(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

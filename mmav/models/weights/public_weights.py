@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -18,9 +20,11 @@ from mmav.errors import CheckpointError
 from mmav.models.backbones.ast import TOKENS
 from mmav.models.init import LOADED, note_file, note_origin
 from mmav.models.lora import is_lora
+from mmav.models.weights.cav_mae import NAME as CAV_MAE
+from mmav.models.weights.cav_mae import is_cav_mae, read_stream
 from mmav.models.weights.choices import check_options, choose
 from mmav.models.weights.layouts import begin_time, find_layout, state_of, to_ours
-from mmav.models.weights.own_checkpoint import find_backbone
+from mmav.models.weights.own_checkpoint import KERNEL, find_backbone
 from mmav.models.weights.source import locate
 from mmav.registry import WEIGHT_INITIALIZERS
 
@@ -71,6 +75,52 @@ class LoadReport:
         return '\n'.join(lines)
 
 
+class _Encoder(NamedTuple):
+    """What a file holds for a backbone.
+
+    Attributes:
+        layout: The project that wrote it.
+        weights: Under our names.
+        left_out: Keys of its classifier or decoder.
+        others: Keys of the file that are no part of this encoder.
+        grids: What its tables of positions unroll, as far as the file or its kind says.
+        ours: Whether it is our own checkpoint.
+        fresh: Pattern of our keys that such a file may lack.
+    """
+
+    layout: str
+    weights: dict[str, Tensor]
+    left_out: Sequence[str] = ()
+    others: Sequence[str] = ()
+    grids: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    ours: bool = False
+    fresh: str = ''
+
+
+def _find_encoder(content: Mapping[str, Any], module: nn.Module, path: str, grid: Sequence[int] | None) -> _Encoder:
+    whole = state_of(content)
+    if is_cav_mae(whole):
+        kernel = module.state_dict().get(KERNEL)
+        modality = 'audio' if kernel is not None and kernel.shape[1] == 1 else 'video'
+        stream = read_stream(whole, modality)
+        return _Encoder(f'{CAV_MAE}, {modality}', stream.weights, stream.left_out, grids=dict(pos_embed=stream.grid))
+    prefix = find_backbone(whole, module, path)
+    state = {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
+    layout = find_layout(state, path)
+    weights, left_out = to_ours(state, layout, grid)
+    noted = noted_grids(content, prefix)
+    fixed = dict(pos_embed=tuple(grid or layout.sincos)) if layout.sincos and 'pos_embed' not in state else {}
+    return _Encoder(
+        f'mmav, {prefix[:-1]}' if prefix else layout.name,
+        weights,
+        left_out,
+        [key for key in whole if not key.startswith(prefix)],
+        {**fixed, **noted},
+        bool(prefix or noted),
+        layout.fresh,
+    )
+
+
 def load_public_weights(
     module: nn.Module,
     path: str | Path,
@@ -109,24 +159,19 @@ def load_public_weights(
     """
     content = load_checkpoint_file(path)
     require_every_weight(content, str(path))
-    whole = state_of(content)
-    prefix = find_backbone(whole, module, str(path))
-    state = {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
-    layout = find_layout(state, str(path))
-    renamed, head = to_ours(state, layout)
-    report = LoadReport(str(path), f'mmav, {prefix[:-1]}' if prefix else layout.name)
-    noted = noted_grids(content, prefix)
+    found = _find_encoder(content, module, str(path), grid)
+    report = LoadReport(str(path), found.layout)
     hints, grids = choose(
         module,
-        renamed,
+        found.weights,
         dict(rgb=rgb, inflate=inflate, positions=positions),
         grid=grid,
-        noted=noted,
-        ours=bool(prefix or noted),
+        noted=found.grids,
+        ours=found.ours,
         file=str(path),
     )
     target = dict(module.state_dict())
-    renamed, begun = begin_time(renamed, target)
+    renamed, begun = begin_time(found.weights, target)
     adapted = adapt_weights(module, renamed, hints, grids=grids)
     weights: dict[str, Tensor] = {}
     for key, own in target.items():
@@ -144,9 +189,8 @@ def load_public_weights(
             else:
                 report.loaded.append(key)
     strange = [key for key in renamed if key not in target and key not in TOKENS]
-    report.unused = [*head, *(key for key in renamed if key not in target)]
-    report.unused += [key for key in whole if not key.startswith(prefix)]
-    needed = [key for key in report.missing if key not in TOKENS]
+    report.unused = [*found.left_out, *(key for key in renamed if key not in target), *found.others]
+    needed = [key for key in report.missing if key not in TOKENS and not (found.fresh and re.search(found.fresh, key))]
     if not weights or (strict and (report.misfits or needed or strange)):
         misfits = [f'{key} {shapes}' for key, shapes in report.misfits.items()]
         raise CheckpointError(

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 from mmav.download import path_in
 
 _KINETICS = re.compile(r'(?<![a-z0-9])k(inetics)?[-_]?[467]00(?![0-9])', re.IGNORECASE)
+# of which the models by these names have seen some, whatever else their names say
+_OF_KINETICS = re.compile(r'videomae(?!.*(ssv2|something))|(?<![a-z])v-?jepa', re.IGNORECASE)
 _HASH = re.compile(r'-([0-9a-f]{8})\.pth$')
 
 
@@ -30,6 +32,7 @@ class PublicCheckpoint:
         licence: SPDX identifier of the licence of the repository that publishes it.
         source: The page that names the address, as a path in a public repository.
         hashed: Whether the name of the file ends in the first digits of its sha256.
+        stored: Name of the file here, where the publisher's is one that other files have, too; empty for the same.
     """
 
     name: str
@@ -39,11 +42,12 @@ class PublicCheckpoint:
     licence: str
     source: str
     hashed: bool = False
+    stored: str = ''
 
     @property
     def file(self) -> str:
         """Name of the file, in the cache, too."""
-        return PurePosixPath(unquote(urlsplit(self.address).path)).name
+        return self.stored or PurePosixPath(unquote(urlsplit(self.address).path)).name
 
     @property
     def sha256(self) -> str:
@@ -53,8 +57,8 @@ class PublicCheckpoint:
 
 
 IN1K, IN21K, K400 = 'ImageNet-1K', 'ImageNet-21K', 'Kinetics-400'
-SSV2, AUDIOSET = 'Something-Something V2', 'AudioSet'
-_APACHE, _BSD = 'Apache-2.0', 'BSD-3-Clause'
+SSV2, AUDIOSET, VGGSOUND = 'Something-Something V2', 'AudioSet', 'VGGSound'
+_APACHE, _BSD, _BSD2, _NC = 'Apache-2.0', 'BSD-3-Clause', 'BSD-2-Clause', 'CC-BY-NC-4.0'
 _SIZES = dict(t='tiny', s='small', b='base', l='large')
 
 
@@ -186,6 +190,53 @@ def _deit() -> list[PublicCheckpoint]:
     ]
 
 
+def _hiera() -> list[PublicCheckpoint]:
+    """Pretrained as masked autoencoders, then fine-tuned with labels, or not; the numbers: frames, size of images."""
+    page, folder = 'facebookresearch/hiera README.md', 'https://dl.fbaipublicfiles.com/hiera'
+    files = [(size, '224', 'in1k', (IN1K,)) for size in ('tiny', 'small', 'base', 'base_plus', 'large', 'huge')]
+    files += [(size, '16x224', 'k400', (K400,)) for size in ('base', 'base_plus', 'large', 'huge')]
+    return [
+        PublicCheckpoint(
+            f'{"mae_" * mae}hiera_{size}_{data}',
+            f'{folder}/{"mae_" * mae}hiera_{size}_{shape}.pth',
+            f"Hiera '{size}', {'clips of 16 frames' if 'x' in shape else 'images'}{', without labels' * mae}",
+            on,
+            _NC,
+            page,
+        )
+        for mae in (False, True)
+        for size, shape, data, on in files
+    ]
+
+
+def _cav_mae() -> list[PublicCheckpoint]:
+    """Trained from an ImageNet MAE; an encoder of spectrograms and one of images in each file."""
+    page = 'YuanGongND/cav-mae README.md'
+    pretrained, on = 'CAV-MAE, audio and images', (IN1K, AUDIOSET)
+    files = [
+        ('scale++', 'l5t5geufdy3qvnv/audio_model.21.pth', pretrained, on),
+        ('scale+', 'xu8bfie6hz86oev/audio_model.25.pth', pretrained, on),
+        ('base', 'wxrjgr86gdhc5k8/cav-mae-base.pth', pretrained, on),
+        ('as2m', 'hejj49zdgyyfsuh/as-full-51.2.pth', f'{pretrained}, fine-tuned', on),
+        ('as20k', '9x6y642so3zve5y/as-20k-42.0.pth', f'{pretrained}, fine-tuned', on),
+        ('vggsound_65.5', 'f4wrbxv2unewss9/vgg_65.5.pth', f'{pretrained}, fine-tuned', (*on, VGGSOUND)),
+        ('vggsound_65.9', 'q66s3mu526mj2x6/vgg_66.0.pth', f'{pretrained}, fine-tuned', (*on, VGGSOUND)),
+    ]
+    return [
+        PublicCheckpoint(
+            f'cav_mae_{name}',
+            f'https://www.dropbox.com/s/{share}?dl=1',
+            of,
+            data,
+            _BSD2,
+            page,
+            # what its code calls the files of any training
+            stored=f'cav-mae-{name}.pth' if 'audio_model' in share else '',
+        )
+        for name, share, of, data in files
+    ]
+
+
 _TABLE = (
     *_mvit_images(),
     *_mvit_images_of_openmmlab(),
@@ -202,6 +253,8 @@ _TABLE = (
     ),
     *_ast(),
     *_deit(),
+    *_hiera(),
+    *_cav_mae(),
     PublicCheckpoint(
         'vit_b_in21k',
         # Google's first ViT-B/16, not AugReg's, in PyTorch's form; MBT's authors name no file
@@ -222,20 +275,24 @@ def find_row(checkpoint: str) -> PublicCheckpoint | None:
     """The row for a name, a URL, or a file with the name of a published one; None if there is none."""
     if checkpoint in PUBLIC_WEIGHTS:
         return PUBLIC_WEIGHTS[checkpoint]
-    file = _file_of(checkpoint)
-    return next((row for row in _TABLE if row.file == file), None)
+    file, address = _file_of(checkpoint), checkpoint.split('?')[0]
+    return next((row for row in _TABLE if row.file == file or row.address.split('?')[0] == address), None)
 
 
 def seen_by_name(checkpoint: str) -> tuple[str, ...]:
     """The datasets that weights say in the name of their file that they were trained on; empty where it says none.
 
     Only Kinetics, of whose sets the larger ones hold most of the clips of the smaller ones; what has no number is not
-    meant, such as Kinetics-Sounds.
+    meant, such as Kinetics-Sounds. VideoMAE was trained on it, unless its name says Something-Something, and V-JEPA on
+    a mix with it.
 
     >>> seen_by_name('/data/maskfeat_k400.pth'), seen_by_name('kinetics_sounds.pth'), seen_by_name('k400/epoch_9.pth')
     (('Kinetics-400',), (), ())
+    >>> seen_by_name('MCG-NJU/videomae-base'), seen_by_name('MCG-NJU/videomae-base-ssv2')
+    (('Kinetics-400',), ())
     """
-    return (K400,) if _KINETICS.search(_file_of(checkpoint)) else ()
+    name = _file_of(checkpoint)
+    return (K400,) if _KINETICS.search(name) or _OF_KINETICS.search(name) else ()
 
 
 def _file_of(checkpoint: str) -> str:

@@ -67,9 +67,9 @@ def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line per problem: an unknown name, or weights trained on a dataset that contains the config's data.
 
     A dataset sets ``part_of='Kinetics-400'``, as Kinetics-Sounds does: weights trained on Kinetics-400 have seen its
-    clips with their labels, so their results are not comparable. ``allow_overlap`` of ``PublicWeights`` allows them
-    anyway. Files are recognised by their name or URL, including other models whose names say Kinetics-400, -600 or
-    -700; all others pass.
+    clips, most of them with their labels, so their results are not comparable. ``allow_overlap`` of ``PublicWeights``
+    allows them anyway. Files are recognised by their name or URL, including other models whose names say Kinetics-400,
+    -600 or -700, or which are known to have seen it; all others pass.
     """
     whole: dict[str, str] = {}
     for loader in _LOADERS:
@@ -132,7 +132,7 @@ def _overlap(checkpoint: str, whole: Mapping[str, str]) -> Iterator[tuple[str, s
 
 def _has_seen(checkpoint: str, data: str, part: str) -> str:
     by_name = '' if find_row(checkpoint) else ', by its name,'
-    return f'{checkpoint!r}{by_name} was trained on {data}, which {part} is a part of: it has seen these labels'
+    return f'{checkpoint!r}{by_name} was trained on {data}, which {part} is a part of: it has seen these clips'
 
 
 def weights_of_config(cfg: Mapping[str, Any]) -> dict[str, Source]:

@@ -8,7 +8,7 @@ from transformers import ASTConfig, ASTModel
 from mmav.adapting import Hints
 from mmav.models import AST
 from mmav.models.backbones import PlainTransformer
-from mmav.models.layers.absolute_position import resize_positions
+from mmav.models.layers.absolute_position import resize_positions, sincos_positions
 from tests.models.peers import from_transformers_ast, randomise
 
 SMALL = dict(embed_dims=8, num_layers=2, num_heads=2)
@@ -73,6 +73,28 @@ def test_length_of_the_input_size_decides_the_rank(size, kernel, grid):
     model = PlainTransformer(size, 2, kernel, patch_stride=kernel, **SMALL)
     assert model(torch.zeros(1, 2, *size)).grid == grid
     assert model(torch.zeros(1, 2, *(2 * n for n in size))).grid == tuple(2 * n for n in grid)
+
+
+def test_norm_after_the_mean_leaves_the_patches():
+    torch.manual_seed(0)
+    model = AST((32, 64), cls_token=False, dist_token=False, norm_after_mean=True, norm_eps=1e-3, **SMALL).eval()
+    model.load_state_dict(randomise(model).state_dict())
+    x = torch.randn(2, 1, 32, 64)
+    tokens = model(x)
+    assert {m.eps for m in model.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-3}
+    torch.testing.assert_close(tokens.cls, model.norm(tokens.patches.mean(dim=1)))
+    model.norm_after_mean = False
+    torch.testing.assert_close(model(x).patches, model.norm(tokens.patches))
+    with pytest.raises(ValueError, match='norm_after_mean=True has no effect with final_norm=False; leave it out'):
+        AST((32, 64), final_norm=False, norm_after_mean=True, **SMALL)
+
+
+def test_fixed_positions_are_computed_and_stay():
+    model = AST((32, 64), cls_token=True, dist_token=False, fixed_positions=True, **SMALL)
+    model.init_weights()
+    assert not model.pos_embed.requires_grad and not model.pos_embed[:, 0].any()
+    torch.testing.assert_close(model.pos_embed[:, 1:], sincos_positions(10, 8))
+    assert model(torch.zeros(1, 1, 32, 96)).grid == (2, 9)
 
 
 @pytest.mark.parametrize(('cls_token', 'dist_token'), [(True, True), (True, False), (False, True), (False, False)])

@@ -1,7 +1,13 @@
 import pytest
 import torch
+from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
-from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions
+from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions, sincos_positions
+
+
+@pytest.mark.parametrize('dims', [8, 768])
+def test_sines_and_cosines_are_those_of_transformers(dims):
+    torch.testing.assert_close(sincos_positions(50, dims), get_sinusoid_encoding_table(50, dims), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize('grid', [(4,), (3, 4), (2, 3, 4)])

@@ -37,7 +37,7 @@ def test_each_row_is_whole():
     assert len({row.file for row in rows}) == len({row.address for row in rows}) == len(rows)
     for row in rows:
         assert row.address.startswith('https://') and row.file.endswith(('.pth', '.pyth'))
-        assert row.trained_on and row.licence in ('Apache-2.0', 'BSD-3-Clause')
+        assert row.trained_on and row.licence in ('Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'CC-BY-NC-4.0')
         assert re.match(r'[\w-]+/[\w-]+ \S+', row.source)
         # a name that ends like a checksum is one
         assert bool(row.sha256) == bool(re.search(r'-[0-9a-f]{8}\.pth$', row.file)), row.name
@@ -56,6 +56,19 @@ def test_a_row_is_found_by_name_address_and_file():
     for checkpoint in (row.name, row.address, row.address.split('?')[0], f'/data/{row.file}', row.file):
         assert find_row(checkpoint) is row
     assert find_row('mine.pth') is None and find_row('https://host/mine.pth?file=audioset_10_10_0.4593.pth') is None
+
+
+def test_names_that_any_file_may_have_are_not_taken_for_published_ones():
+    row = PUBLIC_WEIGHTS['cav_mae_scale++']
+    assert row.file == 'cav-mae-scale++.pth' and row.address.split('?')[0].endswith('audio_model.21.pth')
+    assert find_row('/runs/mine/audio_model.21.pth') is None
+    assert find_row(row.address) is find_row(row.address.split('?')[0]) is row
+
+
+def test_licences_that_forbid_commercial_use_are_told():
+    of = {name: row.licence for name, row in PUBLIC_WEIGHTS.items()}
+    assert {of[name] for name in of if 'hiera' in name} == {'CC-BY-NC-4.0'}  # its code is Apache-2.0
+    assert {of[name] for name in of if 'cav_mae' in name} == {'BSD-2-Clause'}
 
 
 def test_the_table_in_words():

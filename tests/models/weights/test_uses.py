@@ -32,7 +32,7 @@ def test_kinetics_sounds_never_starts_from_kinetics(checkpoint):
     (line,) = problems(checkpoint=checkpoint)
     assert line == (
         f'{VIDEO}.checkpoint: {checkpoint!r} was trained on Kinetics-400, which train_dataloader.dataset is a part of: '
-        f'it has seen these labels; take other weights, or say so with {VIDEO}.allow_overlap=True'
+        f'it has seen these clips; take other weights, or say so with {VIDEO}.allow_overlap=True'
     )
     assert not problems(checkpoint=checkpoint, allow_overlap=True)
     assert not problems(VGGSOUND, checkpoint=checkpoint)
