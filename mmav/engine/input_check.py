@@ -66,12 +66,13 @@ def _norm_problems(norms: Any, name: str, kind: str, expected: Expected) -> Iter
         if expected.norm is None:
             yield f'model.{no_norm_stated(name, kind)}'
         return
-    if expected.norm is None or not isinstance(given, Mapping) or _equal(given, expected.norm):
+    norm = expected.norm if expected.trained else None
+    if norm is None or not isinstance(given, Mapping) or _equal(given, norm):
         return
     how = f'mean {_plain(given.get("mean"))} and std {_plain(given.get("std"))}' if name in norms else 'none is given'
     yield (
         f'model.data_preprocessor.norm.{name}: {how}, but {kind} was trained with mean '
-        f'{_plain(expected.norm["mean"])} and std {_plain(expected.norm["std"])}; set norm.{name}={BACKBONE!r}'
+        f'{_plain(norm["mean"])} and std {_plain(norm["std"])}; set norm.{name}={BACKBONE!r}'
     )
 
 

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from mmav.models.av_classifier import AVClassifier
-from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, Hiera, MViTv2, PerFrame, ViT
+from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, Hiera, MViTv2, PerFrame, TimmBackbone, ViT
 from mmav.models.cached_backbone import CachedBackbone
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
 from mmav.models.heads import ClsHead, ContrastiveHead, VerbNounHead
@@ -34,6 +34,7 @@ __all__ = [
     'MergedAttention',
     'MixupCutmix',
     'PerFrame',
+    'TimmBackbone',
     'VerbNounHead',
     'ViT',
 ]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmav.errors import ConfigError
 from mmav.models.data_preprocessor import AVDataPreprocessor
-from mmav.models.init import from_scratch, report_origins, without_files
+from mmav.models.init import from_scratch, leave_out_files, report_origins, without_files
 from mmav.models.tuning import KEYS, hold_eval, training_line, tune
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
@@ -97,6 +97,8 @@ class AVClassifier(BaseModel):
         self.backbones = ModuleDict(
             {name: self._built_and_tuned(cfg, f'backbones.{name}') for name, cfg in backbones.items()}
         )
+        if not pretrained:
+            leave_out_files(self.backbones)
         if isinstance(self.data_preprocessor, AVDataPreprocessor):
             self.data_preprocessor.take_norms(self.backbones)
         widths = {name: _width(name, backbone) for name, backbone in self.backbones.items()}

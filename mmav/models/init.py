@@ -168,6 +168,13 @@ def _same(value: Any, own: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape == own.shape and bool((value.to(own) == own).all())
 
 
+def leave_out_files(model: nn.Module) -> None:
+    """Removes from all parts of a model the checkpoints in ``init_cfg``, also those that a part has given itself."""
+    for part in model.modules():
+        if reads_file(getattr(part, 'init_cfg', None)):
+            part.init_cfg = without_files(part.init_cfg)  # type: ignore[assignment]
+
+
 def note_origin(module: nn.Module, names: Iterable[str], origin: str) -> None:
     """Records where parameters of a module got their values, for :func:`report_origins`.
 

@@ -20,6 +20,7 @@ PLAIN = dict(embed_dims=16, num_layers=1, num_heads=2, init_std=0.5)
 VIT = dict(type='ViT', input_size=(4, 32, 32), patch_kernel=(2, 16, 16), patch_stride=(2, 16, 16), **PLAIN)
 AST = dict(type='AST', input_size=(16, 200), **PLAIN)
 HIERA = dict(embed_dims=8, num_layers=3, num_heads=1, stage_blocks=(1, 2))
+TIMM = dict(type='TimmBackbone', input_size=(4, 32, 32))
 FUSION = dict(embed_dims=16, num_blocks=1, num_heads=2)
 VERB_NOUN = dict(type='VerbNounHead', num_verbs=3, num_nouns=5)
 MODELS_OF = dict(
@@ -37,8 +38,14 @@ MODELS_OF = dict(
     ),
     frames=(
         dict(type='PerFrame', backbone=dict(VIT, input_size=(32, 32), patch_kernel=(16, 16), patch_stride=(16, 16))),
-        AST,
+        dict(type='TimmBackbone', model_name='test_convnext', input_size=(16, 200), model_args=dict(output_stride=8)),
         dict(type='Concat'),
+        None,
+    ),
+    timm=(
+        dict(TIMM, model_name='test_resnet'),
+        dict(TIMM, model_name='test_vit', input_size=(16, 200), model_args=dict(patch_size=8)),
+        BOTTLENECK,
         None,
     ),
     sound=(None, dict(AUDIO, input_size=(16, 120), cls_token=False, attention='triton'), dict(type='Avg'), None),

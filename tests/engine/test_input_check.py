@@ -61,6 +61,11 @@ def test_another_norm_is_refused(cfg):
     ]
 
 
+def test_any_norm_will_do_where_no_weights_were_trained_with_one(cfg):
+    assert problems(cfg, 'video', dict(norm=IMAGENET, trained=False)) == []
+    assert problems(cfg, 'video', dict(norm=IMAGENET, trained=False), 'backbone') == []
+
+
 def test_no_norm_is_mean_0_and_std_1(cfg):
     del cfg.model.data_preprocessor.norm['video']
     assert problems(cfg, 'video', dict(norm=dict(mean=0, std=1))) == []

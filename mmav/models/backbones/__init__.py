@@ -7,6 +7,7 @@ from mmav.models.backbones.hiera import Hiera
 from mmav.models.backbones.mat import MAT
 from mmav.models.backbones.mvit import MultiscaleTransformer, MViTv2
 from mmav.models.backbones.per_frame import PerFrame
+from mmav.models.backbones.timm_backbone import TimmBackbone
 from mmav.models.backbones.vit import ViT
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'MultiscaleTransformer',
     'PerFrame',
     'PlainTransformer',
+    'TimmBackbone',
     'ViT',
 ]

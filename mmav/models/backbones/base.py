@@ -23,11 +23,13 @@ class Expected:
         front_end: Config of the transform that computes its audio input, such as ``dict(type='LogMel')``; None for
             video, and where any is fine. Its length is that of ``size``.
         size: (T, H, W) or (F, T), with None for an axis of any length; None says nothing.
+        trained: Whether there are weights that were trained with ``norm``; without, another one is as good.
     """
 
     norm: Mapping[str, Any] | None = None
     front_end: Mapping[str, Any] | None = None
     size: tuple[int | None, ...] | None = None
+    trained: bool = True
 
 
 class Backbone(BaseModule):

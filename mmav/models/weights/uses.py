@@ -90,6 +90,19 @@ def weight_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
         elif isinstance(init.get('checkpoint'), str) and used:
             for data, where in _overlap(init['checkpoint'], whole):
                 yield f'{place}.checkpoint: {_has_seen(init["checkpoint"], data, where)}; take other weights'
+    for place, checkpoint in _networks_of_others(cfg) if used else ():
+        for data, where in _overlap(checkpoint, whole):
+            yield f'{place}: {_has_seen(checkpoint, data, where)}; take other weights'
+
+
+def _networks_of_others(cfg: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The weights that backbones of other libraries name in arguments of their own, and where they are."""
+    model = cfg.get('model')
+    backbones = model.get('backbones') if isinstance(model, dict) else None
+    for key in ('checkpoint', 'model', 'model_name'):
+        for place, part in dicts_with(key, backbones, 'model.backbones'):
+            if isinstance(part[key], str) and 'init_cfg' not in place and part.get('pretrained', True):
+                yield f'{place}.{key}', part[key]
 
 
 def _problems_of(init: dict, place: str, whole: Mapping[str, str], *, used: bool) -> Iterator[str]:
