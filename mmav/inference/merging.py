@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -16,6 +19,7 @@ from mmav.config.edits import resolve_num_classes
 from mmav.errors import CheckpointError
 from mmav.inference.trained_model import build_model
 from mmav.models.lora import lora_layers, merge_lora
+from mmav.outputs import write_output
 
 
 def merged(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tuple[Config, dict[str, Any], int]:
@@ -51,3 +55,11 @@ def merged(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tuple[Con
     meta = {key: noted[key] for key in ('dataset_meta', 'mmengine_version') if key in noted}
     meta['position_grids'] = position_grids(model)
     return cfg, to_plain(dict(meta=meta, state_dict=model.state_dict())), adapted
+
+
+def write_merged(cfg: Config, checkpoint: Mapping[str, Any], out: Path) -> None:
+    """Writes what :func:`merged` returns: a checkpoint, and beside it the config, whose name ends in .py."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_output(out, buffer.getvalue())
+    write_output(out.with_suffix('.py'), cfg.dump())

@@ -39,6 +39,7 @@ FILES = [
     ('data/avsynth/make_avsynth.py', ['new', '--sheet'], '.png'),
     ('model_converters/convert_weights.py', ['nothing.pth'], '.pth'),
     ('model_converters/merge_checkpoints.py', ['nothing.pth', '--out'], '.pth'),
+    ('model_converters/merge_lora.py', [CONFIG, 'nothing.pth', '--out'], '.pth'),
 ]
 # likewise of a folder, and the name of a file in it
 FOLDERS = [

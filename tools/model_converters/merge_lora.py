@@ -5,16 +5,13 @@ The result needs neither LoRA nor the file of public weights; its config is writ
 """
 
 import argparse
-import io
 from pathlib import Path
-
-import torch
 
 from mmav.checkpoints import load_checkpoint_file
 from mmav.config.reading import load_checked_config
 from mmav.engine.cli import run_tool
-from mmav.inference.merging import merged
-from mmav.outputs import check_output, write_output
+from mmav.inference.merging import merged, write_merged
+from mmav.outputs import check_output
 
 EXAMPLE = """example:
   python tools/model_converters/merge_lora.py work_dirs/lora/lora.py work_dirs/lora/epoch_10.pth --out plain.pth
@@ -35,10 +32,7 @@ def main() -> None:
     cfg, checkpoint, layers = merged(
         load_checked_config(args.config), load_checkpoint_file(args.checkpoint), args.checkpoint
     )
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    write_output(out, buffer.getvalue())
-    write_output(out.with_suffix('.py'), cfg.dump())
+    write_merged(cfg, checkpoint, out)
     print(f'written: {out}, {len(checkpoint["state_dict"])} weights, {layers} layers merged; {out.with_suffix(".py")}')
 
 
