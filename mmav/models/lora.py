@@ -189,7 +189,8 @@ def _no_such(target: str, linear: Mapping[str, nn.Linear], owner: str) -> str:
     if not linear:
         return f'{owner} has no layers of the class nn.Linear there, which LoRA needs'
     names = dict.fromkeys('.'.join(part for part in name.split('.')[-2:] if not part.isdecimal()) for name in linear)
-    hint = did_you_mean(target, (*_KINDS, *names, *(name.rpartition('.')[2] for name in names)))
+    known = (*_KINDS, *names, *(name.rpartition('.')[2] for name in names))
+    hint = '' if target in _KINDS else did_you_mean(target, known)
     shown = ', '.join([*names][:_SHOWN]) + (', ...' if len(names) > _SHOWN else '')
     return f'no linear layer of {owner} is {target!r}{hint or f"; it has {shown}"}'
 

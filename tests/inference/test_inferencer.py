@@ -15,6 +15,8 @@ from mmav.datasets.media import open_media
 from mmav.engine import AVRunner
 from mmav.engine.loading import load_weights
 from mmav.errors import CheckpointError, ConfigError, MediaError, MmavError
+from mmav.inference.trained_model import build_model
+from mmav.models.lora import is_lora, lora_layers
 from mmav.registry import MODELS
 from tests.clips import rotate_by_metadata
 from tests.inference.models import CLASSES, config, write_model
@@ -314,3 +316,25 @@ def test_the_number_of_classes_is_told_before_shapes(files):
     for number in (3, 16):
         with pytest.raises(ConfigError, match=f"model.pth' has 4 names, but the model tells {number} apart"):
             AVInferencer(config(head=dict(type='ClsHead', num_classes=number)), files[1])
+
+
+def test_lora_is_merged(tmp_path):
+    cfg = config()
+    for backbone in cfg.model.backbones.values():
+        backbone.lora = dict(rank=2)
+    path, checkpoint = write_model(tmp_path, cfg)
+    content = load_checkpoint_file(checkpoint)
+    for name, value in content['state_dict'].items():
+        if name.endswith('lora_b'):  # which is zero before training
+            value.normal_()
+    torch.save(content, checkpoint)
+    merged = AVInferencer(path, checkpoint, device='cpu').model
+    apart = build_model(cfg.model, content, 'lora.pth', names=None)
+    assert lora_layers(apart) and not any(map(is_lora, merged.state_dict()))
+    inputs = dict(video=torch.randn(2, 1, 3, 4, 32, 32), audio=torch.randn(2, 1, 1, 16, 200))
+    with torch.no_grad():
+        found, expected = merged(inputs)['label'], apart(inputs)['label']
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        for layer in lora_layers(apart).values():
+            layer.lora_b.zero_()
+        assert not torch.allclose(found, apart(inputs)['label'], atol=1e-3)

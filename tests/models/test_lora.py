@@ -190,6 +190,11 @@ def test_mistakes(value, message):
         add_lora(backbone, LoRASettings.read(value, 'lora'), 'lora', blocks=backbone.blocks)
 
 
+def test_a_kind_that_a_model_has_not():
+    with pytest.raises(ConfigError, match="no linear layer of ModuleDict is 'qkv'; it has mlp.fc1$"):
+        add_lora(nn.ModuleDict(dict(mlp=nn.ModuleDict(dict(fc1=nn.Linear(4, 4))))), SETTINGS, 'lora')
+
+
 def test_a_model_without_linear_layers():
     with pytest.raises(ConfigError, match='Conv2d has no layers of the class nn.Linear there'):
         add_lora(nn.Conv2d(1, 1, 1), SETTINGS, 'lora')
