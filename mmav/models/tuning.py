@@ -86,7 +86,9 @@ def tune(part: nn.Module, cfg: Mapping[str, Any], where: str) -> None:
         held = [*_up_to(part, blocks, up_to)]
     else:
         held = [part] if freeze == 'all' and lora is None else []
-    for module in [*held, *(module for module in part.modules() if _is_frozen_statistics(module))]:
+    if up_to is None or lora is not None:
+        held += [module for module in part.modules() if _is_frozen_statistics(module)]
+    for module in held:
         module.stays_eval = True
     hold_eval(part)
 

@@ -140,6 +140,15 @@ def test_what_is_frozen_stays_in_eval_mode():
     assert changed == {f'{part}.{key}' for part in ('encoder.layers.2.1', 'blocks.2.1', 'norm') for key in statistics}
 
 
+def test_statistics_without_a_scale_are_those_of_their_block():
+    net = TunedNet()
+    for block in net.blocks:
+        block.append(nn.BatchNorm2d(8, affine=False))
+    tune(net, dict(freeze=2), 'backbones.it')
+    hold_eval(net.train())
+    assert [block[-1].training for block in net.blocks] == [False, False, True]
+
+
 def test_all_blocks_frozen_leaves_what_follows_them_in_training():
     net = TunedNet()
     tune(net, dict(freeze=3), 'backbones.it')
