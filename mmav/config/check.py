@@ -86,7 +86,7 @@ _PLAIN_DICTS = {
     'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
 }
 # keywords of any part under these keys, which the owner of the parts reads
-_OWNERS_KEYS = {'backbones': ('freeze', 'lora'), 'neck': ('freeze', 'lora')}
+_OWNERS_KEYS: dict[str, tuple[str, ...]] = {'backbones': ('freeze', 'lora'), 'neck': ('freeze', 'lora')}
 _SWITCHES = ('cudnn_benchmark', 'deterministic', 'diff_rank_seed')
 _MP_CFG = ('mp_start_method', 'opencv_num_threads')
 _PARAMWISE = (
@@ -370,7 +370,7 @@ def _children(value: Any, path: str, place: Registry) -> Problems:
             partial = isinstance(key, str) and key.endswith('_cfg')
             if isinstance(key, str) and key not in _REGISTRY_OF_KEY:
                 here = _where_registered(item['type'], here)
-            added = (*_OWNERS_KEYS.get(owner, ()), *_OWNERS_KEYS.get(key, ()))
+            added = (*_OWNERS_KEYS.get(owner, ()), *_OWNERS_KEYS.get(str(key), ()))
             yield from _part(item, inside, here, partial=partial, added=added)
         elif isinstance(item, (dict, list, tuple)):
             yield from _children(item, inside, here)

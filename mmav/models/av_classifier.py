@@ -112,7 +112,7 @@ class AVClassifier(BaseModel):
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
         self.keep_features = keep_features
 
-    def _built_and_tuned(self, cfg: Mapping[str, Any], where: str) -> nn.Module:
+    def _built_and_tuned(self, cfg: Any, where: str) -> nn.Module:
         part = MODELS.build({key: value for key, value in cfg.items() if key not in KEYS})
         if any(cfg.get(key) is not None for key in KEYS):
             tune(part, cfg, where)

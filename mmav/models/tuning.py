@@ -14,6 +14,8 @@ from mmav.models.lora import LoRASettings, add_lora, lora_layers
 
 # keys of a config that AVClassifier reads itself, for any class
 KEYS = ('freeze', 'lora')
+# attribute of modules that training leaves in eval mode
+_STAYS_EVAL = 'stays_eval'
 FREEZE = ('all', 'all_but_norms', 'all_but_norms_and_bias')
 
 
@@ -89,7 +91,7 @@ def tune(part: nn.Module, cfg: Mapping[str, Any], where: str) -> None:
     if up_to is None or lora is not None:
         held += [module for module in part.modules() if _is_frozen_statistics(module)]
     for module in held:
-        module.stays_eval = True
+        setattr(module, _STAYS_EVAL, True)
     hold_eval(part)
 
 
@@ -129,7 +131,7 @@ def _is_frozen_statistics(module: nn.Module) -> bool:
 def hold_eval(model: nn.Module) -> None:
     """Puts what :func:`tune` froze back into eval mode; for the end of a model's ``train()``."""
     for module in model.modules():
-        if getattr(module, 'stays_eval', False):
+        if getattr(module, _STAYS_EVAL, False):
             module.eval()
 
 

@@ -37,6 +37,7 @@ class PlainConstructor(MMEngineConstructor):
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(_with_default_decay(optim_wrapper_cfg), paramwise_cfg)
         self.optimizer_cfg: dict = plain(self.optimizer_cfg)
+        self.paramwise_cfg: dict = dict(paramwise_cfg or {})
         self.token_decay_mult: float | None = self.paramwise_cfg.get('token_decay_mult')
         if self.token_decay_mult is not None and self.base_wd is None:
             raise ConfigError(
