@@ -1,4 +1,4 @@
-"""Changes to a config that the tools' arguments ask for: where the data are, how many classes, and the precision."""
+"""Changes to a config that the tools' arguments ask for: data and their cache, number of classes, precision."""
 
 from __future__ import annotations
 
@@ -42,6 +42,24 @@ def set_data_root(cfg: Config, data_root: str) -> None:
         for part in _dicts(cfg.get(evaluator)):
             if 'data_root' in part:
                 part['data_root'] = root
+
+
+def set_cache(cfg: Config, cache: str) -> None:
+    """Makes every AVDataset of a config, wrapped ones included, keep decoded clips; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        cache: 'ram' or a folder, see :mod:`mmav.datasets.clip_cache`.
+
+    Raises:
+        ConfigError: The config has no AVDataset.
+    """
+    datasets = [(cfg.get(loader) or {}).get('dataset') for loader in DATALOADERS]
+    parts = [part for part in _dicts(datasets) if part.get('type') == 'AVDataset']
+    if not parts:
+        raise ConfigError(f'--cache {cache} has no effect: the config has no AVDataset')
+    for part in parts:
+        part['cache'] = cache
 
 
 def set_drop(cfg: Config, modality: str) -> None:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmav.config.edits import (
     resolve_num_classes,
     set_amp,
+    set_cache,
     set_data_root,
     set_drop,
     set_eval_amp,
@@ -30,6 +31,16 @@ def data(**dataset):
             model=dict(head=dict(num_classes='auto'), other=[dict(num_classes='auto'), dict(num_classes=7)]),
         )
     )
+
+
+def test_the_cache_reaches_every_dataset_of_clips():
+    cfg = data(type='AVDataset')
+    cfg.test_dataloader.dataset.type = 'FeatureDataset'
+    set_cache(cfg, 'ram')
+    assert cfg.train_dataloader.dataset.dataset.cache == 'ram'
+    assert 'cache' not in cfg.train_dataloader.dataset and 'cache' not in cfg.test_dataloader.dataset
+    with pytest.raises(ConfigError, match='--cache /tmp/a has no effect: the config has no AVDataset'):
+        set_cache(data(), '/tmp/a')
 
 
 def test_data_root_reaches_every_dataset():

@@ -1,0 +1,178 @@
+"""Where decoded clips are kept: a folder in memory, which lives as long as somebody uses it, or one on disk.
+
+Files in a folder need no copy per process: data workers, forked and spawned, and the processes of a distributed run on
+one machine read the same ones.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import NamedTuple
+
+from mmav.errors import ConfigError
+
+RAM = 'ram'
+SHARED_MEMORY = '/dev/shm'
+# The share of free memory that clips may take: training needs some, too.
+OF_MEMORY = 0.8
+# Bytes that clips leave in any case.
+RESERVE = 1 << 28
+# A temporary file that nothing was written to for so many seconds was left by a killed process.
+TORN = 3600.0
+_CGROUPS = (
+    ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current', '/sys/fs/cgroup/memory.stat'),
+    (
+        '/sys/fs/cgroup/memory/memory.limit_in_bytes',
+        '/sys/fs/cgroup/memory/memory.usage_in_bytes',
+        '/sys/fs/cgroup/memory/memory.stat',
+    ),
+)
+
+
+class Room(NamedTuple):
+    """How much fits.
+
+    Attributes:
+        free: Free bytes.
+        usable: Those of them that clips may take.
+        what: What is free.
+    """
+
+    free: int
+    usable: int
+    what: str
+
+
+class CacheFolder:
+    """A folder of decoded clips.
+
+    Args:
+        place: 'ram', or a folder, which is created.
+
+    Raises:
+        ConfigError: There is no shared memory, or the folder cannot be written.
+
+    Attributes:
+        path: The folder.
+        in_memory: Whether it is in memory. It is then removed when the last process that uses it ends; what a killed
+            process left is removed by the next one.
+    """
+
+    def __init__(self, place: str) -> None:
+        if not hasattr(os, 'preadv'):
+            raise ConfigError(f'cache={place!r} needs Linux or macOS; leave it out')
+        self.in_memory = place == RAM
+        if self.in_memory:
+            if not os.path.isdir(SHARED_MEMORY):
+                raise ConfigError(f"cache='ram': this machine has no {SHARED_MEMORY}; give a folder on disk")
+            self.path = os.path.join(SHARED_MEMORY, f'mmav-cache-{os.getuid()}')
+        else:
+            self.path = os.path.abspath(os.path.expanduser(place))
+        self._hold()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != '_held'}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        # The parent of a data worker outlives it, and holds the folder for both.
+        if parent_process() is None:
+            self._hold()
+
+    def room(self) -> Room:
+        """How much fits."""
+        space = shutil.disk_usage(self.path)
+        if not self.in_memory:
+            return Room(space.free, space.free - RESERVE, 'disk')
+        memory = free_memory()
+        usable = int(memory * OF_MEMORY) - RESERVE
+        if space.free < usable:
+            return Room(space.free, space.free, f'{SHARED_MEMORY} (a container: --shm-size=8g)')
+        return Room(memory, usable, 'memory')
+
+    def _hold(self) -> None:
+        try:
+            os.makedirs(self.path, mode=0o700 if self.in_memory else 0o777, exist_ok=True)
+            if self.in_memory:
+                if os.lstat(self.path).st_uid != os.getuid() or os.path.islink(self.path):
+                    raise ConfigError(f"cache='ram': {self.path} belongs to another user; give a folder on disk")
+                self._held = _Hold(self.path)
+            elif not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(13, 'no permission to write')
+            else:
+                _remove_torn(self.path)
+        except OSError as error:
+            raise ConfigError(f'cache: {self.path} cannot be used: {error.strerror or error}') from error
+
+
+class _Hold:
+    """Keeps a folder in memory from being removed: a lock, which ends with the process however it ends."""
+
+    def __init__(self, path: str) -> None:
+        import fcntl  # not on Windows
+
+        while True:
+            lock = os.open(os.path.join(path, '.lock'), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _empty(path)  # nobody uses what is there
+            except BlockingIOError:
+                pass
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            # The last user may have removed the folder meanwhile.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), os.stat(os.path.join(path, '.lock'))):
+                    break
+            os.close(lock)
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        weakref.finalize(self, _release, lock, path, os.getpid())
+
+
+def _release(lock: int, path: str, owner: int) -> None:
+    """Removes a folder in memory if no other process uses it."""
+    import fcntl
+
+    if os.getpid() != owner:  # a fork
+        return
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    os.close(lock)
+
+
+def _files(path: str) -> Iterator[Path]:
+    return (file for file in Path(path).iterdir() if file.name != '.lock')
+
+
+def _empty(path: str) -> None:
+    for file in _files(path):
+        file.unlink(missing_ok=True)
+
+
+def _remove_torn(path: str) -> None:
+    for file in Path(path).glob('.*.clip.*.tmp'):
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > TORN:
+                file.unlink()
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process may still use, of the machine's and of its container's."""
+    free = []
+    with suppress(OSError):
+        lines = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+        free.append(int(lines['MemAvailable'].split()[0]) * 1024)
+    for limit, used, stat in _CGROUPS:
+        with suppress(OSError, ValueError, KeyError):  # no limit is the word 'max'
+            fields = dict(line.split() for line in Path(stat).read_text().splitlines())
+            # Read files that are not in use now count as used.
+            spare = int(Path(limit).read_text()) - int(Path(used).read_text())
+            free.append(spare + int(fields.get('inactive_file', 0)))
+    return max(0, min(free, default=os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')))
