@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 
 from mmav.apis import AVInferencer
+from mmav.datasets.media import files_of
 from mmav.engine.cli import run_tool
 from mmav.engine.console import console_has
 from mmav.errors import ConfigError, MmavError
@@ -17,6 +18,7 @@ from mmav.structures import MODALITIES
 EXAMPLE = """examples:
   python demo/av_demo.py clip.mp4 --config configs/mmt/mmt_tiny_avsynth.py --checkpoint work_dirs/demo/epoch_10.pth
   python demo/av_demo.py clips/ audio.wav --config CONFIG --checkpoint CHECKPOINT --out-dir results --batch-size 16
+  python demo/av_demo.py frames/7 --fps 25 --audio 7.wav --config CONFIG --checkpoint CHECKPOINT
   python demo/av_demo.py hour.mp4 --config CONFIG --checkpoint CHECKPOINT --stride 2 --no-video --drop audio"""
 
 
@@ -25,6 +27,8 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('files', nargs='+', metavar='FILE', help='video or audio files, or folders of them')
+    parser.add_argument('--audio', metavar='FILE', help='audio of the one FILE, which may also be a folder of frames')
+    parser.add_argument('--fps', type=float, help='frames per second of a folder of frames, unless its fps.txt says so')
     parser.add_argument('--config', required=True, help='config file of the model')
     parser.add_argument('--checkpoint', required=True, help='checkpoint file (.pth or .safetensors)')
     parser.add_argument(
@@ -42,18 +46,25 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='windows in a batch; default: 8')
     parser.add_argument('--device', help='such as cuda:1 or cpu; default: a GPU if there is one')
     args = parser.parse_args()
-    for name in ('topk', 'batch_size', 'window', 'stride', 'max_windows'):
+    for name in ('topk', 'batch_size', 'window', 'stride', 'max_windows', 'fps'):
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise ConfigError(f'--{name.replace("_", "-")} {value:g} must be above 0')
-    sources = list_sources(args.files)
-    given = [args.config, args.checkpoint, *(source.path for source in sources)]
+    inputs = args.files
+    if args.audio or args.fps:
+        if len(args.files) > 1:
+            raise ConfigError(
+                f'--audio and --fps belong to one FILE, not to {len(args.files)}: give them one at a time'
+            )
+        inputs = dict(video=args.files[0], audio=args.audio or '', fps=args.fps)
+    sources = list_sources(inputs)
+    given = [args.config, args.checkpoint, *(file for source in sources for file in files_of(source.path))]
     check_folder(args.out_dir, ['predictions.json'], inputs=given, remedy='give another one with --out-dir')
     if not args.no_video:
         plan_copies(sources, args.out_dir)
     inferencer = AVInferencer(args.config, args.checkpoint, device=args.device, classes=args.classes)
     results = inferencer(
-        args.files,
+        inputs,
         args.batch_size,
         args.topk,
         window=args.window,

@@ -18,6 +18,7 @@ from mmav.class_names import Names, read_classes
 from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
 from mmav.datasets.clip_cache import ClipCache, find_loader
 from mmav.datasets.manifest import Manifest, read_manifest
+from mmav.datasets.media import join_path
 from mmav.datasets.reading import SLOTS, remember
 from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
@@ -184,7 +185,7 @@ class AVDataset(Dataset[Any]):
         row_index = int(self._rows[index])
         row = self.manifest[row_index]
         return dict(
-            path=os.path.join(self.data_root, row.path),
+            path=join_path(self.data_root, row.path),
             label=row.label,
             start=row.start,
             end=row.end,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mmav.datasets.media import files_of
 from mmav.errors import TooManyBrokenClips
 
 # State of a clip. Processes that have read different clips take the maximum.
@@ -70,6 +71,7 @@ def require_files(dataset: Any) -> None:
 
 
 def _missing(dataset: Any, indices: Any) -> list[str]:
-    paths = [dataset.get_data_info(int(index))['path'] for index in indices]
-    there = {path: os.path.exists(path) for path in dict.fromkeys(paths)}
-    return [path for path in paths if not there[path]]
+    clips = [files_of(dataset.get_data_info(int(index))['path']) for index in indices]
+    there = {file: os.path.exists(file) for file in dict.fromkeys(file for files in clips for file in files)}
+    lost = (next((file for file in files if not there[file]), None) for files in clips)
+    return [file for file in lost if file is not None]

@@ -23,9 +23,9 @@ from mmengine.logging import print_log
 from tqdm import tqdm
 
 from mmav.datasets.cache_folder import CacheFolder
-from mmav.datasets.media import READERS, MediaReader
+from mmav.datasets.media import MediaReader, open_media, open_stream
 from mmav.datasets.media.cached_reader import CachedReader, Part, StoringReader, remove_damaged
-from mmav.datasets.media.reader import PyAVReader
+from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.stored_clip import DamagedClip, StoredClip
 from mmav.datasets.media.video import scaled_size
 from mmav.datasets.transforms.load_clip import LoadClip
@@ -93,10 +93,11 @@ class ClipCache:
         stored = self._find(target)
         if stored is None and target is not None and self._has_room():
             told = partial(self._note, index, path)
-            return StoringReader(path, part, target, told=told, threads=self._load.threads, limits=self._load.limits)
+            stream = open_stream(path, threads=self._load.threads, limits=self._load.limits)
+            return StoringReader(stream, part, target, told=told)
         if stored is None or target is None:
             reader = self._open(path)
-            self.kept[index] = FULL
+            self.kept[index] = FULL if target is not None else 0
             return reader
         if 'refused' in stored.notes:
             if self.kept[index] == 0:
@@ -141,15 +142,15 @@ class ClipCache:
         """Name of the stored clip, which depends on all that its content depends on; None without a file."""
         load = self._load
         try:
-            status = os.stat(clip['path'])
+            stamps = stamps_of(clip['path'])
         except OSError:
             return None
         part = self._part(clip)
         settings = [load.window, asdict(load.limits)]
         if part.fixed:
             settings += [load.num_frames, load.frame_interval, load.num_views, load.same_window]
-        file = [os.path.abspath(clip['path']), status.st_size, status.st_mtime_ns]
-        key = json.dumps([FORMAT, av.__version__, av.library_versions, file, asdict(part), settings])
+        rates = [getattr(clip['path'], name, None) for name in ('fps', 'sample_rate')]
+        key = json.dumps([FORMAT, av.__version__, av.library_versions, stamps, rates, asdict(part), settings])
         return os.path.join(self._folder.path, f'{hashlib.sha256(key.encode()).hexdigest()[:40]}.clip')
 
     def _find(self, target: str | None) -> StoredClip | None:
@@ -163,8 +164,8 @@ class ClipCache:
             remove_damaged(target)
             return None
 
-    def _open(self, path: str) -> PyAVReader:
-        return READERS[self._load.backend](path, threads=self._load.threads, limits=self._load.limits)
+    def _open(self, path: str) -> MediaReader:
+        return open_media(path, threads=self._load.threads, limits=self._load.limits)
 
     def _note(self, index: int, path: str, found: int | str | OSError) -> None:
         """Records what became of a clip."""

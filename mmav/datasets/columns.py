@@ -17,6 +17,9 @@ from mmengine.logging import print_log
 from mmav.errors import ManifestError
 
 SPAN = ('start', 'end')
+# In place of path, for clips whose video and audio are files of their own: names of the columns.
+PAIR = dict(video=('video', 'video_path'), audio=('audio', 'audio_path'))
+RATES = ('fps', 'sample_rate')
 LABELS = ('label', 'verb', 'noun')
 
 
@@ -75,13 +78,15 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
         labels: Columns of labels that are read; None to ignore labels.
 
     Returns:
-        Name of each column that is read, including ``start`` and ``end`` if present -> its position.
+        Name of each column that is read, including ``start`` and ``end`` if present -> its position. In place of
+        ``path`` there may be ``video`` and ``audio``, with ``fps`` and ``sample_rate`` if present.
 
     Raises:
         ManifestError: A column is missing, occurs twice, or has almost the name of one that is read.
     """
-    needed = ('path', *(labels or ()))
-    read = (*needed, *SPAN)
+    pair = _pair(path, header)
+    needed = (*(pair or ('path',)), *(labels or ()))
+    read = (*needed, *SPAN, *(RATES if pair else ()))
     known = read if labels is not None else (*read, *LABELS)
     if not any(header):
         raise ManifestError(f'{path}: the manifest is empty; its first row must be {",".join(needed)}')
@@ -108,7 +113,23 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
     if ('start' in header) != ('end' in header):
         missing, what = ('end', 'end at the end') if 'start' in header else ('start', 'begin at the start')
         say_once(f'{path}: no column {missing!r}: clips {what} of their file')
-    return {name: list(header).index(name) for name in known if name in header}
+    places = {name: list(header).index(name) for name in known if name in header}
+    return {pair.get(name, name): place for name, place in places.items()}
+
+
+def _pair(path: str, header: Sequence[str]) -> dict[str, str]:
+    """Column of a pair of files in a header -> ``video`` or ``audio``; empty if the header has no pair."""
+    pair = {name: kind for kind, names in PAIR.items() for name in names if name in header}
+    if 'path' not in header:
+        for kind, names in PAIR.items():
+            if set(names) <= set(header):
+                raise ManifestError(
+                    f'{path}: row 1: columns {" and ".join(map(repr, names))} both name the {kind}; remove one'
+                )
+    kinds = set(pair.values())
+    # A lone column 'video' is a misnamed path.
+    is_pair = kinds == set(PAIR) or (kinds == {'video'} and 'fps' in header)
+    return pair if is_pair and 'path' not in header else {}
 
 
 def near_column(name: str, known: Collection[str]) -> str | None:

@@ -1,4 +1,7 @@
-"""Manifests: CSV files with a header ``path,label`` or ``path,verb,noun``, optionally ``start,end``."""
+"""Manifests: CSV files with a header ``path,label`` or ``path,verb,noun``, optionally ``start,end``.
+
+``video,audio`` in place of ``path`` name files of their own, see :mod:`mmav.datasets.media.pair_reader`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmav.datasets.columns import SPAN, find_columns, say_once
+from mmav.datasets.media.pair_path import PairPath
 from mmav.errors import ManifestError, did_you_mean
 from mmav.files import read_text
 from mmav.structures import as_parts
@@ -21,7 +25,7 @@ class ManifestRow(NamedTuple):
     """One clip of a manifest.
 
     Attributes:
-        path: The media file as the manifest writes it.
+        path: The media file as the manifest writes it, or both of its files.
         label: Part of the label, such as ``label`` or ``verb`` -> index of its class.
         start: Start of the clip in seconds of the file; None for the file's start.
         end: End of the clip in seconds of the file; None for the file's end.
@@ -35,6 +39,23 @@ class ManifestRow(NamedTuple):
     line: int
 
 
+def _packed(path: str) -> str:
+    """One string for a path, or for the files and rates of a pair; no path contains a zero."""
+    if not isinstance(path, PairPath):
+        return path
+    return '\0'.join(
+        [path.video, path.audio, *('' if rate is None else repr(rate) for rate in (path.fps, path.sample_rate))]
+    )
+
+
+def _unpacked(text: str) -> str:
+    if '\0' not in text:
+        return text
+    video, audio, *rates = text.split('\0')
+    fps, sample_rate = (float(rate) if rate else None for rate in rates)
+    return PairPath(video, audio, fps=fps, sample_rate=sample_rate)
+
+
 class Manifest:
     """The rows of a manifest in a few flat arrays.
 
@@ -46,7 +67,7 @@ class Manifest:
     """
 
     def __init__(self, rows: Sequence[ManifestRow]) -> None:
-        encoded = [row.path.encode() for row in rows]
+        encoded = [_packed(row.path).encode() for row in rows]
         self._paths = b''.join(encoded)
         self._ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
         self._parts = tuple(rows[0].label) if rows else ()
@@ -62,7 +83,7 @@ class Manifest:
     def __getitem__(self, index: int) -> ManifestRow:
         begin = int(self._ends[index - 1]) if index else 0
         start, end = (None if math.isnan(second) else float(second) for second in self._spans[index])
-        path = self._paths[begin : int(self._ends[index])].decode()
+        path = _unpacked(self._paths[begin : int(self._ends[index])].decode())
         label = dict(zip(self._parts, self._labels[index].tolist(), strict=True))
         return ManifestRow(path, label, start, end, int(self._lines[index]))
 
@@ -89,7 +110,7 @@ def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]
     for line, cells in table.rows:
         where, named = f'{path}: row {line}', table.named(cells)
         label = {column: reader.read(where, named[column]) for column, reader in readers.items()}
-        rows.append(ManifestRow(named['path'], label, *table.span(line, cells), line))
+        rows.append(ManifestRow(table.clip(line, cells), label, *table.span(line, cells), line))
     return Manifest(rows)
 
 
@@ -111,6 +132,22 @@ class Table(NamedTuple):
     def named(self, cells: Sequence[str]) -> dict[str, str]:
         """The cells of a row that are read."""
         return {name: cells[place].strip() for name, place in self.columns.items()}
+
+    def clip(self, line: int, cells: Sequence[str]) -> str:
+        """The path of a row's clip, or its files.
+
+        Raises:
+            ManifestError: It has neither video nor audio, or a rate is not a number above 0.
+        """
+        named = self.named(cells)
+        if 'path' in named:
+            return named['path']
+        where = f'{self.path}: row {line}'
+        video, audio = (named.get(name, '') for name in ('video', 'audio'))
+        if not video and not audio:
+            raise ManifestError(f'{where}: video and audio are both empty; name a file for one of them')
+        fps, sample_rate = (_rate(where, name, named.get(name, '')) for name in ('fps', 'sample_rate'))
+        return PairPath(video, audio, fps=fps, sample_rate=sample_rate)
 
     def span(self, line: int, cells: Sequence[str]) -> tuple[float | None, float | None]:
         """Start and end of a row's clip in seconds of the file, None for the file's own.
@@ -150,7 +187,7 @@ def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
                     f'{where}: {len(cells)} cells under a header of {len(header)}; put a cell that holds a comma '
                     'in double quotes'
                 )
-            if not cells[columns['path']].strip():
+            if 'path' in columns and not cells[columns['path']].strip():
                 raise ManifestError(f'{where}: the path is empty')
             rows.append((reader.line_num, cells))
     except csv.Error as error:
@@ -169,6 +206,18 @@ def _seconds(where: str, column: str, cell: str) -> float | None:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise ManifestError(f'{where}: {column} {cell!r} is not a time in seconds; leave it empty for the whole file')
+    return value
+
+
+def _rate(where: str, column: str, cell: str) -> float | None:
+    if not cell:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ManifestError(f'{where}: {column} {cell!r} is not a number above 0; leave it empty for media files')
     return value
 
 

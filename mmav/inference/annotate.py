@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from mmav.datasets.media import files_of
 from mmav.errors import MediaError, OutputError
 from mmav.inference.sources import Source
 from mmav.outputs import check_folder, check_own, folded, same_file
@@ -58,7 +59,7 @@ def annotate(
         try:
             write_annotated_video(source.path, out, draw, canvas_fps=canvas_fps, progress=progress)
         except MediaError as error:
-            if error.path != source.path:
+            if error.path not in (source.path, *files_of(source.path)):
                 raise
             # one damaged file must not cost the results of the others
             print_log(f'no annotated copy of {error}', 'current', level=logging.WARNING)
@@ -81,7 +82,7 @@ def plan_copies(sources: Sequence[Source], out_dir: str | os.PathLike[str]) -> l
     Raises:
         OutputError: A copy would replace a clip, or another file that was not written so, or cannot be written.
     """
-    paths = [source.path for source in sources if source.arrays is None]
+    paths = [file for source in sources if source.arrays is None for file in files_of(source.path)]
     check_folder(out_dir)
     names: list[str] = []
     taken: set[str] = set()
@@ -89,7 +90,7 @@ def plan_copies(sources: Sequence[Source], out_dir: str | os.PathLike[str]) -> l
         if source.arrays is not None:
             names.append('')
             continue
-        names.append(free_name(Path(out_dir), Path(source.path).stem, taken))
+        names.append(free_name(Path(out_dir), Path(files_of(source.path)[0]).stem, taken))
         taken.add(folded(names[-1]))
         if os.path.lexists(names[-1]):
             for path in paths:

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from mmav.datasets.media import ArrayReader, MediaReader, open_media
+from mmav.datasets.media import ArrayReader, MediaReader, PairPath, open_media
 from mmav.errors import MmavError, did_you_mean
 from mmav.outputs import ANNOTATED, names_of_kind
 from mmav.preparation.clip_files import SUFFIXES
+from mmav.structures import MODALITIES
 
 AUDIO_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
 ARRAY_KEYS = ('video', 'fps', 'audio', 'sample_rate')
 
 
 class Source(NamedTuple):
-    """One clip: a file, or arrays as :class:`mmav.datasets.media.ArrayReader` takes them."""
+    """One clip: a file, a pair of files, or arrays as :class:`mmav.datasets.media.ArrayReader` takes them."""
 
     path: str
     arrays: dict[str, Any] | None = None
@@ -39,7 +40,8 @@ def list_sources(inputs: Any) -> list[Source]:
     Args:
         inputs: A path; a folder, which stands for the media files in it and its subfolders, sorted, without annotated
             copies that we wrote; a dict of arrays, ``video`` (T, H, W, 3) uint8 RGB with ``fps``, ``audio`` (S,) or
-            (C, S) with ``sample_rate``, or both; or a list of any of these.
+            (C, S) with ``sample_rate``, or both; a dict of files, ``video`` and ``audio``, as the columns of a manifest
+            name them; or a list of any of these.
 
     Raises:
         MmavError: There are none, or something is of another kind.
@@ -80,5 +82,12 @@ def _arrays(inputs: Mapping[str, Any]) -> Source:
     for key in inputs:
         if key not in ARRAY_KEYS:
             raise MmavError(f'arrays have no {key!r}, only {", ".join(ARRAY_KEYS)}{did_you_mean(key, ARRAY_KEYS)}')
+    files = {key: os.fspath(inputs[key]) for key in MODALITIES if isinstance(inputs.get(key), (str, os.PathLike))}
+    if files:
+        other = [key for key in MODALITIES if key not in files and inputs.get(key) is not None]
+        if other:
+            raise MmavError(f'{next(iter(files))} is a file and {other[0]} is an array: give two files or two arrays')
+        video, audio = (os.path.expanduser(files.get(key, '')) for key in MODALITIES)
+        return Source(PairPath(video, audio, fps=inputs.get('fps'), sample_rate=inputs.get('sample_rate')))
     arrays = {key: np.asarray(value.cpu()) if isinstance(value, Tensor) else value for key, value in inputs.items()}
     return Source('<arrays>', arrays)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import NamedTuple
 
 from mmav.datasets.columns import LABELS
 from mmav.datasets.manifest import read_table
+from mmav.datasets.media import PairPath, join_path
+from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError
 from mmav.journal import Journal
@@ -115,7 +116,7 @@ def read_rows(path: str) -> ManifestCheck:
         ManifestError: See :func:`mmav.datasets.manifest.read_table`; or a span is not two numbers.
     """
     table = read_table(path)
-    clips = [ClipSpan(table.named(cells)['path'], *table.span(line, cells)) for line, cells in table.rows]
+    clips = [ClipSpan(table.clip(line, cells), *table.span(line, cells)) for line, cells in table.rows]
     return ManifestCheck(path, table.header, [cells for _, cells in table.rows], clips)
 
 
@@ -165,7 +166,7 @@ def check_clips(
             again.
     """
     unique = list(dict.fromkeys(clips))
-    stamps = {path: file_stamp(os.path.join(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
+    stamps = {path: file_stamp(join_path(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
     known = {}
     for entry in journal.entries:
         clip = ClipSpan(*entry['clip'])
@@ -175,7 +176,7 @@ def check_clips(
         if same and not more_time:
             known[clip] = Probe(**entry['probe'])
     waiting = [clip for clip in unique if clip not in known]
-    work = [(os.path.join(data_root, clip.path), clip.start, clip.end) for clip in waiting]
+    work = [(join_path(data_root, clip.path), clip.start, clip.end) for clip in waiting]
     label, done = 'checking clips', len(unique) - len(waiting)
     for index, result in run_parallel(
         _probe, work, jobs=jobs, time_limit=time_limit, label=label, done_before=done
@@ -216,10 +217,13 @@ def _probe(work: tuple[str, float | None, float | None]) -> Probe:
     return probe(*work)
 
 
-def file_stamp(path: str) -> list[int] | None:
-    """Size and modification time of a file, to see whether it has changed; None if it cannot be reached."""
+def file_stamp(path: str) -> list[int] | list[list[int]] | None:
+    """Size and modification time of a file, to see whether it has changed; None if it cannot be reached.
+
+    Of a clip of several files, those of each.
+    """
     try:
-        status = os.stat(path)
+        stamps = [stamp[1:] for stamp in stamps_of(path)]
     except (OSError, ValueError):
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return list(stamps[0]) if not isinstance(path, PairPath) else [list(stamp) for stamp in stamps]

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from mmav.datasets.columns import PAIR, RATES, find_columns
+from mmav.datasets.media import files_of, join_path
+from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.errors import MediaError, MmavError, OutputError
 from mmav.journal import Journal, read_journal
@@ -57,7 +60,7 @@ def target_names(paths: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: set[str] = set()
     for path in dict.fromkeys(paths):
-        place = PurePosixPath(os.path.normpath(path))
+        place = PurePosixPath(os.path.normpath(files_of(path)[0]))
         if place.is_absolute() or '..' in place.parts:
             place = PurePosixPath('outside', place.name)
         number, name = 1, str(place.with_suffix('.mp4'))
@@ -114,7 +117,7 @@ def transcode_all(
         (out / UNFINISHED).mkdir()
         for entry in journal.entries:
             path = entry['path']
-            if path in names and entry['stamp'] == file_stamp(os.path.join(data_root, path)):
+            if path in names and entry['stamp'] == file_stamp(join_path(str(data_root), path)):
                 outcome = Outcome(*entry['outcome'])
                 target = out / names[path]
                 if outcome.error is None and entry['name'] == names[path] and target.is_file():
@@ -131,7 +134,7 @@ def transcode_all(
         ):
             path = waiting[index]
             outcomes[path] = Outcome(error=f'decoding it {result.reason}') if isinstance(result, Lost) else result
-            stamp = file_stamp(os.path.join(data_root, path))
+            stamp = file_stamp(join_path(str(data_root), path))
             journal.add(dict(path=path, name=names[path], stamp=stamp, outcome=outcomes[path]))
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return {path: outcomes[path] for path in names}
@@ -149,7 +152,7 @@ def _check_targets(data_root: Path, out: Path, names: Mapping[str, str]) -> set[
         The targets that a version without records wrote, according to the journal and their sizes.
     """
     targets = [os.path.join(out, name) for name in names.values()]
-    sources = {_identity(os.path.join(data_root, path)): path for path in names}
+    sources = {_identity(os.path.join(data_root, file)): file for path in names for file in files_of(path)}
     for target in targets:
         identity = _identity(target)
         if identity is not None and identity in sources:
@@ -211,13 +214,17 @@ def write_lists(
     """
     counts = {}
     for manifest in manifests:
-        column = manifest.header.index('path')
+        # The files of a pair become one.
+        columns = find_columns(manifest.path, manifest.header)
+        old = sorted(columns[name] for name in ('path', *PAIR, *RATES) if name in columns)
+        kept = [k for k in range(len(manifest.header)) if k not in old[1:]]
         rows = []
         for cells, clip in zip(manifest.rows, manifest.clips, strict=True):
             if outcomes[clip.path].error is None:
-                rows.append([*cells[:column], names[clip.path], *cells[column + 1 :]])
+                rows.append([names[clip.path] if k == old[0] else cells[k] for k in kept])
         name = Path(manifest.path).name
-        write_csv(out / name, [manifest.header, *rows])
+        header = ['path' if k == old[0] else manifest.header[k] for k in kept]
+        write_csv(out / name, [header, *rows])
         counts[name] = (len(rows), len(manifest.rows) - len(rows))
     for path in _lists(data_root):
         write_output(out / path.name, path.read_bytes())
@@ -228,11 +235,11 @@ def write_lists(
 
 def _transcode(data_root: str, out: str, options: TranscodeOptions, task: tuple[str, str]) -> Outcome:
     path, name = task
-    source, target = os.path.join(data_root, path), os.path.join(out, name)
+    source, target = join_path(data_root, path), os.path.join(out, name)
     part = os.path.join(out, UNFINISHED, f'{os.getpid()}.mp4')
     try:
         result = transcode(source, part, options)
-        sizes = os.path.getsize(source), os.path.getsize(part)
+        sizes = sum(size for _, size, _ in stamps_of(source)), os.path.getsize(part)
         with program(PROGRAM):
             move_output(part, target)
     except MediaError as error:

@@ -14,9 +14,9 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from mmav.datasets.media import PairReader, StreamReader, open_stream
 from mmav.datasets.media.audio_copy import AudioCopy
 from mmav.datasets.media.opening import file_url, media_errors
-from mmav.datasets.media.streaming import StreamReader
 from mmav.datasets.media.transcode import TranscodeOptions, TranscodeResult, VideoTrack
 from mmav.datasets.media.video import orientation_of, upright
 from mmav.errors import MediaError
@@ -75,7 +75,7 @@ def write_annotated_video(
     """
     path, target = os.fspath(path), Path(out)
     _check(path, target, start, end, max_side, min_side, canvas_fps)
-    with StreamReader(path) as reader:
+    with open_stream(path) as reader:
         begin, stop = start or 0.0, math.inf if end is None else end
         if begin >= reader.info.duration:
             raise MediaError(path, f'the part starts at {begin:g} s, but the file ends at {reader.info.duration:g} s')
@@ -86,7 +86,7 @@ def write_annotated_video(
         form = CONTAINERS[target.suffix.lower()]
         with ExitStack() as stack:
             part = stack.enter_context(_written_whole(target))
-            sounds = stack.enter_context(StreamReader(path)) if reader.info.has_audio else None
+            sounds: Any = stack.enter_context(open_stream(path)) if reader.info.has_audio else None
             container = stack.enter_context(_opened(part, target, form))
             length = min(stop, reader.info.duration) - begin
             bar = stack.enter_context(
@@ -101,7 +101,7 @@ def write_annotated_video(
                     picture = _picture(drawn, source)
                     if video is None:
                         video = VideoTrack(container, picture, fps, OPTIONS, TranscodeResult())
-                        sound = AudioCopy(container, sounds, start=begin, end=stop) if sounds else None
+                        sound = AudioCopy(container, sounds.sounds, start=begin, end=stop) if sounds else None
                     video.write(time - begin, picture)
                     if sound:
                         sound.write_until(time - begin)
@@ -186,7 +186,9 @@ class _Frame(NamedTuple):
     source: av.VideoFrame | None
 
 
-def _frames(reader: StreamReader, start: float, end: float, max_side: int | None, min_side: int) -> Iterator[_Frame]:
+def _frames(
+    reader: StreamReader | PairReader, start: float, end: float, max_side: int | None, min_side: int
+) -> Iterator[_Frame]:
     size: tuple[int, int] | None = None
     # What is shown when the part starts may have appeared before.
     shown: av.VideoFrame | None = None
@@ -222,7 +224,7 @@ def _image(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(upright(image, frame))
 
 
-def _canvas_frames(reader: StreamReader, start: float, end: float, fps: float) -> Iterator[_Frame]:
+def _canvas_frames(reader: StreamReader | PairReader, start: float, end: float, fps: float) -> Iterator[_Frame]:
     canvas = SpectrogramCanvas(reader, start=start, end=end)
     for k in range(max(1, math.ceil((canvas.end - start) * fps - 1e-6))):
         yield _Frame(start + k / fps, canvas.draw(start + k / fps), None)

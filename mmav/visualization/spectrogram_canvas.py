@@ -10,7 +10,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from mmav.datasets.media.streaming import StreamReader
+from mmav.datasets.media import PairReader, StreamReader
 from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel, native_fbank
 from mmav.visualization.captions import clock, draw_text, drawable, fitting_font, shortened
 
@@ -42,7 +42,7 @@ class SpectrogramCanvas:
 
     def __init__(
         self,
-        reader: StreamReader,
+        reader: StreamReader | PairReader,
         *,
         start: float = 0.0,
         end: float = math.inf,
@@ -107,7 +107,7 @@ class SpectrogramCanvas:
         return image
 
 
-def _levels(reader: StreamReader, start: float, end: float) -> Image.Image:
+def _levels(reader: StreamReader | PairReader, start: float, end: float) -> Image.Image:
     """The spectrogram of a part as grey levels, high frequencies on top, a column every ``SHIFT_MS``."""
     spectra: list[np.ndarray] = []
     rest = np.zeros(0, np.float32)

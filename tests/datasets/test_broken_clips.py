@@ -52,3 +52,15 @@ def test_missing_files_end_a_run_at_its_start(listed):
         TooManyBrokenClips, match=r'21 of the 200 clips .*there is no .*179/gone.mp4.*max_broken_share=0.1'
     ):
         require_files(listed(179))
+
+
+def test_a_pair_needs_both_its_files(tmp_path):
+    (tmp_path / 'a.mp4').touch()
+    (tmp_path / 'a.wav').touch()
+    rows = ['a.mp4,a.wav,0'] * 8 + ['a.mp4,,0', 'a.mp4,gone.wav,0']
+    (tmp_path / 'm.csv').write_text('\n'.join(['video,audio,label', *rows]))
+    data = AVDataset('m.csv', [], data_root=str(tmp_path), classes=['x'])
+    require_files(data)
+    data.max_broken_share = 0.05
+    with pytest.raises(TooManyBrokenClips, match=r'1 of the 10 clips .*there is no .*/gone.wav, for one'):
+        require_files(data)

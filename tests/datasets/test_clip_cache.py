@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -224,3 +225,24 @@ def test_a_sample_of_many_headers(folder, monkeypatch, log):
     data = dataset(folder, 'ram', 'many.csv')
     assert len(looked) == 8 and 'many.csv, about 8 MB of ' in log[0]
     assert np.isclose(data._cache.need, 50 * dataset(folder, 'ram', 'one.csv')._cache.need, rtol=0.01)
+
+
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_clips_of_two_files(folder, clip, flashes, opened, test_mode):
+    (folder / 'frames').mkdir()
+    for k in range(8):
+        cv2.imwrite(str(folder / f'frames/{k}.png'), np.full((20, 30, 3), 30 * k, np.uint8))
+    np.save(folder / 'wave.npy', np.linspace(-1, 1, 20_000, dtype=np.float32))
+    rows = ['silent.mp4,blind.m4a,,', 'frames,blind.m4a,4,', 'frames,,8,', 'long.mp4,wave.npy,,16000', ',long.mp4,,']
+    (folder / 'pairs.csv').write_text('\n'.join(['video,audio,fps,sample_rate,label', *(f'{row},a' for row in rows)]))
+    plain, cached = (dataset(folder, place, 'pairs.csv', test_mode=test_mode) for place in (None, 'ram'))
+    for epoch in range(3):
+        plain.set_epoch(epoch)
+        cached.set_epoch(epoch)
+        assert_same(read(cached), read(plain))
+    kept = cached._cache.kept.tolist()
+    assert min(kept[:4]) > 0 and (kept[4] > 0) == test_mode  # 4 s of audio, in windows of 2.5 s
+    os.utime(folder / 'frames' / '3.png', (1, 1))
+    opened.clear()
+    read(dataset(folder, 'ram', 'pairs.csv', test_mode=test_mode, indices=[1]))
+    assert opened == [str(folder / 'blind.m4a')] * 2  # its header, and the clip

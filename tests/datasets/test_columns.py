@@ -97,3 +97,32 @@ def test_other_columns_are_said_once(monkeypatch):
         'n.csv: columns that are not read: label',
         "n.csv: no column 'end': clips end at the end of their file",
     ]
+
+
+@pytest.mark.parametrize(
+    ('header', 'found'),
+    [
+        ('video,audio,label', dict(video=0, audio=1, label=2)),
+        ('label,audio_path,video_path,start,end', dict(label=0, audio=1, video=2, start=3, end=4)),
+        ('video,fps,label', dict(video=0, fps=1, label=2)),
+        ('video,audio,fps,sample_rate,label,speaker', dict(video=0, audio=1, fps=2, sample_rate=3, label=4)),
+        ('path,fps,label', dict(path=0, label=2)),
+    ],
+)
+def test_a_pair_of_files_in_place_of_a_path(header, found):
+    assert find_columns('m.csv', header.split(','), ('label',)) == found
+
+
+@pytest.mark.parametrize(
+    ('header', 'message'),
+    [
+        ('video,label', "no column 'path', only 'video', 'label'; rename column 'video' to 'path'"),
+        ('path,video,audio,label', "column 'video' is not read; it is almost 'path', but 'path' exists, too"),
+        ('video,audio,video,label', "column 'video' occurs twice"),
+        ('video,video_path,audio,label', "columns 'video' and 'video_path' both name the video; remove one"),
+        ('video,audio,class', "no column 'label', .* rename column 'class' to 'label'"),
+    ],
+)
+def test_pairs_that_are_none(header, message):
+    with pytest.raises(ManifestError, match=message):
+        find_columns('m.csv', header.split(','), ('label',))

@@ -200,3 +200,26 @@ def test_numbers_as_names(write, monkeypatch):
 def test_what_was_read_for_something_else(write, text, message):
     with pytest.raises(ManifestError, match=message):
         read_manifest(write(text), CLASSES)
+
+
+def test_pairs_of_files(write):
+    path = write('video,audio,label,start,fps,sample_rate\na.mp4,a.wav,cat,,,\nf/1,,cat,0.5,25,\n,b.npy,cat,,,8000\n')
+    read = pickle.loads(pickle.dumps(read_manifest(path, ['cat'])))
+    rows = [read[k] for k in range(len(read))]
+    assert [row.path for row in rows] == ['a.mp4 + a.wav', 'f/1 at 25 fps + no audio', 'no video + b.npy at 8000 Hz']
+    files = [(row.path.video, row.path.audio, row.path.fps, row.path.sample_rate) for row in rows]
+    assert files == [('a.mp4', 'a.wav', None, None), ('f/1', '', 25.0, None), ('', 'b.npy', None, 8000.0)]
+    assert [row.start for row in rows] == [None, 0.5, None]
+
+
+@pytest.mark.parametrize(
+    ('row', 'message'),
+    [
+        (',,cat,', 'row 2: video and audio are both empty; name a file for one of them'),
+        ('a,b.wav,cat,fast', "row 2: fps 'fast' is not a number above 0; leave it empty for media files"),
+        ('a,b.wav,cat,0', "row 2: fps '0' is not a number above 0"),
+    ],
+)
+def test_pairs_that_are_wrong(write, row, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(f'video,audio,label,fps\n{row}\n'), ['cat'])

@@ -2,9 +2,10 @@ import av
 import numpy as np
 import pytest
 
+from mmav.datasets.media import PairPath
 from mmav.errors import MediaError, OutputError
 from mmav.inference import annotate as module
-from mmav.inference.annotate import annotate, free_name
+from mmav.inference.annotate import annotate, free_name, plan_copies
 from mmav.inference.results import new_result
 from mmav.inference.sources import Source
 from mmav.outputs import folded
@@ -73,3 +74,15 @@ def test_copies_are_planned_before_the_work(tmp_path, clip):
         module.plan_copies(sources, tmp_path)
     with pytest.raises(OutputError, match='is a file: give a folder'):
         module.plan_copies(sources, clip)
+
+
+def test_a_copy_of_two_files_has_the_sound_of_the_second(silent, clip, tmp_path):
+    np.save(tmp_path / 'wave.npy', np.zeros(16000, np.float32))
+    pair = PairPath(str(silent), str(clip))
+    arrays = PairPath(str(silent), str(tmp_path / 'wave.npy'), sample_rate=16000)
+    results = [result(path, (0.0, 2.0)) for path in (pair, arrays)]
+    assert annotate([Source(pair), Source(arrays)], results, tmp_path) == [str(tmp_path / 'silent.mp4')]
+    with av.open(str(tmp_path / 'silent.mp4')) as container:
+        assert len(container.streams.audio) == len(container.streams.video) == 1
+    with pytest.raises(OutputError, match='would replace'):
+        plan_copies([Source(PairPath(str(tmp_path / 'silent.mp4'), str(clip)))], tmp_path)

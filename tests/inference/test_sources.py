@@ -49,3 +49,14 @@ def test_empty_folder(tmp_path):
 def test_arrays_are_checked_when_they_are_opened():
     with pytest.raises(MediaError, match='needs fps'):
         list_sources(dict(video=np.zeros((4, 8, 8, 3), np.uint8)))[0].open()
+
+
+def test_two_files(clip, silent, tmp_path):
+    (source,) = list_sources(dict(video=silent, audio=str(clip)))
+    assert source.path == f'{silent} + {clip}' and source.arrays is None
+    with source.open() as reader:
+        assert reader.info.has_video and reader.info.has_audio
+    (alone,) = list_sources(dict(video=str(tmp_path), fps=25))
+    assert alone.path == f'{tmp_path} at 25 fps + no audio'
+    with pytest.raises(MmavError, match='video is a file and audio is an array: give two files or two arrays'):
+        list_sources(dict(video='a.mp4', audio=np.zeros(100), sample_rate=16000))

@@ -166,3 +166,20 @@ def test_wrong_manifests(tmp_path, text, message):
     (tmp_path / 'm.csv').write_text(text)
     with pytest.raises(ManifestError, match=message):
         read_rows(str(tmp_path / 'm.csv'))
+
+
+def test_clips_of_two_files(folder, blind, monkeypatch):
+    shutil.copy(blind, folder / 'e.m4a')
+    rows = ['a.mp4,e.m4a,dog', 'b.mp4,,dog', ',e.m4a,cat', 'a.mp4,gone.wav,cat']
+    (folder / 'train.csv').write_text('\n'.join(['video,audio,label', *rows]))
+    found, probes = check(folder)
+    assert found.defects == [(), ('no_sound',), ('no_picture',), ('missing',)]
+    assert write_clean(found, folder / 'clean.csv', ['missing']) == 3
+    assert (folder / 'clean.csv').read_text().startswith('video,audio,label\na.mp4,e.m4a,dog\nb.mp4,,dog\n')
+    write_report(folder / 'report.csv', [found], probes)
+    assert 'train.csv,a.mp4 + e.m4a,' in (folder / 'report.csv').read_text()
+    # Either file makes it another clip.
+    monkeypatch.setattr(checking, 'probe', lambda *clip: Probe(error='again', failure='unreadable'))
+    os.utime(folder / 'e.m4a', ns=(1, 1))
+    again, _ = check(folder)
+    assert again.defects == [('unreadable',), ('no_sound',), ('unreadable',), ('missing',)]

@@ -193,3 +193,19 @@ def test_totals():
     assert totals(dict(a=Outcome('torn'), b=Outcome(None, 10, 4, 3600.0, 2))) == dict(
         files=2, failed=1, damaged=1, hours=1.0, bytes_before=10, bytes_after=4
     )
+
+
+def test_the_files_of_a_pair_become_one(folder, tmp_path, clip):
+    shutil.copy(clip, folder / 'sound.m4a')
+    rows = ['dog,b.mp4,sound.m4a,', 'dog,b.mp4,,', 'cat,c.mp4,sound.m4a,', 'cat,,sound.m4a,8000']
+    (folder / 'train.csv').write_text('\n'.join(['label,video,audio,sample_rate', *rows]))
+    out = tmp_path / 'new'
+    outcomes, counts = run(folder, out)
+    assert counts['train.csv'] == (3, 1)
+    assert (out / 'train.csv').read_text() == 'label,path\ndog,b.mp4\ndog,b.mp4.mp4\ncat,sound.mp4\n'
+    found = [probe(str(out / name)) for name in ('b.mp4', 'b.mp4.mp4', 'sound.mp4')]
+    assert [(one.has_video, one.has_audio) for one in found] == [(True, True), (True, False), (False, True)]
+    first = outcomes['b.mp4 + sound.m4a']
+    assert first.size_before == sum((folder / name).stat().st_size for name in ('b.mp4', 'sound.m4a'))
+    again, _ = run(folder, out)
+    assert again == outcomes

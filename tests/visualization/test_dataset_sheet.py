@@ -183,3 +183,12 @@ def test_what_cannot_be_drawn(tmp_path):
     with pytest.raises(CheckpointError, match='cannot write'):
         draw_dataset_sheet([SheetClip('a', 0.0, 'torn', ())], tmp_path / 'a.png')
     assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, 'a.png']
+
+
+def test_two_files_have_one_heading(silent, clip, tmp_path):
+    for name, source in (('a.mp4', silent), ('a.m4a', clip)):
+        (tmp_path / name).write_bytes(source.read_bytes())
+    (tmp_path / 'a.csv').write_text('video,audio,label\na.mp4,a.m4a,0\n')
+    data = AVDataset('a.csv', TEST_STEPS, data_root=str(tmp_path), classes=('cat', 'dog'), test_mode=True)
+    (shown,) = read_clips([data], [0])
+    assert shown.heading.endswith('0.00 to 2.00 s   a.mp4 + a.m4a') and len(shown.rows[0].cells) == 2

@@ -1,13 +1,19 @@
-"""Media readers behind one interface: PyAV (the default), decord (video only), and arrays in memory."""
+"""Media readers behind one interface: PyAV (the default), decord (video only), arrays, and pairs of files."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from mmav.datasets.media.array_reader import ArrayReader
 from mmav.datasets.media.decord_reader import DecordReader
 from mmav.datasets.media.opening import Limits
+from mmav.datasets.media.pair_path import PairPath, files_of, join_path
+from mmav.datasets.media.pair_reader import PairReader
 from mmav.datasets.media.reader import MediaInfo, MediaReader, PyAVReader
+from mmav.datasets.media.streaming import StreamReader
 from mmav.errors import did_you_mean
 
+_File = TypeVar('_File', bound=PyAVReader)
 READERS: dict[str, type[PyAVReader]] = {'pyav': PyAVReader, 'decord': DecordReader}
 
 
@@ -22,10 +28,10 @@ def check_backend(backend: str) -> None:
 
 
 def open_media(path: str, *, backend: str = 'pyav', threads: int = 1, limits: Limits | None = None) -> MediaReader:
-    """Opens a media file for reading.
+    """Opens a clip for reading.
 
     Args:
-        path: The file.
+        path: A media file, or a :class:`~mmav.datasets.media.pair_path.PairPath`.
         backend: A name in ``READERS``.
         threads: Threads of the video decoder; 1 is best for a data loader with a worker per core.
         limits: Limits on what reading the file may cost; None for the defaults.
@@ -35,7 +41,45 @@ def open_media(path: str, *, backend: str = 'pyav', threads: int = 1, limits: Li
         ValueError: There is no such reader.
     """
     check_backend(backend)
-    return READERS[backend](path, threads=threads, limits=limits)
+    return _opened(READERS[backend], path, threads=threads, limits=limits)
 
 
-__all__ = ['READERS', 'ArrayReader', 'Limits', 'MediaInfo', 'MediaReader', 'check_backend', 'open_media']
+def open_stream(path: str, *, threads: int = 1, limits: Limits | None = None) -> StreamReader | PairReader:
+    """Opens a clip for reading from start to end.
+
+    Args:
+        path: A media file, or a :class:`~mmav.datasets.media.pair_path.PairPath`.
+        threads: Threads of the video decoder.
+        limits: Limits on what reading the file may cost; None for the defaults.
+
+    Raises:
+        MediaError: It cannot be opened.
+    """
+    return _opened(StreamReader, path, threads=threads, limits=limits)
+
+
+def _opened(kind: type[_File], path: str, *, threads: int, limits: Limits | None) -> _File | PairReader:
+    if not isinstance(path, PairPath):
+        return kind(path, threads=threads, limits=limits)
+
+    def open_track(file: str, modality: str) -> PyAVReader:
+        return kind(file, threads=threads, limits=limits, tracks=(modality,))
+
+    return PairReader(path, open_track, limits=limits)
+
+
+__all__ = [
+    'READERS',
+    'ArrayReader',
+    'Limits',
+    'MediaInfo',
+    'MediaReader',
+    'PairPath',
+    'PairReader',
+    'StreamReader',
+    'check_backend',
+    'files_of',
+    'join_path',
+    'open_media',
+    'open_stream',
+]

@@ -12,7 +12,7 @@ What is stored answers a request only if it equals, bit for bit, what reading th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from mmav.datasets.media.opening import Limits, media_errors
-from mmav.datasets.media.reader import MediaInfo, MediaReader, PyAVReader
+from mmav.datasets.media.reader import MediaInfo, MediaReader
 from mmav.datasets.media.stored_clip import ClipWriter, DamagedClip, StoredClip, write_clip
-from mmav.datasets.media.video import nearest, scaled_size, upright
+from mmav.datasets.media.video import nearest_frames
 from mmav.errors import MediaError
 
-Opener = Callable[[], PyAVReader]
+Opener = Callable[[], MediaReader]
 
 
 class Unstorable(Exception):
@@ -58,49 +57,54 @@ class Part:
         return self.start or 0.0, duration if self.end is None else min(self.end, duration)
 
 
-class StoringReader(PyAVReader):
-    """Reads one media file and, once it was read without error, stores the decoded clip.
+class StoringReader(MediaReader):
+    """Reads a clip and, once it was read without error, stores it decoded.
 
     Args:
-        path: The file.
+        reader: Reads it; closed with this one.
         part: What to store.
         target: Name of the stored clip.
         told: Called when the clip was stored, with the number of bytes; or with the reason why it was not: a file of a
             kind that cannot be stored, or an OSError. Not called if the reading failed.
-        threads: Threads of the video decoder.
-        limits: Limits on what reading the file may cost; None for the defaults.
-
-    Raises:
-        MediaError: The file cannot be opened.
     """
 
     def __init__(
-        self,
-        path: str,
-        part: Part,
-        target: str,
-        *,
-        told: Callable[[int | str | OSError], None],
-        threads: int = 1,
-        limits: Limits | None = None,
+        self, reader: MediaReader, part: Part, target: str, *, told: Callable[[int | str | OSError], None]
     ) -> None:
-        super().__init__(path, threads=threads, limits=limits)
-        self._part, self._target, self._told = part, target, told
-        self._promised_length = self.info.duration
+        self._reader, self._part, self._target, self._told = reader, part, target, told
+        self._promised_length = reader.info.duration
         self._frames: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._wave: tuple[tuple[float, float, int], np.ndarray | None, tuple[float, float] | None] | None = None
+
+    @property
+    def info(self) -> MediaInfo:  # type: ignore[override]
+        """What the clip holds."""
+        return self._reader.info
+
+    @property
+    def heard(self) -> tuple[float, float] | None:
+        """Start and end of the audio in the span last read, in seconds; None for none."""
+        return self._reader.heard  # type: ignore[attr-defined]
+
+    def fetch(self, start: float, end: float) -> tuple[float, float]:
+        """Prepares a span for reading."""
+        return self._reader.fetch(start, end)
+
+    def close(self) -> None:
+        """Closes the clip."""
+        self._reader.close()
 
     def read_frames(
         self, times: Sequence[float] | np.ndarray, *, short_side: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Reads the displayed frames nearest to the times."""
-        frames, true = super().read_frames(times, short_side=short_side)
+        frames, true = self._reader.read_frames(times, short_side=short_side)
         self._frames = np.array(times, np.float64), frames, true
         return frames, true
 
     def read_audio(self, start: float, end: float, sample_rate: int) -> np.ndarray | None:
         """Reads the audio of exactly the span, mixed to mono."""
-        wave = super().read_audio(start, end, sample_rate)
+        wave = self._reader.read_audio(start, end, sample_rate)
         self._wave = (start, end, sample_rate), wave, self.heard
         return wave
 
@@ -164,56 +168,33 @@ class StoringReader(PyAVReader):
         writer.arrays.update(times=times, true=true, places=places.astype(np.int64))
 
     def _write_all(self, writer: ClipWriter, times: np.ndarray, frames: np.ndarray, true: np.ndarray) -> None:
+        source: Any = self._reader
+        if not hasattr(source, 'all_frames'):
+            raise Unstorable('it is read from arrays')
         read = dict(zip(true.tolist(), frames, strict=True))
-        base, origin = self._packets.clock(self.video_stream)
+        base, origin = source.clock
         ticks: list[int] = []
-        size = frames.shape[1:3]
-        with media_errors(self.info.path, 'its video track cannot be decoded'):
-            for tick, frame in self._all_frames(*self._part.span(self.info.duration)):
-                height, width = scaled_size(frame.height, frame.width, self._part.short_side)
-                image = upright(frame.to_ndarray(format='rgb24', height=height, width=width, threads=1), frame)
-                if image.shape[:2] != size:
-                    raise Unstorable('the size of its frames changes')
-                known = read.get(tick * base - origin)
-                if known is not None and not np.array_equal(known, image):
-                    raise Unstorable('its frames depend on where decoding starts')
-                ticks.append(tick)
-                writer.add(image)
-                self._watch.begin()
+        for tick, image in source.all_frames(*self._part.span(self.info.duration), short_side=self._part.short_side):
+            if image.shape != frames.shape[1:]:
+                raise Unstorable('the size of its frames changes')
+            known = read.get(tick * base - origin)
+            if known is not None and not np.array_equal(known, image):
+                raise Unstorable('its frames depend on where decoding starts')
+            ticks.append(tick)
+            writer.add(image)
         if self.info.damaged:
             raise Unstorable('it is damaged')
         writer.arrays['ticks'] = np.array(ticks, np.int64)
         writer.notes['clock'] = base, origin
-        if not np.array_equal(_true_times(writer.arrays['ticks'], (base, origin), times)[1], true):
+        if not np.array_equal(nearest_frames(writer.arrays['ticks'], (base, origin), times)[1], true):
             raise Unstorable('its frames depend on where decoding starts')
-
-    def _all_frames(self, start: float, end: float) -> Iterator[tuple[int, Any]]:
-        """The frames displayed in a span, with the one before it and the one after."""
-        packets, (base, origin) = self._packets_of('video', start, end)
-        first, last = ((second + origin) / base for second in (start, end))
-        before: tuple[int, Any] | None = None
-        for tick, frame in self._decoder.frames(packets):
-            if before is not None and tick > first:
-                yield before
-                if before[0] >= last:
-                    return
-            before = tick, frame
-        if before is not None:
-            yield before
-
-
-def _true_times(ticks: np.ndarray, clock: tuple[float, float], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of the frames nearest to some times, computed like PyAVReader does, and their true times."""
-    base, origin = clock
-    places = nearest(ticks, times / base + origin / base)
-    return places, ticks[places].astype(np.float64) * base - origin
 
 
 class CachedReader(MediaReader):
     """Answers from a stored clip, and from the file what is not stored.
 
     Args:
-        path: The file.
+        path: The clip's path.
         clip: The stored clip; closed with this reader.
         part: What was stored.
         opener: Opens the file.
@@ -229,7 +210,7 @@ class CachedReader(MediaReader):
         self.heard: tuple[float, float] | None = None
         self._clip, self._part, self._opener, self._forget = clip, part, opener, forget
         self._span: tuple[float, float] | None = None
-        self._file: PyAVReader | None = None
+        self._file: MediaReader | None = None
 
     def fetch(self, start: float, end: float) -> tuple[float, float]:
         """The part of the span that the file really holds."""
@@ -264,7 +245,7 @@ class CachedReader(MediaReader):
             return None if wave is None else wave.copy()
         reader = self._opened()
         wave = reader.read_audio(start, end, sample_rate)
-        self.heard, self.info.damaged = reader.heard, reader.info.damaged
+        self.heard, self.info.damaged = reader.heard, reader.info.damaged  # type: ignore[attr-defined]
         return wave
 
     def close(self) -> None:
@@ -276,12 +257,12 @@ class CachedReader(MediaReader):
     def _places(self, times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         stored = self._clip.arrays
         if 'ticks' in stored:
-            return _true_times(stored['ticks'], self._clip.notes['clock'], times)
+            return nearest_frames(stored['ticks'], self._clip.notes['clock'], times)
         if 'times' in stored and np.array_equal(stored['times'], times):
             return stored['places'], stored['true'].copy()
         return None, times
 
-    def _opened(self) -> PyAVReader:
+    def _opened(self) -> MediaReader:
         """The file, with the same span fetched as in an ordinary reading."""
         if self._file is None:
             self._file = self._opener()

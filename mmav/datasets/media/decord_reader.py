@@ -10,6 +10,7 @@ from mmav.datasets.media.opening import Limits, media_errors
 from mmav.datasets.media.reader import PyAVReader
 from mmav.datasets.media.video import nearest, scaled_size
 from mmav.errors import MediaError
+from mmav.structures import MODALITIES
 
 
 class DecordReader(PyAVReader):
@@ -22,13 +23,21 @@ class DecordReader(PyAVReader):
         path: The file.
         threads: Threads of the video decoder.
         limits: Limits on what reading the file may cost; None for the defaults.
+        tracks: The modalities to read.
 
     Raises:
         MediaError: The file cannot be opened, has no length, or holds neither video nor audio.
         ImportError: decord is not installed.
     """
 
-    def __init__(self, path: str, *, threads: int = 1, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        threads: int = 1,
+        limits: Limits | None = None,
+        tracks: Sequence[str] = MODALITIES,
+    ) -> None:
         try:
             import decord
         except ImportError as error:
@@ -39,7 +48,7 @@ class DecordReader(PyAVReader):
         decord.logging.set_level(decord.logging.QUIET)
         self._decord = decord
         self._threads = threads
-        super().__init__(path, threads=threads, limits=limits)
+        super().__init__(path, threads=threads, limits=limits, tracks=tracks)
 
     def read_frames(
         self, times: Sequence[float] | np.ndarray, *, short_side: int | None = None

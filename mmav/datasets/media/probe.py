@@ -11,8 +11,7 @@ from typing import Any, Literal
 import av
 import numpy as np
 
-from mmav.datasets.media.opening import Limits
-from mmav.datasets.media.streaming import StreamReader
+from mmav.datasets.media import Limits, PairReader, StreamReader, open_stream
 from mmav.errors import MediaError, MissingMediaError
 
 # Why a clip has no measures.
@@ -115,7 +114,7 @@ def probe(
     """
     result = Probe()
     try:
-        with StreamReader(path, limits=limits) as reader:
+        with open_stream(path, limits=limits) as reader:
             _probe_tracks(reader, result, start or 0.0, math.inf if end is None else end, time.thread_time() + thorough)
     except MediaError as error:
         result.error = error.reason
@@ -124,7 +123,7 @@ def probe(
 
 
 def _frames(
-    reader: StreamReader, start: float, end: float, until: float
+    reader: StreamReader | PairReader, start: float, end: float, until: float
 ) -> Iterator[tuple[float, av.VideoFrame | None]]:
     """All frames of a span with their times; decodes only keyframes once the time is up."""
     for second, frame in reader.iter_frames(start, end) if time.thread_time() < until else ():
@@ -136,7 +135,7 @@ def _frames(
         yield from reader.iter_sampled(start, end)
 
 
-def _probe_tracks(reader: StreamReader, result: Probe, start: float, end: float, until: float) -> None:
+def _probe_tracks(reader: StreamReader | PairReader, result: Probe, start: float, end: float, until: float) -> None:
     info = reader.info
     result.height, result.width, result.video_codec = info.height, info.width, info.video_codec
     result.sample_rate, result.channels, result.audio_codec = info.sample_rate, info.channels, info.audio_codec

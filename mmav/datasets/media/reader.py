@@ -25,6 +25,7 @@ from mmav.datasets.media.opening import MOV, Limits, Watch, choose_track, media_
 from mmav.datasets.media.packets import PacketSpan
 from mmav.datasets.media.video import VideoDecoder, lacks_container
 from mmav.errors import MediaError
+from mmav.structures import MODALITIES
 
 # Audio encoders and decoders pad: a header says by how many samples, time stamps do not.
 PADDING = 0.1
@@ -38,7 +39,7 @@ SEARCHED = ('wav', 'w64', 'rawvideo', 'flac', 'ogg', 'ivf')
 READ_WHOLE = ('flv', 'live_flv')
 REMEMBERED = 1 << 15
 
-_known: dict[tuple[str, int, int], Length] = {}
+_known: dict[tuple[str, int, int, str], Length] = {}
 _Reader = TypeVar('_Reader', bound='MediaReader')
 
 
@@ -150,9 +151,10 @@ class PyAVReader(MediaReader):
         path: The file.
         threads: Threads of the video decoder.
         limits: Limits on what reading the file may cost; None for the defaults.
+        tracks: The modalities to read; without the other one its track is ignored, also for the file's length.
 
     Raises:
-        MediaError: The file cannot be opened, exceeds a limit, has no length, or holds neither video nor audio.
+        MediaError: The file cannot be opened, exceeds a limit, has no length, or holds none of the tracks.
 
     Attributes:
         info: What the file holds.
@@ -163,19 +165,31 @@ class PyAVReader(MediaReader):
         audio_stream: PyAV's stream of the audio track, whose parameters a copy needs; None without one.
     """
 
-    def __init__(self, path: str, *, threads: int = 1, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        threads: int = 1,
+        limits: Limits | None = None,
+        tracks: Sequence[str] = MODALITIES,
+    ) -> None:
         self.heard: tuple[float, float] | None = None
         self._watch = Watch(path, limits, threads=threads)
         self.limits = self._watch.limits
         self._container = open_container(path, limits=self.limits)
         try:
             with media_errors(path, 'cannot be read'):
-                self.video_stream = choose_track(self._container, self._watch, 'video')
-                self.audio_stream = choose_track(self._container, self._watch, 'audio', related=self.video_stream)
+                self.video_stream: Any = None
+                if 'video' in tracks:
+                    self.video_stream = choose_track(self._container, self._watch, 'video')
+                self.audio_stream: Any = None
+                if 'audio' in tracks:
+                    self.audio_stream = choose_track(self._container, self._watch, 'audio', related=self.video_stream)
                 self.channel_names = () if self.audio_stream is None else settle_layout(self.audio_stream.codec_context)
                 self._streams = [stream for stream in (self.video_stream, self.audio_stream) if stream is not None]
                 if not self._streams:
-                    raise MediaError(path, 'holds neither a video nor an audio track')
+                    what = 'neither a video nor an audio track' if len(tracks) > 1 else f'no {tracks[0]} track'
+                    raise MediaError(path, f'holds {what}')
                 if self.video_stream is not None:
                     codec = self.video_stream.codec_context
                     self.limits.check_frame(path, codec.height, codec.width)
@@ -301,7 +315,8 @@ class PyAVReader(MediaReader):
 
     def _length(self) -> Length:
         status = os.stat(self.info.path)
-        key = (self.info.path, status.st_size, status.st_mtime_ns)
+        kinds = ' '.join(stream.type for stream in self._streams)
+        key = (self.info.path, status.st_size, status.st_mtime_ns, kinds)
         clock = self._packets.demuxer.clock
         if key in _known:
             if clock is not None:

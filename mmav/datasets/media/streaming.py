@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
+import numpy as np
 
 from mmav.datasets.media.audio import seconds_of
+from mmav.datasets.media.opening import media_errors
 from mmav.datasets.media.reader import PyAVReader
-from mmav.datasets.media.video import lacks_pts
+from mmav.datasets.media.video import lacks_pts, scaled_size, upright
 
 # Seconds read at once and held in compressed form.
 PIECE = 30.0
@@ -76,6 +78,49 @@ class StreamReader(PyAVReader):
             self._watch.begin()
             frames = self._decoder.frames([packet]) if packet.is_keyframe else iter(())
             yield ticks * base - origin, next(frames, (0, None))[1]
+
+    @property
+    def sounds(self) -> StreamReader:
+        """The reader of the audio, to copy it: this one."""
+        return self
+
+    @property
+    def clock(self) -> tuple[float, float]:
+        """Seconds per tick of the video track, and the seconds on its clock that are time zero."""
+        return self._packets.clock(self.video_stream)
+
+    def all_frames(self, start: float, end: float, *, short_side: int | None) -> Iterator[tuple[int, np.ndarray]]:
+        """Decodes the frames displayed in a span, with the one before it and the one after.
+
+        Args:
+            start: Seconds.
+            end: Seconds.
+            short_side: Short side in pixels to which frames are scaled; None keeps their size.
+
+        Yields:
+            Time in ticks, ascending, and RGB frame (H, W, 3) uint8, upright.
+
+        Raises:
+            MediaError: There is no video track, or it cannot be decoded.
+        """
+        with media_errors(self.info.path, 'its video track cannot be decoded'):
+            for tick, frame in self._around(start, end):
+                height, width = scaled_size(frame.height, frame.width, short_side)
+                yield tick, upright(frame.to_ndarray(format='rgb24', height=height, width=width, threads=1), frame)
+                self._watch.begin()
+
+    def _around(self, start: float, end: float) -> Iterator[tuple[int, av.VideoFrame]]:
+        packets, (base, origin) = self._packets_of('video', start, end)
+        first, last = ((second + origin) / base for second in (start, end))
+        before: tuple[int, av.VideoFrame] | None = None
+        for tick, frame in self._decoder.frames(packets):
+            if before is not None and tick > first:
+                yield before
+                if before[0] >= last:
+                    return
+            before = tick, frame
+        if before is not None:
+            yield before
 
     def iter_audio(self, start: float, end: float) -> Iterator[tuple[float, av.AudioFrame]]:
         """Decodes the audio of a span with its own channels and sample rate.

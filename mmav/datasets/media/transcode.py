@@ -15,9 +15,9 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange
 
+from mmav.datasets.media import PairReader, StreamReader, open_stream
 from mmav.datasets.media.audio import frame_of
 from mmav.datasets.media.opening import file_url, media_errors
-from mmav.datasets.media.streaming import StreamReader
 from mmav.datasets.media.video import AS_STORED, orientation_of, upright
 from mmav.errors import MediaError
 
@@ -94,7 +94,7 @@ def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeR
     damaged parts.
 
     Args:
-        source: Any media file.
+        source: Any media file, or a pair of files.
         target: An mp4 file; an existing file is overwritten, and a partial file remains if this fails.
         options: Options for writing it.
 
@@ -102,7 +102,7 @@ def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeR
         MediaError: The source cannot be read, or the target cannot be written.
     """
     result = TranscodeResult()
-    with StreamReader(source) as videos, StreamReader(source) as audios:
+    with open_stream(source) as videos, open_stream(source) as audios:
         info = videos.info
         with media_errors(source, 'cannot be written anew'), av.open(
             file_url(target), 'w', format='mp4', options={'movflags': '+faststart'}
@@ -124,7 +124,7 @@ def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeR
     return result
 
 
-def _frames(reader: StreamReader, max_fps: float | None) -> Iterator[tuple[float, av.VideoFrame]]:
+def _frames(reader: StreamReader | PairReader, max_fps: float | None) -> Iterator[tuple[float, av.VideoFrame]]:
     """All frames of the file, or as many as the rate allows, with their times in seconds."""
     last = -np.inf
     for start, end in reader.pieces():
@@ -230,7 +230,10 @@ class AudioTrack:
 
 
 def _mono_packets(
-    container: av.container.OutputContainer, reader: StreamReader, options: TranscodeOptions, result: TranscodeResult
+    container: av.container.OutputContainer,
+    reader: StreamReader | PairReader,
+    options: TranscodeOptions,
+    result: TranscodeResult,
 ) -> Iterator[AudioPackets]:
     rate, codec = options.sample_rate, options.audio_codec
     stream: Any = None
@@ -250,7 +253,7 @@ def _mono_packets(
         yield math.inf, stream.encode(None)
 
 
-def _waves(reader: StreamReader, sample_rate: int) -> Iterator[np.ndarray]:
+def _waves(reader: StreamReader | PairReader, sample_rate: int) -> Iterator[np.ndarray]:
     """Consecutive waveforms from time zero to the last sample of the file; none if it has no audio."""
     silence = 0
     for start, end in reader.pieces():

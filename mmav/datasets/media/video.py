@@ -112,6 +112,22 @@ def nearest(sorted_values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(wanted - sorted_values[left] <= sorted_values[right] - wanted, left, right)
 
 
+def nearest_frames(ticks: np.ndarray, clock: tuple[float, float], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The frames nearest to some times.
+
+    Args:
+        ticks: Times of the frames (N,), ascending, in ticks.
+        clock: Seconds per tick, and the seconds that are time zero.
+        times: Wanted times (M,) in seconds.
+
+    Returns:
+        Their places (M,), and their true times (M,) in seconds.
+    """
+    base, origin = clock
+    places = nearest(ticks, times / base + origin / base)
+    return places, ticks[places].astype(np.float64) * base - origin
+
+
 class FramePlan(NamedTuple):
     """What to decode.
 

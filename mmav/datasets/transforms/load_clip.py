@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmav.datasets.media import READERS, Limits, MediaReader, check_backend
+from mmav.datasets.media import Limits, MediaReader, check_backend, open_media
 from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
 from mmav.errors import AbsentError, ConfigError, MediaError, did_you_mean
 from mmav.registry import TRANSFORMS
@@ -173,7 +173,8 @@ class LoadClip(BaseTransform):
             return results
         rng = results['rng'] if self.mode == 'random' else None
         opened: MediaReader | None = results.pop('reader', None)
-        with opened or READERS[self.backend](results['path'], threads=self.threads, limits=self.limits) as reader:
+        options: Any = dict(backend=self.backend, threads=self.threads, limits=self.limits)
+        with opened or open_media(results['path'], **options) as reader:
             results['start'], results['end'] = self._window(reader, results['start'], results['end'], rng)
             dropped, dropout = results.get('dropped', ()), results.get('dropout', ())
             for modality in results['modalities']:

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from mmav.datasets.media import MediaReader, open_media
+from mmav.datasets.media import MediaReader, open_media, open_stream
 from mmav.datasets.media.cached_reader import CachedReader, Part, StoringReader
-from mmav.datasets.media.reader import PyAVReader
 from mmav.datasets.media.stored_clip import StoredClip
+from mmav.datasets.media.streaming import StreamReader
 from mmav.datasets.transforms import LoadClip
 from mmav.errors import AbsentError, MediaError
 from tests import remux
@@ -56,10 +56,10 @@ class Cache:
         self.part = Part(start, end, modalities, short_side, 16000, fixed)
 
     def storing(self):
-        return StoringReader(self.path, self.part, self.target, told=self.told.append)
+        return StoringReader(open_stream(self.path), self.part, self.target, told=self.told.append)
 
     def cached(self, opener=None, forget=lambda: None):
-        opener = opener or partial(PyAVReader, self.path)
+        opener = opener or partial(open_media, self.path)
         return CachedReader(self.path, StoredClip(self.target), self.part, opener=opener, forget=forget)
 
 
@@ -150,32 +150,32 @@ def test_damaged_files_are_not_stored(tmp_path, flashes):
 
 
 def test_frames_that_depend_on_where_decoding_starts_are_not_stored(tmp_path, clip, monkeypatch):
-    frames = StoringReader._all_frames
+    frames = StreamReader.all_frames
 
-    def late(self, start, end):
+    def late(self, start, end, *, short_side):
         held = None
-        for tick, frame in frames(self, start, end):
-            yield tick, held or frame
-            held = frame
+        for tick, image in frames(self, start, end, short_side=short_side):
+            yield tick, image if held is None else held
+            held = image
 
-    monkeypatch.setattr(StoringReader, '_all_frames', late)
+    monkeypatch.setattr(StreamReader, 'all_frames', late)
     cache = Cache(tmp_path, clip)
     load(cache.storing())
     assert refused(cache) == 'its frames depend on where decoding starts'
-    monkeypatch.setattr(StoringReader, '_all_frames', lambda *args: list(frames(*args))[::2])
+    monkeypatch.setattr(StreamReader, 'all_frames', lambda *args, **options: list(frames(*args, **options))[::2])
     cache.told.clear()
     load(cache.storing(), num_frames=12)
     assert refused(cache) == 'its frames depend on where decoding starts'
 
 
 def test_a_length_that_only_reading_tells(tmp_path, clip, monkeypatch):
-    measure = StoringReader.fetch
+    measure = StreamReader.fetch
 
     def fetch(self, start, end):
         self.info.duration = 1.5
         return measure(self, start, end)
 
-    monkeypatch.setattr(StoringReader, 'fetch', fetch)
+    monkeypatch.setattr(StreamReader, 'fetch', fetch)
     cache = Cache(tmp_path, clip)
     load(cache.storing())
     assert refused(cache) == 'its length is only known once it was read'
