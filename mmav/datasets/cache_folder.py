@@ -142,6 +142,8 @@ def _release(lock: int, path: str, owner: int) -> None:
     if os.getpid() != owner:  # a fork
         return
     with suppress(OSError):
+        # Of two that end together, one would otherwise see the other's lock, and neither would remove the folder.
+        fcntl.flock(lock, fcntl.LOCK_UN)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(path, ignore_errors=True)
     os.close(lock)

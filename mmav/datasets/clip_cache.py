@@ -38,6 +38,8 @@ FORMAT = 1
 HEADERS = 10_000
 # From so many on there is a progress bar.
 SHOWN = 1000
+# How often the log says how far the storing is.
+QUARTERS = 4
 # Bytes of a stored clip's notes.
 OVERHEAD = 1024
 # A clip's place in ``kept`` if it is not stored, and reads its file as before.
@@ -109,22 +111,26 @@ class ClipCache:
         return CachedReader(path, stored, part, opener=partial(self._open, path), forget=forget)
 
     def report(self, broken: torch.Tensor) -> None:
-        """Logs, once, that all clips were read, and how many are stored.
+        """Logs that all clips were read, and how many are stored; of many clips also each quarter on the way.
 
         Args:
             broken: Which clips cannot be read, bool (N,).
         """
-        if self._said[0] or not bool(((self.kept != 0) | broken).all()):
+        if self._said[0] == QUARTERS:
             return
-        self._said[0] = 1
-        count = Counter(self.kept.sign().tolist())
-        parts = [
-            f'{count[1]:,} clips of {self.name} are kept {self._where()}, {size_of(int(self.kept.clamp(0).sum()))}'
-        ]
-        for state, what in ((REFUSED, 'of a kind that is read'), (FULL, 'for which there is no room are read')):
-            if number := int((self.kept == state).sum()):
-                parts.append(f'{number:,} {what} from their files')
-        print_log(f'cache: {"; ".join(parts)}', 'current')
+        number = len(self.kept)
+        done = QUARTERS * int(((self.kept != 0) | broken).sum()) // number
+        if done <= self._said[0] or (done < QUARTERS and number < SHOWN):
+            return
+        self._said[0] = done
+        count = Counter(self.kept.clamp(-2, 1).tolist())
+        if done < QUARTERS:
+            print_log(f'cache: {count[1]:,} of {number:,} clips of {self.name} are kept {self._where()}', 'current')
+            return
+        kept = f'{count[1]:,} clips of {self.name} are kept {self._where()}, {size_of(int(self.kept.clamp(0).sum()))}'
+        refused = f'; {count[REFUSED]:,} of a kind that is read from their files' if count[REFUSED] else ''
+        full = f'; {count[FULL]:,} for which there is no room are read from their files' if count[FULL] else ''
+        print_log(f'cache: {kept}{refused}{full}', 'current')
 
     def _has_room(self) -> bool:
         return not bool((self.kept == FULL).any()) and self._folder.room().usable > 0
@@ -196,7 +202,7 @@ class ClipCache:
         # Other datasets of this process will take theirs.
         others = [other for other in _living if other._folder.path == self._folder.path]
         promised = sum(max(0, other.need - int(other.kept.clamp(0).sum())) for other in others)
-        what = f'{number:,} clips of {self.name}, {"about " * (step > 1)}{size_of(there + missing)}'
+        what = f'{number:,} clip{"s" * (number > 1)} of {self.name}, {"about " * (step > 1)}{size_of(there + missing)}'
         if missing + promised > room.usable:
             taken = f', of which another dataset takes {size_of(promised)}' if promised else ''
             disk = 'a folder on disk' if self._folder.in_memory else 'a folder on a larger disk'

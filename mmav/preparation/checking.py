@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -217,13 +218,13 @@ def _probe(work: tuple[str, float | None, float | None]) -> Probe:
     return probe(*work)
 
 
-def file_stamp(path: str) -> list[int] | list[list[int]] | None:
+def file_stamp(path: str) -> list[int] | str | None:
     """Size and modification time of a file, to see whether it has changed; None if it cannot be reached.
 
-    Of a clip of several files, those of each.
+    For a clip of several files, a checksum of theirs.
     """
     try:
-        stamps = [stamp[1:] for stamp in stamps_of(path)]
+        stamps = stamps_of(path)
     except (OSError, ValueError):
         return None
-    return list(stamps[0]) if not isinstance(path, PairPath) else [list(stamp) for stamp in stamps]
+    return hashlib.sha256(repr(stamps).encode()).hexdigest() if isinstance(path, PairPath) else list(stamps[0][1:])

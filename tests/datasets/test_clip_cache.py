@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(folder, monkeypatc
     with pytest.raises(ConfigError) as error:
         dataset(folder, 'ram', 'one.csv')
     assert str(error.value) == (
-        f"cache='ram': 1 clips of {folder / 'one.csv'}, 1 MB do not fit into 3 MB of free memory; give a folder on "
+        f"cache='ram': 1 clip of {folder / 'one.csv'}, 1 MB do not fit into 3 MB of free memory; give a folder on "
         "disk (cache='DIR'), or a short_side of LoadClip below 16"
     )
     # One that fits alone, and another beside it.
@@ -224,6 +224,12 @@ def test_a_sample_of_many_headers(folder, monkeypatch, log):
     monkeypatch.setattr(ClipCache, '_size', lambda self, clip: (looked.append(clip), size(self, clip))[1])
     data = dataset(folder, 'ram', 'many.csv')
     assert len(looked) == 8 and 'many.csv, about 8 MB of ' in log[0]
+    monkeypatch.setattr(clip_cache, 'SHOWN', 50)
+    read(data)
+    assert [line.split(' are kept')[0].removeprefix('cache: ') for line in log[1:]] == [
+        *(f'{number} of 50 clips of {folder / "many.csv"}' for number in (13, 25, 38)),
+        f'50 clips of {folder / "many.csv"}',
+    ]
     assert np.isclose(data._cache.need, 50 * dataset(folder, 'ram', 'one.csv')._cache.need, rtol=0.01)
 
 

@@ -104,10 +104,23 @@ class StreamReader(PyAVReader):
             MediaError: There is no video track, or it cannot be decoded.
         """
         with media_errors(self.info.path, 'its video track cannot be decoded'):
-            for tick, frame in self._around(start, end):
+            for tick, frame in self._in_pieces(start, end):
                 height, width = scaled_size(frame.height, frame.width, short_side)
                 yield tick, upright(frame.to_ndarray(format='rgb24', height=height, width=width, threads=1), frame)
                 self._watch.begin()
+
+    def _in_pieces(self, start: float, end: float) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Like :meth:`_around`, without holding more than a piece in compressed form."""
+        last: int | None = None
+        while True:
+            stop = min(start + PIECE, end)
+            for tick, frame in self._around(start, stop):
+                if last is None or tick > last:
+                    last = tick
+                    yield tick, frame
+            if stop >= end:
+                return
+            start = stop
 
     def _around(self, start: float, end: float) -> Iterator[tuple[int, av.VideoFrame]]:
         packets, (base, origin) = self._packets_of('video', start, end)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from mmav.datasets.media import MediaReader, open_media, open_stream
+from mmav.datasets.media import MediaReader, open_media, open_stream, streaming
 from mmav.datasets.media.cached_reader import CachedReader, Part, StoringReader
 from mmav.datasets.media.stored_clip import StoredClip
 from mmav.datasets.media.streaming import StreamReader
@@ -127,6 +127,15 @@ def test_a_segment_of_a_long_file_stores_that_segment(tmp_path, flashes):
         reader = cache.cached(nothing) if seed else cache.storing()
         assert_same(load(reader, seed=seed, **span), load(open_media(str(path)), seed=seed, **span))
     assert cache.told[0] < (30 + 3) * 24 * 32 * 3 + 4 * 16000 + 2000
+
+
+def test_a_long_clip_is_decoded_in_pieces(tmp_path, flashes, monkeypatch):
+    monkeypatch.setattr(streaming, 'PIECE', 0.7)
+    cache = Cache(tmp_path, flashes)
+    load(cache.storing())
+    assert len(StoredClip(cache.target).arrays['ticks']) == 120
+    for seed in range(3):
+        assert_same(load(cache.cached(nothing), seed=seed), load(open_media(str(flashes)), seed=seed))
 
 
 def refused(cache):
