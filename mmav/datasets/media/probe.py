@@ -172,6 +172,7 @@ def _probe_tracks(reader: StreamReader | PairReader, result: Probe, start: float
                 info.path,
                 f'nothing of it can be decoded from {last:.1f} s to {stop:.1f} s, more than gap of the limits',
             )
+    info = reader.info  # as it is now, also of two files
     result.duration = info.duration
     result.seconds = max(0.0, min(end, info.duration) - start)
     result.damaged = info.damaged

@@ -118,7 +118,7 @@ def transcode(source: str, target: str, options: TranscodeOptions) -> TranscodeR
                 video.finish()
             audio.write_until(math.inf)
         result.seconds = info.duration
-        result.damaged = info.damaged + audios.info.damaged
+        result.damaged = videos.info.damaged + audios.info.damaged
     if not result.frames and not result.samples:
         raise MediaError(source, 'nothing of it can be decoded')
     return result

@@ -108,7 +108,9 @@ def test_damage_of_both_is_counted(tmp_path, flashes):
     path = tmp_path / 'damaged.mp4'
     path.write_bytes(data[: len(data) // 2] + bytes(300) + data[len(data) // 2 + 300 :])
     found = [load(pair, num_frames=90)['damaged'] for pair in (PairPath(str(path), ''), PairPath('', str(path)))]
-    assert sum(found) > 0 and load(PairPath(str(path), str(path)), num_frames=90)['damaged'] == sum(found)
+    both = PairPath(str(path), str(path))
+    assert sum(found) > 0 and load(both, num_frames=90)['damaged'] == sum(found)
+    assert probe(both).damaged == probe(str(path)).damaged > 0
 
 
 def test_what_a_pair_holds_is_measured(frames, sound, silent, clip):
