@@ -130,7 +130,8 @@ def test_a_folder_is_used_again_unless_something_has_changed(folder, opened, log
         """How many files reading with a cache opens."""
         with monkeypatch.context() as patch:
             for name, value in (load or {}).items():
-                patch.setitem(TRAIN[0], name, value)
+                for step in TRAIN[:3:2] if name == 'sample_rate' else TRAIN[:1]:
+                    patch.setitem(step, name, value)
             data = dataset(folder, str(folder / 'disk'), 'one.csv', **options)
             opened.clear()
             items = read(data)
@@ -230,7 +231,7 @@ def test_a_sample_of_many_headers(folder, monkeypatch, log):
         *(f'{number} of 50 clips of {folder / "many.csv"}' for number in (13, 25, 38)),
         f'50 clips of {folder / "many.csv"}',
     ]
-    assert np.isclose(data._cache.need, 50 * dataset(folder, 'ram', 'one.csv')._cache.need, rtol=0.01)
+    assert np.isclose(data._cache.need, 50 * dataset(folder, 'ram', 'one.csv')._cache.need, rtol=0.05)
 
 
 @pytest.mark.parametrize('test_mode', [False, True])
