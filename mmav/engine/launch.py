@@ -84,6 +84,8 @@ def prepare_config(
     if args.data_root:
         edits.set_data_root(cfg, args.data_root)
     if getattr(args, 'cache', None):
+        if features:
+            raise ConfigError(f'--cache {args.cache} has no effect with --features, which decodes no clips')
         edits.set_cache(cfg, args.cache)
     if getattr(args, 'drop', None):
         edits.set_drop(cfg, args.drop)

@@ -15,6 +15,7 @@ from mmav.class_names import Names
 from mmav.datasets.features.files import SUFFIXES, as_tokens, read_array
 from mmav.datasets.features.index import FeatureIndex, StoredModality
 from mmav.datasets.manifest import read_manifest, read_table
+from mmav.datasets.media import files_of
 from mmav.errors import FeatureError, ManifestError, did_you_mean
 
 
@@ -35,7 +36,7 @@ def find_files(manifest: str, sources: Mapping[str, str], parts: Sequence[str]) 
         FeatureError: Two files of a folder belong to one clip.
     """
     table = read_table(manifest, parts)
-    paths = [table.named(cells)['path'] for _, cells in table.rows]
+    paths = [files_of(table.clip(line, cells))[0] for line, cells in table.rows]
     found: dict[str, list[str | None]] = {}
     for modality, source in sources.items():
         if os.path.isdir(source):

@@ -32,3 +32,9 @@ def test_without_tensorboard_one_line_says_what_is_missing(tmp_path, monkeypatch
     # before anything is built
     assert capsys.readouterr().err == 'error: TensorboardVisBackend needs tensorboard: pip install tensorboard\n'
     assert not (tmp_path / 'w').exists()
+
+
+def test_a_cache_and_features_exclude_each_other(tmp_path, config, capsys):
+    arguments = ['--work-dir', str(tmp_path / 'run'), '--cache', 'ram', '--features', str(tmp_path)]
+    assert toys.run_tool('train.py', config, *arguments) == 2
+    assert '--cache ram has no effect with --features, which decodes no clips' in capsys.readouterr().err
