@@ -98,6 +98,8 @@ def action_scores(verb: Tensor, noun: Tensor) -> Tensor:
     return verb.unsqueeze(-1) * noun.unsqueeze(-2)
 
 
+# after the name of a modality: its embedding in the space that contrastive losses share between modalities
+PROJECTED = '_projected'
 # what the parts of a label are together: of a verb and a noun, the action
 ACTION = 'action'
 

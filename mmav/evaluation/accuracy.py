@@ -64,6 +64,19 @@ def ranks_of_clip(scores: Mapping[str, np.ndarray], truth: Mapping[str, int]) ->
     return ranks
 
 
+def ranks_of_clips(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each clip how many classes are ranked before the true one, see :func:`rank_of_label`.
+
+    Args:
+        scores: (N, C).
+        labels: True classes (N,).
+
+    Returns:
+        (N,).
+    """
+    return np.array([rank_of_label(each, int(label)) for each, label in zip(scores, labels, strict=True)], dtype=int)
+
+
 def log_broken(clips: Iterable[tuple[Any, str | None]]) -> int:
     """Logs every clip that could not be read, from pairs of path and reason, or None if it could be read.
 

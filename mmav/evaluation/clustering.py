@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 
 from mmav.errors import MmavError
+from mmav.evaluation.kept_features import LAST, FeatureMetric
 from mmav.registry import METRICS
 
 
@@ -42,11 +41,8 @@ def cluster_metrics(
 
 
 @METRICS.register_module()
-class ClusterMetrics(BaseMetric):
+class ClusterMetrics(FeatureMetric):
     """Clusters the features of the test clips and compares the clusters with the labels, see :func:`cluster_metrics`.
-
-    It needs a model that keeps its features, ``model=dict(keep_features=True)``. Clips that could not be read have
-    none and are left out.
 
     Results: ``ari``, ``homogeneity``.
 
@@ -72,25 +68,12 @@ class ClusterMetrics(BaseMetric):
         collect_device: str = 'gpu',
         prefix: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix='clustering')  # MMEngine warns where there is no prefix
-        self.prefix = prefix
+        super().__init__(part=part, collect_device=collect_device, prefix=prefix)
         for name, value in (('num_clusters', num_clusters), ('repeats', repeats)):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be a positive number, got {value}')
-        self.num_clusters, self.part, self.seed, self.repeats = num_clusters, part, seed, repeats
-        self.parts = (part,)
+        self.num_clusters, self.seed, self.repeats = num_clusters, seed, repeats
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Takes a batch: dicts with ``feature`` (D,), ``gt_label`` (or that of the part) and ``broken``."""
-        for sample in data_samples:
-            if 'feature' not in sample:
-                raise MmavError('ClusterMetrics needs features: set model.keep_features=True')
-            feature = sample['feature'].detach().float().cpu().numpy()
-            self.results.append((feature, int(sample[f'gt_{self.part}']), sample.get('broken')))
-
-    def compute_metrics(self, results: list) -> dict[str, float]:
+    def measure(self, features: Mapping[str, np.ndarray], labels: np.ndarray, paths: Sequence[str]) -> dict[str, float]:
         """Clusters the features of all clips."""
-        whole = [(feature, label) for feature, label, broken in results if broken is None]
-        features = np.array([feature for feature, _ in whole])
-        labels = np.array([label for _, label in whole])
-        return cluster_metrics(features, labels, self.num_clusters, seed=self.seed, repeats=self.repeats)
+        return cluster_metrics(features[LAST], labels, self.num_clusters, seed=self.seed, repeats=self.repeats)

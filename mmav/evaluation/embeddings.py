@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from mmav.errors import MmavError, did_you_mean
+from mmav.evaluation.kept_features import LAST
 from mmav.evaluation.predictions import Classes, by_clip, labels_of, no_features, part_of
+from mmav.structures import PROJECTED
 
 METHODS = ('tsne', 'pca')
 WIDEST = 50  # features for t-SNE, as its authors and scikit-learn advise; wider ones go through PCA
-LAST = 'feature'  # the input of the last layer, independent of the names of its streams
 _FEWEST = 5  # clips for a plot
 _SENSES = ('audio', 'video')
 
@@ -54,7 +55,7 @@ def choose_features(dumps: Mapping[str, Sequence[dict]], wanted: Sequence[str] |
     Args:
         dumps: File -> rows, see :func:`mmav.evaluation.predictions.load_predictions`.
         wanted: Names of features. Of one file all of them, of several files one for all or one each. If not given: of
-            one file all that have a name, of several files what the last layer reads.
+            one file all that have a name, without projections of them, of several files what the last layer reads.
 
     Returns:
         File and feature of each panel.
@@ -68,7 +69,7 @@ def choose_features(dumps: Mapping[str, Sequence[dict]], wanted: Sequence[str] |
             raise no_features(path)
     if len(dumps) == 1:
         ((path, names),) = known.items()
-        panels = [(path, name) for name in wanted or [name for name in names if name != LAST] or [LAST]]
+        panels = [(path, name) for name in wanted or _named(names) or [LAST]]
     elif wanted is None:
         panels = [(path, _last(names)) for path, names in known.items()]
     elif len(wanted) in (1, len(dumps)):
@@ -86,8 +87,12 @@ def choose_features(dumps: Mapping[str, Sequence[dict]], wanted: Sequence[str] |
 
 def _last(names: Sequence[str]) -> str:
     """What the last layer reads, by a name if it has one: a clip that lacks it then has no such feature."""
-    named = [name for name in names if name != LAST]
+    named = _named(names)
     return 'fused' if 'fused' in named else named[0] if len(named) == 1 else names[-1]
+
+
+def _named(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name != LAST and not name.endswith(PROJECTED)]
 
 
 def join_features(

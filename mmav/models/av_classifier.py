@@ -17,7 +17,7 @@ from mmav.models.data_preprocessor import AVDataPreprocessor
 from mmav.models.init import from_scratch, leave_out_files, report_origins, without_files
 from mmav.models.tuning import KEYS, hold_eval, training_line, tune
 from mmav.registry import MODELS
-from mmav.structures import AVDataSample, Tokens
+from mmav.structures import PROJECTED, AVDataSample, Tokens
 
 
 def tokens_of(backbone: nn.Module, x: Tensor, name: str) -> Tokens:
@@ -64,7 +64,8 @@ class AVClassifier(BaseModel):
         pretrained: Whether parts whose ``init_cfg`` names a checkpoint, such as ``PublicWeights``, start from it; False
             trains everything from scratch.
         keep_features: Whether the mode ``predict`` adds the input of the last layer to the samples: the concatenated
-            streams as ``feature``, and each stream and each encoder's class embedding by name as ``features``.
+            streams as ``feature``, and each stream and each encoder's class embedding by name as ``features``; with
+            ``contrast`` also their projections, such as ``audio_projected``.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -172,7 +173,7 @@ class AVClassifier(BaseModel):
         if data_samples is None or mode == 'tensor':
             return scores
         if self.keep_features:
-            _write_features(data_samples, tokens, streams, masks or {})
+            _write_features(data_samples, tokens, streams, masks=masks or {}, projections=self._projections())
         self.head.write(data_samples, scores)
         return data_samples
 
@@ -225,6 +226,10 @@ class AVClassifier(BaseModel):
             tokens[name] = encoded
         return tokens, views
 
+    def _projections(self) -> Mapping[str, nn.Module]:
+        """Modality -> what projects its class embedding into the space of the contrastive losses; empty without one."""
+        return dict(getattr(self.contrast, 'projections', {}))
+
     def _views(self, inputs: Mapping[str, Tensor]) -> int:
         missing = [name for name in self.backbones if name not in inputs]
         if missing:
@@ -252,13 +257,17 @@ def _write_features(
     samples: list[AVDataSample],
     tokens: Mapping[str, Tokens],
     streams: Mapping[str, Tensor],
+    *,
     masks: Mapping[str, Tensor],
+    projections: Mapping[str, nn.Module],
 ) -> None:
     """Writes the features of B clips, averaged over their views; named features only for modalities a clip has."""
+    projected = {f'{name}{PROJECTED}': layer(tokens[name].cls) for name, layer in projections.items()}
     # a stream named after a modality replaces its class embedding, as the last layer reads the stream
-    named = {name: encoded.cls for name, encoded in tokens.items()} | dict(streams)
+    named = {name: encoded.cls for name, encoded in tokens.items()} | projected | dict(streams)
     named = {name: value.float().unflatten(0, (len(samples), -1)).mean(dim=1) for name, value in named.items()}
     joined = torch.cat([named[name] for name in streams], dim=-1)  # (B, D)
     for i, sample in enumerate(samples):
-        present = {name: value[i] for name, value in named.items() if name not in masks or masks[name][i]}
+        absent = {name for name, mask in masks.items() if not mask[i]}
+        present = {name: value[i] for name, value in named.items() if name.removesuffix(PROJECTED) not in absent}
         sample.set_feature(joined[i]).set_features(present)

@@ -146,6 +146,21 @@ def test_features_by_name_are_those_of_the_encoders_and_the_streams(late):
         torch.testing.assert_close(found, values.unflatten(0, (3, 2)).mean(dim=1))
 
 
+def test_features_have_projections_where_the_model_learns_them():
+    contrast = dict(type='ContrastiveHead', embed_dims=5, losses=[dict(type='AVCLoss')])
+    model, inputs = MODELS.build(make_config() | dict(contrast=contrast)), make_inputs(video_views=2)
+    model.eval().keep_features = True
+    tokens, views = model.encode(inputs)
+    projected = model.contrast({name: each.cls.unflatten(0, (-1, views)) for name, each in tokens.items()})
+    masks = dict(video=torch.tensor([True, True, False]), audio=torch.tensor([True, False, True]))
+    samples = model(inputs, make_samples(), masks, mode='predict')
+    for name, there in masks.items():
+        for sample, expected, has in zip(samples, projected[name].mean(dim=1), there, strict=True):
+            assert (f'{name}_projected' in sample.features) == has
+            if has:
+                torch.testing.assert_close(sample.features[f'{name}_projected'], expected)
+
+
 def test_an_absent_modality_has_no_feature():
     model, inputs = make(), make_inputs(video_views=2)
     model.keep_features = True
