@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests import clips, films, servers
 
 EVENTS = (0.5, 2.2, 3.5)
 collect_ignore = ['without']
+_FEW = 20  # modules that are not worth a collection
+_modules = 0  # when the last one took place
 LONGEST = (
     'test_end_to_end.py',
     'test_distributed.py',
@@ -209,5 +212,19 @@ def pytest_collection_finish() -> None:
     cv2.setNumThreads(1)
 
     torch.ones((), requires_grad=True).backward()
+    _freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Has what a test imported go the same way: with matplotlib, scikit-learn and ONNX a collection takes a fifth of a
+    second, and every run of a tool asks for one.
+    """
+    if len(sys.modules) > _modules + _FEW:
+        _freeze()
+
+
+def _freeze() -> None:
+    global _modules
+    _modules = len(sys.modules)
     gc.collect()
     gc.freeze()
