@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from mmav.evaluation.predictions import load_predictions
 Dump = tuple[list[dict], Any]
 
 
-def load_alike(paths: Sequence[str | Path]) -> list[Dump]:
+def load_alike(paths: Sequence[str | Path], read: Callable[[str | Path], Dump] = load_predictions) -> list[Dump]:
     """Reads dumps that will be joined, see :func:`mmav.evaluation.predictions.load_predictions`.
+
+    Args:
+        paths: The files.
+        read: What reads one; :func:`mmav.evaluation.feature_files.load_features` also takes folders of features.
 
     Returns:
         Rows and class names of each, in the order of the first that names its classes.
@@ -25,7 +29,7 @@ def load_alike(paths: Sequence[str | Path]) -> list[Dump]:
     Raises:
         MmavError: A file is missing or wrong, or its classes have other names.
     """
-    dumps = [load_predictions(path) for path in paths]
+    dumps = [read(path) for path in paths]
     first = next((k for k, (_, classes) in enumerate(dumps) if classes), 0)
     wanted = by_part(dumps[first][1])
     alike = []
@@ -58,7 +62,7 @@ def in_order(rows: list[dict], classes: Any, like: Any, *, name: str | Path) -> 
 
 
 def _arranged(row: dict, sources: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return dict(
-        label={part: int(targets[part][index]) for part, index in row['label'].items()},
-        scores={part: np.asarray(values)[sources[part]] for part, values in row['scores'].items()},
-    )
+    arranged: dict[str, Any] = dict(label={part: int(targets[part][index]) for part, index in row['label'].items()})
+    if 'scores' in row:  # features have none
+        arranged['scores'] = {part: np.asarray(values)[sources[part]] for part, values in row['scores'].items()}
+    return arranged

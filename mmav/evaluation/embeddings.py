@@ -31,6 +31,7 @@ class FeatureSets:
         labels: Classes (clips,).
         classes: Name of each class.
         left_out: Reason -> number of clips that are in no set for it.
+        clips: The rows of the clips in the first file.
     """
 
     names: list[str]
@@ -39,6 +40,7 @@ class FeatureSets:
     labels: np.ndarray
     classes: list[str]
     left_out: dict[str, int]
+    clips: list[dict]
 
 
 def feature_names(rows: Sequence[dict]) -> list[str]:
@@ -141,6 +143,7 @@ def join_features(
         truth,
         list(classes or map(str, range(max(truth, default=-1) + 1))),
         {why: number for why, number in left_out.items() if number},
+        [tables[first][key] for key in kept],
     )
 
 

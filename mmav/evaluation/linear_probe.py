@@ -78,7 +78,7 @@ def linear_probe(
     tried: dict[float, float] = {}
     held = np.zeros(len(train), dtype=bool)
     if c is None:
-        held = _hold_out(labels, np.arange(len(train)) if groups is None else groups, seed)
+        held = _hold_out(labels, range(len(train)) if groups is None else groups, seed)
         c = 1.0
         if held.any():
             scaler = StandardScaler().fit(train[~held])

@@ -119,7 +119,12 @@ def direction_ranks(features: Mapping[str, np.ndarray], labels: np.ndarray) -> d
     Args:
         features: Name -> embeddings of the same clips (N, D), see :func:`shared_space`.
         labels: Classes (N,).
+
+    Raises:
+        MmavError: There is a single clip, which cannot be mistaken.
     """
+    if len(labels) < 2:
+        raise MmavError('retrieval needs two clips at least')
     found = {}
     for one, two, direction in directions(list(features)):
         found[direction] = retrieval_ranks(features[one], features[two])

@@ -24,6 +24,7 @@ from mmav.evaluation.embeddings import (
     join_features,
     pick_clips,
 )
+from mmav.evaluation.feature_files import load_features
 from mmav.outputs import check_output, write_json
 from mmav.visualization.embedding_plot import Panel, draw_embeddings
 from mmav.visualization.figures import check_picture_name
@@ -40,7 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('predictions', nargs='+', help='files written by tools/test.py --dump, with features')
+    parser.add_argument(
+        'predictions',
+        nargs='+',
+        help='files written by tools/test.py --dump, with features; or folders of extracted features',
+    )
     parser.add_argument(
         '--features',
         nargs='+',
@@ -70,7 +75,7 @@ def main() -> None:
         check_output(args.json, inputs=args.predictions, suffixes=['.json'])
     if args.seed < 0:
         raise MmavError(f'--seed {args.seed}: give a number from 0')
-    dumps = dict(zip(args.predictions, load_alike(args.predictions), strict=True))
+    dumps = dict(zip(args.predictions, load_alike(args.predictions, load_features), strict=True))
     if len(dumps) < len(args.predictions):
         raise MmavError('a file is named twice: panels of one file are chosen by --features')
     chosen = choose_features({path: rows for path, (rows, _) in dumps.items()}, args.features)
