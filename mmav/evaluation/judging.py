@@ -13,7 +13,7 @@ from mmav.evaluation.intervals import wilson_interval
 from mmav.evaluation.knn import NEIGHBOURS, TEMPERATURE, knn_scores
 from mmav.evaluation.linear_probe import STRENGTHS, linear_probe
 from mmav.evaluation.predictions import Classes
-from mmav.evaluation.retrieval import RECALLS, direction_ranks, retrieval_metrics, shared_space
+from mmav.evaluation.retrieval import RECALLS, chance_recalls, direction_ranks, retrieval_metrics, shared_space
 from mmav.structures import PROJECTED
 
 MEASURES = ('linear', 'knn', 'retrieval')
@@ -74,7 +74,7 @@ def judge(
         commonest training class; of ``linear`` also ``c``, ``held_out`` and ``converged``, see
         :class:`~mmav.evaluation.linear_probe.Probe`. Of ``retrieval`` one for each direction and kind: ``measure``,
         ``features``, ``direction``, ``right`` (``clip`` or ``class``), ``clips``, ``r1``, ``r1_interval``, and so on,
-        ``median_rank``, and, where the clip is what is sought, ``chance``, such as ``r1`` -> share.
+        ``median_rank``, and ``chance``, ``r1`` and so on of candidates in random order.
 
     Raises:
         MmavError: A measure does not fit the clips.
@@ -122,7 +122,7 @@ def retrieve(test: Split) -> list[dict[str, Any]]:
         for recall in RECALLS:
             figures[f'r{recall}_interval'] = list(wilson_interval(int((ranks < recall).sum()), clips))
         head = dict(measure='retrieval', features=names, direction=direction.removesuffix('_class'), right=right)
-        chance = {f'r{recall}': min(1.0, recall / clips) for recall in RECALLS} if right == 'clip' else None
+        chance = chance_recalls(np.arange(clips) if right == 'clip' else labels)
         rows.append({**head, 'clips': clips, **figures, 'chance': chance})
     return rows
 
@@ -142,8 +142,10 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in (row for row in rows if row['measure'] == 'retrieval'):
         name = f'{row["direction"].replace("_to_", " to ")}, {row["right"]}'
         shares = '  '.join(f'R@{k} {_share(row, f"r{k}")}' for k in RECALLS)
-        chance = f'  chance {row["chance"]["r1"]:.4f}' if row['chance'] else ''
-        lines.append(f'{TITLES["retrieval"]:14}{name:24}{shares}  median rank {row["median_rank"]:g}{chance}')
+        by_chance = ', '.join(f'{row["chance"][f"r{k}"]:.3f}' for k in RECALLS)
+        lines.append(
+            f'{TITLES["retrieval"]:14}{name:24}{shares}  median rank {row["median_rank"]:g}  chance {by_chance}'
+        )
     return '\n'.join(lines)
 
 

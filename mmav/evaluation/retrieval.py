@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 
@@ -69,6 +70,27 @@ def retrieval_metrics(ranks: np.ndarray, recalls: Sequence[int] = RECALLS) -> di
     """
     metrics = {f'r{k}': float((ranks < k).mean()) for k in recalls}
     return metrics | dict(median_rank=float(np.median(ranks)) + 1)
+
+
+def chance_recalls(labels: np.ndarray, recalls: Sequence[int] = RECALLS) -> dict[str, float]:
+    """What a random order of the candidates gives on average: ``r1``, ``r5`` and so on.
+
+    Args:
+        labels: What is sought (N,): classes, or a number of its own for each clip.
+        recalls: The values of k.
+
+    >>> chance_recalls(np.arange(20), [1, 5])
+    {'r1': 0.05, 'r5': 0.25}
+    """
+    clips = len(labels)
+    sizes = np.unique(labels, return_counts=True)[1].tolist()
+    shares = {}
+    for k in recalls:
+        draws = math.comb(clips, min(k, clips))
+        # of the k first one at least is among the n that are right
+        hits = sum(n * (draws - math.comb(clips - n, min(k, clips))) for n in sizes)
+        shares[f'r{k}'] = hits / (clips * draws)
+    return shares
 
 
 def shared_space(widths: Mapping[str, int]) -> tuple[list[str], str]:

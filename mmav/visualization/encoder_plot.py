@@ -72,10 +72,9 @@ def _recall_bars(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         _bars(axis, at, values, _SHADES[place % len(_SHADES)], width=0.25)
         axis.bar(0, 0, color=_SHADES[place % len(_SHADES)], label=f'R@{recall}')
         for x, row in zip(at, rows, strict=True):
-            if row['chance']:
-                axis.hlines(
-                    row['chance'][f'r{recall}'], x - 0.13, x + 0.13, colors='#444444', linestyles='dashed', linewidth=1
-                )
+            chance = row['chance'][f'r{recall}']
+            axis.hlines(chance, x - 0.13, x + 0.13, colors='#444444', linestyles='dashed', linewidth=1)
+    axis.plot([], [], color='#444444', linestyle='dashed', linewidth=1, label='chance')
     axis.set_xticks(
         range(len(rows)), [f'{row["direction"].replace("_to_", " to ")}\n{row["right"]}' for row in rows], fontsize=8
     )
@@ -88,7 +87,7 @@ def _head(axis: Any, title: str) -> None:
     axis.legend(
         *axis.get_legend_handles_labels(),
         fontsize=7,
-        ncols=3,
+        ncols=4,
         loc='lower center',
         bbox_to_anchor=(0.5, 1),
         frameon=False,

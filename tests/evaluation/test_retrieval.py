@@ -5,7 +5,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from mmav.errors import MmavError
 from mmav.evaluation import Retrieval
 from mmav.evaluation import retrieval as module
-from mmav.evaluation.retrieval import nearest, retrieval_metrics, retrieval_ranks, shared_space
+from mmav.evaluation.retrieval import chance_recalls, nearest, retrieval_metrics, retrieval_ranks, shared_space
 from tests.evaluation.test_kept_features import sample
 
 RNG = np.random.default_rng(0)
@@ -47,6 +47,16 @@ def test_no_preference_finds_nothing():
     assert retrieval_ranks(torn, np.eye(7))[2] == 6 and not retrieval_ranks(np.eye(7), np.eye(7)).any()
     # of one class every candidate is right
     assert not retrieval_ranks(np.ones((7, 3)), np.ones((7, 3)), np.zeros(7)).any()
+
+
+def test_chance_is_what_random_orders_give():
+    labels = np.repeat([0, 1, 2], [2, 5, 13])
+    rng = np.random.default_rng(0)
+    drawn = [retrieval_ranks(rng.standard_normal((20, 4)), rng.standard_normal((20, 4)), labels) for _ in range(500)]
+    found = chance_recalls(labels)
+    for k in (1, 5, 10):
+        assert found[f'r{k}'] == pytest.approx(np.mean([ranks < k for ranks in drawn]), abs=0.015)
+    assert chance_recalls(np.arange(3), [2, 5]) == dict(r2=pytest.approx(2 / 3), r5=1)
 
 
 def test_the_nearest_come_first():
