@@ -1,36 +1,31 @@
-"""How far a share measured on some clips may be from the share on all clips."""
+"""How sure an accuracy is that was measured on few clips."""
 
 from __future__ import annotations
 
-import math
-
-from mmav.errors import MmavError
-
-_Z = 1.959964  # of a normal distribution, 95 % is within this many standard deviations
+from statistics import NormalDist
 
 
-def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share, such as an accuracy.
-
-    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference"; it stays within [0, 1] and is
-    sound for few clips and for shares near 0 or 1. The clips are taken as independent.
+def accuracy_interval(right: float, clips: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of an accuracy (Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
+    Inference"), which stays within 0 and 1 and is right for few clips, too.
 
     Args:
-        hits: Clips that are right.
-        trials: Clips.
+        right: Clips that are right.
+        clips: All clips. Where several come from one recording, they are not independent: give the number of
+            recordings, and the share that is right times it.
+        confidence: Share of such intervals that hold the true accuracy.
 
     Returns:
-        Lower and upper end.
+        Its lower and upper end; 0 and 1 for no clips.
 
-    Raises:
-        MmavError: There is no clip, or more hits than clips.
-
-    >>> [round(end, 3) for end in wilson_interval(90, 100)]
-    [0.826, 0.945]
+    >>> [round(end, 3) for end in accuracy_interval(9, 10)]
+    [0.596, 0.982]
     """
-    if not 0 <= hits <= trials or not trials:
-        raise MmavError(f'{hits} of {trials} clips have no confidence interval')
-    share, spread = hits / trials, _Z**2 / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    if not clips:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = right / clips
+    middle = share + z * z / (2 * clips)
+    half = z * (share * (1 - share) / clips + z * z / (4 * clips * clips)) ** 0.5
+    whole = 1 + z * z / clips
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)

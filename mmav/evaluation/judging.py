@@ -9,7 +9,7 @@ import numpy as np
 
 from mmav.evaluation.accuracy import ranks_of_clip
 from mmav.evaluation.feature_splits import Split
-from mmav.evaluation.intervals import wilson_interval
+from mmav.evaluation.intervals import accuracy_interval
 from mmav.evaluation.knn import NEIGHBOURS, TEMPERATURE, knn_scores
 from mmav.evaluation.linear_probe import STRENGTHS, linear_probe
 from mmav.evaluation.predictions import Classes
@@ -120,7 +120,7 @@ def retrieve(test: Split) -> list[dict[str, Any]]:
         right = 'class' if direction.endswith('_class') else 'clip'
         figures: dict[str, Any] = retrieval_metrics(ranks)
         for recall in RECALLS:
-            figures[f'r{recall}_interval'] = list(wilson_interval(int((ranks < recall).sum()), clips))
+            figures[f'r{recall}_interval'] = list(accuracy_interval(int((ranks < recall).sum()), clips))
         head = dict(measure='retrieval', features=names, direction=direction.removesuffix('_class'), right=right)
         chance = chance_recalls(np.arange(clips) if right == 'clip' else labels)
         rows.append({**head, 'clips': clips, **figures, 'chance': chance})
@@ -193,7 +193,7 @@ def _accuracies(scores: Mapping[str, np.ndarray], train: Split, test: Split) -> 
         of_task = np.array([rank[task] for rank in ranks])
         size = int(np.prod([scores[part].shape[1] for part in ([task] if task in scores else scores)]))
         figures: dict[str, Any] = {f'top{k}': float((of_task < k).mean()) for k in _TOPK if k == 1 or k < size}
-        interval = list(wilson_interval(int((of_task < 1).sum()), clips))
+        interval = list(accuracy_interval(int((of_task < 1).sum()), clips))
         rows.append(
             dict(part=task, clips=clips, **figures, top1_interval=interval, majority=_majority(task, train, test))
         )

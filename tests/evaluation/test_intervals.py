@@ -1,17 +1,19 @@
+"""Wilson's interval, beside scipy's."""
+
+from __future__ import annotations
+
 import pytest
 from scipy.stats import binomtest
 
-from mmav.errors import MmavError
-from mmav.evaluation.intervals import wilson_interval
+from mmav.evaluation.intervals import accuracy_interval
 
 
-@pytest.mark.parametrize(('hits', 'trials'), [(0, 7), (1, 1), (3, 10), (267, 300), (300, 300)])
-def test_equals_scipy(hits, trials):
-    expected = binomtest(hits, trials).proportion_ci(method='wilson')
-    assert wilson_interval(hits, trials) == pytest.approx(tuple(expected), abs=1e-7)
+@pytest.mark.parametrize(('right', 'clips'), [(0, 1), (0, 20), (7, 9), (45, 50), (300, 300)])
+@pytest.mark.parametrize('confidence', [0.8, 0.95])
+def test_it_is_scipys(right, clips, confidence):
+    theirs = binomtest(right, clips).proportion_ci(confidence, method='wilson')
+    assert accuracy_interval(right, clips, confidence=confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
 
 
-@pytest.mark.parametrize(('hits', 'trials'), [(0, 0), (3, 2), (-1, 2)])
-def test_what_has_no_interval(hits, trials):
-    with pytest.raises(MmavError, match=f'{hits} of {trials} clips have no confidence interval'):
-        wilson_interval(hits, trials)
+def test_of_no_clips_nothing_is_known():
+    assert accuracy_interval(0, 0) == (0.0, 1.0)

@@ -6,7 +6,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from mmav.errors import MmavError
 from mmav.evaluation.feature_splits import Split
-from mmav.evaluation.intervals import wilson_interval
+from mmav.evaluation.intervals import accuracy_interval
 from mmav.evaluation.judging import as_table, judge, judged_features, num_steps, remarks
 from tests.evaluation.stored import points
 
@@ -48,7 +48,7 @@ def test_linear_probe_and_knn_are_those_of_scikit_learn(judged):
             guess = votes.fit(x, labels).predict(y)
         right = int((guess == truth).sum())
         assert row['top1'] == right / 40 and 0.5 < row['top1'] < 1
-        assert row['top1_interval'] == list(wilson_interval(right, 40))
+        assert row['top1_interval'] == list(accuracy_interval(right, 40))
         assert row['majority'] == (truth == np.bincount(labels).argmax()).mean() and row['width'] == x.shape[1]
     assert len(rows) == 10 and 'top5' not in rows[0]
 
@@ -60,7 +60,7 @@ def test_retrieval(judged):
     cosines = normalize(test.features['audio']) @ normalize(test.features['video']).T
     right = (cosines.argmax(axis=1) == np.arange(40)).mean()
     row = found['audio_to_video', 'clip']
-    assert row['r1'] == right and row['r1_interval'] == list(wilson_interval(round(40 * right), 40))
+    assert row['r1'] == right and row['r1_interval'] == list(accuracy_interval(round(40 * right), 40))
     assert row['chance'] == pytest.approx(dict(r1=1 / 40, r5=5 / 40, r10=10 / 40))
     assert found['audio_to_video', 'class']['r1'] >= right and found['audio_to_video', 'class']['chance'][
         'r1'
