@@ -340,6 +340,7 @@ val_evaluator = dict(_delete_=True, type='ActionAccuracy', unseen_participants=[
 test_evaluator = [
     dict(type='ActionAccuracy', unseen_participants=['action']),
     dict(type='ClusterMetrics', part='noun'),
+    dict(type='KNN', k=1, part='noun', features=['feature', 'video']),
 ]
 train_cfg = dict(max_epochs=1)
 """)
@@ -349,6 +350,9 @@ train_cfg = dict(max_epochs=1)
     assert toys.run_tool('test.py', config, tmp_path / 'w' / 'epoch_1.pth', *outputs, *common) == 0
     metrics = json.loads((tmp_path / 'm.json').read_text())
     assert metrics['action_top1'] == metrics['unseen_action_top1'] and metrics['homogeneity'] == 1
+    assert (
+        metrics['knn_top1'] == metrics['video_knn_top1'] == 0
+    )  # of two clips each has the other's noun for a neighbour
     rows, classes = load_predictions(tmp_path / 'p.pkl')
     assert [row['label'] for row in rows] == [dict(verb=1, noun=0), dict(verb=0, noun=2)]
     assert classes['noun'] == ['cup', 'onion', 'pan'] and rows[0]['feature'].ndim == 1
