@@ -90,3 +90,16 @@ def test_mistakes_are_one_line(run, clips_folder, capsys):  # noqa: F811
         assert error.startswith('error: ') and message in error
     with pytest.raises(Exception, match='reads features, not files: give the config with encoders'):
         AVInferencer(str(run / 'work/config.py'), str(run / 'work/epoch_2.pth'))
+
+
+def test_processes_of_a_launcher_share_the_work(clips_folder, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr('mmav.engine.features.extraction.SHARD_CLIPS', 2)
+    for rank in (1, 0):
+        for name, value in dict(RANK=rank, WORLD_SIZE=2, LOCAL_RANK=rank).items():
+            monkeypatch.setenv(name, str(value))
+        given = ['--split', 'train', '--workers', 0, '--launcher', 'pytorch']
+        assert run_tool(EXTRACT, clips_folder / 'config.py', '--out', tmp_path / 'f', *given) == 0
+        shards = sorted(path.name for path in (tmp_path / 'f/train').glob('*.safetensors'))
+        assert len(shards) == (1 if rank else 3)
+        assert (tmp_path / 'f/encoders.pth').is_file() == (not rank)
+    assert "train: 6 clips in '" in capsys.readouterr().out
