@@ -83,7 +83,8 @@ def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int
         built = MODELS.build(model)
     if not isinstance(built, AVClassifier):
         raise ConfigError(f'model.type={model.get("type")!r}: parts are counted of an AVClassifier only')
-    built.eval()
+    # PyTorch's counter stumbles over parameters that one module hands to another, as weight normalisation does
+    built.eval().requires_grad_(False)
     sizes = {name: input_shape(backbone) for name, backbone in built.backbones.items()}
     for name, size in (input_sizes or {}).items():
         if name not in sizes:

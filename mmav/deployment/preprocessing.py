@@ -141,8 +141,8 @@ def _audio(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
     if front_end is not None:
         audio.update(front_end.describe())
         audio['target_frames'] = front_end.target_frames
-        audio['length'] = 'zeros are appended to the spectrogram up to target_frames; what exceeds them is cut'
-    audio.update(layout='B, 1, F, T', normalised_in_graph=norm)
+        audio['length'] = front_end.length
+    audio.update(layout=f'B, 1, {front_end.axes if front_end else "F, T"}', normalised_in_graph=norm)
     return audio
 
 

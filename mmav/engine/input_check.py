@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmav.config.check import checks
-from mmav.datasets.transforms import LoadClip, Spectrogram
+from mmav.datasets.transforms import CenterCrop, LoadClip, RandomResizedCrop, Spectrogram
 from mmav.errors import MmavError, one_line
 from mmav.models import Backbone
 from mmav.models.backbones.base import Expected
@@ -24,6 +24,8 @@ from mmav.registry import MODELS, TRANSFORMS
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # what a backbone is given that takes its input as it is
 _AS_IT_IS = dict(mean=0.0, std=1.0)
+# number of axes of what a front end gives -> what that is, and which step gives it
+_RANKS = {1: ('waveforms', "dict(type='Waveform')"), 2: ('spectrograms', 'LogMel or another Spectrogram')}
 
 
 @checks(None)
@@ -120,11 +122,24 @@ def _argument(kind: type, step: Mapping[str, Any], name: str) -> Any:
 def _frame_problems(
     place: str, steps: list[tuple[type, Mapping[str, Any]]], who: str, expected: Expected
 ) -> Iterator[str]:
-    wanted = expected.size[0] if expected.size and len(expected.size) == 3 else None
+    if expected.size is None or len(expected.size) != 3:
+        return
+    frames, *side = expected.size
+    crop: tuple[str, tuple[int, ...]] | None = None
     for kind, step in steps:
-        if issubclass(kind, LoadClip) and wanted not in (None, _argument(kind, step, 'num_frames')):
+        if issubclass(kind, LoadClip) and frames not in (None, _argument(kind, step, 'num_frames')):
             found = _argument(kind, step, 'num_frames')
-            yield f'{place}: LoadClip gives {found} frames, but {who} takes {wanted}; set num_frames={wanted}'
+            yield f'{place}: LoadClip gives {found} frames, but {who} takes {frames}; set num_frames={frames}'
+        if issubclass(kind, CenterCrop | RandomResizedCrop):
+            size = _argument(kind, step, 'size')
+            pair = (size, size) if isinstance(size, int) else size
+            crop = (kind.__name__, tuple(pair)) if isinstance(pair, list | tuple) and len(pair) == 2 else crop
+    if crop is not None and any(want not in (None, have) for want, have in zip(side, crop[1], strict=True)):
+        wanted = side[0] if side[0] == side[1] else tuple(side)
+        yield (
+            f'{place}: {crop[0]} gives frames of {crop[1][0]} x {crop[1][1]} pixels, but {who} takes {side[0]} x '
+            f'{side[1]}; set size={wanted}'
+        )
 
 
 def _front_end_problems(
@@ -148,13 +163,13 @@ def _front_end_problems(
 
 
 def _length_problems(place: str, ours: Spectrogram, who: str, size: tuple[int | None, ...]) -> Iterator[str]:
-    found = (ours.num_bins, ours.target_frames)
-    if len(size) == 2 and any(want not in (None, have) for want, have in zip(size, found, strict=True)):
-        wanted = ' x '.join('any' if want is None else str(want) for want in size)
-        yield (
-            f'{place}: {type(ours).__name__} gives {found[0]} x {found[1]} values, but {who} takes {wanted}, '
-            'bins and frames'
-        )
+    name, found = type(ours).__name__, ours.shape
+    if len(size) != len(found):
+        gives, takes = (_RANKS.get(len(each), ('video', 'LoadClip')) for each in (found, size))
+        yield f'{place}: {name} gives {gives[0]}, but {who} reads {takes[0]}; use {takes[1]}'
+    elif any(want not in (None, have) for want, have in zip(size, found, strict=True)):
+        have, want = (' x '.join('any' if n is None else str(n) for n in each) for each in (found, size))
+        yield f'{place}: {name} gives {have} values, but {who} takes {want}, bins and frames'
 
 
 def _differences(one: Spectrogram, other: Spectrogram) -> str:

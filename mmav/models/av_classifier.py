@@ -143,7 +143,8 @@ class AVClassifier(BaseModel):
         """Classifies B clips of V views.
 
         Args:
-            inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T). If V is
+            inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T), or
+                (B, V, 1, T) of waveforms. If V is
                 1 for one modality and more for another, all views of the other share the single one.
             data_samples: The B samples; needed by the modes ``loss`` and ``predict``.
             masks: Modality name -> (B,), True where the clip has that modality; None if every clip has every modality.

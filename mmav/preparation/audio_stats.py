@@ -68,7 +68,7 @@ def clip_stats(
     except MediaError as error:
         return error.reason
     frames = spectrogram.num_frames(len(wave))
-    values = spectrogram.spectrogram(wave)[:, :frames].astype(np.float64)
+    values = spectrogram.spectrogram(wave)[..., :frames].astype(np.float64)
     if not values.size:
         return None
     mean = float(values.mean())

@@ -23,6 +23,8 @@ HIERA = dict(embed_dims=8, num_layers=3, num_heads=1, stage_blocks=(1, 2))
 TIMM = dict(type='TimmBackbone', input_size=(4, 32, 32))
 FUSION = dict(embed_dims=16, num_blocks=1, num_heads=2)
 VERB_NOUN = dict(type='VerbNounHead', num_verbs=3, num_nouns=5)
+VIDEOMAE = dict(model_type='videomae', image_size=32, num_frames=4, hidden_size=16, num_hidden_layers=1)
+VIDEOMAE |= dict(num_attention_heads=2, intermediate_size=16, initializer_range=0.5)
 MODELS_OF = dict(
     mmt=(dict(VIDEO, attention='tiled'), dict(AUDIO, attention='flex'), BOTTLENECK, None),
     mbt=(VIT, AST, dict(BOTTLENECK, update='average'), VERB_NOUN),
@@ -48,6 +50,7 @@ MODELS_OF = dict(
         BOTTLENECK,
         None,
     ),
+    transformers=(dict(type='HFBackbone', model=VIDEOMAE), AST, dict(type='Avg'), None),
     sound=(None, dict(AUDIO, input_size=(16, 120), cls_token=False, attention='triton'), dict(type='Avg'), None),
 )
 

@@ -105,8 +105,16 @@ def test_lengths_must_be_the_backbones(cfg):
         'train_dataloader.dataset.pipeline: LogMel gives 128 x 512 values, but model.backbones.audio (Choosy) takes '
         '128 x 1024, bins and frames'
     )
+    assert problems(cfg, 'audio', dict(size=(None,)))[0] == (
+        'train_dataloader.dataset.pipeline: LogMel gives spectrograms, but model.backbones.audio (Choosy) reads '
+        "waveforms; use dict(type='Waveform')"
+    )
     cfg.model.backbones.audio = None
-    assert problems(cfg, 'video', dict(size=(8, 224, 224))) == []
+    assert problems(cfg, 'video', dict(size=(8, 96, 96))) == problems(cfg, 'video', dict(size=(None, None, 96))) == []
+    assert problems(cfg, 'video', dict(size=(8, 224, 224)))[0] == (
+        'train_dataloader.dataset.pipeline: RandomResizedCrop gives frames of 96 x 96 pixels, but '
+        'model.backbones.video (Choosy) takes 224 x 224; set size=224'
+    )
     assert problems(cfg, 'video', dict(size=(16, None, None)))[0] == (
         'train_dataloader.dataset.pipeline: LoadClip gives 8 frames, but model.backbones.video (Choosy) takes 16; set '
         'num_frames=16'

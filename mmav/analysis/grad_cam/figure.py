@@ -130,8 +130,9 @@ class _Page:
         axes.tick_params(labelbottom=last)
         if not last:
             axes.set_xlabel('')
-        bar = self.axes(WIDTH - right + 0.1, BAR_WIDTH, SOUND_HEIGHT)
-        self.figure.colorbar(image, cax=bar)
-        bar.tick_params(labelsize=7)
-        bar.set_ylabel('log-mel energy' if cam is None else 'map', fontsize=7)
+        if cam is not None or row.spectrogram.ndim == 2:  # a waveform alone has no colours
+            bar = self.axes(WIDTH - right + 0.1, BAR_WIDTH, SOUND_HEIGHT)
+            self.figure.colorbar(image, cax=bar)
+            bar.tick_params(labelsize=7)
+            bar.set_ylabel('log-mel energy' if cam is None else 'map', fontsize=7)
         self.top += SOUND_HEIGHT

@@ -16,6 +16,7 @@ from mmav.datasets.transforms import Spectrogram
 COLOURS = colormaps['jet']
 STRENGTH = 0.55
 KILOHERTZ = (0.1, 0.5, 1, 2, 4, 8, 16)
+_WAVE_COLUMNS = 1000
 
 
 def overlay_heatmap(frames: np.ndarray, cam: np.ndarray, *, strength: float = STRENGTH) -> np.ndarray:
@@ -93,10 +94,12 @@ def draw_spectrogram(
 ) -> Any:
     """Draws a spectrogram in seconds and kHz: grey with its map over it, or in colour without a map.
 
+    A waveform is drawn as a line, its map behind it.
+
     Args:
         axes: Where to draw.
-        values: The spectrogram (F, T); exact zeros are padding.
-        cam: Its map (F, T) in [0, 1]; None for no map.
+        values: The spectrogram (F, T); exact zeros are padding. Or the waveform (T,).
+        cam: Its map (F, T), or (T,), in [0, 1]; None for no map.
         axes_of: Its front end; without one, or where that does not know the frequencies of its bins, the axes count.
         start: Seconds of the file where the window begins.
         small: Whether the unit of frequency stands once, at the axis, instead of at each tick.
@@ -104,11 +107,16 @@ def draw_spectrogram(
     Returns:
         The image, for a colour bar.
     """
-    bins, columns = values.shape
+    columns = values.shape[-1]
     first, last = (0.0, float(columns))
     if axes_of is not None:
         first = start + axes_of.first
         last = first + columns * axes_of.step
+    axes.set_xlabel('column' if axes_of is None else 'seconds', fontsize=8)
+    axes.tick_params(labelsize=7, length=2, pad=2)
+    if values.ndim == 1:
+        return _draw_waveform(axes, values, cam, first=first, last=last)
+    bins = values.shape[0]
     extent = (first, last, 0, bins)
     shown = np.ma.masked_equal(values, 0)
     low, high = np.percentile(shown.compressed(), (0.5, 99.8)) if shown.count() else (0.0, 1.0)
@@ -126,8 +134,21 @@ def draw_spectrogram(
         axes.set_yticks([bins * k // 4 for k in range(5)])
     name = 'bins' if axes_of is None else axes_of.bin_name
     axes.set_ylabel('kHz' if small and known else f'{bins} {name}', fontsize=8)
-    axes.set_xlabel('column' if axes_of is None else 'seconds', fontsize=8)
-    axes.tick_params(labelsize=7, length=2, pad=2)
+    return image
+
+
+def _draw_waveform(axes: Axes, values: np.ndarray, cam: np.ndarray | None, *, first: float, last: float) -> Any:
+    loudest = float(np.abs(values).max()) or 1.0
+    shown = np.zeros((1, len(values))) if cam is None else cam[None]
+    place: dict[str, Any] = dict(origin='lower', aspect='auto', extent=(first, last, -loudest, loudest))
+    image = axes.imshow(shown, COLOURS, vmin=0, vmax=1, alpha=0.0 if cam is None else STRENGTH, **place)
+    # what many samples share a column of the picture becomes its lowest and highest value
+    chunks = [chunk for chunk in np.array_split(values, min(len(values), _WAVE_COLUMNS)) if len(chunk)]
+    times = first + (np.arange(len(chunks)) + 0.5) * (last - first) / len(chunks)
+    line: dict[str, Any] = dict(color='#333333', linewidth=0.4, alpha=1.0 if cam is None else 0.6)
+    axes.fill_between(times, [chunk.min() for chunk in chunks], [chunk.max() for chunk in chunks], **line)
+    axes.set_xlim(first, last)
+    axes.set_ylabel('waveform', fontsize=8)
     return image
 
 

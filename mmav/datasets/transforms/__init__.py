@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmav.datasets.transforms.audio_views import AudioViews
 from mmav.datasets.transforms.color_jitter import ColorJitter
 from mmav.datasets.transforms.flip import RandomFlip
+from mmav.datasets.transforms.hf_spectrogram import HFSpectrogram
 from mmav.datasets.transforms.load_clip import LoadClip
 from mmav.datasets.transforms.log_mel import LogMel
 from mmav.datasets.transforms.pack import PackAVInputs
@@ -14,11 +15,13 @@ from mmav.datasets.transforms.resize import CenterCrop, RandomResizedCrop, Resiz
 from mmav.datasets.transforms.spec_augment import SpecAugment
 from mmav.datasets.transforms.spectrogram import Spectrogram
 from mmav.datasets.transforms.wave_augment import WaveAugment
+from mmav.datasets.transforms.waveform import Waveform
 
 __all__ = [
     'AudioViews',
     'CenterCrop',
     'ColorJitter',
+    'HFSpectrogram',
     'LoadClip',
     'LogMel',
     'PackAVInputs',
@@ -30,4 +33,5 @@ __all__ = [
     'SpecAugment',
     'Spectrogram',
     'WaveAugment',
+    'Waveform',
 ]

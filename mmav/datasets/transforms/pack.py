@@ -21,7 +21,8 @@ META_KEYS = ('path', 'start', 'end', 'sample_idx', 'broken')
 class PackAVInputs(BaseTransform):
     """Packs a clip for :func:`mmav.datasets.av_collate`.
 
-    Returns ``inputs``: ``video`` (V, 3, T, H, W) uint8, ``audio`` (V, 1, F, T) float32; ``masks``: a bool tensor () per
+    Returns ``inputs``: ``video`` (V, 3, T, H, W) uint8, ``audio`` (V, 1, F, T), or (V, 1, T) of
+    :class:`~mmav.datasets.transforms.Waveform`, float32; ``masks``: a bool tensor () per
     modality; ``data_samples``: an :class:`mmav.structures.AVDataSample`.
 
     Raises:
@@ -32,7 +33,11 @@ class PackAVInputs(BaseTransform):
         """Packs the clip."""
         inputs = {}
         for modality in results['modalities']:
-            inputs[modality] = _pack_video(results['video']) if modality == 'video' else _pack_audio(results['audio'])
+            inputs[modality] = (
+                _pack_video(results['video'])
+                if modality == 'video'
+                else _pack_audio(results['audio'], results.get('audio_rank', 2))
+            )
         sample = AVDataSample(metainfo={key: results[key] for key in META_KEYS})
         for part, index in as_parts(results['label']).items():
             sample.set_gt_label(index, part)
@@ -52,11 +57,11 @@ def _pack_video(views: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(packed)
 
 
-def _pack_audio(views: list[np.ndarray]) -> Tensor:
+def _pack_audio(views: list[np.ndarray], rank: int) -> Tensor:
     shapes = {view.shape for view in views}
-    if len(shapes) > 1 or views[0].ndim != 2:
+    if len(shapes) > 1 or views[0].ndim != rank:
         raise ValueError(
             f'audio must be spectrograms (F, T) of one size, got {sorted(shapes)}: put LogMel, or another Spectrogram, '
-            'before PackAVInputs'
+            'before PackAVInputs; or Waveform for a model of waveforms'
         )
     return torch.from_numpy(np.stack(views)[:, None])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmav.errors import ConfigError
 from mmav.registry import TRANSFORMS
 
 
@@ -26,6 +27,7 @@ class SpecAugment(BaseTransform):
 
     Raises:
         ValueError: A width is negative, or ``num_masks`` below 1.
+        ConfigError: When called, the audio is no spectrogram.
     """
 
     def __init__(
@@ -43,7 +45,13 @@ class SpecAugment(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Masks the spectrograms, each with its own draw."""
         if 'audio' in results:
-            frames = results['audio'][0].shape[1]
+            shape = results['audio'][0].shape
+            if len(shape) != 2:
+                raise ConfigError(
+                    f'SpecAugment masks spectrograms (F, T), got audio of shape {shape}: put it after LogMel, and '
+                    'leave it out where the model reads waveforms'
+                )
+            frames = shape[1]
             if self.skip_padding:
                 frames = results.get('audio_frames', frames)
             results['audio'] = [self._masked(spectrogram, frames, results['rng']) for spectrogram in results['audio']]

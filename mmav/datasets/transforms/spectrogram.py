@@ -19,7 +19,8 @@ class Spectrogram(BaseTransform):
     A subclass implements :meth:`compute`; its result is padded with zeros or truncated to ``target_frames``. Absent
     audio gives zeros, and audio shorter than a frame is absent. Everything else in the library that deals with
     spectrograms uses the attributes and methods defined here: statistics for normalisation, the window of inference,
-    the axes of figures, and the description of an exported model.
+    the axes of figures, and the description of an exported model. A front end that pads in another way, or gives
+    something else than a spectrogram, overrides :meth:`spectrogram` and says so in ``length`` and ``axes``.
 
     Args:
         num_bins: F.
@@ -30,6 +31,8 @@ class Spectrogram(BaseTransform):
     """
 
     bin_name = 'bins'  # what figures call F
+    axes = 'F, T'  # of what it gives
+    length = 'zeros are appended to the spectrogram up to target_frames; what exceeds them is cut'
 
     def __init__(
         self, num_bins: int, target_frames: int, *, sample_rate: int, frame_length_ms: float, frame_shift_ms: float
@@ -63,6 +66,11 @@ class Spectrogram(BaseTransform):
         )
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """(F, T)."""
+        return self.num_bins, self.target_frames
+
+    @property
     def window(self) -> float:
         """Seconds that T frames span."""
         return self.target_frames * self.step
@@ -92,10 +100,9 @@ class Spectrogram(BaseTransform):
                 )
             present = results['masks']['audio'] and all(self.num_frames(len(wave)) for wave in results['audio'])
             results['masks']['audio'] = present
-            shape = (self.num_bins, self.target_frames)
             results['audio_frames'] = max(self.num_frames(len(wave)) for wave in results['audio']) if present else 0
             results['audio'] = [
-                self.spectrogram(wave) if present else np.zeros(shape, np.float32) for wave in results['audio']
+                self.spectrogram(wave) if present else np.zeros(self.shape, np.float32) for wave in results['audio']
             ]
         return results
 

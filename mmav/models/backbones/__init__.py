@@ -3,6 +3,7 @@
 from mmav.models.backbones.ast import AST, PlainTransformer
 from mmav.models.backbones.base import Backbone
 from mmav.models.backbones.conv_encoder import ConvEncoder
+from mmav.models.backbones.hf import HFBackbone
 from mmav.models.backbones.hiera import Hiera
 from mmav.models.backbones.mat import MAT
 from mmav.models.backbones.mvit import MultiscaleTransformer, MViTv2
@@ -15,6 +16,7 @@ __all__ = [
     'MAT',
     'Backbone',
     'ConvEncoder',
+    'HFBackbone',
     'Hiera',
     'MViTv2',
     'MultiscaleTransformer',
