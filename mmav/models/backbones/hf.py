@@ -249,14 +249,13 @@ def _shell(model: Any, part: str | None, changes: Mapping[str, Any] | None) -> t
     return config, name, whole.get_submodule(name)
 
 
-def _find_part(whole: Any, base: type) -> str:
+def _find_part(whole: Any, base: Any) -> str:
     """The name of the one encoder of clips, frames or audio in a model; empty for the model itself."""
     if whole.main_input_name != 'input_ids' and not whole.config.is_encoder_decoder:
         return ''
     if isinstance(getattr(whole, 'encoder', None), base):
         return 'encoder'
     found: list[str] = []
-    module: Any
     for name, module in whole.named_modules():
         inner = any(name.startswith(f'{outer}.') for outer in found)
         if name and not inner and isinstance(module, base) and module.main_input_name != 'input_ids':
