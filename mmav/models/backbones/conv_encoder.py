@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from mmav.models.backbones.base import Backbone
 from mmav.models.init import DrawnModule
-from mmav.models.layers.patch_embed import to_tuple
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -132,7 +131,7 @@ class ConvEncoder(DrawnModule, Backbone):
         steps = [strides] * len(widths) if isinstance(strides, int) else list(strides)
         if len(steps) != len(widths):
             raise ValueError(f'strides={strides} has {len(steps)} entries for {len(widths)} widths: give one for each')
-        pairs = [to_tuple(step, 2, 'strides') for step in steps]
+        pairs = [(step, step) if isinstance(step, int) else (step[0], step[1]) for step in steps]
         super().__init__(input_size, in_channels, widths[-1], init_cfg=init_cfg)
         self.pool = pool
         first = widths[0]
@@ -140,7 +139,7 @@ class ConvEncoder(DrawnModule, Backbone):
             nn.Conv2d(in_channels, first, 3, stride=pairs[0], padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()
         )
         self.blocks = nn.ModuleList(
-            ResidualBlock(before, after, (pair[0], pair[1]), shift=shift if len(input_size) == 3 else 0.0)
+            ResidualBlock(before, after, pair, shift=shift if len(input_size) == 3 else 0.0)
             for before, after, pair in zip(widths[:-1], widths[1:], pairs[1:], strict=True)
         )
         self.rows = self.input_size[-2]
