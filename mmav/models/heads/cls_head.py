@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmav.errors import did_you_mean
 from mmav.models.init import DrawnModule
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
+
+AVERAGES = ('arithmetic', 'geometric')
 
 
 @MODELS.register_module()
@@ -23,16 +26,21 @@ class ClsHead(DrawnModule):
     The loss is the mean of the streams' losses, the prediction the mean of their probabilities. If a clip lacks a
     modality, the stream named after it is left out of that clip's mean.
 
+    With ``average='geometric'`` the prediction is the geometric mean of the probabilities, scaled to a sum of 1: a
+    stream can then rule out a class that another finds likely. It is the product rule of Kittler et al. (1998, "On
+    Combining Classifiers"), for streams that know different things of a clip, up to the root.
+
     Args:
         num_classes: Number of classes C.
         in_dims: Stream name -> width. :class:`~mmav.models.AVClassifier` fills it in.
         loss: Config of the loss of logits (B, C) and targets.
         dropout: Probability of dropping an input feature in training.
         part: Which part of a clip's label it learns: 'label' if clips have one label, or for example 'verb'.
+        average: 'arithmetic' or 'geometric', the mean of the streams' probabilities that is predicted.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: If ``in_dims`` is missing or ``num_classes`` is below 1.
+        ValueError: If ``in_dims`` is missing, ``num_classes`` is below 1, or ``average`` is unknown.
 
     >>> head = ClsHead(num_classes=5, in_dims=dict(fused=8))
     >>> {part: tuple(scores.shape) for part, scores in head.predict(dict(fused=torch.zeros(2, 8))).items()}
@@ -47,6 +55,7 @@ class ClsHead(DrawnModule):
         *,
         dropout: float = 0.0,
         part: str = 'label',
+        average: str = 'arithmetic',
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -54,6 +63,11 @@ class ClsHead(DrawnModule):
             raise ValueError(f'ClsHead needs the width of at least one stream, got in_dims={in_dims}')
         if not isinstance(num_classes, int) or num_classes < 1:
             raise ValueError(f'num_classes={num_classes!r} must be a whole number above 0')
+        if average not in AVERAGES:
+            raise ValueError(
+                f'average={average!r} is unknown: choose {" or ".join(AVERAGES)}{did_you_mean(average, AVERAGES)}'
+            )
+        self.average = average
         self.num_classes = num_classes
         self.part = part
         self.dropout = nn.Dropout(dropout)
@@ -72,8 +86,7 @@ class ClsHead(DrawnModule):
 
     def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Returns part -> probabilities (B, C); ``masks`` maps a modality to (B,), True where the clip has it."""
-        probs = {name: logits.softmax(dim=-1) for name, logits in self(streams).items()}
-        return {self.part: self.mean_over_streams(probs, masks)}
+        return {self.part: self._scores(self(streams), masks)}
 
     def loss(
         self,
@@ -95,7 +108,7 @@ class ClsHead(DrawnModule):
         losses = {name: self.loss_module(value, target) for name, value in logits.items()}
         loss = self.mean_over_streams(losses, masks).mean()
         with torch.no_grad():
-            scores = self.mean_over_streams({name: value.softmax(dim=-1) for name, value in logits.items()}, masks)
+            scores = self._scores(logits, masks)
             label = target if target.dim() == 1 else target.argmax(dim=-1)
             top1 = (scores.argmax(dim=-1) == label).float().mean()
         return {'loss_cls': loss, 'top1': top1}
@@ -108,6 +121,12 @@ class ClsHead(DrawnModule):
         """Writes part -> probabilities (B, C) to B samples."""
         for sample, score in zip(data_samples, scores[self.part], strict=True):
             sample.set_pred_score(score, self.part)
+
+    def _scores(self, logits: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
+        if self.average == 'geometric':
+            logs = {name: value.log_softmax(dim=-1) for name, value in logits.items()}
+            return self.mean_over_streams(logs, masks).softmax(dim=-1)
+        return self.mean_over_streams({name: value.softmax(dim=-1) for name, value in logits.items()}, masks)
 
     def mean_over_streams(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
         """Mean of (B, ...) over the streams that a clip has, or over all of them if it has none.

@@ -90,3 +90,26 @@ def test_dropout_is_before_the_last_layer_and_in_training_only():
         assert 0.2 < (dropped == 0).float().mean() < 0.8
         torch.testing.assert_close(logits[name], fc(dropped))
         torch.testing.assert_close(head.eval()(streams)[name], fc(streams[name]))
+
+
+def test_the_geometric_mean_is_the_root_of_the_product_scaled():
+    head, streams = make(('video', 'audio'), average='geometric')
+    probs = {name: logits.softmax(-1) for name, logits in head(streams).items()}
+    root = (probs['video'] * probs['audio']).sqrt()
+    torch.testing.assert_close(head.predict(streams)['label'], root / root.sum(-1, keepdim=True))
+    masks = dict(video=torch.tensor([True, True, False, True]), audio=torch.tensor([True, False, True, True]))
+    scores = head.predict(streams, masks)['label']
+    torch.testing.assert_close(scores[1], probs['video'][1])
+    torch.testing.assert_close(scores[2], probs['audio'][2])
+    target = dict(label=torch.tensor([0, 4, 2, 2]))
+    plain, _ = make(('video', 'audio'))
+    losses = head.loss(streams, target)
+    torch.testing.assert_close(losses['loss_cls'], plain.loss(streams, target)['loss_cls'])
+    assert losses['top1'] == (head.predict(streams)['label'].argmax(-1) == target['label']).float().mean()
+
+
+def test_an_unknown_mean_is_refused():
+    with pytest.raises(
+        ValueError, match="average='geometrical' is unknown: choose arithmetic or geometric, did you mean"
+    ):
+        make(average='geometrical')
