@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # How MMEngine's messages begin that only repeat the config.
 _NOISE = (
@@ -17,6 +19,24 @@ _NOISE = (
 )
 # How MMEngine's warnings about frozen parameters end, one a parameter: a line a backbone says it.
 _FROZEN = 'is skipped since its requires_grad=False'
+# the least level that the console shows
+_least = logging.NOTSET
+
+
+@contextmanager
+def quiet_console() -> Iterator[None]:
+    """Keeps all but warnings of MMEngine's log off the console in the body; the log file keeps it all."""
+    from mmengine.logging import MMLogger  # every tool imports this module
+
+    global _least
+    before, _least = _least, logging.WARNING
+    try:
+        if not MMLogger.check_instance_created('mmengine'):
+            # what is logged before a run has begun goes to this one
+            shorten_console(MMLogger.get_instance('mmengine', log_level='INFO'))
+        yield
+    finally:
+        _least = before
 
 
 def tolerant_console() -> None:
@@ -47,6 +67,8 @@ def shorten_console(logger: logging.Logger) -> None:
 
 
 def _is_short(record: logging.LogRecord) -> bool:
+    if record.levelno < _least:
+        return False
     message = record.getMessage()
     if message.endswith(_FROZEN):
         return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
 
 from mmav import parallel
 from mmav.checkpoints import require_checkpoint
@@ -134,8 +135,12 @@ def _check_workers(cfg: Config, loaders: Sequence[str]) -> None:
         )
 
 
-def train(args: argparse.Namespace) -> None:
-    """Trains; see ``tools/train.py --help`` for the arguments.
+def train(args: argparse.Namespace, *, hooks: Sequence[Hook] = ()) -> None:
+    """Trains.
+
+    Args:
+        args: See ``tools/train.py --help``.
+        hooks: Added to those of the config.
 
     Raises:
         MmavError: A user's mistake, in one line.
@@ -160,7 +165,7 @@ def train(args: argparse.Namespace) -> None:
             require_checkpoint(checkpoint)
     _check_checkpoints(cfg)
     _fetch_weights(cfg, args.cfg_options)
-    _run(cfg, 'train', lambda runner: runner.train())
+    _run(cfg, 'train', lambda runner: runner.train(), hooks)
 
 
 def _check_numbers(cfg: Config, *, training: bool = True) -> None:
@@ -200,8 +205,12 @@ def _check_checkpoints(cfg: Config) -> None:
         raise OutputError(f"'{folder}' holds {found[0]}, which no training wrote there: give another --work-dir")
 
 
-def test(args: argparse.Namespace) -> None:
-    """Tests a checkpoint; see ``tools/test.py --help`` for the arguments.
+def test(args: argparse.Namespace, *, hooks: Sequence[Hook] = ()) -> None:
+    """Tests a checkpoint.
+
+    Args:
+        args: See ``tools/test.py --help``.
+        hooks: Added to those of the config.
 
     Raises:
         MmavError: A user's mistake, in one line.
@@ -222,7 +231,7 @@ def test(args: argparse.Namespace) -> None:
         metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
         cfg.test_evaluator = [*metrics, dict(type='DumpPredictions', out_file=args.dump)]
     start = time.monotonic()
-    metrics, failures = _run(cfg, 'test', _test)
+    metrics, failures = _run(cfg, 'test', _test, hooks)
     if args.out and is_first():
         notes = dict(checkpoint=args.checkpoint, dropped=args.drop, seconds=round(time.monotonic() - start, 1))
         write_json(args.out, {**metrics, **notes})
@@ -237,13 +246,15 @@ def _test(runner: Any) -> tuple[dict[str, Any], list[MmavError]]:
     return metrics, [failure for failure in found if failure is not None]
 
 
-def _run(cfg: Config, stage: str, action: Callable[[Any], Any]) -> Any:
+def _run(cfg: Config, stage: str, action: Callable[[Any], Any], hooks: Sequence[Hook]) -> Any:
     _require_tensorboard(cfg)
     workers = cfg[f'{stage}_dataloader'].get('num_workers') or 0
     try:
         with sharing_cores(workers) as note:
             runner = RUNNERS.build(cfg)
             runner.logger.info(note)
+            for hook in hooks:
+                runner.register_hook(hook)
             return action(runner)
     finally:
         group.leave()

@@ -12,10 +12,9 @@ from torch import Tensor
 from mmav.datasets.media import ArrayReader, MediaReader, PairPath, open_media
 from mmav.errors import MmavError, did_you_mean
 from mmav.outputs import ANNOTATED, names_of_kind
-from mmav.preparation.clip_files import SUFFIXES
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES
 from mmav.structures import MODALITIES
 
-AUDIO_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
 ARRAY_KEYS = ('video', 'fps', 'audio', 'sample_rate')
 
 

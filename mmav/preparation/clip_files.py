@@ -16,6 +16,7 @@ from mmav.errors import MmavError, did_you_mean
 from mmav.preparation.annotations import AnnotatedClip
 
 SUFFIXES = frozenset(['.mp4', '.m4v', '.mkv', '.webm', '.avi', '.mov', '.flv', '.wmv', '.mpg', '.mpeg', '.3gp'])
+AUDIO_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
 # what downloaders and editors call files that are not complete yet
 _TEMPORARY = ('.temp', '.tmp', '.part', '~')
 
@@ -29,6 +30,7 @@ class ClipFolder:
     Args:
         root: The folder.
         progress: Whether to show how many files were seen.
+        media: Suffixes of media files.
 
     Attributes:
         root: The folder.
@@ -41,8 +43,9 @@ class ClipFolder:
         MmavError: There is no such folder.
     """
 
-    def __init__(self, root: str, *, progress: bool = False) -> None:
+    def __init__(self, root: str, *, progress: bool = False, media: frozenset[str] = SUFFIXES) -> None:
         self.root = root
+        self._suffixes = media
         self.media = 0
         self.suffixes: Counter[str] = Counter()
         self.first: list[str] = []
@@ -53,6 +56,11 @@ class ClipFolder:
             raise MmavError(f"no folder '{root}'; give the folder of the clips with --clips")
         with tqdm(desc='walk', unit='file', mininterval=0.5, disable=not progress) as bar:
             self._walk(bar)
+
+    @property
+    def paths(self) -> list[str]:
+        """All media files, relative to the root, with ``/``, sorted."""
+        return sorted(path for paths in self._paths.values() for path in paths)
 
     def find(self, name: str) -> list[str]:
         """The media files with a name.
@@ -115,7 +123,7 @@ class ClipFolder:
         if len(self.first) < 3:
             self.first.append(path)
         self.suffixes[suffix.lower() or 'without suffix'] += 1
-        if suffix.lower() in SUFFIXES and not stem.endswith(_TEMPORARY):
+        if suffix.lower() in self._suffixes and not stem.endswith(_TEMPORARY):
             if not path.isascii() and not is_text(path):
                 self.unusable.append((ascii(path), 'the name is not UTF-8 text and cannot be written to a manifest'))
                 return

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmav.errors import MmavError
-from mmav.inference.sources import AUDIO_SUFFIXES
-from mmav.preparation.clip_files import SUFFIXES
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES
 from mmav.web.demo import Answer, UploadError, WebDemo
 from mmav.web.pictures import explanation_html, timeline_html
 

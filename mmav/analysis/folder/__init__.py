@@ -1,0 +1,1 @@
+"""From a folder of clips to a trained model and a report, in one command."""
