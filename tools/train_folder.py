@@ -44,14 +44,18 @@ def main() -> None:
     parser.add_argument(
         '--modalities', nargs='+', choices=MODALITIES, help='what to use of the clips; default: what they have'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the held-out clips and of training; default: %(default)s')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of the held-out clips and of training; default: %(default)s'
+    )
     parser.add_argument(
         '--source',
         metavar='REGEX',
         help='what of a path tells the recording that a clip was cut from, if names have a pattern of their own; clips '
         "of one recording are held out together, e.g. --source 'subject\\d+'",
     )
-    parser.add_argument('--flip', action='store_true', help='mirror videos in training, if left and right mean the same')
+    parser.add_argument(
+        '--flip', action='store_true', help='mirror videos in training, if left and right mean the same'
+    )
     parser.add_argument('--workers', type=int, metavar='N', help='processes that read; default: by the cores')
     parser.add_argument('--jobs', type=positive, metavar='N', help='processes that check files; default: one per core')
     parser.add_argument('--dry-run', action='store_true', help='only say what was found and what would be chosen')

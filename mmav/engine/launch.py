@@ -205,7 +205,7 @@ def _check_checkpoints(cfg: Config) -> None:
         raise OutputError(f"'{folder}' holds {found[0]}, which no training wrote there: give another --work-dir")
 
 
-def test(args: argparse.Namespace, *, hooks: Sequence[Hook] = ()) -> None:
+def test(args: argparse.Namespace, *, hooks: Sequence[Hook] = ()) -> None:  # noqa: PT028, no test of pytest's
     """Tests a checkpoint.
 
     Args:

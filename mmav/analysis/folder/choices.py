@@ -1,4 +1,4 @@
-"""What to train a folder's model with: the length of a window, frames, batch, epochs and so on, each with its reason."""
+"""What to train a folder's model with: window, frames, batch, epochs and so on, each with its reason."""
 
 from __future__ import annotations
 
@@ -78,10 +78,11 @@ def choose_window(lengths: Sequence[float]) -> tuple[float, str]:
     usual = statistics.median(lengths)
     window = round(min(max(usual, SHORTEST), LONGEST), 1)
     if usual > LONGEST:
-        return window, f'clips last {usual:,.1f} s, of which a stretch is taken at random in training'
-    longer = sum(length > 1.1 * window for length in lengths)
-    rest = f'; of {longer:,} longer ones a stretch is taken' if longer else ''
-    return window, f'half of the clips last {usual:.3g} s or less{rest}'
+        return window, f'the longest window; half of the clips last {usual:,.1f} s or more'
+    return (
+        window,
+        'the usual length of a clip' if usual >= SHORTEST else f'the shortest window; clips last {usual:.2g} s',
+    )
 
 
 def spectrogram_frames(window: float) -> int:

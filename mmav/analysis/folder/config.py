@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmav.analysis.folder.choices import Choices
+from mmav.class_names import read_classes
 from mmav.config.edits import DATALOADERS
 
 _WIDTH = 110
@@ -85,6 +86,13 @@ def folder_config(
     _fit_model(cfg['model'], chosen, numbers)
     _fit_schedule(cfg, numbers['max_epochs'])
     cfg['default_hooks']['checkpoint'].update(save_best='top1', rule='greater', max_keep_ckpts=1)
+    # Ctrl-C stops as a scheduler does: after the iteration, with all that is needed to go on
+    cfg['default_hooks']['resume_point']['signals'] = ['SIGTERM', 'SIGUSR1', 'SIGINT']
+    number = len(read_classes(str(classes)))
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        cfg[evaluator] = copy.deepcopy(cfg[evaluator])
+        for metric in _dicts_with(cfg[evaluator], 'topk'):
+            metric['topk'] = tuple(k for k in metric['topk'] if k < number)
     cfg['randomness'] = {**(cfg.get('randomness') or {}), 'seed': seed}
     return cfg
 
@@ -165,7 +173,9 @@ def config_text(base_file: Path, base: Config, cfg: Mapping[str, Any], chosen: C
         if changed is not _SAME:
             body.append(f'{key} = {_render(changed, names, 0)}')
     text = '\n'.join(body)
-    head = [f'"""{opening}"""', '', f'_base_ = [{str(base_file)!r}]', '']
+    # a path may hold what ends a docstring
+    words = opening.replace('\\', '\\\\').replace('"', '\\"')
+    head = [f'"""{words}"""', '', f'_base_ = [{str(base_file)!r}]', '']
     for name in _NUMBERS:
         if re.search(rf'\b{name}\b(?!=)', text):
             reason = chosen.reasons.get(_REASON_OF[name])

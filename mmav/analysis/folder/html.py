@@ -74,7 +74,9 @@ def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None, str, str]]
     return f'<div class="bars">{cells}</div>'
 
 
-def picture(path: Path, alt: str) -> str:
-    """A PNG picture inside the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{text(alt)}" src="data:image/png;base64,{data}">'
+def picture(path: Path, alt: str, *, scale: float = 1.0) -> str:
+    """A PNG picture inside the page, as wide as ``scale`` times its pixels, at most the page."""
+    content = path.read_bytes()
+    width = int.from_bytes(content[16:20], 'big')  # of the IHDR chunk
+    data = base64.b64encode(content).decode()
+    return f'<img alt="{text(alt)}" width="{round(scale * width)}" src="data:image/png;base64,{data}">'

@@ -1,4 +1,4 @@
-"""What was found in a folder and what is to be done with it, written down so that a second run goes on with the same."""
+"""What was found in a folder and chosen for it, written down so that a second run goes on with the same."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mmav.errors import OutputError
 from mmav.journal import Journal
 from mmav.outputs import check_folder, read_record, write_json, write_output
 from mmav.preparation.checking import file_stamp
-from mmav.preparation.folder.lists import Division, divide
 from mmav.preparation.folder.listing import Listing
+from mmav.preparation.folder.lists import Division, divide
 from mmav.preparation.folder.survey import Survey, look
 from mmav.shipped import find_config
 
@@ -73,7 +73,10 @@ class Options:
             version=VERSION,
             folder=str(self.folder.resolve()),
             files=digest.hexdigest(),
-            **{name: _plain(getattr(self, name)) for name in ('modalities', 'epochs', 'minutes', 'seed', 'source', 'flips')},
+            **{
+                name: _plain(getattr(self, name))
+                for name in ('modalities', 'epochs', 'minutes', 'seed', 'source', 'flips')
+            },
         )
 
 
@@ -158,11 +161,11 @@ def make_plan(
         survey = look(listing, journal, jobs=options.jobs)
     modalities, why = survey.modalities(options.modalities)
     tell_files(survey, modalities)
-    lengths = [survey.length(*clip[0:1], *clip[3:5]) for clip in listing.clips if survey.probes[clip.path].failure is None]
+    lengths = [
+        survey.length(*clip[0:1], *clip[3:5]) for clip in listing.clips if survey.probes[clip.path].failure is None
+    ]
     window, _ = choose_window(lengths)
-    division = divide(
-        survey, lists, modalities=modalities, window=window, seed=options.seed, pattern=options.source
-    )
+    division = divide(survey, lists, modalities=modalities, window=window, seed=options.seed, pattern=options.source)
     tell_lists(listing, division)
     config = out / CONFIG_FILE
     if before is None:
@@ -217,5 +220,3 @@ def arguments_for(config: Path, stage: str, **more: Any) -> argparse.Namespace:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-

@@ -14,7 +14,7 @@ class EpochLineHook(Hook):
     """Shows a bar of an epoch's iterations, and prints a line after each validation.
 
     Args:
-        show: Whether to show bars; lines are printed in any case.
+        show: Whether to show bars, on a terminal; lines are printed in any case.
     """
 
     # after CheckpointHook has decided which epoch is the best one
@@ -90,7 +90,7 @@ class EpochLineHook(Hook):
 
     def _open(self, title: str, total: int) -> None:
         self._close()
-        self._bar = tqdm(total=total, desc=title, unit='batch', leave=False, disable=not self.show)
+        self._bar = tqdm(total=total, desc=title, unit='batch', leave=False, disable=None if self.show else True)
 
     def _advance(self, done: int) -> None:
         if self._bar is not None:

@@ -166,7 +166,8 @@ def _of_classes(classes: Sequence[Mapping[str, Any]], training: Mapping[str, int
         confused = ' and '.join(repr(name) for name, _ in row['taken_for'])
         told.append(
             f'More clips of {row["name"]!r} would help most: it has {training.get(row["name"], 0):,} for training, and '
-            f'{row["right"]} of {row["clips"]} are right in the test' + (f'; it is taken for {confused}.' if confused else '.')
+            f'{row["right"]} of {row["clips"]} are right in the test'
+            + (f'; it is taken for {confused}.' if confused else '.')
         )
     least, most = min(training.values()), max(training.values())
     if most > 5 * least:

@@ -31,17 +31,21 @@ def train_folder(options: Options) -> Path:
 
     Raises:
         MmavError: The folder is not one to train on, or the work dir is not this program's own.
+        TrainingStopped: Ctrl-C or a signal stopped it.
     """
     began = time.monotonic()
     listing = list_folder(options.folder, progress=options.show)
     settings = options.settings(listing)
     before = claim(options.work_dir, listing, settings)
-    with _calm():
-        plan = make_plan(options, listing, options.work_dir, settings, before)
-        best = _train(options, plan)
-        results = _test(options, plan, best)
-        report = options.work_dir / REPORT
-        write_report(report, plan, results, best=best, minutes=(time.monotonic() - began) / 60)
+    try:
+        with _calm():
+            plan = make_plan(options, listing, options.work_dir, settings, before)
+            best = _train(options, plan)
+            results = _test(options, plan, best)
+            report = options.work_dir / REPORT
+            write_report(report, plan, results, best=best, minutes=(time.monotonic() - began) / 60)
+    except (TrainingStopped, KeyboardInterrupt) as error:
+        raise TrainingStopped('stopped; the same command goes on where it was') from error
     tell_end(plan.config, results, best, report)
     return report
 
@@ -62,12 +66,11 @@ def _train(options: Options, plan: Plan) -> Path:
     """Trains, or goes on; returns the best checkpoint."""
     work_dir = plan.config.parent / TRAINING
     resumes = work_dir.is_dir() and find_resume(work_dir)
-    print(f'\ntraining{f" goes on from {Path(resumes).name}" if resumes else ""} (Ctrl-C stops; the same command goes on)')
+    print(
+        f'\ntraining{f" goes on from {Path(resumes).name}" if resumes else ""} (Ctrl-C stops; the same command goes on)'
+    )
     arguments = arguments_for(plan.config, TRAINING, resume='', deterministic=False, auto_scale_lr=False)
-    try:
-        launch.train(arguments, hooks=[EpochLineHook(show=options.show)])
-    except (TrainingStopped, KeyboardInterrupt) as error:
-        raise TrainingStopped('stopped; the same command goes on where it was') from error
+    launch.train(arguments, hooks=[EpochLineHook(show=options.show)])
     found = sorted(work_dir.glob('best_*.pth'), key=os.path.getmtime)
     if not found:
         raise MmavError(f"'{work_dir}' holds no best checkpoint: remove the folder and train again")

@@ -9,8 +9,8 @@ from pathlib import Path
 from mmav.analysis.folder.choices import Choice
 from mmav.analysis.folder.results import BOTH, Results
 from mmav.preparation.checking import DEFECTS
-from mmav.preparation.folder.lists import Division
 from mmav.preparation.folder.listing import Listing
+from mmav.preparation.folder.lists import Division
 from mmav.preparation.folder.survey import REMARKS, Survey
 from mmav.tables import text_table
 

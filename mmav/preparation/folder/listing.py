@@ -173,15 +173,13 @@ def _by_folders(root: Path, listed: Sequence[str] | None, progress: bool) -> Lis
     return Listing(root, layout, clips, classes, notes=notes)
 
 
-def _checked_classes(
-    root: Path, found: set[str], listed: Sequence[str] | None, notes: list[str]
-) -> tuple[str, ...]:
+def _checked_classes(root: Path, found: set[str], listed: Sequence[str] | None, notes: list[str]) -> tuple[str, ...]:
     """The class list; sub-folders that differ in case or separators only are two spellings of one class."""
     if listed is not None:
         strange = sorted(found - {*listed})
         if strange:
             raise ManifestError(
-                f"{root / CLASS_FILE}: the sub-folder {strange[0]!r} is not in the class list"
+                f'{root / CLASS_FILE}: the sub-folder {strange[0]!r} is not in the class list'
                 f'{did_you_mean(strange[0], listed)}; add it to the list, or rename the folder'
             )
         empty = [name for name in listed if name not in found]

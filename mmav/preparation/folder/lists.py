@@ -98,8 +98,8 @@ def divide(
         for part in ('train', *missing):
             parts[part] = [clip for clip, of in zip(pool, chosen, strict=True) if of == part]
         told.append(
-            f'{share:.0%} of each class {"each " * (len(missing) > 1)}held out for {" and ".join(missing)}, drawn with '
-            f'seed {seed}; all clips of a recording are on one side'
+            f'held out: {share:.0%} of each class for {f" and {share:.0%} for ".join(missing)}, drawn with seed '
+            f'{seed}; all clips of a recording are on one side'
         )
     told += _leaks(parts, sources)
     files = _write(survey, out, parts, missing, left_out)
@@ -141,8 +141,8 @@ def _in_windows(clips: Sequence[ListedClip], survey: Survey, window: float, told
         cut += 1
     if cut:
         told.append(
-            f'{cut:,} file{"s" * (cut != 1)} of {SEVERAL * window:g} s or more became {len(found) - len(clips) + cut:,} '
-            f'clips of {window:g} s; those of one file are on one side'
+            f'{cut:,} file{"s" * (cut != 1)} of {SEVERAL * window:g} s or more became '
+            f'{len(found) - len(clips) + cut:,} clips of {window:g} s; those of one file are on one side'
         )
     return found
 
@@ -152,7 +152,7 @@ def _require_enough(clips: Sequence[ListedClip], classes: Sequence[str]) -> None
     few = sorted((counts[name], name) for name in classes if counts[name] < LEAST_CLIPS)
     if few:
         number, name = few[0]
-        others = f' ({len(few) - 1} other classes have too few, too)' if len(few) > 1 else ''
+        others = f' ({len(few) - 1} other class{"es" * (len(few) > 2)} likewise)' if len(few) > 1 else ''
         raise MmavError(
             f'class {name!r} has {number} usable clip{"s" * (number != 1)}{others}: {LEAST_CLIPS} or more are needed; '
             'add some, or move the class out of the folder'
@@ -193,7 +193,11 @@ def _write(
         spans = any(clip.start is not None or clip.end is not None for clip in clips)
         header = ['path', *(['start', 'end'] if spans else []), 'label']
         rows = [
-            [clip.path, *(['' if second is None else f'{second:g}' for second in clip[3:5]] if spans else []), clip.label]
+            [
+                clip.path,
+                *(['' if second is None else f'{second:g}' for second in clip[3:5]] if spans else []),
+                clip.label,
+            ]
             for clip in clips
         ]
         files[part] = (out / f'{part}.csv').resolve()

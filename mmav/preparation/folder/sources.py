@@ -47,12 +47,17 @@ def equal_files(root: Path, paths: Sequence[str]) -> list[list[str]]:
             continue
         by_content: dict[str, list[str]] = defaultdict(list)
         for path in same:
-            try:
-                by_content[digest_of(root / path, partial(hashlib.blake2b, digest_size=16))].append(path)
-            except OSError:
-                continue
+            by_content[_content(root / path)].append(path)
         groups += [group for group in by_content.values() if len(group) > 1]
     return groups
+
+
+def _content(path: Path) -> str:
+    """The checksum of a file; of one that cannot be read its name, which no other file has."""
+    try:
+        return digest_of(path, partial(hashlib.blake2b, digest_size=16))
+    except OSError:
+        return str(path)
 
 
 def group_sources(
@@ -117,8 +122,8 @@ def _by_pattern(paths: Sequence[str], pattern: str) -> dict[str, str]:
     without = [path for path, match in found.items() if match is None]
     if without:
         raise MmavError(
-            f"--source {pattern!r} finds nothing in '{without[0]}' (nor in {len(without) - 1:,} other paths): it has to "
-            'find the recording in each path'
+            f"--source {pattern!r} finds nothing in '{without[0]}' (nor in {len(without) - 1:,} other paths): it has "
+            'to find the recording in each path'
         )
     return {path: match[1] if match.re.groups else match[0] for path, match in found.items() if match}
 
@@ -146,11 +151,7 @@ def _counters(paths: Sequence[str], clips: Sequence[ListedClip]) -> dict[str, st
     for path in paths:
         size[label_of[path]] += 1
         known[label_of[path]].add(stems.get(path, path))
-    return {
-        path: stem
-        for path, stem in stems.items()
-        if _LEAST <= len(known[label_of[path]]) < size[label_of[path]]
-    }
+    return {path: stem for path, stem in stems.items() if _LEAST <= len(known[label_of[path]]) < size[label_of[path]]}
 
 
 def _join(source_of: Mapping[str, str], copies: Sequence[Sequence[str]]) -> dict[str, str]:

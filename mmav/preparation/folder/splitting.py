@@ -10,9 +10,7 @@ import numpy as np
 from mmav.errors import MmavError
 
 
-def hold_out(
-    sources: Sequence[str], labels: Sequence[str], shares: Mapping[str, float], *, seed: int = 0
-) -> list[str]:
+def hold_out(sources: Sequence[str], labels: Sequence[str], shares: Mapping[str, float], *, seed: int = 0) -> list[str]:
     """Chooses the part of each clip; all clips of a source go to one.
 
     Class after class, the rarest first, sources are drawn until the share of its clips is reached: at least one source
@@ -54,13 +52,13 @@ def hold_out(
     parts = list(shares)
     for number, part in enumerate(parts):
         got: Counter[str] = Counter()
+        wanted = {label: max(1, round(shares[part] * number)) for label, number in clips.items()}
         for label in rarest_first:
-            wanted = max(1, round(shares[part] * clips[label]))
             free = [name for name in of_class[label] if name not in part_of]
-            for name in _smallest_last(free, of_source, label, wanted, rng):
-                if got[label] >= wanted:
+            for name in _smallest_last(free, of_source, wanted, rng):
+                if got[label] >= wanted[label]:
                     break
-                fits = not got[label] or got[label] + of_source[name][label] <= wanted
+                fits = not got[label] or _distance(got + of_source[name], wanted) < _distance(got, wanted)
                 later = len(parts) - number - 1
                 if fits and _leaves_enough(of_source[name], of_class, part_of, 1 + later):
                     part_of[name] = part
@@ -74,11 +72,17 @@ def hold_out(
 
 
 def _smallest_last(
-    names: Sequence[str], of_source: Mapping[str, Counter[str]], label: str, wanted: int, rng: np.random.Generator
+    names: Sequence[str], of_source: Mapping[str, Counter[str]], wanted: Mapping[str, int], rng: np.random.Generator
 ) -> list[str]:
     """Sources in random order; those with more clips than wanted come after the others, the smaller ones first."""
     drawn = [names[k] for k in rng.permutation(len(names))]
-    return sorted(drawn, key=lambda name: max(of_source[name][label], wanted))
+    excess = {name: sum(max(0, number - wanted[label]) for label, number in of_source[name].items()) for name in names}
+    return sorted(drawn, key=lambda name: excess[name])
+
+
+def _distance(got: Mapping[str, int], wanted: Mapping[str, int]) -> int:
+    """How many clips of all classes are too many or too few."""
+    return sum(abs(got[label] - number) for label, number in wanted.items())
 
 
 def _leaves_enough(

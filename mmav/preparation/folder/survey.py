@@ -174,7 +174,8 @@ def look(listing: Listing, journal: Journal, *, jobs: int | None = None, time_li
     paths = list(dict.fromkeys(clip.path for clip in listing.clips))
     spans = [ClipSpan(path, None, None) for path in paths]
     known = check_clips(str(listing.root), spans, journal, jobs=jobs, time_limit=time_limit)
-    probes = {span.path: known[span] for span in spans}
+    # rounded, as the journal holds them: a second run must come to the same clips
+    probes = {span.path: Probe(**known[span].to_dict()) for span in spans}
     return Survey(listing, probes, equal_files(listing.root, paths))
 
 
