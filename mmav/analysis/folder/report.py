@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmav.analysis.folder import html, sections
@@ -44,7 +45,7 @@ def write_report(path: Path, plan: Plan, results: Results, *, best: Path, minute
     took = f'{minutes:.0f} min' if minutes >= 1.5 else f'{60 * minutes:.0f} s'
     tiles = [
         ('clips', f'{sum(map(len, plan.division.clips.values())):,}', f'in {len(survey.probes):,} files'),
-        ('classes', f'{len(training)}', f'{min(training.values()):,} to {max(training.values()):,} training clips'),
+        ('classes', f'{len(training)}', f'{_range(training.values())} training clips'),
         ('test clips', f'{figures[0].clips:,}', f'held out, in {results.files:,} files'),
         ('best epoch', f'{best_epoch} of {epochs}', 'by accuracy on validation'),
         ('took', took, 'this run, all in all'),
@@ -84,6 +85,11 @@ def write_report(path: Path, plan: Plan, results: Results, *, best: Path, minute
             problems=Counter(problem.kind for problem in problems),
         ),
     )
+
+
+def _range(numbers: Iterable[int]) -> str:
+    low, *_, high = sorted(numbers)
+    return f'{low:,} to {high:,}' if low < high else f'{low:,}'
 
 
 def _epochs(best: Path, training: Path) -> tuple[int, int]:

@@ -133,7 +133,8 @@ def advice(results: Results, training: Mapping[str, int], *, best_epoch: int, ep
     told = []
     whole = next(figure for figure in results.figures() if figure.name == BOTH)
     alone = [figure for figure in results.figures() if figure.name != BOTH]
-    if whole.low <= results.guessing:
+    learned = whole.low > results.guessing
+    if not learned:
         told.append(
             f'The accuracy is not clearly above naming the most frequent class each time ({results.guessing:.1%}): the '
             'model has learned little yet. Train longer (--minutes), and look at the pictures: do a few frames and a '
@@ -148,7 +149,7 @@ def advice(results: Results, training: Mapping[str, int], *, best_epoch: int, ep
         told.append(
             f'The best epoch was {best_epoch} of {epochs}: training longer is likely to help (--minutes or --epochs).'
         )
-    told += _of_classes(results.classes(), training)
+    told += _of_classes(results.classes() if learned else [], training)
     for figure in alone:
         if figure.accuracy > whole.accuracy + 0.02:
             other = next(name for name in ('video', 'audio') if name != figure.name)

@@ -19,6 +19,7 @@ _NAMES, _CLASSES = 4, 10
 
 
 def tell_files(survey: Survey, modalities: tuple[str, ...]) -> None:
+    """What the files hold, and which of them are broken or doubtful."""
     counts = Counter(clip.label for clip in survey.listing.clips)
     shown = ', '.join(f'{name} {counts[name]:,}' for name in survey.listing.classes[:8])
     more = f' and {len(counts) - 8} more' if len(counts) > 8 else ''
@@ -36,6 +37,7 @@ def tell_files(survey: Survey, modalities: tuple[str, ...]) -> None:
 
 
 def tell_lists(listing: Listing, division: Division) -> None:
+    """How many clips of each class each list has, and how they were chosen."""
     rows = [['clips', *division.clips]]
     for name in listing.classes[:_CLASSES]:
         rows.append([name, *(f'{sum(clip.label == name for clip in clips):,}' for clips in division.clips.values())])
@@ -54,6 +56,7 @@ def tell_choices(choices: Sequence[Choice]) -> None:
 
 
 def tell_end(config: Path, results: Results, best: Path, report: Path) -> None:
+    """The accuracy, where the report is, and how to use the model."""
     print('\naccuracy on the held-out test clips')
     for figure in results.figures():
         name = 'the model' if figure.name == BOTH else f'{figure.name} alone'
