@@ -22,7 +22,8 @@ FRAME_SHIFT_MS = 10.0
 FRAMES_A_SECOND, FEWEST_FRAMES, MOST_FRAMES = 2, 8, 16
 # the clips that the epochs of CONFIG are meant for, and limits on what smaller sets make of them
 CLIPS_OF_CONFIG, MOST_EPOCHS = 2000, 100
-LEAST_BATCH, STEPS_OF_EPOCH = 4, 8
+# batch norm needs the smallest batch
+LEAST_BATCH, STEPS_OF_EPOCH = 8, 8
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,12 @@ def _pipeline(steps: Sequence[dict], chosen: Choices, numbers: Mapping[str, Any]
         if 'target_frames' in step:
             step['target_frames'] = numbers['target_frames']
         if step['type'] == 'SpecAugment':
-            step['time_mask'] = min(step.get('time_mask', 48), max(1, chosen.target_frames // 10))
+            # at most a fifth of a short spectrogram
+            step['time_mask'] = min(step.get('time_mask', 48), max(1, chosen.target_frames // 5))
         found.append(step)
+    crops = [place for place, step in enumerate(found) if step['type'] == 'RandomResizedCrop']
+    if flips and crops and not any(step['type'] in _FLIPS for step in found):
+        found.insert(crops[0] + 1, dict(type=_FLIPS[0]))
     return found
 
 

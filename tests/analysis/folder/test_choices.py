@@ -36,7 +36,7 @@ def test_frames_follow_the_window(window, frames):
     assert chosen([window]).num_frames == frames
 
 
-@pytest.mark.parametrize(('clips', 'batch', 'epochs'), [(2000, 16, 20), (100, 8, 89), (20, 4, 100), (50000, 16, 10)])
+@pytest.mark.parametrize(('clips', 'batch', 'epochs'), [(2000, 16, 20), (100, 8, 89), (20, 8, 100), (50000, 16, 10)])
 def test_fewer_clips_take_smaller_batches_and_more_epochs(clips, batch, epochs):
     found = chosen(clips=clips)
     assert (found.batch_size, found.max_epochs) == (batch, epochs)

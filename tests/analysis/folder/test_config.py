@@ -52,7 +52,7 @@ def test_reading_it_gives_what_was_meant(written, modalities):
 
 def test_it_says_what_was_chosen(written):
     text, read, _ = written()
-    for line in ('window = 2.0', 'num_frames = 8', 'target_frames = 200', 'batch_size = 4', 'max_epochs = 7'):
+    for line in ('window = 2.0', 'num_frames = 8', 'target_frames = 200', 'batch_size = 8', 'max_epochs = 7'):
         assert f'\n{line}\n' in text
     assert 'window=window' in text and 'RandomFlip' not in text
     load = read.test_dataloader.dataset.pipeline[0]
