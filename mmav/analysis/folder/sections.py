@@ -10,6 +10,7 @@ from pathlib import Path
 from mmav.analysis.folder import html
 from mmav.analysis.folder.plan import Plan
 from mmav.analysis.folder.results import BOTH, Figure, Results
+from mmav.analysis.folder.telling import infer_command
 from mmav.preparation.checking import DEFECTS
 from mmav.preparation.folder.survey import REMARKS, Problem, Survey
 
@@ -57,9 +58,9 @@ def next_steps(plan: Plan, best: Path, told: Sequence[str]) -> str:
     root = plan.survey.listing.root.resolve()
     again = f'{shlex.quote(str(root))} --name {shlex.quote(f"{root.name}_2")}'
     commands = {
-        'Classify your own files or folders': f'mmav infer {config} {checkpoint} FILE',
+        'Classify your own files or folders': infer_command(plan.config, best),
         'Try it in a browser': f'mmav serve {config} {checkpoint}',
-        'See what it looks at and listens to': f'mmav grad-cam {config} {checkpoint} --num 8 --out grad_cam',
+        'See what it looks at and listens to': f'mmav grad-cam {config} {checkpoint} --clips 8 --out grad_cam',
         'Train longer, or anew once there are more clips': f'mmav train-folder {again} --minutes 60',
         'Change the config and train that': f'mmav train {config} --work-dir DIR',
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,4 +63,13 @@ def tell_end(config: Path, results: Results, best: Path, report: Path) -> None:
         name = 'the model' if figure.name == BOTH else f'{figure.name} alone'
         print(f'  {name:12} {figure}, {figure.right:,} of {figure.clips:,} clips')
     print(f'  {"guessing":12} {results.guessing:.1%}')
-    print(f'\nreport:  {report}\nuse it:  mmav infer {config} {best} FILE')
+    print(f'\nreport:  {report}\nuse it:  {infer_command(config, best)}')
+
+
+def infer_command(config: Path, checkpoint: Path) -> str:
+    """The command that classifies files with a model.
+
+    >>> infer_command(Path('a b.py'), Path('best.pth'))
+    "mmav infer FILE --config 'a b.py' --checkpoint best.pth"
+    """
+    return f'mmav infer FILE --config {shlex.quote(str(config))} --checkpoint {shlex.quote(str(checkpoint))}'

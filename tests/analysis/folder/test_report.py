@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import io
 import json
 import re
+import shlex
 
 import pytest
 from PIL import Image
 
+from mmav.__main__ import TOOLS
+from tests import toys
 from tests.analysis.folder.conftest import BROKEN, CLASSES
 
 
@@ -39,10 +43,20 @@ def test_each_class_has_its_line(page, numbers):
         assert f'{row["right"]} of {row["clips"]}</td>' in page
 
 
-def test_its_commands_name_what_is_there(page, trained):
-    config, checkpoint = re.search(r'mmav infer (\S+) (\S+) FILE', page).groups()
-    assert config == str(trained.work_dir / 'config.py')
-    assert checkpoint == str(next((trained.work_dir / 'training').glob('best_*.pth')))
+def test_its_commands_work(page, trained, tmp_path, monkeypatch, capsys):
+    """The first is run; others, which take longer or serve, get as far as a checkpoint that is not there."""
+    monkeypatch.chdir(tmp_path)
+    lines = [shlex.split(html.unescape(line)) for line in re.findall('<pre>(.*?)</pre>', page)]
+    commands = {words[1]: words[2:] for words in lines}
+    assert [*commands] == ['infer', 'serve', 'grad-cam', 'train-folder', 'train']
+    clip = trained.folder / 'door/door_00.mp4'
+    words = [str(clip) if word == 'FILE' else word for word in commands['infer']]
+    assert toys.run_tool(f'../{TOOLS["infer"]}', *words, '--no-video') == 0
+    assert any(name in capsys.readouterr().out for name in CLASSES)
+    for name in ('serve', 'grad-cam'):
+        words = ['nothing.pth' if word.endswith('.pth') else word for word in commands[name]]
+        assert toys.run_tool(f'../{TOOLS[name]}', *words) == 2
+        assert "no checkpoint 'nothing.pth'" in capsys.readouterr().err
 
 
 def test_its_pictures_can_be_opened(page, trained):

@@ -41,4 +41,4 @@ def test_choices_and_the_end(capsys):
     tell_end(Path('w/config.py'), results, Path('w/best.pth'), Path('w/report.html'))
     text = capsys.readouterr().out
     assert 'the model    75.0% (95 % interval 30.0% to 95.0%), 3 of 4 clips' in text and 'audio alone  50.0%' in text
-    assert 'report:  w/report.html' in text and 'mmav infer w/config.py w/best.pth FILE' in text
+    assert 'report:  w/report.html' in text and 'mmav infer FILE --config w/config.py --checkpoint w/best.pth' in text
