@@ -13,7 +13,7 @@ from mmav.parallel import worker_problem
 from mmav.threads import cpu_count
 
 # the config that everything starts from, by its name among those that come with mmav
-CONFIG = 'mmt/mmt_tiny_folder.py'
+CONFIG = 'small/small_folder.py'
 MINUTES = 20.0
 # seconds of the longest and shortest window
 LONGEST, SHORTEST = 5.0, 0.5

@@ -85,6 +85,8 @@ def folder_config(
         dataset['max_broken_share'] = 1.0
     _fit_model(cfg['model'], chosen, numbers)
     _fit_schedule(cfg, numbers['max_epochs'])
+    # variables of the base, which nothing reads any more
+    cfg.update({name: number for name, number in numbers.items() if name in cfg})
     cfg['default_hooks']['checkpoint'].update(save_best='top1', rule='greater', max_keep_ckpts=1)
     # Ctrl-C stops as a scheduler does: after the iteration, with all that is needed to go on
     cfg['default_hooks']['resume_point']['signals'] = ['SIGTERM', 'SIGUSR1', 'SIGINT']
@@ -152,8 +154,6 @@ def _fit_schedule(cfg: dict[str, Any], epochs: int) -> None:
             stretched.append(each)
     cfg['param_scheduler'] = stretched
     cfg['train_cfg']['max_epochs'] = epochs
-    if 'max_epochs' in cfg:
-        cfg['max_epochs'] = epochs
 
 
 def config_text(base_file: Path, base: Config, cfg: Mapping[str, Any], chosen: Choices, *, opening: str) -> str:
@@ -171,7 +171,7 @@ def config_text(base_file: Path, base: Config, cfg: Mapping[str, Any], chosen: C
     body = [f'{name} = {_render(steps, [], 0)}' for name, steps in names]
     plain = base.to_dict()
     for key, value in cfg.items():
-        if key in ('max_epochs', 'train_pipeline', 'test_pipeline'):
+        if key in (*_NUMBERS, 'train_pipeline', 'test_pipeline'):
             continue
         changed = _difference(plain.get(key), value)
         if changed is not _SAME:
