@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -233,6 +235,7 @@ def _shell(model: Any, part: str | None, changes: Mapping[str, Any] | None) -> t
         for key, value in QUIET.items():
             if hasattr(each, key) and key not in str(changes):
                 setattr(each, key, value)
+    _import_first(package, config)
     try:
         with torch.device('meta'), quiet(package):
             whole = package.AutoModel.from_config(config)
@@ -247,6 +250,15 @@ def _shell(model: Any, part: str | None, changes: Mapping[str, Any] | None) -> t
             f'{did_you_mean(str(part), known)}'
         )
     return config, name, whole.get_submodule(name)
+
+
+def _import_first(package: Any, config: Any) -> None:
+    """Imports what building a model would import, as some modules make tensors that must not be on the meta device."""
+    with suppress(ImportError, OSError):
+        importlib.import_module('torchaudio.compliance.kaldi')
+    for each in (config, *(value for value in vars(config).values() if hasattr(value, 'to_dict'))):
+        with suppress(KeyError):
+            package.MODEL_MAPPING[type(each)]
 
 
 def _find_part(whole: Any, base: Any) -> str:

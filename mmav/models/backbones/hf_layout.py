@@ -283,4 +283,5 @@ def blocks_of(encoder: nn.Module) -> tuple[nn.Module, ...]:
     lists = [
         list(each) for each in encoder.modules() if isinstance(each, nn.ModuleList) and len({*map(type, each)}) == 1
     ]
-    return tuple(found or max(lists, key=lambda each: len(each), default=[]))
+    longest: list[nn.Module] = max(lists, key=len, default=[])
+    return tuple(found or longest)

@@ -377,6 +377,13 @@ def test_a_class_of_a_processor_says_what_its_file_leaves_out(folders, tmp_path)
         HFBackbone(str(folder))
 
 
+def test_what_is_imported_on_the_way_is_not_made_on_the_meta_device(monkeypatch):
+    """A module of torchaudio holds a tensor; on the meta device, AST's own extractor could not be used any more."""
+    monkeypatch.delitem(sys.modules, 'torchaudio.compliance.kaldi', raising=False)
+    HFBackbone(FAMILIES['ast'].config)
+    assert sys.modules['torchaudio.compliance.kaldi'].EPSILON.device.type == 'cpu'
+
+
 def test_without_transformers_there_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, 'transformers', None)
     with pytest.raises(ConfigError, match=r'^HFBackbone needs transformers, .*: pip install transformers$'):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchaudio.compliance.kaldi  # noqa: F401 (its tensors must not be made on the meta device)
 import transformers
 from torch import nn
 
