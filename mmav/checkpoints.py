@@ -168,7 +168,7 @@ def require_every_weight(checkpoint: Mapping[str, Any], source: str) -> None:
     if leaves_out(checkpoint):
         raise CheckpointError(
             f"'{source}' holds only what was trained on top of {' and '.join(checkpoint['meta'][BASE]['sources'])}: "
-            'make it whole with tools/model_converters/merge_lora.py'
+            'make it whole with `mmav merge-lora`'
         )
 
 

@@ -15,6 +15,8 @@ from mmav.models.ops.lean import lean
 from tests.models.test_contracts import BACKBONES, backbone_input, make_backbone, randomise
 
 SETTINGS = LoRASettings(rank=2, alpha=6)
+# the others consist of convolutions
+ADAPTABLE = [name for name in BACKBONES if any(type(layer) is nn.Linear for layer in make_backbone(name).modules())]
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +76,7 @@ def test_dropout_acts_on_the_product_in_training_only():
     torch.testing.assert_close(layer.eval()(x), plain + x @ layer.lora_a.t() @ layer.lora_b.t())
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', ADAPTABLE)
 def test_merged_equals_unmerged(name):
     backbone, x = adapted(name), backbone_input(name)
     before = values(backbone, x)
@@ -88,7 +90,7 @@ def test_merged_equals_unmerged(name):
     assert (without - before).abs().max() > 1e-2  # the matrices have an effect
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', ADAPTABLE)
 def test_every_matrix_learns_in_fast_and_lean_paths(name):
     backbone, x = adapted(name), backbone_input(name)
     assert not any(is_plain(layer) for layer in lora_layers(backbone).values())
@@ -102,6 +104,13 @@ def test_every_matrix_learns_in_fast_and_lean_paths(name):
     (result * weights).sum().backward()
     lean_ones = {key: p.grad for key, p in backbone.named_parameters() if 'lora' in key}
     torch.testing.assert_close(lean_ones, found, rtol=1e-3, atol=1e-3)
+
+
+def test_backbones_without_linear_layers_are_refused():
+    assert {'MViTv2', 'MAT', 'AST', 'ViT'} <= set(ADAPTABLE)
+    for name in set(BACKBONES) - set(ADAPTABLE):
+        with pytest.raises(ConfigError, match='has no layers of the class nn.Linear there'):
+            add_lora(make_backbone(name), SETTINGS, 'lora')
 
 
 def test_the_random_generator_does_not_move():
