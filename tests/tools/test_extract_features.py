@@ -95,7 +95,8 @@ def test_mistakes_are_one_line(run, clips_folder, capsys):  # noqa: F811
 def test_processes_of_a_launcher_share_the_work(clips_folder, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setattr('mmav.engine.features.extraction.SHARD_CLIPS', 2)
     for rank in (1, 0):
-        for name, value in dict(RANK=rank, WORLD_SIZE=2, LOCAL_RANK=rank).items():
+        place = dict(RANK=rank, WORLD_SIZE=2, LOCAL_RANK=rank, MASTER_ADDR='localhost', MASTER_PORT=29500)
+        for name, value in place.items():
             monkeypatch.setenv(name, str(value))
         given = ['--split', 'train', '--workers', 0, '--launcher', 'pytorch']
         assert run_tool(EXTRACT, clips_folder / 'config.py', '--out', tmp_path / 'f', *given) == 0
