@@ -85,4 +85,6 @@ def trained(folder, tiny_config, tmp_path_factory) -> Trained:
     """What one command made of the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmav.analysis.folder.plan.CONFIG', str(tiny_config))
-        return run(folder, tmp_path_factory.mktemp('run') / 'result', '--epochs', 2)
+        made = run(folder, tmp_path_factory.mktemp('run') / 'result', '--epochs', 2)
+    assert made.status == 0, made.printed
+    return made
