@@ -213,7 +213,7 @@ def _choose(
 
 def arguments_for(config: Path, stage: str, **more: Any) -> argparse.Namespace:
     """The arguments of tools/train.py and tools/test.py for a folder of the work dir."""
-    defaults = dict(data_root=None, launcher='none', cfg_options={}, local_rank=0, amp=None, drop=None)
+    defaults: dict[str, Any] = dict(data_root=None, launcher='none', cfg_options={}, local_rank=0, amp=None, drop=None)
     work_dir = str(config.parent / stage)
     return argparse.Namespace(config=str(config), work_dir=work_dir, **{**defaults, **more})
 

@@ -26,7 +26,7 @@ def hero(results: Results, figures: Sequence[Figure]) -> str:
         figures: Its accuracies, that of the whole model first.
     """
     whole = figures[0]
-    rows = []
+    rows: list[tuple[str, float, tuple[float, float] | None, str, str]] = []
     for figure in figures:
         name = 'the model' if figure.name == BOTH else f'{figure.name} alone'
         interval = (figure.low, figure.high)

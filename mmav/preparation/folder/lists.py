@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +181,7 @@ def _write(
     if listing.class_file is None:
         write_output(out / CLASS_FILE, ''.join(f'{name}\n' for name in listing.classes))
     files: dict[str, Path] = {}
-    lost = defaultdict(int)
+    lost: Counter[str | None] = Counter()
     for clip in listing.clips:
         lost[clip.part] += clip.path in left_out
     for part, clips in parts.items():
