@@ -18,5 +18,6 @@ model = dict(
         ),
     ),
     neck=dict(type='Avg'),
-    head=dict(type='ClsHead', loss=dict(type='CrossEntropyLoss', label_smoothing=0.1)),
+    # the encoders know different things of a clip: what one rules out, the other cannot bring back
+    head=dict(type='ClsHead', average='geometric', loss=dict(type='CrossEntropyLoss', label_smoothing=0.1)),
 )
