@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-import torch
 from mmengine.config import DictAction
 
 from mmav.checkpoints import require_checkpoint
@@ -86,6 +85,8 @@ def main() -> None:
     if args.launcher != 'none':
         export_ranks(args.launcher)
         rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+        import torch  # not above: mmav comes before PyTorch and sets how its threads wait
+
         if args.device is None and torch.cuda.is_available():
             args.device = f'cuda:{int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count()}'
     model = load_encoders(cfg, args.checkpoint)
