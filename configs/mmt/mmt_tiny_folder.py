@@ -1,5 +1,8 @@
 """The small MMT on a folder of one's own clips: train.csv, test.csv (columns path,label), classes.txt (a name a line).
 
+For tens of thousands of clips: on 2,000 clips of ten classes it was at chance after ten epochs, where
+configs/small/small_folder.py has 0.9.
+
 Train: python tools/train.py configs/mmt/mmt_tiny_folder.py --data-root DIR
 Test: python tools/test.py configs/mmt/mmt_tiny_folder.py work_dirs/mmt_tiny_folder/epoch_20.pth --data-root DIR
 Expected: not yet run here. Hardware: 2 CPU cores.

@@ -120,7 +120,9 @@ def _flaw(kept: Mapping[str, np.ndarray], wanted: Sequence[str], broken: str | N
 @checks(None)
 def _features_are_kept(cfg: Config) -> Iterator[str]:
     """A metric on features and a model that keeps none: found before training rather than at its first validation."""
-    model = cfg.get('model') or {}
+    model = cfg.get('model')
+    if not isinstance(model, dict):  # refused elsewhere
+        return
     keeps = MODELS.get(model.get('type')) if isinstance(model.get('type'), str) else None
     if keeps is None or 'keep_features' not in call_signature(keeps).names or model.get('keep_features'):
         return

@@ -32,6 +32,12 @@ MODELS_OF = dict(
     concat=(VIT, AST, dict(type='Concat'), None),
     merged=(VIT, AST, dict(type='MergedAttention', **FUSION), None),
     outside=(dict(resnet.VIDEO, input_size=(4, 32, 32)), AST, BOTTLENECK, None),
+    conv=(
+        dict(type='ConvEncoder', input_size=(4, 32, 32), widths=(8, 16)),
+        dict(type='ConvEncoder', input_size=(16, 200), in_channels=1, widths=(8, 16)),
+        dict(type='Avg'),
+        None,
+    ),
     hiera=(
         dict(type='Hiera', arch=HIERA, input_size=(4, 32, 32)),
         dict(type='Hiera', arch=HIERA, input_size=(16, 200), in_channels=1),

@@ -20,7 +20,7 @@ load = dict(type='LoadClip', num_frames=num_frames, window=window)
 log_mel = dict(type='LogMel', num_mel_bins=num_mel_bins, target_frames=target_frames, per_clip=True)
 
 # nothing that could change what a clip is: no flip (of a digit, or a movement to the left), no hard crop. Where left
-# and right do not matter, dict(type='RandomFlip') behind the crop helps.
+# and right do not matter, add dict(type='RandomFlip') behind the crop.
 train_pipeline = [
     dict(**load, mode='random', short_side=side * 9 // 8),
     dict(type='RandomResizedCrop', size=side, scale=(0.6, 1.0)),
