@@ -153,6 +153,11 @@ class AVDataset(Dataset[Any]):
         """Length of the class list, or of each of them."""
         return as_given({part: len(names) for part, names in as_parts(self.metainfo['classes']).items()})
 
+    @property
+    def decoded(self) -> ClipCache | None:
+        """The cache of decoded clips, if there is one."""
+        return self._cache
+
     def __len__(self) -> int:
         return len(self._rows)
 

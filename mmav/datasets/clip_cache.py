@@ -22,7 +22,7 @@ import torch
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from mmav.datasets.cache_folder import CacheFolder
+from mmav.datasets.cache_folder import CacheFolder, Room
 from mmav.datasets.media import MediaReader, open_media, open_stream
 from mmav.datasets.media.cached_reader import CachedReader, Part, StoringReader, remove_damaged
 from mmav.datasets.media.pair_path import stamps_of
@@ -80,6 +80,11 @@ class ClipCache:
         self.tensors = self.kept, self._said
         self.need = self._measure(clip_of)
         _living.add(self)
+
+    @property
+    def room(self) -> Room:
+        """How much fits where the clips are kept."""
+        return self._folder.room()
 
     def reader(self, index: int, clip: dict[str, Any]) -> MediaReader:
         """Opens a clip for reading.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmav.analysis.folder.timing import EpochTime
 from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
 from mmav.parallel import worker_problem
 from mmav.threads import cpu_count
@@ -22,6 +23,7 @@ FRAME_SHIFT_MS = 10.0
 FRAMES_A_SECOND, FEWEST_FRAMES, MOST_FRAMES = 2, 8, 16
 # the clips that the epochs of CONFIG are meant for, and limits on what smaller sets make of them
 CLIPS_OF_CONFIG, MOST_EPOCHS = 2000, 100
+_ABOUT = (0.8, 1.25)
 # batch norm needs the smallest batch
 LEAST_BATCH, STEPS_OF_EPOCH = 8, 8
 
@@ -122,7 +124,9 @@ def choose(
     while batch > LEAST_BATCH and clips / batch < STEPS_OF_EPOCH:
         batch //= 2
     usual_epochs = int(base['train_cfg']['max_epochs'])
-    epochs = round(usual_epochs * math.sqrt(CLIPS_OF_CONFIG / max(clips, 1)))
+    few_or_many = math.sqrt(CLIPS_OF_CONFIG / max(clips, 1))
+    # sets of about the usual size, which lose some clips to validation, keep the config's own
+    epochs = usual_epochs if _ABOUT[0] < few_or_many < _ABOUT[1] else round(usual_epochs * few_or_many)
     epochs = min(max(epochs, usual_epochs // 2, 1), max(MOST_EPOCHS, usual_epochs))
     number, why_workers = _workers() if workers is None else (workers, 'as asked for with --workers')
     chosen = Choices(modalities, window, frames, spectrogram_frames(window), batch, epochs, number)
@@ -134,33 +138,35 @@ def choose(
         chosen.explain('spectrogram', f'{chosen.target_frames} frames', f'{window:g} s at 10 ms, without padding')
     few = '' if batch == usual_batch else f', less than {usual_batch}, so that an epoch has {STEPS_OF_EPOCH} steps'
     chosen.explain('batch', batch, f'{clips:,} training clips{few}')
-    chosen.explain('epochs', epochs, f'{clips:,} training clips; fewer clips take more epochs')
+    more = '; fewer clips take more epochs' if epochs > usual_epochs else ''
+    chosen.explain('epochs', epochs, f'{clips:,} training clips{more}')
     chosen.explain('reading', f'{number} processes' if number else 'in the main process', why_workers)
     return chosen
 
 
-def limit_epochs(chosen: Choices, seconds: float, minutes: float, *, asked: int | None = None) -> None:
+def limit_epochs(chosen: Choices, time: EpochTime, minutes: float, *, asked: int | None = None) -> None:
     """Limits the epochs to what fits the time, or to what is asked for.
 
     Args:
         chosen: Changed here.
-        seconds: That an epoch takes, validation included, as measured.
+        time: That an epoch takes, as measured.
         minutes: That training may take.
         asked: Epochs asked for; the time has no effect then.
     """
-    took = f'{_time(seconds)} an epoch, as measured on a few batches'
+    fill = f' (the first: {_time(time.first)})' if time.first > 1.2 * time.later else ''
+    took = f'{_time(time.later)} an epoch{fill}, as measured on a few batches'
     if asked is not None:
         chosen.max_epochs = asked
-        chosen.explain('epochs', asked, f'as asked for with --epochs; {took}: about {_time(asked * seconds)}')
+        chosen.explain('epochs', asked, f'as asked for with --epochs; {took}: about {_time(time.of(asked))}')
         return
-    fit = int(60 * minutes / seconds)
+    fit = time.fitting(60 * minutes)
     if fit < chosen.max_epochs:
         wanted, chosen.max_epochs = chosen.max_epochs, max(1, fit)
-        why = f'{took}; {wanted} would take {_time(wanted * seconds)}, and --minutes is {minutes:g}'
+        why = f'{took}; {wanted} would take {_time(time.of(wanted))}, and --minutes is {minutes:g}'
         chosen.explain('epochs', chosen.max_epochs, why)
     else:
         before = chosen.reasons['epochs'].why
-        chosen.explain('epochs', chosen.max_epochs, f'{before}; {took}: about {_time(chosen.max_epochs * seconds)}')
+        chosen.explain('epochs', chosen.max_epochs, f'{before}; {took}: about {_time(time.of(chosen.max_epochs))}')
 
 
 def _workers() -> tuple[int, str]:

@@ -87,7 +87,7 @@ def folder_config(
     _fit_schedule(cfg, numbers['max_epochs'])
     # variables of the base, which nothing reads any more
     cfg.update({name: number for name, number in numbers.items() if name in cfg})
-    cfg['default_hooks']['checkpoint'].update(save_best='top1', rule='greater', max_keep_ckpts=1)
+    cfg['default_hooks']['checkpoint'].update(save_best='top1', rule='greater', latest_of_equal=True, max_keep_ckpts=1)
     # Ctrl-C stops as a scheduler does: after the iteration, with all that is needed to go on
     cfg['default_hooks']['resume_point']['signals'] = ['SIGTERM', 'SIGUSR1', 'SIGINT']
     number = len(read_classes(str(classes)))

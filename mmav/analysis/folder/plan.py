@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mmav.analysis.folder.caching import IN_MEMORY, NAME, build_lists, fits_now
 from mmav.analysis.folder.choices import CONFIG, MINUTES, Choice, Choices, choose, choose_window, limit_epochs
 from mmav.analysis.folder.config import config_text, folder_config
 from mmav.analysis.folder.telling import tell_choices, tell_files, tell_lists
-from mmav.analysis.folder.timing import seconds_of_epoch
+from mmav.analysis.folder.timing import EpochTime, seconds_of_epoch
 from mmav.config.reading import load_config
 from mmav.engine import launch
 from mmav.errors import OutputError
@@ -90,6 +92,8 @@ class Plan:
         chosen: What to train with.
         modalities: Of the model.
         config: The config's file.
+        cached: Whether training keeps decoded clips in memory.
+        time: Of an epoch, as measured before training.
     """
 
     survey: Survey
@@ -97,6 +101,8 @@ class Plan:
     chosen: list[Choice]
     modalities: tuple[str, ...]
     config: Path
+    cached: bool
+    time: EpochTime
 
 
 def claim(work_dir: Path, listing: Listing, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -169,13 +175,23 @@ def make_plan(
     tell_lists(listing, division)
     config = out / CONFIG_FILE
     if before is None:
-        chosen = _choose(options, survey, division, config, lengths, modalities, why)
+        chosen, took = _choose(options, survey, division, config, lengths, modalities, why)
         choices = list(chosen.reasons.values())
-        write_json(out / PLAN, dict(settings=dict(settings), choices=[asdict(choice) for choice in choices]))
+        kept = dict(choices=[asdict(choice) for choice in choices], seconds=took._asdict())
+        write_json(out / PLAN, dict(settings=dict(settings), **kept))
     else:
-        choices = [Choice(**each) for each in before['choices']]
+        choices, took = [Choice(**each) for each in before['choices']], EpochTime(**before['seconds'])
+        choices = [_still(choice, config) for choice in choices]
     tell_choices(choices)
-    return Plan(survey, division, choices, modalities, config)
+    cached = any((choice.name, choice.value) == (NAME, IN_MEMORY) for choice in choices)
+    return Plan(survey, division, choices, modalities, config, cached, took)
+
+
+def _still(choice: Choice, config: Path) -> Choice:
+    """A choice of an earlier run; there may be less free memory now."""
+    if (choice.name, choice.value) != (NAME, IN_MEMORY):
+        return choice
+    return fits_now(launch.prepare_config(arguments_for(config, TRAINING)))
 
 
 def _choose(
@@ -186,7 +202,7 @@ def _choose(
     lengths: list[float],
     modalities: tuple[str, ...],
     why: str,
-) -> Choices:
+) -> tuple[Choices, EpochTime]:
     base_file = find_config(CONFIG).resolve()
     base = load_config(str(base_file))
     clips = len(division.clips['train'])
@@ -205,10 +221,17 @@ def _choose(
     chosen.explain('training', 'from scratch', f'config {CONFIG}; flips {"on" if options.flips else "off"}')
     write()
     print('measuring how long an epoch takes ...', flush=True)
-    seconds = seconds_of_epoch(launch.prepare_config(arguments_for(config, TRAINING)))
-    limit_epochs(chosen, seconds, options.minutes, asked=options.epochs)
+    cfg = launch.prepare_config(arguments_for(config, TRAINING))
+    train, val, cache = build_lists(cfg)
+    took = seconds_of_epoch(cfg, train, val)
+    del train, val
+    gc.collect()  # clips that were kept in memory for measuring
+    limit_epochs(chosen, took, options.minutes, asked=options.epochs)
+    if chosen.max_epochs == 1:
+        cache = Choice(NAME, 'none', 'one epoch decodes each clip once')
+    chosen.reasons[NAME] = cache
     write()
-    return chosen
+    return chosen, took
 
 
 def arguments_for(config: Path, stage: str, **more: Any) -> argparse.Namespace:

@@ -9,19 +9,26 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from mmav.analysis.folder.timing import EpochTime
+
+# the share of the time from which on it is told
+_FAR = 1.5
+
 
 class EpochLineHook(Hook):
     """Shows a bar of an epoch's iterations, and prints a line after each validation.
 
     Args:
         show: Whether to show bars, on a terminal; lines are printed in any case.
+        expected: How long epochs should take.
+        minutes: That training may take; a line says so, once, if it will be far more. None for any time.
     """
 
     # after CheckpointHook has decided which epoch is the best one
     priority = 'LOWEST'
 
-    def __init__(self, *, show: bool = True) -> None:
-        self.show = show
+    def __init__(self, *, show: bool = True, expected: EpochTime | None = None, minutes: float | None = None) -> None:
+        self.show, self._expected, self._minutes = show, expected, minutes
         self._bar: Any = None
         self._begun, self._first = 0.0, 0
 
@@ -71,6 +78,21 @@ class EpochLineHook(Hook):
             f'   {_left(left)}'.rstrip(),
             flush=True,
         )
+        self._tell_if_late(time.monotonic() - self._begun, done, runner.max_epochs)
+
+    def _tell_if_late(self, seconds: float, done: int, epochs: int) -> None:
+        """Says once that the time will not do, if epochs take much longer than they should."""
+        if self._expected is None or self._minutes is None:
+            return
+        # a ratio, as the first epoch fills the cache
+        whole = seconds / self._expected.of(done) * self._expected.of(epochs) / 60
+        if whole > _FAR * self._minutes and done < epochs:
+            print(
+                f'  epochs take longer than estimated: {epochs} will take about {whole:.0f} min in place of '
+                f'--minutes {self._minutes:g}; for fewer, stop (Ctrl-C) and give --epochs and another --name',
+                flush=True,
+            )
+            self._minutes = None
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Opens a bar."""

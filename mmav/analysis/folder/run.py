@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmav.analysis.folder.plan import REPORT, TEST, TRAINING, Options, Plan, arguments_for, claim, make_plan
 from mmav.analysis.folder.progress import EpochLineHook
@@ -16,6 +17,7 @@ from mmav.analysis.folder.report import write_report
 from mmav.analysis.folder.results import BOTH, Results, read_results
 from mmav.analysis.folder.telling import tell_end
 from mmav.checkpoints import find_resume
+from mmav.datasets.cache_folder import RAM
 from mmav.engine import launch
 from mmav.engine.console import quiet_console
 from mmav.errors import MmavError, TrainingStopped
@@ -69,8 +71,10 @@ def _train(options: Options, plan: Plan) -> Path:
     print(
         f'\ntraining{f" goes on from {Path(resumes).name}" if resumes else ""} (Ctrl-C stops; the same command goes on)'
     )
-    arguments = arguments_for(plan.config, TRAINING, resume='', deterministic=False, auto_scale_lr=False)
-    launch.train(arguments, hooks=[EpochLineHook(show=options.show)])
+    more: dict[str, Any] = dict(resume='', deterministic=False, auto_scale_lr=False)
+    arguments = arguments_for(plan.config, TRAINING, **more, cache=RAM if plan.cached else None)
+    minutes = options.minutes if options.epochs is None else None
+    launch.train(arguments, hooks=[EpochLineHook(show=options.show, expected=plan.time, minutes=minutes)])
     found = sorted(work_dir.glob('best_*.pth'), key=os.path.getmtime)
     if not found:
         raise MmavError(f"'{work_dir}' holds no best checkpoint: remove the folder and train again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from pathlib import Path
 from typing import Any
@@ -22,23 +23,30 @@ class CheckpointHook(MMEngineCheckpointHook):
     """MMEngine's hook of this name, but it deletes an old checkpoint only once the new one is complete.
 
     MMEngine deletes first, for ``save_best``, too: a kill in between leaves nothing. The arguments are the same, and
-    one more.
+    two more.
 
     Args:
         *args: Passed to MMEngine's hook.
         trained_only: Whether all checkpoints of the run leave out the frozen weights of public files, see
             :mod:`mmav.engine.small_checkpoints`.
+        latest_of_equal: Whether ``save_best`` takes the latest of equally good checkpoints, not the first: on a short
+            validation list many are equal, and a later one has trained longer at a lower learning rate.
         **kwargs: Passed to MMEngine's hook.
 
     Raises:
-        ConfigError: When training begins, if ``trained_only`` leaves nothing out.
+        ConfigError: If ``latest_of_equal`` has no effect; when training begins, if ``trained_only`` leaves nothing out.
     """
 
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
 
-    def __init__(self, *args: Any, trained_only: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, trained_only: bool = False, latest_of_equal: bool = False, **kwargs: Any) -> None:
+        if latest_of_equal:
+            # before MMEngine takes its comparison from here
+            self.rule_map = dict(greater=operator.ge, less=operator.le)
         super().__init__(*args, **kwargs)
+        if latest_of_equal and not self.save_best:
+            raise ConfigError('checkpoint.latest_of_equal=True has no effect without save_best: leave it out')
         self.trained_only = trained_only
 
     def before_train(self, runner: Runner) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from mmav.analysis.folder import choices
 from mmav.analysis.folder.choices import choose, choose_window, limit_epochs, spectrogram_frames
+from mmav.analysis.folder.timing import EpochTime
 from mmav.datasets.transforms import LogMel
 
 BASE = dict(train_dataloader=dict(batch_size=16), train_cfg=dict(max_epochs=20))
@@ -36,7 +37,10 @@ def test_frames_follow_the_window(window, frames):
     assert chosen([window]).num_frames == frames
 
 
-@pytest.mark.parametrize(('clips', 'batch', 'epochs'), [(2000, 16, 20), (100, 8, 89), (20, 8, 100), (50000, 16, 10)])
+@pytest.mark.parametrize(
+    ('clips', 'batch', 'epochs'),
+    [(2000, 16, 20), (1600, 16, 20), (1000, 16, 28), (100, 8, 89), (20, 8, 100), (50000, 16, 10)],
+)
 def test_fewer_clips_take_smaller_batches_and_more_epochs(clips, batch, epochs):
     found = chosen(clips=clips)
     assert (found.batch_size, found.max_epochs) == (batch, epochs)
@@ -52,21 +56,27 @@ def test_every_choice_has_a_reason():
     )
 
 
+def test_the_first_epoch_may_take_longer():
+    found = chosen()
+    limit_epochs(found, EpochTime(120.0, 30.0), 5.0)
+    assert found.max_epochs == 7 and '30.0 s an epoch (the first: 2.0 min)' in found.reasons['epochs'].why
+
+
 def test_epochs_end_within_the_time():
     found = chosen()
-    limit_epochs(found, 90.0, 10.0)
+    limit_epochs(found, EpochTime(90.0, 90.0), 10.0)
     assert found.max_epochs == 6 and found.reasons['epochs'].value == '6'
     assert '20 would take 30.0 min, and --minutes is 10' in found.reasons['epochs'].why
-    limit_epochs(found, 9000.0, 10.0)
+    limit_epochs(found, EpochTime(9000.0, 9000.0), 10.0)
     assert found.max_epochs == 1
     enough = chosen()
-    limit_epochs(enough, 1.0, 10.0)
+    limit_epochs(enough, EpochTime(1.0, 1.0), 10.0)
     assert enough.max_epochs == 20 and 'about 20.0 s' in enough.reasons['epochs'].why
 
 
 def test_asked_epochs_are_taken_whatever_they_take():
     found = chosen()
-    limit_epochs(found, 900.0, 1.0, asked=50)
+    limit_epochs(found, EpochTime(900.0, 900.0), 1.0, asked=50)
     assert found.max_epochs == 50 and '--epochs' in found.reasons['epochs'].why
 
 

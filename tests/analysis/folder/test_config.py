@@ -8,6 +8,7 @@ import pytest
 
 from mmav.analysis.folder.choices import CONFIG, choose, limit_epochs
 from mmav.analysis.folder.config import config_text, folder_config
+from mmav.analysis.folder.timing import EpochTime
 from mmav.config.reading import load_checked_config, load_config
 from mmav.shipped import find_config
 
@@ -25,7 +26,7 @@ def written(base, tmp_path):
 
     def write(modalities=('video', 'audio'), clips=40, epochs=7, root='/clips', **options):
         chosen = choose([2.0], modalities, why_modalities='', clips=clips, base=base, workers=0)
-        limit_epochs(chosen, 1.0, 1.0, asked=epochs)
+        limit_epochs(chosen, EpochTime(1.0, 1.0), 1.0, asked=epochs)
         lists = {part: Path(f'/lists/{part}.csv') for part in ('train', 'val', 'test')}
         cfg = folder_config(base, chosen, data_root=Path(root), lists=lists, classes=classes, **options)
         path = tmp_path / 'config.py'

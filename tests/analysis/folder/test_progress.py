@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 from mmengine.logging import MessageHub
 
+from mmav.analysis.folder import progress
 from mmav.analysis.folder.progress import EpochLineHook
+from mmav.analysis.folder.timing import EpochTime
 
 
 @pytest.fixture
@@ -41,6 +43,29 @@ def test_a_line_an_epoch(runner, capsys):
         '  epoch  2 of 12   accuracy  25.0% (best 50.0%)   loss 1.250',
         '  epoch  3 of 12   accuracy  75.0% (the best so far)   loss 1.250',
     ]
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'minutes', 'told'),
+    [
+        # 20 and 11 times 10 s would be 2.2 min, and is told from 3 min on
+        ((24.0, 12.0, 12.0), 2.0, []),
+        ((62.0, 31.0, 31.0), None, []),
+        ((62.0, 31.0, 31.0), 2.0, ['about 7 min in place of --minutes 2']),
+        ((20.0, 10.0, 300.0), 2.0, ['about 18 min in place of --minutes 2']),
+    ],
+)
+def test_a_line_once_where_the_time_will_not_do(runner, capsys, monkeypatch, seconds, minutes, told):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: clock[0])
+    hook = EpochLineHook(show=False, expected=EpochTime(20.0, 10.0), minutes=minutes)
+    hook.before_train(runner)
+    for epoch, each in enumerate(seconds, 1):
+        clock[0] += each
+        runner.epoch = epoch
+        hook.after_val_epoch(runner, dict(top1=0.5))
+    lines = [line for line in capsys.readouterr().out.splitlines() if 'longer than estimated' in line]
+    assert len(lines) == len(told) and all(words in line for words, line in zip(told, lines, strict=True))
 
 
 def test_no_line_without_an_accuracy(runner, capsys):

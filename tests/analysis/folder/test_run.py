@@ -12,6 +12,7 @@ import torch
 from mmav.analysis.folder import plan, run
 from mmav.analysis.folder.plan import Options
 from mmav.analysis.folder.run import dry_run, train_folder
+from mmav.analysis.folder.timing import EpochTime
 from mmav.analysis.logs import read_log
 from mmav.errors import TrainingStopped
 from mmav.evaluation.predictions import load_predictions
@@ -108,7 +109,7 @@ def test_a_stop_is_told_in_a_line(options, monkeypatch):
 
 def test_a_dry_run_writes_nothing(folder, tmp_path, tiny_config, monkeypatch, capsys):
     monkeypatch.setattr(plan, 'CONFIG', str(tiny_config))
-    monkeypatch.setattr(plan, 'seconds_of_epoch', lambda cfg: 30.0)
+    monkeypatch.setattr(plan, 'seconds_of_epoch', lambda *_: EpochTime(30.0, 30.0))
     monkeypatch.chdir(tmp_path)
     dry_run(Options(folder, tmp_path / 'result', minutes=2.0, workers=0, jobs=1, show=False))
     printed = capsys.readouterr().out

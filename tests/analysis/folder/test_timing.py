@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from mmengine.config import Config
 
@@ -12,22 +10,31 @@ from mmav.analysis.folder.timing import seconds_of_epoch
 from mmav.errors import MediaError, MmavError
 
 
+class Clips:
+    """So many clips, with a cache or without."""
+
+    def __init__(self, number, cache):
+        self.number, self.decoded = number, cache
+
+    def __len__(self):
+        return self.number
+
+
 @pytest.fixture
 def estimate(monkeypatch):
     """The estimate for made-up seconds of a step and of reading a clip, without the margin."""
 
-    def make(step, read, *, workers, cores=2, train=80, val=20):
-        monkeypatch.setattr(timing, 'DATASETS', SimpleNamespace(build=lambda number: range(number)))
-        monkeypatch.setattr(timing, '_read', lambda dataset, number: ([0], read))
+    def make(step, read, *, workers, cores=2, train=80, val=20, cached=None):
+        times = iter([read, cached])
+        monkeypatch.setattr(timing, '_read', lambda dataset, number: ([0], next(times)))
         monkeypatch.setattr(timing, '_step_seconds', lambda cfg, items: step)
         monkeypatch.setattr(timing, 'cpu_count', lambda: cores)
-        cfg = Config(
-            dict(
-                train_dataloader=dict(dataset=train, batch_size=8, num_workers=workers),
-                val_dataloader=dict(dataset=val),
-            )
-        )
-        return seconds_of_epoch(cfg) / timing._MARGIN
+        cfg = Config(dict(train_dataloader=dict(batch_size=8, num_workers=workers)))
+        took = seconds_of_epoch(cfg, Clips(train, cached), range(val))
+        if cached is not None:
+            return [seconds / timing._MARGIN for seconds in took]
+        assert took.first == took.later
+        return took.first / timing._MARGIN
 
     return make
 
@@ -43,6 +50,10 @@ def test_workers_read_beside_the_steps(estimate):
     assert estimate(1.0, 4.0, workers=2, cores=8, val=0) == pytest.approx(160)
     # there are only so many cores
     assert estimate(10.0, 2.0, workers=2, cores=2, val=0) == pytest.approx(130)
+
+
+def test_later_epochs_read_from_the_cache(estimate):
+    assert estimate(3.0, 2.0, workers=0, val=0, cached=0.25) == pytest.approx([10 * 19, 10 * 5])
 
 
 class Broken:

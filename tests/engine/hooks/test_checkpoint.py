@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from mmav import checkpoints as checkpoint_io
+from mmav.engine.hooks.checkpoint import CheckpointHook
+from mmav.errors import ConfigError
 from mmav.outputs import RECORD
 from tests import toys
 
@@ -61,3 +63,18 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     (work_dir / '.epoch_9.pth.1.tmp').write_bytes(b'half')
     assert toys.run_tool('train.py', config, '--work-dir', work_dir, '--cfg-options', 'train_cfg.max_epochs=1') == 0
     assert [path.name for path in work_dir.glob('.*')] == [RECORD]
+
+
+@pytest.mark.parametrize(('options', 'best'), [({}, 2), (dict(latest_of_equal=True), 3)])
+def test_the_latest_of_equal_checkpoints_is_the_best_where_asked(options, best, tmp_path, monkeypatch):
+    scores = iter([0.5, 0.75, 0.75, 0.25])
+    monkeypatch.setattr('mmav.evaluation.Accuracy.compute_metrics', lambda *_: dict(top1=next(scores)))
+    hook = dict(max_keep_ckpts=1, save_best='top1', rule='greater', **options)
+    config = toys.write_config(tmp_path, f'default_hooks = dict(checkpoint={hook!r})\n')
+    assert toys.run_tool('train.py', config, '--work-dir', tmp_path / 'w') == 0
+    assert sorted(path.name for path in (tmp_path / 'w').glob('best*.pth')) == [f'best_top1_epoch_{best}.pth']
+
+
+def test_latest_of_equal_needs_a_best():
+    with pytest.raises(ConfigError, match=r'latest_of_equal=True has no effect without save_best: leave it out'):
+        CheckpointHook(latest_of_equal=True)
