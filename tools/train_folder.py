@@ -56,6 +56,14 @@ def main() -> None:
     parser.add_argument(
         '--flip', action='store_true', help='mirror videos in training, if left and right mean the same'
     )
+    parser.add_argument(
+        '--encoder',
+        metavar='MODALITY=WHERE',
+        action='append',
+        default=[],
+        help='a pretrained encoder of transformers, its folder or name on the hub, to use frozen in place of training '
+        'one from scratch, e.g. --encoder video=encoders/videomae-base --encoder audio=encoders/ast',
+    )
     parser.add_argument('--workers', type=int, metavar='N', help='processes that read; default: by the cores')
     parser.add_argument('--jobs', type=positive, metavar='N', help='processes that check files; default: one per core')
     parser.add_argument('--dry-run', action='store_true', help='only say what was found and what would be chosen')
@@ -76,6 +84,7 @@ def main() -> None:
         seed=args.seed,
         source=args.source,
         flips=args.flip,
+        encoders=tuple(args.encoder),
         workers=args.workers,
         jobs=args.jobs,
     )

@@ -65,7 +65,7 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Pat
     whole, enlarged = classes <= MOST_CLASSES, classes > _NUMBERS
     side = min(_SIDE, max(0.45 * classes, 2.5))
     widths = [side] * whole + [_SIDE] * enlarged
-    figure = Figure(figsize=(sum(widths) + 2.0 * len(widths), side + 1.5), layout='constrained')
+    figure = Figure(figsize=(sum(widths) + 2.0 * len(widths), side + 1.5), layout='compressed')
     axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)
     size = min(9.0, 0.8 * 72 * side / classes)  # points of type that fit a line of the matrix
     if whole:

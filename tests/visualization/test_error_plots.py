@@ -2,6 +2,7 @@ import cv2
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mmav.errors import MmavError
 from mmav.evaluation.error_analysis import calibration
@@ -80,3 +81,10 @@ def test_reliability_bars_stand_at_the_accuracies(tmp_path, figure):
     assert cv2.imread(str(tmp_path / 'r.png')) is not None
     with pytest.raises(MmavError, match='no clips with an answer'):
         draw_reliability(calibration(np.array([]), np.array([], dtype=bool)), tmp_path / 'r.png')
+
+
+@pytest.mark.parametrize('classes', [2, 3, 10])
+def test_nothing_is_cut_off(tmp_path, figure, classes):
+    draw_confusion(matrix(classes), [f'num{k}' for k in range(classes)], tmp_path / 'c.png')
+    box = figure[0].get_tightbbox(FigureCanvasAgg(figure[0]).get_renderer())
+    assert box.x0 > 0 and box.y0 > 0 and box.x1 * 100 < figure[0].bbox.x1 * 100 / figure[0].dpi

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmav.analysis.folder.choices import Choices
+from mmav.analysis.folder.encoders import Encoder, use_encoders
 from mmav.class_names import read_classes
 from mmav.config.edits import DATALOADERS
 
@@ -54,6 +55,7 @@ def folder_config(
     classes: Path,
     seed: int = 0,
     flips: bool = False,
+    encoders: Mapping[str, Encoder] | None = None,
 ) -> dict[str, Any]:
     """The config of a folder's model.
 
@@ -65,6 +67,7 @@ def folder_config(
         classes: Class list.
         seed: Of the training.
         flips: Whether training mirrors videos, which changes what some of them mean.
+        encoders: Modality -> encoder of others, in place of the config's.
 
     Returns:
         The whole config, without ``base``.
@@ -84,6 +87,7 @@ def folder_config(
     for dataset in _dicts_with(cfg['test_dataloader'], 'ann_file'):
         dataset['max_broken_share'] = 1.0
     _fit_model(cfg['model'], chosen, numbers)
+    use_encoders(cfg, chosen, encoders or {})
     _fit_schedule(cfg, numbers['max_epochs'])
     # variables of the base, which nothing reads any more
     cfg.update({name: number for name, number in numbers.items() if name in cfg})

@@ -15,6 +15,7 @@ from typing import Any
 from mmav.analysis.folder.caching import IN_MEMORY, NAME, build_lists, fits_now
 from mmav.analysis.folder.choices import CONFIG, MINUTES, Choice, Choices, choose, choose_window, limit_epochs
 from mmav.analysis.folder.config import config_text, folder_config
+from mmav.analysis.folder.encoders import Encoder, check_used, explain_scratch, fit_choices, read_encoders
 from mmav.analysis.folder.telling import tell_choices, tell_files, tell_lists
 from mmav.analysis.folder.timing import EpochTime, seconds_of_epoch
 from mmav.config.reading import load_config
@@ -27,6 +28,7 @@ from mmav.preparation.folder.listing import Listing
 from mmav.preparation.folder.lists import Division, divide
 from mmav.preparation.folder.survey import Survey, look
 from mmav.shipped import find_config
+from mmav.structures import MODALITIES
 
 CONFIG_FILE, PLAN, REPORT, ABOUT = 'config.py', 'plan.json', 'report.html', 'about.txt'
 LISTS, TRAINING, TEST = 'lists', 'training', 'test'
@@ -46,6 +48,7 @@ class Options:
         seed: Of the held-out clips and of training.
         source: Pattern that finds the recording in a path; None for the rules on names.
         flips: Whether training mirrors videos.
+        encoders: MODALITY=WHERE of encoders of others.
         workers: Processes that read; None to choose.
         jobs: Processes that check files; None for one per core.
         show: Whether to show progress bars.
@@ -59,6 +62,7 @@ class Options:
     seed: int = 0
     source: str | None = None
     flips: bool = False
+    encoders: tuple[str, ...] = ()
     workers: int | None = None
     jobs: int | None = None
     show: bool = True
@@ -77,7 +81,7 @@ class Options:
             files=digest.hexdigest(),
             **{
                 name: _plain(getattr(self, name))
-                for name in ('modalities', 'epochs', 'minutes', 'seed', 'source', 'flips')
+                for name in ('modalities', 'epochs', 'minutes', 'seed', 'source', 'flips', 'encoders')
             },
         )
 
@@ -161,11 +165,13 @@ def make_plan(
     Raises:
         MmavError: The folder is not one to train on.
     """
+    encoders = {} if before else read_encoders(options.encoders, options.modalities or MODALITIES)
     print(f'{listing.root}: {listing.layout}')
     lists = out / LISTS
     with Journal(lists / 'check_journal.jsonl', dict(tool='train_folder', version=VERSION)) as journal:
         survey = look(listing, journal, jobs=options.jobs)
     modalities, why = survey.modalities(options.modalities)
+    check_used(encoders, modalities)
     tell_files(survey, modalities)
     lengths = [
         survey.length(*clip[0:1], *clip[3:5]) for clip in listing.clips if survey.probes[clip.path].failure is None
@@ -175,7 +181,7 @@ def make_plan(
     tell_lists(listing, division)
     config = out / CONFIG_FILE
     if before is None:
-        chosen, took = _choose(options, survey, division, config, lengths, modalities, why)
+        chosen, took = _choose(options, survey, division, config, lengths, modalities, why, encoders)
         choices = list(chosen.reasons.values())
         kept = dict(choices=[asdict(choice) for choice in choices], seconds=took._asdict())
         write_json(out / PLAN, dict(settings=dict(settings), **kept))
@@ -202,6 +208,7 @@ def _choose(
     lengths: list[float],
     modalities: tuple[str, ...],
     why: str,
+    encoders: Mapping[str, Encoder],
 ) -> tuple[Choices, EpochTime]:
     base_file = find_config(CONFIG).resolve()
     base = load_config(str(base_file))
@@ -211,14 +218,18 @@ def _choose(
     where: dict[str, Any] = dict(data_root=root, lists=division.files, classes=division.classes.resolve())
 
     def write() -> None:
-        cfg = folder_config(base, chosen, **where, seed=options.seed, flips=options.flips)
+        cfg = folder_config(base, chosen, **where, seed=options.seed, flips=options.flips, encoders=encoders)
         opening = (
             f'A small model for the clips in {root}, written by mmav train-folder.\n\n'
             f'Train again with changes: mmav train {config} --work-dir DIR\n'
         )
         write_output(config, config_text(base_file, base, cfg, chosen, opening=opening))
 
-    chosen.explain('training', 'from scratch', f'config {CONFIG}; flips {"on" if options.flips else "off"}')
+    chosen.explain('training', CONFIG, f'for few clips; flips {"on" if options.flips else "off"}')
+    if encoders:
+        fit_choices(chosen, encoders)
+    else:
+        explain_scratch(chosen)
     write()
     print('measuring how long an epoch takes ...', flush=True)
     cfg = launch.prepare_config(arguments_for(config, TRAINING))

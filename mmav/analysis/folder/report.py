@@ -37,10 +37,10 @@ def write_report(path: Path, plan: Plan, results: Results, *, best: Path, minute
     pictures = draw_pictures(folder / PICTURES, plan.config, results, training=folder / TRAINING)
     problems = survey.problems(plan.modalities)
     write_csv(folder / LISTS / PROBLEMS, [Problem._fields, *problems])
-    best_epoch, epochs = _epochs(best, folder / TRAINING)
+    best_epoch, epochs, reached = _epochs(best, folder / TRAINING)
     counts = Counter(clip.label for clip in plan.division.clips['train'])
     training = {name: counts[name] for name in survey.listing.classes}
-    told = advice(results, training, best_epoch=best_epoch, epochs=epochs)
+    told = advice(results, training, reached=reached, epochs=epochs)
     figures = results.figures()
     took = f'{minutes:.0f} min' if minutes >= 1.5 else f'{60 * minutes:.0f} s'
     tiles = [
@@ -92,8 +92,12 @@ def _range(numbers: Iterable[int]) -> str:
     return f'{low:,} to {high:,}' if low < high else f'{low:,}'
 
 
-def _epochs(best: Path, training: Path) -> tuple[int, int]:
-    """The epoch of the best checkpoint, and how many were trained."""
+def _epochs(best: Path, training: Path) -> tuple[int, int, int]:
+    """The epoch of the best checkpoint, how many were trained, and the first that was as good."""
     found = re.search(r'_(\d+)\.pth$', best.name)
     best_epoch = int(found[1]) if found else 0
-    return best_epoch, max((row['epoch'] or 0 for row in read_log(training).val), default=best_epoch)
+    rows = read_log(training).val
+    epochs = [int(row['epoch'] or 0) for row in rows]
+    top = max((row.get('top1') or 0.0 for row in rows), default=0.0)
+    equal = [epoch for epoch, row in zip(epochs, rows, strict=True) if (row.get('top1') or 0.0) == top]
+    return best_epoch, max(epochs, default=best_epoch), min(equal, default=best_epoch)

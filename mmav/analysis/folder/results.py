@@ -121,13 +121,13 @@ def read_results(dumps: Mapping[str, str | Path]) -> Results:
     return Results(outcomes, len(set(outcomes[BOTH].paths)))
 
 
-def advice(results: Results, training: Mapping[str, int], *, best_epoch: int, epochs: int) -> list[str]:
+def advice(results: Results, training: Mapping[str, int], *, reached: int, epochs: int) -> list[str]:
     """What would help this model most, in sentences.
 
     Args:
         results: Of the test.
         training: Class -> its training clips.
-        best_epoch: Epoch of the checkpoint with the best validation accuracy.
+        reached: The first epoch with the best validation accuracy.
         epochs: Epochs that were trained.
     """
     told = []
@@ -145,9 +145,9 @@ def advice(results: Results, training: Mapping[str, int], *, best_epoch: int, ep
             f'The test has {whole.clips:,} clips only, so the true accuracy may lie anywhere from {whole.low:.0%} to '
             f'{whole.high:.0%}. More test clips make it surer.'
         )
-    if epochs > 3 and best_epoch > 0.9 * epochs and whole.accuracy < 0.98:
+    if epochs > 3 and reached > 0.9 * epochs and whole.accuracy < 0.98:
         told.append(
-            f'The best epoch was {best_epoch} of {epochs}: training longer is likely to help (--minutes or --epochs).'
+            f'Validation was best in epoch {reached} of {epochs}: training longer is likely to help (--minutes or --epochs).'
         )
     told += _of_classes(results.classes() if learned else [], training)
     for figure in alone:

@@ -62,14 +62,13 @@ def next_steps(plan: Plan, best: Path, told: Sequence[str]) -> str:
         'Try it in a browser': f'mmav serve {config} {checkpoint}',
         'See what it looks at and listens to': f'mmav grad-cam {config} {checkpoint} --clips 8 --out grad_cam',
         'Train longer, or anew once there are more clips': f'mmav train-folder {again} --minutes 60',
-        'Change the config and train that': f'mmav train {config} --work-dir DIR',
+        'Change the config and train that': f'mmav train {config} --work-dir DIR{" --cache ram" * plan.cached}',
     }
     blocks = ''.join(f'<h3>{html.text(title)}</h3><pre>{html.text(line)}</pre>' for title, line in commands.items())
     hints = f'<ul>{"".join(f"<li>{html.text(line)}</li>" for line in told)}</ul>' if told else ''
     return (
-        f'{hints}{blocks}<p class="sub">Paths are relative to {html.text(os.getcwd())}. To start from the encoders of '
-        'others in place of from scratch, see the pages on public weights and on training of the documentation '
-        '(<code>docs/weights.md</code>, <code>docs/training.md</code>).</p>'
+        f'{hints}{blocks}<p class="sub">Paths are relative to {html.text(os.getcwd())}. To start from pretrained '
+        'encoders in place of from scratch, give <code>--encoder</code> (<code>docs/encoders.md</code>).</p>'
     )
 
 

@@ -9,11 +9,13 @@ import io
 import json
 import re
 import shlex
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from mmav.__main__ import TOOLS
+from mmav.analysis.folder import report
 from tests import toys
 from tests.analysis.folder.conftest import BROKEN, CLASSES
 
@@ -71,3 +73,9 @@ def test_doubtful_files_are_listed(trained):
     with open(trained.work_dir / 'lists' / 'problems.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [row['path'] for row in rows if row['kind'] == 'unreadable'] == [*BROKEN] and len(rows) == 5
+
+
+def test_the_first_of_equal_epochs_is_when_it_was_reached(monkeypatch, tmp_path):
+    rows = [dict(epoch=k, top1=score) for k, score in enumerate((0.5, 0.75, 0.25, 0.75, 0.5), 1)]
+    monkeypatch.setattr(report, 'read_log', lambda folder: SimpleNamespace(val=rows))
+    assert report._epochs(tmp_path / 'best_top1_epoch_4.pth', tmp_path) == (4, 5, 2)

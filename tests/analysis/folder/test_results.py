@@ -62,14 +62,14 @@ def test_both_are_needed(tmp_path):
         read_results(dict(audio=tmp_path / 'a.pkl'))
 
 
-def of(results, training=None, best_epoch=5, epochs=10):
-    return ' '.join(advice(results, training or dict.fromkeys(CLASSES, 50), best_epoch=best_epoch, epochs=epochs))
+def of(results, training=None, reached=5, epochs=10):
+    return ' '.join(advice(results, training or dict.fromkeys(CLASSES, 50), reached=reached, epochs=epochs))
 
 
 def test_advice_follows_from_the_results(results):
     good = [(k % 3, k % 3 if k % 20 else 1) for k in range(300)]
     assert of(results(both=good)) == ''
-    assert 'training longer is likely to help' in of(results(both=good), best_epoch=10)
+    assert 'training longer is likely to help' in of(results(both=good), reached=10)
     assert "'dog' has 2 training clips, the largest 50" in of(results(both=good), dict(cat=50, dog=2, owl=50))
     luck = [(k % 3, 0) for k in range(300)]
     assert 'has learned little yet' in of(results(both=luck)) and 'More clips of' not in of(results(both=luck))

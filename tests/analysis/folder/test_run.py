@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -14,6 +15,7 @@ from mmav.analysis.folder.plan import Options
 from mmav.analysis.folder.run import dry_run, train_folder
 from mmav.analysis.folder.timing import EpochTime
 from mmav.analysis.logs import read_log
+from mmav.datasets.cache_folder import Room
 from mmav.errors import TrainingStopped
 from mmav.evaluation.predictions import load_predictions
 from mmav.inference import AVInferencer
@@ -25,6 +27,9 @@ def test_one_command_leaves_a_report(trained):
     assert 'Traceback' not in trained.printed and 'mmengine - INFO' not in trained.printed
     lines = [line for line in trained.printed.splitlines() if ' accuracy ' in line and 'epoch' in line]
     assert len(lines) == 2
+    assert re.search(r'\ncache +(in memory|none) ', trained.printed) and re.search(
+        r'\nencoders +from scratch ', trained.printed
+    )
     for name in (*BROKEN, SILENT, VERTICAL, LONG):
         assert name in trained.printed
     page = (trained.work_dir / 'report.html').read_text()
@@ -33,6 +38,38 @@ def test_one_command_leaves_a_report(trained):
     # nothing is loaded from elsewhere
     assert page.count('src="data:image/png;base64,') >= 2 and 'src="http' not in page and '<link' not in page
     assert not [path for path in trained.folder.rglob('*') if path.suffix != '.mp4' and path.is_file()]
+
+
+@pytest.fixture
+def cached(trained, monkeypatch):
+    """Whether a run that goes on may keep clips in memory; gives what its datasets then say."""
+    asked = []
+
+    def train(arguments, **_):
+        asked.append(arguments.cache)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.launch, 'train', train)
+
+    def go_on(options, usable):
+        monkeypatch.setattr('mmav.datasets.cache_folder.CacheFolder.room', lambda _: Room(10**9, usable, 'memory'))
+        with pytest.raises(TrainingStopped):
+            train_folder(options)
+        return asked[-1]
+
+    return go_on
+
+
+def test_a_run_that_goes_on_keeps_clips_in_memory_if_they_still_fit(cached, options, capsys):
+    plan_file = options.work_dir / 'plan.json'
+    held = json.loads(plan_file.read_text())
+    row = next(choice for choice in held['choices'] if choice['name'] == 'cache')
+    row.update(value='in memory', why='as it was')
+    plan_file.write_text(json.dumps(held))
+    assert cached(options, 10**9) == 'ram'
+    assert ' MB of 1.0 GB free memory' in capsys.readouterr().out
+    assert cached(options, 1000) is None
+    assert 'do not fit into 1.0 GB of free memory' in capsys.readouterr().out
 
 
 def test_the_held_out_clips_are_of_other_files(trained):
