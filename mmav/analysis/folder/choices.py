@@ -123,6 +123,8 @@ def choose(
     batch = usual_batch
     while batch > LEAST_BATCH and clips / batch < STEPS_OF_EPOCH:
         batch //= 2
+    while batch > max(clips, 2):  # what does not fill a batch is dropped
+        batch //= 2
     usual_epochs = int(base['train_cfg']['max_epochs'])
     few_or_many = math.sqrt(CLIPS_OF_CONFIG / max(clips, 1))
     # sets of about the usual size, which lose some clips to validation, keep the config's own
@@ -136,7 +138,7 @@ def choose(
         chosen.explain('frames', frames, f'{frames / window:.2g} a second, spread over the window')
     if 'audio' in modalities:
         chosen.explain('spectrogram', f'{chosen.target_frames} frames', f'{window:g} s at 10 ms, without padding')
-    few = '' if batch == usual_batch else f', less than {usual_batch}, so that an epoch has {STEPS_OF_EPOCH} steps'
+    few = '' if batch == usual_batch else f', less than {usual_batch} for more steps an epoch'
     chosen.explain('batch', batch, f'{clips:,} training clips{few}')
     more = '; fewer clips take more epochs' if epochs > usual_epochs else ''
     chosen.explain('epochs', epochs, f'{clips:,} training clips{more}')

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from mmav.analysis.folder.timing import EpochTime
 
-# the share of the time from which on it is told
-_FAR = 1.5
+# the share of the time from which on it is told, and seconds that a start may take besides
+_FAR, _START = 1.5, 10.0
 
 
 class EpochLineHook(Hook):
@@ -85,7 +85,7 @@ class EpochLineHook(Hook):
         if self._expected is None or self._minutes is None:
             return
         # a ratio, as the first epoch fills the cache
-        whole = seconds / self._expected.of(done) * self._expected.of(epochs) / 60
+        whole = (seconds - _START) / self._expected.of(done) * self._expected.of(epochs) / 60
         if whole > _FAR * self._minutes and done < epochs:
             print(
                 f'  epochs take longer than estimated: {epochs} will take about {whole:.0f} min in place of '

@@ -147,7 +147,8 @@ def advice(results: Results, training: Mapping[str, int], *, reached: int, epoch
         )
     if epochs > 3 and reached > 0.9 * epochs and whole.accuracy < 0.98:
         told.append(
-            f'Validation was best in epoch {reached} of {epochs}: training longer is likely to help (--minutes or --epochs).'
+            f'Validation was best in epoch {reached} of {epochs}: training longer is likely to help (--minutes or '
+            '--epochs).'
         )
     told += _of_classes(results.classes() if learned else [], training)
     for figure in alone:

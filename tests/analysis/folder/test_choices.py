@@ -39,7 +39,16 @@ def test_frames_follow_the_window(window, frames):
 
 @pytest.mark.parametrize(
     ('clips', 'batch', 'epochs'),
-    [(2000, 16, 20), (1600, 16, 20), (1000, 16, 28), (100, 8, 89), (20, 8, 100), (50000, 16, 10)],
+    [
+        (2000, 16, 20),
+        (1600, 16, 20),
+        (1000, 16, 28),
+        (100, 8, 89),
+        (20, 8, 100),
+        (6, 4, 100),
+        (3, 2, 100),
+        (50000, 16, 10),
+    ],
 )
 def test_fewer_clips_take_smaller_batches_and_more_epochs(clips, batch, epochs):
     found = chosen(clips=clips)

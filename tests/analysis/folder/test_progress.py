@@ -50,9 +50,11 @@ def test_a_line_an_epoch(runner, capsys):
     [
         # 20 and 11 times 10 s would be 2.2 min, and is told from 3 min on
         ((24.0, 12.0, 12.0), 2.0, []),
+        # processes that read were started
+        ((36.0, 12.0, 12.0), 2.0, []),
         ((62.0, 31.0, 31.0), None, []),
-        ((62.0, 31.0, 31.0), 2.0, ['about 7 min in place of --minutes 2']),
-        ((20.0, 10.0, 300.0), 2.0, ['about 18 min in place of --minutes 2']),
+        ((62.0, 31.0, 31.0), 2.0, ['about 6 min in place of --minutes 2']),
+        ((20.0, 10.0, 300.0), 2.0, ['about 17 min in place of --minutes 2']),
     ],
 )
 def test_a_line_once_where_the_time_will_not_do(runner, capsys, monkeypatch, seconds, minutes, told):

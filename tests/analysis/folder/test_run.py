@@ -19,6 +19,7 @@ from mmav.datasets.cache_folder import Room
 from mmav.errors import TrainingStopped
 from mmav.evaluation.predictions import load_predictions
 from mmav.inference import AVInferencer
+from mmav.outputs import write_json
 from tests.analysis.folder.conftest import BROKEN, CLASSES, LONG, SILENT, VERTICAL
 
 
@@ -60,12 +61,13 @@ def cached(trained, monkeypatch):
     return go_on
 
 
-def test_a_run_that_goes_on_keeps_clips_in_memory_if_they_still_fit(cached, options, capsys):
+def test_a_run_that_goes_on_keeps_clips_in_memory_if_they_still_fit(cached, options, monkeypatch, capsys):
+    monkeypatch.setattr('mmav.outputs._program', 'train_folder.py')
     plan_file = options.work_dir / 'plan.json'
     held = json.loads(plan_file.read_text())
     row = next(choice for choice in held['choices'] if choice['name'] == 'cache')
     row.update(value='in memory', why='as it was')
-    plan_file.write_text(json.dumps(held))
+    write_json(plan_file, held)
     assert cached(options, 10**9) == 'ram'
     assert ' MB of 1.0 GB free memory' in capsys.readouterr().out
     assert cached(options, 1000) is None

@@ -44,12 +44,13 @@ def test_commands_can_be_copied(folder):
     import re
     import shlex
 
-    plan = SimpleNamespace(config=Path('w d/config.py'), survey=several(whole=1))
+    plan = SimpleNamespace(config=Path('w d/config.py'), survey=several(whole=1), cached=True)
     plan.survey.listing.root = Path('/x') / folder
     text = sections.next_steps(plan, Path('w d/best.pth'), ['Try < this.'])
     commands = [shlex.split(html.unescape(line)) for line in re.findall('<pre>(.*?)</pre>', text)]
     assert ['mmav', 'serve', 'w d/config.py', 'w d/best.pth'] in commands
     assert ['mmav', 'train-folder', f'/x/{folder}', '--name', f'{folder}_2', '--minutes', '60'] in commands
+    assert ['mmav', 'train', 'w d/config.py', '--work-dir', 'DIR', '--cache', 'ram'] in commands
     assert 'Try &lt; this.' in text
 
 
