@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmav.analysis.folder.choices import Choices
+from mmav.analysis.folder.choices import Choices, spectrogram_frames
 from mmav.download import cache_folder
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.backbones import HFBackbone
@@ -104,8 +104,9 @@ def fit_choices(chosen: Choices, encoders: Mapping[str, Encoder]) -> None:
         step = _front_end(encoders['audio'], chosen)
         kind = step['type']
         if 'target_frames' in step:
-            chosen.target_frames = step['target_frames']
-            chosen.explain('spectrogram', f'{chosen.target_frames} frames', 'what the encoder takes, zeros at the end')
+            whole, chosen.target_frames = spectrogram_frames(chosen.window), step['target_frames']
+            heard = 'zeros at the end' if chosen.target_frames >= whole else 'so only the beginning is heard'
+            chosen.explain('spectrogram', f'{chosen.target_frames} frames', f'what the encoder takes, {heard}')
         else:
             chosen.explain('spectrogram', kind, "the encoder's own front end")
     rest = [name for name in chosen.modalities if name not in encoders]

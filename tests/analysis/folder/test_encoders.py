@@ -138,3 +138,16 @@ def test_what_is_on_disk_is_named(folders, tmp_path, monkeypatch, base):
     (tmp_path / 'torch').mkdir()
     (tmp_path / 'torch' / Path('mae_hiera_base_16x224.pth')).write_bytes(b'')
     assert 'mae_hiera_base_k400' in why()
+
+
+def test_a_spectrogram_that_is_too_short_is_told(folders, base):
+    """The encoder takes 64 frames."""
+    found = read_encoders([f'audio={folders["ast"]}'], ('video', 'audio'))
+
+    def why(window):
+        chosen = choose([window], ('video', 'audio'), why_modalities='', clips=40, base=base, workers=0)
+        fit_choices(chosen, found)
+        assert chosen.target_frames == 64
+        return chosen.reasons['spectrogram'].why
+
+    assert why(0.5).endswith('zeros at the end') and why(2.0).endswith('so only the beginning is heard')
