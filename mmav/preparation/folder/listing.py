@@ -117,16 +117,19 @@ def _by_manifests(root: Path, manifests: dict[str, Path], listed: Sequence[str] 
         there = ' and '.join(path.name for path in manifests.values())
         raise ManifestError(f"'{root}' has {there} but no train.csv: write one (columns path,label)")
     names = listed
+    layout = _joined([path.name for path in manifests.values()])
     if names is None:
         tables = [read_table(str(path), ('label',)) for path in manifests.values()]
         cells = {table.named(row)['label'] for table in tables for _, row in table.rows}
+        several = sorted(cell for cell in cells if '|' in cell)
+        if several:
+            raise ManifestError(f"'{root}': the label {several[0]!r} in {layout} is several; give each clip one")
         names = sorted(cells, key=natural_order)
     clips: list[ListedClip] = []
     for part, path in manifests.items():
         rows: Manifest = read_manifest(str(path), names)
         for row in (rows[k] for k in range(len(rows))):
             clips.append(ListedClip(row.path, names[row.label['label']], part, row.start, row.end))
-    layout = ' and '.join(path.name for path in manifests.values())
     return Listing(root, layout, clips, tuple(names), given=manifests)
 
 
@@ -159,6 +162,9 @@ def _by_folders(root: Path, listed: Sequence[str] | None, progress: bool) -> Lis
             f"the {len(places):,} media files of '{root}' are in no sub-folder of a class: put the clips of each class "
             'into a sub-folder named after it, or write train.csv (columns path,label)'
         )
+    bare = _without_media(root, tops if parted else [''], places, [path for path, _ in folder.unusable])
+    if bare:
+        notes.append(f'{_counted(bare, "sub-folder")} without media files left out')
     if loose:
         notes.append(f'{_counted(loose)} in no sub-folder of a class {"was" if len(loose) == 1 else "were"} left out')
     classes = _checked_classes(root, {clip.label for clip in clips}, listed, notes)
@@ -188,13 +194,33 @@ def _checked_classes(root: Path, found: set[str], listed: Sequence[str] | None, 
         return tuple(listed)
     names = sorted(found, key=natural_order)
     spellings = Counter(map(folder_key, names))
+    spaced = [name for name in names if name != name.strip()]
+    if spaced:
+        raise MmavError(
+            f"'{root}' has a sub-folder {spaced[0]!r}, with a space at one end, which lists of clips do not keep: "
+            'rename it'
+        )
     twice = [name for name in names if spellings[folder_key(name)] > 1 and folder_key(name)]
     if twice:
         notes.append(f'the classes {" and ".join(map(repr, twice))} differ only in how they are written: one class?')
     return tuple(names)
 
 
-def _counted(paths: Iterable[str], most: int = 3) -> str:
+def _without_media(
+    root: Path, above: Sequence[str], places: Sequence[tuple[str, ...]], known: Sequence[str]
+) -> list[str]:
+    """Sub-folders where a class would be, of which no file is listed, nor a reason known."""
+    used = {'/'.join(parts[:depth]) for parts in places for depth in (1, 2)}
+    found = [os.path.join(top, name) for top in above for name in sorted(os.listdir(root / top))]
+    folders = [path for path in found if os.path.isdir(root / path) and not os.path.basename(path).startswith('.')]
+    return [path for path in folders if path not in used and path not in known]
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))
+
+
+def _counted(paths: Iterable[str], what: str = 'file', most: int = 3) -> str:
     names = list(paths)
     more = f' and {len(names) - most:,} more' if len(names) > most else ''
-    return f'{len(names):,} file{"s" * (len(names) != 1)} ({", ".join(names[:most])}{more})'
+    return f'{len(names):,} {what}{"s" * (len(names) != 1)} ({", ".join(names[:most])}{more})'

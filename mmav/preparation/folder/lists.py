@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmav.datasets.media.pair_path import PairPath
 from mmav.errors import MmavError
 from mmav.outputs import write_output
 from mmav.preparation.folder.listing import CLASS_FILE, PARTS, ListedClip
@@ -22,6 +23,7 @@ LEAST_CLIPS = 5
 SEVERAL, CLIPS_OF_CLASS = 2.0, 200
 _FEW = 500
 HELD_OUT = ('test', 'val')
+_PAIR = ('video', 'audio', 'fps', 'sample_rate')
 
 
 @dataclass
@@ -65,7 +67,8 @@ def divide(
         pattern: See :func:`mmav.preparation.folder.sources.group_sources`.
 
     Raises:
-        MmavError: A class has too few clips or recordings.
+        MmavError: A class has too few clips or recordings, or none for training; or no clip of a part that the folder
+            names can be used.
     """
     listing = survey.listing
     left_out = _unusable(survey, modalities)
@@ -85,6 +88,7 @@ def divide(
     parts: dict[str, list[ListedClip]] = {part: [] for part in PARTS}
     for clip in clips:
         parts[clip.part or 'train'].append(clip)
+    _require_parts(listing.clips, parts, left_out)
     missing = [part for part in HELD_OUT if not parts[part]]
     if missing:
         pool = parts['train']
@@ -159,6 +163,24 @@ def _require_enough(clips: Sequence[ListedClip], classes: Sequence[str]) -> None
         )
 
 
+def _require_parts(listed: Sequence[ListedClip], parts: dict[str, list[ListedClip]], left_out: dict[str, str]) -> None:
+    """Refuses parts of the user's that are lost: nothing stands in for a test list, or for clips to train on."""
+    for part, clips in parts.items():
+        lost = [clip.path for clip in listed if clip.part == part]
+        if lost and not clips:
+            raise MmavError(
+                f'none of the {len(lost):,} clips for {part} can be used, such as {lost[0]}: {left_out[lost[0]]}; '
+                'mend them, or remove the list or folder to have clips held out'
+            )
+    trained = {clip.label for clip in parts['train']}
+    for part in HELD_OUT:
+        other = next((clip.label for clip in parts[part] if clip.label not in trained), None)
+        if other is not None:
+            raise MmavError(
+                f'class {other!r} has clips for {part} but none for training: add some, or remove it from {part}'
+            )
+
+
 def _leaks(parts: dict[str, list[ListedClip]], sources: dict[str, str]) -> list[str]:
     """Recordings on both sides, as a user's own lists may have them."""
     trained = {sources[clip.path] for clip in parts['train'] if clip.path in sources}
@@ -191,11 +213,12 @@ def _write(
             files[part] = own.resolve()
             continue
         spans = any(clip.start is not None or clip.end is not None for clip in clips)
-        header = ['path', *(['start', 'end'] if spans else []), 'label']
+        paired = any(isinstance(clip.path, PairPath) for clip in clips)
+        header = [*(_PAIR if paired else ['path']), *(['start', 'end'] if spans else []), 'label']
         rows = [
             [
-                clip.path,
-                *(['' if second is None else f'{second:g}' for second in clip[3:5]] if spans else []),
+                *_cells(clip.path),
+                *(map(_number, clip[3:5]) if spans else []),
                 clip.label,
             ]
             for clip in clips
@@ -203,3 +226,14 @@ def _write(
         files[part] = (out / f'{part}.csv').resolve()
         write_csv(files[part], [header, *rows])
     return files
+
+
+def _cells(path: str) -> list[str]:
+    """The cells of a manifest that name a clip."""
+    if not isinstance(path, PairPath):
+        return [path]
+    return [path.video, path.audio, _number(path.fps), _number(path.sample_rate)]
+
+
+def _number(value: float | None) -> str:
+    return '' if value is None else f'{value:.12g}'

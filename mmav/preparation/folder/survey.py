@@ -176,7 +176,8 @@ def look(listing: Listing, journal: Journal, *, jobs: int | None = None, time_li
     known = check_clips(str(listing.root), spans, journal, jobs=jobs, time_limit=time_limit)
     # rounded, as the journal holds them: a second run must come to the same clips
     probes = {span.path: Probe(**known[span].to_dict()) for span in spans}
-    return Survey(listing, probes, equal_files(listing.root, paths))
+    readable = [path for path in paths if probes[path].failure is None]
+    return Survey(listing, probes, equal_files(listing.root, readable))
 
 
 def _range(values: Sequence[float], unit: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -34,6 +35,19 @@ def test_sub_folders_are_classes(tree):
     assert found.notes == ['1 file (loose.mp4) in no sub-folder of a class was left out']
 
 
+def test_sub_folders_without_media_are_told(tree):
+    root = tree('dog/a.mp4', 'cat/b.mp4', 'cow/frame_1.jpg', '.hidden/c.txt')
+    (root / 'bird').mkdir()
+    (root / 'puppy').symlink_to(root / 'dog')  # a folder is walked once
+    assert list_folder(root).notes == ['3 sub-folders (bird, cow, puppy) without media files left out']
+    parted = tree('train/x/a.mp4', 'train/y/b.mp4', 'test/x/c.mp4')
+    for name in ('dog', 'cat', 'cow', 'bird'):
+        shutil.rmtree(root / name)
+    (root / 'puppy').unlink()
+    (root / 'test/y').mkdir()
+    assert list_folder(parted).notes == ['1 sub-folder (test/y) without media files left out']
+
+
 def test_folders_of_parts_are_respected(tree):
     found = list_folder(tree('train/dog/a.mp4', 'train/cat/b.mp4', 'Test/dog/c.mp4', 'valid/cat/d.mp4', 'test/e.mp4'))
     parts = {clip.path: (clip.label, clip.part) for clip in found.clips}
@@ -62,7 +76,9 @@ def test_manifests_are_used_as_they_are(tree):
 
 def test_without_a_class_list_the_manifests_name_the_classes(tree):
     found = list_folder(tree('train.csv=path,label\na.mp4,10\nb.mp4,9\n', 'val.csv=path,label\nc.mp4,1\n'))
-    assert found.classes == ('1', '9', '10')
+    assert found.classes == ('1', '9', '10') and found.layout == 'train.csv and val.csv'
+    found = list_folder(tree('test.csv=path,label\nd.mp4,9\n'))
+    assert found.layout == 'train.csv, val.csv and test.csv'
 
 
 def test_two_spellings_of_a_class_are_told(tree):
@@ -81,6 +97,8 @@ def test_two_spellings_of_a_class_are_told(tree):
         (['test.csv=path,label\na.mp4,x\n'], r'has test\.csv but no train\.csv: write one'),
         (['train.csv=path,label\na.mp4,x\n'], r"has one class only, 'x'"),
         (['train.csv=path,verb,noun\na.mp4,x,y\n'], r"no column 'label'"),
+        (['dog/a.mp4', 'cat /b.mp4'], r"has a sub-folder 'cat ', with a space at one end, .*: rename it"),
+        (['train.csv=path,label\na.mp4,dog|cat\nb.mp4,cat\n'], r"label 'dog\|cat' in train\.csv is several; give each"),
         (['dogs/a.mp4', 'cat/b.mp4', 'classes.txt=dog\ncat\n'], r"'dogs' is not in the class list, did you mean 'dog'"),
         (['dog/a.mp4', 'cat/b.mp4', 'classes.txt=dog\ncat\ncow\n'], r"class 'cow' has no clip; remove the line"),
     ],

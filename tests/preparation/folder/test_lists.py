@@ -97,6 +97,35 @@ def test_a_users_lists_stand(survey, tmp_path):
     assert (tmp_path / 'clips/train.csv').read_text() == TRAIN
 
 
+def test_lists_of_pairs_stay_pairs(survey, tmp_path):
+    rows = [f'{label}/{k}.npy,{label}/{k}.wav,29.97002997,,{label}' for label in 'xy' for k in range(8)]
+    text = '\n'.join(['video,audio,fps,sample_rate,label', *rows, '']).replace('x/3.npy', '')
+    found = lists(survey(files={'train.csv': text}), tmp_path / 'out')
+    written = [tuple(row.values()) for path in found.files.values() for row in read(path)]
+    assert sorted(written) == sorted(tuple(row.split(',')) for row in text.splitlines()[1:])
+
+
+def test_times_are_written_to_the_millisecond(survey, tmp_path):
+    text = TRAIN.replace('path,label', 'path,start,end,label').replace('.mp4,', '.mp4,12345.678,100000.5,')
+    long = replace(WHOLE, duration=2e5, promised=2e5)
+    names = {f'{label}/{label}_{k}.mp4': long for label in 'xy' for k in range(10)}
+    found = lists(survey(files={'train.csv': text}, changed=names), tmp_path / 'out')
+    assert {(row['start'], row['end']) for row in read(found.files['train'])} == {('12345.678', '100000.5')}
+
+
+def test_nothing_stands_in_for_a_users_test_list(survey, tmp_path):
+    files = {'train.csv': TRAIN, 'test.csv': TEST}
+    gone = dict.fromkeys(['x/x_8.mp4', 'x/x_9.mp4', 'y/y_8.mp4'], BROKEN)
+    with pytest.raises(MmavError, match=r'none of the 3 clips for test can be used, such as x/x_8\.mp4: Invalid data;'):
+        lists(survey(files=files, changed=gone), tmp_path / 'out')
+
+
+def test_a_class_needs_clips_to_train_on(survey, tmp_path):
+    files = {'train.csv': TRAIN, 'test.csv': TEST + ''.join(f'y/y_{k}.mp4,z\n' for k in range(6))}
+    with pytest.raises(MmavError, match=r"class 'z' has clips for test but none for training"):
+        lists(survey(files=files), tmp_path / 'out')
+
+
 def test_with_all_lists_nothing_is_written(survey, tmp_path):
     files = {'train.csv': TRAIN, 'test.csv': TEST, 'val.csv': TEST, 'classes.txt': 'x\ny\n'}
     # a long file of a user's list stays one clip, and an unreadable one stays in the test

@@ -110,7 +110,13 @@ def test_a_length_is_that_of_the_span():
 
 
 def test_real_files_are_decoded_once(tmp_path, clip, silent, broken, monkeypatch):
-    for name, source in {'a/1.mp4': clip, 'a/2.mp4': silent, 'b/3.mp4': broken['text'], 'b/4.mp4': clip}.items():
+    for name, source in {
+        'a/1.mp4': clip,
+        'a/2.mp4': silent,
+        'b/3.mp4': broken['text'],
+        'b/4.mp4': clip,
+        'b/5.mp4': broken['text'],
+    }.items():
         (tmp_path / 'clips' / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, tmp_path / 'clips' / name)
     listing = list_folder(tmp_path / 'clips')
