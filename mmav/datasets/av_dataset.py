@@ -140,7 +140,7 @@ class AVDataset(Dataset[Any]):
         self.states = torch.zeros(len(self._rows), dtype=torch.uint8)
         self.readers = torch.zeros(SLOTS, 2, dtype=torch.int64)
         self._cache: ClipCache | None = None
-        if cache:
+        if cache is not None:
             load = find_loader(self.pipeline.transforms, cache)
             self._cache = ClipCache(cache, load, self.get_data_info, number=len(self), name=self.ann_file)
         tensors = self._epoch, self.states, self.readers, *(self._cache.tensors if self._cache else ())

@@ -16,7 +16,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import NamedTuple
 
-from mmav.errors import ConfigError
+from mmav.errors import ConfigError, did_you_mean
 
 RAM = 'ram'
 SHARED_MEMORY = '/dev/shm'
@@ -57,7 +57,7 @@ class CacheFolder:
         place: 'ram', or a folder, which is created.
 
     Raises:
-        ConfigError: There is no shared memory, or the folder cannot be written.
+        ConfigError: There is no shared memory, the folder cannot be written, or its name is nearly 'ram'.
 
     Attributes:
         path: The folder.
@@ -68,6 +68,12 @@ class CacheFolder:
     def __init__(self, place: str) -> None:
         if not hasattr(os, 'preadv'):
             raise ConfigError(f'cache={place!r} needs Linux or macOS; leave it out')
+        if not place:
+            raise ConfigError("cache='' names nothing: give 'ram' or a folder, or leave it out")
+        # a bare name only, so that there is a way to mean the folder
+        near = '' if place == RAM or os.sep in place else did_you_mean(place.lower(), [RAM])
+        if near and not os.path.exists(place):
+            raise ConfigError(f"cache={place!r} is no folder{near} Write './{place}' for a new folder of this name")
         self.in_memory = place == RAM
         if self.in_memory:
             if not os.path.isdir(SHARED_MEMORY):
@@ -109,7 +115,9 @@ class CacheFolder:
             else:
                 _remove_torn(self.path)
         except OSError as error:
-            raise ConfigError(f'cache: {self.path} cannot be used: {error.strerror or error}') from error
+            raise ConfigError(
+                f'cache: {self.path} cannot be used: {error.strerror or error}; give another folder'
+            ) from error
 
 
 class _Hold:

@@ -84,7 +84,7 @@ def prepare_config(
     features = getattr(args, 'features', None)
     if args.data_root:
         edits.set_data_root(cfg, args.data_root)
-    if getattr(args, 'cache', None):
+    if getattr(args, 'cache', None) is not None:
         if features:
             raise ConfigError(f'--cache {args.cache} has no effect with --features, which decodes no clips')
         edits.set_cache(cfg, args.cache)

@@ -55,6 +55,20 @@ def test_what_a_killed_process_left_is_removed(memory):
     assert (path / 'a.clip').is_file()
 
 
+@pytest.mark.parametrize('name', ['RAM', 'Ram', 'rma'])
+def test_a_misspelt_ram_is_no_new_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"cache='{name}' is no folder, did you mean 'ram'\\? Write './{name}' for"):
+        CacheFolder(name)
+    assert not list(tmp_path.iterdir())
+    assert CacheFolder(f'./{name}').path == CacheFolder(name).path == str(tmp_path / name)
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(ConfigError, match="cache='' names nothing: give 'ram' or a folder"):
+        CacheFolder('')
+
+
 def test_a_folder_on_disk_stays(tmp_path):
     folder = CacheFolder(str(tmp_path / 'new' / 'cache'))
     (tmp_path / 'new' / 'cache' / 'mine.txt').write_text('')
