@@ -56,6 +56,12 @@ def test_the_list_has_a_line_for_each_command(mmav):
     assert max(map(len, listed.splitlines())) <= 120
 
 
+def test_examples_for_several_processes_need_no_checkout():
+    examples = [line for path in command.TOOLS.values() for line in (ROOT / path).read_text().splitlines()]
+    started = [line for line in map(command.as_commands, examples) if re.search(r'torchrun .* mmav \w', line)]
+    assert started and all(' -m mmav ' in line for line in started)
+
+
 @pytest.mark.parametrize('words', [['--help'], ['configs']])
 def test_a_reader_that_closes_the_pipe_ends_it_in_silence(words):
     code = 'import sys; from mmav.__main__ import main; sys.stdin.readline(); main()'

@@ -26,7 +26,7 @@ EXAMPLE = """examples:
   python tools/extract_features.py CONFIG CHECKPOINT --out features/mine
   python tools/train.py CONFIG --features features/mine
   python tools/extract_features.py CONFIG CHECKPOINT --out features/mine --split train --augment 4 --dtype float16
-  torchrun --nproc_per_node 8 tools/extract_features.py CONFIG CHECKPOINT --out features/mine --launcher pytorch"""
+  torchrun --nproc_per_node 8 -m mmav extract-features CONFIG CHECKPOINT --out features/mine --launcher pytorch"""
 
 
 def main() -> None:
