@@ -145,6 +145,8 @@ def _by_folders(root: Path, listed: Sequence[str] | None, progress: bool) -> Lis
     loose = [parts[0] for parts in places if len(parts) == 1]
     tops = sorted({parts[0] for parts in places if len(parts) > 1})
     parted = bool(tops) and all(name.lower() in _PART_OF for name in tops)
+    if not parted:
+        _require_no_parts(root, tops, places)
     clips: list[ListedClip] = []
     for parts in places:
         depth = 1 if parted else 0
@@ -177,6 +179,18 @@ def _by_folders(root: Path, listed: Sequence[str] | None, progress: bool) -> Lis
                 f"{', ...' * (len(inner) > 3)}) are the classes, give '{root / classes[0]}'"
             )
     return Listing(root, layout, clips, classes, notes=notes)
+
+
+def _require_no_parts(root: Path, tops: Sequence[str], places: Sequence[tuple[str, ...]]) -> None:
+    """Refuses train and test with the same sub-folders beside others: they would be taken for classes."""
+    inner = {top: {parts[1] for parts in places if parts[0] == top and len(parts) > 2} for top in tops}
+    named = [top for top in tops if top.lower() in _PART_OF]
+    if len(named) > 1 and set.intersection(*(inner[top] for top in named)):
+        others = ', '.join(repr(top) for top in tops if top not in named)
+        raise MmavError(
+            f"'{root}' has {_joined(named)} with the same sub-folders, and {others} beside them: move that elsewhere "
+            'if they are for training and testing, or rename them if they are classes'
+        )
 
 
 def _checked_classes(root: Path, found: set[str], listed: Sequence[str] | None, notes: list[str]) -> tuple[str, ...]:

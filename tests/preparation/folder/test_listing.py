@@ -94,6 +94,10 @@ def test_two_spellings_of_a_class_are_told(tree):
         (['x/dog/a.mp4', 'x/cat/b.mp4'], r"'x'; if its sub-folders \(cat, dog\) are the classes, give '.*/x'"),
         (['a.mp4', 'b.mp4'], r'the 2 media files of .* are in no sub-folder of a class'),
         (['test/dog/a.mp4', 'test/cat/b.mp4'], r"has a folder 'test' but no 'train'"),
+        (
+            ['train/dog/a.mp4', 'test/dog/b.mp4', 'train/cat/c.mp4', 'extra/d.mp4'],
+            r"has test and train with the same sub-folders, and 'extra' beside them: move that elsewhere",
+        ),
         (['test.csv=path,label\na.mp4,x\n'], r'has test\.csv but no train\.csv: write one'),
         (['train.csv=path,label\na.mp4,x\n'], r"has one class only, 'x'"),
         (['train.csv=path,verb,noun\na.mp4,x,y\n'], r"no column 'label'"),
