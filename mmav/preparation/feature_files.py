@@ -17,6 +17,7 @@ from mmav.datasets.features.index import FeatureIndex, StoredModality
 from mmav.datasets.manifest import read_manifest, read_table
 from mmav.datasets.media import files_of
 from mmav.errors import FeatureError, ManifestError, did_you_mean
+from mmav.structures import MODALITIES
 
 
 def find_files(manifest: str, sources: Mapping[str, str], parts: Sequence[str]) -> dict[str, list[str | None]]:
@@ -33,8 +34,12 @@ def find_files(manifest: str, sources: Mapping[str, str], parts: Sequence[str]) 
 
     Raises:
         ManifestError: The manifest is wrong, or has no such column.
-        FeatureError: Two files of a folder belong to one clip.
+        FeatureError: Two files of a folder belong to one clip, or there is no such modality.
     """
+    for name in sources:
+        if name not in MODALITIES:
+            hint = did_you_mean(name, MODALITIES)
+            raise FeatureError(f'{name}={sources[name]}: no modality {name!r}, only {" and ".join(MODALITIES)}{hint}')
     table = read_table(manifest, parts)
     paths = [files_of(table.clip(line, cells))[0] for line, cells in table.rows]
     found: dict[str, list[str | None]] = {}

@@ -41,6 +41,8 @@ def test_files_by_folder_and_by_column(folder):
     assert files['audio'] == found(folder, audio='audio_features')['audio']
     with pytest.raises(ManifestError, match=r"audio=audio_feature: no such folder.*did you mean 'audio_features'"):
         found(folder, audio='audio_feature')
+    with pytest.raises(FeatureError, match=r"no modality 'vidoe', only video and audio, did you mean 'video'"):
+        found(folder, vidoe=str(folder / 'video'))
 
 
 def test_they_are_read_where_they_are(folder):
