@@ -68,8 +68,8 @@ class CacheFolder:
     def __init__(self, place: str) -> None:
         if not hasattr(os, 'preadv'):
             raise ConfigError(f'cache={place!r} needs Linux or macOS; leave it out')
-        if not place:
-            raise ConfigError("cache='' names nothing: give 'ram' or a folder, or leave it out")
+        if not place or not isinstance(place, str):  # such as cache=True in a config
+            raise ConfigError(f"cache={place!r} is no place: give 'ram' or a folder, or leave it out")
         # a bare name only, so that there is a way to mean the folder
         near = '' if place == RAM or os.sep in place else did_you_mean(place.lower(), [RAM])
         if near and not os.path.exists(place):

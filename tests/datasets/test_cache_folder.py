@@ -64,9 +64,10 @@ def test_a_misspelt_ram_is_no_new_folder(name, tmp_path, monkeypatch):
     assert CacheFolder(f'./{name}').path == CacheFolder(name).path == str(tmp_path / name)
 
 
-def test_an_empty_name_is_refused():
-    with pytest.raises(ConfigError, match="cache='' names nothing: give 'ram' or a folder"):
-        CacheFolder('')
+@pytest.mark.parametrize('place', ['', True])
+def test_what_is_no_place_is_refused(place):
+    with pytest.raises(ConfigError, match=f"cache={place!r} is no place: give 'ram' or a folder"):
+        CacheFolder(place)
 
 
 def test_a_folder_on_disk_stays(tmp_path):

@@ -212,6 +212,8 @@ def test_too_many_broken_clips_end_the_run_as_before(folder):
 def test_settings_without_effect_are_refused(folder):
     with pytest.raises(ConfigError, match=r"cache='ram' has no effect: the pipeline has no LoadClip"):
         AVDataset('one.csv', [], classes=['a'], data_root=str(folder), cache='ram')
+    with pytest.raises(ConfigError, match=r"cache='' is no place"):
+        AVDataset('one.csv', TRAIN, classes=['a'], data_root=str(folder), cache='')
     steps = [dict(TRAIN[0], backend='decord')]
     with pytest.raises(ConfigError, match=r"cache='ram' needs LoadClip with backend='pyav', not 'decord'"):
         AVDataset('one.csv', steps, classes=['a'], data_root=str(folder), cache='ram')
