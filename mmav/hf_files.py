@@ -17,6 +17,7 @@ from mmav.errors import ConfigError, did_you_mean, one_line
 
 # a hub name has an owner and a name; anything deeper, or that begins so, is a folder
 _PATH_STARTS = ('.', '~', os.sep)
+_CONFIG = 'config.json'
 # of the processors of images
 _USUAL = dict(do_rescale=True, rescale_factor=1 / 255, do_normalize=True, image_mean=None, image_std=None)
 
@@ -75,13 +76,17 @@ def brief(name: str, what: str) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
+    except Exception as error:  # of transformers, safetensors, pickle and json, which share no class
         text = one_line(error)
         if 'trust_remote_code' in text:
             raise ConfigError(
                 f"'{name}' runs code of its own, which mmav does not: give a model of transformers itself"
             ) from error
         if os.path.isdir(name):
+            if what == _CONFIG and not os.path.isfile(os.path.join(name, _CONFIG)):
+                raise ConfigError(
+                    f"'{name}' has no {_CONFIG}: give the folder that `hf download` or save_pretrained wrote"
+                ) from error
             raise ConfigError(f"'{name}': cannot read its {what} ({_first_sentence(text)})") from error
         raise ConfigError(
             f"'{name}': cannot get its {what} from the hub ({_first_sentence(text)}); where there is a connection, "
@@ -109,13 +114,24 @@ def read_config(model: str | Mapping[str, Any], changes: Mapping[str, Any] | Non
         config = _config_of_dict(package, plain(model))
     elif isinstance(model, str):
         name = folder_of(model)
-        with brief(name, 'config.json'):
+        with brief(name, _CONFIG):
             config = package.AutoConfig.from_pretrained(name)
     else:
         raise ConfigError(f'model={model!r}: give a folder, a name of the hub, or a dict with model_type')
+    require_dict('config', changes)
     for key, value in (changes or {}).items():
         _change(config, key, plain(value))
     return config
+
+
+def require_dict(name: str, value: Any) -> None:
+    """Refuses an argument that is neither a dict nor None.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f'{name}={value!r}: give a dict of entries to change')
 
 
 def _config_of_dict(package: Any, values: dict[str, Any]) -> Any:
@@ -166,10 +182,13 @@ def image_entries(
     Raises:
         ConfigError: A folder or name has no processor, and there are no ``changes`` in its place; or one has no effect.
     """
-    for key in changes or {}:
+    require_dict('processor', changes)
+    for key, value in (changes or {}).items():
         if key not in (names := (*_USUAL, 'offset')):
             hint = did_you_mean(key, names) or f'; of a processor of images count {", ".join(names)}'
             raise ConfigError(f'processor.{key}: unknown{hint}')
+        if key in ('image_mean', 'image_std') and not _are_numbers(value):
+            raise ConfigError(f'processor.{key}={value!r}: give a number, or one for each of the three channels')
     if not isinstance(model, str):
         return plain(changes or {})
     package, name = transformers(who), folder_of(model)
@@ -190,6 +209,11 @@ def image_entries(
     return {**usual, 'offset': 'Vivit' in getattr(cls, '__name__', ''), **entries, **plain(changes or {})}
 
 
+def _are_numbers(value: Any) -> bool:
+    each = value if isinstance(value, list | tuple) else [value]
+    return len(each) in (1, 3) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in each)
+
+
 def build_extractor(
     model: str | Mapping[str, Any] | None, changes: Mapping[str, Any] | None = None, *, who: str
 ) -> Any:
@@ -206,6 +230,7 @@ def build_extractor(
     Raises:
         ConfigError: A folder or name has no extractor, or an argument is unknown.
     """
+    require_dict('processor', changes)
     entries, changes = {}, plain(changes or {})
     package = transformers(who)
     if isinstance(model, str) and 'feature_extractor_type' not in changes:

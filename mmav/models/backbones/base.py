@@ -127,6 +127,21 @@ def input_shape(backbone: nn.Module) -> tuple[int, ...]:
     return (int(backbone.in_channels), *backbone.input_size)  # type: ignore[arg-type, misc]
 
 
+def require_size(value: Any, axes: str) -> tuple[int, ...]:
+    """Refuses an ``input_size`` that is no list of whole numbers above 0.
+
+    Args:
+        value: As a config has it.
+        axes: What it may be, for the message.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(value, (list, tuple)) or not all(type(n) is int and n > 0 for n in value):
+        raise ConfigError(f'input_size={value!r}: give {axes}, whole numbers above 0')
+    return tuple(value)
+
+
 def layers_of(backbone: nn.Module, blocks: Sequence[nn.Module]) -> dict[str, int]:
     """Maps the name of each parameter of a backbone to its layer: the number of its block, counted from 1.
 

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from mmav.errors import ConfigError, did_you_mean, one_line
 from mmav.hf_files import build_extractor, image_entries, norm_of, plain, quiet, read_config, transformers
-from mmav.models.backbones.base import Backbone, Expected
+from mmav.models.backbones.base import Backbone, Expected, require_size
 from mmav.models.backbones.hf_layout import QUIET, blocks_of, default_size, kind_of, prune, read_layout
 from mmav.models.init import init_transformer, reads_file
 from mmav.models.layers.temporal_pool import TemporalPool, join_frames
@@ -24,6 +24,7 @@ from mmav.structures import Tokens
 
 _WHO = 'HFBackbone'
 _AS_IT_IS = dict(mean=[0.0], std=[1.0])
+_SIZES = '(T, H, W) of clips, (F, T) of log-mels or (T,) of waveforms'
 # in the last part of the names of tokens and tables of positions that are parameters by themselves
 _TOKENS = ('token', 'embed', 'pos', 'probe', 'table')
 
@@ -82,6 +83,8 @@ class HFBackbone(Backbone):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         given = isinstance(model, str)
+        if input_size is not None:
+            require_size(input_size, _SIZES)
         if pretrained and not given:
             raise ConfigError(f'pretrained=True: {_WHO} has only a dict, which has no weights; give model a folder')
         # without a planner's fake tensors, which would be asked for values
@@ -123,6 +126,8 @@ class HFBackbone(Backbone):
             arguments: Those of the constructor.
         """
         model = arguments.get('model')
+        if arguments.get('input_size') is not None:
+            require_size(arguments['input_size'], _SIZES)
         _, _, shell = _shell(model, arguments.get('part'), arguments.get('config'))
         size = arguments.get('input_size') or default_size(shell.config, kind_of(shell)) or (None,) * 3
         return _expected(model, shell, size, changes=arguments.get('processor'))

@@ -10,12 +10,14 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from mmav.errors import ConfigError, did_you_mean, one_line
-from mmav.models.backbones.base import Backbone, Expected
+from mmav.hf_files import require_dict
+from mmav.models.backbones.base import Backbone, Expected, require_size
 from mmav.models.backbones.timm_features import blocks_of, read_features
 from mmav.models.layers.temporal_pool import TemporalPool, join_frames, split_frames
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
+_SIZES = '(T, H, W) of a clip or (F, T) of a spectrogram'
 # arguments that the backbone sets itself
 _OWN = ('num_classes', 'in_chans', 'features_only', 'pretrained', 'pretrained_cfg', 'checkpoint_path')
 
@@ -68,9 +70,9 @@ class TimmBackbone(Backbone):
         model_args: Mapping[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        rank = len(input_size)
+        rank = len(require_size(input_size, _SIZES))
         if rank not in (2, 3):
-            raise ConfigError(f'input_size={tuple(input_size)}: give (T, H, W) of a clip or (F, T) of a spectrogram')
+            raise ConfigError(f'input_size={tuple(input_size)}: give {_SIZES}')
         if rank == 2 and pool != 'mean':
             raise ConfigError(f'pool={pool!r} has no effect on a spectrogram, which is one image: leave it out')
         channels = _channels(rank, in_channels)
@@ -103,7 +105,8 @@ class TimmBackbone(Backbone):
         Args:
             arguments: Those of the constructor.
         """
-        size = tuple(arguments.get('input_size') or ())
+        size = require_size(arguments.get('input_size') or (), _SIZES)
+        require_dict('model_args', arguments.get('model_args'))
         published = published_of(arguments.get('model_name'))
         fixed = _is_fixed(published, arguments.get('model_args'))
         if len(size) != 3:
@@ -218,6 +221,7 @@ def network_arguments(
     Raises:
         ConfigError: ``model_args`` has what the backbone sets itself.
     """
+    require_dict('model_args', model_args)
     given = dict(model_args or {})
     for key in _OWN:
         if key in given:

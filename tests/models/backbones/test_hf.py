@@ -183,6 +183,20 @@ def test_init_weights_draws_every_parameter_without_a_file(name):
     assert not any((parameter == 7.0).any() for parameter in backbone.parameters())
 
 
+def test_a_damaged_folder_is_one_line(folders, tmp_path):
+    folder = shutil.copytree(folders('clip'), tmp_path / 'clip')
+    weights = folder / 'model.safetensors'
+    content = weights.read_bytes()
+    for damaged in (content[: len(content) // 2], b'', b'no weights at all'):
+        weights.write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"clip': cannot read its weights \(.*\)$") as caught:
+            HFBackbone(str(folder), (3, 32, 32)).init_weights()
+        assert '\n' not in str(caught.value)
+    (folder / 'config.json').unlink()
+    with pytest.raises(ConfigError, match=r"clip' has no config.json: give the folder that `hf download` or save_pret"):
+        HFBackbone(str(folder), (3, 32, 32))
+
+
 def test_weights_of_a_folder_are_counted_and_can_be_left_out(folders, caplog):
     parts = dict(type='HFBackbone', model=folders('clip'), input_size=(3, 32, 32))
     model = AVClassifier(dict(video=parts), dict(type='Avg'), HEAD)
@@ -316,6 +330,12 @@ def test_blocks_are_computed_again(built):
         (dict(model=FAMILIES['wav2vec2'].config, embedding='pooler'), r"^embedding='pooler': Wav2Vec2Model has"),
         (dict(model=FAMILIES['pe_video'].config), r'^PeVideoEncoder does not say what size of images it'),
         (dict(model=VIT, processor=dict(do_normalise=True)), r'^processor.do_normalise: unknown'),
+        (dict(model=VIT, processor=dict(image_mean='a')), r"^processor.image_mean='a': give a number, or one for each"),
+        (dict(model=VIT, processor=dict(image_std=[1, 1])), r'^processor.image_std=\[1, 1\]: give a number, or one'),
+        (dict(model=VIT, processor=[1]), r'^processor=\[1\]: give a dict of entries to change$'),
+        (dict(model=VIT, config=[1]), r'^config=\[1\]: give a dict of entries to change$'),
+        (dict(model=VIT, input_size=32), r'^input_size=32: give \(T, H, W\) of clips, .*, whole numbers above 0$'),
+        (dict(model=VIT, input_size=(4, -32, 32)), r'^input_size=\(4, -32, 32\): give \(T, H, W\) of clips'),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(arguments, message, monkeypatch):
