@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from logging import WARNING
 from typing import Any
 
@@ -17,6 +17,8 @@ from mmav.engine.distributed.fsdp import spread_like
 from mmav.errors import CheckpointError
 from mmav.models.init import forget_files
 from mmav.models.lora import is_lora
+
+_ENCODERS = 'backbones.'
 
 
 def load_weights(
@@ -63,10 +65,10 @@ def load_weights(
             model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             why = tell_other_number(weights, model) or report or error
-            raise CheckpointError(
-                f"'{source}' does not fit the model of this config: {why}; give the config that the "
-                'checkpoint was trained with (its work dir holds a copy)'
-            ) from error
+            remedy = _features_or_files(own, weights, [*missing, *unexpected]) or (
+                'give the config that the checkpoint was trained with (its work dir holds a copy)'
+            )
+            raise CheckpointError(f"'{source}' does not fit the model of this config: {why}; {remedy}") from error
         return
     if len(unexpected) + len(reshaped) == len(weights):
         raise CheckpointError(
@@ -76,6 +78,19 @@ def load_weights(
     model.load_state_dict({k: v for k, v in weights.items() if k not in reshaped and k in own}, strict=False)
     if report:
         print_log(f"'{source}' was loaded in part: {report}", 'current', level=WARNING)
+
+
+def _features_or_files(own: Iterable[str], weights: Iterable[str], unfit: Sequence[str]) -> str:
+    """What to do if only one of model and weights has encoders, as training on features has none; empty otherwise."""
+    wanted, given = (any(name.startswith(_ENCODERS) for name in names) for names in (own, weights))
+    if wanted == given or not all(name.startswith(_ENCODERS) for name in unfit):
+        return ''
+    if wanted:
+        return (
+            'if it was trained on features, join it with their encoders by `mmav merge CHECKPOINT DIR/encoders.pth '
+            '--out FILE`, or read features with --features DIR'
+        )
+    return 'it has encoders, and the config reads features: leave --features out'
 
 
 def _of_another_input_size(

@@ -25,6 +25,20 @@ def test_weights_of_another_architecture():
         load_weights(model, nn.Linear(5, 5).state_dict(), 'a.pth', strict=False)
 
 
+def test_weights_of_features_and_of_files_are_told_apart():
+    encoders = nn.Module()
+    encoders.backbones, encoders.head = nn.ModuleDict(dict(video=nn.Linear(2, 2))), nn.Linear(2, 2)
+    features = nn.Module()
+    features.head = nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match='2 missing .* join it with their encoders by `mmav merge CHECKPOINT DIR'):
+        load_weights(encoders, features.state_dict(), 'a.pth')
+    with pytest.raises(CheckpointError, match='it has encoders, and the config reads features: leave --features out$'):
+        load_weights(features, encoders.state_dict(), 'a.pth')
+    other = {'backbones.video.bias': torch.zeros(2), **features.state_dict()}
+    with pytest.raises(CheckpointError, match='1 missing .*; give the config that the checkpoint was trained with'):
+        load_weights(encoders, other, 'a.pth')
+
+
 def test_prefix_of_a_wrapped_model_is_dropped():
     source, model = nn.Linear(2, 2), nn.Linear(2, 2)
     load_weights(model, {f'module.{name}': value for name, value in source.state_dict().items()}, 'a.pth')
