@@ -73,7 +73,12 @@ def load_encoders(cfg: Config, checkpoint: str | None) -> nn.Module:
 
 def untrained(model: Any) -> list[str]:
     """The modalities whose encoders start from no weights in ``init_weights``, but at random."""
-    return [name for name, backbone in model.backbones.items() if not reads_file(getattr(backbone, 'init_cfg', None))]
+    return [
+        name
+        for name, backbone in model.backbones.items()
+        # a part inside may be the one that reads it, as in PerFrame
+        if not any(reads_file(getattr(part, 'init_cfg', None)) for part in backbone.modules())
+    ]
 
 
 def weight_digest(weights: Mapping[str, Tensor]) -> str:

@@ -75,6 +75,8 @@ def make_twin(
     cfg.pop('data_preprocessor', None)
     for name in _OF_ENCODERS:
         cfg.pop(name, None)
+    for hook in _small_checkpoints(cfg):
+        hook.pop('trained_only')
     return left_out
 
 
@@ -182,7 +184,14 @@ def _left_out(cfg: Config) -> list[str]:
     trained = [
         f'training backbones.{name}.lora' for name, part in cfg.model.backbones.items() if (part or {}).get('lora')
     ]
-    return [*found, *trained, *(name for name in _OF_ENCODERS if cfg.get(name))]
+    small = ['trained_only of checkpoints'] if _small_checkpoints(cfg) else []
+    return [*found, *trained, *(name for name in _OF_ENCODERS if cfg.get(name)), *small]
+
+
+def _small_checkpoints(cfg: Config) -> list[Any]:
+    """The hooks that leave frozen encoders out of checkpoints, where those of features have none."""
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
+    return [hook for hook in hooks if isinstance(hook, Mapping) and hook.get('trained_only')]
 
 
 def _turn_dataset(

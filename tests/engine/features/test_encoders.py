@@ -44,6 +44,8 @@ def test_encoders_that_start_at_random_are_known(cfg):
     model = load_encoders(cfg, None)
     model.backbones['video'].init_cfg = dict(type='PublicWeights', checkpoint='a.pth')
     assert untrained(model) == ['audio']
+    model.backbones['audio'] = torch.nn.Sequential(model.backbones['video'])  # as PerFrame holds its encoder
+    assert untrained(model) == []
 
 
 def test_what_cannot_be_encoders_is_refused(cfg, tmp_path):

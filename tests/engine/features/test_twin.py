@@ -139,8 +139,11 @@ def test_predictions_are_those_of_the_encoders(drop, cfg, extracted):
 def test_what_the_config_loses_is_said(cfg, extracted):
     cfg.model.data_preprocessor.batch_augment = dict(type='MixupCutmix', num_classes=3)
     cfg.activation_checkpointing = 'lean'
+    cfg.default_hooks = dict(checkpoint=dict(type='CheckpointHook', trained_only=True))
     cfg.train_dataloader.num_workers = 2
-    assert make_twin(cfg, str(extracted.folder)) == ['RandomFlip', 'MixupCutmix', 'activation_checkpointing']
+    lost = ['RandomFlip', 'MixupCutmix', 'activation_checkpointing', 'trained_only of checkpoints']
+    assert make_twin(cfg, str(extracted.folder)) == lost
+    assert cfg.default_hooks == dict(checkpoint=dict(type='CheckpointHook'))  # or it would be refused in training
     assert cfg.train_dataloader.num_workers == 0
     assert cfg.val_dataloader.dataset.features == str(extracted.folder / 'test')
     assert list(find_problems(cfg)) == []
