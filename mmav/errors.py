@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class MmavError(Exception):
@@ -106,3 +107,13 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(wrong, list(known), n=1)
     return f', did you mean {near[0]!r}?' if near else ''
+
+
+def require_dict(name: str, value: Any) -> None:
+    """Refuses an argument that is neither a dict nor None.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f'{name}={value!r}: give a dict of entries to change')

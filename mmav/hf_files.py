@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mmav.errors import ConfigError, did_you_mean, one_line
+from mmav.errors import ConfigError, did_you_mean, one_line, require_dict
 
 # a hub name has an owner and a name; anything deeper, or that begins so, is a folder
 _PATH_STARTS = ('.', '~', os.sep)
@@ -122,16 +122,6 @@ def read_config(model: str | Mapping[str, Any], changes: Mapping[str, Any] | Non
     for key, value in (changes or {}).items():
         _change(config, key, plain(value))
     return config
-
-
-def require_dict(name: str, value: Any) -> None:
-    """Refuses an argument that is neither a dict nor None.
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    if value is not None and not isinstance(value, Mapping):
-        raise ConfigError(f'{name}={value!r}: give a dict of entries to change')
 
 
 def _config_of_dict(package: Any, values: dict[str, Any]) -> Any:

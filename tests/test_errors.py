@@ -6,6 +6,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from mmav.errors import (
+    ConfigError,
     ManifestError,
     MediaError,
     MissingMediaError,
@@ -13,6 +14,7 @@ from mmav.errors import (
     TooManyBrokenClips,
     did_you_mean,
     one_line,
+    require_dict,
 )
 
 
@@ -46,3 +48,10 @@ def test_one_line_joins_lines_and_names_what_has_no_text():
 
 def test_did_you_mean_says_nothing_where_nothing_is_near():
     assert did_you_mean('xyz', ['cat', 'dog']) == ''
+
+
+def test_an_argument_that_is_no_dict_is_named():
+    require_dict('config', None)
+    require_dict('config', {})
+    with pytest.raises(ConfigError, match=r"^config='a': give a dict of entries to change$"):
+        require_dict('config', 'a')

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-from mmav.errors import ConfigError, did_you_mean, one_line
-from mmav.hf_files import require_dict
+from mmav.errors import ConfigError, did_you_mean, one_line, require_dict
 from mmav.models.backbones.base import Backbone, Expected, require_size
 from mmav.models.backbones.timm_features import blocks_of, read_features
 from mmav.models.layers.temporal_pool import TemporalPool, join_frames, split_frames
