@@ -18,12 +18,21 @@ STEPS = 20
 BOTTLENECK = dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_tokens=2, num_heads=2, init_std=0.3)
 VERB_NOUN = dict(type='VerbNounHead', num_verbs=2, num_nouns=3)
 AVC = dict(type='AVCLoss', loss_weight=0.25)
+AST = dict(
+    model_type='audio-spectrogram-transformer', hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+    intermediate_size=16, patch_size=8, num_mel_bins=16, max_length=32, hidden_dropout_prob=0.5,
+)  # fmt: skip
+OF_OTHERS = dict(
+    video=dict(type='TimmBackbone', model_name='test_resnet', input_size=(4, 16, 16), freeze='all'),  # with BatchNorm
+    audio=dict(type='HFBackbone', model=AST, freeze='all'),
+)
 CASES = dict(
     sequential=dict(neck=BOTTLENECK, contrast=[AVC], modality_dropout=dict(video=0.3, audio=0.3)),
     average=dict(neck=dict(BOTTLENECK, update='average', token_grids=dict(video=(1, 2, 2), audio=(1, 3)))),
     merged=dict(neck=dict(type='MergedAttention', embed_dims=16, num_blocks=1, num_heads=2), contrast=['ALLoss']),
     avg=dict(neck=dict(type='Avg')),
     concat=dict(neck=dict(type='Concat'), head=VERB_NOUN, contrast=[AVC]),
+    of_others=dict(neck=dict(BOTTLENECK, token_grids=dict(audio=(1, 2))), backbones=OF_OTHERS),
     two_views=dict(neck=dict(type='Concat'), contrast=['IMCLoss', 'IMALLoss', AVC], views=2),
 )
 
@@ -31,6 +40,7 @@ CASES = dict(
 def configure(cfg, case):
     """The config of a case, without augmentation: the training pipeline is the test pipeline."""
     cfg.model.neck = case['neck']
+    cfg.model.backbones = case.get('backbones', cfg.model.backbones)
     cfg.model.head = case.get('head', cfg.model.head)
     losses = [each if isinstance(each, dict) else dict(type=each) for each in case.get('contrast', ())]
     if losses:
@@ -99,6 +109,8 @@ def test_losses_are_those_of_frozen_encoders(name, cfg, folder, tmp_path):
     cfg = configure(cfg, CASES[name])
     live = load_encoders(cfg, None)
     extract_all(cfg, tmp_path, model=live)
+    if 'backbones' in CASES[name]:
+        live.train()  # in which freeze='all' leaves its encoders in eval mode
     for part in (live.neck, live.head, live.contrast):
         if part is not None:
             part.train().requires_grad_(True)
