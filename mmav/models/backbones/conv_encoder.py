@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmav.models.backbones.base import Backbone
+from mmav.models.backbones.base import Backbone, require_size
 from mmav.models.init import DrawnModule
 from mmav.registry import MODELS
 from mmav.structures import Tokens
@@ -72,6 +73,10 @@ class ResidualBlock(nn.Module):
         return F.relu(shortcut + self.norm2(self.conv2(x)))
 
 
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(type(n) is int and n > 0 for n in value)
+
+
 @MODELS.register_module()
 class ConvEncoder(DrawnModule, Backbone):
     """Residual convolutional network for clips and spectrograms; the length of ``input_size`` tells which.
@@ -120,14 +125,19 @@ class ConvEncoder(DrawnModule, Backbone):
         pool: str = 'max',
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        if len(input_size) not in (2, 3):
+        if len(require_size(input_size, '(F, T) of a spectrogram or (T, H, W) of a clip')) not in (2, 3):
             raise ValueError(f'input_size={tuple(input_size)} must be (F, T) of a spectrogram or (T, H, W) of a clip')
-        if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(f'widths={tuple(widths)} must have the stem and at least one stage, each above 0')
+        if not _are_counts(widths) or len(widths) < 2:
+            raise ValueError(f'widths={widths} must have the stem and at least one stage, each above 0')
         if not 0 <= shift <= 0.5:
             raise ValueError(f'shift={shift} must lie in [0, 0.5]: that share moves in each direction')
         if pool not in POOLS:
             raise ValueError(f'pool={pool!r} is unknown: choose {" or ".join(POOLS)}')
+        each = strides if isinstance(strides, (list, tuple)) else [strides]
+        if not all(_are_counts([step] if isinstance(step, int) else step) for step in each) or any(
+            not isinstance(step, int) and len(step) != 2 for step in each
+        ):
+            raise ValueError(f'strides={strides} must be whole numbers above 0, or pairs of them')
         steps = [strides] * len(widths) if isinstance(strides, int) else list(strides)
         if len(steps) != len(widths):
             raise ValueError(f'strides={strides} has {len(steps)} entries for {len(widths)} widths: give one for each')

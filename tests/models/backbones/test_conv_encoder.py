@@ -95,6 +95,12 @@ def test_exported_by_onnx_it_gives_the_same():
     [
         (dict(input_size=(8,)), r'input_size=\(8,\) must be \(F, T\) of a spectrogram or \(T, H, W\) of a clip'),
         (dict(widths=(8,)), r'widths=\(8,\) must have the stem and at least one stage'),
+        (dict(widths=8), r'widths=8 must have the stem and at least one stage'),
+        (dict(widths=(8, 16.5, 3)), r'widths=\(8, 16.5, 3\) must have the stem'),
+        (dict(input_size=32), r'input_size=32: give \(F, T\) of a spectrogram or .*, whole numbers above 0'),
+        (dict(strides=0), 'strides=0 must be whole numbers above 0, or pairs of them'),
+        (dict(strides=2.0), 'strides=2.0 must be whole numbers above 0, or pairs'),
+        (dict(strides=((2,), 2, 2, 2)), r'strides=\(\(2,\), 2, 2, 2\) must be whole numbers'),
         (dict(shift=0.6), r'shift=0.6 must lie in \[0, 0.5\]'),
         (dict(pool='sum'), "pool='sum' is unknown: choose max or mean"),
         (dict(strides=(2, 2)), r'strides=\(2, 2\) has 2 entries for 4 widths: give one for each'),
