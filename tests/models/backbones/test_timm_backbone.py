@@ -222,8 +222,8 @@ PAIRS = {
 
 
 @pytest.mark.parametrize('pair', PAIRS)
-def test_trains_resumes_tests_and_infers(pair, tmp_path, clip):
-    video, audio = (dict(type='TimmBackbone', **part) for part in PAIRS[pair])
+def test_frozen_it_trains_resumes_tests_and_infers(pair, tmp_path, clip):
+    video, audio = (dict(type='TimmBackbone', freeze='all', **part) for part in PAIRS[pair])
     cfg = Config(synthetic.experiment(4, optimizer=dict(type='SGD', lr=0.01)))
     cfg.model.backbones = dict(video=dict(video, input_size=(2, 16, 16)), audio=dict(audio, input_size=(16, 32)))
     cfg.model.data_preprocessor = dict(type='AVDataPreprocessor', norm=dict(video='backbone'))
