@@ -58,3 +58,18 @@ def test_mistakes_are_one_line(folders, tmp_path, capsys):
     assert 'error: k=61 does not fit: 60 clips can vote; give a number from 1 to that\n' in capsys.readouterr().err
     assert run_tool(TOOL, train, tmp_path) == 2
     assert 'no features in' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('options', 'told'),
+    [
+        (('--metrics', 'retrieval', '--k', 5), '--k has no effect without knn'),
+        (('--metrics', 'linear', '--temperature', 0.1), '--temperature has no effect without knn'),
+        (('--metrics', 'knn', 'retrieval', '--seed', 1), '--seed has no effect without linear'),
+        (('--data-root', '.'), '--data-root has no effect without --out'),
+    ],
+)
+def test_an_option_without_effect_is_refused(options, told, folders, capsys):
+    train, test, _ = folders
+    assert run_tool(TOOL, train, test, *options) == 2
+    assert told in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mmav.engine.cli import run_tool
-from mmav.errors import MediaError, MmavError
+from mmav.errors import ConfigError, MediaError, MmavError
 from mmav.evaluation.feature_files import media_folder
 from mmav.evaluation.feature_splits import Split, clips_in_both, read_splits
 from mmav.evaluation.judging import MEASURES, as_table, judge, num_steps, remarks
@@ -21,6 +21,8 @@ from mmav.visualization.encoder_plot import draw_figures
 from mmav.visualization.retrieval_sheet import draw_retrieved, retrieved_lines
 
 FIGURES, BARS, SHEET = 'evaluation.json', 'evaluation.png', 'retrieval.png'
+DEFAULTS = dict(k=NEIGHBOURS, temperature=TEMPERATURE, seed=0)
+READ_BY = dict(k='knn', temperature='knn', seed='linear', projections='retrieval')
 EXAMPLE = f"""examples:
   python tools/analysis_tools/evaluate_features.py features/train features/test --out judged
   python tools/analysis_tools/evaluate_features.py train.pkl test.pkl --metrics knn --features audio video --k 10
@@ -39,19 +41,18 @@ def main() -> None:
         '--features', nargs='+', metavar='NAME', help='such as audio video; default: all that both have'
     )
     parser.add_argument('--metrics', nargs='+', choices=MEASURES, help='default: all that the features allow')
-    parser.add_argument('--k', type=int, default=NEIGHBOURS, help=f'neighbours of k-NN; default: {NEIGHBOURS}')
-    parser.add_argument(
-        '--temperature', type=float, default=TEMPERATURE, help=f'of the votes of k-NN; default: {TEMPERATURE}'
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of the training clips that choose the regularisation')
+    parser.add_argument('--k', type=int, help=f'neighbours of k-NN; default: {NEIGHBOURS}')
+    parser.add_argument('--temperature', type=float, help=f'of the votes of k-NN; default: {TEMPERATURE}')
+    parser.add_argument('--seed', type=int, help='of the training clips that choose the regularisation; default: 0')
     parser.add_argument(
         '--projections',
         metavar='CHECKPOINT',
         help='model with a contrastive head, whose projections retrieval compares',
     )
-    parser.add_argument('--data-root', default='', help="folder of the media, for the pictures; default: the features'")
+    parser.add_argument('--data-root', help="folder of the media, for the pictures; default: the features'")
     parser.add_argument('--out', metavar='DIR', help='folder for figures and pictures; without it only print')
     args = parser.parse_args()
+    _refuse_idle(args)
     if args.out:
         check_folder(args.out, [FIGURES, BARS, SHEET])
     train, test, classes = read_splits(args.train, args.test, features=args.features, projections=args.projections)
@@ -61,7 +62,9 @@ def main() -> None:
     if copies:
         print(f'warning: {copies} test clips have exactly the features of a training clip: are they copies?')
     measures = _measures(args.metrics, test)
-    options: dict[str, Any] = dict(k=args.k, temperature=args.temperature, seed=args.seed)
+    options: dict[str, Any] = {
+        name: default if vars(args)[name] is None else vars(args)[name] for name, default in DEFAULTS.items()
+    }
     with tqdm(total=num_steps(list(train.features), measures, len(train.labels)), unit='step') as bar:
         rows = judge(train, test, classes=classes, measures=measures, done=bar.update, **options)
     print('\n'.join([as_table(rows), *(f'warning: {remark}' for remark in remarks(rows))]), flush=True)
@@ -76,6 +79,14 @@ def main() -> None:
         if 'retrieval' in measures:
             written += _draw_sheet(args, test, classes)
         print(f'written to {args.out}: {", ".join(written)}')
+
+
+def _refuse_idle(args: argparse.Namespace) -> None:
+    for name, measure in READ_BY.items():
+        if vars(args)[name] is not None and args.metrics and measure not in args.metrics:
+            raise ConfigError(f'--{name} has no effect without {measure}: add it to --metrics, or leave --{name} out')
+    if args.data_root is not None and not args.out:
+        raise ConfigError('--data-root has no effect without --out, which draws the media: add --out DIR')
 
 
 def _size(split: Split) -> str:
