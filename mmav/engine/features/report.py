@@ -32,7 +32,7 @@ def in_bytes(number: float) -> str:
     """A size for people.
 
     >>> in_bytes(1536), in_bytes(2.5e9)
-    ('1.5 KB', '2.3 GB')
+    ('1.5 KB', '2.33 GB')
     """
     for unit in ('B', 'KB', 'MB', 'GB'):
         if number < 1024:

@@ -114,7 +114,7 @@ def paper_configs():
     """A config for each model and batch of the paper's tables: datasets and losses on class embeddings differ, too."""
     found = {}
     for path in sorted((ROOT / 'configs').glob('*/*.py')):
-        if path.parent.name == '_base_' or 'tiny' in path.stem:
+        if path.parent.name in ('_base_', 'small') or 'tiny' in path.stem:
             continue
         cfg = Config.fromfile(path)
         parts = {name: value for name, value in cfg.model.items() if name in ('backbones', 'neck')}
