@@ -16,6 +16,7 @@ from torch.nn.modules import module as nn_module
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from mmav.engine.activation_checkpointing import LEVELS, turn_on_activation_checkpointing
+from mmav.errors import ConfigError
 from mmav.models.layers import MultiscaleAttention
 from mmav.models.ops import attention, tiled_mlp
 from mmav.models.ops.eager import is_plain
@@ -33,13 +34,20 @@ from tests.models.test_contracts import (
 
 FORMS = ('explicit', 'folded', 'tiled')
 ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
-MULTISCALE = [name for name in BACKBONES if 'arch' in defaults(name)]
+MULTISCALE = [name for name in BACKBONES if 'q_strides' in defaults(name)]
+# whose blocks are none of those that know what is cheap: they keep all, or their blocks are recomputed as a whole
+WHOLE = ['ConvEncoder', 'Hiera']
 PARTS = [*BACKBONES, *(name for name in NECKS if list(make_neck(name).parameters()))]
 # every form at every level, for one of those that have forms; each form and level for the others
 COMBINATIONS = [
     *((MULTISCALE[0], form, level) for form in FORMS for level in LEVELS),
     *((name, *both) for name in MULTISCALE[1:] for both in zip((*FORMS, 'tiled'), LEVELS, strict=True)),
-    *((name, None, level) for name in PARTS if name not in MULTISCALE for level in LEVELS),
+    *(
+        (name, None, level)
+        for name in PARTS
+        if name not in MULTISCALE
+        for level in (('all', 'full') if name in WHOLE else LEVELS)
+    ),
 ]
 
 
@@ -55,8 +63,10 @@ def make(name):
     if name in MULTISCALE:
         rank = len(defaults(name)['input_size'])
         part = make_backbone(name, arch=ARCH, q_strides=[(1,) * (rank - 2) + (2, 2)])
+    elif name in BACKBONES:
+        part = make_backbone(name, **(dict(arch=ARCH) if 'arch' in defaults(name) else {}))
     else:
-        part = make_backbone(name) if name in BACKBONES else make_neck(name)
+        part = make_neck(name)
     randomise(part, 0)
     return part.train()
 
@@ -85,6 +95,15 @@ def set_form(part, form):
     for module in part.modules():
         if isinstance(module, MultiscaleAttention) and form is not None:
             module.attention = form
+
+
+def set_level(part, name, level):
+    """For all blocks; those of ``WHOLE`` are named, as the model's own are found as ``backbones.*.blocks``."""
+    if level == 'all':
+        turn_on_activation_checkpointing(part, False)
+    else:
+        blocks = [f'blocks.{number}' for number in range(len(part.blocks))] if name in WHOLE else True
+        assert turn_on_activation_checkpointing(part, {level: blocks})
 
 
 def run(part, name, call=None):
@@ -178,7 +197,7 @@ def assert_additions(name, form, level, additions, expected):
         extras[key] = extra_of(leaf, number)
         additions[number % len(additions)](part, key, extras[key])
     set_form(part, form)
-    turn_on_activation_checkpointing(part, {level: True} if level != 'all' else False)
+    set_level(part, name, level)
     results, grads = run(part, name)
     grads = {key.replace('.inner.', '.'): grad for key, grad in grads.items()}
     for found, other in zip(results, expected[0], strict=True):
@@ -199,7 +218,7 @@ def test_additions_in_every_form_and_at_every_level(number, combination, of_sums
 @pytest.mark.parametrize('addition', ADDITIONS)
 @pytest.mark.parametrize('name', PARTS)
 def test_each_addition_to_every_leaf(name, addition, of_sums):
-    assert_additions(name, 'tiled', 'lean', [addition], of_sums(name))
+    assert_additions(name, 'tiled', 'all' if name in WHOLE else 'lean', [addition], of_sums(name))
 
 
 def of_plain(name, part):
@@ -221,7 +240,7 @@ def test_pruned_weights_act(name, form, level):
         prune.custom_from_mask(leaf, 'weight', masks[key])
         leaf.weight_orig.data *= 1.5  # a step of an optimizer: the attribute ``weight`` is old until the next call
     set_form(part, form)
-    turn_on_activation_checkpointing(part, {level: True} if level != 'all' else False)
+    set_level(part, name, level)
     results, grads = run(part, name)
     for key, mask in masks.items():
         assert torch.equal(part.get_submodule(key).weight, part.get_submodule(key).weight_orig * mask)
@@ -240,12 +259,13 @@ def test_spectral_norm_acts_and_is_updated_once(name, form, level):
         parametrizations.spectral_norm(part.get_submodule(key))
     twin = copy.deepcopy(part)
     set_form(part, form)
-    turn_on_activation_checkpointing(part, {level: True} if level != 'all' else False)
+    set_level(part, name, level)
     results, grads = run(part, name)
     # in training each reading of a weight is a step of the power iteration, and a forward pass is one reading
     weights = {key: twin.get_submodule(key).weight for key in names}
     for key, buffer in twin.named_buffers():
-        assert_equal(part.get_buffer(key), buffer)
+        if '.parametrizations.' in key:  # BatchNorm's own are of the pass, which the twin has not run
+            assert_equal(part.get_buffer(key), buffer)
     plain = make(name)
     set_form(plain, 'explicit')
     plain.load_state_dict({f'{key}.weight': weight.detach() for key, weight in weights.items()}, strict=False)
@@ -263,7 +283,7 @@ def test_other_parameters_for_one_call(name, form, level):
     """Those of torch.func.functional_call are gone by the backward pass, which may recompute."""
     part = make(name)
     set_form(part, form)
-    turn_on_activation_checkpointing(part, {level: True} if level != 'all' else False)
+    set_level(part, name, level)
     others = {key: (1.5 * value.detach()).requires_grad_() for key, value in part.named_parameters()}
     results, _ = run(part, name, lambda *args: functional_call(part, others, args))
     plain = make(name)
@@ -305,7 +325,7 @@ def test_hooks_of_every_module_are_called(name, form, level):
     part, called = make(name), Counter()
     plain, plain_grads = run(part, name)
     set_form(part, form)
-    turn_on_activation_checkpointing(part, {level: True} if level != 'all' else False)
+    set_level(part, name, level)
     names = names_of(part)
     for module in names:
         module.register_forward_pre_hook(noting(called, names, 'before'))
@@ -358,7 +378,9 @@ def test_compiled_and_exported():
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize(
+    'name', [name for name in BACKBONES if any(isinstance(module, nn.Linear) for module in make(name).modules())]
+)
 def test_quantized_linear_layers(name):
     quantization = pytest.importorskip('torch.ao.quantization')
     part = make(name).eval()
@@ -390,9 +412,35 @@ def test_additions_in_forms_for_gpus(form, monkeypatch):
 def test_children_are_plain_until_changed(name):
     """Else the fast paths would be lost in silence."""
     part = make(name)
-    assert all(map(is_plain, leaves_of(part).values()))
-    key = next(key for key, leaf in leaves_of(part).items() if isinstance(leaf, nn.Linear))
+    # BatchNorm, whose result depends on more than its weights, is always called
+    leaves = {key: leaf for key, leaf in leaves_of(part).items() if not isinstance(leaf, nn.BatchNorm2d)}
+    assert all(map(is_plain, leaves.values()))
+    kind = nn.Conv2d if name == 'ConvEncoder' else nn.Linear
+    key = next(key for key, leaf in leaves.items() if isinstance(leaf, kind))
     parametrizations.weight_norm(part.get_submodule(key))
     assert not is_plain(part.get_submodule(key))
     parametrize.remove_parametrizations(part.get_submodule(key), 'weight')
     assert is_plain(part.get_submodule(key))
+
+
+@pytest.mark.parametrize('level', LEVELS[1:])
+@pytest.mark.parametrize('name', WHOLE)
+def test_levels_of_other_blocks_are_refused(name, level):
+    part = make(name)
+    with pytest.raises(ConfigError, match=f'^activation_checkpointing=.*: {name} has no .*; name its modules instead$'):
+        turn_on_activation_checkpointing(part, {level: True})
+    if level != 'full':
+        with pytest.raises(ConfigError, match="^activation_checkpointing: 'blocks.0' contains no blocks, .*full"):
+            turn_on_activation_checkpointing(part, {level: ['blocks.0']})
+    assert not any('forward' in vars(module) for module in part.modules())
+
+
+def test_running_statistics_are_updated_once_at_every_level():
+    found = []
+    for level in ('all', 'full'):
+        part = make('ConvEncoder')
+        set_level(part, 'ConvEncoder', level)
+        run(part, 'ConvEncoder')
+        found.append(dict(part.named_buffers()))
+    assert found[0] and all(value == 1 for key, value in found[1].items() if key.endswith('num_batches_tracked'))
+    torch.testing.assert_close(found[1], found[0])

@@ -158,12 +158,41 @@ def steps(name, block):
 
 
 FLAGS = ('cls_token', 'dist_token')
+UNREAD = ('ConvEncoder', 'Hiera')  # whose blocks read maps, or units of tokens
 
 
 @pytest.mark.parametrize(
-    ('name', 'flag'), [(name, flag) for name in BACKBONES for flag in (None, *FLAGS) if flag in (None, *defaults(name))]
+    ('name', 'flag'),
+    [
+        (name, flag)
+        for name in BACKBONES
+        for flag in (None, *FLAGS)
+        if name not in UNREAD and flag in (None, *defaults(name))
+    ],
 )
 def test_every_block_of_every_backbone_has_a_map(name, flag):
+    model, x = model_of(name, flag)
+    for block in range(len(model.backbones['sense'].blocks)):
+        for method in ('gradcam', 'centred'):
+            assert_map(GradCAM(model, blocks=dict(sense=block), method=method)(dict(sense=x))['sense'], x)
+
+
+@pytest.mark.parametrize('name', UNREAD)
+def test_backbones_whose_blocks_do_not_read_tokens_have_a_map_of_what_they_return(name):
+    model, x = model_of(name)
+    for block in range(len(model.backbones['sense'].blocks)):
+        with pytest.raises(
+            ConfigError, match=f'^sense has no block {block}: {name} has no blocks that read tokens; .*$'
+        ):
+            GradCAM(model, blocks=dict(sense=block))
+    for method in METHODS:
+        found = GradCAM(model, method=method)(dict(sense=x))['sense']
+        assert_map(found, x)
+        for clip, expected in enumerate(map_of_returned(model, x, method)):
+            torch.testing.assert_close(found[clip, 0], expected, atol=1e-4, rtol=1e-3)
+
+
+def model_of(name, flag=None):
     known = defaults(name)
     small = {k: v for k, v in SMALL.items() if k in known and k != 'num_blocks'}
     flags = {} if flag is None else {flag: not known[flag]}
@@ -171,13 +200,29 @@ def test_every_block_of_every_backbone_has_a_map(name, flag):
     head = dict(type='ClsHead', num_classes=5)
     backbones = dict(sense=dict(type=name, input_size=size, **small, **flags))
     model = randomise(MODELS.build(dict(type='AVClassifier', backbones=backbones, neck=AVG, head=head)))
-    x = backbone_input(name, at_run_time=True)[:, None]
-    for block in range(len(model.backbones['sense'].blocks)):
-        for method in ('gradcam', 'centred'):
-            found = GradCAM(model, blocks=dict(sense=block), method=method)(dict(sense=x))['sense']
-            assert found.shape == (2, 1, *x.shape[3:]) and found.isfinite().all() and found.min() >= 0
-            peaks = found.flatten(1).amax(dim=1)
-            assert ((peaks == 1) | (peaks == 0)).all() and found.any()
+    return model, backbone_input(name, at_run_time=True)[:, None]
+
+
+def assert_map(found, x):
+    assert found.shape == (2, 1, *x.shape[3:]) and found.isfinite().all() and found.min() >= 0
+    peaks = found.flatten(1).amax(dim=1)
+    assert ((peaks == 1) | (peaks == 0)).all() and found.any()
+
+
+def map_of_returned(model, x, method):
+    """The formula on the tokens that the encoder of a single-modality model returns, in cells of one size."""
+    tokens = model.backbones['sense'](x[:, 0])
+    values = tokens.patches
+    scores = next(iter(model.head.fcs.values()))(tokens.cls)
+    (gradient,) = torch.autograd.grad(scores.max(dim=1).values.sum(), values)
+    if method == 'gradcam':
+        gradient = gradient.mean(dim=1, keepdim=True)
+    if method == 'centred':
+        values = values - values.mean(dim=1, keepdim=True)
+    maps = (gradient * values).sum(dim=2).relu().detach().unflatten(1, tokens.grid)[:, None]
+    mode = 'trilinear' if len(tokens.grid) == 3 else 'bilinear'
+    maps = nn.functional.interpolate(maps, size=tuple(x.shape[3:]), mode=mode, align_corners=False)[:, 0]
+    return [each / each.max().clamp(min=1e-12) for each in maps]
 
 
 def small_model(kind='AVClassifier', **test):
