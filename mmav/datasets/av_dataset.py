@@ -17,8 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 from mmav.class_names import Names, read_classes
 from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
 from mmav.datasets.clip_cache import ClipCache, find_loader
-from mmav.datasets.manifest import Manifest, read_manifest
-from mmav.datasets.media import join_path
+from mmav.datasets.manifest import Manifest, join_path, read_manifest
 from mmav.datasets.reading import SLOTS, remember
 from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem

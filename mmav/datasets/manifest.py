@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -19,6 +20,11 @@ from mmav.datasets.media.pair_path import PairPath
 from mmav.errors import ManifestError, did_you_mean
 from mmav.files import read_text
 from mmav.structures import as_parts
+
+
+def join_path(folder: str, path: str) -> str:
+    """The path of a manifest's clip, which is relative to a folder, see ``os.path.join``."""
+    return path.within(folder) if isinstance(path, PairPath) else os.path.join(folder, path)
 
 
 class ManifestRow(NamedTuple):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmav.datasets.columns import LABELS
-from mmav.datasets.manifest import read_table
-from mmav.datasets.media import PairPath, join_path
+from mmav.datasets.manifest import join_path, read_table
+from mmav.datasets.media import PairPath
 from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from mmav.datasets.columns import PAIR, RATES, find_columns
-from mmav.datasets.media import files_of, join_path
+from mmav.datasets.manifest import join_path
+from mmav.datasets.media import files_of
 from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.transcode import TranscodeOptions, transcode
 from mmav.errors import MediaError, MmavError, OutputError

@@ -29,7 +29,7 @@ def test_every_picture_of_the_docs_is_drawn_by_the_tool(clip, tmp_path, monkeypa
     drawing = runpy.run_path(str(ROOT / 'tools' / TOOL))
     names = drawing['main'].__globals__
 
-    def run(name, *arguments):
+    def run(name, *arguments, cwd=None):
         assert (ROOT / name).is_file()
         paths = [Path(str(argument)) for argument in arguments]
         for path in paths:
@@ -41,6 +41,9 @@ def test_every_picture_of_the_docs_is_drawn_by_the_tool(clip, tmp_path, monkeypa
             paths[-1].mkdir()
             for part in ('confusion', 'reliability'):
                 Image.new('RGB', (8, 8)).save(paths[-1] / f'{part}.png')
+        if name.endswith('evaluate_features.py'):
+            paths[-1].mkdir()
+            Image.new('RGB', (8, 8)).save(paths[-1] / 'evaluation.png')
         if '--out-dir' in arguments:
             paths[-1].mkdir()
             shutil.copy(paths[0], paths[-1])

@@ -69,11 +69,11 @@ def shrink(path: Path) -> None:
     print(f'{path}: {path.stat().st_size / 1000:.0f} kB', flush=True)
 
 
-def tool(name: str, *arguments: object) -> None:
-    """Runs a tool, and shows the command."""
+def tool(name: str, *arguments: object, cwd: Path | None = None) -> None:
+    """Runs a tool, in a folder if one is given, and shows the command."""
     words = [str(argument) for argument in arguments]
     print(f'python {name} {" ".join(words)}', flush=True)
-    if subprocess.run([sys.executable, str(ROOT / name), *words]).returncode:
+    if subprocess.run([sys.executable, str(ROOT / name), *words], cwd=cwd).returncode:
         raise MmavError(f'{name} failed; its own message stands above')
 
 
@@ -103,6 +103,17 @@ def draw_embeddings(demo: Demo, folder: Path) -> dict[str, Path]:
     tool('tools/test.py', CONFIG, demo.checkpoint, '--dump', dump, *options, *keep)
     tool('tools/analysis_tools/plot_embeddings.py', dump, '--out', folder / 'embeddings.png')
     return {'embeddings.png': folder / 'embeddings.png'}
+
+
+def draw_judging(demo: Demo, folder: Path) -> dict[str, Path]:
+    """Bars of what the features of the demo's model hold, from dumps of the training and test clips."""
+    out, options = folder / 'judged', ['--data-root', demo.data_root, '--work-dir', folder]
+    for split in ('train', 'test'):
+        keep = ['--cfg-options', 'model.keep_features=True', f'test_dataloader.dataset.ann_file={split}.csv']
+        tool('tools/test.py', CONFIG, demo.checkpoint, '--dump', folder / f'{split}.pkl', *options, *keep)
+    # in the folder, as the picture names the dumps as they are given
+    tool('tools/analysis_tools/evaluate_features.py', 'train.pkl', 'test.pkl', '--out', out, cwd=folder)
+    return {'judging.png': out / 'evaluation.png'}
 
 
 def draw_memory(demo: Demo, folder: Path) -> dict[str, Path]:
@@ -169,6 +180,7 @@ PICTURES: dict[str, Callable[[Demo, Path], dict[str, Path]]] = dict(
     dataset=draw_dataset,
     errors=draw_errors,
     embeddings=draw_embeddings,
+    judging=draw_judging,
     memory=draw_memory,
     architecture=draw_architecture,
     annotated=draw_annotated,

@@ -7,7 +7,7 @@ from typing import TypeVar
 from mmav.datasets.media.array_reader import ArrayReader
 from mmav.datasets.media.decord_reader import DecordReader
 from mmav.datasets.media.opening import Limits
-from mmav.datasets.media.pair_path import PairPath, files_of, join_path
+from mmav.datasets.media.pair_path import PairPath, files_of
 from mmav.datasets.media.pair_reader import PairReader
 from mmav.datasets.media.reader import MediaInfo, MediaReader, PyAVReader
 from mmav.datasets.media.streaming import StreamReader
@@ -79,7 +79,6 @@ __all__ = [
     'StreamReader',
     'check_backend',
     'files_of',
-    'join_path',
     'open_media',
     'open_stream',
 ]

@@ -43,11 +43,6 @@ class PairPath(str):
         return PairPath(video, audio, fps=self.fps, sample_rate=self.sample_rate, text=text)
 
 
-def join_path(folder: str, path: str) -> str:
-    """The path of a clip relative to a folder, see ``os.path.join``."""
-    return path.within(folder) if isinstance(path, PairPath) else os.path.join(folder, path)
-
-
 def files_of(path: str) -> Sequence[str]:
     """The files, or folders of frames, of a clip."""
     return [file for file in (path.video, path.audio) if file] if isinstance(path, PairPath) else [path]

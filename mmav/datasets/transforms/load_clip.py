@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmav.datasets.media import Limits, MediaReader, check_backend, open_media
+from mmav.datasets.media import READERS, Limits, MediaReader, PairPath, check_backend, open_media
 from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
 from mmav.errors import AbsentError, ConfigError, MediaError, did_you_mean
 from mmav.registry import TRANSFORMS
@@ -173,8 +173,7 @@ class LoadClip(BaseTransform):
             return results
         rng = results['rng'] if self.mode == 'random' else None
         opened: MediaReader | None = results.pop('reader', None)
-        options: Any = dict(backend=self.backend, threads=self.threads, limits=self.limits)
-        with opened or open_media(results['path'], **options) as reader:
+        with opened or self._open(results['path']) as reader:
             results['start'], results['end'] = self._window(reader, results['start'], results['end'], rng)
             dropped, dropout = results.get('dropped', ()), results.get('dropout', ())
             for modality in results['modalities']:
@@ -192,6 +191,11 @@ class LoadClip(BaseTransform):
                 asked = [f'{name} of {FRAME_LENGTH_MS:g} ms or more' if name == 'audio' else name for name in asked]
             raise AbsentError(results['path'], f'has no {" and no ".join(asked)}, and nothing else is requested')
         return results
+
+    def _open(self, path: str) -> MediaReader:
+        if isinstance(path, PairPath):
+            return open_media(path, backend=self.backend, threads=self.threads, limits=self.limits)
+        return READERS[self.backend](path, threads=self.threads, limits=self.limits)
 
     def _window(
         self, reader: MediaReader, start: float | None, end: float | None, rng: np.random.Generator | None

@@ -5,7 +5,8 @@ import pickle
 
 import pytest
 
-from mmav.datasets.media.pair_path import PairPath, files_of, join_path, stamps_of
+from mmav.datasets.manifest import join_path
+from mmav.datasets.media.pair_path import PairPath, files_of, stamps_of
 
 
 def test_a_clip_within_a_folder():
