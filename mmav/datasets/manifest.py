@@ -203,13 +203,18 @@ def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
     return Table(path, header, columns, rows)
 
 
+def _number(cell: str) -> float:
+    """The number in a cell, NaN for anything else."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
 def _seconds(where: str, column: str, cell: str) -> float | None:
     if not cell:
         return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+    value = _number(cell)
     if not (math.isfinite(value) and value >= 0):
         raise ManifestError(f'{where}: {column} {cell!r} is not a time in seconds; leave it empty for the whole file')
     return value
@@ -218,10 +223,7 @@ def _seconds(where: str, column: str, cell: str) -> float | None:
 def _rate(where: str, column: str, cell: str) -> float | None:
     if not cell:
         return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+    value = _number(cell)
     if not 0 < value < math.inf:
         raise ManifestError(f'{where}: {column} {cell!r} is not a number above 0; leave it empty for media files')
     return value

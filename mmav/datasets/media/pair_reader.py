@@ -16,7 +16,7 @@ from mmav.datasets.media.frame_folder import FrameFolderReader
 from mmav.datasets.media.opening import Limits
 from mmav.datasets.media.pair_path import PairPath
 from mmav.datasets.media.reader import MediaInfo, MediaReader, PyAVReader
-from mmav.datasets.media.streaming import PIECE, StreamReader
+from mmav.datasets.media.streaming import StreamReader, pieces_of
 from mmav.errors import MediaError
 
 # Opens a media file, of which one modality is read.
@@ -142,13 +142,7 @@ class PairReader(MediaReader):
 
     def pieces(self, start: float = 0.0, end: float = math.inf) -> Iterator[tuple[float, float]]:
         """Consecutive spans in seconds, each prepared for reading."""
-        position = start
-        while position < min(end, self.info.duration):
-            _, stop = self.fetch(position, min(position + PIECE, end, self.info.duration))
-            if stop <= position:
-                return
-            yield position, stop
-            position = stop
+        yield from pieces_of(self, start, end)
 
     def iter_frames(self, start: float, end: float) -> Iterator[tuple[float, Any]]:
         """All frames displayed in a span, see :meth:`mmav.datasets.media.streaming.StreamReader.iter_frames`."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmav.datasets.media.audio import seconds_of
 from mmav.datasets.media.opening import media_errors
-from mmav.datasets.media.reader import PyAVReader
+from mmav.datasets.media.reader import MediaReader, PyAVReader
 from mmav.datasets.media.video import lacks_pts, scaled_size, upright
 
 # Seconds read at once and held in compressed form.
@@ -20,18 +20,23 @@ PIECE = 30.0
 MOST_STRETCHED = 16.0
 
 
+def pieces_of(reader: MediaReader, start: float, end: float) -> Iterator[tuple[float, float]]:
+    """Consecutive spans of a reader's clip in seconds, each prepared for reading."""
+    position = start
+    while position < min(end, reader.info.duration):
+        _, stop = reader.fetch(position, min(position + PIECE, end, reader.info.duration))
+        if stop <= position:
+            return
+        yield position, stop
+        position = stop
+
+
 class StreamReader(PyAVReader):
     """Reads one media file like :class:`PyAVReader`, and also all frames of a span one after another."""
 
     def pieces(self, start: float = 0.0, end: float = math.inf) -> Iterator[tuple[float, float]]:
         """Consecutive spans of the file in seconds, each prepared for reading."""
-        position = start
-        while position < min(end, self.info.duration):
-            _, stop = self.fetch(position, min(position + PIECE, end, self.info.duration))
-            if stop <= position:
-                return
-            yield position, stop
-            position = stop
+        yield from pieces_of(self, start, end)
 
     def iter_frames(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame]]:
         """Decodes all displayed frames of a span, one after another.
