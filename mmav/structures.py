@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -33,12 +33,14 @@ class AVDataSample(BaseDataElement):
     """Ground truth, prediction and origin of one clip.
 
     Data fields: ``gt_label`` (int64, ()), ``gt_score`` (C,) where labels are soft, ``pred_score`` (C,) probabilities,
-    ``pred_label`` (int64, ()). Where a label has several parts, such as a verb and a noun, the same of each:
+    ``pred_label`` (int64, ()). A clip with any number of labels has no ``gt_label``: its ``gt_score`` is 1 for its
+    classes and 0 for the others, its ``pred_score`` a probability for each class by itself, and ``pred_label`` the most
+    probable class. Where a label has several parts, such as a verb and a noun, the same of each:
     ``gt_verb``, ``gt_verb_score``, ``pred_verb_score``, ``pred_verb`` and ``gt_noun`` and so on. ``feature`` (D,) and
     ``features``, a dict of name -> (D,), where asked for.
     Meta fields: ``path``; ``start``, ``end`` in seconds; ``sample_idx``, the manifest's row counted from 0;
     ``broken``, the reason why the clip could not be read, or None; ``parts`` of the label that are predicted, where it
-    has several.
+    has several; ``multi_label``, True where a clip has any number of labels.
 
     >>> sample = AVDataSample(metainfo=dict(path='clip.mp4', start=0.0, end=10.0)).set_gt_label(3)
     >>> sample.gt_label, sample.path
@@ -48,6 +50,44 @@ class AVDataSample(BaseDataElement):
     def set_gt_label(self, value: int | Tensor, part: str = 'label') -> AVDataSample:
         """Sets the ground truth, a class index; ``part`` is 'label' where there is one, else such as 'verb'."""
         self.set_field(torch.as_tensor(value, dtype=torch.int64), f'gt_{part}')
+        return self
+
+    def set_gt_labels(self, indices: Iterable[int], num_classes: int, part: str = 'label') -> AVDataSample:
+        """Sets the ground truth of a clip with any number of labels.
+
+        Args:
+            indices: Its classes; none where it has none of them.
+            num_classes: C.
+            part: Which part of the label.
+
+        >>> AVDataSample().set_gt_labels([0, 2], 4).target()
+        tensor([1., 0., 1., 0.])
+        """
+        target = torch.zeros(num_classes)
+        target[list(indices)] = 1
+        self.set_field(True, 'multi_label', field_type='metainfo')
+        return self.set_gt_score(target, part)
+
+    def set_gt(self, labels: Any, num_classes: Mapping[str, int] | None = None) -> AVDataSample:
+        """Sets the ground truth of each part of a row's label.
+
+        Args:
+            labels: The class, or its part -> class; for any number of labels a tuple of classes.
+            num_classes: Part of the label -> C; needed for tuples.
+
+        Raises:
+            ConfigError: There are several labels, and the number of classes is unknown.
+        """
+        for part, label in as_parts(labels).items():
+            if not isinstance(label, tuple):
+                self.set_gt_label(label, part)
+            elif part in (num_classes or {}):
+                self.set_gt_labels(label, dict(num_classes or {})[part], part)
+            else:
+                raise ConfigError(
+                    f'{self.get("path", "a clip")} has several labels, {label}, of an unknown number of classes: give '
+                    f'the pipeline num_classes=dict({part}=...) beside label, as AVDataset does'
+                )
         return self
 
     def set_gt_score(self, value: Tensor, part: str = 'label') -> AVDataSample:

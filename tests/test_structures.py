@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmav.errors import ConfigError
 from mmav.structures import AVDataSample, Tokens, action_scores, as_given, as_parts, predicted_parts
 
 
@@ -57,3 +58,12 @@ def test_one_label_is_a_dict_inside_and_none_in_files():
         assert as_given(as_parts(given)) == given
     parts = dict(verb=1)
     assert as_parts(parts) == parts and as_parts(parts) is not parts and as_given(parts) == parts
+
+
+def test_any_number_of_labels():
+    sample = AVDataSample(metainfo=dict(path='a.mp4')).set_gt(dict(verb=(2, 0), noun=()), dict(verb=3, noun=2))
+    assert sample.target('verb').tolist() == [1, 0, 1] and sample.target('noun').tolist() == [0, 0]
+    assert sample.multi_label and sorted(sample.keys()) == ['gt_noun_score', 'gt_verb_score']
+    assert 'multi_label' not in AVDataSample().set_gt(dict(label=2))
+    with pytest.raises(ConfigError, match=r'a.mp4 has several labels, \(1,\), of an unknown number of classes'):
+        AVDataSample(metainfo=dict(path='a.mp4')).set_gt((1,))

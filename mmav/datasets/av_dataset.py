@@ -50,9 +50,9 @@ class Draw(int):
 class AVDataset(Dataset[Any]):
     """The clips of a CSV manifest (:mod:`mmav.datasets.manifest`), read by a pipeline of transforms.
 
-    An item starts as a dict with ``path``, ``label``, ``start``, ``end``, ``sample_idx``, ``modalities``, ``dropped``,
-    ``dropout``, ``broken`` and ``rng``, a generator seeded with (seed, epoch, index) in training and (seed, index) in
-    testing, so that random draws depend on neither workers nor ranks.
+    An item starts as a dict with ``path``, ``label``, ``num_classes`` of each part of it, ``start``, ``end``,
+    ``sample_idx``, ``modalities``, ``dropped``, ``dropout``, ``broken`` and ``rng``, a generator seeded with (seed,
+    epoch, index) in training and (seed, index) in testing, so that random draws depend on neither workers nor ranks.
 
     In training, a clip that cannot be read is logged once, counted and replaced by another, chosen at random; above
     ``max_broken_share`` the run stops. In testing it is kept: ``broken`` holds the reason, its inputs are zeros and its
@@ -69,6 +69,8 @@ class AVDataset(Dataset[Any]):
             ``dict(verb='verbs.txt', noun='nouns.txt')`` the manifest has the columns verb and noun instead of label,
             and ``label`` of an item is a dict of both.
         data_root: Folder that paths are relative to.
+        multi_label: Whether a clip has any number of labels: names or indices separated by ``|`` in a cell, which is
+            empty for a clip with none of the classes. Needs a head such as :class:`~mmav.models.MultiLabelHead`.
         modalities: 'video', 'audio' or both; others are not decoded.
         test_mode: Whether the clips are for validation or testing.
         modality_dropout: Modality -> share of the clips from which training withholds it. No clip loses all its
@@ -93,6 +95,7 @@ class AVDataset(Dataset[Any]):
         readers: Process ids of workers, 0 for none, and the indices that they are reading (:meth:`reading`).
         reads_files: Whether items are read from the files of the manifest, which have to be there.
         known_modalities: The modalities that ``modalities`` may name.
+        multi_label: As given.
     """
 
     reads_files: ClassVar[bool] = True
@@ -105,6 +108,7 @@ class AVDataset(Dataset[Any]):
         *,
         classes: str | Sequence[str] | Mapping[str, str | Sequence[str]] = 'classes.txt',
         data_root: str = '',
+        multi_label: bool = False,
         modalities: Sequence[str] = MODALITIES,
         test_mode: bool = False,
         modality_dropout: Mapping[str, float] | None = None,
@@ -121,9 +125,11 @@ class AVDataset(Dataset[Any]):
         self.data_root = os.path.expanduser(data_root or '')
         self.ann_file = os.path.join(self.data_root, ann_file)
         names = {part: self._names(each) for part, each in as_parts(classes).items()}
+        self.multi_label = multi_label
+        self._sizes = {part: len(each) for part, each in names.items()}
         self.manifest = self._read_manifest(names)
         # as stored in checkpoints
-        self.metainfo: dict[str, Any] = dict(classes=as_given(names))
+        self.metainfo: dict[str, Any] = dict(classes=as_given(names), **(dict(multi_label=True) if multi_label else {}))
         self.modalities = tuple(modalities)
         self.test_mode = test_mode
         self.modality_dropout = dict(modality_dropout or {})
@@ -181,8 +187,11 @@ class AVDataset(Dataset[Any]):
         return int((self.states == DAMAGED).sum())
 
     def get_cat_ids(self, index: int) -> list[Any]:
-        """The class of a clip, or the combination of several parts, for ClassBalancedDataset."""
-        return [tuple(self.manifest[int(self._rows[index])].label.values())]
+        """What ClassBalancedDataset balances: the class of a clip, the combination of several parts, or each label."""
+        label = self.manifest[int(self._rows[index])].label
+        if self.multi_label:
+            return [(part, each) for part, classes in label.items() for each in classes]
+        return [tuple(label.values())]
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The row of a clip, as the pipeline gets it, without ``rng``."""
@@ -191,6 +200,7 @@ class AVDataset(Dataset[Any]):
         return dict(
             path=join_path(self.data_root, row.path),
             label=row.label,
+            num_classes=self._sizes,
             start=row.start,
             end=row.end,
             sample_idx=row_index,
@@ -275,7 +285,7 @@ class AVDataset(Dataset[Any]):
             return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self.place_of(index)})'))
 
     def _read_manifest(self, names: Names) -> Manifest:
-        return read_manifest(self.ann_file, names)
+        return read_manifest(self.ann_file, names, multi_label=self.multi_label)
 
     def _names(self, classes: str | Sequence[str]) -> tuple[str, ...]:
         return read_classes(os.path.join(self.data_root, classes)) if isinstance(classes, str) else tuple(classes)

@@ -1,6 +1,7 @@
 """Manifests: CSV files with a header ``path,label`` or ``path,verb,noun``, optionally ``start,end``.
 
-``video,audio`` in place of ``path`` name files of their own, see :mod:`mmav.datasets.media.pair_reader`.
+``video,audio`` in place of ``path`` name files of their own, see :mod:`mmav.datasets.media.pair_reader`. Where clips
+have any number of labels, a cell holds them separated by ``|``.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ import csv
 import io
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmav.datasets.columns import SPAN, find_columns, say_once
+from mmav.datasets.columns import SPAN, find_columns
+from mmav.datasets.label_cells import LabelReader
 from mmav.datasets.media.pair_path import PairPath
-from mmav.errors import ManifestError, did_you_mean
+from mmav.errors import ManifestError
 from mmav.files import read_text
 from mmav.structures import as_parts
 
@@ -32,14 +33,15 @@ class ManifestRow(NamedTuple):
 
     Attributes:
         path: The media file as the manifest writes it, or both of its files.
-        label: Part of the label, such as ``label`` or ``verb`` -> index of its class.
+        label: Part of the label, such as ``label`` or ``verb`` -> index of its class; a sorted tuple of indices where a
+            clip has any number of labels.
         start: Start of the clip in seconds of the file; None for the file's start.
         end: End of the clip in seconds of the file; None for the file's end.
         line: Line of the CSV file, the header being line 1.
     """
 
     path: str
-    label: dict[str, int]
+    label: dict[str, Any]
     start: float | None
     end: float | None
     line: int
@@ -77,46 +79,78 @@ class Manifest:
         self._paths = b''.join(encoded)
         self._ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
         self._parts = tuple(rows[0].label) if rows else ()
-        self._labels = np.array([tuple(row.label.values()) for row in rows], dtype=np.int64)
+        self._labels = [_column([row.label[part] for row in rows]) for part in self._parts]
         nan = math.nan
         spans = [(nan if row.start is None else row.start, nan if row.end is None else row.end) for row in rows]
         self._spans = np.array(spans, dtype=np.float64).reshape(-1, 2)
         self._lines = np.array([row.line for row in rows], dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._lines)
 
     def __getitem__(self, index: int) -> ManifestRow:
         begin = int(self._ends[index - 1]) if index else 0
         start, end = (None if math.isnan(second) else float(second) for second in self._spans[index])
         path = _unpacked(self._paths[begin : int(self._ends[index])].decode())
-        label = dict(zip(self._parts, self._labels[index].tolist(), strict=True))
+        label = {part: column[index] for part, column in zip(self._parts, self._labels, strict=True)}
         return ManifestRow(path, label, start, end, int(self._lines[index]))
 
 
-def read_manifest(path: str, classes: Sequence[str] | Mapping[str, Sequence[str]]) -> Manifest:
+class _Indices:
+    """The class of each clip."""
+
+    def __init__(self, labels: Sequence[int]) -> None:
+        self._labels = np.array(labels, dtype=np.int64)
+
+    def __getitem__(self, index: int) -> int:
+        return int(self._labels[index])
+
+
+class _Sets:
+    """The classes of each clip, any number of them."""
+
+    def __init__(self, labels: Sequence[Sequence[int]]) -> None:
+        self._labels = np.array([index for each in labels for index in each], dtype=np.int32)
+        self._ends = np.cumsum([len(each) for each in labels], dtype=np.int64)
+
+    def __getitem__(self, index: int) -> tuple[int, ...]:
+        begin = int(self._ends[index - 1]) if index else 0
+        return tuple(self._labels[begin : int(self._ends[index])].tolist())
+
+
+def _column(labels: Sequence[Any]) -> _Indices | _Sets:
+    return _Sets(labels) if isinstance(labels[0], tuple) else _Indices(labels)
+
+
+def read_manifest(
+    path: str, classes: Sequence[str] | Mapping[str, Sequence[str]], *, multi_label: bool = False
+) -> Manifest:
     """Reads a manifest and checks every row; does not check media files.
 
     Args:
         path: CSV file, UTF-8 (with or without a byte-order mark), any line ends. A cell with a comma is in quotes.
         classes: Names of the classes, or part of the label -> its names. A label is one of these names, or an index
             into them. Each part has a column of its name, or ``label`` if there is only one.
+        multi_label: Whether a cell holds any number of labels, separated by ``|``; an empty one is a clip with none of
+            the classes, and how many there are is logged once.
 
     Returns:
         The rows, in the order of the file.
 
     Raises:
         ManifestError: The file is missing or not CSV text; a column is missing or misnamed; a row has an unknown label,
-            no path, or an invalid span.
+            no path, or an invalid span; or with ``multi_label`` a class has a ``|`` in its name.
     """
     lists = as_parts(classes)
-    readers = {column: _LabelReader(path, column, names) for column, names in lists.items()}
+    readers = {column: LabelReader(path, column, names, several=multi_label) for column, names in lists.items()}
     table = read_table(path, tuple(lists))
     rows: list[ManifestRow] = []
     for line, cells in table.rows:
         where, named = f'{path}: row {line}', table.named(cells)
-        label = {column: reader.read(where, named[column]) for column, reader in readers.items()}
+        label = {column: reader.cell(where, named[column]) for column, reader in readers.items()}
         rows.append(ManifestRow(table.clip(line, cells), label, *table.span(line, cells), line))
+    for column, reader in readers.items():
+        reader.tell_empty(path, column, len(rows))
     return Manifest(rows)
 
 
@@ -227,51 +261,3 @@ def _rate(where: str, column: str, cell: str) -> float | None:
     if not 0 < value < math.inf:
         raise ManifestError(f'{where}: {column} {cell!r} is not a number above 0; leave it empty for media files')
     return value
-
-
-class _LabelReader:
-    """Parses the cells of a label column: names, or else indices.
-
-    If class names are numbers and a name is the index of another class, as in the list 1, 2, 3, numbers are names.
-    """
-
-    def __init__(self, path: str, column: str, names: Sequence[str]) -> None:
-        self._column = column
-        self._index_of = {name: i for i, name in enumerate(names)}
-        self._numbers = [name for name, i in self._index_of.items() if _is_number(name) and i != int(name) < len(names)]
-        if self._numbers:
-            say_once(
-                f'{path}: class names are numbers, so the {column} {self._numbers[0]} means the class of this name, '
-                f'which has the index {self._index_of[self._numbers[0]]}'
-            )
-
-    def read(self, where: str, cell: str) -> int:
-        """The index of a class.
-
-        Raises:
-            ManifestError: There is no such class.
-        """
-        if cell in self._index_of:
-            return self._index_of[cell]
-        column, number = self._column, len(self._index_of)
-        if not cell:
-            raise ManifestError(f'{where}: the {column} is empty; write a class name or index')
-        if _is_number(cell):
-            if self._numbers:
-                raise ManifestError(
-                    f'{where}: {column} {cell} is not in the class list; as class names are numbers, such as '
-                    f'{self._numbers[0]!r}, it is not an index either: write the name'
-                )
-            if int(cell) < number:
-                return int(cell)
-            raise ManifestError(
-                f'{where}: {column} {cell} is out of range: the class list has {number} classes, 0 to {number - 1}'
-            )
-        hint = did_you_mean(cell, self._index_of) or '; add it to the class list or fix the row'
-        if re.fullmatch(r'\d+\.0*', cell, re.ASCII):
-            hint = f'; if it is an index, write {cell.partition(".")[0]}'
-        raise ManifestError(f'{where}: {column} {cell!r} is not in the class list{hint}')
-
-
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and text.isascii()

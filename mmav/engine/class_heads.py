@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmav.class_names import Names, places, reordered, shown, tell_difference, trained_with
 from mmav.engine.distributed.fsdp import gathered
+from mmav.engine.label_kinds import check_checkpoint_kind
 from mmav.errors import CheckpointError, ConfigError
 from mmav.registry import MODELS
 from mmav.structures import as_parts
@@ -145,8 +146,11 @@ def match_classes(
         The weights.
 
     Raises:
-        CheckpointError: The names differ, or it is unknown which rows belong to classes.
+        CheckpointError: The names differ, or it is unknown which rows belong to classes; or it was trained with one
+            label a clip and the model's head is for any number, or the other way round, unless training begins from it.
     """
+    if purpose != 'begin':
+        check_checkpoint_kind(checkpoint, model, source)
     weights: Mapping[str, Tensor] = checkpoint.get('state_dict', checkpoint)
     trained, heads = trained_with(checkpoint), class_heads(model)
     if trained is None or given is None:

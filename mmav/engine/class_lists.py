@@ -11,6 +11,7 @@ from torch import nn
 
 from mmav.class_names import Names, check_joined, classes_of, in_config, reordered, tell_difference
 from mmav.engine.class_heads import check_names, check_widths, class_heads, of_parts, widths_in_config, widths_of
+from mmav.engine.label_kinds import check_config_kinds, check_kinds, head_kind
 from mmav.errors import ConfigError
 from mmav.structures import as_given
 
@@ -27,9 +28,11 @@ def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None =
         source: Its file.
 
     Raises:
-        ConfigError: A list has a different number of names than the model has classes, or the lists of a run differ.
+        ConfigError: A list has a different number of names than the model has classes, or the lists of a run differ;
+            or the head is for one label a clip and a dataset has any number, or the other way round.
         CheckpointError: A list has other names than the checkpoint.
     """
+    check_config_kinds(cfg, loaders)
     widths = list(widths_in_config(cfg.get('model')))
     lists: dict[str, Names] = {}
     for loader in loaders:
@@ -83,8 +86,10 @@ def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names |
         The list; ``known`` if no dataset has one.
 
     Raises:
-        ConfigError: A head or batch augmentation has a different number of classes, or two lists differ.
+        ConfigError: A head or batch augmentation has a different number of classes, or two lists differ; or the head is
+            for one label a clip and a dataset has any number, or the other way round.
     """
+    check_kinds(model, loops)
     first, first_name = known, 'the run before'
     for name, loop in loops.items():
         names = classes_of(loop.dataloader.dataset, name)
@@ -102,11 +107,15 @@ def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names |
     return first
 
 
-def note_classes(checkpoint: Mapping[str, Any], names: Names | None) -> None:
-    """Stores the class list in a checkpoint if MMEngine has not: a dataset wrapper may hide it."""
+def note_classes(checkpoint: Mapping[str, Any], names: Names | None, model: nn.Module | None = None) -> None:
+    """Stores the class list in a checkpoint if MMEngine has not: a dataset wrapper may hide it.
+
+    Also that clips have any number of labels, where the model's head says so.
+    """
     meta = checkpoint['meta']
     if names is not None and not (meta.get('dataset_meta') or {}).get('classes'):
-        meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names)}
+        several = dict(multi_label=True) if head_kind(model) else {}
+        meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names), **several}
 
 
 def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:

@@ -109,7 +109,7 @@ class AVRunner(BuildingRunner):
             judge_all(self.test_dataloader)
         if fn_name == 'before_save_checkpoint':
             checkpoint = kwargs['checkpoint']
-            note_classes(checkpoint, self._class_names)
+            note_classes(checkpoint, self._class_names, self.plain_model)
             checkpoint['meta']['position_grids'] = position_grids(self.plain_model)
             checkpoint.update({name: part for name, part in (self._whole or {}).items() if name in checkpoint})
             if any(getattr(hook, 'trained_only', False) for hook in self.hooks):

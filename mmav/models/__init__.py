@@ -7,8 +7,8 @@ from mmav.models.av_classifier import AVClassifier
 from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, Hiera, MViTv2, PerFrame, TimmBackbone, ViT
 from mmav.models.cached_backbone import CachedBackbone
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
-from mmav.models.heads import ClsHead, ContrastiveHead, VerbNounHead
-from mmav.models.losses import ALLoss, AVCLoss, CrossEntropyLoss, IMALLoss, IMCLoss
+from mmav.models.heads import ClsHead, ContrastiveHead, MultiLabelHead, VerbNounHead
+from mmav.models.losses import ALLoss, AVCLoss, BCELoss, CrossEntropyLoss, IMALLoss, IMCLoss
 from mmav.models.necks import AVBottleneck, Avg, Concat, MergedAttention
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     'AVClassifier',
     'AVDataPreprocessor',
     'Avg',
+    'BCELoss',
     'Backbone',
     'CachedBackbone',
     'ClsHead',
@@ -33,6 +34,7 @@ __all__ = [
     'MViTv2',
     'MergedAttention',
     'MixupCutmix',
+    'MultiLabelHead',
     'PerFrame',
     'TimmBackbone',
     'VerbNounHead',

@@ -154,6 +154,9 @@ class MixupCutmix:
     into all frames, and a stretch of time with an equal share of the other spectrogram. There is one draw per batch, as
     in the MViTv2 recipe (facebookresearch/SlowFast, slowfast/datasets/mixup.py).
 
+    Labels are mixed as lam y_1 + (1 - lam) y_2, with y one-hot, or 1 for each class of a clip with any number of labels
+    (the latter as in YuanGongND/ast, src/dataloader.py).
+
     Args:
         num_classes: Number of classes C; ``dict(verb=V, noun=N)`` for clips with a verb and a noun.
         mixup_alpha: Parameter of mixup's Beta distribution; 0 for no mixup.
@@ -206,8 +209,14 @@ class MixupCutmix:
         else:
             inputs = {name: value.lerp(value.flip(0), 1 - lam) for name, value in inputs.items()}
         for part, size in self.num_classes.items():
-            onehot = F.one_hot(torch.stack([s.target(part) for s in data_samples]), size).float()
-            for sample, score in zip(data_samples, onehot.lerp(onehot.flip(0), 1 - lam), strict=True):
+            target = torch.stack([sample.target(part) for sample in data_samples])
+            # of clips with any number of labels already 1 for each of theirs (B, C)
+            target = F.one_hot(target, size).float() if target.dim() == 1 else target
+            if target.shape[1] != size:
+                raise ConfigError(
+                    f'batch_augment: num_classes={size}, but clips have targets for {target.shape[1]} {part}s'
+                )
+            for sample, score in zip(data_samples, target.lerp(target.flip(0), 1 - lam), strict=True):
                 sample.set_gt_score(score, part)
         return inputs, masks, data_samples
 

@@ -85,6 +85,7 @@ def import_features(
     class_tokens: Sequence[str] = (),
     num_tokens: Mapping[str, int] | None = None,
     missing_ok: bool = False,
+    multi_label: bool = False,
     show_progress: bool = True,
 ) -> FeatureIndex:
     """Checks every file and makes the index.
@@ -96,13 +97,14 @@ def import_features(
         class_tokens: Modalities in whose files the first token is the class embedding.
         num_tokens: Modality -> to how many tokens those of each clip are averaged, for files of different lengths.
         missing_ok: Whether a clip may lack the file of a modality, which then counts as absent.
+        multi_label: Whether a clip has any number of labels, see :func:`~mmav.datasets.manifest.read_manifest`.
         show_progress: Whether to show a progress bar.
 
     Raises:
         ManifestError: The manifest is wrong.
         FeatureError: Files are missing, differ in shape or are not finite: one line for each kind of problem.
     """
-    rows = read_manifest(manifest, classes)
+    rows = read_manifest(manifest, classes, multi_label=multi_label)
     clips = [rows[k] for k in range(len(rows))]
     problems = [] if missing_ok else _missing(files, [clip.path for clip in clips])
     stored: dict[str, StoredModality] = {}

@@ -76,6 +76,7 @@ def test_classes_and_rows(folder):
     assert data.get_data_info(1) == dict(
         path=str(folder / 'clip.mp4'),
         label=dict(label=1),
+        num_classes=dict(label=2),
         start=None,
         end=None,
         sample_idx=1,
@@ -86,6 +87,20 @@ def test_classes_and_rows(folder):
     )
     assert dataset(folder, classes=['a', 'b', 'c']).num_classes == 3
     assert AVDataset(str(folder / 'train.csv'), [], classes=CLASSES).num_classes == 2
+
+
+def test_several_labels_a_clip(folder):
+    (folder / 'several.csv').write_text('path,label\nclip.mp4,dog|cat\nclip.mp4,\nclip.mp4,1\n')
+    data = dataset(folder, 'several.csv', multi_label=True, test_mode=True)
+    assert data.multi_label and data.metainfo == dict(classes=('cat', 'dog'), multi_label=True)
+    assert not dataset(folder).multi_label
+    assert [data.get_data_info(k)['label']['label'] for k in range(3)] == [(0, 1), (), (1,)]
+    assert [data.get_cat_ids(k) for k in range(3)] == [[('label', 0), ('label', 1)], [], [('label', 1)]]
+    samples = [data[k]['data_samples'] for k in range(3)]
+    assert [sample.target().tolist() for sample in samples] == [[1, 1], [0, 0], [0, 1]]
+    assert all(sample.multi_label and 'gt_label' not in sample for sample in samples)
+    with pytest.raises(ManifestError, match="row 2: label 'dog|cat' .* give the dataset multi_label=True"):
+        dataset(folder, 'several.csv')
 
 
 @pytest.mark.parametrize('kind', ['RepeatDataset', 'ConcatDataset'])

@@ -84,9 +84,9 @@ LOGIT_LOSSES = [name for name in LOSSES if name not in CONTRASTIVE_LOSSES]
 def test_each_kind_is_there():
     assert {'MAT', 'MViTv2'} <= set(BACKBONES)
     assert {'AVBottleneck', 'Avg'} <= set(NECKS)
-    assert 'ClsHead' in CLASSIFIERS
+    assert {'ClsHead', 'MultiLabelHead', 'VerbNounHead'} <= set(CLASSIFIERS)
     assert 'ContrastiveHead' in CONTRASTIVE_HEADS
-    assert 'CrossEntropyLoss' in LOGIT_LOSSES
+    assert {'CrossEntropyLoss', 'BCELoss'} <= set(LOGIT_LOSSES)
     assert {'AVCLoss', 'IMCLoss', 'ALLoss', 'IMALLoss'} <= set(CONTRASTIVE_LOSSES)
 
 
@@ -289,8 +289,9 @@ def test_head_learns_from_every_stream_and_predicts_probabilities(name):
     streams = dict(video=torch.randn(4, 16, generator=generator), audio=torch.randn(4, 8, generator=generator))
     samples = [AVDataSample() for _ in range(4)]
     for sample, index in zip(samples, (0, 1, 2, 4), strict=True):
-        for part in ('label', 'verb', 'noun'):
-            sample.set_gt_label(index, part)
+        for part, each in head.parts.items():
+            label = (index, 3) if each.multi_label else index
+            sample.set_gt({part: label}, {part: each.num_classes})
     losses = head.loss(streams, head.targets(samples))
     total = sum(value for key, value in losses.items() if 'loss' in key)
     assert total.shape == () and total.isfinite()
@@ -300,7 +301,10 @@ def test_head_learns_from_every_stream_and_predicts_probabilities(name):
     assert scores.keys() == head.parts.keys() == head.targets(samples).keys()
     for part, each in scores.items():
         assert each.shape == (4, head.parts[part].num_classes) and (each >= 0).all()
-        torch.testing.assert_close(each.sum(-1), torch.ones(4))
+        if head.parts[part].multi_label:
+            assert (each <= 1).all()
+        else:
+            torch.testing.assert_close(each.sum(-1), torch.ones(4))
     head.write(samples, scores)
     assert all(any(key.startswith('pred_') for key in sample.keys()) for sample in samples)  # noqa: SIM118
 
@@ -311,6 +315,9 @@ def test_loss_is_finite_and_falls_along_its_gradient(name, dtype):
     loss = build(name)
     logits = (5 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))).to(dtype).requires_grad_()
     target = torch.tensor([0, 1, 2, 3, 0, 1])
+    if loss.multi_label:
+        target = torch.nn.functional.one_hot(target, 4) + torch.eye(6, 4)  # one or two of each clip
+        target = target.clamp(max=1)
     value = loss(logits, target).mean()
     value.backward()
     assert value.isfinite() and logits.grad.isfinite().all()

@@ -35,6 +35,7 @@ class FeatureDataset(AVDataset):
             the clips and labels in the folder.
         classes: Class list, see :class:`~mmav.datasets.AVDataset`; defaults to the one in the folder.
         data_root: Folder that paths are relative to. Media files are not read.
+        multi_label: Whether a clip has any number of labels; defaults to what was stored.
         modalities: Defaults to all that are stored.
         num_views: How many of the stored views training reads, drawn at random; defaults to all. Testing reads all.
         test_mode: Whether the clips are for validation or testing.
@@ -63,6 +64,7 @@ class FeatureDataset(AVDataset):
         ann_file: str | None = None,
         classes: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
         data_root: str = '',
+        multi_label: bool | None = None,
         modalities: Sequence[str] | None = None,
         num_views: int | None = None,
         test_mode: bool = False,
@@ -83,6 +85,7 @@ class FeatureDataset(AVDataset):
             [self._load],
             classes=as_given(self.store.classes) if classes is None else classes,
             data_root=data_root,
+            multi_label=self.store.index.multi_label if multi_label is None else multi_label,
             modalities=self.store.modalities if modalities is None else modalities,
             test_mode=test_mode,
             modality_dropout=modality_dropout,
@@ -112,8 +115,14 @@ class FeatureDataset(AVDataset):
                     f"the classes are not those of the features in '{self.store.folder}' ({told}): leave classes out, "
                     'or give the manifest with other labels as ann_file'
                 )
+            if self.multi_label != index.multi_label:
+                raise FeatureError(
+                    f"multi_label={self.multi_label} are not the labels stored in '{self.store.folder}': leave it out, "
+                    'or give the manifest with other labels as ann_file'
+                )
             self._places = np.arange(len(self.store))
-            labels = [dict(zip(index.labels, row, strict=True)) for row in zip(*index.labels.values(), strict=True)]
+            columns = index.label_columns()
+            labels = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
             rows = zip(index.paths, labels, index.starts, index.ends, index.lines, strict=True)
             return Manifest([ManifestRow(*row) for row in rows])
         manifest = super()._read_manifest(names)
@@ -160,8 +169,7 @@ class FeatureDataset(AVDataset):
         if results['broken'] is None and start is not None:
             results.update(start=start, end=end)
         sample = AVDataSample(metainfo={key: results[key] for key in META_KEYS})
-        for part, label in results['label'].items():
-            sample.set_gt_label(label, part)
+        sample.set_gt(results['label'], results['num_classes'])
         return dict(inputs=inputs, masks={m: torch.tensor(mask) for m, mask in masks.items()}, data_samples=sample)
 
     def _masks(self, results: dict[str, Any]) -> dict[str, bool]:

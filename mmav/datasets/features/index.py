@@ -55,7 +55,7 @@ class FeatureIndex:
         modalities: Modality -> its features.
         dtype: Of the stored numbers, ``float32`` or ``float16``.
         classes: Part of the label -> names of its classes.
-        labels: Part of the label -> class indices.
+        labels: Part of the label -> class of each clip; lists of classes where a clip has any number of labels.
         paths: Paths as the manifest has them, relative to its folder of data.
         starts: Start of each clip in seconds of its file, as in the manifest; None for the file's start.
         ends: End of each clip in seconds.
@@ -74,7 +74,7 @@ class FeatureIndex:
     modalities: dict[str, StoredModality]
     dtype: str
     classes: dict[str, list[str]]
-    labels: dict[str, list[int]] = field(default_factory=dict)
+    labels: dict[str, list[int] | list[list[int]]] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
     starts: list[float | None] = field(default_factory=list)
     ends: list[float | None] = field(default_factory=list)
@@ -86,6 +86,18 @@ class FeatureIndex:
     files: dict[str, list[str | None]] = field(default_factory=dict)
     class_tokens: list[str] = field(default_factory=list)
     complete: bool = False
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip has any number of labels."""
+        return any(isinstance(label, (list, tuple)) for labels in self.labels.values() for label in labels[:1])
+
+    def label_columns(self) -> dict[str, list[Any]]:
+        """Part of the label -> label of each clip, as :class:`~mmav.datasets.manifest.ManifestRow` has it."""
+        return {
+            part: [tuple(label) if isinstance(label, (list, tuple)) else label for label in labels]
+            for part, labels in self.labels.items()
+        }
 
     def to_json(self) -> str:
         """The content of the file."""

@@ -31,7 +31,9 @@ class FeatureStore:
         folder: As given.
         index: What ``index.json`` says.
         paths: Path of each clip, as its manifest has it.
-        labels: Part of the label, ``label`` if there is only one -> classes (N,) int64.
+        labels: Part of the label, ``label`` if there is only one -> classes (N,) int64; where a clip has any number of
+            labels, 1 for each of its classes and 0 for the others (N, C) int8.
+        multi_label: Whether a clip has any number of labels.
         classes: Part of the label -> names of its classes.
         modalities: Names of the modalities.
         broken: Place of a clip that could not be read -> the reason. Its features are zeros.
@@ -46,8 +48,9 @@ class FeatureStore:
         self.folder = Path(folder).expanduser()
         self.index = read_index(folder)
         self.paths: list[str] = self.index.paths
-        self.labels = {part: np.array(values, dtype=np.int64) for part, values in self.index.labels.items()}
         self.classes = {part: tuple(names) for part, names in self.index.classes.items()}
+        self.multi_label = self.index.multi_label
+        self.labels = {part: self._labels(values, part) for part, values in self.index.labels.items()}
         self.modalities = tuple(self.index.modalities)
         self.broken = self.index.broken
         self._present = {modality: self._mask(modality) for modality in self.modalities}
@@ -114,6 +117,14 @@ class FeatureStore:
             if stored.num_tokens:
                 target[1:] = tensors[f'{modality}.patches'][row, view]
         return out
+
+    def _labels(self, values: Sequence[Any], part: str) -> np.ndarray:
+        if not self.multi_label:
+            return np.array(values, dtype=np.int64)
+        labels = np.zeros((len(values), len(self.classes[part])), dtype=np.int8)
+        for row, classes in zip(labels, values, strict=True):
+            row[list(classes)] = 1
+        return labels
 
     def _mask(self, modality: str) -> np.ndarray:
         mask = np.ones(len(self.paths), dtype=bool)

@@ -80,7 +80,7 @@ def write_index(folder: str | Path, index: FeatureIndex) -> None:
 def write_features(
     folder: str | Path,
     features: Mapping[str, Tensor],
-    labels: Mapping[str, Sequence[int]],
+    labels: Mapping[str, Sequence[int] | Sequence[Sequence[int]]],
     *,
     classes: Mapping[str, Sequence[str]],
     grids: Mapping[str, Sequence[int]] | None = None,
@@ -96,7 +96,7 @@ def write_features(
     Args:
         folder: The folder.
         features: Modality -> class embedding and patch tokens (clips, V, 1 + N, D), the class embedding first.
-        labels: Part of the label -> class of each clip.
+        labels: Part of the label -> class of each clip, or the list of its classes where it has any number of labels.
         classes: Part of the label -> names of its classes.
         grids: Modality -> what its N patch tokens unroll; defaults to (N,).
         paths: Path of each clip; defaults to numbers.
@@ -123,7 +123,7 @@ def write_features(
         },
         dtype=dtype,
         classes={part: list(names) for part, names in classes.items()},
-        labels={part: [int(label) for label in values] for part, values in labels.items()},
+        labels={part: [_plain(label) for label in values] for part, values in labels.items()},
         paths=list(paths if paths is not None else map(str, range(number))),
         starts=[None] * number,
         ends=[None] * number,
@@ -140,3 +140,7 @@ def write_features(
         clips = min(shard_clips, number - first)
         index.shards.append(dict(file=path.name, clips=clips, bytes=path.stat().st_size))
     write_index(folder, index)
+
+
+def _plain(label: Any) -> Any:
+    return sorted(set(map(int, label))) if isinstance(label, (list, tuple)) else int(label)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmav.datasets.transforms.frame_ops import sheet
 from mmav.registry import TRANSFORMS
-from mmav.structures import AVDataSample, as_parts
+from mmav.structures import AVDataSample
 
 META_KEYS = ('path', 'start', 'end', 'sample_idx', 'broken')
 
@@ -26,6 +26,7 @@ class PackAVInputs(BaseTransform):
     modality; ``data_samples``: an :class:`mmav.structures.AVDataSample`.
 
     Raises:
+        ConfigError: A clip has several labels, and the results do not say how many classes there are.
         ValueError: Views differ in size, or audio is still a waveform.
     """
 
@@ -39,8 +40,7 @@ class PackAVInputs(BaseTransform):
                 else _pack_audio(results['audio'], results.get('audio_rank', 2))
             )
         sample = AVDataSample(metainfo={key: results[key] for key in META_KEYS})
-        for part, index in as_parts(results['label']).items():
-            sample.set_gt_label(index, part)
+        sample.set_gt(results['label'], results.get('num_classes'))
         masks = {modality: torch.tensor(results['masks'][modality]) for modality in results['modalities']}
         return dict(inputs=inputs, masks=masks, data_samples=sample)
 

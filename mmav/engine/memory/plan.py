@@ -208,8 +208,9 @@ class _Step:
 
     def _loss(self) -> Tensor:
         samples = [AVDataSample() for _ in range(self.batch_size)]
-        for part, sample in product(self.model.head.parts, samples):
-            sample.set_gt_label(0, part)
+        for (part, head), sample in product(self.model.head.parts.items(), samples):
+            several = getattr(head, 'multi_label', False)
+            sample.set_gt({part: (0,) if several else 0}, {part: head.num_classes} if several else None)
         with autocast(torch.device('cuda'), DTYPES[self.dtype]):
             losses = self.model(self.inputs, samples, mode='loss')
             return torch.stack([value.float() for name, value in losses.items() if 'loss' in name]).sum()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from mmav.errors import did_you_mean
+from mmav.errors import ConfigError, did_you_mean
 from mmav.models.init import DrawnModule
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
@@ -41,11 +41,18 @@ class ClsHead(DrawnModule):
 
     Raises:
         ValueError: If ``in_dims`` is missing, ``num_classes`` is below 1, or ``average`` is unknown.
+        ConfigError: If the loss is for any number of labels a clip.
+
+    Attributes:
+        multi_label: Whether a clip has any number of labels; see :class:`~mmav.models.MultiLabelHead`.
 
     >>> head = ClsHead(num_classes=5, in_dims=dict(fused=8))
     >>> {part: tuple(scores.shape) for part, scores in head.predict(dict(fused=torch.zeros(2, 8))).items()}
     {'label': (2, 5)}
     """
+
+    multi_label: ClassVar[bool] = False
+    default_loss: ClassVar[str] = 'CrossEntropyLoss'
 
     def __init__(
         self,
@@ -60,7 +67,7 @@ class ClsHead(DrawnModule):
     ) -> None:
         super().__init__(init_cfg)
         if not in_dims:
-            raise ValueError(f'ClsHead needs the width of at least one stream, got in_dims={in_dims}')
+            raise ValueError(f'{type(self).__name__} needs the width of at least one stream, got in_dims={in_dims}')
         if not isinstance(num_classes, int) or num_classes < 1:
             raise ValueError(f'num_classes={num_classes!r} must be a whole number above 0')
         if average not in AVERAGES:
@@ -72,8 +79,19 @@ class ClsHead(DrawnModule):
         self.part = part
         self.dropout = nn.Dropout(dropout)
         self.fcs = nn.ModuleDict({name: nn.Linear(dims, num_classes) for name, dims in in_dims.items()})
-        self.loss_module = MODELS.build(loss or dict(type='CrossEntropyLoss'))
+        self.loss_module = MODELS.build(loss or dict(type=self.default_loss))
+        self._check_loss()
         self.draw()
+
+    def _check_loss(self) -> None:
+        several = getattr(self.loss_module, 'multi_label', self.multi_label)
+        if several != self.multi_label:
+            kinds = {True: 'any number of labels a clip', False: 'one label a clip'}
+            remedy = 'BCELoss, AsymmetricLoss or FocalLoss' if self.multi_label else 'CrossEntropyLoss'
+            raise ConfigError(
+                f'head.loss: {type(self.loss_module).__name__} is for {kinds[several]}, {type(self).__name__} for '
+                f'{kinds[self.multi_label]}; use {remedy}' + ('' if self.multi_label else ', or MultiLabelHead')
+            )
 
     @property
     def parts(self) -> dict[str, ClsHead]:
@@ -108,10 +126,12 @@ class ClsHead(DrawnModule):
         losses = {name: self.loss_module(value, target) for name, value in logits.items()}
         loss = self.mean_over_streams(losses, masks).mean()
         with torch.no_grad():
-            scores = self._scores(logits, masks)
-            label = target if target.dim() == 1 else target.argmax(dim=-1)
-            top1 = (scores.argmax(dim=-1) == label).float().mean()
-        return {'loss_cls': loss, 'top1': top1}
+            return {'loss_cls': loss, **self._shares(self._scores(logits, masks), target)}
+
+    def _shares(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What training logs of the probabilities (B, C)."""
+        label = target if target.dim() == 1 else target.argmax(dim=-1)
+        return {'top1': (scores.argmax(dim=-1) == label).float().mean()}
 
     def targets(self, data_samples: Sequence[AVDataSample]) -> dict[str, Tensor]:
         """Returns part -> class indices (B,), or soft labels (B, C) if the batch was mixed."""

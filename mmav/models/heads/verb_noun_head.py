@@ -38,6 +38,7 @@ class VerbNounHead(BaseModule):
     {'verb': (2, 5), 'noun': (2, 7)}
     """
 
+    multi_label: ClassVar[bool] = False
     # argument -> the part whose classes it counts, for code that reads configs
     counts: ClassVar[dict[str, str]] = dict(num_verbs='verb', num_nouns='noun')
 

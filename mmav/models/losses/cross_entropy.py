@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,6 +25,8 @@ class CrossEntropyLoss(nn.Module):
     >>> CrossEntropyLoss()(torch.zeros(2, 4), torch.tensor([1, 3]))
     tensor([1.3863, 1.3863])
     """
+
+    multi_label: ClassVar[bool] = False
 
     def __init__(self, label_smoothing: float = 0.0, loss_weight: float = 1.0) -> None:
         super().__init__()

@@ -126,3 +126,21 @@ def test_a_spoilt_place_is_named_when_it_is_read(folder):
     data = FeatureDataset(folder, test_mode=True)
     with pytest.raises(MediaError, match='empty'):
         data._load(dict(data.get_data_info(3), rng=None))
+
+
+def test_any_number_of_labels(features, tmp_path):
+    labels = [[k % 2, 1] for k in range(NUMBER - 1)] + [[]]
+    paths = [f'{k}.mp4' for k in range(NUMBER)]
+    write_features(tmp_path, features, dict(label=labels), classes=dict(label=['a', 'b']), paths=paths)
+    data = FeatureDataset(str(tmp_path), test_mode=True)
+    assert data.multi_label and data.metainfo == dict(classes=('a', 'b'), multi_label=True)
+    assert [data[k]['data_samples'].target().tolist() for k in (0, 1, NUMBER - 1)] == [[1, 1], [0, 1], [0, 0]]
+    assert data.store.multi_label and data.store.labels['label'][:2].tolist() == [[1, 1], [0, 1]]
+    with pytest.raises(FeatureError, match='multi_label=False are not the labels stored'):
+        FeatureDataset(str(tmp_path), multi_label=False)
+    manifest = tmp_path / 'other.csv'
+    manifest.write_text('path,label\n1.mp4,a\n')
+    other = FeatureDataset(str(tmp_path), ann_file=str(manifest), multi_label=False, test_mode=True)
+    assert int(other[0]['data_samples'].gt_label) == 0
+    manifest.write_text('path,label\n1.mp4,a|b\n')
+    assert FeatureDataset(str(tmp_path), ann_file=str(manifest)).get_data_info(0)['label'] == dict(label=(0, 1))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmav.datasets.transforms import PackAVInputs
+from mmav.errors import ConfigError
 
 
 def results(**more):
@@ -70,3 +71,17 @@ def test_views_of_different_sizes_and_waveforms():
         PackAVInputs()(results(video=uneven))
     with pytest.raises(ValueError, match='put LogMel, or another Spectrogram, before'):
         PackAVInputs()(results(audio=[np.zeros(100, np.float32)]))
+
+
+def test_any_number_of_labels_of_a_part():
+    sample = PackAVInputs()(results(label=dict(label=(0, 3)), num_classes=dict(label=5)))['data_samples']
+    assert sample.target().tolist() == [1, 0, 0, 1, 0] and sample.target().dtype == torch.float32
+    assert sample.multi_label and 'gt_label' not in sample
+    assert not PackAVInputs()(results(label=(), num_classes=dict(label=5)))['data_samples'].target().any()
+    with pytest.raises(ConfigError, match='a.mp4 has several labels, .* an unknown number of classes'):
+        PackAVInputs()(results(label=(0, 3)))
+
+
+def test_no_label_at_all():
+    sample = PackAVInputs()(results(label={}))['data_samples']
+    assert not list(sample.keys())
