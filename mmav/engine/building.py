@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmav.checkpoints import find_resume, leaves_out, load_checkpoint_file, weights_of
 from mmav.engine import patches
+from mmav.engine.class_balance import balance_losses
 from mmav.engine.compilation import compile_losses, compile_options
 from mmav.engine.console import shorten_console
 from mmav.engine.distributed.fsdp import is_spread, spread_model
@@ -138,6 +139,7 @@ class BuildingRunner(Runner):
             loop = {**rest, 'type': _TRAIN_LOOPS.get(kind, kind)}
         built = _checked('train_dataloader', super().build_train_loop(loop))
         check_contrast(built.dataloader, self.model)
+        balance_losses(self.plain_model, getattr(built.dataloader, 'dataset', None))
         return built
 
     def build_val_loop(self, loop: Any) -> Any:

@@ -8,7 +8,16 @@ from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, Hiera, MViTv2
 from mmav.models.cached_backbone import CachedBackbone
 from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
 from mmav.models.heads import ClsHead, ContrastiveHead, MultiLabelHead, VerbNounHead
-from mmav.models.losses import ALLoss, AVCLoss, BCELoss, CrossEntropyLoss, IMALLoss, IMCLoss
+from mmav.models.losses import (
+    ALLoss,
+    AsymmetricLoss,
+    AVCLoss,
+    BCELoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    IMALLoss,
+    IMCLoss,
+)
 from mmav.models.necks import AVBottleneck, Avg, Concat, MergedAttention
 
 __all__ = [
@@ -19,6 +28,7 @@ __all__ = [
     'AVCLoss',
     'AVClassifier',
     'AVDataPreprocessor',
+    'AsymmetricLoss',
     'Avg',
     'BCELoss',
     'Backbone',
@@ -28,6 +38,7 @@ __all__ = [
     'ContrastiveHead',
     'ConvEncoder',
     'CrossEntropyLoss',
+    'FocalLoss',
     'Hiera',
     'IMALLoss',
     'IMCLoss',

@@ -125,6 +125,35 @@ def test_verb_and_noun_are_mixed_by_the_share_of_the_picture(off):
         assert 'gt_score' not in sample
 
 
+def several(batch, labels=((0, 2), (1,), (2,), (), (2, 1))):
+    for sample, each in zip(batch['data_samples'], labels, strict=True):
+        del sample.gt_label
+        sample.set_gt_labels(each, 3)
+    return batch, torch.stack([sample.target() for sample in batch['data_samples']])
+
+
+@pytest.mark.parametrize('off', ['mixup_alpha', 'cutmix_alpha'])
+@pytest.mark.parametrize('absent', [None, 0])
+def test_any_number_of_labels_is_mixed_as_in_ast(off, absent):
+    """YuanGongND/ast, src/dataloader.py: lam for each label of one clip, 1 - lam for each of the other, added."""
+    torch.manual_seed(3)
+    batch, target = several(make_batch(absent=absent))
+    _, mixed = augment(batch, **{off: 0})
+    share = mixed['data_samples'][0].gt_score[0].item()  # of clip 0 alone
+    assert 0 < share < 1
+    for i, sample in enumerate(mixed['data_samples']):
+        torch.testing.assert_close(sample.gt_score, share * target[i] + (1 - share) * target[4 - i])
+        assert sample.multi_label and 'gt_label' not in sample
+    assert mixed['data_samples'][0].gt_score[2] == pytest.approx(1)  # both have it
+
+
+def test_another_number_of_classes():
+    batch, _ = several(make_batch())
+    processor = AVDataPreprocessor(NORM, dict(type='MixupCutmix', num_classes=4))
+    with pytest.raises(ValueError, match='batch_augment: num_classes=4, but clips have targets for 3 labels'):
+        processor(batch, training=True)
+
+
 def test_labels_that_are_not_there():
     processor = AVDataPreprocessor(NORM, dict(type='MixupCutmix', num_classes=dict(verb=5)))
     with pytest.raises(ValueError, match="the clip has no verb, only .*give the manifest a column 'verb'"):

@@ -29,6 +29,7 @@ from mmav.errors import ConfigError
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.backbones.base import input_shape
 from mmav.models.layers import BLOCKS
+from mmav.models.losses.class_weights import forget_balance
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
 from mmav.tables import UNITS
@@ -179,6 +180,7 @@ class _Step:
                 "attention='flex' is compiled on a GPU and cannot be counted without one: plan with 'folded'"
             )
         self.model.train()
+        forget_balance(self.model)
         self.modules = dict(self.model.named_modules())
         self.meter = MemoryMeter()
         self.fixed = dict(weights=self._weigh([*self.model.parameters(), *self.model.buffers()]))

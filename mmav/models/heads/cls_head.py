@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models.init import DrawnModule
+from mmav.models.losses.class_weights import ClassWeights
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
 
@@ -41,7 +42,7 @@ class ClsHead(DrawnModule):
 
     Raises:
         ValueError: If ``in_dims`` is missing, ``num_classes`` is below 1, or ``average`` is unknown.
-        ConfigError: If the loss is for any number of labels a clip.
+        ConfigError: If the loss is for any number of labels a clip, or has weights for another number of classes.
 
     Attributes:
         multi_label: Whether a clip has any number of labels; see :class:`~mmav.models.MultiLabelHead`.
@@ -92,6 +93,9 @@ class ClsHead(DrawnModule):
                 f'head.loss: {type(self.loss_module).__name__} is for {kinds[several]}, {type(self).__name__} for '
                 f'{kinds[self.multi_label]}; use {remedy}' + ('' if self.multi_label else ', or MultiLabelHead')
             )
+        for module in self.loss_module.modules():
+            if isinstance(module, ClassWeights):
+                module.fit(self.num_classes)
 
     @property
     def parts(self) -> dict[str, ClsHead]:

@@ -33,7 +33,7 @@ class MultiLabelHead(ClsHead):
 
     Raises:
         ValueError: If ``in_dims`` is missing, ``num_classes`` is below 1, or ``average`` is unknown.
-        ConfigError: If the loss is for one label a clip.
+        ConfigError: If the loss is for one label a clip, or has weights for another number of classes.
 
     >>> import torch
     >>> head = MultiLabelHead(num_classes=5, in_dims=dict(fused=8))

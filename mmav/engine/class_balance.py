@@ -1,0 +1,63 @@
+"""Counts the training clips of each class, for losses whose weights balance them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from torch import nn
+
+from mmav.class_names import holders
+from mmav.errors import ConfigError
+from mmav.models.losses.class_weights import ClassWeights
+
+
+def balance_losses(model: nn.Module, dataset: Any) -> None:
+    """Sets the weights of losses that say ``'balanced'``, and logs them.
+
+    Every clip counts once, whatever a wrapper or sampler makes of it.
+
+    Args:
+        model: The model, not wrapped for distribution.
+        dataset: The training set, or what wraps or joins it.
+
+    Raises:
+        ConfigError: The dataset does not say how many clips each class has.
+    """
+    for name, head in list(model.named_modules()):
+        for weights in (part for part in _weights(head) if part.waiting):
+            counts, clips = count_clips(dataset, str(getattr(head, 'part', 'label')), weights.waiting[0])
+            for key, values in weights.balance(counts.tolist(), clips).items():
+                least, most = int(values.argmin()), int(values.argmax())
+                print_log(
+                    f"{name}.loss: {key}='balanced' is {values[least]:.4g} (class {least}) to {values[most]:.4g} "
+                    f'(class {most}), of {clips} training clips; classes without one: {int((counts == 0).sum())}',
+                    'current',
+                )
+
+
+def _weights(head: nn.Module) -> list[ClassWeights]:
+    loss = getattr(head, 'loss_module', None)
+    return [part for part in loss.modules() if isinstance(part, ClassWeights)] if isinstance(loss, nn.Module) else []
+
+
+def count_clips(dataset: Any, part: str, who: str) -> tuple[np.ndarray, int]:
+    """How many clips of a dataset have each class (C,), and how many there are.
+
+    Args:
+        dataset: A dataset with ``class_counts``, or what wraps or joins some.
+        part: Part of the label.
+        who: What needs it, for the error.
+
+    Raises:
+        ConfigError: The dataset does not say.
+    """
+    found = list(holders(dataset, 'class_counts'))
+    counts = [each.class_counts().get(part) for each in found]
+    if not found or any(each is None for each in counts) or len({len(each) for each in counts}) > 1:
+        raise ConfigError(
+            f"{who}='balanced' counts the clips of each {part}, which {type(dataset).__name__} does not say: give one "
+            'number a class'
+        )
+    return np.sum(counts, axis=0), sum(map(len, found))
