@@ -32,11 +32,19 @@ def check_config_kinds(cfg: Any, loaders: Sequence[str]) -> None:
         loaders: The dataloaders that will be used.
 
     Raises:
-        ConfigError: One is for one label a clip, the other for any number.
+        ConfigError: One is for one label a clip, the other for any number; or a contrastive loss weighs pairs of label
+            sets that there are not.
     """
     model = cfg.get('model')
     head = model.get('head') if isinstance(model, Mapping) else None
     kind = _stated(head, MODELS)
+    contrast = model.get('contrast') if isinstance(model, Mapping) else None
+    for loss in (contrast.get('losses') if isinstance(contrast, Mapping) else None) or ():
+        if kind is False and isinstance(loss, Mapping) and loss.get('pair_weight') is not None:
+            raise ConfigError(
+                f'model.contrast: pair_weight={loss["pair_weight"]!r} of {loss.get("type")} has no effect on clips '
+                'with one label: leave it out, or give the model a MultiLabelHead'
+            )
     for loader in loaders:
         for dataset in _configs_within((cfg.get(loader) or {}).get('dataset')):
             of_data = _dataset_kind(dataset)

@@ -203,7 +203,10 @@ class AVClassifier(BaseModel):
         if self.contrast is not None:
             # encode() repeated modalities with a single view: here they count once, as modality -> (B, V, D)
             classes = {m: t.cls.unflatten(0, (-1, views))[:, : inputs[m].shape[1]] for m, t in tokens.items()}
-            losses = losses | self.contrast.loss(classes, clip_targets, masks)
+            several = [part for part, head in self.head.parts.items() if getattr(head, 'multi_label', False)]
+            losses = losses | self.contrast.loss(
+                classes, clip_targets, masks, **(dict(multi_label=several) if several else {})
+            )
         return losses
 
     def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:

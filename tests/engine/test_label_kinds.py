@@ -96,3 +96,15 @@ def test_checkpoints_of_the_other_kind(kind, other):
     weights = match_classes(checkpoint, Named(other), purpose='begin', **options)  # to be trained further
     assert torch.equal(weights['head.fcs.x.weight'], trained.head.fcs['x'].weight)
     match_classes(dict(state_dict=trained.state_dict()), Named(other), purpose='test', **options)  # nothing is known
+
+
+def test_weights_of_pairs_of_one_label():
+    contrast = dict(losses=[dict(type='AVCLoss', pair_weight='shared')])
+    for head, several in (('ClsHead', False), ('MultiLabelHead', True)):
+        cfg = config(head, dict(multi_label=several))
+        cfg.model.contrast = contrast
+        if several:
+            check_config_kinds(cfg, LOADERS)
+        else:
+            with pytest.raises(ConfigError, match="model.contrast: pair_weight='shared' of AVCLoss has no effect"):
+                check_config_kinds(cfg, LOADERS)

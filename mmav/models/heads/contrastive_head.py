@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,8 @@ class ContrastiveHead(DrawnModule):
         classes: Mapping[str, Tensor],
         labels: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
+        *,
+        multi_label: Collection[str] = (),
     ) -> dict[str, Tensor]:
         """Computes the losses of the batch of all processes.
 
@@ -74,6 +76,7 @@ class ContrastiveHead(DrawnModule):
             classes: Modality name -> class embeddings before fusion (B, V, D); V may differ between modalities.
             labels: Part of the label -> class indices (B,), or soft labels (B, C).
             masks: Modality name -> (B,), True where the clip has it; None where all have all.
+            multi_label: Parts of which clips have any number of labels (B, C).
 
         Returns:
             Name -> loss (), each name beginning with ``loss_``.
@@ -93,9 +96,11 @@ class ContrastiveHead(DrawnModule):
         embeddings = {
             name: gather_rows(x if x.dtype == torch.float64 else x.float()) for name, x in self(classes).items()
         }
+        # a loss of someone's own may know clips with one label only
+        kinds = dict(multi_label=multi_label) if multi_label else {}
         results: dict[str, Tensor] = {}
         for loss in self.losses:
-            for key, value in loss(embeddings, labels, present).items():
+            for key, value in loss(embeddings, labels, present, **kinds).items():
                 name = f'loss_{key}'
                 if name in results:
                     raise ConfigError(f'losses: two of them give {name}; name each type once')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import combinations
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmav.errors import ConfigError
+from mmav.models.losses.agreement import PAIR_WEIGHTS, agreement, check_pair_weight, common_labels
 from mmav.registry import MODELS
 
 
@@ -25,7 +26,9 @@ class ContrastiveLoss(nn.Module):
     cancels; here it divides s.
 
     The weight is 1 for positives and 0 for others. For soft labels (mixup, cutmix) it is the inner product of the two
-    label distributions, the probability that labels drawn from them agree; one-hot labels again give 1 and 0.
+    label distributions, the probability that labels drawn from them agree; one-hot labels again give 1 and 0. Where
+    clips have any number of labels, ``pair_weight`` of the losses of a category says what it is, see
+    :func:`~mmav.models.losses.agreement.common_labels`; a clip without a label has no positive, not even itself.
 
     Args:
         tau: Temperature.
@@ -36,7 +39,6 @@ class ContrastiveLoss(nn.Module):
     """
 
     key = ''  # name of the result
-    by_category = True  # whether all pairs of the same category are positives, or only those of the same clip
 
     def __init__(self, tau: float = 0.07, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -50,6 +52,8 @@ class ContrastiveLoss(nn.Module):
         embeddings: Mapping[str, Tensor],
         labels: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
+        *,
+        multi_label: Collection[str] = (),
     ) -> dict[str, Tensor]:
         """Computes the loss in float32 for any type of embeddings, even under autocast; in float64 for float64.
 
@@ -59,12 +63,15 @@ class ContrastiveLoss(nn.Module):
                 their combination, and the weight of a pair is the product of its weights for each part.
             masks: Modality name -> (B,), True where the clip has it. Absent modalities are neither anchors nor
                 candidates.
+            multi_label: Parts of which clips have any number of labels (B, C), 1 for each, or between if mixed. Only
+                the head knows it: numbers alone do not tell mixed clips of one label from clips of two.
 
         Returns:
             Name -> loss ().
 
         Raises:
-            ConfigError: If the loss does not support these numbers of modalities or views.
+            ConfigError: If the loss does not support these numbers of modalities or views, or ``pair_weight`` is given
+                and clips have one label.
         """
         first = next(iter(embeddings.values()))
         with torch.autocast(first.device.type, enabled=False):
@@ -73,19 +80,38 @@ class ContrastiveLoss(nn.Module):
                 for m, x in embeddings.items()
             }
             units = {m: _unit_vectors(x, present[m]) for m, x in embeddings.items()}
-            weights = self._weights(labels).to(device=first.device, dtype=next(iter(units.values())).dtype)
+            weights = self._weights(labels, multi_label).to(device=first.device, dtype=next(iter(units.values())).dtype)
             return {name: self.loss_weight * loss for name, loss in self._losses(units, weights, present).items()}
 
-    def _weights(self, labels: Mapping[str, Tensor]) -> Tensor:
-        """Weight (B, B) of each pair of clips as positives of each other."""
-        parts = list(labels.values())
-        if not self.by_category:
-            return torch.eye(len(parts[0]), device=parts[0].device)
-        return torch.stack([_agreement(part) for part in parts]).prod(dim=0)
+    def _weights(self, labels: Mapping[str, Tensor], multi_label: Collection[str]) -> Tensor:
+        """Weight (B, B) of each pair of clips as positives of each other: that they are the same clip."""
+        first = next(iter(labels.values()))
+        return torch.eye(len(first), device=first.device)
 
     def _losses(self, units: Mapping[str, Tensor], weights: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Named losses of unit vectors (B, V, D); ``weights`` (B, B) and ``present`` (B,) are per clip."""
         raise NotImplementedError
+
+
+class _OfCategory(ContrastiveLoss):
+    """All clips of the same category are positives of each other."""
+
+    def __init__(self, tau: float = 0.07, loss_weight: float = 1.0, *, pair_weight: str | None = None) -> None:
+        super().__init__(tau, loss_weight)
+        check_pair_weight(pair_weight)
+        self.pair_weight = pair_weight
+
+    def _weights(self, labels: Mapping[str, Tensor], multi_label: Collection[str]) -> Tensor:
+        if self.pair_weight is not None and not multi_label:
+            raise ConfigError(
+                f'{type(self).__name__}: pair_weight={self.pair_weight!r} has no effect on clips with one label: leave '
+                'it out, or give the model a MultiLabelHead'
+            )
+        kind = self.pair_weight or PAIR_WEIGHTS[0]
+        weights = [
+            common_labels(values, kind) if part in multi_label else agreement(values) for part, values in labels.items()
+        ]
+        return torch.stack(weights).prod(dim=0)
 
 
 class _CrossModal(ContrastiveLoss):
@@ -126,7 +152,7 @@ class _IntraModal(ContrastiveLoss):
 
 
 @MODELS.register_module()
-class AVCLoss(_CrossModal):
+class AVCLoss(_OfCategory, _CrossModal):
     """Audio-video contrastive loss (Eq. 3): all pairs of audio and video of the same category are positives.
 
     Gives ``avc``. See :class:`ContrastiveLoss` for the formula and the arguments of a call.
@@ -134,6 +160,8 @@ class AVCLoss(_CrossModal):
     Args:
         tau: Temperature.
         loss_weight: Factor of the result; lambda_1 = 0.25 in Eq. 8.
+        pair_weight: Weight of two clips with any number of labels, A and B: 'jaccard', the default there, for
+            |A and B| / |A or B|, or 'shared' for 1 if they have a label in common. Not for clips with one label.
 
     >>> clips = torch.eye(2)[:, None]  # (B, V, D)
     >>> AVCLoss(tau=1.0)(dict(video=clips, audio=clips), dict(label=torch.tensor([0, 1])))
@@ -155,11 +183,10 @@ class ALLoss(_CrossModal):
     """
 
     key = 'al'
-    by_category = False
 
 
 @MODELS.register_module()
-class IMCLoss(_IntraModal):
+class IMCLoss(_OfCategory, _IntraModal):
     """Intra-modal contrastive loss (Eq. 4): within a modality all views of the same category are positives.
 
     Gives ``imc_<modality>``, each divided by the number of modalities, so that their sum is their mean (Eq. 8).
@@ -168,6 +195,7 @@ class IMCLoss(_IntraModal):
     Args:
         tau: Temperature.
         loss_weight: Factor of the result; lambda_2 = 0.25 in Eq. 8.
+        pair_weight: Weight of two clips with any number of labels, as of :class:`AVCLoss`.
     """
 
     key = 'imc'
@@ -186,7 +214,6 @@ class IMALLoss(_IntraModal):
     """
 
     key = 'imal'
-    by_category = False
 
 
 def multi_positive_loss(similarity: Tensor, weights: Tensor, allowed: Tensor) -> Tensor:
@@ -208,14 +235,6 @@ def multi_positive_loss(similarity: Tensor, weights: Tensor, allowed: Tensor) ->
     has_positive = total > 0
     per_anchor = -(weights * log_probs).sum(dim=1) / torch.where(has_positive, total, 1.0)
     return per_anchor.sum() / has_positive.sum().clamp(min=1)
-
-
-def _agreement(labels: Tensor) -> Tensor:
-    """Probability (B, B) that the labels of two clips agree, from indices (B,) or distributions (B, C)."""
-    if labels.dim() == 1:
-        return (labels[:, None] == labels).float()
-    labels = labels if labels.dtype == torch.float64 else labels.float()
-    return labels @ labels.T
 
 
 def _unit_vectors(x: Tensor, present: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from tests.processes import join_pair, run_pair
 
 FULL = [dict(type='AVCLoss', loss_weight=0.25), dict(type='IMCLoss', loss_weight=0.25)]
 LABELS = (2, 0, 2, 1)
-CASES = (dict(soft=False, absent=False), dict(soft=True, absent=True))
+SETS = ((2, 0), (), (2,), (1, 0))
+CASES = (dict(soft=False, absent=False), dict(soft=True, absent=True), dict(soft=True, absent=True, several=True))
 ARCH = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
 
 
-def make_model(losses=FULL):
+def make_model(losses=FULL, several=False):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -25,7 +26,7 @@ def make_model(losses=FULL):
                 audio=dict(type='MAT', arch=ARCH, input_size=(16, 32), q_strides=[(1, 2)]),
             ),
             neck=dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2),
-            head=dict(type='ClsHead', num_classes=3),
+            head=dict(type='MultiLabelHead' if several else 'ClsHead', num_classes=3),
             contrast=dict(type='ContrastiveHead', embed_dims=6, losses=losses) if losses else None,
         )
     )
@@ -34,16 +35,17 @@ def make_model(losses=FULL):
     return model.double()  # in float32 rounding may decide which token has the gradient of a max pooling
 
 
-def make_batch(soft, absent, audio_views=2):
+def make_batch(soft, absent, audio_views=2, several=False):
     """Four clips; with soft labels the last two are mixed with each other; one sound may be absent."""
     generator = torch.Generator().manual_seed(0)
     inputs = dict(
         video=torch.randn(4, 2, 3, 4, 16, 16, generator=generator).double(),
         audio=torch.randn(4, audio_views, 1, 16, 32, generator=generator).double(),
     )
-    samples = [AVDataSample().set_gt_label(label) for label in LABELS]
+    samples = [AVDataSample().set_gt({'label': each}, {'label': 3}) for each in (SETS if several else LABELS)]
     if soft:
-        onehot = torch.nn.functional.one_hot(torch.tensor(LABELS), 3).float()
+        onehot = torch.stack([s.target() for s in samples])
+        onehot = onehot if several else torch.nn.functional.one_hot(onehot, 3).float()
         mixed = torch.stack((onehot[0], onehot[1], 0.7 * onehot[2] + 0.3 * onehot[3], onehot[3].lerp(onehot[2], 0.3)))
         for sample, score in zip(samples, mixed, strict=True):
             sample.set_gt_score(score)
@@ -67,9 +69,11 @@ def train_on_half(rank, file):
     with join_pair(rank, file):
         results = []
         for case in CASES:
-            model = make_model()
+            model = make_model(several=case.get('several', False))
             batch = rows(make_batch(**case), slice(2 * rank, 2 * rank + 2))
-            if case['soft'] and rank == 0:  # its batch was not mixed, and all its clips have both modalities
+            if (
+                case['soft'] and rank == 0 and not case.get('several')
+            ):  # its batch was not mixed, and all its clips have both modalities
                 for sample in batch[1]:
                     del sample.gt_score
                 batch = (*batch[:2], None)
@@ -89,12 +93,13 @@ def halves(tmp_path_factory):
 @pytest.mark.parametrize('case', range(len(CASES)))
 def test_two_processes_equal_one_with_the_whole_batch(case, halves):
     (losses, grads), (other_losses, other_grads) = halves[case]
-    model = make_model()
+    model = make_model(several=CASES[case].get('several', False))
     whole = run(model, make_batch(**CASES[case]))
-    assert losses.keys() == whole.keys() == {'loss_cls', 'top1', 'loss_avc', 'loss_imc_video', 'loss_imc_audio'}
+    share = 'hit1' if CASES[case].get('several') else 'top1'
+    assert losses.keys() == whole.keys() == {'loss_cls', share, 'loss_avc', 'loss_imc_video', 'loss_imc_audio'}
     for key, value in whole.items():
         assert (losses[key] + other_losses[key]) / 2 == pytest.approx(value, abs=1e-5)
-        if key not in ('loss_cls', 'top1'):
+        if key not in ('loss_cls', share):
             assert losses[key] == other_losses[key]  # each process knows the loss of the whole batch
     for name, parameter in model.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
@@ -135,6 +140,17 @@ def test_classifier_adds_the_losses_in_training_only():
     model.contrast.register_forward_pre_hook(lambda *args: called.append(args))
     model(batch[0], batch[1], mode='predict')
     assert not called
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_the_head_says_which_labels_there_are(several):
+    model, batch = make_model(several=several).eval(), make_batch(soft=True, absent=False, several=several)
+    seen = []
+    model.contrast.losses[0].register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True
+    )
+    model(*batch, mode='loss')
+    assert seen == [dict(multi_label=['label'])] if several else [{}]
 
 
 def test_classifier_gives_each_view_once():

@@ -22,8 +22,20 @@ def make(views=(2, 2), dtype=torch.float64, scale=1.0):
     }
 
 
-def same_category(parts, i, j):
-    return math.prod(same_class(labels, i, j) for labels in parts.values())
+# any number of labels a clip, none for one; and the same clips' labels mixed with their mirror images
+SETS = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]]).double()
+
+
+def same_category(parts, i, j, sets=None):
+    return math.prod(
+        same_class(labels, i, j) if sets is None else same_labels(labels[i].tolist(), labels[j].tolist(), sets)
+        for labels in parts.values()
+    )
+
+
+def same_labels(a, b, kind):
+    least, most = ([choose(pair) for pair in zip(a, b, strict=True)] for choose in (min, max))
+    return max(least) if kind == 'shared' else sum(least) / sum(most) if sum(most) else 0.0
 
 
 def same_class(labels, i, j):
@@ -50,9 +62,9 @@ def slow_direction(anchors, candidates, weight, tau):
     return total / count if count else 0.0
 
 
-def slow(name, embeddings, labels, masks=None, tau=0.07):
+def slow(name, embeddings, labels, masks=None, tau=0.07, sets=None):
     def weight(i, j):
-        return same_category(labels, i, j) if name in ('AVCLoss', 'IMCLoss') else float(i == j)
+        return same_category(labels, i, j, sets) if name in ('AVCLoss', 'IMCLoss') else float(i == j)
 
     items = {
         m: [(i, m, v, x[i, v]) for i in range(6) for v in range(x.shape[1]) if masks is None or masks[m][i]]
@@ -75,6 +87,38 @@ def test_equals_the_slow_loop(name, labels, masks):
     found = MODELS.build(dict(type=name, tau=0.2))(embeddings, labels, masks)
     expected = slow(name, embeddings, labels, masks, tau=0.2)
     assert {key: value.item() for key, value in found.items()} == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize('name', ['AVCLoss', 'IMCLoss'])
+@pytest.mark.parametrize('kind', ['jaccard', 'shared'])
+@pytest.mark.parametrize(
+    'sets', [SETS, 0.7 * SETS + 0.3 * SETS.flip(0), torch.zeros(6, 4)], ids=['hard', 'mixed', 'no']
+)
+@pytest.mark.parametrize('masks', [None, MASKS], ids=['all', 'absent'])
+def test_any_number_of_labels_equals_the_slow_loop(name, kind, sets, masks):
+    embeddings, labels = make(), dict(label=sets)
+    found = MODELS.build(dict(type=name, tau=0.2, pair_weight=kind))(embeddings, labels, masks, multi_label=['label'])
+    expected = slow(name, embeddings, labels, masks, tau=0.2, sets=kind)
+    assert {key: value.item() for key, value in found.items()} == pytest.approx(expected, rel=1e-6)
+    assert any(value > 0.01 for value in expected.values()) is bool(sets.any())
+
+
+@pytest.mark.parametrize('name', [*CROSS, *INTRA])
+def test_numbers_alone_do_not_tell_the_kind_of_labels(name):
+    """A mixed clip of one label, and a clip of two: the same rows, other weights, where classes count."""
+    loss, embeddings, labels = MODELS.build(dict(type=name)), make(), dict(label=SOFT['label'])
+    one, several = loss(embeddings, labels), loss(embeddings, labels, multi_label=['label'])
+    assert (one == several) is (name in ('ALLoss', 'IMALLoss'))
+    if name == 'AVCLoss':
+        jaccard = MODELS.build(dict(type=name, pair_weight='jaccard'))(embeddings, labels, multi_label=['label'])
+        assert several == jaccard  # by default
+
+
+def test_weights_of_pairs_are_checked():
+    with pytest.raises(ValueError, match="pair_weight='jacard' is unknown: choose jaccard or shared, did you mean"):
+        MODELS.build(dict(type='AVCLoss', pair_weight='jacard'))
+    with pytest.raises(ValueError, match="IMCLoss: pair_weight='shared' has no effect on clips with one label"):
+        MODELS.build(dict(type='IMCLoss', pair_weight='shared'))(make(), HARD)
 
 
 @pytest.mark.parametrize('name', CROSS)
