@@ -58,6 +58,11 @@ def main() -> None:
     parser.add_argument(
         '--missing-ok', action='store_true', help='a clip without a file lacks the modality, instead of an error'
     )
+    parser.add_argument(
+        '--multi-label',
+        action='store_true',
+        help='a clip has any number of labels, separated by | in a cell (multi_label=True of the dataset)',
+    )
     args = parser.parse_args()
     check_folder(args.out, ['index.json'], inputs=[args.manifest])
     sources = dict(text.split('=', 1) for text in args.sources)
@@ -74,6 +79,7 @@ def main() -> None:
         class_tokens=args.class_token,
         num_tokens=numbers,
         missing_ok=args.missing_ok,
+        multi_label=args.multi_label,
     )
     write_index(args.out, index)
     print(summary(index, args.out))

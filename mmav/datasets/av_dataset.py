@@ -186,10 +186,6 @@ class AVDataset(Dataset[Any]):
         """How many different clips were damaged but could be read, in all workers of this process."""
         return int((self.states == DAMAGED).sum())
 
-    def class_counts(self) -> dict[str, np.ndarray]:
-        """Part of the label -> how many clips have each class (C,)."""
-        return {part: self.manifest.count(part, size, self._rows) for part, size in self._sizes.items()}
-
     def get_cat_ids(self, index: int) -> list[Any]:
         """What ClassBalancedDataset balances: the class of a clip, the combination of several parts, or each label."""
         label = self.manifest[int(self._rows[index])].label

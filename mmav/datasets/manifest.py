@@ -11,7 +11,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,33 +88,12 @@ class Manifest:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def count(self, part: str, size: int, rows: np.ndarray) -> np.ndarray:
-        """How many of some rows have each class.
-
-        Args:
-            part: Part of the label.
-            size: C.
-            rows: Rows, counted from 0.
-
-        Returns:
-            (C,) int64.
-        """
-        return self._labels[self._parts.index(part)].count(size, rows)
-
     def __getitem__(self, index: int) -> ManifestRow:
         begin = int(self._ends[index - 1]) if index else 0
         start, end = (None if math.isnan(second) else float(second) for second in self._spans[index])
         path = _unpacked(self._paths[begin : int(self._ends[index])].decode())
         label = {part: column[index] for part, column in zip(self._parts, self._labels, strict=True)}
         return ManifestRow(path, label, start, end, int(self._lines[index]))
-
-
-class _Column(Protocol):
-    """The labels of one part."""
-
-    def __getitem__(self, index: int) -> Any: ...
-
-    def count(self, size: int, rows: np.ndarray) -> np.ndarray: ...
 
 
 class _Indices:
@@ -125,9 +104,6 @@ class _Indices:
 
     def __getitem__(self, index: int) -> int:
         return int(self._labels[index])
-
-    def count(self, size: int, rows: np.ndarray) -> np.ndarray:
-        return np.bincount(self._labels[rows], minlength=size)
 
 
 class _Sets:
@@ -141,12 +117,8 @@ class _Sets:
         begin = int(self._ends[index - 1]) if index else 0
         return tuple(self._labels[begin : int(self._ends[index])].tolist())
 
-    def count(self, size: int, rows: np.ndarray) -> np.ndarray:
-        times = np.bincount(rows, minlength=len(self._ends))
-        return np.bincount(self._labels, np.repeat(times, np.diff(self._ends, prepend=0)), size).astype(np.int64)
 
-
-def _column(labels: Sequence[Any]) -> _Column:
+def _column(labels: Sequence[Any]) -> _Indices | _Sets:
     return _Sets(labels) if isinstance(labels[0], tuple) else _Indices(labels)
 
 

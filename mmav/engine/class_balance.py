@@ -11,19 +11,18 @@ from torch import nn
 from mmav.class_names import holders
 from mmav.errors import ConfigError
 from mmav.models.losses.class_weights import ClassWeights
+from mmav.structures import as_parts
 
 
 def balance_losses(model: nn.Module, dataset: Any) -> None:
     """Sets the weights of losses that say ``'balanced'``, and logs them.
-
-    Every clip counts once, whatever a wrapper or sampler makes of it.
 
     Args:
         model: The model, not wrapped for distribution.
         dataset: The training set, or what wraps or joins it.
 
     Raises:
-        ConfigError: The dataset does not say how many clips each class has.
+        ConfigError: The labels of the dataset are not known.
     """
     for name, head in list(model.named_modules()):
         for weights in (part for part in _weights(head) if part.waiting):
@@ -43,21 +42,37 @@ def _weights(head: nn.Module) -> list[ClassWeights]:
 
 
 def count_clips(dataset: Any, part: str, who: str) -> tuple[np.ndarray, int]:
-    """How many clips of a dataset have each class (C,), and how many there are.
+    """How many clips of a dataset have each class (C,), and how many there are; one that is repeated counts each time.
 
     Args:
-        dataset: A dataset with ``class_counts``, or what wraps or joins some.
+        dataset: A dataset with a manifest, or what wraps or joins some.
         part: Part of the label.
         who: What needs it, for the error.
 
     Raises:
-        ConfigError: The dataset does not say.
+        ConfigError: The labels of the dataset are not known.
     """
-    found = list(holders(dataset, 'class_counts'))
-    counts = [each.class_counts().get(part) for each in found]
-    if not found or any(each is None for each in counts) or len({len(each) for each in counts}) > 1:
+    counts, number = np.zeros(0, dtype=np.int64), 0
+    for leaf, clips in _clips_within(dataset):
+        names = as_parts(leaf.metainfo['classes']).get(part)
+        if names is None or (len(counts) and len(names) != len(counts)):
+            raise ConfigError(f"{who}='balanced' counts the clips of each {part}, of which {leaf.ann_file} has no list")
+        counts = counts if len(counts) else np.zeros(len(names), dtype=np.int64)
+        times = np.bincount(clips, minlength=len(leaf))
+        for index in np.flatnonzero(times).tolist():
+            label = leaf.get_data_info(index)['label'][part]
+            counts[list(label) if isinstance(label, tuple) else label] += times[index]
+        number += len(clips)
+    if not number:
         raise ConfigError(
-            f"{who}='balanced' counts the clips of each {part}, which {type(dataset).__name__} does not say: give one "
+            f"{who}='balanced' counts the clips of each {part}, which {type(dataset).__name__} does not tell: give one "
             'number a class'
         )
-    return np.sum(counts, axis=0), sum(map(len, found))
+    return counts, number
+
+
+def _clips_within(dataset: Any) -> list[tuple[Any, np.ndarray]]:
+    """The datasets with a manifest inside wrappers, and which of their clips an epoch of the wrapper has."""
+    if hasattr(dataset, 'clips_within'):  # a wrapper that repeats clips, or leaves some out
+        return dataset.clips_within()
+    return [(leaf, np.arange(len(leaf))) for leaf in holders(dataset, 'manifest')]

@@ -200,11 +200,18 @@ def _clip(
     dataset: AVDataset, info: Mapping[str, Any], name: str, note: str = '', rows: tuple[Row, ...] = ()
 ) -> SheetClip:
     classes = as_parts(dataset.metainfo['classes'])
-    named = {part: classes[part][k] for part, k in info['label'].items()}
+    named = {part: _words(classes[part], label) for part, label in info['label'].items()}
     words = '  '.join(named.values() if len(named) == 1 else (f'{part}: {name}' for part, name in named.items()))
     start, end, path = info['start'] or 0.0, info['end'], info['path'].removeprefix(str(Path(dataset.data_root)) + '/')
     span = f'   {start:.2f} to {end:.2f} s' if end is not None else ''
     return SheetClip(f'{name}   {words}{span}   {short_path(path)}', start, note, rows)
+
+
+def _words(names: Sequence[str], label: int | tuple[int, ...]) -> str:
+    """The name of a label, or the names of all of a clip."""
+    if not isinstance(label, tuple):
+        return names[label]
+    return ' | '.join(names[each] for each in label) or '(no label)'
 
 
 def draw_dataset_sheet(clips: Sequence[SheetClip], out_file: str | Path, *, title: str = '') -> None:

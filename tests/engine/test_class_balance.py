@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -27,20 +28,32 @@ def clips(tmp_path):
     return make
 
 
+def counted(dataset, part='label'):
+    counts, number = count_clips(dataset, part, 'class_weight')
+    return counts.tolist(), number
+
+
 def test_counts(clips):
-    assert clips('one').class_counts()['label'].tolist() == [3, 1, 0]
-    assert clips('one', indices=[0, 1]).class_counts()['label'].tolist() == [1, 1, 0]
+    assert counted(clips('one')) == ([3, 1, 0], 4)
+    assert counted(clips('one', indices=[0, 1])) == ([1, 1, 0], 2)
     several = clips('several', multi_label=True)
-    assert several.class_counts()['label'].tolist() == [3, 1, 0]
-    assert clips('several', multi_label=True, indices=[1, 3, 3]).class_counts()['label'].tolist() == [2, 0, 0]
+    assert counted(several) == ([3, 1, 0], 4)
+    assert counted(clips('several', multi_label=True, indices=[1, 3, 3])) == ([2, 0, 0], 3)
     joined = SimpleNamespace(datasets=[several, SimpleNamespace(dataset=clips('one'))])
-    counts, number = count_clips(joined, 'label', 'class_weight')
-    assert (counts.tolist(), number) == ([6, 2, 0], 8)
+    assert counted(joined) == ([6, 2, 0], 8)
+    repeated = SimpleNamespace(clips_within=lambda: [(several, np.array([0, 0, 1]))])
+    assert counted(repeated) == ([2, 2, 0], 3)
+
+
+def test_labels_that_are_not_known(clips):
     for other in (nn.Module(), SimpleNamespace(dataset=None)):
         with pytest.raises(ConfigError, match="class_weight='balanced' counts the clips of each label, which"):
-            count_clips(other, 'label', 'class_weight')
-    with pytest.raises(ConfigError, match='the clips of each verb'):
-        count_clips(several, 'verb', 'class_weight')
+            counted(other)
+    with pytest.raises(ConfigError, match='the clips of each verb, of which .*one.csv has no list'):
+        counted(clips('one'), 'verb')
+    other = AVDataset(clips('one').ann_file, [], classes=(*CLASSES, 'owl'))
+    with pytest.raises(ConfigError, match='has no list'):
+        counted(SimpleNamespace(datasets=[clips('one'), other]))
 
 
 def test_sets_the_weights(clips, monkeypatch):
@@ -68,13 +81,11 @@ def balanced(folder):
 
 
 def test_the_runner_counts_before_it_trains(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match='which SyntheticClips does not say: give one number a class'):
+    with pytest.raises(ConfigError, match='which SyntheticClips does not tell: give one number a class'):
         AVRunner.from_cfg(balanced(tmp_path)).train()
-    counts = torch.arange(1, len(NAMES) + 1).numpy()
-    kind = 'tests.synthetic.SyntheticClips.class_counts'
-    monkeypatch.setattr(kind, lambda self: dict(label=counts), raising=False)
+    counts = list(range(1, len(NAMES) + 1))
+    monkeypatch.setattr('mmav.engine.class_balance.count_clips', lambda *_: (np.array(counts), 20))
     runner = AVRunner.from_cfg(balanced(tmp_path / 'b'))
     runner.train()
     found = runner.plain_model.head.loss_module.weights.of('class_weight')
-    clips = len(runner.train_dataloader.dataset)
-    assert found.tolist() == pytest.approx([clips / (len(NAMES) * n) for n in counts])
+    assert found.tolist() == pytest.approx([20 / (len(NAMES) * number) for number in counts])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmav.datasets.features import FeatureStore
 from tests.engine.features.conftest import base, clips_folder  # noqa: F401 (fixtures)
 from tests.toys import run_tool
 
@@ -33,6 +34,15 @@ def test_from_files_to_training(clips_folder, folder, capsys):  # noqa: F811
     train = ['train.py', clips_folder / 'config.py', '--features', folder / 'features', '--work-dir', folder / 'work']
     assert run_tool(*train, '--cfg-options', 'train_cfg.max_epochs=1') == 0
     assert (folder / 'work/epoch_1.pth').is_file()
+
+
+def test_any_number_of_labels(clips_folder, folder, capsys):  # noqa: F811
+    command = arguments(clips_folder, folder, 'several')
+    (clips_folder / 'several.csv').write_text('path,label\na.mp4,0|2\nb.mp4,\n')
+    assert run_tool(*command) == 2 and 'multi_label=True' in capsys.readouterr().err
+    assert run_tool(*command, '--multi-label') == 0
+    store = FeatureStore(folder / 'features' / 'several')
+    assert store.multi_label and store.labels['label'].tolist() == [[1, 0, 1], [0, 0, 0]]
 
 
 def test_mistakes_are_one_line(clips_folder, folder, capsys):  # noqa: F811

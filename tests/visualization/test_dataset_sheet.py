@@ -130,6 +130,13 @@ def test_verb_and_noun(clip, tmp_path):
     assert shown.heading.startswith('0   verb: wash  noun: pan   ')
 
 
+def test_any_number_of_labels(clip, tmp_path):
+    (tmp_path / 'a.csv').write_text(f'path,label\n{clip},dog|cat\n{clip},\n')
+    several = AVDataset('a.csv', STEPS, data_root=str(tmp_path), classes=('cat', 'dog'), multi_label=True)
+    shown = read_clips([several], [0, 1])
+    assert [each.heading.split('   ')[1] for each in shown] == ['cat | dog', '(no label)']
+
+
 def test_wrapped_datasets_are_found(clip, tmp_path):
     dataset(tmp_path, [clip])
     inner = dict(type='AVDataset', ann_file='a.csv', pipeline=STEPS, data_root=str(tmp_path), classes=('cat', 'dog'))

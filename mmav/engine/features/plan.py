@@ -162,6 +162,8 @@ def settings_of(
             indices=given.get('indices'),
             classes=clips.dataset.metainfo['classes'],
             modalities=clips.dataset.modalities,
+            # not where it is False: there were folders before there was a choice
+            **(dict(multi_label=True) if clips.dataset.multi_label else {}),
             augmentation=given['pipeline'] if options.augment else None,
             seed=clips.dataset.seed if options.augment else None,
             **{name: getattr(options, name) for name in ('views', 'windows', 'augment', 'dtype', 'amp')},

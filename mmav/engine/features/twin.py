@@ -208,6 +208,9 @@ def _turn_dataset(
     dataset = innermost(cfg[loader].dataset)
     given = dict(dataset)
     kept = {key: given[key] for key in _KEPT if key in given}
+    if index.multi_label or given.get('multi_label'):
+        # said, as the dataset's own default is what the folder has
+        kept['multi_label'] = bool(given.get('multi_label', False))
     manifest = _manifest_of(given)
     if manifest.is_file():
         kept.update({key: given[key] for key in ('ann_file', 'classes', 'indices') if key in given})

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mmav.class_names import read_classes
+from mmav.datasets.label_cells import SEPARATOR
 from mmav.datasets.manifest import Manifest, read_manifest, read_table
 from mmav.errors import ManifestError, MmavError, did_you_mean
 from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES, ClipFolder, folder_key
@@ -118,12 +119,15 @@ def _by_manifests(root: Path, manifests: dict[str, Path], listed: Sequence[str] 
         raise ManifestError(f"'{root}' has {there} but no train.csv: write one (columns path,label)")
     names = listed
     layout = _joined([path.name for path in manifests.values()])
+    tables = [read_table(str(path), ('label',)) for path in manifests.values()]
+    cells = {table.named(row)['label'] for table in tables for _, row in table.rows}
+    several = sorted(cell for cell in cells if SEPARATOR in cell and cell not in (names or ()))
+    if several:
+        raise ManifestError(
+            f"'{root}': the label {several[0]!r} in {layout} is several; give each clip one, or train a config with a "
+            'MultiLabelHead and multi_label=True'
+        )
     if names is None:
-        tables = [read_table(str(path), ('label',)) for path in manifests.values()]
-        cells = {table.named(row)['label'] for table in tables for _, row in table.rows}
-        several = sorted(cell for cell in cells if '|' in cell)
-        if several:
-            raise ManifestError(f"'{root}': the label {several[0]!r} in {layout} is several; give each clip one")
         names = sorted(cells, key=natural_order)
     clips: list[ListedClip] = []
     for part, path in manifests.items():

@@ -33,6 +33,7 @@ CASES = dict(
     avg=dict(neck=dict(type='Avg')),
     concat=dict(neck=dict(type='Concat'), head=VERB_NOUN, contrast=[AVC]),
     of_others=dict(neck=dict(BOTTLENECK, token_grids=dict(audio=(1, 2))), backbones=OF_OTHERS),
+    several=dict(neck=dict(type='Concat'), head=dict(type='MultiLabelHead', num_classes=3), contrast=[AVC]),
     two_views=dict(neck=dict(type='Concat'), contrast=['IMCLoss', 'IMALLoss', AVC], views=2),
 )
 
@@ -55,7 +56,9 @@ def configure(cfg, case):
                 *pipeline[2:],
             ]
         cfg[loader].dataset.pipeline = copy.deepcopy(pipeline)
-        if 'head' in case:
+        if case.get('head', {}).get('type') == 'MultiLabelHead':
+            cfg[loader].dataset.update(ann_file='several.csv', multi_label=True)
+        elif 'head' in case:
             cfg[loader].dataset.update(ann_file='actions.csv', classes=dict(verb=['u', 'v'], noun=['x', 'y', 'z']))
     if 'modality_dropout' in case:
         cfg.train_dataloader.dataset.modality_dropout = case['modality_dropout']
@@ -101,6 +104,8 @@ def folder(clips_folder):
     rows = (clips_folder / 'train.csv').read_text().splitlines()[1:]
     actions = [f'{path},{int(label) % 2},{label}' for path, label in (row.split(',') for row in rows)]
     (clips_folder / 'actions.csv').write_text('path,verb,noun\n' + '\n'.join(actions))
+    several = [f'{path},{label}|{(int(label) + 1) % 3}' for path, label in (row.split(',') for row in rows[:-1])]
+    (clips_folder / 'several.csv').write_text('path,label\n' + '\n'.join([*several, rows[-1].split(',')[0] + ',']))
     return clips_folder
 
 

@@ -103,6 +103,7 @@ def test_two_spellings_of_a_class_are_told(tree):
         (['train.csv=path,verb,noun\na.mp4,x,y\n'], r"no column 'label'"),
         (['dog/a.mp4', 'cat /b.mp4'], r"has a sub-folder 'cat ', with a space at one end, .*: rename it"),
         (['train.csv=path,label\na.mp4,dog|cat\nb.mp4,cat\n'], r"label 'dog\|cat' in train\.csv is several; give each"),
+        (['train.csv=path,label\na.mp4,dog|cat\n', 'classes.txt=dog\ncat\n'], r"label 'dog\|cat' .* or train a config"),
         (['dogs/a.mp4', 'cat/b.mp4', 'classes.txt=dog\ncat\n'], r"'dogs' is not in the class list, did you mean 'dog'"),
         (['dog/a.mp4', 'cat/b.mp4', 'classes.txt=dog\ncat\ncow\n'], r"class 'cow' has no clip; remove the line"),
     ],
