@@ -11,6 +11,7 @@ from mmav.engine.console import console_has
 from mmav.errors import ConfigError, MmavError
 from mmav.inference.annotate import plan_copies
 from mmav.inference.report import report_of
+from mmav.inference.results import MERGES
 from mmav.inference.sources import list_sources
 from mmav.outputs import check_folder, write_json
 from mmav.structures import MODALITIES
@@ -43,6 +44,18 @@ def main() -> None:
     )
     parser.add_argument('--drop', choices=MODALITIES, help='withhold this modality from the model')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
+    parser.add_argument(
+        '--thresholds',
+        metavar='P|FILE',
+        help='of a model that gives several labels: from which probability on a clip has one, or a file that '
+        'mmav thresholds wrote; default: 0.5',
+    )
+    parser.add_argument(
+        '--merge',
+        choices=MERGES,
+        default='mean',
+        help='what the windows of a clip say together; max for several labels; default: mean',
+    )
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='windows in a batch; default: 8')
     parser.add_argument('--device', help='such as cuda:1 or cpu; default: a GPU if there is one')
     args = parser.parse_args()
@@ -62,7 +75,9 @@ def main() -> None:
     check_folder(args.out_dir, ['predictions.json'], inputs=given, remedy='give another one with --out-dir')
     if not args.no_video:
         plan_copies(sources, args.out_dir)
-    inferencer = AVInferencer(args.config, args.checkpoint, device=args.device, classes=args.classes)
+    inferencer = AVInferencer(
+        args.config, args.checkpoint, device=args.device, classes=args.classes, thresholds=args.thresholds
+    )
     results = inferencer(
         inputs,
         args.batch_size,
@@ -71,6 +86,7 @@ def main() -> None:
         stride=args.stride,
         max_windows=args.max_windows,
         drop=[args.drop] if args.drop else [],
+        merge=args.merge,
         errors='report',
     )
     out = Path(args.out_dir, 'predictions.json')

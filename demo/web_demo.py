@@ -33,6 +33,12 @@ def main() -> None:
     )
     parser.add_argument('--device', help='such as cuda:1 or cpu; default: a GPU if there is one')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
+    parser.add_argument(
+        '--thresholds',
+        metavar='P|FILE',
+        help='of a model that gives several labels: from which probability on a clip has one, or a file that '
+        'mmav thresholds wrote; default: 0.5',
+    )
     parser.add_argument('--title', default=DEFAULT_TITLE, help='heading of the page')
     parser.add_argument('--examples', metavar='FOLDER', help='folder of clips for visitors to choose from (8 at most)')
     args = parser.parse_args()
@@ -47,7 +53,9 @@ def main() -> None:
         examples = copy_examples(args.examples, folder) if args.examples else []
         import_gradio()
         limits = Limits(args.max_seconds, args.max_megabytes, args.max_request_seconds)
-        inferencer = PageInferencer(args.config, args.checkpoint, device=args.device, classes=args.classes)
+        inferencer = PageInferencer(
+            args.config, args.checkpoint, device=args.device, classes=args.classes, thresholds=args.thresholds
+        )
         page = build_page(WebDemo(inferencer, limits), title=args.title, examples=examples)
         serve(make_app(page, folder, limits=limits), listener)
 

@@ -264,7 +264,7 @@ def _describe(
         for name in graph.masks
     ]
     outputs = [
-        dict(name=n, dtype='float32', shape=['batch', getattr(h, 'num_classes', None)])
+        dict(name=n, dtype='float32', shape=['batch', getattr(h, 'num_classes', None)], meaning=_meaning(h))
         for n, h in graph.outputs.items()
     ]
     steps, config = inferencer.pipeline.transforms, find_test_set(inferencer.cfg).pipeline
@@ -278,11 +278,26 @@ def _describe(
             else None
         ),
         dropped=graph.drop,
+        thresholds=_thresholds_of(inferencer),
         classes=plain(inferencer.classes and as_given(inferencer.classes)),
         preprocessing=describe_pipeline(steps, config, graph.inputs, norm_of(graph.model.data_preprocessor)),
         opset=opset,
         versions=_versions(),
     )
+
+
+def _thresholds_of(inferencer: AVInferencer) -> list[float] | float | None:
+    """From which probability on a clip has a label: one number where all are equal; None for one label a clip."""
+    if inferencer.thresholds is None:
+        return None
+    (values,) = inferencer.thresholds.values()
+    return float(values[0]) if (values == values[0]).all() else values.tolist()
+
+
+def _meaning(head: Any) -> str:
+    if getattr(head, 'multi_label', False):
+        return 'the probability of each label; a clip may have several, or none'
+    return 'the probability of each class; they sum to 1'
 
 
 def _versions() -> dict[str, str]:

@@ -42,7 +42,7 @@ def annotate(
         MediaError: A copy cannot be written.
     """
     from mmav.visualization.annotated_video import write_annotated_video
-    from mmav.visualization.captions import draw_captions, predictions_at, span_at
+    from mmav.visualization.captions import draw_captions, predictions_at, reached_at, span_at
 
     names = plan_copies(sources, out_dir)
     written: list[str] = []
@@ -52,7 +52,8 @@ def annotate(
 
         def draw(frame: np.ndarray, seconds: float, windows: Any = result['windows']) -> np.ndarray:
             heading = span_at(windows, seconds) if len(windows) > 1 else ''
-            return draw_captions(frame, predictions_at(windows, seconds), heading=heading)
+            strong = reached_at(windows, seconds)
+            return draw_captions(frame, predictions_at(windows, seconds), heading=heading, strong=strong)
 
         # without video the frames are drawn, which costs time: for long audio a few a second are enough
         canvas_fps = 25.0 if result['duration'] <= LONG_AUDIO else 5.0

@@ -25,9 +25,9 @@ from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, MediaError, did_you_mean
 from mmav.inference.annotate import annotate, plan_copies
 from mmav.inference.reading import Job, in_batches, read_ahead
-from mmav.inference.results import Scores, finish_result, new_result, note_window, predictions_of
+from mmav.inference.results import MERGES, Scores, finish_result, new_result, note_window, predictions_of
 from mmav.inference.sources import Source, list_sources
-from mmav.inference.trained_model import build_model, find_classes, find_device
+from mmav.inference.trained_model import build_model, find_classes, find_device, label_thresholds
 from mmav.inference.windows import TOLERANCE, windows_of
 from mmav.models.lora import merge_lora
 from mmav.registry import TRANSFORMS
@@ -53,6 +53,8 @@ class AVInferencer:
             config's dataset, else numbers. The checkpoint's names in another order give the classes that order; other
             names rename its classes, one by one.
         data_root: Folder of the data instead of the config's; only used to find a class list.
+        thresholds: Of a model that gives a clip several labels: from which probability on it has one. A number, class
+            name -> number, or a JSON file that ``mmav thresholds`` writes.
         show_progress: Whether to show a progress bar.
 
     Raises:
@@ -74,6 +76,7 @@ class AVInferencer:
         device: str | None = None,
         classes: Any = None,
         data_root: str | None = None,
+        thresholds: Any = None,
         show_progress: bool = True,
     ) -> None:
         self.cfg = copy.deepcopy(config) if isinstance(config, Config) else load_config(os.fspath(config))
@@ -90,6 +93,7 @@ class AVInferencer:
         resolve_num_classes(self.cfg, (trained or {}).get('label'))
         place = find_device(device)
         self.model = build_model(self.cfg.model, content, str(checkpoint), names=self.classes)
+        self.thresholds = label_thresholds(self.model, thresholds, self.classes)
         merge_lora(self.model)  # as fast, and exported, as a model without
         self.model.to(place)
         steps = dataset['pipeline']
@@ -108,6 +112,7 @@ class AVInferencer:
         errors: str = 'raise',
         num_workers: int | None = None,
         max_windows: int = 10_000,
+        merge: str = 'mean',
         out_dir: str | os.PathLike[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Classifies.
@@ -122,6 +127,8 @@ class AVInferencer:
             errors: What to do about a clip that cannot be read: 'raise', or 'report' it in its result's ``error``.
             num_workers: Threads that read; defaults to one per core, but 4 at most. 0 reads in this thread.
             max_windows: A clip of more windows is not read: its length is likely to be a mistake of its time stamps.
+            merge: What the windows of a clip say together: the 'mean' of their probabilities or, for a model that gives
+                several labels, the 'max', so that what one window shows is a label of the whole clip.
             out_dir: Folder for a copy of each file with the predictions drawn on its frames. Your own files in it are
                 not replaced.
 
@@ -131,13 +138,14 @@ class AVInferencer:
             first; ``windows``, the same for each, with ``start`` and ``end`` in seconds; ``skipped``, windows that
             could not be read, with the reason; ``error``, None or the reason why there are no predictions; ``video``,
             the annotated copy, if there is one. For a label of several parts, such as a verb and a noun,
-            ``predictions`` are all parts together, and each part is a key beside it.
+            ``predictions`` are all parts together, and each part is a key beside it. Of a model that gives several
+            labels, ``labels`` are those that reach their threshold, of the clip and of each window.
 
         Raises:
             MmavError: There is nothing to classify, or a clip cannot be read and ``errors`` is 'raise'.
             ValueError: An argument makes no sense.
         """
-        self._check_arguments(batch_size, topk, drop, errors, window)
+        self._check_arguments(batch_size, topk, drop, errors, window, merge)
         sources = list_sources(inputs)
         if out_dir is not None:
             plan_copies(sources, out_dir)  # to fail now rather than after the work
@@ -164,7 +172,7 @@ class AVInferencer:
                     note_window(result, item, self.postprocess(values, topk=topk))
                 bar.update(len(batch))
         for result, of_clip in zip(results, scores, strict=True):
-            finish_result(result, of_clip, self.modalities, self.classes, topk)
+            finish_result(result, of_clip, self.modalities, lambda each: self._labels_of(each, topk), merge=merge)
             if result['error'] is not None and errors == 'raise':
                 raise MediaError(result['path'], result['error'])
         if out_dir is not None:
@@ -228,7 +236,7 @@ class AVInferencer:
 
     def postprocess(self, scores: Scores, *, topk: int | None = 5) -> dict[str, Any]:
         """Probabilities of one clip to plain values, see :func:`mmav.inference.results.predictions_of`."""
-        return predictions_of(scores, self.classes, topk)
+        return self._labels_of(scores, topk)
 
     def visualize(
         self, sources: Sequence[Source], results: Sequence[dict[str, Any]], *, out_dir: str | os.PathLike[str]
@@ -238,11 +246,17 @@ class AVInferencer:
 
     # Steps of a call
 
+    def _labels_of(self, scores: Scores, topk: int | None) -> dict[str, Any]:
+        return predictions_of(scores, self.classes, topk, self.thresholds)
+
     def _check_arguments(
-        self, batch_size: int, topk: int | None, drop: Sequence[str], errors: str, window: float | None
+        self, batch_size: int, topk: int | None, drop: Sequence[str], errors: str, window: float | None, merge: str
     ) -> None:
-        if errors not in ERRORS:
-            raise ValueError(f'errors={errors!r} is not one of {", ".join(ERRORS)}{did_you_mean(errors, ERRORS)}')
+        for name, given, known in (('errors', errors, ERRORS), ('merge', merge, MERGES)):
+            if given not in known:
+                raise ValueError(f'{name}={given!r} is not one of {", ".join(known)}{did_you_mean(given, known)}')
+        if merge == 'max' and self.thresholds is None:
+            raise ConfigError('merge=max is for models that give several labels; this one gives one: leave it out')
         for name, value in dict(batch_size=batch_size, topk=topk).items():
             if value is not None and value < 1:
                 raise ValueError(f'{name}={value} must be 1 or more')

@@ -9,11 +9,14 @@ from mmav.inference.results import parts_of
 from mmav.tables import text_table
 
 BAR = 20  # characters, for a probability of 1
+NO_LABEL = '(no label)'
 MOST_BLOCKS = 8  # clips; with more of them each gets a line instead of a block
 
 
 def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:
     """Formats results of :class:`mmav.apis.AVInferencer`.
+
+    Of a model that gives several labels, those that reach their threshold have a star.
 
     Args:
         results: Up to :data:`MOST_BLOCKS` clips are shown with labels, bars of their probabilities, and windows; with
@@ -23,7 +26,7 @@ def report_of(results: Sequence[dict[str, Any]], *, bar: str = '█') -> str:
     if len(results) > MOST_BLOCKS:
         rows = [('clip', 'tracks', 'label', 'score', 'seconds')]
         for result in results:
-            best = result['predictions'][0] if result['predictions'] else dict(label=f'error: {result["error"]}')
+            best = _best(result) if result['predictions'] else dict(label=f'error: {result["error"]}')
             score, seconds = best.get('score'), result['duration']
             rows.append(
                 (
@@ -42,21 +45,36 @@ def _block(result: dict[str, Any], bar: str) -> str:
     if not result['predictions']:
         return f'{result["path"]}\n  error: {result["error"]}'
     lines = [f'{result["path"]}: {result["duration"]:.1f} s, {_modalities(result)}']
+    reached = {each['index'] for each in result['labels']} if 'labels' in result else None
     for best in result['predictions']:
-        lines.append(f'  {best["score"]:.3f}  {bar * round(BAR * best["score"]):{BAR}}  {best["label"]}')
+        star = '' if reached is None else '* ' if best['index'] in reached else '  '
+        lines.append(f'  {star}{best["score"]:.3f}  {bar * round(BAR * best["score"]):{BAR}}  {best["label"]}')
+    if reached is not None:
+        listed = {best['index'] for best in result['predictions']}
+        more = [f'{each["label"]} {each["score"]:.3f}' for each in result['labels'] if each['index'] not in listed]
+        lines += [f'  * {", ".join(more)}'] if more else []
+        lines += [] if reached else [f'  {NO_LABEL}: no class reaches its threshold']
     for part in parts_of(result):
         words = ', '.join(f'{each["label"]} {each["score"]:.3f}' for each in result[part][:3])
         lines.append(f'  {part}: {words}')
     if len(result['windows']) > 1:
         rows = [('  seconds', 'label', 'score')]
         for window in result['windows']:
-            best = window['predictions'][0]
+            best = _best(window)
             rows.append((f'  {window["start"]:7.1f} to {window["end"]:.1f}', best['label'], f'{best["score"]:.3f}'))
         lines += ['', text_table(rows, left=2)]
     for window in result['skipped']:
         where = '' if window['start'] is None else f' ({window["start"]:.1f} to {window["end"]:.1f} s)'
         lines.append(f'  not read{where}: {window["reason"]}')
     return '\n'.join(lines)
+
+
+def _best(result: dict[str, Any]) -> dict[str, Any]:
+    """The most probable label and its score; the labels that reach their thresholds, with the highest of their scores."""
+    best = result['predictions'][0]
+    if 'labels' not in result:
+        return best
+    return dict(best, label=', '.join(each['label'] for each in result['labels']) or NO_LABEL)
 
 
 def _modalities(result: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -12,6 +12,8 @@ from mmav.class_names import Names
 
 # part of the label -> probabilities (C,)
 Scores = dict[str, np.ndarray]
+# how the windows of a clip become one: their mean, or the highest of each class
+MERGES = ('mean', 'max')
 
 
 def top_labels(scores: np.ndarray, classes: Sequence[str] | None, topk: int | None) -> list[dict[str, Any]]:
@@ -29,13 +31,27 @@ def top_labels(scores: np.ndarray, classes: Sequence[str] | None, topk: int | No
     return [dict(label=str(k) if classes is None else classes[k], index=int(k), score=float(scores[k])) for k in order]
 
 
-def predictions_of(scores: Scores, classes: Names | None, topk: int | None) -> dict[str, Any]:
+def predictions_of(
+    scores: Scores, classes: Names | None, topk: int | None, thresholds: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Any]:
     """The most probable labels as ``predictions``; of several parts those of all together, and beside them each part's.
 
     The score of several parts is the product of theirs (epic-kitchens/C1-Action-Recognition, utils/scoring.py).
+
+    Args:
+        scores: Probabilities.
+        classes: Names, if they are known.
+        topk: How many; None for all.
+        thresholds: Part -> (C,), of a model that gives a clip several labels: those whose probability reaches theirs
+            are ``labels``, however many they are.
     """
     names = classes or {}
     parts = {part: top_labels(values, names.get(part), topk) for part, values in scores.items()}
+    if thresholds is not None:
+        ((part, values),) = scores.items()
+        every = top_labels(values, names.get(part), None)
+        reached = [each for each in every if values[each['index']] >= thresholds[part][each['index']]]
+        return dict(predictions=parts[part], labels=reached)
     if len(parts) == 1:
         return dict(predictions=next(iter(parts.values())))
     joint = reduce(np.multiply.outer, scores.values())
@@ -47,14 +63,15 @@ def predictions_of(scores: Scores, classes: Names | None, topk: int | None) -> d
     return dict(predictions=predictions, **parts)
 
 
-def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean of the windows' probabilities."""
-    return {part: np.mean([each[part] for each in scores], axis=0) for part in scores[0]}
+def merged_scores(scores: Sequence[Scores], merge: str = 'mean') -> Scores:
+    """One probability a class from those of the windows, see :data:`MERGES`."""
+    combine = np.max if merge == 'max' else np.mean
+    return {part: combine([each[part] for each in scores], axis=0) for part in scores[0]}
 
 
 def parts_of(result: Mapping[str, Any]) -> list[str]:
     """The parts of the label that stand in a clip's result beside ``predictions``, where there are several."""
-    return [key for key in result if key not in (*new_result('', ()), 'video')]
+    return [key for key in result if key not in (*new_result('', ()), 'labels', 'video')]
 
 
 def new_result(path: str, drop: Sequence[str]) -> dict[str, Any]:
@@ -88,11 +105,24 @@ def note_window(result: dict[str, Any], item: Mapping[str, Any], predictions: Ma
 
 
 def finish_result(
-    result: dict[str, Any], scores: Sequence[Scores], modalities: Sequence[str], classes: Names | None, topk: int | None
+    result: dict[str, Any],
+    scores: Sequence[Scores],
+    modalities: Sequence[str],
+    predict: Callable[[Scores], Mapping[str, Any]],
+    *,
+    merge: str = 'mean',
 ) -> None:
-    """Adds the mean over the windows, or the reason why none could be read, and the modalities that are missing."""
+    """Adds what the windows say together, or the reason why none could be read, and the modalities that are missing.
+
+    Args:
+        result: The clip's.
+        scores: Of each window.
+        modalities: What the model reads.
+        predict: Scores to labels, such as :func:`predictions_of`.
+        merge: One of :data:`MERGES`.
+    """
     if scores:
-        result.update(predictions_of(mean_scores(scores), classes, topk))
+        result.update(predict(merged_scores(scores, merge)))
         known = {*result['present'], *result['withheld']}
         result['missing'] = [modality for modality in modalities if modality not in known]
     elif result['error'] is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,6 +15,7 @@ from mmav.engine.class_heads import check_widths, class_heads, match_classes
 from mmav.engine.loading import load_weights
 from mmav.engine.small_checkpoints import complete
 from mmav.errors import ConfigError
+from mmav.evaluation.thresholds import Thresholds, read_thresholds
 from mmav.registry import MODELS
 
 
@@ -64,6 +66,33 @@ def build_model(
         weights = match_classes(checkpoint, model, names, source=source, who='the class list', purpose='infer')
         load_weights(model, weights, source, strict=True, grids=noted_grids(checkpoint))
     return model.eval()
+
+
+def label_thresholds(model: Any, given: Any, names: Names | None) -> dict[str, np.ndarray] | None:
+    """From which probability on a clip has a label, for a model that gives several.
+
+    Args:
+        model: The model; one without a ``head`` gives one label.
+        given: See :func:`mmav.evaluation.thresholds.read_thresholds`; class name -> number is also possible. None for
+            0.5, where a label is as likely as not.
+        names: Names of the classes.
+
+    Returns:
+        Part of the label -> thresholds (C,); None for a model that gives one label.
+
+    Raises:
+        ConfigError: Thresholds are given, and the model gives one label.
+        MmavError: They are no thresholds, or those of other classes.
+    """
+    parts = getattr(getattr(model, 'head', None), 'parts', {})
+    if not any(getattr(head, 'multi_label', False) for head in parts.values()):
+        if given is not None:
+            raise ConfigError('thresholds are for models that give several labels; this one gives one: leave them out')
+        return None
+    found = Thresholds('thresholds', given) if isinstance(given, Mapping) else read_thresholds(0.5 if given is None else given)
+    return {
+        part: np.broadcast_to(found.of((names or {}).get(part)), (head.num_classes,)) for part, head in parts.items()
+    }
 
 
 def find_device(name: str | None) -> torch.device:

@@ -38,11 +38,22 @@ def window_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> Mapping[s
 def predictions_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> list[tuple[str, float]]:
     """Labels and probabilities at a time, the most probable first: those of :func:`window_at`.
 
+    Where a clip has several labels, those that reach their thresholds come first, see :func:`reached_at`.
+
     >>> predictions_at([dict(start=0, end=4, predictions=[dict(label='dog', score=0.9)])], 1.0)
     [('dog', 0.9)]
     """
     window = window_at(windows, seconds)
-    return [] if window is None else [(each['label'], each['score']) for each in window['predictions']]
+    if window is None:
+        return []
+    lines = [(each['label'], each['score']) for each in (*window.get('labels', ()), *window['predictions'])]
+    return list(dict.fromkeys(lines))
+
+
+def reached_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> int:
+    """How many of :func:`predictions_at`, from the first on, are what the model says: one, or those that reach a threshold."""
+    window = window_at(windows, seconds)
+    return 1 if window is None or 'labels' not in window else len(window['labels'])
 
 
 def span_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> str:
@@ -74,6 +85,7 @@ def draw_captions(
     heading: str = '',
     position: str = 'top',
     max_lines: int = 5,
+    strong: int = 1,
 ) -> np.ndarray:
     """Draws labels with their probabilities over a frame, on a dark, translucent panel.
 
@@ -86,6 +98,7 @@ def draw_captions(
         heading: A line above them, such as the time.
         position: 'top' or 'bottom'.
         max_lines: The most lines, without the heading.
+        strong: How many of the first lines have the bar of what the model says.
 
     Returns:
         The captioned frame (H, W, 3) uint8.
@@ -99,7 +112,7 @@ def draw_captions(
         raise ValueError(f'a frame is (H, W, 3) uint8, got shape {frame.shape} of {frame.dtype}')
     drawn = frame.copy()
     shown = tuple((str(label), float(score)) for label, score in lines[:max_lines])
-    panel = _panel(frame.shape[0], frame.shape[1], shown, heading)
+    panel = _panel(frame.shape[0], frame.shape[1], shown, heading, strong)
     if panel is None:
         return drawn
     margin = _margin(*frame.shape[:2])
@@ -115,7 +128,9 @@ def _margin(height: int, width: int) -> int:
 
 
 @functools.lru_cache(maxsize=32)
-def _panel(height: int, width: int, lines: tuple[tuple[str, float], ...], heading: str) -> np.ndarray | None:
+def _panel(
+    height: int, width: int, lines: tuple[tuple[str, float], ...], heading: str, strong: int
+) -> np.ndarray | None:
     """The panel (h, w, 4) uint8 RGBA for a frame of a size; None if there is nothing to show or nothing fits."""
     margin = _margin(height, width)
     rows = len(lines) + bool(heading)
@@ -141,7 +156,7 @@ def _panel(height: int, width: int, lines: tuple[tuple[str, float], ...], headin
         font = fitting_font(text, size if score is not None else max(SMALLEST, round(0.85 * size)))
         if score is not None:
             length = (wide - 2 * pad) * (min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0)
-            colour = FIRST_BAR if k == (texts[0][1] is None) else BAR
+            colour = FIRST_BAR if k < strong + (texts[0][1] is None) else BAR
             if length >= 1:
                 pen.rectangle((pad, top + 1, pad + length - 1, top + line - 2), fill=colour)
         fill = TEXT if score is not None else FAINT

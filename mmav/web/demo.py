@@ -53,6 +53,8 @@ class Answer:
         spans: Start and end of each window in seconds.
         scores: Part of the label -> probabilities (W, C) of the W windows.
         notes: Sentences on modalities and windows that were missing, withheld or unreadable.
+        labels: Those that reach their threshold, of a model that gives several; else None.
+        thresholds: Part -> (C,), of such a model.
     """
 
     path: str
@@ -61,6 +63,8 @@ class Answer:
     spans: list[tuple[float, float]]
     scores: dict[str, np.ndarray]
     notes: list[str]
+    labels: list[dict[str, Any]] | None = None
+    thresholds: Mapping[str, np.ndarray] | None = None
 
     def best_window(self, part: str, target: int) -> int:
         """The window with the highest probability of a class."""
@@ -206,6 +210,8 @@ class WebDemo:
             spans=[(window['start'], window['end']) for window in windows],
             scores={part: np.stack([window['scores'][part] for window in windows]) for part in self.classes},
             notes=self._notes(result),
+            labels=result.get('labels'),
+            thresholds=self.inferencer.thresholds,
         )
 
     def _explain(self, answer: Answer, part: str, target: int, window: int | None) -> Explanation:

@@ -195,9 +195,10 @@ def copy_examples(folder: str, uploads: str) -> list[str]:
 def _help(demo: WebDemo) -> str:
     modalities = ' and '.join(demo.inferencer.modalities)
     counts = ' and '.join(_counted(part, names) for part, names in demo.classes.items())
+    what = f'to tell {counts} apart' if demo.inferencer.thresholds is None else f'to say which of {counts} it has'
     return (
         f'Upload or record a clip of up to {demo.limits.seconds:g} s and {demo.limits.megabytes:g} MB. '
-        f'The model uses its {modalities} to tell {counts} apart.'
+        f'The model uses its {modalities} {what}.'
     )
 
 
@@ -221,6 +222,8 @@ def _answer(answer: Answer) -> str:
         for each in answer.predictions
     )
     best = escape(answer.predictions[0]['label'])
+    if answer.labels is not None:
+        best = escape(', '.join(each['label'] for each in answer.labels)) or 'None of the classes is likely enough.'
     return f'<div class="mmav-best">{best}</div><div class="mmav-bars">{rows}</div>{_note(" ".join(answer.notes))}'
 
 

@@ -40,12 +40,17 @@ def timeline_html(answer: Answer, names: dict[str, list[str]]) -> str:
     for part, scores in answer.scores.items():
         what = 'Predictions along the clip' + ('' if part == 'label' else f': {part}s')
         drawn += f'<div class="mmav-caption">{what}</div>'
-        drawn += image_html(draw_timeline(answer.spans, scores, names[part]), what)
+        limits = None if answer.thresholds is None else answer.thresholds[part]
+        drawn += image_html(draw_timeline(answer.spans, scores, names[part], thresholds=limits), what)
     for number, (start, end) in enumerate(answer.spans):
         cells = ''
         for part, scores in answer.scores.items():
             best = int(scores[number].argmax())
-            cells += f'<td>{escape(names[part][best])}</td><td>{100 * scores[number, best]:.1f} %</td>'
+            said = names[part][best]
+            if answer.thresholds is not None:
+                reached = np.flatnonzero(scores[number] >= answer.thresholds[part])
+                said = ', '.join(names[part][k] for k in reached[(-scores[number, reached]).argsort(kind='stable')])
+            cells += f'<td>{escape(said) or "none"}</td><td>{100 * scores[number, best]:.1f} %</td>'
         rows += f'<tr><td>{start:.1f} to {end:.1f} s</td>{cells}</tr>'
     return f'{drawn}<details><summary>As a table</summary><table class="mmav-table">{rows}</table></details>'
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmav.inference.results import finish_result, mean_scores, new_result, note_window, predictions_of, top_labels
+from mmav.inference.results import finish_result, merged_scores, new_result, note_window, predictions_of, top_labels
 from mmav.structures import AVDataSample, action_scores
 
 
@@ -27,9 +27,23 @@ def test_pairs_are_the_outer_product():
 
 def test_mean_over_windows():
     windows = [dict(label=np.array([0.0, 1.0])), dict(label=np.array([1.0, 0.0]))]
-    assert mean_scores(windows)['label'].tolist() == [0.5, 0.5]
+    assert merged_scores(windows)['label'].tolist() == [0.5, 0.5]
     parts = [dict(verb=np.array([0.2]), noun=np.array([0.4])), dict(verb=np.array([0.6]), noun=np.array([0.0]))]
-    assert mean_scores(parts) == {'verb': pytest.approx([0.4]), 'noun': pytest.approx([0.2])}
+    assert merged_scores(parts) == {'verb': pytest.approx([0.4]), 'noun': pytest.approx([0.2])}
+
+
+def test_labels_are_those_that_reach_their_thresholds():
+    scores = dict(label=np.array([0.2, 0.6, 0.5, 0.9]))
+    names = dict(label=('a', 'b', 'c', 'd'))
+    found = predictions_of(scores, names, 1, dict(label=np.array([0.1, 0.7, 0.5, 0.5])))
+    assert [each['label'] for each in found['predictions']] == ['d']
+    assert [each['label'] for each in found['labels']] == ['d', 'c', 'a']
+    assert predictions_of(scores, names, 1, dict(label=np.ones(4)))['labels'] == []
+
+
+def test_an_event_of_one_window_is_one_of_the_clip_with_max():
+    windows = [dict(label=np.array([0.0, 0.8])), dict(label=np.array([0.6, 0.0]))]
+    assert merged_scores(windows, 'max')['label'].tolist() == [0.6, 0.8]
 
 
 def test_a_result_grows_window_by_window():
@@ -39,7 +53,8 @@ def test_a_result_grows_window_by_window():
         item = dict(data_samples=sample, masks=dict(video=torch.tensor(present), audio=torch.tensor(False)))
         note_window(result, item, dict(predictions=[k]))
     scores = [dict(label=np.array([1.0, 0.0])), dict(label=np.array([0.0, 1.0]))]
-    finish_result(result, scores, ('video', 'audio'), dict(label=('a', 'b')), 1)
+    names = dict(label=('a', 'b'))
+    finish_result(result, scores, ('video', 'audio'), lambda each: predictions_of(each, names, 1))
     assert result['present'] == ['video'] and result['missing'] == [] and result['error'] is None
     assert result['predictions'] == [dict(label='a', index=0, score=0.5)]
     assert result['windows'][1] == dict(start=1.0, end=2.0, predictions=[1])
@@ -48,5 +63,5 @@ def test_a_result_grows_window_by_window():
 def test_without_a_window_the_first_reason_is_the_error():
     result = new_result('clip.mp4', [])
     result['skipped'] = [dict(start=0, end=1, reason='torn'), dict(start=1, end=2, reason='other')]
-    finish_result(result, [], ('video',), None, 1)
+    finish_result(result, [], ('video',), lambda each: {})
     assert result['error'] == 'torn' and result['predictions'] == []

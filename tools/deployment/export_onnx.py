@@ -30,6 +30,12 @@ def main() -> None:
         help='video or audio: export without its input and its encoder',
     )  # fmt: skip
     parser.add_argument('--classes', metavar='FILE', help="names of the classes, one a line, if not the checkpoint's")
+    parser.add_argument(
+        '--thresholds',
+        metavar='P|FILE',
+        help='of a model that gives several labels: from which probability on a clip has one, or a file that '
+        'mmav thresholds wrote; default: 0.5',
+    )
     parser.add_argument('--data-root', help='folder of the data, in place of the one in the config')
     parser.add_argument('--no-check', action='store_true', help='do not compare with PyTorch (no onnxruntime needed)')
     args = parser.parse_args()
@@ -39,7 +45,13 @@ def main() -> None:
     check_output(args.out, inputs=given, suffixes=['.onnx'])
     check_output(Path(args.out).with_suffix('.json'), inputs=given)
     inferencer = AVInferencer(
-        args.config, args.checkpoint, device='cpu', classes=args.classes, data_root=args.data_root, show_progress=False
+        args.config,
+        args.checkpoint,
+        device='cpu',
+        classes=args.classes,
+        data_root=args.data_root,
+        thresholds=args.thresholds,
+        show_progress=False,
     )
     notes = dict(config=args.config, checkpoint=Path(args.checkpoint).name)
     made = export_onnx(inferencer, args.out, drop=args.drop, opset=args.opset, check=not args.no_check, notes=notes)
