@@ -70,7 +70,7 @@ def _block(result: dict[str, Any], bar: str) -> str:
 
 
 def _best(result: dict[str, Any]) -> dict[str, Any]:
-    """The most probable label and its score; the labels that reach their thresholds, with the highest of their scores."""
+    """The most probable label and its score, or all labels that reach their thresholds with the highest score."""
     best = result['predictions'][0]
     if 'labels' not in result:
         return best

@@ -89,7 +89,11 @@ def label_thresholds(model: Any, given: Any, names: Names | None) -> dict[str, n
         if given is not None:
             raise ConfigError('thresholds are for models that give several labels; this one gives one: leave them out')
         return None
-    found = Thresholds('thresholds', given) if isinstance(given, Mapping) else read_thresholds(0.5 if given is None else given)
+    found = (
+        Thresholds('thresholds', given)
+        if isinstance(given, Mapping)
+        else read_thresholds(0.5 if given is None else given)
+    )
     return {
         part: np.broadcast_to(found.of((names or {}).get(part)), (head.num_classes,)) for part, head in parts.items()
     }

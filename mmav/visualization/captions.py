@@ -51,7 +51,7 @@ def predictions_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> list
 
 
 def reached_at(windows: Sequence[Mapping[str, Any]], seconds: float) -> int:
-    """How many of :func:`predictions_at`, from the first on, are what the model says: one, or those that reach a threshold."""
+    """How many of :func:`predictions_at` are what the model says: the first, or those that reach a threshold."""
     window = window_at(windows, seconds)
     return 1 if window is None or 'labels' not in window else len(window['labels'])
 

@@ -57,6 +57,7 @@ MODELS_OF = dict(
         None,
     ),
     transformers=(dict(type='HFBackbone', model=VIDEOMAE), AST, dict(type='Avg'), None),
+    several=(VIT, AST, BOTTLENECK, dict(type='MultiLabelHead', num_classes=len(CLASSES))),
     sound=(None, dict(AUDIO, input_size=(16, 120), cls_token=False, attention='triton'), dict(type='Avg'), None),
 )
 
@@ -65,7 +66,7 @@ def make(tmp_path, video, audio, neck, head=None, **options):
     backbones = {name: part for name, part in dict(video=video, audio=audio).items() if part}
     cfg = config(tuple(backbones), head=head, **options)
     cfg.model['backbones'], cfg.model['neck'] = backbones, neck  # update() would merge them
-    classes = dict(verb=['a', 'b', 'c'], noun=list('vwxyz')) if head else CLASSES
+    classes = dict(verb=['a', 'b', 'c'], noun=list('vwxyz')) if head == VERB_NOUN else CLASSES
     return AVInferencer(*write_model(tmp_path, cfg, classes=classes), device='cpu', show_progress=False)
 
 

@@ -67,5 +67,6 @@ def write_model(folder: Path, cfg: Config, *, classes=CLASSES, seed: int = 0) ->
             torch.nn.init.normal_(weight, std=1.0 if name.endswith('weight') else 0.1)
     path, checkpoint = folder / 'model.py', folder / 'model.pth'
     cfg.dump(path)
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))), checkpoint)
+    meta = dict(dataset_meta=dict(classes=classes, multi_label=model.head.multi_label))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
     return path, checkpoint

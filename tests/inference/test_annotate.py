@@ -42,7 +42,7 @@ def test_windows_are_told_apart_by_their_times(clip, tmp_path, monkeypatch):
     headings = []
     monkeypatch.setattr(
         'mmav.visualization.captions.draw_captions',
-        lambda frame, lines, heading: headings.append((heading, lines)) or frame,
+        lambda frame, lines, heading, strong: headings.append((heading, lines)) or frame,
     )
     annotate([Source(str(clip))], [result(clip, (0.0, 1.0), (1.0, 2.0))], tmp_path)
     assert len({heading for heading, _ in headings}) == 2 and headings[0][1] == [('dog', 0.9)]

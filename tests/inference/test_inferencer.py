@@ -338,3 +338,38 @@ def test_lora_is_merged(tmp_path):
         for layer in lora_layers(apart).values():
             layer.lora_b.zero_()
         assert not torch.allclose(found, apart(inputs)['label'], atol=1e-3)
+
+
+@pytest.fixture(scope='module')
+def several(tmp_path_factory):
+    """A model that gives several labels, in windows of 1 s."""
+    head = dict(type='MultiLabelHead', num_classes=len(CLASSES))
+    return write_model(tmp_path_factory.mktemp('several'), config(head=head, window=1.0, multi_label=True))
+
+
+def test_several_labels_reach_their_thresholds(several, clip):
+    (result,) = AVInferencer(*several, show_progress=False)(str(clip), topk=None)
+    scores = scores_of(result)
+    assert sum(scores.values()) != pytest.approx(1, abs=0.01)
+    limits = dict(zip(CLASSES, np.linspace(0.2, 0.8, len(CLASSES)).tolist(), strict=True))
+    model = AVInferencer(*several, thresholds=limits, show_progress=False)
+    (found,) = model(str(clip), topk=1)
+    for each in (found, *found['windows']):
+        assert len(each['predictions']) == 1
+    assert {each['label'] for each in found['labels']} == {name for name, s in scores.items() if s >= limits[name]}
+    assert 0 < len(found['labels']) < len(CLASSES)
+    # the highest of the windows
+    (highest,) = model(str(clip), topk=None, merge='max')
+    windows = [scores_of(window) for window in highest['windows']]
+    assert len(windows) == 2 and windows[0] != windows[1]
+    assert scores_of(highest) == {name: max(window[name] for window in windows) for name in CLASSES}
+    assert scores_of(result) == pytest.approx({name: np.mean([window[name] for window in windows]) for name in CLASSES})
+
+
+def test_options_of_several_labels_are_refused_for_one(files, inferencer, clip):
+    with pytest.raises(ConfigError, match='leave it out'):
+        inferencer(str(clip), merge='max')
+    with pytest.raises(ValueError, match="did you mean 'mean'"):
+        inferencer(str(clip), merge='meen')
+    with pytest.raises(ConfigError, match='leave them out'):
+        AVInferencer(*files, thresholds=0.4, show_progress=False)

@@ -41,5 +41,20 @@ def test_many_clips_have_a_line_each():
     assert lines[-1].split() == ['bad.mp4', 'error:', 'torn']
 
 
+def test_labels_that_reach_their_thresholds_have_a_star():
+    dog, cat = (dict(label=name, index=k, score=score) for k, (name, score) in enumerate([('dog', 0.75), ('cat', 0.4)]))
+    owl = dict(label='owl', index=2, score=0.2)
+    several = dict(predictions=[dog, cat], labels=[dog, owl])
+    lines = report_of([result(**several, windows=[])]).splitlines()
+    assert lines[1].startswith('  * 0.750') and lines[2].startswith('    0.400') and lines[3] == '  * owl 0.200'
+    nothing = report_of([result(**several | dict(labels=[]), windows=[])])
+    assert nothing.endswith('(no label): no class reaches its threshold')
+    windows = [dict(start=float(k), end=k + 1.0, predictions=[dog], labels=[[dog, owl], []][k]) for k in range(2)]
+    text = report_of([result(**several, windows=windows)])
+    assert '0.0 to 1.0  dog, owl' in text and '1.0 to 2.0  (no label)' in text
+    table = report_of([result(f'{k}.mp4', **several) for k in range(MOST_BLOCKS + 1)])
+    assert 'dog, owl' in table
+
+
 def test_error_alone():
     assert report_of([new_result('bad.mp4', []) | dict(error='no such file')]) == 'bad.mp4\n  error: no such file'

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 
-from mmav.errors import ManifestError
-from mmav.inference.trained_model import find_classes
+from mmav.errors import ConfigError, ManifestError, MmavError
+from mmav.inference.trained_model import find_classes, label_thresholds
+from mmav.models import ClsHead, MultiLabelHead
 
 META = dict(dataset_meta=dict(classes=('trained', 'with')))
 
@@ -40,3 +43,23 @@ def test_verbs_and_nouns(root):
 def test_a_list_that_is_asked_for_must_be_there(tmp_path):
     with pytest.raises(ManifestError, match='gone.txt'):
         find_classes(str(tmp_path / 'gone.txt'), META, {})
+
+
+def test_thresholds_of_several_labels(tmp_path):
+    model = SimpleNamespace(head=MultiLabelHead(3, dict(fused=2)))
+    names = dict(label=('cat', 'dog', 'owl'))
+    assert label_thresholds(model, None, names)['label'].tolist() == [0.5] * 3
+    assert label_thresholds(model, 0.3, None)['label'].tolist() == [0.3] * 3
+    (tmp_path / 't.json').write_text('{"classes": {"owl": 0.1, "cat": 0.2, "dog": 0.9}}')
+    for given in (str(tmp_path / 't.json'), dict(owl=0.1, cat=0.2, dog=0.9)):
+        assert label_thresholds(model, given, names)['label'].tolist() == [0.2, 0.9, 0.1]
+    for wrong in (dict(owl=0.1, cat=0.2), dict(owl=0.1, cat=0.2, dgo=0.9), 1.5, str(tmp_path / 'no.json')):
+        with pytest.raises(MmavError):
+            label_thresholds(model, wrong, names)
+
+
+def test_thresholds_of_one_label_are_refused():
+    model = SimpleNamespace(head=ClsHead(3, dict(fused=2)))
+    assert label_thresholds(model, None, None) is None
+    with pytest.raises(ConfigError, match='this one gives one'):
+        label_thresholds(model, 0.3, None)

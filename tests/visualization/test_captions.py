@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmav.visualization.captions import FIRST_BAR, draw_captions, fitting_font, predictions_at, shortened, span_at
+from mmav.visualization.captions import (
+    FIRST_BAR,
+    draw_captions,
+    fitting_font,
+    predictions_at,
+    reached_at,
+    shortened,
+    span_at,
+)
 
 LINES = [('dog', 0.8), ('cat', 0.4), ('a label as long as nobody would ever write it, but who knows', 0.0)]
 
@@ -89,3 +97,19 @@ def test_predictions_of_the_nearest_centre():
     assert said == {-1: 'a', 3.4: 'a', 3.5: 'a', 3.6: 'b', 6.4: 'b', 6.6: 'c', 99: 'c'}
     assert span_at(windows, 5.0) == '0:03.0 to 0:07.0'
     assert predictions_at([], 1.0) == [] and span_at([], 1.0) == ''
+
+
+def test_labels_that_reach_their_thresholds_come_first_with_a_bar_of_their_own():
+    dog, cat, owl = (dict(label=name, score=score) for name, score in (('dog', 0.9), ('cat', 0.8), ('owl', 0.7)))
+    window = dict(start=0.0, end=4.0, predictions=[dog, cat, owl], labels=[dog, owl])
+    assert predictions_at([window], 1.0) == [('dog', 0.9), ('owl', 0.7), ('cat', 0.8)]
+    assert reached_at([window], 1.0) == 2
+    assert reached_at([dict(window, labels=[])], 1.0) == 0
+    assert reached_at([dict(start=0.0, end=4.0, predictions=[dog])], 1.0) == reached_at([], 1.0) == 1
+    frame = np.zeros((480, 640, 3), np.uint8)
+    blue = []
+    for strong in range(3):
+        drawn = draw_captions(frame, [('', 1.0), ('', 1.0)], strong=strong)
+        close = np.abs(drawn.astype(int) - np.array(FIRST_BAR[:3]) * FIRST_BAR[3] / 255).max(axis=2) < 14
+        blue.append(int(close.sum()))
+    assert blue[0] == 0 and blue[2] == pytest.approx(2 * blue[1], rel=0.05) and blue[1] > 0

@@ -29,3 +29,12 @@ def test_few_of_many_classes():
 def test_nothing_to_draw():
     with pytest.raises(MmavError, match='no windows'):
         draw_timeline([], np.zeros((0, 3)), ['a', 'b', 'c'])
+
+
+def test_every_class_that_reaches_its_threshold_is_framed():
+    figure = draw_timeline([(0, 1), (1, 2), (2, 3)], SCORES, list('abc'), thresholds=np.array([0.6, 0.2, 0.6]))
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ['b', 'c', 'a']
+    frames = {(float(np.min(line.get_xdata())), float(np.min(line.get_ydata()))) for line in axis.lines}
+    assert frames == {(0, 0), (1, 0), (2, 0), (0, 1), (2, 1)}
+    assert axis.get_xlabel() == 'seconds; framed: classes that reach their threshold'

@@ -23,6 +23,14 @@ def test_answer_shows_labels_scores_and_notes():
     assert 'This &amp; that.' in html
 
 
+def test_several_labels_are_named_together():
+    several = answer()
+    several.labels = [dict(label='dog', index=1, score=0.7), dict(label='a & b', index=2, score=0.6)]
+    assert '<div class="mmav-best">dog, a &amp; b</div>' in web_page._answer(several)
+    several.labels = []
+    assert 'None of the classes is likely enough.' in web_page._answer(several)
+
+
 def test_names_are_text_and_never_code():
     evil = '<img src=x onerror=alert(1)>'
     assert '<img' not in web_page._answer(answer(label=evil)) + web_page._error(evil) + web_page._note(evil)

@@ -65,3 +65,11 @@ def test_timeline_has_a_row_for_each_window():
         ('3.0 to 5.0', 'dog', '70.0'),
     ]
     assert len(pictures(html)) == html.count('<img') == 1
+
+
+def test_timeline_names_the_labels_that_reach_their_thresholds():
+    scores = np.array([[0.6, 0.7, 0.1], [0.1, 0.05, 0.05]])
+    answer = Answer('clip.mp4', 'video and audio', [], [(0.0, 2.0), (1.5, 3.5)], dict(label=scores), [])
+    answer.labels, answer.thresholds = [], dict(label=np.array([0.5, 0.5, 0.5]))
+    html = timeline_html(answer, dict(label=['cat', 'dog', 'owl']))
+    assert re.findall(r's</td><td>(.*?)</td>', html) == ['dog, cat', 'none']

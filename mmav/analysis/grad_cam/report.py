@@ -37,7 +37,7 @@ class SourceClip(NamedTuple):
         name: For file names.
         start: Start of the part in seconds; None for the file's.
         end: Its end.
-        label: Part -> name of its true class; empty if that is unknown.
+        label: Part -> names of its true classes, one unless clips have several labels; empty if they are unknown.
         event: Place and time of its event, for clips of AVSynth.
     """
 
@@ -45,7 +45,7 @@ class SourceClip(NamedTuple):
     name: str
     start: float | None
     end: float | None
-    label: dict[str, str]
+    label: dict[str, tuple[str, ...]]
     event: Event | None
 
 
@@ -112,6 +112,7 @@ class CamModel:
             for name, values in cam(data['inputs'], data['masks'], target=target, part=self.part).items()
         }
         truth = clip.label.get(self.part)
+        known = truth is not None and set(truth) <= set(self.classes or ())
         words = f'{self.name}: {self._name(best)} {probabilities[best]:.2f}'
         if target is not None and target != best:
             words += f'; map of {self._name(target)} {probabilities[target]:.2f}'
@@ -122,7 +123,7 @@ class CamModel:
         return CamRow(
             label=words,
             # a class that the model does not know is neither right nor wrong
-            right=None if truth not in (self.classes or ()) else truth == self._name(best),
+            right=self._name(best) in truth if truth is not None and known else None,
             frames=seen.frames[0] if shown and seen.frames is not None else None,
             cam=maps.get('video') if shown else None,
             times=seen.frame_times[0] if shown and seen.frame_times is not None else None,
@@ -203,7 +204,7 @@ def list_clips(
             events = {}
         for k in range(len(dataset)):
             info = dataset.get_data_info(k)
-            words = {part: classes[part][k] for part, k in info['label'].items()}
+            words = {part: _names(classes[part], label) for part, label in info['label'].items()}
             relative = os.path.relpath(info['path'], root or '.')
             name = f'{len(rows):05d}_{Path(info["path"]).stem}'
             rows.append(SourceClip(info['path'], name, info['start'], info['end'], words, events.get(relative)))
@@ -213,6 +214,10 @@ def list_clips(
             raise ConfigError(f'there is no clip {outside[0]}: the test set has {len(rows)}, counted from 0')
         return [rows[index] for index in indices]
     return rows if count is None else pick_rows(rows, count)
+
+
+def _names(classes: Sequence[str], label: int | tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(classes[index] for index in (label if isinstance(label, tuple) else (label,)))
 
 
 def _own_clip(inferencer: AVInferencer, path: str) -> SourceClip:
@@ -269,7 +274,7 @@ def show_clips(
         box = None
         if clip.event is not None and first is not None and first.region is not None:
             box = clip.event.boxes_in(first.frame_times[0], first.region)  # type: ignore[index]
-        truth = ' '.join(clip.label.values())
+        truth = ' '.join(', '.join(names) or 'none' for names in clip.label.values())
         title = f'{short_path(clip.path, 70)}   {seen[0].start:.2f} to {seen[0].end:.2f} s'
         title += f'   true class: {truth}' * bool(truth)
         written.append(out / f'{name}.png')

@@ -40,7 +40,7 @@ def models(tmp_path_factory, data):
 
 def test_clips_of_a_test_set(models, data, clip):
     clips = list_clips(models[0], None, None, None)
-    assert [each.label for each in clips] == [dict(label='dog'), dict(label='cat'), dict(label='owl')]
+    assert [each.label for each in clips] == [dict(label=('dog',)), dict(label=('cat',)), dict(label=('owl',))]
     assert [each.event is not None for each in clips] == [True, False, False]
     assert clips[0].event.onset == 0.4 and clips[0].path == f'{data}/{clip.name}'
     assert [each.name for each in list_clips(models[0], None, [2, 0], None)] == ['00002_blind', '00000_plain']
@@ -125,3 +125,19 @@ def test_classes_and_parts(models, tmp_path):
 def test_blocks_of_another_form(item):
     with pytest.raises(ConfigError, match='give MODALITY=BLOCK'):
         parse_blocks([item])
+
+
+def test_any_of_several_labels_is_right(tmp_path, data):
+    (tmp_path / 'several.csv').write_text(f'path,label\n{data}/plain.mp4,dog|cat|owl\n{data}/silent.mp4,\n')
+    options = dict(ann_file=str(tmp_path / 'several.csv'), classes=list(CLASSES), multi_label=True)
+    cfg = config(head=dict(type='MultiLabelHead', num_classes=len(CLASSES)))
+    cfg.test_dataloader.dataset.update(options)
+    model = make_model(tmp_path / 'model', cfg)
+    clips = list_clips(model, None, None, None)
+    assert [each.label for each in clips] == [dict(label=('cat', 'dog', 'owl')), dict(label=())]
+    cam = GradCAM(model.model)
+    for clip in clips:
+        best = model.inferencer(clip.path)[0]['predictions'][0]['label']
+        row = model.row(look(model.inferencer, clip.path), clip, cam, None)
+        assert row.right == (best in clip.label['label'])
+    assert len(show_clips([model], clips, tmp_path / 'pages', blocks={}, method='centred', frames=2)) == 2
