@@ -15,6 +15,8 @@ from mmav.errors import MmavError
 from mmav.registry import METRICS
 from mmav.structures import ACTION
 
+NO_ANSWER = -1  # in place of a predicted class
+
 
 def rank_of_label(scores: np.ndarray, label: int) -> int:
     """Counts the classes ranked before the true one.
@@ -77,6 +79,59 @@ def ranks_of_clips(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.array([rank_of_label(each, int(label)) for each, label in zip(scores, labels, strict=True)], dtype=int)
 
 
+def first_guess(scores: np.ndarray, label: int) -> int:
+    """The most probable class; of a tie a wrong one, and NO_ANSWER where scores are not finite.
+
+    Args:
+        scores: (C,), higher is better.
+        label: The true class.
+
+    >>> first_guess(np.array([0.4, 0.4, 0.2]), 0), first_guess(np.array([0.5, 0.3, 0.2]), 0)
+    (1, 0)
+    """
+    if not np.isfinite(scores).all():
+        return NO_ANSWER
+    others = np.where(np.arange(len(scores)) == label, -np.inf, scores)
+    return label if scores[label] > others.max() else int(others.argmax())
+
+
+def class_counts(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, ...]:
+    """Counts the clips of each class.
+
+    Args:
+        predicted: (N,), NO_ANSWER where there is none.
+        labels: True classes (N,).
+        num_classes: C.
+
+    Returns:
+        Those that are right, all that are predicted to be of the class, and all that are (C,) each.
+    """
+    given = predicted != NO_ANSWER
+    right, said, true = (
+        np.bincount(each, minlength=num_classes) for each in (labels[predicted == labels], predicted[given], labels)
+    )
+    return right, said, true
+
+
+def one_label(sample: Mapping[str, Any], part: str, who: str) -> int:
+    """The true class of a sample that has one.
+
+    Args:
+        sample: With ``gt_label``, or that of the part.
+        part: 'label' where there is one, else such as 'verb'.
+        who: What needs it.
+
+    Raises:
+        MmavError: The clip has a set of classes, or no label.
+    """
+    if f'gt_{part}' in sample:
+        return int(sample[f'gt_{part}'])
+    path = sample.get('path')
+    if sample.get('multi_label'):
+        raise MmavError(f'{who} is for clips with one {part} each, {path} has a set of them: use MultiLabelMetric')
+    raise MmavError(f'{who} needs a {part} of each clip, {path} has none: leave the metric out, or label the clips')
+
+
 def log_broken(clips: Iterable[tuple[Any, str | None]]) -> int:
     """Logs every clip that could not be read, from pairs of path and reason, or None if it could be read.
 
@@ -106,10 +161,14 @@ class Accuracy(BaseMetric):
     """The share of clips whose true class is among the k most probable.
 
     Results: ``top1``, ``top5`` ... in [0, 1], and ``broken``, the number of clips that could not be read. Those count
-    as wrong and are logged by name.
+    as wrong and are logged by name. Where asked for, ``mean_class``, the mean of the accuracies of the classes that
+    have clips (scikit-learn's ``balanced_accuracy_score``), and ``macro_f1``, the mean F1 of the classes that have
+    clips or are predicted (scikit-learn's ``f1_score`` with ``average='macro'``).
 
     Args:
         topk: The values of k.
+        mean_class: Whether to add ``mean_class``.
+        macro_f1: Whether to add ``macro_f1``.
         collect_device: How processes exchange results, see MMEngine's ``BaseMetric``. 'gpu' means collective calls,
             which also work for CPU processes; 'cpu' means files in the current folder.
         prefix: Put before the names of the results.
@@ -119,25 +178,43 @@ class Accuracy(BaseMetric):
     """
 
     parts: ClassVar = ('label',)  # what it measures
+    multi_label: ClassVar = False
 
     def __init__(
-        self, topk: int | Sequence[int] = (1, 5), *, collect_device: str = 'gpu', prefix: str | None = None
+        self,
+        topk: int | Sequence[int] = (1, 5),
+        *,
+        mean_class: bool = False,
+        macro_f1: bool = False,
+        collect_device: str = 'gpu',
+        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix='accuracy')  # MMEngine warns where there is no prefix
         self.prefix = prefix
         self.topk = checked_topk(topk)
+        self.mean_class, self.macro_f1 = mean_class, macro_f1
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch of predictions: dicts with ``pred_score`` (C,), ``gt_label`` (), ``path`` and ``broken``."""
         for sample in data_samples:
+            label = one_label(sample, 'label', type(self).__name__)
             scores = sample['pred_score'].detach().float().cpu().numpy()
-            rank = rank_of_label(scores, int(sample['gt_label']))
-            self.results.append((rank, sample.get('path'), sample.get('broken')))
+            guess = (rank_of_label(scores, label), first_guess(scores, label), label, len(scores))
+            self.results.append((guess, sample.get('path'), sample.get('broken')))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Turns the ranks of all clips into accuracies."""
         broken = log_broken((path, reason) for _, path, reason in results)
-        ranks = np.array([rank for rank, _, reason in results if reason is None])
+        ranks = np.array([rank for (rank, *_), _, reason in results if reason is None])
         metrics: dict[str, float] = {f'top{k}': float((ranks < k).sum() / len(results)) for k in self.topk}
+        if self.mean_class or self.macro_f1:
+            predicted = np.array([NO_ANSWER if reason is not None else guess for (_, guess, *_), _, reason in results])
+            labels = np.array([label for (_, _, label, _), _, _ in results])
+            right, said, true = class_counts(predicted, labels, results[0][0][-1])
+            if self.mean_class:
+                metrics['mean_class'] = float((right / np.maximum(true, 1))[true > 0].mean())
+            if self.macro_f1:
+                found = said + true
+                metrics['macro_f1'] = float((2 * right / np.maximum(found, 1))[found > 0].mean())
         metrics['broken'] = broken
         return metrics

@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmav.errors import MmavError
-from mmav.evaluation.accuracy import checked_topk, log_broken, ranks_of_clip
+from mmav.evaluation.accuracy import checked_topk, log_broken, one_label, ranks_of_clip
 from mmav.registry import METRICS
 from mmav.structures import ACTION
 
@@ -84,6 +84,7 @@ class ActionAccuracy(BaseMetric):
     """
 
     parts: ClassVar = PARTS  # what it measures
+    multi_label: ClassVar = False
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class ActionAccuracy(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Takes a batch: dicts with ``pred_verb_score`` (V,), ``pred_noun_score`` (N,), ``gt_verb``, ``gt_noun``."""
         for sample in data_samples:
-            truth = {part: int(sample[f'gt_{part}']) for part in PARTS}
+            truth = {part: one_label(sample, part, type(self).__name__) for part in PARTS}
             ranks = ranks_of_clip(
                 {part: sample[f'pred_{part}_score'].detach().float().cpu().numpy() for part in truth}, truth
             )

@@ -62,7 +62,13 @@ def in_order(rows: list[dict], classes: Any, like: Any, *, name: str | Path) -> 
 
 
 def _arranged(row: dict, sources: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    arranged: dict[str, Any] = dict(label={part: int(targets[part][index]) for part, index in row['label'].items()})
+    labels = {
+        part: tuple(sorted(targets[part][list(of_part)].tolist()))  # a set of classes
+        if isinstance(of_part, tuple)
+        else int(targets[part][of_part])
+        for part, of_part in row['label'].items()
+    }
+    arranged: dict[str, Any] = dict(label=labels)
     if 'scores' in row:  # features have none
         arranged['scores'] = {part: np.asarray(values)[sources[part]] for part, values in row['scores'].items()}
     return arranged

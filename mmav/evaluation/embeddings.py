@@ -11,12 +11,13 @@ import numpy as np
 
 from mmav.errors import MmavError, did_you_mean
 from mmav.evaluation.kept_features import LAST
-from mmav.evaluation.predictions import Classes, by_clip, labels_of, no_features, part_of
+from mmav.evaluation.predictions import Classes, by_clip, no_features, one_label_each, part_of
 from mmav.structures import PROJECTED
 
 METHODS = ('tsne', 'pca')
 WIDEST = 50  # features for t-SNE, as its authors and scikit-learn advise; wider ones go through PCA
 _FEWEST = 5  # clips for a plot
+_NOT_ONE = 'with several labels, or none'
 _SENSES = ('audio', 'video')
 
 
@@ -112,6 +113,8 @@ def join_features(
         part: Which part of the label, where it has several.
         names: What to call the panels; the features of one file, or the names of several files, if not given.
 
+    Clips with sets of labels are taken where the set is of one class.
+
     Raises:
         MmavError: The files differ in a clip's label or hold a clip twice, a feature has not the same width in all
             clips, or the number of names does not fit.
@@ -120,22 +123,25 @@ def join_features(
         raise MmavError(f'need {len(panels)} names, one for each panel, got {len(names)}: {", ".join(names)}')
     tables = {path: by_clip(rows, f"'{path}'") for path, (rows, _) in dumps.items()}
     parts = {path: part_of(rows, part, path) for path, (rows, _) in dumps.items()}
-    labels = {path: labels_of(rows, parts[path]) for path, (rows, _) in dumps.items()}
-    truths = {path: dict(zip(tables[path], labels[path].tolist(), strict=True)) for path in dumps}
+    truths = {path: {key: row['label'][parts[path]] for key, row in table.items()} for path, table in tables.items()}
     first = next(iter(dumps))
-    kept, left_out = [], dict.fromkeys(('not in every file', 'could not be read', 'without a feature', 'not finite'), 0)
+    single = dict(zip(tables[first], one_label_each(dumps[first][0], parts[first]), strict=True))
+    kept = []
+    left_out = dict.fromkeys(('not in every file', 'could not be read', _NOT_ONE, 'without a feature', 'not finite'), 0)
     for key in sorted(set().union(*tables.values())):
         rows = {path: table[key] for path, table in tables.items() if key in table}
         if len({truths[path][key] for path in rows}) > 1:
             raise MmavError(f'the files differ in the label of {key[1]}, row {key[0]}: are they of the same manifest?')
         why = _flaw(rows, panels, len(dumps))
+        if why is None and single[key] is None:
+            why = _NOT_ONE
         if why:
             left_out[why] += 1
         else:
             kept.append(key)
     features = [_stack([_feature(tables[path][key], name) for key in kept], path, name) for path, name in panels]
     classes = next((classes[parts[path]] for path, (_, classes) in dumps.items() if classes), None)
-    truth = np.array([truths[first][key] for key in kept], dtype=int)
+    truth = np.array([single[key] for key in kept], dtype=int)
     return FeatureSets(
         list(names or _panel_names(panels)),
         list(panels),

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mmav.errors import MmavError
+from mmav.evaluation.accuracy import NO_ANSWER, class_counts
+from mmav.evaluation.actions import action_names
 from mmav.evaluation.class_order import in_order
-from mmav.evaluation.predictions import action_names, clip_key, load_predictions, part_of
+from mmav.evaluation.predictions import clip_key, load_predictions, part_of, require_labels
 from mmav.structures import ACTION
 
-NO_ANSWER = -1
 _DENSE = 1000  # with more classes, as actions have, the matrix holds only those that occur
 
 
@@ -73,6 +74,7 @@ def read_outcomes(path: str | Path, part: str | None = None, *, like: Any = None
         MmavError: The file is missing or wrong, its clips have other labels, or its scores are not probabilities.
     """
     rows, classes = in_order(*load_predictions(path), like, name=path)
+    require_labels(rows, path, one=True)
     part = part_of(rows, part, path, together=True)
     keys = [clip_key(row) for row in rows]
     if len(set(keys)) != len(keys):
@@ -139,11 +141,26 @@ def confusion(outcomes: Outcomes) -> tuple[np.ndarray, list[str]]:
 
 
 def class_accuracies(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Accuracy of each class that has clips, worst first: ``class``, ``clips``, ``right``, ``top1``."""
-    clips, right = Counter(outcomes.labels.tolist()), Counter(outcomes.labels[outcomes.right].tolist())
-    order = sorted(clips, key=lambda i: (right[i] / clips[i], -clips[i], i))
+    """Accuracy of each class that has clips, worst first.
+
+    Returns:
+        Of each ``class``, ``clips``, ``right``, ``top1``, which is its recall; ``precision``, the share of right ones
+        among the clips that are taken for it, 0 of none; and ``f1``, the harmonic mean of the two.
+    """
+    right, said, true = (
+        each.tolist() for each in class_counts(outcomes.predicted, outcomes.labels, len(outcomes.classes))
+    )
+    order = sorted(np.flatnonzero(true).tolist(), key=lambda i: (right[i] / true[i], -true[i], i))
     return [
-        {'class': outcomes.classes[i], 'clips': clips[i], 'right': right[i], 'top1': right[i] / clips[i]} for i in order
+        {
+            'class': outcomes.classes[i],
+            'clips': true[i],
+            'right': right[i],
+            'top1': right[i] / true[i],
+            'precision': right[i] / max(said[i], 1),
+            'f1': 2 * right[i] / (said[i] + true[i]),
+        }
+        for i in order
     ]
 
 

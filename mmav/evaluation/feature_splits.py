@@ -13,7 +13,7 @@ from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.embeddings import FeatureSets, choose_features, feature_names, join_features
 from mmav.evaluation.feature_files import check_one_encoder, load_features, project_features
 from mmav.evaluation.kept_features import LAST
-from mmav.evaluation.predictions import Classes
+from mmav.evaluation.predictions import Classes, require_labels
 
 _SAME = 1e-4  # relative difference below which features are of the same clip
 
@@ -99,6 +99,7 @@ def _common_features(tables: Mapping[str, Sequence[dict]], wanted: Sequence[str]
 
 
 def _split(path: str, rows: Sequence[dict], names: Sequence[str]) -> Split:
+    require_labels(rows, path, one=True)
     parts = list(rows[0]['label'])
     panels = [(path, name) for name in names]
     sets: FeatureSets = join_features({path: (rows, None)}, panels, part=parts[0] if len(parts) > 1 else None)

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmav.config.check import checks
 from mmav.config.signatures import call_signature
 from mmav.errors import MmavError, did_you_mean
+from mmav.evaluation.accuracy import one_label
 from mmav.registry import METRICS, MODELS
 
 LAST = 'feature'  # the input of the last layer, independent of the names of its streams
@@ -38,6 +39,7 @@ class FeatureMetric(BaseMetric):
     """
 
     needs_features: ClassVar = True
+    multi_label: ClassVar = False  # it needs one class of each clip
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class FeatureMetric(BaseMetric):
                 raise MmavError(f'{type(self).__name__} needs features: set model.keep_features=True')
             held = {**sample.get('features', {}), LAST: sample[LAST]}
             kept = {name: held[name].detach().float().cpu().numpy() for name in self.features if name in held}
-            clip = (int(sample[f'gt_{self.part}']), str(sample.get('path')), sample.get('broken'))
+            clip = (one_label(sample, self.part, type(self).__name__), str(sample.get('path')), sample.get('broken'))
             self.results.append((kept, *clip, tuple(held)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
-from torch import Tensor
 
 from mmav.errors import MmavError
 from mmav.evaluation.accuracy import ranks_of_clip
+from mmav.evaluation.class_scores import Answers, answers_of, multi_hot
+from mmav.evaluation.multi_label import multi_label_scores
 from mmav.outputs import write_output
-from mmav.registry import METRICS
-from mmav.structures import ACTION, as_given, as_parts, predicted_parts, score_key
+from mmav.structures import ACTION, as_given, as_parts
 
 _FIELDS = ('path', 'start', 'end', 'label', 'scores', 'broken', 'sample_idx')
 _SAFE = {
@@ -53,7 +49,8 @@ def save_predictions(path: str | Path, rows: Sequence[dict], classes: Any = None
 
     Args:
         path: A file name, usually ending in .pkl.
-        rows: One dict a clip: ``path``; ``start``, ``end`` in seconds or None; ``label``, part -> the true class;
+        rows: One dict a clip: ``path``; ``start``, ``end`` in seconds or None; ``label``, part -> the true class, or a
+            tuple of the true classes where clips may have several, and no part where they are not labelled;
             ``scores``, part -> (C,) float32 probabilities; ``broken``, why the clip could not be read, or None;
             ``sample_idx``, the row of the manifest from 0; ``feature`` (D,) float32 and ``features``, name -> (D,)
             float32, where the model keeps them.
@@ -89,11 +86,44 @@ def load_predictions(path: str | Path) -> tuple[list[dict], dict[str, list[str]]
     rows = [{**row, 'label': as_parts(row['label']), 'scores': as_parts(row['scores'])} for row in rows]
     if any(row['label'].keys() != rows[0]['label'].keys() for row in rows):
         raise MmavError(f"'{path}' is not a file of predictions: its clips have labels of different parts")
+    if any(is_multi_label([row]) != is_multi_label(rows) for row in rows):
+        raise MmavError(f"'{path}' is not a file of predictions: some of its clips have one label, others a set")
     return rows, as_parts(classes) if classes else None
 
 
+def is_multi_label(rows: Sequence[dict]) -> bool:
+    """Whether clips have sets of labels.
+
+    >>> is_multi_label([dict(label=dict(label=(0, 2)))]), is_multi_label([dict(label=dict(label=1))])
+    (True, False)
+    """
+    return any(isinstance(label, tuple) for label in rows[0]['label'].values()) if rows else False
+
+
+def is_labelled(rows: Sequence[dict]) -> bool:
+    """Whether the truth is known; not that of a test list without labels."""
+    return bool(rows and rows[0]['label'])
+
+
+def require_labels(rows: Sequence[dict], path: str | Path = 'the predictions', *, one: bool = False) -> None:
+    """Refuses predictions that lack what is asked for.
+
+    Args:
+        rows: Of one file.
+        path: The file.
+        one: Whether each clip has to have one label.
+
+    Raises:
+        MmavError: The clips have no labels, or sets of them where one is needed.
+    """
+    if not is_labelled(rows):
+        raise MmavError(f"'{path}' is of clips without labels: give predictions of a labelled list")
+    if one and is_multi_label(rows):
+        raise MmavError(f"'{path}' has clips with several labels: this is for clips with one label each")
+
+
 def read_features(path: str | Path, part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the features that a model kept, of all clips that could be read.
+    """Reads the features that a model kept, of all clips that could be read and have one label; the log counts others.
 
     Args:
         path: File of predictions.
@@ -108,8 +138,14 @@ def read_features(path: str | Path, part: str | None = None) -> tuple[np.ndarray
     rows = [row for row in load_predictions(path)[0] if row['broken'] is None]
     if any('feature' not in row for row in rows):
         raise no_features(path)
-    labels = labels_of(rows, part_of(rows, part, path))
-    return np.array([row['feature'] for row in rows]), labels
+    part = part_of(rows, part, path)
+    labels = one_label_each(rows, part)
+    kept = [place for place, label in enumerate(labels) if label is not None]
+    if len(kept) < len(rows):
+        print_log(f"'{path}': left out: {len(rows) - len(kept)} clips that have several labels, or none")
+    if rows and not kept:
+        raise MmavError(f"'{path}' has no clip with one label only, which this needs")
+    return np.array([rows[place]['feature'] for place in kept]), np.array([labels[place] for place in kept], dtype=int)
 
 
 def no_features(path: str | Path) -> MmavError:
@@ -127,8 +163,10 @@ def part_of(rows: Sequence[dict], part: str | None, path: str | Path, *, togethe
         together: Whether all parts together may be asked for, as ``action``.
 
     Raises:
-        MmavError: The clips of this file do not have this part, or several and none is asked for.
+        MmavError: The clips of this file do not have this part, or several and none is asked for, or no labels.
     """
+    if rows:
+        require_labels(rows, path)
     parts = list(rows[0]['label']) if rows else [part or 'label']
     if len(parts) == 1:
         if part not in (None, *parts) or (part is not None and parts == ['label']):
@@ -140,9 +178,14 @@ def part_of(rows: Sequence[dict], part: str | None, path: str | Path, *, togethe
     return str(part)
 
 
-def labels_of(rows: Sequence[dict], part: str) -> np.ndarray:
-    """The classes (clips,) of one part of the label."""
-    return np.array([row['label'][part] for row in rows], dtype=int)
+def one_label_each(rows: Sequence[dict], part: str) -> list[int | None]:
+    """The class of each clip in one part of the label; None where a set of labels is not of one class.
+
+    >>> one_label_each([dict(label=dict(label=(4,))), dict(label=dict(label=(1, 2)))], 'label')
+    [4, None]
+    """
+    labels = [row['label'][part] for row in rows]
+    return [(label[0] if len(label) == 1 else None) if isinstance(label, tuple) else label for label in labels]
 
 
 def by_clip(rows: Sequence[dict], name: str | Path) -> dict[tuple[int, str], dict]:
@@ -171,7 +214,8 @@ def average_predictions(
         Rows like the first model's, with averaged scores; a clip is broken only if no model could read it.
 
     Raises:
-        MmavError: The models did not see the same clips, labels or classes, or the weights do not fit.
+        MmavError: The models did not see the same clips, labels or classes, or the weights do not fit. Clips need no
+            labels, but all dumps have them, or none.
     """
     names = names or [f'predictions {i + 1}' for i in range(len(dumps))]
     shares = np.ones(len(dumps)) if weights is None else np.asarray(weights, dtype=float)
@@ -186,7 +230,7 @@ def average_predictions(
     averaged = []
     for key, first in tables[0].items():
         rows = [table[key] for table in tables]
-        if any(row['label'] != first['label'] or _sizes(row) != _sizes(first) for row in rows):
+        if any(row['label'] != first['label'] or sizes_of(row) != sizes_of(first) for row in rows):
             raise MmavError(f'the models differ in the label or in the number of classes of {key}')
         # a model that could not read the clip does not contribute
         heard = [i for i, row in enumerate(rows) if row['broken'] is None and shares[i] > 0] or list(range(len(rows)))
@@ -198,7 +242,8 @@ def average_predictions(
     return averaged
 
 
-def _sizes(row: dict) -> dict[str, int]:
+def sizes_of(row: dict) -> dict[str, int]:
+    """Part of the label -> the number of its classes."""
     return {part: len(values) for part, values in row['scores'].items()}
 
 
@@ -214,90 +259,52 @@ def clip_key(row: dict) -> tuple[int, str]:
     return row['sample_idx'], Path(row['path']).name
 
 
-def accuracy_of(rows: Sequence[dict], topk: Sequence[int] = (1, 5)) -> dict[str, float]:
-    """Top-k accuracies of predictions, broken clips counted as wrong.
+def answers_in(rows: Sequence[dict], part: str, path: str | Path = 'the predictions') -> Answers:
+    """Scores and label sets of clips that may have several, see :func:`mmav.evaluation.class_scores.answers_of`.
+
+    Args:
+        rows: See :func:`save_predictions`.
+        part: Which part of the label.
+        path: The file.
+
+    Raises:
+        MmavError: Clips have scores of different numbers of classes, or a label that is none of them.
+    """
+    scores = [row['scores'][part] for row in rows]
+    if len({len(each) for each in scores}) != 1:
+        raise MmavError(f"'{path}' has clips of different numbers of classes")
+    table = np.array(scores)
+    truth = multi_hot([row['label'][part] for row in rows], table.shape[1])
+    return answers_of(table, truth, np.array([row['broken'] is not None for row in rows]))
+
+
+def accuracy_of(
+    rows: Sequence[dict], topk: Sequence[int] = (1, 5), path: str | Path = 'the predictions'
+) -> dict[str, float]:
+    """Top-k accuracies of predictions, or the scores of clips with sets of labels; broken clips count as wrong.
 
     As :class:`mmav.evaluation.Accuracy` gives, or :class:`mmav.evaluation.ActionAccuracy` where a label has several
-    parts.
+    parts, or :class:`mmav.evaluation.MultiLabelMetric`.
+
+    Args:
+        rows: See :func:`save_predictions`.
+        topk: The values of k.
+        path: The file.
+
+    Raises:
+        MmavError: The clips have no labels.
     """
-    ranks = [ranks_of_clip(row['scores'], row['label']) for row in rows if row['broken'] is None]
+    require_labels(rows, path)
     parts = list(rows[0]['label'])
+    if is_multi_label(rows):
+        each = {part: multi_label_scores(answers_in(rows, part, path)) for part in parts}
+        return {
+            name if len(parts) == 1 else f'{part}_{name}': value
+            for part, scores in each.items()
+            for name, value in scores.items()
+        }
+    ranks = [ranks_of_clip(row['scores'], row['label']) for row in rows if row['broken'] is None]
     tasks = {f'{part}_': part for part in (*parts, ACTION)} if len(parts) > 1 else {'': parts[0]}
     return {
         f'{name}top{k}': sum(rank[task] < k for rank in ranks) / len(rows) for name, task in tasks.items() for k in topk
     }
-
-
-def as_actions(rows: Sequence[dict], classes: Classes | None = None) -> tuple[list[dict], list[str] | None]:
-    """Turns predictions into those of one part, ``label``: of a verb and a noun, the action.
-
-    Returns:
-        Rows with scores (V * N,), and the names of the actions.
-    """
-    actions = []
-    for row in rows:
-        sizes = list(_sizes(row).values())
-        label = int(np.ravel_multi_index(list(row['label'].values()), sizes))
-        scores = reduce(np.multiply.outer, row['scores'].values()).ravel()
-        actions.append({**row, 'label': dict(label=label), 'scores': dict(label=scores)})
-    return actions, action_names(list(classes.values())) if classes else None
-
-
-def action_names(lists: Sequence[Sequence[str]]) -> list[str]:
-    """Names of all combinations of parts, in the order of their joint scores.
-
-    >>> action_names([['cut', 'wash'], ['cup', 'pan']])
-    ['cut cup', 'cut pan', 'wash cup', 'wash pan']
-    """
-    return [' '.join(words) for words in product(*lists)]
-
-
-@METRICS.register_module()
-class DumpPredictions(BaseMetric):
-    """Writes the predictions of a test to a file, see :func:`save_predictions`.
-
-    Args:
-        out_file: Where to.
-        collect_device: As in :class:`mmav.evaluation.Accuracy`.
-    """
-
-    def __init__(self, out_file: str, *, collect_device: str = 'gpu') -> None:
-        super().__init__(collect_device=collect_device, prefix='dump')
-        self.out_file = out_file
-        self.failure: MmavError | None = None
-
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Takes a batch of predictions."""
-        for sample in data_samples:
-            parts = predicted_parts(sample)
-            features: dict[str, Any] = dict(feature=_numpy(sample['feature'])) if 'feature' in sample else {}
-            if 'features' in sample:
-                features['features'] = {name: _numpy(value) for name, value in sample['features'].items()}
-            self.results.append(
-                dict(
-                    path=str(sample['path']),
-                    # a clip that could not be read may have no span
-                    start=None if sample['start'] is None else float(sample['start']),
-                    end=None if sample['end'] is None else float(sample['end']),
-                    label={part: int(sample[f'gt_{part}']) for part in parts},
-                    scores={part: _numpy(sample[f'pred_{score_key(part)}']) for part in parts},
-                    broken=sample['broken'],
-                    sample_idx=int(sample['sample_idx']),
-                    **features,
-                )
-            )
-
-    def compute_metrics(self, results: list) -> dict:
-        """Writes the file and returns no metrics. If writing fails, sets :attr:`failure`, so that metrics are kept."""
-        try:
-            save_predictions(self.out_file, results, (self.dataset_meta or {}).get('classes'))
-        except MmavError as error:
-            self.failure = error
-            print_log(str(error), 'current', level=logging.ERROR)
-            return {}
-        print_log(f'Predictions of {len(results)} clips are in {self.out_file}', 'current')
-        return {}
-
-
-def _numpy(value: Tensor) -> np.ndarray:
-    return value.detach().float().cpu().numpy()

@@ -79,3 +79,12 @@ def test_tools_that_join_dumps(tmp_path, capsys, tool, arguments):
         for other in (write(tmp_path / 'same.pkl', NAMES), write(tmp_path / 'turned.pkl', NAMES, (1, 2, 0)))
     ]
     assert told[0] == told[1] and told[0]
+
+
+def test_sets_of_labels(tmp_path):
+    save_predictions(tmp_path / 'a.pkl', [row(0, (0, 2), np.float32([0.7, 0.1, 0.2])), row(1, (), np.ones(3))], NAMES)
+    turned = [row(0, (0, 1), np.float32([0.2, 0.7, 0.1])), row(1, (), np.ones(3))]
+    save_predictions(tmp_path / 'b.pkl', turned, ['c', 'a', 'b'])
+    (first, _), (second, _) = load_alike([tmp_path / 'a.pkl', tmp_path / 'b.pkl'])
+    for one, other in zip(first, second, strict=True):
+        assert one['label'] == other['label'] and np.array_equal(one['scores']['label'], other['scores']['label'])

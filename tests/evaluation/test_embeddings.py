@@ -158,3 +158,13 @@ def test_features_that_cannot_be_embedded():
         embed(features, 'tsme')
     with pytest.raises(MmavError, match="the features 'audio' are equal in all 6 clips"):
         embed(np.ones((6, 4)), name='audio')
+
+
+def test_clips_with_one_label_of_a_set():
+    rows = [row(i, dict(label=label), **FUSED) for i, label in enumerate([(2,), (0, 1), (), (1,)])]
+    sets = join_features({'m.pkl': (rows, None)}, [('m.pkl', 'fused')])
+    assert sets.labels.tolist() == [2, 1] and sets.features[0][:, 0].tolist() == [0, 3]
+    assert sets.left_out == {'with several labels, or none': 2}
+    others = [dict(each, label=dict(label=(0, 2))) if len(each['label']['label']) > 1 else each for each in rows]
+    with pytest.raises(MmavError, match='the files differ in the label'):
+        join_features({'m.pkl': (rows, None), 'n.pkl': (others, None)}, [('m.pkl', 'fused'), ('n.pkl', 'fused')])

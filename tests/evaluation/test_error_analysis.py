@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from mmav.errors import MmavError
 from mmav.evaluation.error_analysis import (
@@ -54,6 +54,11 @@ def test_confusion_is_scikit_learns(tmp_path):
     predicted = [-1 if i in (3, 70, 9) else int(r['scores'].argmax()) for i, r in enumerate(rows)]
     expected = confusion_matrix([r['label'] for r in rows], predicted, labels=[*range(6), -1])
     assert (counts == expected[:6]).all() and counts[:, -1].sum() == 3 and names == list('012345')
+    by_class = {row['class']: row for row in class_accuracies(found)}
+    truth = [r['label'] for r in rows]
+    each = precision_recall_fscore_support(truth, predicted, labels=range(6), zero_division=0)
+    for name, values in zip(('precision', 'top1', 'f1', 'clips'), each, strict=True):
+        assert [by_class[str(k)][name] for k in range(6)] == pytest.approx(values, abs=1e-12)
     assert found.right.mean() == pytest.approx(accuracy_of(load_predictions(tmp_path / 'p.pkl')[0])['top1'])
     pairs = worst_pairs(found)
     assert sum(pair['count'] for pair in pairs) == counts.sum() - np.trace(counts)
@@ -65,8 +70,8 @@ def test_confusion_is_scikit_learns(tmp_path):
 def test_classes_and_pairs_worst_first(tmp_path):
     found = guesses(tmp_path, [0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 0, 0, 1], ['a', 'b', 'c'])
     assert class_accuracies(found) == [
-        {'class': 'b', 'clips': 3, 'right': 1, 'top1': pytest.approx(1 / 3)},
-        {'class': 'a', 'clips': 4, 'right': 3, 'top1': 0.75},
+        {'class': 'b', 'clips': 3, 'right': 1, 'top1': pytest.approx(1 / 3), 'precision': 0.5, 'f1': 0.4},
+        {'class': 'a', 'clips': 4, 'right': 3, 'top1': 0.75, 'precision': 0.6, 'f1': pytest.approx(2 / 3)},
     ]
     assert worst_pairs(found) == [
         dict(true='b', predicted='a', count=2, share=pytest.approx(2 / 3)),

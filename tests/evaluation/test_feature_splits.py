@@ -120,3 +120,15 @@ def test_clips_that_were_trained_on_are_found(train, tmp_path):
 def _clips(paths, number):
     names = [f'train/{place}.mp4' for place in range(number)] if not isinstance(paths, list) else paths
     return [dict(path=name, start=None, end=None) for name in names]
+
+
+def test_clips_with_several_labels_are_refused(train, tmp_path):
+    rows = [
+        dict(path=f'{i}.mp4', start=0.0, end=1.0, label=(0, 1), scores=np.ones(3), broken=None, sample_idx=i)
+        for i in range(6)
+    ]
+    rng = np.random.default_rng(0)
+    made = [dict(row, features=dict(audio=rng.random(8), video=rng.random(8))) for row in rows]
+    save_predictions(tmp_path / 'test.pkl', made, CLASSES)
+    with pytest.raises(MmavError, match=r"test\.pkl' has clips with several labels: this is for clips with one"):
+        read_splits(train, tmp_path / 'test.pkl')

@@ -3,18 +3,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from sklearn.metrics import average_precision_score
 
 from mmav.errors import MmavError
-from mmav.evaluation import Accuracy, ActionAccuracy, DumpPredictions
 from mmav.evaluation.predictions import (
     accuracy_of,
-    as_actions,
     average_predictions,
+    is_labelled,
+    is_multi_label,
     load_predictions,
+    part_of,
+    read_features,
+    require_labels,
     save_predictions,
 )
-from mmav.structures import AVDataSample
 
 
 def rows(scores, labels=None, broken=None):
@@ -31,58 +33,6 @@ def rows(scores, labels=None, broken=None):
         )
         for i, s in enumerate(scores)
     ]
-
-
-def test_dump_says_what_the_metric_says(tmp_path):
-    path = tmp_path / 'p.pkl'
-    dump, metric = DumpPredictions(str(path)), Accuracy(topk=(1, 2))
-    dump.dataset_meta = dict(classes=('a', 'b', 'c'))
-    generator = torch.Generator().manual_seed(0)
-    samples = []
-    for i in range(20):
-        meta = dict(path=f'{i}.mp4', start=0.5, end=2.5, sample_idx=i, broken='torn' if i == 3 else None)
-        made = AVDataSample(metainfo=meta).set_gt_label(i % 3)
-        samples.append(made.set_pred_score(torch.rand(3, generator=generator)).to_dict())
-    for one in (dump, metric):
-        one.process(None, samples)
-    expected = metric.evaluate(20)
-    assert dump.evaluate(20) == {}
-    loaded, classes = load_predictions(path)
-    assert classes == dict(label=['a', 'b', 'c']) and loaded[3]['broken'] == 'torn' and loaded[5]['end'] == 2.5
-    assert loaded[7]['scores']['label'].dtype == np.float32
-    # the file is as it always was: of one label no dict
-    content = pickle.loads(path.read_bytes())
-    assert content['classes'] == ['a', 'b', 'c'] and content['rows'][7]['label'] == 1
-    assert isinstance(content['rows'][7]['scores'], np.ndarray)
-    assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
-
-
-def test_dump_of_verbs_and_nouns_with_features(tmp_path):
-    path = str(tmp_path / 'p.pkl')
-    dump, metric = DumpPredictions(path), ActionAccuracy(topk=(1, 2))
-    dump.dataset_meta = dict(classes=dict(verb=('cut', 'wash'), noun=('onion', 'cup', 'pan')))
-    generator = torch.Generator().manual_seed(0)
-    samples = []
-    for i in range(20):
-        meta = dict(path=f'{i}.mp4', start=None, end=None, sample_idx=i, broken='torn' if i == 3 else None)
-        made = AVDataSample(metainfo=meta).set_gt_label(i % 2, 'verb').set_gt_label(i % 3, 'noun')
-        made.set_pred_score(torch.rand(2, generator=generator), 'verb').set_feature(torch.full((4,), float(i)))
-        made.set_features(dict(video=torch.full((2,), -i)) if i else {})
-        samples.append(made.set_pred_score(torch.rand(3, generator=generator), 'noun').to_dict())
-    for one in (dump, metric):
-        one.process(None, samples)
-    dump.evaluate(20)
-    loaded, classes = load_predictions(path)
-    assert classes == dict(verb=['cut', 'wash'], noun=['onion', 'cup', 'pan'])
-    assert loaded[5]['label'] == dict(verb=1, noun=2) and loaded[5]['feature'].tolist() == [5] * 4
-    assert loaded[0]['features'] == {} and loaded[5]['features']['video'].tolist() == [-5, -5]
-    assert loaded[5]['features']['video'].dtype == np.float32
-    expected = metric.evaluate(20)
-    assert accuracy_of(loaded, topk=(1, 2)) == {k: v for k, v in expected.items() if k != 'broken'}
-    actions, names = as_actions(loaded, classes)
-    assert names[actions[5]['label']['label']] == 'wash pan' and len(names) == len(actions[5]['scores']['label']) == 6
-    assert accuracy_of(actions, topk=(1, 2)) == {f'top{k}': expected[f'action_top{k}'] for k in (1, 2)}
-    assert as_actions(rows([[0.5, 0.5]]), dict(label=['a', 'b']))[1] == ['a', 'b']
 
 
 def test_average_of_verbs_and_nouns():
@@ -152,3 +102,77 @@ def test_a_model_that_could_not_read_a_clip_has_no_say():
 def test_what_cannot_be_averaged(second, weights, message):
     with pytest.raises(MmavError, match=message):
         average_predictions([rows([[0.5, 0.5]] * 2), second], weights)
+
+
+def label_sets(labels, seed=0, classes=4):
+    """Predictions of clips with sets of labels, or of none where it is None."""
+    rng = np.random.default_rng(seed)
+    made = rows(rng.random((len(labels), classes)))
+    return [
+        dict(row, label={} if label is None else dict(label=label)) for row, label in zip(made, labels, strict=True)
+    ]
+
+
+def test_sets_of_labels_are_kept(tmp_path):
+    made = label_sets([(0, 2), (), (1,), (0, 1, 3)])
+    save_predictions(tmp_path / 'p.pkl', made, ['a', 'b', 'c', 'd'])
+    loaded, _ = load_predictions(tmp_path / 'p.pkl')
+    assert [row['label']['label'] for row in loaded] == [(0, 2), (), (1,), (0, 1, 3)]
+    assert is_multi_label(loaded) and is_labelled(loaded) and not is_multi_label(rows([[1, 0]]))
+    assert pickle.loads((tmp_path / 'p.pkl').read_bytes())['rows'][0]['label'] == (0, 2)
+    with pytest.raises(MmavError, match=r"'p\.pkl' has clips with several labels: this is for clips with one"):
+        require_labels(loaded, 'p.pkl', one=True)
+    save_predictions(tmp_path / 'p.pkl', [made[0], dict(made[1], label=dict(label=1))])
+    with pytest.raises(MmavError, match='some of its clips have one label, others a set'):
+        load_predictions(tmp_path / 'p.pkl')
+
+
+def test_clips_without_labels(tmp_path):
+    made = label_sets([None] * 3)
+    save_predictions(tmp_path / 'p.pkl', made)
+    loaded, _ = load_predictions(tmp_path / 'p.pkl')
+    assert [row['label'] for row in loaded] == [{}] * 3 and not is_labelled(loaded) and not is_multi_label(loaded)
+    (one, *_) = average_predictions([loaded, label_sets([None] * 3, seed=1)])
+    assert one['label'] == {} and one['scores']['label'].shape == (4,)
+    for ask in (lambda: accuracy_of(loaded, path='p.pkl'), lambda: part_of(loaded, None, 'p.pkl')):
+        with pytest.raises(
+            MmavError, match=r"'p\.pkl' is of clips without labels: give predictions of a labelled list"
+        ):
+            ask()
+    with pytest.raises(MmavError, match='differ in the label'):
+        average_predictions([loaded, rows(np.ones((3, 4)))])
+
+
+def test_averages_of_label_sets():
+    labels = [(0, 2), (), (1,), (0, 1, 3), (2, 3)]
+    first, second = label_sets(labels), label_sets(labels, seed=1)
+    averaged = average_predictions([first, second], [3, 1])
+    expected = [0.75 * a['scores']['label'] + 0.25 * b['scores']['label'] for a, b in zip(first, second, strict=True)]
+    assert np.array([row['scores']['label'] for row in averaged]) == pytest.approx(np.array(expected))
+    assert [row['label']['label'] for row in averaged] == labels
+    found = accuracy_of(averaged)
+    truth = [[int(k in label) for k in range(4)] for label in labels]
+    assert found['mAP'] == pytest.approx(average_precision_score(truth, expected), abs=1e-6)
+    assert found.keys() == {'mAP', 'AUC', 'd_prime', 'hit1', 'macro_f1', 'micro_f1'}
+    both = [
+        dict(
+            row,
+            label=dict(verb=row['label']['label'], noun=(0,)),
+            scores=dict.fromkeys(('verb', 'noun'), row['scores']['label']),
+        )
+        for row in averaged
+    ]
+    assert accuracy_of(both)['verb_mAP'] == found['mAP'] and np.isnan(accuracy_of(both)['noun_mAP'])
+    with pytest.raises(MmavError, match='differ in the label'):
+        average_predictions([first, label_sets([(0,), (), (1,), (0, 1, 3), (2, 3)])])
+
+
+def test_features_of_clips_with_one_label(tmp_path, capsys):
+    made = [dict(row, feature=np.full(2, i)) for i, row in enumerate(label_sets([(0, 2), (3,), (), (1,)]))]
+    save_predictions(tmp_path / 'p.pkl', made)
+    features, labels = read_features(tmp_path / 'p.pkl')
+    assert features[:, 0].tolist() == [1, 3] and labels.tolist() == [3, 1]
+    assert 'left out: 2 clips that have several labels, or none' in capsys.readouterr().out
+    save_predictions(tmp_path / 'p.pkl', [made[0], made[2]])
+    with pytest.raises(MmavError, match='has no clip with one label only'):
+        read_features(tmp_path / 'p.pkl')

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from mmav.config.reading import load_checked_config
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
-from mmav.evaluation.predictions import as_actions, load_predictions
+from mmav.evaluation.actions import as_actions
+from mmav.evaluation.predictions import load_predictions
 from mmav.outputs import check_output
 from mmav.registry import DATASETS
 from mmav.visualization.figures import check_picture_name
