@@ -54,6 +54,7 @@ COMMANDS = {
     'see what a model learned': {
         'logs': f'{_ANALYSIS}/analyze_logs.py',
         'errors': f'{_ANALYSIS}/analyze_errors.py',
+        'thresholds': f'{_ANALYSIS}/find_thresholds.py',
         'predictions': f'{_ANALYSIS}/plot_predictions.py',
         'average': f'{_ANALYSIS}/average_predictions.py',
         'grad-cam': f'{_ANALYSIS}/grad_cam.py',

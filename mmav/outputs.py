@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -265,8 +266,16 @@ def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes a JSON file, see :func:`write_output`."""
-    write_output(path, json.dumps(content, indent=2) + '\n')
+    """Writes a JSON file, see :func:`write_output`. Numbers that are not finite, which JSON does not have, are null."""
+    write_output(path, json.dumps(_finite(content), indent=2) + '\n')
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _note(path: Path, kind: str, part: Path) -> None:

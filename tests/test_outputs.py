@@ -1,5 +1,6 @@
 """Results are asked for before the work, and take the place of no file that is not the program's own."""
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -66,6 +67,11 @@ def test_nothing_is_lost_with_an_empty_file(tmp_path):
     (tmp_path / 'a.json').write_text('')
     check_output(tmp_path / 'a.json')
     write_json(tmp_path / 'a.json', {})
+
+
+def test_numbers_that_json_does_not_have(tmp_path):
+    write_json(tmp_path / 'a.json', dict(a=[float('inf'), (1.5, float('nan'))], b=True, c='inf'))
+    assert json.loads((tmp_path / 'a.json').read_text()) == dict(a=[None, [1.5, None]], b=True, c='inf')
 
 
 def link(path, target):

@@ -129,6 +129,8 @@ def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:
                     f'{kind} of {who} measures {part}s, but the class list has names of {" and ".join(names)}: '
                     'Accuracy is for one label, ActionAccuracy for a verb and a noun'
                 )
+        if hasattr(metric, 'check_classes'):
+            metric.check_classes(names[metric.part])
         idle = [k for k in getattr(metric, 'topk', ()) if k >= least]
         if idle:
             print_log(

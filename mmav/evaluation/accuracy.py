@@ -113,6 +113,20 @@ def class_counts(predicted: np.ndarray, labels: np.ndarray, num_classes: int) ->
     return right, said, true
 
 
+def class_means(right: np.ndarray, said: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Means over classes, see :func:`class_counts`.
+
+    Returns:
+        The mean recall of the classes that have clips (scikit-learn's ``balanced_accuracy_score``), and the mean F1 of
+        those that have clips or are predicted (its ``f1_score`` with ``average='macro'``).
+    """
+    found = said + true
+    return (
+        float((right / np.maximum(true, 1))[true > 0].mean()),
+        float((2 * right / np.maximum(found, 1))[found > 0].mean()),
+    )
+
+
 def one_label(sample: Mapping[str, Any], part: str, who: str) -> int:
     """The true class of a sample that has one.
 
@@ -210,11 +224,8 @@ class Accuracy(BaseMetric):
         if self.mean_class or self.macro_f1:
             predicted = np.array([NO_ANSWER if reason is not None else guess for (_, guess, *_), _, reason in results])
             labels = np.array([label for (_, _, label, _), _, _ in results])
-            right, said, true = class_counts(predicted, labels, results[0][0][-1])
-            if self.mean_class:
-                metrics['mean_class'] = float((right / np.maximum(true, 1))[true > 0].mean())
-            if self.macro_f1:
-                found = said + true
-                metrics['macro_f1'] = float((2 * right / np.maximum(found, 1))[found > 0].mean())
+            classes = results[0][0][-1]
+            means = zip(('mean_class', 'macro_f1'), class_means(*class_counts(predicted, labels, classes)), strict=True)
+            metrics.update({name: value for name, value in means if getattr(self, name)})
         metrics['broken'] = broken
         return metrics

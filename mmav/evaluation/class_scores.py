@@ -156,18 +156,18 @@ def counts_at(answers: Answers, thresholds: float | np.ndarray) -> tuple[np.ndar
         thresholds: One, or one a class (C,).
 
     Returns:
-        Of each class the clips that are right, and all that it is said of (C,) each.
+        Of each class the clips that are right, and all that it is predicted for (C,) each.
     """
-    said = answers.scores >= thresholds
-    return (said & answers.truth).sum(axis=0), said.sum(axis=0)
+    predicted = answers.scores >= thresholds
+    return (predicted & answers.truth).sum(axis=0), predicted.sum(axis=0)
 
 
 def f1_of(hits: np.ndarray, taken: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """F1 scores, harmonic means of precision and recall; 0 where there is nothing to find and nothing is said.
+    """F1 scores, harmonic means of precision and recall; 0 where there is nothing to find and nothing is predicted.
 
     Args:
         hits: Clips that are right.
-        taken: Clips that the class is said of.
+        taken: Clips that the class is predicted for.
         support: Clips that have it.
     """
     return 2 * hits / np.maximum(taken + support, 1)

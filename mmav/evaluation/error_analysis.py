@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from mmav.errors import MmavError
-from mmav.evaluation.accuracy import NO_ANSWER, class_counts
+from mmav.evaluation.accuracy import NO_ANSWER, class_counts, class_means
 from mmav.evaluation.actions import action_names
 from mmav.evaluation.class_order import in_order
+from mmav.evaluation.label_sets import LabelSets
 from mmav.evaluation.predictions import clip_key, load_predictions, part_of, require_labels
 from mmav.structures import ACTION
 
@@ -164,6 +165,11 @@ def class_accuracies(outcomes: Outcomes) -> list[dict[str, Any]]:
     ]
 
 
+def macro_f1(outcomes: Outcomes) -> float:
+    """The mean F1 of the classes, see :func:`mmav.evaluation.accuracy.class_means`."""
+    return class_means(*class_counts(outcomes.predicted, outcomes.labels, len(outcomes.classes)))[1]
+
+
 def worst_pairs(outcomes: Outcomes) -> list[dict[str, Any]]:
     """Wrong pairs, most frequent first: ``true``, ``predicted``, ``count``, ``share`` of the true class's clips."""
     clips = Counter(outcomes.labels.tolist())
@@ -217,7 +223,7 @@ def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def shared_clips(one: Outcomes, two: Outcomes) -> tuple[np.ndarray, np.ndarray]:
+def shared_clips(one: Outcomes | LabelSets, two: Outcomes | LabelSets) -> tuple[np.ndarray, np.ndarray]:
     """Finds the clips that two dumps share.
 
     Returns:
@@ -233,7 +239,7 @@ def shared_clips(one: Outcomes, two: Outcomes) -> tuple[np.ndarray, np.ndarray]:
     if not pairs:
         raise MmavError(f"'{one.name}' and '{two.name}' have no clip in common")
     first, second = np.array(pairs).T
-    odd = np.flatnonzero(one.labels[first] != two.labels[second])
+    odd = np.flatnonzero((one.labels[first] != two.labels[second]).reshape(len(first), -1).any(axis=1))
     if len(odd):
         raise MmavError(f"'{one.name}' and '{two.name}' differ in the label of {one.keys[first[odd[0]]][1]}")
     return first, second

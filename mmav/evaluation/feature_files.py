@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mmav.checkpoints import load_checkpoint_file
 from mmav.datasets.features import FeatureStore, read_index
 from mmav.errors import FeatureError, MmavError
@@ -34,7 +36,7 @@ def load_features(path: str | Path) -> tuple[list[dict], Classes | None]:
             path=store.paths[place],
             start=index.starts[place],
             end=index.ends[place],
-            label={part: int(labels[place]) for part, labels in store.labels.items()},
+            label={part: _label(labels[place]) for part, labels in store.labels.items()},
             broken=store.broken.get(place),
             sample_idx=place,
             features={name: values[place] for name, (values, present) in found.items() if present[place]},
@@ -42,6 +44,11 @@ def load_features(path: str | Path) -> tuple[list[dict], Classes | None]:
         for place in range(len(store))
     ]
     return rows, {part: list(names) for part, names in store.classes.items()} or None
+
+
+def _label(label: np.ndarray) -> int | tuple[int, ...]:
+    """A class, or of a multi-hot row its classes."""
+    return tuple(np.flatnonzero(label).tolist()) if label.ndim else int(label)
 
 
 def check_one_encoder(paths: Sequence[str | Path]) -> None:

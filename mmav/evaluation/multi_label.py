@@ -46,7 +46,7 @@ def multi_label_scores(answers: Answers, threshold: float | np.ndarray = 0.5) ->
 
     Args:
         answers: The clips.
-        threshold: For F1: a class is said of a clip if its score is not lower; one, or one a class (C,).
+        threshold: For F1: a class is predicted for a clip if its score is not lower; one, or one a class (C,).
     """
     precision, area = ranking_scores(answers)
     hits, taken = counts_at(answers, threshold)
@@ -107,8 +107,8 @@ class MultiLabelMetric(BaseMetric):
     AP and half a right pair of AUC, as in scikit-learn; in ``hit1`` they count against the prediction.
 
     Args:
-        threshold: For F1, a class is said of a clip if its probability is not lower: a number, or a JSON file that
-            ``mmav thresholds`` wrote.
+        threshold: For F1, a class is predicted for a clip if its probability is not lower: a number, or a JSON file
+            that ``mmav thresholds`` wrote.
         part: Which part of the label: 'label' where clips have one, else such as 'verb'.
         collect_device: As in :class:`mmav.evaluation.Accuracy`.
         prefix: Put before the names of the results.

@@ -19,7 +19,7 @@ _FORM = '{"threshold": 0.5} or {"classes": {"dog": 0.3, ...}}'
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From which probability on a class is said of a clip.
+    """From which probability on a class is predicted for a clip.
 
     Attributes:
         name: Where they come from, for messages.

@@ -20,23 +20,26 @@ _LINES, _GUESSES = 20, 6  # of the enlarged rows
 _NAME = 24  # most characters of a name
 
 
-def worst_rows(counts: np.ndarray, num: int) -> np.ndarray:
+def worst_rows(counts: np.ndarray, num: int, clips: np.ndarray | None = None) -> np.ndarray:
     """The classes with the lowest accuracy; of equal ones those with more clips first.
 
     Args:
         counts: (C, C + 1), see :func:`mmav.evaluation.error_analysis.confusion`.
         num: How many.
+        clips: Of each class (C,); the sums of the rows if not given.
 
     >>> worst_rows(np.array([[9, 1, 0], [5, 5, 0]]), 1)
     array([1])
     """
-    clips = counts.sum(axis=1)
+    clips = counts.sum(axis=1) if clips is None else clips
     accuracy = np.diagonal(counts) / np.maximum(clips, 1)
     order = np.lexsort((-clips, accuracy))
     return order[clips[order] > 0][:num]
 
 
-def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Path) -> None:
+def draw_confusion(
+    counts: np.ndarray, names: Sequence[str], out_file: str | Path, *, clips: np.ndarray | None = None
+) -> None:
     """Draws a confusion matrix: the share of each true class's clips, in logarithmic colours.
 
     The axes show names where they are legible, else numbers of classes. With more than 20 classes the worst ones are
@@ -46,6 +49,8 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Pat
         counts: (C, C + 1), see :func:`mmav.evaluation.error_analysis.confusion`.
         names: The C names.
         out_file: The picture; its suffix tells the format.
+        clips: Of each class (C,), where clips have any number of classes, see
+            :func:`mmav.evaluation.label_set_errors.label_confusion`.
 
     Raises:
         MmavError: There are no clips.
@@ -58,7 +63,9 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Pat
         raise MmavError('there are no predictions to draw')
     if not counts[:, -1].any():
         counts = counts[:, :-1]  # every clip has an answer
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    sets = clips is not None
+    clips = counts.sum(axis=1) if clips is None else clips
+    shares = counts / np.maximum(clips[:, None], 1)
     # from a quarter of the smallest share, so that it is not white
     colours: dict[str, Any] = dict(norm=LogNorm(shares[shares > 0].min() / 4, 1), cmap=colormaps['Blues'])
     classes = len(counts)
@@ -70,9 +77,18 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], out_file: str | Pat
     size = min(9.0, 0.8 * 72 * side / classes)  # points of type that fit a line of the matrix
     if whole:
         image = _matrix(axes[0, 0], counts, shares, names, size, colours)
+        if sets:
+            title = (
+                f'{clips.sum()} labels of {classes} classes; off the diagonal: predicted for clips that do not have it'
+            )
+            axes[0, 0].set_title(title, fontsize=10, wrap=True)
     if enlarged:
         numbered = whole and size < _SMALLEST  # numbers lead to the lines of the matrix
-        image = _worst(axes[0, -1], counts, shares, names, numbered, colours)
+        image = _worst(axes[0, -1], counts, shares, names, numbered, colours, clips=clips)
+        if sets:
+            axes[0, -1].set_title(
+                'the least found classes and what is wrongly predicted for their clips (bold: found)', fontsize=10
+            )
     bar = figure.colorbar(image, ax=axes[0, -1], fraction=0.04, pad=0.02)
     bar.set_label('share of the true class')
     save_figure(figure, out_file, dpi=150)
@@ -100,10 +116,17 @@ def _matrix(
 
 
 def _worst(
-    axis: Any, counts: np.ndarray, shares: np.ndarray, names: Sequence[str], numbered: bool, colours: dict[str, Any]
+    axis: Any,
+    counts: np.ndarray,
+    shares: np.ndarray,
+    names: Sequence[str],
+    numbered: bool,
+    colours: dict[str, Any],
+    *,
+    clips: np.ndarray,
 ) -> Any:
     """One line per class: its most frequent predictions, with their number of clips."""
-    lines = worst_rows(counts, _LINES)
+    lines = worst_rows(counts, _LINES, clips)
     guesses = np.argsort(-counts[lines], axis=1, kind='stable')[:, :_GUESSES]
     cells = np.take_along_axis(shares[lines], guesses, axis=1)
     image = axis.imshow(np.ma.masked_equal(cells, 0), interpolation='nearest', aspect='auto', **colours)
@@ -114,8 +137,7 @@ def _worst(
                 text = f'{short(name, _NAME)}\n{counts[row, column]} clip{"s" * bool(counts[row, column] > 1)}'
                 _write(axis, at, place, text, shares[row, column], colours, size=6, bold=row == column)
     labels = [
-        f'{row}  ' * numbered + f'{short(names[row], _NAME)}  {shares[row, row]:.0%} of {counts[row].sum()}'
-        for row in lines
+        f'{row}  ' * numbered + f'{short(names[row], _NAME)}  {shares[row, row]:.0%} of {clips[row]}' for row in lines
     ]
     axis.set_yticks(range(len(lines)), labels, fontsize=7)
     axis.set_xticks([])
@@ -139,12 +161,14 @@ def _write(
     axis.text(x, y, text, ha='center', va='center', fontsize=size, color=colour, fontweight=weight)
 
 
-def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
+def draw_reliability(measured: Mapping[str, Any], out_file: str | Path, *, pairs: bool = False) -> None:
     """Draws accuracy against confidence, and below it how many clips have that confidence.
 
     Args:
         measured: See :func:`mmav.evaluation.error_analysis.calibration`.
         out_file: The picture; its suffix tells the format.
+        pairs: Whether it is of pairs of a clip and a class, see
+            :func:`mmav.evaluation.label_set_errors.label_calibration`.
 
     Raises:
         MmavError: There are no clips.
@@ -159,16 +183,19 @@ def draw_reliability(measured: Mapping[str, Any], out_file: str | Path) -> None:
     accuracy, confidence = ([each[name] for each in bins] for name in ('accuracy', 'confidence'))
     figure = Figure(figsize=(4.6, 6), layout='constrained')
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    above.bar(places, accuracy, width, align='edge', color=RIGHT, alpha=0.6, edgecolor='white', label='accuracy')
-    above.vlines(confidence, accuracy, confidence, color=WRONG, linewidth=2, label='gap to the mean confidence')
+    right, sure, of_what = (
+        ('share true', 'probability', 'clips x classes') if pairs else ('accuracy', 'confidence', 'clips')
+    )
+    above.bar(places, accuracy, width, align='edge', color=RIGHT, alpha=0.6, edgecolor='white', label=right)
+    above.vlines(confidence, accuracy, confidence, color=WRONG, linewidth=2, label=f'gap to the mean {sure}')
     above.scatter(confidence, confidence, s=9, color=WRONG)
     above.plot([0, 1], [0, 1], '--', color='black', linewidth=1, label='calibrated')
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel='accuracy')
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel=right)
     above.set_title(
-        f'ECE {measured["ece"]:.4f}; accuracy {measured["accuracy"]:.3f}, mean confidence {measured["confidence"]:.3f}',
+        f'ECE {measured["ece"]:.4f}; {right} {measured["accuracy"]:.3f}, mean {sure} {measured["confidence"]:.3f}',
         fontsize=9,
     )
     figure.legend(*above.get_legend_handles_labels(), fontsize=7, loc='outside lower center', ncols=3)
     below.bar(places, [each['clips'] for each in bins], width, align='edge', color=OTHER, edgecolor='white')
-    below.set(xlabel='confidence', ylabel='clips')
+    below.set(xlabel=sure, ylabel=of_what, yscale='log' if pairs else 'linear')
     save_figure(figure, out_file, dpi=110)

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import clip_key
-from mmav.visualization.figures import save_figure
+from mmav.visualization.figures import save_figure, short
 
 Row = TypeVar('Row')
+_TITLE = 90  # most characters of the true classes in a title
+_PREDICTED = 0.5  # from which probability on a class is predicted, where clips have any number
 RIGHT, WRONG, OTHER = '#2e8b57', '#c0392b', '#9aa5b1'
 
 
@@ -53,7 +55,11 @@ def draw_prediction_sheet(
     num_frames: int = 6,
     topk: int = 3,
 ) -> None:
-    """Draws one line per clip: frames, spectrogram, likely classes (green: the true one, red: a wrong first guess).
+    """Draws one line per clip: frames, spectrogram, likely classes.
+
+    Green is the true class, red a wrong first guess. Where clips have any number of labels, green are all of its
+    classes, and red are other classes with a probability of 0.5 or more; the title is green if these two say the same.
+    Without labels nothing is.
 
     Args:
         rows: Predictions of one part, ``label``, see :func:`mmav.evaluation.predictions.as_actions`.
@@ -77,7 +83,7 @@ def draw_prediction_sheet(
     grid: dict[str, Any] = dict(width_ratios=widths, wspace=0.03, hspace=0.5)
     axes = figure.subplots(len(rows), len(widths), squeeze=False, gridspec_kw=grid)
     for line, row, seen in zip(axes, rows, inputs, strict=True):
-        label, scores = row['label']['label'], row['scores']['label']
+        scores = row['scores']['label']
         names = classes or [str(i) for i in range(len(scores))]
         for axis, modality in zip(line, modalities, strict=False):
             axis.set_axis_off()
@@ -85,18 +91,39 @@ def draw_prediction_sheet(
                 axis.imshow(frame_strip(seen['video'], num_frames))
             else:
                 axis.imshow(seen['audio'][0, 0].numpy(), origin='lower', aspect='auto', cmap='magma')
-        right = row['broken'] is None and int(np.argmax(scores)) == label
-        title = f'{names[label]}  ({Path(row["path"]).name})' + '  cannot be read' * (row['broken'] is not None)
-        line[0].set_title(title, loc='left', fontsize=8, color=RIGHT if right else WRONG)
-        _bars(line[-1], label, scores, names=names, topk=topk)
+        true, wrong, right = _judge(row['label'].get('label'), scores)
+        told = ', '.join(names[index] for index in true or ()) or 'no label' * (true is not None)
+        title = short(f'{told}  ', _TITLE) + f'({Path(row["path"]).name})'
+        title += '  cannot be read' * (row['broken'] is not None)
+        colour = 'black' if right is None else RIGHT if right and row['broken'] is None else WRONG
+        line[0].set_title(title.strip(), loc='left', fontsize=8, color=colour)
+        _bars(
+            line[-1],
+            scores,
+            names=names,
+            topk=topk,
+            colours={**dict.fromkeys(wrong, WRONG), **dict.fromkeys(true or (), RIGHT)},
+        )
     save_figure(figure, out_file, dpi=110, bbox_inches='tight')
 
 
-def _bars(axis: Any, label: int, scores: np.ndarray, *, names: Sequence[str], topk: int) -> None:
+def _judge(
+    label: int | tuple[int, ...] | None, scores: np.ndarray
+) -> tuple[tuple[int, ...] | None, tuple[int, ...], bool | None]:
+    """The true classes, the wrongly predicted ones, and whether all is right; None of what is not known."""
+    first = int(np.argmax(scores))
+    if label is None:
+        return None, (), None
+    if not isinstance(label, tuple):
+        return (label,), () if first == label else (first,), first == label
+    said = set(np.flatnonzero(scores >= _PREDICTED).tolist())
+    return label, tuple(sorted(said - set(label))), said == set(label)
+
+
+def _bars(axis: Any, scores: np.ndarray, *, names: Sequence[str], topk: int, colours: Mapping[int, str]) -> None:
     best = np.argsort(-scores, kind='stable')[:topk]
-    for place, index in enumerate(best):
-        colour = RIGHT if index == label else WRONG if place == 0 else OTHER
-        axis.barh(place, scores[index], color=colour, alpha=0.55, height=0.85)
+    for place, index in enumerate(best.tolist()):
+        axis.barh(place, scores[index], color=colours.get(index, OTHER), alpha=0.55, height=0.85)
         axis.text(0.02, place, f'{names[index]}  {scores[index]:.2f}', va='center', fontsize=7)
     axis.set_xlim(0, 1)
     axis.set_ylim(topk - 0.5, -0.5)

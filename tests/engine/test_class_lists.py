@@ -11,8 +11,8 @@ from mmav.config.edits import resolve_num_classes
 from mmav.engine import AVRunner
 from mmav.engine.class_lists import check_class_lists, check_config_lists, note_classes
 from mmav.engine.launch import prepare_config
-from mmav.errors import CheckpointError, ConfigError
-from mmav.evaluation import Accuracy, ActionAccuracy
+from mmav.errors import CheckpointError, ConfigError, MmavError
+from mmav.evaluation import Accuracy, ActionAccuracy, MultiLabelMetric
 from mmav.evaluation.clustering import ClusterMetrics
 from mmav.registry import MODELS
 from tests import synthetic, toys
@@ -112,6 +112,14 @@ def test_metrics_that_tell_nothing_or_name_no_class(caplog, capsys):
         with pytest.raises(ConfigError, match=f'tail_verbs has .{tail[-1]}., which is no index of its 2 verbs, 0 to 1'):
             check_class_lists(verbs, dict(val_dataloader=loop(clips, metric)))
     check_class_lists(verbs, dict(val_dataloader=loop(clips, ActionAccuracy(topk=1, tail_verbs=[1], tail_nouns=[2]))))
+
+
+def test_thresholds_by_name_are_compared_at_the_start(tmp_path):
+    (tmp_path / 't.json').write_text('{"classes": {"cat": 0.3, "dog": 0.4, "fox": 0.5}}')
+    head = MODELS.build(dict(type='MultiLabelHead', num_classes=4, in_dims=dict(x=2)))
+    metric = MultiLabelMetric(str(tmp_path / 't.json'))
+    with pytest.raises(MmavError, match="has thresholds of other classes: it has none of 'owl'"):
+        check_class_lists(nn.ModuleDict(dict(head=head)), dict(val_dataloader=loop(Clips(FOUR), metric)))
 
 
 @pytest.mark.parametrize(

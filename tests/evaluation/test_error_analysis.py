@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from mmav.errors import MmavError
 from mmav.evaluation.error_analysis import (
@@ -12,6 +12,7 @@ from mmav.evaluation.error_analysis import (
     compare,
     confusion,
     csv_rows,
+    macro_f1,
     modality_cases,
     read_outcomes,
     shared_clips,
@@ -59,6 +60,7 @@ def test_confusion_is_scikit_learns(tmp_path):
     each = precision_recall_fscore_support(truth, predicted, labels=range(6), zero_division=0)
     for name, values in zip(('precision', 'top1', 'f1', 'clips'), each, strict=True):
         assert [by_class[str(k)][name] for k in range(6)] == pytest.approx(values, abs=1e-12)
+    assert macro_f1(found) == pytest.approx(f1_score(truth, predicted, labels=range(6), average='macro'), abs=1e-12)
     assert found.right.mean() == pytest.approx(accuracy_of(load_predictions(tmp_path / 'p.pkl')[0])['top1'])
     pairs = worst_pairs(found)
     assert sum(pair['count'] for pair in pairs) == counts.sum() - np.trace(counts)

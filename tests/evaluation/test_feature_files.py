@@ -23,6 +23,14 @@ def test_a_folder_has_rows_as_a_dump_has(tmp_path):
     np.testing.assert_array_equal(rows[8]['features']['video'], video[8, 0, 0])
 
 
+def test_a_folder_of_label_sets(tmp_path):
+    from mmav.datasets.features import write_features
+
+    classes = dict(label=['a', 'b', 'c'])
+    write_features(tmp_path, dict(audio=torch.ones(3, 1, 1, 5)), dict(label=[[0, 2], [], [1]]), classes=classes)
+    assert [row['label']['label'] for row in load_features(tmp_path)[0]] == [(0, 2), (), (1,)]
+
+
 def test_views_are_averaged(tmp_path):
     from mmav.datasets.features import write_features
 

@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, f1_score
 
 from mmav.evaluation.predictions import load_predictions, save_predictions
+from mmav.evaluation.thresholds import read_thresholds
+from tests.evaluation.sets import NAMES, random_sets, write_sets
 from tests.toys import run_tool
 
 
@@ -32,6 +34,55 @@ def test_average_predictions(tmp_path, capsys):
     assert capsys.readouterr().err == 'error: need 2 weights, none negative and not all zero, got [1.0]\n'
     assert run_tool(tool, one, tmp_path / 'none.pkl') == 2
     assert "error: no file '" in capsys.readouterr().err
+
+
+def test_average_of_label_sets_and_of_clips_without_labels(tmp_path, capsys):
+    tool = 'analysis_tools/average_predictions.py'
+    sets = [write_sets(tmp_path / f'{seed}.pkl', seed=seed) for seed in (1, 2)]
+    assert run_tool(tool, *sets, '--out', tmp_path / 'm.json') == 0
+    lines = capsys.readouterr().out.splitlines()
+    scores = [float(line.partition('mAP ')[2][:6]) for line in lines]
+    assert scores[2] > max(scores[:2]) and json.loads((tmp_path / 'm.json').read_text())['mAP'] > max(scores[:2])
+    bare = []
+    for path in sets:
+        rows, classes = load_predictions(path)
+        bare.append(tmp_path / f'bare_{path.name}')
+        save_predictions(bare[-1], [dict(row, label={}) for row in rows], classes)
+    assert run_tool(tool, *bare, '--dump', tmp_path / 'c.pkl') == 0
+    assert load_predictions(tmp_path / 'c.pkl')[0][0]['label'] == {} and 'mAP' not in capsys.readouterr().out
+    for options in ([], ['--dump', tmp_path / 'c.pkl', '--out', tmp_path / 'm.json']):
+        assert run_tool(tool, *bare, *options) == 2
+        assert 'is of clips without labels: give predictions of a labelled list' in capsys.readouterr().err
+    assert run_tool(tool, sets[0], bare[0]) == 2 and 'differ in the label' in capsys.readouterr().err
+
+
+def test_find_thresholds(tmp_path, capsys):
+    path, out = write_sets(tmp_path / 'm.pkl', broken={3}), tmp_path / 't.json'
+    tool = 'analysis_tools/find_thresholds.py'
+    scores, truth = random_sets()
+    kept = np.arange(80) != 3
+    found = {}
+    for options in ([], ['--average', 'micro'], ['--per-class']):
+        assert run_tool(tool, path, *options, '--out', out) == 0
+        told = capsys.readouterr().out
+        assert 'left out: 1 clips that cannot be read' in told and f'written: {out}' in told
+        each = read_thresholds(str(out)).of(NAMES)
+        predicted = scores[kept] >= each
+        found[str(options)] = [f1_score(truth[kept], predicted, average=name) for name in ('macro', 'micro')]
+        assert f'at {out}: macro {found[str(options)][0]:.4f}, micro {found[str(options)][1]:.4f}' in told
+    macro, micro, per_class = found.values()
+    assert per_class[0] >= macro[0] >= micro[0] and micro[1] >= macro[1]
+    assert len(json.loads(out.read_text())['classes']) == 5
+    assert run_tool(tool, path, '--per-class', '--average', 'micro', '--out', out) == 2
+    assert 'it has no effect with --per-class' in capsys.readouterr().err
+    one = write(tmp_path / 'a.pkl', [[0.9, 0.1]], [0])
+    assert run_tool(tool, one, '--out', out) == 2 and 'has clips with one label each' in capsys.readouterr().err
+    rows, _ = load_predictions(path)
+    save_predictions(path, rows)
+    assert run_tool(tool, path, '--per-class', '--out', out) == 2
+    assert 'has no names of classes, which thresholds by class need' in capsys.readouterr().err
+    save_predictions(path, [dict(row, broken='torn') for row in rows])
+    assert run_tool(tool, path, '--out', out) == 2 and 'has no clip with an answer' in capsys.readouterr().err
 
 
 def test_cluster_features(tmp_path, capsys):

@@ -4,8 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from mmav.evaluation.predictions import save_predictions
+from mmav.analysis.label_errors import FILES, MODALITY_FILES
+from mmav.evaluation.predictions import load_predictions, save_predictions
 from mmav.outputs import RECORD
+from tests.evaluation.sets import write_sets
 from tests.toys import run_tool
 
 TOOL = 'analysis_tools/analyze_errors.py'
@@ -40,6 +42,7 @@ def test_everything_is_written(tmp_path, capsys):
     assert {path.name for path in out.iterdir()} == {
         RECORD,
         'classes.csv',
+        'classes.png',
         'confusion.png',
         'errors.json',
         'one_modality.csv',
@@ -52,7 +55,10 @@ def test_everything_is_written(tmp_path, capsys):
     assert [figures['modalities'][name] for name in ('both', 'audio_only', 'video_only', 'neither')] == [2, 1, 3, 2]
     assert [figures['comparison'][name] for name in ('first_right', 'second_right', 'p_value')] == [3, 1, 0.625]
     assert read(out / 'worst_pairs.csv')[0] == dict(true='a', predicted='b', count='1', share='0.2500')
-    assert [row['class'] for row in read(out / 'classes.csv')] == ['a', 'b']
+    assert read(out / 'classes.csv')[0] == {
+        'class': 'a', 'clips': '4', 'right': '3', 'top1': '0.7500', 'precision': '1.0000', 'f1': '0.8571'
+    }  # fmt: skip
+    assert figures['macro_f1'] == pytest.approx((0.75 + 6 / 7) / 2)
     assert [(row['case'], row['path']) for row in read(out / 'one_modality.csv')] == [
         ('video_only', '1.mp4'),
         ('audio_only', '2.mp4'),
@@ -74,6 +80,24 @@ def test_a_dump_without_a_readable_clip(tmp_path, capsys):
     told = capsys.readouterr().out
     assert 'cannot be read, so wrong      2' in told and 'ECE' not in told and 'reliability.png' not in told
     assert json.loads((tmp_path / 'out' / 'errors.json').read_text())['calibration']['ece'] is None
+
+
+def test_any_number_of_labels(tmp_path, capsys):
+    model = write_sets(tmp_path / 'm.pkl', broken={5})
+    others = [write_sets(tmp_path / f'{s}.pkl', seed=s, noise=1 + s) for s in (1, 2, 3)]
+    (tmp_path / 't.json').write_text(json.dumps(dict(threshold=0.4)))
+    names = ('--other', '--audio', '--video')
+    options = [word for pair in zip(names, others, strict=True) for word in pair]
+    out = tmp_path / 'errors'
+    assert run_tool(TOOL, model, *options, '--thresholds', tmp_path / 't.json', '--resamples', 100, '--out', out) == 0
+    told = capsys.readouterr().out
+    assert 'cannot be read, so never found    1\n' in told and '(paired bootstrap of the clips, 100 times)' in told
+    assert {path.name for path in out.iterdir()} == {RECORD, *FILES, *MODALITY_FILES}
+    figures = json.loads((out / 'errors.json').read_text())
+    assert (figures['broken'], figures['comparison']['clips'], figures['num_classes']) == (1, 80, 5)
+    rows = read(out / 'classes.csv')
+    assert figures['mAP'] == pytest.approx(np.mean([float(row['AP']) for row in rows]), abs=1e-4)
+    assert run_tool(TOOL, model) == 0 and 'at 0.5' in capsys.readouterr().out
 
 
 def test_verbs_and_nouns(tmp_path, capsys):
@@ -101,6 +125,13 @@ def test_verbs_and_nouns(tmp_path, capsys):
         (['m.pkl', '--other', 'c.pkl'], "error: 'm.pkl' and 'c.pkl' are of different classes"),
         (['m.pkl', '--audio', 'c.pkl', '--video', 'c.pkl'], "error: 'c.pkl' and 'm.pkl' are of different classes"),
         (['m.pkl', '--part', 'noun'], "error: 'm.pkl' needs no --part"),
+        (['m.pkl', '--thresholds', '0.3'], 'error: --thresholds is for clips with any number of labels'),
+        (['s.pkl', '--resamples', '500'], 'error: --resamples goes with --other'),
+        (['s.pkl', '--other', 'm.pkl'], "error: 'm.pkl' has clips with one label each"),
+        (['m.pkl', '--other', 's.pkl'], "error: 's.pkl' has clips with several labels"),
+        (['s.pkl', '--thresholds', 'none.json'], "error: no file 'none.json': give a number"),
+        (['s.pkl', '--part', 'action'], "error: 's.pkl' needs no --part"),
+        (['u.pkl'], "error: 'u.pkl' is of clips without labels"),
         (['m.pkl', '--out', 'text.pkl'], "error: 'text.pkl' is a file: give a folder"),
     ],
 )
@@ -109,6 +140,9 @@ def test_mistakes_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, mess
     write('m.pkl', [0, 1])
     write('c.pkl', [0, 1], classes=('a', 'c'))
     (tmp_path / 'text.pkl').write_text('no pickle')
+    write_sets(tmp_path / 's.pkl')
+    rows, _ = load_predictions('m.pkl')
+    save_predictions('u.pkl', [dict(row, label={}) for row in rows])
     assert run_tool(TOOL, *arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith(message) and error.count('\n') == 1

@@ -31,6 +31,7 @@ FILES = [
     (f'{AN}/browse_dataset.py', [CONFIG, '--data-root', 'nowhere', '--out'], '.png'),
     (f'{AN}/cluster_features.py', [*DUMP, '--out'], '.json'),
     (f'{AN}/compare_peers.py', ['--cases', 'memory', '--json'], '.json'),
+    (f'{AN}/find_thresholds.py', [*DUMP, '--out'], '.json'),
     (f'{AN}/get_flops.py', [CONFIG, '--json'], '.json'),
     (f'{AN}/plot_embeddings.py', [*DUMP, '--out'], '.pdf'),
     (f'{AN}/plot_embeddings.py', [*DUMP, '--json'], '.json'),

@@ -83,6 +83,23 @@ def test_reliability_bars_stand_at_the_accuracies(tmp_path, figure):
         draw_reliability(calibration(np.array([]), np.array([], dtype=bool)), tmp_path / 'r.png')
 
 
+def test_sets_of_labels_have_shares_of_their_clips(tmp_path, figure):
+    counts, clips = np.array([[5, 2, 1], [4, 1, 0]]), np.array([10, 20])
+    draw_confusion(counts, ['a', 'b'], tmp_path / 'c.png', clips=clips)
+    axis, _ = figure[0].axes
+    assert axis.images[0].get_array().tolist() == [[0.5, 0.2, 0.1], [0.2, 0.05, None]]
+    assert axis.get_title().startswith('30 labels of 2 classes; off the diagonal: predicted for clips that do not')
+    assert worst_rows(counts, 1).tolist() == [1] and worst_rows(counts, 1, np.array([200, 20])).tolist() == [0]
+
+
+def test_reliability_of_pairs(tmp_path, figure):
+    found = calibration(np.array([0.02, 0.04, 0.9]), np.array([False, True, True]), 10)
+    draw_reliability(found, tmp_path / 'r.png', pairs=True)
+    above, below = figure[0].axes
+    assert (above.get_ylabel(), below.get_xlabel(), below.get_yscale()) == ('share true', 'probability', 'log')
+    assert 'share true 0.667, mean probability 0.320' in above.get_title()
+
+
 @pytest.mark.parametrize('classes', [2, 3, 10])
 def test_nothing_is_cut_off(tmp_path, figure, classes):
     draw_confusion(matrix(classes), [f'num{k}' for k in range(classes)], tmp_path / 'c.png')

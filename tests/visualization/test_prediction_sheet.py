@@ -4,9 +4,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from mmav.errors import MmavError
-from mmav.visualization.prediction_sheet import draw_prediction_sheet, frame_strip, inputs_of, pick_rows
+from mmav.visualization.prediction_sheet import (
+    OTHER,
+    RIGHT,
+    WRONG,
+    draw_prediction_sheet,
+    frame_strip,
+    inputs_of,
+    pick_rows,
+)
 
 
 def row(index, label, scores, broken=None):
@@ -30,6 +40,28 @@ def test_colours_tell_right_from_wrong(tmp_path):
     pale_green, pale_red = (138, 184, 160), (222, 148, 141)
     assert share_of(right, pale_green) > 0.02 > share_of(wrong, pale_green)
     assert share_of(wrong, pale_red) > 0.02 > share_of(right, pale_red)
+
+
+@pytest.mark.parametrize(
+    ('label', 'broken', 'title', 'colours'),
+    [
+        ((0, 2), None, 'a, c  (0.mp4)', (RIGHT, [RIGHT, RIGHT, OTHER])),
+        ((0,), None, 'a  (0.mp4)', (WRONG, [RIGHT, WRONG, OTHER])),
+        ((0, 1, 2), None, 'a, b, c  (0.mp4)', (WRONG, [RIGHT, RIGHT, RIGHT])),
+        ((), 'torn', 'no label  (0.mp4)  cannot be read', (WRONG, [WRONG, WRONG, OTHER])),
+        (None, None, '(0.mp4)', ('black', [OTHER, OTHER, OTHER])),
+    ],
+)
+def test_sets_of_labels_and_none(tmp_path, figure, label, broken, title, colours):
+    inputs = [dict(audio=torch.randn(1, 1, 6, 9))]
+    made = dict(row(0, label, [0.9, 0.2, 0.6], broken), **({} if label is not None else dict(label={})))
+    draw_prediction_sheet([made], inputs, tmp_path / 'a.png', classes=['a', 'b', 'c'])
+    picture, bars = figure[0].axes
+    assert picture.get_title(loc='left') == title
+    line = next(text for text in picture.findobj(Text) if text.get_text() == title)
+    # the bars are those of a, c and b
+    found = [to_hex(bar.get_facecolor()) for bar in bars.patches]
+    assert (line.get_color(), found) == colours
 
 
 @pytest.mark.parametrize('modalities', [('video', 'audio'), ('audio',)])

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Accuracy of the average of several models' predictions (late fusion)."""
+"""Accuracy, or mAP and F1, of the average of several models' predictions (late fusion)."""
 
 import argparse
 
 from mmav.engine.cli import run_tool
 from mmav.evaluation.class_order import load_alike
-from mmav.evaluation.predictions import accuracy_of, average_predictions, save_predictions
+from mmav.evaluation.predictions import accuracy_of, average_predictions, is_labelled, require_labels, save_predictions
 from mmav.outputs import check_output, write_json
 
 EXAMPLE = """example:
@@ -20,7 +20,7 @@ def main() -> None:
     )
     parser.add_argument('predictions', nargs='+', help='files written by tools/test.py --dump')
     parser.add_argument('--weights', nargs='+', type=float, help='one a file; equal if not given')
-    parser.add_argument('--out', metavar='FILE.json', help='write the accuracies to this file')
+    parser.add_argument('--out', metavar='FILE.json', help='write the scores to this file')
     parser.add_argument('--dump', metavar='FILE.pkl', help='write the averaged predictions to this file')
     args = parser.parse_args()
     for path, suffixes in ((args.out, ('.json',)), (args.dump, ('.pkl', '.pickle'))):
@@ -28,12 +28,15 @@ def main() -> None:
             check_output(path, inputs=args.predictions, suffixes=suffixes)
     loaded = load_alike(args.predictions)
     rows = average_predictions([dump for dump, _ in loaded], args.weights, names=args.predictions)
-    for name, (dump, _) in zip(args.predictions, loaded, strict=True):
-        print(_line(name, accuracy_of(dump)))
-    accuracy = accuracy_of(rows)
-    print(_line('average', accuracy))
-    if args.out:
-        write_json(args.out, accuracy)
+    if is_labelled(rows):
+        for name, (dump, _) in zip(args.predictions, loaded, strict=True):
+            print(_line(name, accuracy_of(dump, path=name)))
+        accuracy = accuracy_of(rows)
+        print(_line('average', accuracy))
+        if args.out:
+            write_json(args.out, accuracy)
+    elif args.out or not args.dump:
+        require_labels(rows, args.predictions[0])
     if args.dump:
         save_predictions(args.dump, rows, next((classes for _, classes in loaded if classes), None))
 
