@@ -7,9 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmav.class_names import read_classes
 from mmav.datasets.columns import near_column
@@ -18,20 +18,21 @@ from mmav.files import read_text
 
 SPLITS = ('train', 'test')
 MALFORMED, UNKNOWN_LABEL, DUPLICATE = 'malformed row', 'unknown label', 'duplicate row'
+SEVERAL_CLASSES, NOT_LISTED, NO_SOUND = 'clip of several classes', 'annotation in no list', 'clip without sound'
 
 
 class AnnotatedClip(NamedTuple):
     """A clip of an annotation file.
 
     Attributes:
-        split: 'train' or 'test'.
+        split: 'train', 'test', or another one that the dataset has.
         source: The annotation file, without its folder.
         line: Line of that file; the first one is line 1.
         id: The annotation's id of the clip.
         video: Id of the video that the clip is part of, which names of files are made of.
         start: Start in seconds of that video.
         end: End in seconds of that video.
-        labels: A class name for each class list of the dataset.
+        labels: A class name for each class list of the dataset; several are separated by ``|``.
     """
 
     split: str
@@ -109,6 +110,7 @@ class Annotation:
         fields: Names that a pattern may use, see :func:`mmav.preparation.clip_files.names_of`.
         suffix: Suffix of file names that are shown as expected.
         segments: Whether clips are parts of longer files, so that the manifest has their start and end.
+        splits: Its splits; of a clip in several of them, the row of the last one stays.
 
     Attributes:
         clips: The rows that can be used, in the order of the files.
@@ -119,6 +121,11 @@ class Annotation:
         sources: The files that were read.
         copies: Files to write beside the manifests, name -> content.
         folder_labels: Class names that folders may have; also those of a larger dataset that this one is part of.
+        id_column: Column of the manifest for the ids of segments; None for none.
+        share_files: Whether a file may serve for several rows, as where one clip has a row for each of its classes.
+        is_whole: Whether the rows are all that the folder should hold, so that other files are reported.
+        refine: Called with the clips that have files, and the folder, before anything is written: to leave some out, or
+            to cut them.
     """
 
     def __init__(
@@ -130,8 +137,10 @@ class Annotation:
         fields: Sequence[str],
         suffix: str = '.mp4',
         segments: bool = False,
+        splits: Sequence[str] = SPLITS,
     ) -> None:
         self.dataset, self.suffix, self.segments = dataset, suffix, segments
+        self.splits = tuple(splits)
         self.classes = {column: tuple(names) for column, names in classes.items()}
         self.patterns, self.fields = tuple(patterns), tuple(fields)
         self.clips: list[AnnotatedClip] = []
@@ -142,8 +151,20 @@ class Annotation:
         self.sources: list[str] = []
         self.copies: dict[str, bytes] = {}
         self.folder_labels = set(self.classes.get('label', ()))
+        self.id_column: str | None = 'narration_id'
+        self.share_files = self.is_whole = False
+        self.refine: Callable[[Any, Any], None] | None = None
 
-    def read(self, path: str, parse: Parse, columns: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
+    def read(
+        self,
+        path: str,
+        parse: Parse,
+        columns: Sequence[str] = (),
+        optional: Sequence[str] = (),
+        *,
+        delimiter: str = ',',
+        header: str = '',
+    ) -> None:
         """Reads one file and adds its clips, in the order of its lines.
 
         Args:
@@ -151,20 +172,23 @@ class Annotation:
             parse: Row -> its clip, or None for a row that is not part of this dataset; raises :class:`BadRow`.
             columns: For a file with a header: the columns of the cells that ``parse`` gets, in this order.
             optional: More columns; a cell is empty if the file has no such column.
+            delimiter: What separates cells.
+            header: A first line that some copies of the file have, and that is not a row.
 
         Raises:
             ManifestError: The file cannot be read, has no such columns, or none of its rows can be used.
         """
         lines = read_text(path, 'annotation file', remedy='give the official file').split('\n')
         source, count, passed, bad = Path(path).name, 0, 0, ''
-        places = _find_columns(path, lines[0], columns, optional) if columns else []
+        cells_of = partial(_cells, delimiter=delimiter)
+        places = _find_columns(path, cells_of, lines[0], columns, optional) if columns else []
         before = len(self.clips)
         for line, text in enumerate(lines, start=1):
-            if not text.strip() or (columns and line == 1):
+            if not text.strip() or (line == 1 and (columns or text.strip() == header)):
                 continue
             count, row = count + 1, Row(source, line)
             try:
-                row.cells = _cells(text, places)
+                row.cells = cells_of(text, places)
                 clip = parse(row)
                 if clip is None:
                     passed += 1
@@ -174,7 +198,7 @@ class Annotation:
             except BadRow as error:
                 self.rows[row.split] += 1
                 bad = bad or f'line {line}: {error.text}'
-                self._leave_out(error.kind, row.split, f'{source}: line {line}: {error.text}')
+                self.leave_out(error.kind, row.split, f'{source}: line {line}: {error.text}')
         if len(self.clips) == before:
             why = f'the first, {bad}' if bad else f'{passed} are of other classes' if passed else 'it is empty'
             raise ManifestError(f'{path}: none of its {count} rows can be used for {self.dataset}; {why}')
@@ -183,12 +207,12 @@ class Annotation:
         self.sources.append(str(path))
 
     def remove_duplicates(self) -> None:
-        """Leaves out clips that occur twice; if a clip is in both splits, the test row stays.
+        """Leaves out clips that occur twice; if a clip is in several splits, the row of the last one stays.
 
         Otherwise a model would be trained on clips that it is tested on.
         """
         first: dict[tuple[str, float], AnnotatedClip] = {}
-        for clip in sorted(self.clips, key=lambda clip: SPLITS.index(clip.split), reverse=True):
+        for clip in sorted(self.clips, key=lambda clip: self.splits.index(clip.split), reverse=True):
             first.setdefault((clip.id, clip.start), clip)
         clips, self.clips = self.clips, []
         for clip in clips:
@@ -196,10 +220,10 @@ class Annotation:
             if other is clip:
                 self.clips.append(clip)
                 continue
-            what = 'in the test split, too,' if other.split != clip.split else 'there already'
+            what = f'in the {other.split} split, too,' if other.split != clip.split else 'there already'
             also = '' if other.labels == clip.labels else f', labelled {other.label!r} and not {clip.label!r}'
             text = f'{clip.source}: line {clip.line}: {clip.id} is {what} in {other.source}, line {other.line}{also}'
-            self._leave_out(DUPLICATE, clip.split, text)
+            self.leave_out(DUPLICATE, clip.split, text)
 
     def check_label(self, column: str, label: str) -> str:
         """Returns the label if it is in the class list.
@@ -212,7 +236,8 @@ class Annotation:
             raise BadRow(f'{column} {label!r} is not in the class list{hint}', UNKNOWN_LABEL)
         return label
 
-    def _leave_out(self, kind: str, split: str, text: str) -> None:
+    def leave_out(self, kind: str, split: str, text: str) -> None:
+        """Counts a row of a split as left out, and says why."""
         self.left_out[split] += 1
         self.problems.append(Problem(kind, text))
 
@@ -249,9 +274,9 @@ def whole_seconds(cell: str) -> int:
     return int(cell.partition('.')[0])
 
 
-def _cells(text: str, places: Sequence[int | None]) -> list[str]:
+def _cells(text: str, places: Sequence[int | None], *, delimiter: str) -> list[str]:
     try:
-        cells = [cell.strip() for cell in next(csv.reader([text], strict=True), [])]
+        cells = [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter, strict=True), [])]
     except csv.Error as error:
         raise BadRow(f'not CSV ({error}); a cell that holds a comma is in double quotes') from error
     if not places:
@@ -262,9 +287,11 @@ def _cells(text: str, places: Sequence[int | None]) -> list[str]:
     return ['' if place is None else cells[place] for place in places]
 
 
-def _find_columns(path: str, header: str, columns: Sequence[str], optional: Sequence[str]) -> list[int | None]:
+def _find_columns(
+    path: str, cells_of: Callable[..., list[str]], header: str, columns: Sequence[str], optional: Sequence[str]
+) -> list[int | None]:
     try:
-        names = _cells(header, ())
+        names = cells_of(header, ())
     except BadRow as error:
         raise ManifestError(f'{path}: line 1: {error.text}') from error
     for name in columns:

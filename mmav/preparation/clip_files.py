@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from string import Formatter
 from typing import Any
@@ -19,6 +20,8 @@ SUFFIXES = frozenset(['.mp4', '.m4v', '.mkv', '.webm', '.avi', '.mov', '.flv', '
 AUDIO_SUFFIXES = frozenset(['.wav', '.mp3', '.flac', '.m4a', '.aac', '.ogg', '.opus', '.wma', '.aif', '.aiff'])
 # what downloaders and editors call files that are not complete yet
 _TEMPORARY = ('.temp', '.tmp', '.part', '~')
+# what Git LFS leaves in place of a file until it is fetched
+_POINTER, _POINTER_BYTES = b'version https://git-lfs', 1024
 
 
 class ClipFolder:
@@ -31,6 +34,7 @@ class ClipFolder:
         root: The folder.
         progress: Whether to show how many files were seen.
         media: Suffixes of media files.
+        option: The option that gives the folder, for messages.
 
     Attributes:
         root: The folder.
@@ -43,7 +47,9 @@ class ClipFolder:
         MmavError: There is no such folder.
     """
 
-    def __init__(self, root: str, *, progress: bool = False, media: frozenset[str] = SUFFIXES) -> None:
+    def __init__(
+        self, root: str, *, progress: bool = False, media: frozenset[str] = SUFFIXES, option: str = '--clips'
+    ) -> None:
         self.root = root
         self._suffixes = media
         self.media = 0
@@ -53,7 +59,7 @@ class ClipFolder:
         self._paths: dict[str, list[str]] = {}
         self._sizes: dict[str, int | None] = {}
         if not os.path.isdir(self.root):
-            raise MmavError(f"no folder '{root}'; give the folder of the clips with --clips")
+            raise MmavError(f"no folder '{root}'; give the folder of the clips with {option}")
         with tqdm(desc='walk', unit='file', mininterval=0.5, disable=not progress) as bar:
             self._walk(bar)
 
@@ -83,6 +89,17 @@ class ClipFolder:
             except OSError:
                 self._sizes[path] = None
         return self._sizes[path]
+
+    def defect(self, path: str) -> str:
+        """Why a file of this folder holds no media, seen from outside; empty if nothing is wrong."""
+        size = self.size(path)
+        if not size:
+            return 'link to nothing' if size is None else '0 bytes'
+        if size < _POINTER_BYTES:
+            with suppress(OSError), open(f'{self.root}/{path}', 'rb') as file:
+                if file.read(len(_POINTER)) == _POINTER:
+                    return 'a pointer of Git LFS, not the file: fetch it with git lfs pull'
+        return ''
 
     def describe(self) -> str:
         """A summary of the files, for a message that none fits."""

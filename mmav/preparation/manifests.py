@@ -12,8 +12,8 @@ from typing import Any
 
 from mmav.errors import MmavError
 from mmav.outputs import check_all_own, check_folder, write_output
-from mmav.preparation.annotations import SPLITS, AnnotatedClip, Annotation, Problem
-from mmav.preparation.clip_files import ClipFolder, check_pattern, is_text
+from mmav.preparation.annotations import AnnotatedClip, Annotation, Problem
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES, ClipFolder, check_pattern, is_text
 from mmav.preparation.clip_matching import WHAT_HAPPENS, Matched, expected_name, match
 from mmav.tables import csv_bytes, text_table
 
@@ -22,7 +22,15 @@ MISSING, REPORT = 'missing.csv', 'prepare_report.json'
 _SHOWN, _REPORTED, _WORST = 3, 1000, 5
 
 
-def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None = None, progress: bool = False) -> str:
+def prepare(
+    annotation: Annotation,
+    clips: str,
+    out: str,
+    *,
+    pattern: str | None = None,
+    audio: str | None = None,
+    progress: bool = False,
+) -> str:
     """Writes ``train.csv``, ``test.csv``, class lists, ``missing.csv`` and ``prepare_report.json``.
 
     The same annotation and files give the same bytes. Each file is written whole or not at all.
@@ -33,6 +41,8 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
         out: Folder to write to, the ``data_root`` of configs. Paths in manifests are relative to it if the clips are
             inside, else absolute.
         pattern: Name of a clip's file in place of the usual ones, see :func:`mmav.preparation.clip_files.names_of`.
+        audio: Folder of the clips' audio, in files of the same names; manifests then name both. None if the audio is in
+            the clips.
         progress: Whether to show progress bars.
 
     Returns:
@@ -45,17 +55,29 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
     clips, out = os.path.expanduser(clips), os.path.expanduser(out)
     patterns = annotation.patterns if pattern is None else (check_pattern(pattern, annotation.fields),)
     lists = {CLASS_FILES[column]: names for column, names in annotation.classes.items()}
+    tables = [f'{split}.csv' for split in annotation.splits]
     names = [*lists, *annotation.copies, MISSING, REPORT]
     check_folder(out, names, inputs=annotation.sources, remedy='give another one with --out')
-    folder = ClipFolder(clips, progress=progress)
-    matched = match(annotation, folder, patterns, progress=progress)
-    prefix = _prefix(clips, out)
-    if not is_text(prefix):
-        raise MmavError(f'the folder {prefix!a} is not UTF-8 text and cannot be written to a manifest; rename it')
+    folder, sounds = ClipFolder(clips, progress=progress), None
+    if audio is not None:
+        audio = os.path.expanduser(audio)
+        sounds = ClipFolder(audio, progress=progress, media=AUDIO_SUFFIXES | SUFFIXES, option='--audio')
+    matched = match(annotation, folder, patterns, audio=sounds, progress=progress)
+    if annotation.refine is not None:
+        annotation.refine(matched, folder)
+        lists = {CLASS_FILES[column]: names for column, names in annotation.classes.items()}
+    prefixes = [_prefix(place, out) for place in (clips, audio) if place is not None]
+    for prefix in prefixes:
+        if not is_text(prefix):
+            raise MmavError(f'the folder {prefix!a} is not UTF-8 text and cannot be written to a manifest; rename it')
     files = {name: '\n'.join([*labels, '']).encode() for name, labels in lists.items()} | annotation.copies
     notes = list(annotation.notes)
-    for split in SPLITS:
-        rows = [(clip, prefix + path) for clip, path in matched.found if clip.split == split]
+    for split in annotation.splits:
+        rows = [
+            (clip, [prefix + file for prefix, file in zip(prefixes, (path, matched.audio.get(clip, '')), strict=False)])
+            for clip, path in matched.found
+            if clip.split == split
+        ]
         if rows:
             files[f'{split}.csv'] = _manifest(annotation, rows)
         else:
@@ -68,6 +90,7 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
         dataset=annotation.dataset,
         annotation=annotation.sources,
         clips=clips,
+        **(dict(audio=audio) if audio is not None else {}),
         patterns=patterns,
         media_files=folder.media,
         splits=_counts(annotation, matched),
@@ -78,8 +101,10 @@ def prepare(annotation: Annotation, clips: str, out: str, *, pattern: str | None
     )
     # A name that is not UTF-8 text becomes an escape, as JSON has them.
     files[REPORT] = (json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode(errors='backslashreplace')
-    written = _write(files, out)
+    written = _write(files, out, [*tables, MISSING])
     head = f'{annotation.dataset}: {folder.media:,} media files in {folder.root}'
+    if sounds is not None:
+        head += f', {sounds.media:,} in {sounds.root}'
     worst = _worst_text('video' if annotation.segments else 'class', report['most_missing'])
     return _paragraphs(
         head, _count_table(report['splits']), worst, _problem_text(report['problems']), '\n'.join(notes), written
@@ -92,7 +117,9 @@ def dry_run(annotation: Annotation) -> str:
     rows[0] += [Path(CLASS_FILES[column]).stem for column in annotation.classes]
     for split in _splits(annotation):
         clips = [clip for clip in annotation.clips if clip.split == split]
-        seen = [len({clip.labels[i] for clip in clips}) for i in range(len(annotation.classes))]
+        seen = [
+            len({name for clip in clips for name in clip.labels[i].split('|')}) for i in range(len(annotation.classes))
+        ]
         numbers = (annotation.rows[split], annotation.left_out[split], len(clips), *seen)
         rows.append([split, *(f'{number:,}' for number in numbers)])
     lists = [
@@ -107,6 +134,9 @@ def dry_run(annotation: Annotation) -> str:
 def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     """Adds the arguments that the preparation tools share; ``out`` is the default folder to write to."""
     parser.add_argument('--clips', metavar='DIR', help='folder of the clips, which may be in any subfolder')
+    parser.add_argument(
+        '--audio', metavar='DIR', help='folder of their audio, if that is in files of their own, of the same names'
+    )
     parser.add_argument(
         '--out', metavar='DIR', default=out, help='folder of the manifests, the data_root of configs (%(default)s)'
     )
@@ -127,7 +157,7 @@ def run(annotation: Annotation, args: argparse.Namespace) -> None:
     elif args.clips is None:
         raise MmavError('give the folder of the clips with --clips DIR, or --dry-run to check the annotation only')
     else:
-        print(prepare(annotation, args.clips, args.out, pattern=args.pattern, progress=True))
+        print(prepare(annotation, args.clips, args.out, pattern=args.pattern, audio=args.audio, progress=True))
 
 
 def _paragraphs(*texts: str) -> str:
@@ -135,11 +165,15 @@ def _paragraphs(*texts: str) -> str:
 
 
 def _splits(annotation: Annotation) -> list[str]:
-    return [split for split in (*SPLITS, 'unknown') if split in annotation.rows]
+    return [split for split in (*annotation.splits, 'unknown') if split in annotation.rows]
 
 
 def _counts(annotation: Annotation, matched: Matched) -> dict[str, dict[str, Any]]:
-    found, missing = (Counter(clip.split for clip, _ in part) for part in (matched.found, matched.missing))
+    # a row may have become several clips
+    rows_of = (
+        {(clip.split, clip.source, clip.line, clip.id) for clip, _ in part} for part in (matched.found, matched.missing)
+    )
+    found, missing = (Counter(row[0] for row in rows) for rows in rows_of)
     return {
         split: dict(
             rows=rows, found=found[split], missing=missing[split], left_out=annotation.left_out[split],
@@ -204,11 +238,17 @@ def _seconds(value: float) -> str:
     return f'{value:.3f}'.rstrip('0').rstrip('.')
 
 
-def _manifest(annotation: Annotation, rows: Iterable[tuple[AnnotatedClip, str]]) -> bytes:
+def _manifest(annotation: Annotation, rows: Sequence[tuple[AnnotatedClip, Sequence[str]]]) -> bytes:
+    """The manifest of clips and their files: one, or video and audio."""
+    header = ['path'] if len(rows[0][1]) == 1 else ['video', 'audio']
     if not annotation.segments:
-        return csv_bytes([['path', *annotation.classes], *([path, *clip.labels] for clip, path in rows)])
-    cells = ([path, _seconds(clip.start), _seconds(clip.end), *clip.labels, clip.id] for clip, path in rows)
-    return csv_bytes([['path', 'start', 'end', *annotation.classes, 'narration_id'], *cells])
+        return csv_bytes([[*header, *annotation.classes], *([*files, *clip.labels] for clip, files in rows)])
+    last = [annotation.id_column] if annotation.id_column else []
+    cells = (
+        [*files, _seconds(clip.start), _seconds(clip.end), *clip.labels, *([clip.id] if last else [])]
+        for clip, files in rows
+    )
+    return csv_bytes([[*header, 'start', 'end', *annotation.classes, *last], *cells])
 
 
 def _missing_table(annotation: Annotation, matched: Matched, patterns: Sequence[str]) -> bytes:
@@ -220,10 +260,10 @@ def _missing_table(annotation: Annotation, matched: Matched, patterns: Sequence[
     return csv_bytes([['split', 'line', 'id', 'start', 'end', 'label', 'expected', 'reason'], *rows])
 
 
-def _write(files: dict[str, bytes], out: str) -> str:
+def _write(files: dict[str, bytes], out: str, tables: Sequence[str]) -> str:
     rows = [['written', '', '']]
     for name, content in files.items():
-        size = f'{content.count(10) - 1:,} rows' if name in ('train.csv', 'test.csv', MISSING) else ''
+        size = f'{content.count(10) - 1:,} rows' if name in tables else ''
         rows.append([os.path.join(out, name), size, 'replaced' if os.path.exists(os.path.join(out, name)) else 'new'])
         write_output(Path(out) / name, content)
     return text_table(rows, left=3)
