@@ -3,8 +3,8 @@
 Source: the lists of YapengTian/AVE-ECCV18, which come with the clips: ``trainSet.txt``, ``valSet.txt`` and
 ``testSet.txt`` with rows ``Category&VideoID&Quality&StartTime&EndTime``, in seconds of the clip.
 
-The lists have 3,339, 402 and 402 rows. 45 clips have a row for each of two classes, and 18 of these are in training and in
-another split.
+The lists have 3,339, 402 and 402 rows. 45 clips have a row for each of two classes, and 18 of these are in training
+and in another split.
 """
 
 from __future__ import annotations

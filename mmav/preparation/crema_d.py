@@ -188,8 +188,8 @@ def _tell_actors(annotation: Annotation, split: str, fold: int, demographics: st
         shared = {*actors['train']} & {*actors['test']}
         if shared:
             annotation.notes.append(
-                f'{len(shared)} of the {len(actors["test"])} actors of the test clips are in training, too: accuracy is '
-                f'that for known speakers (--split {SPEAKERS} for new ones)'
+                f'{len(shared)} of the {len(actors["test"])} actors of the test clips are in training, too: accuracy '
+                f'is that for known speakers (--split {SPEAKERS} for new ones)'
             )
     else:
         for part in ('val', 'test'):
