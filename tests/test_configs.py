@@ -69,7 +69,8 @@ def test_a_formatted_dump_is_equal(tmp_path):
     assert load_config(str(tmp_path / 'dumped.py')).to_dict() == cfg.to_dict()
 
 
-PAPER_SIZE = [path for path in EXPERIMENTS if 'tiny' not in path.stem and path.parent.name != 'small']
+FROM_SCRATCH = ('small', 'balance')
+PAPER_SIZE = [path for path in EXPERIMENTS if 'tiny' not in path.stem and path.parent.name not in FROM_SCRATCH]
 STARTS_FROM = dict(MAT='mvitv2_b_in1k', MViTv2='mvitv2_b_in1k', AST='deit_b_distilled_384_in1k', ViT='vit_b_in21k')
 # no public weights have the form of these: 24 blocks of width 384, three blocks of width 768
 OWN_FORM = ('single_scale', 'no_mat')
@@ -152,7 +153,7 @@ def test_follows_its_recipe(path):
     expected = PUBLIC
     if '_tiny_' in path.name:
         expected = SMALL
-    elif path.parent.name == 'small':
+    elif path.parent.name in FROM_SCRATCH:
         expected = TOKENLESS
     elif path.parent.name in ('ast', 'mbt'):
         expected = OWN if path.parent.name == 'ast' else dict(OWN, tokens=None)

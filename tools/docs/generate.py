@@ -212,6 +212,12 @@ def small(zoo: Zoo) -> str:
     return results(zoo, [model for model in zoo.folders['mmt'] if '_tiny_' in model['Name']])
 
 
+def other_data(zoo: Zoo) -> str:
+    """At paper size on datasets that the paper does not have."""
+    models = [model for model in zoo.folders['mmt'] if '_tiny_' not in model['Name']]
+    return results(zoo, [model for model in models if model['Metadata']['Training Data'] not in DATASETS])
+
+
 def blocks(zoo: Zoo) -> dict[tuple[str, str, str], str]:
     """Folder, name of a block of its README, the tool that its marks name -> what stands in it."""
     found = {('.', 'methods', TOOL): methods(zoo)}
@@ -220,6 +226,7 @@ def blocks(zoo: Zoo) -> dict[tuple[str, str, str], str]:
             found[f'configs/{folder}', 'results', TOOL] = results(zoo, zoo.folders[folder])
     own: dict[str, Callable[[Zoo], str]] = {
         'rows of the paper': rows_of_the_paper,
+        'other data': other_data,
         'small': small,
         'avsynth': avsynth,
         'dropout': dropout,
