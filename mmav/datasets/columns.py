@@ -29,31 +29,42 @@ def _set(words: str) -> frozenset[str]:
 
 # Words that name a column, and words that may be combined with them without changing the meaning.
 _MEANS = dict(
-    start=_set('start starts begin begins beginning onset first from t0 tstart tbegin'),
-    end=_set('end ends stop stops offset finish fin last to until t1 tend tstop'),
+    start=_set('start starts starting begin begins beginning onset first from t0 tstart tbegin tmin tin inpoint'),
+    end=_set('end ends ending stop stops offset finish fin last to until t1 tend tstop tmax tout outpoint'),
     path=_set(
-        'path paths file files filename filenames filepath filepaths video videos audio audios clip clips media wav '
-        'wave mp4 sound'
+        'path paths file files filename filenames fname filepath filepaths video videos audio audios clip clips media '
+        'wav wave mp4 sound'
     ),
-    label=_set('label labels class classes cls category categories target targets classname'),
+    label=_set('label labels class classes cls category categories target targets classname multilabel multilabels'),
     verb=_set('verb verbs'),
     noun=_set('noun nouns'),
 )
 _FRAMES = _set('frame frames')
 # "first frame" means the start; other columns named first or last may be anything.
 _ORDINALS = _set('first last')
-_MILLISECONDS = _set('ms msec msecs millis millisecond milliseconds')
+_SAMPLES = _set('sample samples')
+# words of units that are less than a second -> how many of them make one
+_PARTS_OF_SECOND = {
+    **dict.fromkeys(_set('ms msec msecs millis millisecond milliseconds'), 1_000),
+    **dict.fromkeys(_set('us usec usecs micros microsecond microseconds'), 1_000_000),
+    **dict.fromkeys(_set('ns nsec nsecs nanos nanosecond nanoseconds'), 1_000_000_000),
+}
+# a lone f stands for frames, as in the f_start of lists like ActivityNet's
 _BESIDE_TIME = _set(
     'time times timestamp timestamps ts timecode tc hms pts sec secs second seconds s t at pos position idx index trim '
-    'crop cut segment seg clip video audio youtube yt event action scene shot chunk window interval narration min '
-    'minute minutes hours sample samples'
+    'crop cut segment seg clip video vid audio youtube yt event action scene shot chunk window interval narration step '
+    'min minute minutes hours parent label annotation caption sentence utterance phrase word subtitle moment gt f'
 )
-_BESIDE_NAME = _set('name names id ids idx index num number text')
+_BESIDE_TIME |= _FRAMES | _SAMPLES | frozenset(_PARTS_OF_SECOND)
+_PLURALS = _set('labels classes categories targets multilabel multilabels list')
+_BESIDE_NAME = _set('name names id ids idx index num number text list')
+# kinds of labels: the positive ones of AudioSet, the event labels of DCASE, ...
+_KINDS = _set('positive event sound action multi all gt true ground truth')
 _BESIDE = dict(
-    start=_BESIDE_TIME | _FRAMES | _MILLISECONDS | _set('offset'),
-    end=_BESIDE_TIME | _FRAMES | _MILLISECONDS,
-    path=_MEANS['path'] | _set('name names rel relative abs absolute full'),
-    label=_MEANS['label'] | _BESIDE_NAME,
+    start=_BESIDE_TIME | _set('offset'),
+    end=_BESIDE_TIME,
+    path=_MEANS['path'] | _set('name names rel relative abs absolute full vid slice'),
+    label=_MEANS['label'] | _BESIDE_NAME | _KINDS,
     verb=_MEANS['label'] | _BESIDE_NAME,
     noun=_MEANS['label'] | _BESIDE_NAME,
 )
@@ -64,7 +75,16 @@ _RUN_TOGETHER = re.compile(f'^({_TOGETHER})({_TOGETHER})$')
 # A word that shares more than this share of its letters, in order, with a right name is a misspelling of it; so is one
 # with the same letters in another order. Most short words are close to some other word.
 _LIKE, _LONG = 0.8, 5
+# Words too close to others, such as name, sending and tint, to be guessed from a misspelling.
+_EXACT = _set('fname starting ending tin tmin tmax tout t0 t1')
 _SEPARATORS = (';', '\t', '|')
+# Columns of official lists, which name videos and not files -> the command that makes manifests of them.
+_OFFICIAL = {
+    'positive_labels': 'mmav prepare-audioset',
+    'narration_id': 'mmav prepare-epic-kitchens',
+    'time_start': 'mmav prepare-kinetics-sounds, or mmav prepare-segments for other classes',
+}
+_IDS, _ID_OF = _set('ytid vid'), _set('video youtube yt clip vid')
 
 
 def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None = None) -> dict[str, int]:
@@ -139,6 +159,8 @@ def near_column(name: str, known: Collection[str]) -> str | None:
     ('start', 'end', None)
     """
     words = _words(name)
+    if ''.join(words) in _MEANS['start'] | _MEANS['end']:  # t_min, in_point
+        words = [''.join(words)]
     if _ORDINALS & set(words) and not _FRAMES & set(words):
         return None
     for column in known:
@@ -164,7 +186,7 @@ def _near(word: str, right: Collection[str]) -> bool:
 
 
 def _misspelt(word: str, right: str) -> bool:
-    if len(right) < _LONG and right not in _MEANS:
+    if right in _EXACT or (len(right) < _LONG and right not in _MEANS):
         return False
     like = len(right) >= len('path') and SequenceMatcher(None, word, right).ratio() > _LIKE
     return like or (right in _MEANS and sorted(word) == sorted(right))
@@ -189,25 +211,60 @@ def _rename(name: str, meant: str, header: Sequence[str]) -> str:
     also = f', but {meant!r} exists, too: remove one of the two, or rename this one' if there else ''
     if 'offset' in words and not any(near_column(column, ('start',)) for column in header):
         return f"call it 'start' and write a column 'end', in seconds of the file{also}"
-    if meant in SPAN and words & _FRAMES:
-        return f'divide its numbers by the frame rate and call it {meant!r}, in seconds of the file{also}'
-    if meant in SPAN and words & _MILLISECONDS:
-        return f'divide its numbers by 1000 and call it {meant!r}, in seconds of the file{also}'
+    divisor = divisor_of(name) if meant in SPAN else None
+    if divisor:
+        return f'divide its numbers by {divisor} and call it {meant!r}, in seconds of the file{also}'
     if there:
         return f'it is almost {meant!r}{also}'
     what = ', in seconds of the file' if meant in SPAN else ''
-    return f'rename it to {meant!r}{what}'
+    return f'rename it to {meant!r}{what}{_several(name, meant)}'
+
+
+def _several(name: str, meant: str) -> str:
+    return ', with | between several names' if meant == 'label' and set(_words(name)) & _PLURALS else ''
+
+
+def divisor_of(name: str) -> str | None:
+    """What makes seconds of the times in a column: a rate or a number; None where they are seconds already.
+
+    >>> divisor_of('start_frame'), divisor_of('end_ms'), divisor_of('start_sec')
+    ('the frame rate', '1000', None)
+    """
+    words = set(_words(name))
+    if _FRAMES & words or 'f' in words:
+        return 'the frame rate'
+    if _SAMPLES & words:
+        return 'the sample rate'
+    return next((str(parts) for word, parts in _PARTS_OF_SECOND.items() if word in words), None)
+
+
+def is_video_id(name: str) -> bool:
+    """Whether a column holds ids of videos, by its name.
+
+    >>> [name for name in ('video_id', 'YTID', 'speaker_id', 'path') if is_video_id(name)]
+    ['video_id', 'YTID']
+    """
+    *of, last = _words(name) or ['']
+    return ''.join([*of, last]) in _IDS or (bool(of) and last in ('id', 'uid') and set(of) <= _ID_OF)
 
 
 def _remedy(missing: str, header: Sequence[str], needed: Sequence[str]) -> str:
     near = [column for column in header if column not in needed and near_column(column, (missing,))]
     if near:
-        return f'rename column {near[0]!r} to {missing!r}'
+        return f'rename column {near[0]!r} to {missing!r}{_several(near[0], missing)}'
     parts = [name for name in LABELS if name in header]
-    if needed == ('path', 'label') and parts:
+    if missing == 'label' and parts:
         lists = ', '.join(f"{part}='{part}s.txt'" for part in parts)
         return f'give the dataset classes=dict({lists}) for {" and ".join(f"{part}s" for part in parts)}'
     remedy = f'the first row must name the columns: {",".join(needed)}'
+    if header[0].startswith('#'):
+        return f"{remedy}; here it is a comment. For AudioSet's official list: mmav prepare-audioset"
+    official = next((command for name, command in _OFFICIAL.items() if name in header), None)
+    if missing == 'path' and official:
+        return f'{remedy}. For an official list: {official}'
+    ids = [name for name in header if is_video_id(name)]
+    if missing == 'path' and ids:
+        return f'{remedy}; {ids[0]!r} names no file: mmav prepare-segments finds the files of a list of videos'
     parted = [mark for mark in _SEPARATORS if mark in header[0]]
     if len(header) == 1 and parted:
         return f'{remedy}; here {parted[0]!r} separates cells, use a comma'

@@ -19,13 +19,52 @@ MEANT = dict(
 OTHERS = (
     'split speaker source_url video_id youtube_id videoid narration_id fps width duration language notes top step form '
     'send state table index fold frame_rate num_frames sample_rate has_audio audio_codec file_size verb noun '
-    'first_name last_seen action action_id window scene event time timestamp start_noise end_date start_lat'
+    'first_name last_seen action action_id window scene event time timestamp start_noise end_date start_lat name '
+    'sending pending parting tint frame min max list gt text caption sample'
 )
 
 
 @pytest.mark.parametrize(('meant', 'names'), MEANT.items(), ids=MEANT)
 def test_a_near_name_means_a_column(meant, names):
     assert {name: near_column(name, KNOWN) for name in names.split()} == dict.fromkeys(names.split(), meant)
+
+
+# Headers of public lists, as published; '=' and a column: what is near to it, and thus never ignored.
+PUBLIC = {
+    'AudioSet': 'YTID start_seconds=start end_seconds=end positive_labels=label',
+    'AudioSet, strong': 'segment_id start_time_seconds=start end_time_seconds=end label=label',
+    'Kinetics': 'label=label youtube_id time_start=start time_end=end split is_cc',
+    'EPIC-Kitchens': 'narration_id video_id narration_timestamp start_timestamp=start stop_timestamp=end '
+    'start_frame=start stop_frame=end narration all_nouns all_noun_classes',
+    'AVE': 'Category=label VideoID Quality StartTime=start EndTime=end',
+    'ActivityNet': 'video_id subset t-start=start t-end=end f_start=start f_end=end label=label',
+    'HACS': 'classname=label youtube_id subset start=start end=end',
+    'AVA-Speech': 'video_id label_start_timestamp_seconds=start label_end_timestamp_seconds=end',
+    'Moments in Time': 'filename=path label=label number_positive number_negative',
+    'ESC-50': 'filename=path fold target=label category=label esc10 src_file take',
+    'FSD50K': 'fname=path labels=label mids split',
+    'UrbanSound8K': 'slice_file_name=path fsID start=start end=end salience fold classID=label class=label',
+    'DCASE': 'filename=path event_label=label event_labels=label',
+    'HowTo100M': 'video_id category_1 category_2 rank task_id start=start end=end text',
+    'COIN': 'video_url recipe_type segment_start=start segment_end=end class=label',
+    'Ego4D': 'video_uid clip_uid clip_start_sec=start clip_end_sec=end video_start_frame=start action_start_sec=start '
+    'parent_start_sec=start interval_end_frame=end',
+    'AudioCaps': 'audiocap_id youtube_id start_time=start caption',
+    'TextGrid': 'tier tmin=start tmax=end text',
+}
+
+
+@pytest.mark.parametrize('columns_of_list', PUBLIC.values(), ids=PUBLIC)
+def test_columns_of_public_lists(columns_of_list):
+    for column in columns_of_list.split():
+        name, _, meant = column.partition('=')
+        assert (near_column(name, KNOWN) or '') == meant, name
+        header = ['path', 'label', 'start', 'end', name]
+        if meant and name not in header:
+            with pytest.raises(ManifestError, match=rf'column {name!r} is not read; .*{meant!r} exists, too'):
+                find_columns('m.csv', header, ('label',))
+        elif name not in header:
+            assert name not in find_columns('m.csv', header, ('label',))
 
 
 def test_other_names_mean_none():
@@ -47,6 +86,16 @@ def test_verbs_and_nouns():
             r"'start_frame' .* divide its numbers by the frame rate and call it 'start'",
         ),
         ('path,label,start_ms,end_ms', r"'start_ms' .* divide its numbers by 1000 and call it 'start'"),
+        ('path,label,start_us,end_us', r"'start_us' .* divide its numbers by 1000000 and call it 'start'"),
+        ('path,label,start_sample', r"'start_sample' .* divide its numbers by the sample rate and call it 'start'"),
+        ('path,label,f_start', r"'f_start' .* divide its numbers by the frame rate and call it 'start'"),
+        ('path,label,t_min,t_max', r"'t_min' is not read; rename it to 'start'"),
+        ('path,positive_labels', r"no column 'label', .* rename column 'positive_labels' to 'label'"),
+        ('path,verb,noun,labels', r"rename column 'labels' to 'label'"),
+        ('# Segments csv created Sun Mar  5 10:54:31 2017', r'it is a comment. .* list: mmav prepare-audioset'),
+        ('YTID,start_seconds,end_seconds,positive_labels', r'For an official list: mmav prepare-audioset'),
+        ('label,youtube_id,time_start,time_end', r'For an official list: mmav prepare-kinetics-sounds'),
+        ('video_id,start,end,label', r"'video_id' names no file: mmav prepare-segments finds the files"),
         ('path,label,start,end,begin', r"'begin' .* almost 'start', but 'start' exists, too: remove one of the two"),
         ('path,label,video', r"'video' .* almost 'path', but 'path' exists, too"),
         ('path,label,class', r"'class' .* almost 'label', but 'label' exists, too"),
@@ -68,6 +117,13 @@ def test_verbs_and_nouns():
 def test_headers_that_are_refused(header, message):
     with pytest.raises(ManifestError, match=message):
         find_columns('m.csv', header.split(','), ('label',))
+
+
+def test_several_labels_are_told_their_separator():
+    with pytest.raises(ManifestError, match=r"'labels' .* rename it to 'label', with \| between several names"):
+        find_columns('m.csv', ['path', 'labels'])
+    with pytest.raises(ManifestError, match="'class' .* rename it to 'label'$"):
+        find_columns('m.csv', ['path', 'class'])
 
 
 def test_where_labels_are_not_looked_at_their_columns_are_known_all_the_same():
