@@ -40,6 +40,8 @@ COMMANDS = {
         'prepare-vggsound': 'tools/data/vggsound/prepare_vggsound.py',
         'prepare-kinetics-sounds': 'tools/data/kinetics_sounds/prepare_kinetics_sounds.py',
         'prepare-epic-kitchens': 'tools/data/epic_kitchens/prepare_epic_kitchens.py',
+        'prepare-audioset': 'tools/data/audioset/prepare_audioset.py',
+        'prepare-segments': 'tools/data/segments/prepare_segments.py',
         'prepare-crema-d': 'tools/data/crema_d/prepare_crema_d.py',
         'prepare-ave': 'tools/data/ave/prepare_ave.py',
         'prepare-music21': 'tools/data/music21/prepare_music21.py',

@@ -122,6 +122,8 @@ class Annotation:
         copies: Files to write beside the manifests, name -> content.
         folder_labels: Class names that folders may have; also those of a larger dataset that this one is part of.
         id_column: Column of the manifest for the ids of segments; None for none.
+        media: Suffixes of its files; None for those of videos.
+        joined: More manifests, such as all for training -> the splits whose rows they have.
         share_files: Whether a file may serve for several rows, as where one clip has a row for each of its classes.
         is_whole: Whether the rows are all that the folder should hold, so that other files are reported.
         refine: Called with the clips that have files, and the folder, before anything is written: to leave some out, or
@@ -152,6 +154,8 @@ class Annotation:
         self.copies: dict[str, bytes] = {}
         self.folder_labels = set(self.classes.get('label', ()))
         self.id_column: str | None = 'narration_id'
+        self.media: frozenset[str] | None = None
+        self.joined: dict[str, tuple[str, ...]] = {}
         self.share_files = self.is_whole = False
         self.refine: Callable[[Any, Any], None] | None = None
 
@@ -164,6 +168,7 @@ class Annotation:
         *,
         delimiter: str = ',',
         header: str = '',
+        comment: str = '',
     ) -> None:
         """Reads one file and adds its clips, in the order of its lines.
 
@@ -174,6 +179,7 @@ class Annotation:
             optional: More columns; a cell is empty if the file has no such column.
             delimiter: What separates cells.
             header: A first line that some copies of the file have, and that is not a row.
+            comment: How lines begin that are no rows.
 
         Raises:
             ManifestError: The file cannot be read, has no such columns, or none of its rows can be used.
@@ -185,6 +191,8 @@ class Annotation:
         before = len(self.clips)
         for line, text in enumerate(lines, start=1):
             if not text.strip() or (line == 1 and (columns or text.strip() == header)):
+                continue
+            if comment and text.startswith(comment):
                 continue
             count, row = count + 1, Row(source, line)
             try:
@@ -276,7 +284,8 @@ def whole_seconds(cell: str) -> int:
 
 def _cells(text: str, places: Sequence[int | None], *, delimiter: str) -> list[str]:
     try:
-        cells = [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter, strict=True), [])]
+        rows = csv.reader([text], delimiter=delimiter, skipinitialspace=True, strict=True)
+        cells = [cell.strip() for cell in next(rows, [])]
     except csv.Error as error:
         raise BadRow(f'not CSV ({error}); a cell that holds a comma is in double quotes') from error
     if not places:

@@ -165,7 +165,7 @@ def check_pattern(pattern: str, fields: Sequence[str]) -> str:
     '{id}_{start:06d}'
     """
     stem, suffix = os.path.splitext(pattern)
-    if suffix.lower() in SUFFIXES:
+    if suffix.lower() in SUFFIXES | AUDIO_SUFFIXES:
         pattern = stem
     may = ', '.join(f'{{{field}}}' for field in fields)
     try:
@@ -185,7 +185,7 @@ def names_of(clip: AnnotatedClip, patterns: Iterable[str]) -> list[str]:
     """The names, without suffix, that the file of a clip may have, in the order of preference.
 
     Patterns may use ``id`` (of the video), ``start`` and ``end`` (whole seconds), ``start_ms`` and ``end_ms``
-    (milliseconds), and ``label`` (also with ``_`` for its spaces).
+    (milliseconds), ``start_s`` and ``end_s`` (seconds as ``30.000``), and ``label`` (also with ``_`` for its spaces).
 
     >>> clip = AnnotatedClip('train', 'a.csv', 1, 'x', 'x', 30, 40, ('dog barking',))
     >>> names_of(clip, ['{id}_{start:06d}', '{label}/{id}'])
@@ -211,7 +211,14 @@ def folder_key(name: str) -> str:
 
 def _values(clip: AnnotatedClip) -> dict[str, str | int]:
     start, end = int(clip.start), int(clip.end)
-    times = dict(start=start, end=end, start_ms=1000 * start, end_ms=1000 * end)
+    times: dict[str, str | int] = dict(
+        start=start,
+        end=end,
+        start_ms=round(1000 * clip.start),
+        end_ms=round(1000 * clip.end),
+        start_s=f'{clip.start:.3f}',
+        end_s=f'{clip.end:.3f}',
+    )
     return dict(id=clip.video, label=clip.label, **times)
 
 

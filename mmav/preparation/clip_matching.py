@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from mmav.errors import MmavError
 from mmav.preparation.annotations import NOT_LISTED, SEVERAL_CLASSES, AnnotatedClip, Annotation, Problem
-from mmav.preparation.clip_files import ClipFolder, folder_key, names_of
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, ClipFolder, folder_key, names_of
 
 EMPTY, CONFLICT, SEVERAL, AMBIGUOUS, UNUSABLE, SILENT, UNKNOWN = (
     'empty file', 'folder of another class', 'several files', 'one file for several rows', 'unusable file or folder',
@@ -51,6 +52,7 @@ class _Candidate(NamedTuple):
 
     is_defective: bool
     in_other_class: bool
+    is_audio: bool  # alone; a file with a picture too is better
     rank: int  # of the name
     depth: int
     path: str
@@ -69,7 +71,7 @@ def match(
     """Looks up the file of each clip.
 
     Several files may have one of a clip's names: those that are not empty are preferred, then those that are not in a
-    folder of another class, then the order of the patterns, then the less deep folder, then the alphabet.
+    folder of another class, then videos, then the order of the patterns, then the less deep folder, then the alphabet.
 
     Args:
         annotation: The clips.
@@ -117,8 +119,11 @@ def _candidates(clip: AnnotatedClip, folder: ClipFolder, patterns: Sequence[str]
         for path in folder.find(name):
             if path not in found:
                 other, defect = _other_class(path, clip, keys), folder.defect(path)
-                found[path] = _Candidate(bool(defect), other is not None, rank, path.count('/'), path, defect, other)
-    return sorted(found.values(), key=lambda candidate: candidate[:5])
+                is_audio = os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
+                found[path] = _Candidate(
+                    bool(defect), other is not None, is_audio, rank, path.count('/'), path, defect, other
+                )
+    return sorted(found.values(), key=lambda candidate: candidate[:6])
 
 
 def _chosen(clip: AnnotatedClip, candidates: Sequence[_Candidate], where: str, result: Matched) -> _Candidate | None:

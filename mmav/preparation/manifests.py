@@ -55,10 +55,10 @@ def prepare(
     clips, out = os.path.expanduser(clips), os.path.expanduser(out)
     patterns = annotation.patterns if pattern is None else (check_pattern(pattern, annotation.fields),)
     lists = {CLASS_FILES[column]: names for column, names in annotation.classes.items()}
-    tables = [f'{split}.csv' for split in annotation.splits]
+    tables = [f'{name}.csv' for name in (*annotation.splits, *annotation.joined)]
     names = [*lists, *annotation.copies, MISSING, REPORT]
     check_folder(out, names, inputs=annotation.sources, remedy='give another one with --out')
-    folder, sounds = ClipFolder(clips, progress=progress), None
+    folder, sounds = ClipFolder(clips, progress=progress, media=annotation.media or SUFFIXES), None
     if audio is not None:
         audio = os.path.expanduser(audio)
         sounds = ClipFolder(audio, progress=progress, media=AUDIO_SUFFIXES | SUFFIXES, option='--audio')
@@ -84,6 +84,14 @@ def prepare(
             left = ', and the one that is there is an older one' if (Path(out) / f'{split}.csv').exists() else ''
             why = 'no clip was found' if annotation.rows[split] else 'no list is given'
             notes.append(f'{split}.csv is not written, as {why} for it{left}')
+    for name, splits in annotation.joined.items():
+        rows = [content for split in splits if (content := files.get(f'{split}.csv'))]
+        if len(rows) == len(splits):  # the header once
+            files[f'{name}.csv'] = rows[0] + b''.join(content.partition(b'\n')[2] for content in rows[1:])
+        else:
+            left = ', and the one that is there is an older one' if (Path(out) / f'{name}.csv').exists() else ''
+            parts = ' and '.join(f'{split}.csv' for split in splits)
+            notes.append(f'{name}.csv is not written, as it joins {parts}{left}')
     check_all_own(Path(out) / name for name in files)
     files[MISSING] = _missing_table(annotation, matched, patterns)
     report: dict[str, Any] = dict(
@@ -194,10 +202,13 @@ def _count_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
 def _worst(annotation: Annotation, matched: Matched) -> list[dict[str, Any]]:
     """The classes with most missing clips; for segments of long files, the files."""
 
-    def group(clip: AnnotatedClip) -> str:
-        return clip.video if annotation.segments else clip.label
+    def groups(clip: AnnotatedClip) -> list[str]:
+        return [clip.video] if annotation.segments else clip.label.split('|')
 
-    rows, missing = (Counter(map(group, clips)) for clips in (annotation.clips, [clip for clip, _ in matched.missing]))
+    rows, missing = (
+        Counter(name for clip in clips for name in groups(clip))
+        for clips in (annotation.clips, [clip for clip, _ in matched.missing])
+    )
     names = sorted(missing, key=lambda name: (-missing[name], rows[name], name))[:_WORST]
     return [dict(name=name, missing=missing[name], rows=rows[name]) for name in names]
 
