@@ -85,13 +85,13 @@ def prepare(
             why = 'no clip was found' if annotation.rows[split] else 'no list is given'
             notes.append(f'{split}.csv is not written, as {why} for it{left}')
     for name, splits in annotation.joined.items():
-        rows = [content for split in splits if (content := files.get(f'{split}.csv'))]
-        if len(rows) == len(splits):  # the header once
-            files[f'{name}.csv'] = rows[0] + b''.join(content.partition(b'\n')[2] for content in rows[1:])
+        parts = [content for split in splits if (content := files.get(f'{split}.csv'))]
+        if len(parts) == len(splits):  # the header once
+            files[f'{name}.csv'] = parts[0] + b''.join(content.partition(b'\n')[2] for content in parts[1:])
         else:
             left = ', and the one that is there is an older one' if (Path(out) / f'{name}.csv').exists() else ''
-            parts = ' and '.join(f'{split}.csv' for split in splits)
-            notes.append(f'{name}.csv is not written, as it joins {parts}{left}')
+            joined = ' and '.join(f'{split}.csv' for split in splits)
+            notes.append(f'{name}.csv is not written, as it joins {joined}{left}')
     check_all_own(Path(out) / name for name in files)
     files[MISSING] = _missing_table(annotation, matched, patterns)
     report: dict[str, Any] = dict(
