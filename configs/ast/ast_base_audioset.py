@@ -1,4 +1,4 @@
-"""Audio alone, AST (Gong et al. 2021), with the schedule of the other models, AudioSet's balanced and unbalanced list (AS-2M).
+"""Audio alone, AST (Gong et al. 2021), with the schedule of the other models, AudioSet's two training lists (AS-2M).
 
 Train: tools/dist_train.sh configs/ast/ast_base_audioset.py 8
 Expected: not yet run here. Hardware: 8 GPUs of 40 GB.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mmav.class_names import read_classes
 from mmav.datasets.columns import LABELS
 from mmav.datasets.manifest import join_path, read_table
 from mmav.datasets.media import PairPath
@@ -17,6 +18,7 @@ from mmav.datasets.media.probe import Probe, probe
 from mmav.errors import ManifestError
 from mmav.journal import Journal
 from mmav.parallel import Lost, run_parallel
+from mmav.preparation.manifests import CLASS_FILES
 from mmav.tables import write_csv
 
 # Audio below this level, in dB of full scale, is inaudible: one step of 16-bit samples is -90.
@@ -64,6 +66,7 @@ class ManifestCheck:
         rows: Its rows as written.
         clips: The clip of each row.
         defects: The defects of each row's clip.
+        names: Names of the classes, if the list is beside the manifest.
     """
 
     path: str
@@ -71,6 +74,7 @@ class ManifestCheck:
     rows: list[list[str]]
     clips: list[ClipSpan]
     defects: list[tuple[str, ...]] = field(default_factory=list)
+    names: frozenset[str] = frozenset()
 
     def count(self) -> dict[str, int]:
         """Defect -> number of rows that have it."""
@@ -82,15 +86,20 @@ class ManifestCheck:
         return [any(defect in drop for defect in defects) for defects in self.defects]
 
     def share_of_classes(self, drop: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Class -> rows dropped and all rows, the largest share first; a class is a label, or a verb or noun."""
+        """Class -> rows dropped and all rows, the largest share first; a class is a label, or a verb or noun.
+
+        A cell of several classes, separated by ``|``, counts for each of them.
+        """
         totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         columns = [name for name in LABELS if name in self.header]
         for row, lost in zip(self.rows, self.dropped(drop), strict=True):
             for column in columns:
-                name = row[self.header.index(column)].strip()
-                counts = totals[name if column == 'label' else f'{column}: {name}']
-                counts[0] += lost
-                counts[1] += 1
+                cell = row[self.header.index(column)].strip()
+                names = [cell] if cell in self.names else [name.strip() for name in cell.split('|')]
+                for name in dict.fromkeys(names):
+                    counts = totals[name if column == 'label' else f'{column}: {name}']
+                    counts[0] += lost
+                    counts[1] += 1
         ordered = sorted(totals.items(), key=lambda item: (-item[1][0] / item[1][1], -item[1][0], item[0]))
         return {name: (lost, total) for name, (lost, total) in ordered}
 
@@ -118,7 +127,9 @@ def read_rows(path: str) -> ManifestCheck:
     """
     table = read_table(path)
     clips = [ClipSpan(table.clip(line, cells), *table.span(line, cells)) for line, cells in table.rows]
-    return ManifestCheck(path, table.header, [cells for _, cells in table.rows], clips)
+    lists = [Path(path).with_name(name) for name in CLASS_FILES.values()]
+    names = frozenset(name for place in lists if place.is_file() for name in read_classes(str(place)))
+    return ManifestCheck(path, table.header, [cells for _, cells in table.rows], clips, names=names)
 
 
 def defects_of(result: Probe, end: float | None = None) -> tuple[str, ...]:

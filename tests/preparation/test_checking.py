@@ -104,6 +104,15 @@ def test_a_manifest(folder):
     assert rows[3]['error'].startswith('cannot be opened')
 
 
+def test_a_clip_of_several_classes_counts_for_each(folder):
+    text = 'path,label\na.mp4,cat|dog\nd.mp4,dog | owl\nd.mp4,a|b\n'
+    (folder / 'train.csv').write_text(text)
+    (folder / 'classes.txt').write_text('cat\ndog\nowl\na|b\n')
+    found, _ = check(folder)
+    # a name that the class list has is one class, with whatever sign
+    assert found.share_of_classes(['missing']) == {'a|b': (1, 1), 'owl': (1, 1), 'dog': (1, 2), 'cat': (0, 1)}
+
+
 def test_verbs_and_nouns_are_classes(folder):
     (folder / 'train.csv').write_text('path,verb,noun\na.mp4,cut,onion\nd.mp4,cut,cup\n')
     found, _ = check(folder)

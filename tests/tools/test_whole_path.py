@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 
 from mmav.datasets.media.probe import probe
+from mmav.preparation.annotations import read_labels
 from tests.datasets.media.test_probe import still
+from tests.preparation.test_audioset import HEADER
 from tests.toys import ROOT, run_tool
 
 SMALL = [
@@ -148,6 +151,75 @@ def test_kinetics_sounds(tmp_path, place):
     whole, _ = train_and_test(config, data, tmp_path / 'work', *shares)
     # The torn clip of the test list stays there: it is reported, and counts as wrong.
     assert whole['broken'] == 1 and whole['top1'] <= 0.5
+
+
+AUDIOSET = {
+    # the official form; three of the clips are sound alone, missing, and torn
+    'balanced_train': """\
+-0train0001, 30.000, 40.000, "/m/09x0r,/m/05zppz"
+0train00002, 0.000, 10.000, "/m/04rlf"
+0missing003, 0.000, 10.000, "/m/04rlf,/m/09x0r"
+0train00004, 239.800, 249.800, "/m/0jbk,/m/0bt9lr,/m/068hy"
+""",
+    'unbalanced_train': """\
+0unbal00005, 10.000, 20.000, "/m/0bt9lr"
+0torn000006, 20.000, 30.000, "/m/0bt9lr,/m/04rlf"
+-0train0001, 30.000, 40.000, "/m/09x0r"
+""",
+    'eval': """\
+-0eval00007, 0.000, 10.000, "/m/09x0r,/m/04rlf"
+0eval000008, 0.000, 9.000, "/m/0bt9lr"
+0eval000009, 5.000, 15.000, "/m/04rlf"
+""",
+}  # fmt: skip
+# the small MMT with what the configs of AudioSet have for several labels a clip
+SEVERAL_LABELS = """\
+_base_ = ['{base}']
+model = dict(head=dict(_delete_=True, type='MultiLabelHead', num_classes=_base_.num_classes))
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(multi_label=True, max_broken_share=0.5))
+val_evaluator = test_evaluator = dict(_delete_=True, type='MultiLabelMetric')
+"""
+
+
+def test_audioset(tmp_path, place, make_clip):
+    lists = tmp_path / 'lists'
+    lists.mkdir()
+    for name, text in AUDIOSET.items():
+        (lists / f'{name}_segments.csv').write_text(HEADER + text)
+    data = tmp_path / 'audioset'
+    names = ('-0train0001_30', '0train00004_239800_249800', 'Y0unbal00005', 'Y-0eval00007', '0eval000008_0.000_9.000')
+    for name in names:
+        place(f'audioset/clips/{name}.mp4', 'good')
+    place('audioset/clips/0torn000006.mp4', 'torn')
+    for name in ('Y0train00002.wav', '0eval000009_000005.wav'):
+        sound = make_clip('sound.wav', seconds=2.0, video=None, audio='pcm_s16le')
+        shutil.copy(sound, tmp_path / 'audioset' / 'clips' / name)
+    run('data/audioset/prepare_audioset.py', lists, '--clips', data / 'clips', '--out', data)
+    speech = 'Speech|Male speech, man speaking'
+    dog = 'Animal|Domestic animals, pets|Dog'
+    assert labels(data / 'train_balanced.csv') == [speech, 'Music', dog]
+    assert labels(data / 'train.csv') == [speech, 'Music', dog, 'Dog', 'Dog|Music']
+    assert labels(data / 'test.csv') == ['Speech|Music', 'Dog', 'Music']
+
+    run('data/check_media.py', data, '--jobs', 1)
+    found = json.loads((data / 'check_report.json').read_text())['manifests']['train.csv']
+    assert {k: v for k, v in found['defects'].items() if v} == dict(unreadable=1, no_picture=1)
+    assert found['classes']['Dog'] == dict(dropped=1, clips=3, share=0.333333)
+    assert labels(data / 'train_clean.csv') == [speech, 'Music', dog, 'Dog']
+
+    config = tmp_path / 'small_audioset.py'
+    config.write_text(SEVERAL_LABELS.format(base=ROOT / 'configs' / 'mmt' / 'mmt_tiny_folder.py'))
+    work, clean = tmp_path / 'work', 'train_dataloader.dataset.ann_file=train_clean.csv'
+    run('train.py', config, '--data-root', data, '--work-dir', work, '--cfg-options', *SMALL, clean)
+    dump, out = tmp_path / 'predictions.pkl', tmp_path / 'scores.json'
+    arguments = ['--data-root', data, '--work-dir', work / 'test', '--dump', dump, '--out', out]
+    run('test.py', config, work / 'epoch_1.pth', *arguments, '--cfg-options', *SMALL[2:])
+    scores = json.loads(out.read_text())
+    assert scores['broken'] == 0 and 'top1' not in scores
+    assert all(0 <= scores[name] <= 1 for name in ('mAP', 'AUC', 'hit1', 'macro_f1', 'micro_f1'))
+    rows = pickle.loads(dump.read_bytes())['rows']
+    music, dog_index = (read_labels('audioset').index(name) for name in ('Music', 'Dog'))
+    assert [row['label'] for row in rows] == [(0, music), (dog_index,), (music,)]
 
 
 def test_epic_kitchens(tmp_path, place, make_clip):
