@@ -97,6 +97,8 @@ _PARAMWISE = (
     'flat_decay_mult',
     'dwconv_decay_mult',
     'token_decay_mult',
+    'head_lr_mult',
+    'neck_lr_mult',
     'dcn_offset_lr_mult',
     'bypass_duplicate',
 )

@@ -14,6 +14,10 @@ from mmav.errors import ConfigError, did_you_mean
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 
 
+# parts of a model whose learning rate has a factor of its own in paramwise_cfg
+RATED_PARTS = ('head', 'neck')
+
+
 class PlainConstructor(MMEngineConstructor):
     """MMEngine's default constructor, but with parameter groups that are plain dicts, of what trains only.
 
@@ -21,17 +25,22 @@ class PlainConstructor(MMEngineConstructor):
     ``torch.compile`` and other code that inspects an optimizer only support dicts. Without ``paramwise_cfg`` it gives
     the optimizer all parameters; here those that ``freeze`` or the model itself fixed are left out.
 
-    In addition to MMEngine's options, ``paramwise_cfg`` takes ``token_decay_mult``, a factor for the weight decay of
-    learned tokens and position tables. The parts of the model list these with ``no_weight_decay()``, as
-    :class:`mmav.models.Backbone`, necks and heads have it. Like MMEngine's other factors, it yields to ``custom_keys``.
+    In addition to MMEngine's options, ``paramwise_cfg`` takes
+
+    * ``token_decay_mult``, a factor for the weight decay of learned tokens and position tables. The parts of the model
+      list these with ``no_weight_decay()``, as :class:`mmav.models.Backbone`, necks and heads have it.
+    * ``head_lr_mult`` and ``neck_lr_mult``, factors for the learning rates of ``head`` and ``neck``, which are new where
+      the encoders are pretrained (YuanGongND/cav-mae, src/run_cavmae_ft.py, ``--head_lr``).
+
+    Like MMEngine's other factors, they yield to ``custom_keys``.
 
     Args:
         optim_wrapper_cfg: The config's ``optim_wrapper``.
         paramwise_cfg: See MMEngine's constructor.
 
     Raises:
-        ConfigError: ``token_decay_mult`` is given without weight decay; and when it is called, if nothing trains or a
-            custom key names no parameter that does.
+        ConfigError: ``token_decay_mult`` is given without weight decay, or a rate's factor is not above 0; and when it is
+            called, if nothing trains, or a custom key or a factor is for no parameter that does.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -44,6 +53,16 @@ class PlainConstructor(MMEngineConstructor):
                 f'paramwise_cfg.token_decay_mult={self.token_decay_mult:g} has no effect without weight decay: give '
                 'optim_wrapper.optimizer.weight_decay, or leave it out'
             )
+        self.lr_mults: dict[str, float] = {
+            part: self.paramwise_cfg[f'{part}_lr_mult']
+            for part in RATED_PARTS
+            if self.paramwise_cfg.get(f'{part}_lr_mult') is not None
+        }
+        for part, factor in self.lr_mults.items():
+            if type(factor) not in (int, float) or not factor > 0:
+                raise ConfigError(f'paramwise_cfg.{part}_lr_mult={factor!r}: give a factor above 0, such as 10')
+            if self.base_lr is None:
+                raise ConfigError(f'paramwise_cfg.{part}_lr_mult needs optim_wrapper.optimizer.lr')
 
     def __call__(self, model: nn.Module) -> Any:
         """Builds the optimizer wrapper for what trains of a model, wrapped for distribution or not."""
@@ -60,6 +79,8 @@ class PlainConstructor(MMEngineConstructor):
         if prefix:  # MMEngine calls this for each submodule: act once, at the end
             return
         self._tell_custom_keys(module)
+        for part, factor in self.lr_mults.items():
+            self._scale_rate(params, module, part, factor)
         if self.token_decay_mult is None:
             return
         custom = self.paramwise_cfg.get('custom_keys', {})
@@ -74,6 +95,25 @@ class PlainConstructor(MMEngineConstructor):
         print_log(
             f'token_decay_mult={self.token_decay_mult:g}: {len(tokens)} tokens and tables of positions of '
             f'{_parts_of(tokens.values())}',
+            'current',
+        )
+
+    def _scale_rate(self, params: list[dict], model: nn.Module, part: str, factor: float) -> None:
+        """Multiplies the learning rates of a part of the model, except for parameters that a custom key names."""
+        named = {name: p for name, p in model.named_parameters() if name.startswith(f'{part}.')}
+        trained = {name: p for name, p in named.items() if p.requires_grad}
+        custom = self.paramwise_cfg.get('custom_keys', {})
+        own = {id(p) for name, p in trained.items() if not any(key in name for key in custom)}
+        if not own:
+            why = 'a custom key names each of its parameters' if trained else 'all of it is frozen'
+            why = why if named else f'the {part} of this model has no parameters'
+            raise ConfigError(f'paramwise_cfg.{part}_lr_mult={factor:g} has no effect: {why}; leave it out')
+        for group in params:
+            if id(group['params'][0]) in own:
+                group['lr'] = group.get('lr', self.base_lr) * factor
+        print_log(
+            f'{part}_lr_mult={factor:g}: {len(own)} parameters of {part} learn at {self.base_lr * factor:.2e}, '
+            f'{factor:g} times the rate',
             'current',
         )
 

@@ -6,6 +6,7 @@ from mmengine.optim import CosineAnnealingLR, build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmav.engine.optim import param_groups
 from mmav.engine.optim.param_groups import DefaultOptimWrapperConstructor, regroup, undecayed_parameters
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier
@@ -206,6 +207,61 @@ def test_the_rate_of_the_head_is_a_multiple():
         rates = {name: group['lr'] for group in groups for name in group['params']}
         of_neck = rates['neck.tokens']
         assert {rate for name, rate in rates.items() if name.startswith('head.')} == {10 * of_neck}
+
+
+def rates_of(groups):
+    return {name: group['lr'] for group in groups for name in group['params']}
+
+
+def test_parts_have_rates_of_their_own(monkeypatch):
+    """CAV-MAE's --head_lr, written out: the optimizer's rate for what is pretrained, a multiple for the rest."""
+    told = []
+    monkeypatch.setattr(param_groups, 'print_log', lambda text, *_: told.append(text))
+    model = make_classifier()
+    names = [name for name, _ in model.named_parameters()]
+    factors = dict(head=10, neck=4.0)
+    found = rates_of(groups_of(model, head_lr_mult=10, neck_lr_mult=4.0))
+    assert found == {name: pytest.approx(1e-3 * factors.get(name.split('.')[0], 1)) for name in names}
+    of_head = sum(name.startswith('head.') for name in names)
+    assert told[0] == f'head_lr_mult=10: {of_head} parameters of head learn at 1.00e-02, 10 times the rate'
+    assert 'parameters of neck learn at 4.00e-03' in told[1]
+    # other options of the groups, and the rates of layers, are as without
+    for kind, options in (('DefaultOptimWrapperConstructor', {}), ('LayerDecayConstructor', dict(layer_decay=0.5))):
+        options = dict(options, token_decay_mult=0.0, bias_lr_mult=2.0)
+        plain, scaled = groups_of(model, kind, **options), groups_of(model, kind, head_lr_mult=10, **options)
+        assert decay_of(plain) == decay_of(scaled)
+        before, after = rates_of(plain), rates_of(scaled)
+        assert after == {
+            name: pytest.approx(rate * (10 if name.startswith('head.') else 1)) for name, rate in before.items()
+        }
+
+
+def test_a_rate_of_a_part_yields_to_custom_keys():
+    model = make_classifier()
+    bias = next(name for name, _ in model.named_parameters() if name.startswith('head.') and name.endswith('bias'))
+    found = rates_of(groups_of(model, head_lr_mult=10, custom_keys={bias: dict(lr_mult=3)}))
+    assert {name: rate for name, rate in found.items() if name.startswith('head.')} == {
+        name: pytest.approx(3e-3 if name == bias else 1e-2) for name in found if name.startswith('head.')
+    }
+
+
+def test_a_rate_of_a_part_without_effect_is_refused():
+    cases = [
+        (make_classifier(), dict(head_lr_mult=0), '0: give a factor above 0, such as 10'),
+        (make_classifier(), dict(head_lr_mult='10'), "'10': give a factor above 0"),
+        (make_classifier(neck='Avg'), dict(neck_lr_mult=2), 'has no effect: the neck of this model has no parameters'),
+        (
+            make_classifier(),
+            dict(head_lr_mult=2, custom_keys={'head.': dict(lr_mult=1)}),
+            'a custom key names each of its parameters; leave it out',
+        ),
+    ]
+    frozen = make_classifier()
+    frozen.head.requires_grad_(False)
+    cases.append((frozen, dict(head_lr_mult=2), 'has no effect: all of it is frozen; leave it out'))
+    for model, options, why in cases:
+        with pytest.raises(ConfigError, match=f'^paramwise_cfg.(head|neck)_lr_mult=.*{why}'):
+            groups_of(model, **options)
 
 
 def test_layer_decay_without_an_encoder_that_trains_is_refused():
