@@ -56,6 +56,7 @@ COMMANDS = {
         'convert': f'{_CONVERT}/convert_weights.py',
         'merge': f'{_CONVERT}/merge_checkpoints.py',
         'merge-lora': f'{_CONVERT}/merge_lora.py',
+        'average-checkpoints': f'{_CONVERT}/average_checkpoints.py',
     },
     'see what a model learned': {
         'logs': f'{_ANALYSIS}/analyze_logs.py',

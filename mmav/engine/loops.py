@@ -270,13 +270,27 @@ class _InInference(BaseLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Evaluates a batch."""
-        numbers = getattr(self.runner, 'evaluation_numbers', None)  # MMEngine's own runner has none
-        autocast: AbstractContextManager[Any] = nullcontext()
-        if numbers is not None and numbers.amp is not None:
-            self.fp16 = True  # otherwise MMEngine turns autocast off again; the dtype comes from the context around it
-            autocast = numbers.autocast(get_device())
-        with evaluating(self.runner.model), autocast:
+        with evaluating(self.runner.model), self._autocast():
             super().run_iter(idx, data_batch)
+
+    def measured(self) -> dict[str, float]:
+        """The metrics of the model as it is; no hook takes part, so no best checkpoint is chosen by them."""
+        model: Any = self.runner.model
+        evaluator: Any = self.evaluator
+        model.eval()
+        with evaluating(model), self._autocast():
+            for data_batch in self.dataloader:
+                evaluator.process(data_samples=model.val_step(data_batch), data_batch=data_batch)
+        metrics: dict[str, float] = evaluator.evaluate(len(self.dataloader.dataset))
+        return metrics
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        numbers = getattr(self.runner, 'evaluation_numbers', None)  # MMEngine's own runner has none
+        if numbers is None or numbers.amp is None:
+            return nullcontext()
+        self.fp16 = True  # otherwise MMEngine turns autocast off again; the dtype comes from the context around it
+        autocast: AbstractContextManager[Any] = numbers.autocast(get_device())
+        return autocast
 
 
 @LOOPS.register_module()

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mmav.engine import AVRunner
+from mmav.engine.averaging import average_checkpoints
 from mmav.engine.small_checkpoints import checksum, complete, leave_out_base
 from mmav.errors import CheckpointError, ConfigError
 from mmav.inference.trained_model import build_model
@@ -164,3 +165,34 @@ def test_checksums_see_every_bit(dtype):
     other[1, 2] += 1
     assert checksum(value.t()) == checksum(value.t().contiguous()) != checksum(value)
     assert checksum(value) != checksum(other) and checksum(torch.tensor(1.0)) != checksum(torch.tensor(2.0))
+
+
+def stopped_and_resumed(folder, name, hook, **encoders):
+    """A run of 3 epochs that writes small checkpoints, the same resumed after the first, and one with whole ones."""
+    for kind, trained_only in (('whole', False), ('small', True), ('resumed', True)):
+        cfg = experiment(folder / 'public.pth', trained_only=trained_only)
+        cfg.custom_hooks, cfg.train_cfg.max_epochs = [hook], 3
+        for encoder in cfg.model.backbones.values():
+            encoder.pop('lora', None)
+            encoder.pop('freeze', None)
+            encoder.update(encoders)
+        options = dict(resume=str(folder / f'{name}_small' / 'epoch_1.pth')) if kind == 'resumed' else {}
+        run(cfg, folder / f'{name}_{kind}', **options)
+
+
+def test_averages_leave_out_the_same(folder):
+    stopped_and_resumed(folder, 'averaged', dict(type='CheckpointAveragingHook'), freeze='all')
+    small, resumed, whole = (
+        torch.load(folder / f'averaged_{kind}' / 'averaged_epoch_1-3.pth', weights_only=True)
+        for kind in ('small', 'resumed', 'whole')
+    )
+    left_out = small['meta']['base']['checksums'].keys()
+    assert small['state_dict'].keys() == whole['state_dict'].keys() - left_out
+    for name, value in small['state_dict'].items():
+        assert torch.equal(value, whole['state_dict'][name]) and torch.equal(value, resumed['state_dict'][name])
+    assert not left_out & load(folder, 'averaged_small')['averaging']['mean']['sums'].keys()
+    # the tool averages what the files hold
+    files = [folder / 'averaged_small' / f'epoch_{epoch}.pth' for epoch in (1, 2, 3)]
+    found = average_checkpoints(files)
+    assert found['meta']['base']['checksums'] == small['meta']['base']['checksums']
+    torch.testing.assert_close(found['state_dict'], dict(small['state_dict']), rtol=0, atol=0)

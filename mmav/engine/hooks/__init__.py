@@ -1,5 +1,25 @@
 """Hooks that MMEngine lacks, and subclasses of its hooks under the same names; importing this registers them."""
 
-from mmav.engine.hooks import broken_clips, checkpoint, ema, non_finite, resume_point, runtime_info, seed, throughput
+from mmav.engine.hooks import (
+    broken_clips,
+    checkpoint,
+    checkpoint_averaging,
+    ema,
+    non_finite,
+    resume_point,
+    runtime_info,
+    seed,
+    throughput,
+)
 
-__all__ = ['broken_clips', 'checkpoint', 'ema', 'non_finite', 'resume_point', 'runtime_info', 'seed', 'throughput']
+__all__ = [
+    'broken_clips',
+    'checkpoint',
+    'checkpoint_averaging',
+    'ema',
+    'non_finite',
+    'resume_point',
+    'runtime_info',
+    'seed',
+    'throughput',
+]

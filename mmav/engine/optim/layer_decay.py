@@ -86,6 +86,6 @@ class LayerDecayConstructor(PlainConstructor):
                 for what, power in (('patches', last), ('first block', last - 1), ('last block', 1), ('norm', 0))
             )
             print_log(f'Learning rates of {name} ({len(blocks)} blocks, decay {self.layer_decay}): {rates}', 'current')
-        own = ', '.join(f'{part} {self.lr * factor:.2e}' for part, factor in self.lr_mults.items())
+        own = ', '.join(f'{part} {self.lr * factor:.2e}' for part, factor in self.rate_factors.items())
         print_log(f'Learning rate of neck and heads: {self.lr:.2e}{f", but {own}" if own else ""}', 'current')
         return scales

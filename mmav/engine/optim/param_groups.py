@@ -13,7 +13,6 @@ from torch import nn
 from mmav.errors import ConfigError, did_you_mean
 from mmav.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 
-
 # parts of a model whose learning rate has a factor of its own in paramwise_cfg
 RATED_PARTS = ('head', 'neck')
 
@@ -29,8 +28,8 @@ class PlainConstructor(MMEngineConstructor):
 
     * ``token_decay_mult``, a factor for the weight decay of learned tokens and position tables. The parts of the model
       list these with ``no_weight_decay()``, as :class:`mmav.models.Backbone`, necks and heads have it.
-    * ``head_lr_mult`` and ``neck_lr_mult``, factors for the learning rates of ``head`` and ``neck``, which are new where
-      the encoders are pretrained (YuanGongND/cav-mae, src/run_cavmae_ft.py, ``--head_lr``).
+    * ``head_lr_mult`` and ``neck_lr_mult``, factors for the learning rates of ``head`` and ``neck``, which are new
+      where the encoders are pretrained (YuanGongND/cav-mae, src/run_cavmae_ft.py, ``--head_lr``).
 
     Like MMEngine's other factors, they yield to ``custom_keys``.
 
@@ -39,8 +38,8 @@ class PlainConstructor(MMEngineConstructor):
         paramwise_cfg: See MMEngine's constructor.
 
     Raises:
-        ConfigError: ``token_decay_mult`` is given without weight decay, or a rate's factor is not above 0; and when it is
-            called, if nothing trains, or a custom key or a factor is for no parameter that does.
+        ConfigError: ``token_decay_mult`` is given without weight decay, or a rate's factor is not above 0; and when it
+            is called, if nothing trains, or a custom key or a factor is for no parameter that does.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -53,12 +52,12 @@ class PlainConstructor(MMEngineConstructor):
                 f'paramwise_cfg.token_decay_mult={self.token_decay_mult:g} has no effect without weight decay: give '
                 'optim_wrapper.optimizer.weight_decay, or leave it out'
             )
-        self.lr_mults: dict[str, float] = {
+        self.rate_factors: dict[str, float] = {
             part: self.paramwise_cfg[f'{part}_lr_mult']
             for part in RATED_PARTS
             if self.paramwise_cfg.get(f'{part}_lr_mult') is not None
         }
-        for part, factor in self.lr_mults.items():
+        for part, factor in self.rate_factors.items():
             if type(factor) not in (int, float) or not factor > 0:
                 raise ConfigError(f'paramwise_cfg.{part}_lr_mult={factor!r}: give a factor above 0, such as 10')
             if self.base_lr is None:
@@ -79,7 +78,7 @@ class PlainConstructor(MMEngineConstructor):
         if prefix:  # MMEngine calls this for each submodule: act once, at the end
             return
         self._tell_custom_keys(module)
-        for part, factor in self.lr_mults.items():
+        for part, factor in self.rate_factors.items():
             self._scale_rate(params, module, part, factor)
         if self.token_decay_mult is None:
             return
@@ -108,11 +107,12 @@ class PlainConstructor(MMEngineConstructor):
             why = 'a custom key names each of its parameters' if trained else 'all of it is frozen'
             why = why if named else f'the {part} of this model has no parameters'
             raise ConfigError(f'paramwise_cfg.{part}_lr_mult={factor:g} has no effect: {why}; leave it out')
+        rate: float = self.base_lr
         for group in params:
             if id(group['params'][0]) in own:
-                group['lr'] = group.get('lr', self.base_lr) * factor
+                group['lr'] = group.get('lr', rate) * factor
         print_log(
-            f'{part}_lr_mult={factor:g}: {len(own)} parameters of {part} learn at {self.base_lr * factor:.2e}, '
+            f'{part}_lr_mult={factor:g}: {len(own)} parameters of {part} learn at {rate * factor:.2e}, '
             f'{factor:g} times the rate',
             'current',
         )
