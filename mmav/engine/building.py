@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from functools import cached_property
 from typing import Any, cast
@@ -49,6 +50,7 @@ class BuildingRunner(Runner):
     """MMEngine's Runner, with parts that also train on CPUs in several processes and resume exactly."""
 
     cfg: Any
+    model: Any
     optim_wrapper: Any
     # the schedules as configured
     schedules: list[dict]
@@ -130,6 +132,25 @@ class BuildingRunner(Runner):
             # MMEngine passes an argument that newer versions of torch deprecate
             warnings.filterwarnings('ignore', message='.broadcast_buffers. is deprecated', category=FutureWarning)
             return super().wrap_model(model_wrapper_cfg, model)
+
+    def wrap_again(self) -> None:
+        """Wraps the model anew, after a change of what trains.
+
+        DistributedDataParallel averages the gradients of the parameters that trained when it was made, and of no
+        others: their gradients would differ between processes.
+        """
+        if not is_model_wrapper(self.model):
+            return
+        options = self.cfg.get('model_wrapper_cfg')
+        # the modules are converted already, and converting them anew would forget what is frozen
+        synchronised = self.cfg.pop('sync_bn', None)
+        try:
+            plain = self.model = self.plain_model
+            gc.collect()  # the hooks of the old wrapper on gradients end with it
+            self.model = self.wrap_model(None if options is None else dict(options), plain)
+        finally:
+            if synchronised is not None:
+                self.cfg.sync_bn = synchronised
 
     def build_train_loop(self, loop: Any) -> Any:
         """Builds the training loop; replaces MMEngine's two with ours, which resume in the middle of an epoch."""

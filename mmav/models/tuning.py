@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -93,6 +93,19 @@ def tune(part: nn.Module, cfg: Mapping[str, Any], where: str) -> None:
     for module in held:
         setattr(module, _STAYS_EVAL, True)
     hold_eval(part)
+
+
+def thaw(part: nn.Module, names: Collection[str]) -> None:
+    """Takes back what :func:`tune` froze in a part, without LoRA; changes ``part``.
+
+    Args:
+        part: A backbone or neck.
+        names: The parameters that trained before.
+    """
+    for module in part.modules():
+        module.__dict__.pop(_STAYS_EVAL, None)
+    for name, parameter in part.named_parameters():
+        parameter.requires_grad_(name in names)
 
 
 def _left_by(freeze: Any, part: nn.Module) -> Iterator[str]:

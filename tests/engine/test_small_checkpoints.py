@@ -196,3 +196,16 @@ def test_averages_leave_out_the_same(folder):
     found = average_checkpoints(files)
     assert found['meta']['base']['checksums'] == small['meta']['base']['checksums']
     torch.testing.assert_close(found['state_dict'], dict(small['state_dict']), rtol=0, atol=0)
+
+
+def test_thawed_weights_are_no_longer_left_out(folder):
+    hooks = dict(type='ProgressiveUnfreezeHook', stages=[(1, 'all'), (2, 1), (3, None)])
+    stopped_and_resumed(folder, 'thawed', hooks)
+    sizes = [
+        len(load(folder, 'thawed_small', epoch)['meta'].get('base', {}).get('checksums', ())) for epoch in (1, 2, 3)
+    ]
+    assert sizes[0] > sizes[1] > sizes[2] == 0
+    small, resumed, whole = (load(folder, f'thawed_{kind}', 3)['state_dict'] for kind in ('small', 'resumed', 'whole'))
+    assert small.keys() == whole.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, small[name]) and torch.equal(value, resumed[name]), name
