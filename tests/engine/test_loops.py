@@ -286,3 +286,17 @@ def test_paper_config_encodes_the_sounds_of_a_batch_once_and_its_five_views_at_o
         for clips in (2, 1)
         for call in (('video', 5 * clips, 3, 16, 224, 224, True), ('audio', clips, 1, 128, 1024, True))
     ]
+
+
+def test_figures_without_hooks_are_those_of_a_validation(tmp_path):
+    """And nothing comes of them: no best checkpoint, no line of a validation."""
+    cfg = load_config(str(toys.write_config(tmp_path)))
+    cfg.default_hooks.checkpoint.save_best = 'top1'
+    cfg.train_dataloader.persistent_workers, cfg.work_dir = False, str(tmp_path)
+    runner = AVRunner.from_cfg(cfg)
+    runner.train()
+    written = sorted(path.name for path in tmp_path.glob('*.pth'))
+    runner.model.fc.weight.data.neg_()
+    figures = runner.val_loop.measured()
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == written
+    assert figures == runner.val_loop.run() and figures['top1'] < 0.5

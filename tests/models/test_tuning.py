@@ -12,7 +12,7 @@ from mmav.engine.memory.meter import MemoryMeter
 from mmav.errors import ConfigError
 from mmav.models import AVClassifier, Backbone
 from mmav.models.backbones.base import layers_of
-from mmav.models.tuning import FREEZE, hold_eval, training_line, tune
+from mmav.models.tuning import FREEZE, hold_eval, thaw, training_line, tune
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 from tests.models.test_contracts import BACKBONES, backbone_input, make_backbone, make_neck, randomise
@@ -277,3 +277,17 @@ def test_necks_of_the_library_count_their_blocks():
     tune(neck, dict(freeze=1), 'neck')
     assert {name.split('.')[1] for name in trained(neck) if name.startswith('blocks.')} == {'1'}
     assert not neck.tokens.requires_grad
+
+
+@pytest.mark.parametrize('freeze', [0, 2, *FREEZE])
+def test_what_is_thawed_is_as_before(freeze):
+    backbone = TunedNet()
+    backbone.norm.weight.requires_grad_(False)  # fixed by the network itself
+    names, marks = trained(backbone), [dict(module.__dict__) for module in backbone.modules()]
+    tune(backbone, dict(freeze=freeze), 'backbones.it')
+    assert trained(backbone) != names
+    thaw(backbone, names)
+    assert trained(backbone) == names and 'norm.weight' not in names
+    assert [module.__dict__.keys() for module in backbone.modules()] == [mark.keys() for mark in marks]
+    hold_eval(backbone.train())
+    assert all(module.training for module in backbone.modules())

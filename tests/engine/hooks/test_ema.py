@@ -1,6 +1,8 @@
 import pytest
 import torch
 from mmengine.model import BaseModel
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from torch.optim.swa_utils import SWALR, AveragedModel
 
 from mmav.evaluation.predictions import load_predictions
 from tests import toys
@@ -85,3 +87,96 @@ def test_begins_with_weights_that_are_loaded(tmp_path, config):
     options = [f'load_from={tmp_path / "weights.pth"}', 'optim_wrapper.optimizer.lr=0', 'train_cfg.max_epochs=1']
     train(config, tmp_path / 'a', '--cfg-options', *options)
     torch.testing.assert_close(dict(load(tmp_path / 'a' / 'epoch_1.pth')['state_dict']), weights)
+
+
+SWA = "custom_hooks = [dict(type='EMAHook', ema_type='StochasticWeightAverage', begin_epoch=2, interval=1)]\n"
+
+
+@pytest.fixture(scope='module')
+def swa(tmp_path_factory):
+    """Stochastic weight averaging from the second of 4 epochs on, one step an epoch."""
+    folder = tmp_path_factory.mktemp('swa')
+    config = toys.write_config(folder, SWA)
+    options = ['train_dataloader.batch_size=12', 'default_hooks.checkpoint.max_keep_ckpts=9']
+    train(config, folder / 'a', '--cfg-options', *options)
+    return folder, config, options
+
+
+def test_stochastic_weight_averaging_is_that_of_torch(swa):
+    folder = swa[0]
+    reference, steps = None, []
+    for epoch in range(1, 5):
+        checkpoint = load(folder / 'a' / f'epoch_{epoch}.pth')
+        model = toys.ToyModel()
+        trained = {name.removeprefix('module.'): value for name, value in checkpoint['ema_state_dict'].items()}
+        steps.append(int(trained.pop('steps')))
+        model.load_state_dict(trained)
+        if epoch >= 2:
+            reference = reference or AveragedModel(model)
+            reference.update_parameters(model)
+        expected = model if epoch < 2 else reference.module
+        torch.testing.assert_close(dict(checkpoint['state_dict']), dict(expected.state_dict()))
+    # averaging begins with epoch 2: before, the average follows the weights
+    assert steps == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize('epoch', [1, 2, 3])
+def test_stochastic_weight_averaging_resumes(swa, tmp_path, epoch):
+    folder, config, options = swa
+    train(config, tmp_path / 'b', '--resume', folder / 'a' / f'epoch_{epoch}.pth', '--cfg-options', *options)
+    one, two = (load(run / 'epoch_4.pth') for run in (folder / 'a', tmp_path / 'b'))
+    for part in ('state_dict', 'ema_state_dict', 'optimizer'):
+        torch.testing.assert_close(one[part], two[part], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('kind', ['linear', 'cos'])
+def test_the_rate_of_stochastic_weight_averaging_is_that_of_swalr(kind):
+    """MMEngine's schedules, as docs/recipes.md composes them, give SWALR's rates: annealed, then constant."""
+    rate, final, begin, length, epochs = 0.1, 0.02, 3, 4, 12
+    kinds = dict(
+        linear=dict(type='LinearLR', start_factor=1.0, end_factor=final / rate),
+        cos=dict(type='CosineAnnealingLR', T_max=length, eta_min=final),
+    )
+    # MMEngine's steps end before ``end``
+    parts = [dict(**kinds[kind], begin=begin, end=begin + length + 1)]
+    found, expected = [], []
+    for rates, swalr in ((found, False), (expected, True)):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+        if swalr:
+            schedules = [SWALR(optimizer, swa_lr=final, anneal_epochs=length, anneal_strategy=kind)]
+        else:
+            init_default_scope('mmav')
+            schedules = [PARAM_SCHEDULERS.build(dict(part, optimizer=optimizer)) for part in parts]
+        for epoch in range(epochs):
+            rates.append(optimizer.param_groups[0]['lr'])
+            optimizer.step()
+            for schedule in schedules:
+                if not swalr or epoch >= begin:
+                    schedule.step()
+    assert found == pytest.approx(expected) and found[-1] == pytest.approx(final) and found[0] == rate
+
+
+def test_averages_without_effect_are_refused(tmp_path, capsys):
+    config = toys.write_config(tmp_path, SWA)
+    cases = {
+        'custom_hooks.0.momentum=0.1': 'EMAHook.momentum: StochasticWeightAverage takes no such argument, but interval',
+        'custom_hooks.0.intervall=1': "did you mean 'interval'",
+        'custom_hooks.0.ema_type=StochasticWeightAveraging': "did you mean 'StochasticWeightAverage'",
+        'custom_hooks.0.begin_iter=3': 'give begin_iter or begin_epoch, not both',
+        'custom_hooks.0.begin_epoch=9': 'EMAHook.begin_epoch=9 comes after the last one of training, 4',
+    }
+    for number, (option, message) in enumerate(cases.items()):
+        arguments = ['--work-dir', tmp_path / f'{number}', '--cfg-options', option]
+        assert toys.run_tool('train.py', config, *arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_statistics_of_batch_norm_are_told(tmp_path, capsys):
+    config = toys.write_config(
+        tmp_path,
+        SWA + "custom_imports['imports'] += ['tests.engine.hooks.test_checkpoint_averaging']\n"
+        "model['type'] = 'NormedToy'\n",
+    )
+    for value, told in (('False', 1), ('True', 0)):
+        train(config, tmp_path / value, '--cfg-options', f'custom_hooks.0.update_buffers={value}')
+        assert capsys.readouterr().out.count('EMAHook leaves 1 BatchNorms the running statistics') == told
