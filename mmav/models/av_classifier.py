@@ -16,6 +16,7 @@ from mmav.errors import ConfigError
 from mmav.models.data_preprocessor import AVDataPreprocessor
 from mmav.models.init import from_scratch, leave_out_files, report_origins, without_files
 from mmav.models.tuning import KEYS, hold_eval, training_line, tune
+from mmav.models.views import check_average, count_views, encode_in_chunks, masks_of_views, repeat_views
 from mmav.registry import MODELS
 from mmav.structures import PROJECTED, AVDataSample, Tokens
 
@@ -66,11 +67,17 @@ class AVClassifier(BaseModel):
         keep_features: Whether the mode ``predict`` adds the input of the last layer to the samples: the concatenated
             streams as ``feature``, and each stream and each encoder's class embedding by name as ``features``; with
             ``contrast`` also their projections, such as ``audio_projected``.
+        view_average: What is averaged over the views of a clip: 'probabilities', as SlowFast's ensemble of softmax
+            scores and mmaction2's ``average_clips='prob'`` do, or 'logits', mmaction2's 'score': each stream's logits
+            are averaged over the views before they become probabilities.
+        view_batch: How many views of each clip are encoded at a time where no gradient is recorded; None for all. Less
+            memory, the same results.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: If there is no backbone.
-        ConfigError: If a backbone has no ``out_dims`` or the head has no ``parts``.
+        ValueError: If there is no backbone, ``view_average`` is unknown or ``view_batch`` below 1.
+        ConfigError: If a backbone has no ``out_dims``, the head has no ``parts``, or it has logits that 'logits' cannot
+            average, as they are no linear map of the streams.
     """
 
     def __init__(
@@ -83,6 +90,8 @@ class AVClassifier(BaseModel):
         data_preprocessor: dict[str, Any] | None = None,
         pretrained: bool = True,
         keep_features: bool = False,
+        view_average: str = 'probabilities',
+        view_batch: int | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(MODELS.build(data_preprocessor or dict(type='AVDataPreprocessor')), init_cfg)
@@ -112,6 +121,10 @@ class AVClassifier(BaseModel):
             )
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
         self.keep_features = keep_features
+        self.view_average = check_average(view_average, self.head)
+        if view_batch is not None and (not isinstance(view_batch, int) or view_batch < 1):
+            raise ValueError(f'view_batch={view_batch!r} must be a whole number above 0, or None for all views at once')
+        self.view_batch = view_batch
 
     def _built_and_tuned(self, cfg: Any, where: str) -> nn.Module:
         part = MODELS.build({key: value for key, value in cfg.items() if key not in KEYS})
@@ -144,8 +157,8 @@ class AVClassifier(BaseModel):
 
         Args:
             inputs: Modality name -> (B, V, C, *size): ``video`` (B, V, 3, T, H, W), ``audio`` (B, V, 1, F, T), or
-                (B, V, 1, T) of waveforms. If V is
-                1 for one modality and more for another, all views of the other share the single one.
+                (B, V, 1, T) of waveforms. If V is smaller for one modality, each of its views is shared by equally many
+                consecutive views of the other, see :func:`~mmav.models.views.count_views`.
             data_samples: The B samples; needed by the modes ``loss`` and ``predict``.
             masks: Modality name -> (B,), True where the clip has that modality; None if every clip has every modality.
             mode: ``tensor``, ``loss`` or ``predict``.
@@ -167,16 +180,42 @@ class AVClassifier(BaseModel):
         if mode == 'loss' and data_samples is not None:
             of_each_view = [sample for sample in data_samples for _ in range(self._views(inputs))]
             return self.losses(inputs, self.head.targets(of_each_view), self.head.targets(data_samples), masks=masks)
-        tokens, views = self.encode(inputs)
-        streams = self.neck(tokens, _of_each_view(masks, views))  # stream -> (B * V, D)
-        scores = self.head.predict(streams, _of_each_view(masks, views))  # part -> (B * V, C)
-        scores = {part: values.unflatten(0, (-1, views)).mean(dim=1) for part, values in scores.items()}
+        keep = self.keep_features and data_samples is not None and mode != 'tensor'
+        scores, streams, features = self._see(inputs, masks, keep=keep)
+        if self.view_average == 'logits':
+            # of linear layers, as check_average ensures: the logits of a mean are the mean of the logits
+            scores = self.head.predict(streams, masks)
         if data_samples is None or mode == 'tensor':
             return scores
-        if self.keep_features:
-            _write_features(data_samples, tokens, streams, masks=masks or {}, projections=self._projections())
+        if keep:
+            _write_features(data_samples, features, list(streams), masks=masks or {})
         self.head.write(data_samples, scores)
         return data_samples
+
+    def _see(
+        self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None, *, keep: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Means over the views of B clips: probabilities (B, C) by part, streams (B, D) and, to keep, features (B, D).
+
+        Views are encoded ``view_batch`` at a time, but not where gradients are recorded: they keep all of them anyway,
+        and Grad-CAM looks into the one pass.
+        """
+        views = self._views(inputs)
+        if self.view_batch is None or self.view_batch >= views or torch.is_grad_enabled():
+            chunks = iter([self.encode(inputs)])
+        else:
+            chunks = encode_in_chunks(self._encode, {name: inputs[name] for name in self.backbones}, self.view_batch)
+        found: tuple[dict[str, list[Tensor]], ...] = ({}, {}, {})
+        for tokens, number in chunks:
+            view_masks = masks_of_views(masks, number)
+            streams = self.neck(tokens, view_masks)  # stream -> (B * n, D)
+            scores = self.head.predict(streams, view_masks) if self.view_average == 'probabilities' else {}
+            features = _features(tokens, streams, self._projections()) if keep else {}
+            for kept, values in zip(found, (scores, streams, features), strict=True):
+                for name, value in values.items():
+                    kept.setdefault(name, []).append(value.unflatten(0, (-1, number)))
+        scores, streams, features = ({name: torch.cat(v, dim=1).mean(dim=1) for name, v in d.items()} for d in found)
+        return scores, streams, features
 
     def losses(
         self,
@@ -198,11 +237,11 @@ class AVClassifier(BaseModel):
             Named losses.
         """
         tokens, views = self.encode(inputs)
-        view_masks = _of_each_view(masks, views)
+        view_masks = masks_of_views(masks, views)
         losses = self.head.loss(self.neck(tokens, view_masks), targets, view_masks)
         if self.contrast is not None:
-            # encode() repeated modalities with a single view: here they count once, as modality -> (B, V, D)
-            classes = {m: t.cls.unflatten(0, (-1, views))[:, : inputs[m].shape[1]] for m, t in tokens.items()}
+            # encode() repeated views of modalities with fewer: here each counts once, as modality -> (B, V_m, D)
+            classes = {m: t.cls.unflatten(0, (-1, views))[:, :: views // inputs[m].shape[1]] for m, t in tokens.items()}
             several = [part for part, head in self.head.parts.items() if getattr(head, 'multi_label', False)]
             losses = losses | self.contrast.loss(
                 classes, clip_targets, masks, **(dict(multi_label=several) if several else {})
@@ -210,25 +249,20 @@ class AVClassifier(BaseModel):
         return losses
 
     def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:
-        """Encodes each modality once per view, then repeats the tokens of modalities with a single view.
+        """Encodes each view of each modality once, then repeats the tokens of modalities with fewer views.
 
         Returns:
             Modality name -> tokens of B * V clips, and V.
         """
         views = self._views(inputs)
-        tokens = {}
-        for name, backbone in self.backbones.items():
-            x = inputs[name]
-            if x.shape[1] not in (1, views):
-                raise ConfigError(
-                    f'{name} has {x.shape[1]} views, another modality {views}: the numbers must be equal, or 1'
-                )
-            encoded = tokens_of(backbone, x.flatten(0, 1), name)
-            if x.shape[1] < views:
-                cls, patches = (t.repeat_interleave(views, dim=0) for t in encoded[:2])
-                encoded = Tokens(cls, patches, encoded.grid)
-            tokens[name] = encoded
+        tokens = {
+            name: repeat_views(self._encode(name, inputs[name].flatten(0, 1)), views // inputs[name].shape[1])
+            for name in self.backbones
+        }
         return tokens, views
+
+    def _encode(self, name: str, x: Tensor) -> Tokens:
+        return tokens_of(self.backbones[name], x, name)
 
     def _projections(self) -> Mapping[str, nn.Module]:
         """Modality -> what projects its class embedding into the space of the contrastive losses; empty without one."""
@@ -241,7 +275,7 @@ class AVClassifier(BaseModel):
                 f'the model reads {list(self.backbones)}, but the input has only {list(inputs)}: '
                 "name them in the dataset's modalities"
             )
-        return max(inputs[name].shape[1] for name in self.backbones)
+        return count_views({name: inputs[name] for name in self.backbones})
 
 
 def _width(name: str, backbone: nn.Module) -> int:
@@ -253,23 +287,20 @@ def _width(name: str, backbone: nn.Module) -> int:
     return int(backbone.out_dims)  # type: ignore[arg-type]
 
 
-def _of_each_view(masks: Mapping[str, Tensor] | None, views: int) -> dict[str, Tensor] | None:
-    return None if masks is None else {name: mask.repeat_interleave(views) for name, mask in masks.items()}
-
-
-def _write_features(
-    samples: list[AVDataSample],
-    tokens: Mapping[str, Tokens],
-    streams: Mapping[str, Tensor],
-    *,
-    masks: Mapping[str, Tensor],
-    projections: Mapping[str, nn.Module],
-) -> None:
-    """Writes the features of B clips, averaged over their views; named features only for modalities a clip has."""
+def _features(
+    tokens: Mapping[str, Tokens], streams: Mapping[str, Tensor], projections: Mapping[str, nn.Module]
+) -> dict[str, Tensor]:
+    """Name -> features (B * V, D): class embeddings, their projections, and streams."""
     projected = {f'{name}{PROJECTED}': layer(tokens[name].cls) for name, layer in projections.items()}
     # a stream named after a modality replaces its class embedding, as the last layer reads the stream
     named = {name: encoded.cls for name, encoded in tokens.items()} | projected | dict(streams)
-    named = {name: value.float().unflatten(0, (len(samples), -1)).mean(dim=1) for name, value in named.items()}
+    return {name: value.float() for name, value in named.items()}
+
+
+def _write_features(
+    samples: list[AVDataSample], named: Mapping[str, Tensor], streams: Sequence[str], *, masks: Mapping[str, Tensor]
+) -> None:
+    """Writes the features (B, D) of B clips; named features only for modalities a clip has."""
     joined = torch.cat([named[name] for name in streams], dim=-1)  # (B, D)
     for i, sample in enumerate(samples):
         absent = {name for name, mask in masks.items() if not mask[i]}

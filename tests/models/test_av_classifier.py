@@ -181,7 +181,7 @@ def test_bad_calls():
         ValueError, match="the model reads \\['video', 'audio'\\], but the input has only \\['audio'\\]"
     ):
         model(dict(audio=inputs['audio']))
-    with pytest.raises(ValueError, match='audio has 2 views, another modality 3'):
+    with pytest.raises(ValueError, match='audio has 2 views, video 3'):
         model(make_inputs(video_views=3, audio_views=2))
     with pytest.raises(ValueError, match="mode='logits' is unknown"):
         model(inputs, mode='logits')
