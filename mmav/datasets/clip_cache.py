@@ -73,6 +73,10 @@ class ClipCache:
     ) -> None:
         if load.backend != 'pyav':
             raise ConfigError(f"cache={place!r} needs LoadClip with backend='pyav', not {load.backend!r}")
+        if load.num_windows > 1:
+            raise ConfigError(
+                f'cache={place!r} keeps one window of a clip, not num_windows={load.num_windows}: leave it out'
+            )
         self.place, self.name = place, name
         self._load, self._folder = load, CacheFolder(place)
         self.kept = torch.zeros(number, dtype=torch.int64)

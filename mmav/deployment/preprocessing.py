@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from mmav.datasets.transforms import CenterCrop, LoadClip, PackAVInputs, Resize, Spectrogram
+from mmav.datasets.transforms import CenterCrop, FlipViews, LoadClip, PackAVInputs, Resize, SpatialCrops, Spectrogram
 from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
 from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, one_line
 
-KNOWN = (LoadClip, Resize, CenterCrop, PackAVInputs)
+KNOWN = (LoadClip, Resize, CenterCrop, SpatialCrops, FlipViews, PackAVInputs)
 
 
 def blank_clip(steps: Sequence[Any], modalities: Sequence[str]) -> dict[str, Tensor]:
@@ -89,8 +90,14 @@ def _video(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
     if load is not None:
         video['frames'] = load.num_frames
         video['sampling'] = _sampling(load)
-        video['views'] = load.num_views
-        if load.num_views > 1:
+        video['views'] = views = load.num_views * load.num_windows * math.prod(map(_copies, steps))
+        if load.num_windows > 1:
+            video['windows'] = load.num_windows
+            video['windows_rule'] = (
+                "windows of this length, spread evenly from the clip's start to its end; each has its own audio, and "
+                'its views of frames go with it'
+            )
+        if views > 1:
             video['averaging'] = 'run the model on each view as a clip of its own and average the probabilities'
         video['rotation'] = 'upright: what the file asks for, turning and mirroring, is done'
         if load.short_side is not None:
@@ -103,9 +110,28 @@ def _video(steps: Sequence[Any], load: LoadClip | None, norm: Mapping[str, list[
         if isinstance(step, CenterCrop):
             height, width = step.size
             changes.append(dict(step='center_crop', height=height, width=width, too_small='scaled up first, bilinear'))
+        if isinstance(step, SpatialCrops):
+            height, width = step.size
+            changes.append(
+                dict(
+                    step='spatial_crops',
+                    height=height,
+                    width=width,
+                    number=step.num,
+                    rule='scaled, bilinear, until the crop just fits; crop k of K at k / (K - 1) of what is left over '
+                    'along the longer side, a single one in the middle',
+                )
+            )
+        if isinstance(step, FlipViews):
+            changes.append(dict(step='flip_views', rule='each view, and its mirror image left to right'))
     video['then'] = changes
     video.update(color_order='RGB', value_range=[0, 255], layout='B, C, T, H, W', normalised_in_graph=norm)
     return video
+
+
+def _copies(step: Any) -> int:
+    """How many views a step puts in the place of one."""
+    return step.num if isinstance(step, SpatialCrops) else 2 if isinstance(step, FlipViews) else 1
 
 
 def _sampling(load: LoadClip) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmav.config.check import checks
-from mmav.datasets.transforms import CenterCrop, LoadClip, RandomResizedCrop, Spectrogram
+from mmav.datasets.transforms import CenterCrop, LoadClip, RandomResizedCrop, SpatialCrops, Spectrogram
 from mmav.errors import MmavError, one_line
 from mmav.models import Backbone
 from mmav.models.backbones.base import Expected
@@ -130,7 +130,7 @@ def _frame_problems(
         if issubclass(kind, LoadClip) and frames not in (None, _argument(kind, step, 'num_frames')):
             found = _argument(kind, step, 'num_frames')
             yield f'{place}: LoadClip gives {found} frames, but {who} takes {frames}; set num_frames={frames}'
-        if issubclass(kind, CenterCrop | RandomResizedCrop):
+        if issubclass(kind, CenterCrop | RandomResizedCrop | SpatialCrops):
             size = _argument(kind, step, 'size')
             pair = (size, size) if isinstance(size, int) else size
             crop = (kind.__name__, tuple(pair)) if isinstance(pair, list | tuple) and len(pair) == 2 else crop

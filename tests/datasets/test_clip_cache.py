@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from mmav.datasets import AVDataset, av_collate, cache_folder, clip_cache
 from mmav.datasets.clip_cache import FULL, REFUSED, ClipCache
 from mmav.datasets.media.reader import PyAVReader
+from mmav.datasets.transforms import LoadClip
 from mmav.errors import ConfigError, TooManyBrokenClips
 from tests.clips import rotate_by_metadata
 
@@ -255,3 +256,9 @@ def test_clips_of_two_files(folder, clip, flashes, opened, test_mode):
     opened.clear()
     read(dataset(folder, 'ram', 'pairs.csv', test_mode=test_mode, indices=[1]))
     assert opened == [str(folder / 'blind.m4a')] * 2  # its header, and the clip
+
+
+def test_several_windows_are_refused(tmp_path):
+    load = LoadClip(num_frames=2, mode='uniform', num_windows=2, window=1.0)
+    with pytest.raises(ConfigError, match='keeps one window of a clip, not num_windows=2: leave it out'):
+        ClipCache(str(tmp_path), load, lambda index: {}, number=1, name='clips')

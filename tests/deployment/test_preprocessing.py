@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmav.apis import AVInferencer
-from mmav.datasets.transforms import CenterCrop, LoadClip, LogMel, PackAVInputs, RandomFlip
+from mmav.datasets.transforms import CenterCrop, FlipViews, LoadClip, LogMel, PackAVInputs, RandomFlip, SpatialCrops
 from mmav.deployment.preprocessing import blank_clip, describe_pipeline, norm_of
 from mmav.errors import ConfigError
 from tests.inference.models import config, write_model
@@ -32,6 +32,23 @@ def test_numbers_are_those_of_the_steps():
     assert video['then'][0] | dict(too_small='') == dict(step='center_crop', height=32, width=32, too_small='')
     assert video['normalised_in_graph'] == norm['video'] and audio['normalised_in_graph'] == norm['audio']
     assert (audio['log_mel']['num_mel_bins'], audio['target_frames']) == (16, 100)
+
+
+def test_views_of_frames_are_described():
+    steps = [
+        LoadClip(num_frames=4, num_views=5, num_windows=2, mode='uniform', window=1.5, short_side=32),
+        SpatialCrops(32),
+        FlipViews(),
+        *STEPS[2:],
+    ]
+    found = describe_pipeline(steps, [{}] * 5, ['video', 'audio'], {})
+    assert json.loads(json.dumps(found)) == found and found['other_steps'] == []
+    video = found['video']
+    assert video['views'] == len(blank_clip(steps, ['video'])['video']) == 2 * 5 * 3 * 2
+    assert video['windows'] == 2
+    assert [step['step'] for step in video['then']] == ['spatial_crops', 'flip_views'] and video['then'][0][
+        'number'
+    ] == 3
 
 
 def test_only_what_the_model_reads_is_described_and_own_steps_are_named():

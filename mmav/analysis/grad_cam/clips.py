@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmav.datasets.transforms import CenterCrop, LoadClip, RandomFlip, RandomResizedCrop, Resize, Spectrogram
+from mmav.datasets.transforms import (
+    CenterCrop,
+    LoadClip,
+    RandomFlip,
+    RandomResizedCrop,
+    Resize,
+    SpatialCrops,
+    Spectrogram,
+)
 from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.evaluation.localization import Event, box_cover, interval_cover
 from mmav.inference import AVInferencer
@@ -103,7 +111,7 @@ class _Spy:
 
 
 def crop_region(steps: Sequence[Any], size: tuple[int, int]) -> Region | None:
-    """The part of the whole frame that is left after the steps of a pipeline.
+    """The part of the whole frame that is left after the steps of a pipeline, in the first of several views.
 
     Args:
         steps: Its steps; those that crop or scale evenly count.
@@ -125,7 +133,7 @@ def crop_region(steps: Sequence[Any], size: tuple[int, int]) -> Region | None:
     )
     results = dict(video=[np.ascontiguousarray(places[None])])
     for step in steps:
-        if isinstance(step, (Resize, CenterCrop)):
+        if isinstance(step, (Resize, CenterCrop, SpatialCrops)):
             results = step.transform(results)
     left, right = _ends(results['video'][0][0, 0, :, 0])
     top, bottom = _ends(results['video'][0][0, :, 0, 1])

@@ -12,23 +12,8 @@ from torch.utils.data import Dataset
 from mmav.datasets.av_dataset import AVDataset
 from mmav.datasets.broken_clips import BROKEN
 from mmav.datasets.media import open_media
+from mmav.datasets.transforms.load_clip import spread_windows
 from mmav.errors import ConfigError, MediaError
-
-
-def spread_windows(start: float, end: float, number: int, length: float) -> list[tuple[float, float]]:
-    """Windows of one length, spread evenly over a span; those of a shorter span are all of it.
-
-    Args:
-        start: Start of the span in seconds.
-        end: End of the span in seconds.
-        number: Of windows.
-        length: Of a window in seconds.
-
-    >>> spread_windows(0.0, 10.0, 3, 4.0)
-    [(0.0, 4.0), (3.0, 7.0), (6.0, 10.0)]
-    """
-    begins = np.linspace(start, max(start, end - length), number)
-    return [(float(begin), float(min(end, begin + length))) for begin in begins]
 
 
 class ClipViews(Dataset[Any]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmav.datasets.transforms.audio_views import AudioViews
 from mmav.datasets.transforms.color_jitter import ColorJitter
 from mmav.datasets.transforms.flip import RandomFlip
+from mmav.datasets.transforms.frame_views import FlipViews, SpatialCrops
 from mmav.datasets.transforms.hf_spectrogram import HFSpectrogram
 from mmav.datasets.transforms.load_clip import LoadClip
 from mmav.datasets.transforms.log_mel import LogMel
@@ -21,6 +22,7 @@ __all__ = [
     'AudioViews',
     'CenterCrop',
     'ColorJitter',
+    'FlipViews',
     'HFSpectrogram',
     'LoadClip',
     'LogMel',
@@ -30,6 +32,7 @@ __all__ = [
     'RandomFlip',
     'RandomResizedCrop',
     'Resize',
+    'SpatialCrops',
     'SpecAugment',
     'Spectrogram',
     'WaveAugment',

@@ -26,7 +26,7 @@ class AudioViews(BaseTransform):
         self.num_views = num_views
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Makes ``audio`` a list of V copies of its first entry."""
+        """Puts V copies in the place of each entry of ``audio``, of which there is one for each window."""
         if 'audio' in results:
-            results['audio'] = [results['audio'][0].copy() for _ in range(self.num_views)]
+            results['audio'] = [wave.copy() for wave in results['audio'] for _ in range(self.num_views)]
         return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,22 @@ def choose_window(
         return start, end
     begin = start + spare * (0.5 if rng is None else rng.random())
     return begin, begin + window
+
+
+def spread_windows(start: float, end: float, number: int, length: float) -> list[tuple[float, float]]:
+    """Windows of one length, spread evenly over a span; those of a shorter span are all of it.
+
+    Args:
+        start: Start of the span in seconds.
+        end: End of the span in seconds.
+        number: Of windows.
+        length: Of a window in seconds.
+
+    >>> spread_windows(0.0, 10.0, 3, 4.0)
+    [(0.0, 4.0), (3.0, 7.0), (6.0, 10.0)]
+    """
+    begins = np.linspace(start, max(start, end - length), number)
+    return [(float(begin), float(min(end, begin + length))) for begin in begins]
 
 
 def sample_times(
@@ -84,31 +101,35 @@ def sample_times(
 
 @TRANSFORMS.register_module()
 class LoadClip(BaseTransform):
-    """Reads video and audio of one window of a clip; opens and reads the file only once.
+    """Reads video and audio of one window of a clip, or of several; opens the file only once.
 
     Takes ``path``, ``start``, ``end``, ``modalities``, ``rng`` and ``broken``; ``dropped``, modalities to withhold, and
     ``dropout``, modalities to withhold if the clip has another one; ``reader``, an open
     :class:`mmav.datasets.media.MediaReader` to use instead of the file, which is closed afterwards. Adds
 
-    - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times;
-    - ``audio``: list of one array (S,) float32, mono, of exactly the window;
+    - ``video``: list of V arrays (T, H, W, 3) uint8 RGB, the displayed frames nearest to the chosen times; of several
+      windows V views each, in their order;
+    - ``audio``: list of an array (S,) float32 per window, mono, of exactly the window;
     - ``masks``: dict, modality -> whether it is present; absent and withheld modalities are zeros;
     - ``sample_rate``: that of the audio;
-    - ``start``, ``end``: the window in seconds of the file;
+    - ``start``, ``end``: the window in seconds of the file, or from the first one's start to the last one's end;
     - ``frame_times``: true times (V, T) of the frames in seconds of the file;
     - ``damaged``: how many packets could not be decoded; the data around them was read.
 
     Decodes only modalities that are requested and not withheld. A clip marked as broken gives zeros and False masks.
 
     Video is present if at least one of its frames can be decoded; audio if the window holds at least 25 ms of it, one
-    analysis frame. Silence counts as audio. A clip that has neither is broken.
+    analysis frame. Silence counts as audio. A clip that has neither is broken. A modality that is missing from one
+    window only is taken from the nearest window that has it.
 
     Args:
         num_frames: T.
         frame_interval: Seconds between two frames; None spreads them over the window.
         num_views: V.
         same_window: Whether all views share the same frames, which are read once, so that only later random transforms
-            make them differ; otherwise each view has its own frames. Audio always has a single window.
+            make them differ; otherwise each view has its own frames. All views of a window share its audio.
+        num_windows: How many windows are read in testing, spread evenly from the clip's start to its end, each with its
+            own ``num_views`` views of frames and its own audio; of a clip no longer than ``window`` all are the same.
         mode: 'random' draws window and frames from ``rng`` (training), 'uniform' spreads them evenly (testing).
         short_side: Short side of the frames in pixels, scaled while decoding; None keeps the file's size.
         window: Length of the window in seconds; None for the whole clip.
@@ -119,7 +140,8 @@ class LoadClip(BaseTransform):
             ``dict(seconds=300)``; None for the usual limits.
 
     Raises:
-        ValueError: An argument is invalid; a ConfigError for ``same_window`` in testing.
+        ValueError: An argument is invalid; a ConfigError for ``same_window`` in testing, and for several windows
+            without a length or in training.
         MediaError: The file cannot be read.
         AbsentError: It has none of the requested modalities.
     """
@@ -131,6 +153,7 @@ class LoadClip(BaseTransform):
         *,
         num_views: int = 1,
         same_window: bool = False,
+        num_windows: int = 1,
         mode: str = 'random',
         short_side: int | None = None,
         window: float | None = None,
@@ -141,7 +164,8 @@ class LoadClip(BaseTransform):
     ) -> None:
         if mode not in MODES:
             raise ValueError(f'mode {mode!r} is unknown: choose {" or ".join(MODES)}{did_you_mean(mode, MODES)}')
-        counts = dict(num_frames=num_frames, num_views=num_views, sample_rate=sample_rate, threads=threads)
+        counts = dict(num_frames=num_frames, num_views=num_views, num_windows=num_windows)
+        counts.update(sample_rate=sample_rate, threads=threads)
         lengths = dict(frame_interval=frame_interval, window=window, short_side=short_side)
         for name, value in {**counts, **lengths}.items():
             if value is not None and value <= 0:
@@ -151,11 +175,15 @@ class LoadClip(BaseTransform):
                 f'same_window=True with mode={mode!r} gives identical views in testing: leave same_window out, or use '
                 "mode='random'"
             )
+        if num_windows > 1 and (mode != 'uniform' or window is None):
+            what = f'mode={mode!r}: they are for testing' if mode != 'uniform' else 'no length: give window in seconds'
+            raise ConfigError(f'num_windows={num_windows} with {what}')
         check_backend(backend)
         self.num_frames = num_frames
         self.frame_interval = frame_interval
         self.num_views = num_views
         self.same_window = same_window
+        self.num_windows = num_windows
         self.mode = mode
         self.short_side = short_side
         self.window = window
@@ -173,17 +201,17 @@ class LoadClip(BaseTransform):
             return results
         rng = results['rng'] if self.mode == 'random' else None
         opened: MediaReader | None = results.pop('reader', None)
+        dropped, dropout = results.get('dropped', ()), results.get('dropout', ())
         with opened or self._open(results['path']) as reader:
-            results['start'], results['end'] = self._window(reader, results['start'], results['end'], rng)
-            dropped, dropout = results.get('dropped', ()), results.get('dropout', ())
-            for modality in results['modalities']:
-                withheld = modality in (*dropped, *dropout)
-                self._fill(results, modality, None if withheld else self._read(results, reader, modality, rng))
-            if not any(results['masks'].values()):
+            spans = self._windows(reader, results['start'], results['end'], rng)
+            results['start'], results['end'] = spans[0][0], spans[-1][1]
+            wanted = [modality for modality in results['modalities'] if modality not in (*dropped, *dropout)]
+            found = self._read_windows(reader, wanted, spans, rng)
+            if not found:
                 # The modality to keep is missing from the file: keep the other one.
-                for modality in dropout:
-                    if modality not in dropped:
-                        self._fill(results, modality, self._read(results, reader, modality, rng))
+                found = self._read_windows(reader, [name for name in dropout if name not in dropped], spans, rng)
+            for modality in results['modalities']:
+                self._fill(results, modality, found.get(modality))
             results['damaged'] = reader.info.damaged
         if not any(results['masks'].values()):
             asked = [modality for modality in results['modalities'] if modality not in dropped]
@@ -197,40 +225,58 @@ class LoadClip(BaseTransform):
             return open_media(path, backend=self.backend, threads=self.threads, limits=self.limits)
         return READERS[self.backend](path, threads=self.threads, limits=self.limits)
 
-    def _window(
+    def _windows(
         self, reader: MediaReader, start: float | None, end: float | None, rng: np.random.Generator | None
-    ) -> tuple[float, float]:
-        """The part of the clip to read, within what the file holds."""
+    ) -> list[tuple[float, float]]:
+        """The parts of the clip to read, within what the file holds; a single one is fetched."""
         begin = start or 0.0
         for _ in range(2):
             duration = reader.info.duration
             stop = duration if end is None else min(end, duration)
             if stop > begin:
+                if self.num_windows == 1 or self.window is None:
+                    spans = [choose_window(begin, stop, window=self.window, rng=rng)]
+                else:
+                    spans = spread_windows(begin, stop, self.num_windows, self.window)
                 # The header may be wrong about the length; the second iteration then has the true one.
-                first, last = reader.fetch(*choose_window(begin, stop, window=self.window, rng=rng))
+                first, last = reader.fetch(*spans[-1])
                 if last > first:
-                    return first, last
+                    return [*spans[:-1], (first, last)]
         raise MediaError(
             reader.info.path, f'the clip starts at {begin:g} s, but the file ends at {reader.info.duration:g} s'
         )
 
+    def _read_windows(
+        self,
+        reader: MediaReader,
+        modalities: Sequence[str],
+        spans: Sequence[tuple[float, float]],
+        rng: np.random.Generator | None,
+    ) -> dict[str, dict[str, Any]]:
+        """Reads the modalities that the file has, of all windows."""
+        read: dict[str, list[dict[str, Any] | None]] = {modality: [] for modality in modalities}
+        for span in spans:
+            if len(spans) > 1:
+                reader.fetch(*span)
+            for modality in modalities:
+                read[modality].append(self._read(reader, modality, span, rng))
+        return {modality: _joined(each) for modality, each in read.items() if any(each)}
+
     def _read(
-        self, results: dict[str, Any], reader: MediaReader, modality: str, rng: np.random.Generator | None
+        self, reader: MediaReader, modality: str, span: tuple[float, float], rng: np.random.Generator | None
     ) -> dict[str, Any] | None:
-        """Reads a modality; None if the file has none of it."""
-        start, end = results['start'], results['end']
+        """Reads a modality of a window; None if the file has none of it."""
         if modality == 'audio':
-            return self._read_audio(reader, start, end) if reader.info.has_audio else None
+            return self._read_audio(reader, *span) if reader.info.has_audio else None
         if not reader.info.has_video:
             return None
-        windows = 1 if self.same_window else self.num_views
-        interval = self.frame_interval
-        times = sample_times(start, end, self.num_frames, num_views=windows, frame_interval=interval, rng=rng)
+        views, interval = 1 if self.same_window else self.num_views, self.frame_interval
+        times = sample_times(*span, self.num_frames, num_views=views, frame_interval=interval, rng=rng)
         frames, true_times = reader.read_frames(times.reshape(-1), short_side=self.short_side)
-        views, view_times = frames.reshape(*times.shape, *frames.shape[1:]), true_times.reshape(times.shape)
-        repeats = self.num_views // windows
+        video, view_times = frames.reshape(*times.shape, *frames.shape[1:]), true_times.reshape(times.shape)
+        repeats = self.num_views // views
         return dict(
-            video=[view for view in views for _ in range(repeats)], frame_times=np.repeat(view_times, repeats, axis=0)
+            video=[view for view in video for _ in range(repeats)], frame_times=np.repeat(view_times, repeats, axis=0)
         )
 
     def _read_audio(self, reader: MediaReader, start: float, end: float) -> dict[str, Any] | None:
@@ -247,5 +293,17 @@ class LoadClip(BaseTransform):
         results['masks'][modality] = found is not None
         if found is None and modality == 'video':
             side = self.short_side or 224
-            found = dict(video=[np.zeros((self.num_frames, side, side, 3), np.uint8) for _ in range(self.num_views)])
-        results.update(found or dict(audio=[np.zeros(self.sample_rate, np.float32)]))
+            views = self.num_views * self.num_windows
+            found = dict(video=[np.zeros((self.num_frames, side, side, 3), np.uint8) for _ in range(views)])
+        results.update(found or dict(audio=[np.zeros(self.sample_rate, np.float32) for _ in range(self.num_windows)]))
+
+
+def _joined(windows: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """What was read of several windows, one after another; a window without it repeats the nearest that has it."""
+    there = [k for k, found in enumerate(windows) if found is not None]
+    whole: list[Any] = [windows[min(there, key=lambda other: abs(other - k))] for k in range(len(windows))]
+    joined: dict[str, Any] = {}
+    for name in whole[0]:
+        values = [found[name] for found in whole]
+        joined[name] = np.concatenate(values) if name == 'frame_times' else [view for each in values for view in each]
+    return joined

@@ -3,7 +3,7 @@ import pytest
 
 from mmav.analysis.grad_cam.clips import crop_region, look
 from mmav.apis import AVInferencer
-from mmav.datasets.transforms import CenterCrop, LoadClip, RandomFlip, Resize
+from mmav.datasets.transforms import CenterCrop, LoadClip, RandomFlip, Resize, SpatialCrops
 from mmav.evaluation.localization import Event
 from tests.inference.models import config, write_model
 
@@ -14,7 +14,9 @@ def inferencer(tmp_path_factory):
 
 
 @pytest.mark.parametrize('size', [(240, 320), (300, 200), (36, 64), (40, 50)])
-@pytest.mark.parametrize('steps', [[CenterCrop(64)], [Resize(48), CenterCrop((40, 32))], [Resize((30, 50))], []])
+@pytest.mark.parametrize(
+    'steps', [[CenterCrop(64)], [Resize(48), CenterCrop((40, 32))], [Resize((30, 50))], [SpatialCrops(32)], []]
+)
 def test_the_region_is_where_the_crop_came_from(steps, size):
     """A picture whose red and green say where a pixel is: what the steps leave of it tells the region."""
     height, width = size

@@ -6,7 +6,7 @@ import pytest
 from mmav.datasets.media import ArrayReader
 from mmav.datasets.transforms import LoadClip, LogMel
 from mmav.datasets.transforms.load_clip import choose_window, sample_times
-from mmav.errors import AbsentError, MediaError
+from mmav.errors import AbsentError, ConfigError, MediaError
 from tests import clips
 from tests.conftest import EVENTS
 
@@ -63,6 +63,59 @@ def test_views_of_the_same_window_are_read_once(clip, monkeypatch):
     # without it each view has its own window
     own = LoadClip(num_frames=3, num_views=2, mode='random', frame_interval=0.1)(results(clip))
     assert abs(own['frame_times'][0, 0] - own['frame_times'][1, 0]) > 0.1
+
+
+@pytest.fixture
+def lossless(tmp_path):
+    """AAC's decoder draws noise, other each time it reads a place."""
+    return clips.make_clip(tmp_path / 'lossless.mkv', seconds=4.0, events=EVENTS, audio='flac')
+
+
+def test_windows_are_what_is_read_of_each_alone(lossless):
+    """Several windows of frames and sound: as of spans from the clip's start to its end, one after another."""
+    settings = dict(num_frames=3, num_views=2, mode='uniform', short_side=16)
+    out = LoadClip(**settings, num_windows=3, window=1.5)(results(lossless, start=0.25))
+    end = out['end']
+    begins = np.linspace(0.25, end - 1.5, 3)
+    alone = [LoadClip(**settings)(results(lossless, start=begin, end=begin + 1.5)) for begin in begins]
+    assert len(out['video']) == 6 and len(out['audio']) == 3 and out['start'] == 0.25
+    for name in ('video', 'audio', 'frame_times'):
+        for one, other in zip(out[name], [view for each in alone for view in each[name]], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert out['masks'] == dict(video=True, audio=True)
+
+
+def test_windows_of_a_short_clip_are_all_the_same(lossless):
+    out = LoadClip(num_frames=2, mode='uniform', num_windows=3, window=5.0)(results(lossless))
+    for name in ('video', 'audio'):
+        assert len(out[name]) == 3
+        for view in out[name]:
+            np.testing.assert_array_equal(view, out[name][0])
+
+
+def test_sound_that_ends_early_is_that_of_the_nearest_window(tmp_path):
+    path = clips.make_clip(tmp_path / 'early.mp4', seconds=4.0, audio_seconds=2.5)
+    load = LoadClip(num_frames=2, mode='uniform', num_windows=3, window=1.0)
+    out = load(results(path))
+    assert out['masks'] == dict(video=True, audio=True) and len(out['video']) == 3
+    assert not np.array_equal(out['audio'][0], out['audio'][1])
+    np.testing.assert_array_equal(out['audio'][2], out['audio'][1])
+
+
+def test_absent_and_broken_have_as_many_views_as_other_clips(silent, blind, clip):
+    load = LoadClip(num_frames=2, num_views=2, mode='uniform', num_windows=3, window=0.5, short_side=16)
+    for each in (results(silent), results(blind), results(clip, broken='torn')):
+        out = load(each)
+        assert len(out['video']) == 6 and len(out['audio']) == 3
+
+
+def test_windows_need_a_length_and_are_for_testing():
+    for settings, message in (
+        (dict(mode='uniform'), 'num_windows=2 with no length: give window in seconds'),
+        (dict(mode='random', window=1.0), "num_windows=2 with mode='random': they are for testing"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            LoadClip(num_windows=2, **settings)
 
 
 def test_only_the_modalities_asked_for(clip):
