@@ -19,7 +19,7 @@ from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
 from mmav.datasets.clip_cache import ClipCache, find_loader
 from mmav.datasets.manifest import Manifest, join_path, read_manifest
 from mmav.datasets.reading import SLOTS, remember
-from mmav.errors import MediaError, MmavError, did_you_mean
+from mmav.errors import ConfigError, MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
 from mmav.structures import MODALITIES, as_given, as_parts
@@ -71,6 +71,8 @@ class AVDataset(Dataset[Any]):
         data_root: Folder that paths are relative to.
         multi_label: Whether a clip has any number of labels: names or indices separated by ``|`` in a cell, which is
             empty for a clip with none of the classes. Needs a head such as :class:`~mmav.models.MultiLabelHead`.
+        labelled: Whether the manifest has labels. False, for testing only, needs no columns of them and reads none:
+            ``label`` of an item is then an empty dict, and samples have no ground truth.
         modalities: 'video', 'audio' or both; others are not decoded.
         test_mode: Whether the clips are for validation or testing.
         modality_dropout: Modality -> share of the clips from which training withholds it. No clip loses all its
@@ -88,7 +90,7 @@ class AVDataset(Dataset[Any]):
 
     Raises:
         ManifestError: The manifest or class list is missing or wrong.
-        ValueError: An argument is invalid; a ConfigError if the decoded clips do not fit.
+        ValueError: An argument is invalid; a ConfigError if the decoded clips do not fit, or training has no labels.
 
     Attributes:
         states: State of each clip (N,), see :mod:`mmav.datasets.broken_clips`, shared by all workers of this process.
@@ -96,6 +98,7 @@ class AVDataset(Dataset[Any]):
         reads_files: Whether items are read from the files of the manifest, which have to be there.
         known_modalities: The modalities that ``modalities`` may name.
         multi_label: As given.
+        labelled: As given.
     """
 
     reads_files: ClassVar[bool] = True
@@ -109,6 +112,7 @@ class AVDataset(Dataset[Any]):
         classes: str | Sequence[str] | Mapping[str, str | Sequence[str]] = 'classes.txt',
         data_root: str = '',
         multi_label: bool = False,
+        labelled: bool = True,
         modalities: Sequence[str] = MODALITIES,
         test_mode: bool = False,
         modality_dropout: Mapping[str, float] | None = None,
@@ -125,7 +129,9 @@ class AVDataset(Dataset[Any]):
         self.data_root = os.path.expanduser(data_root or '')
         self.ann_file = os.path.join(self.data_root, ann_file)
         names = {part: self._names(each) for part, each in as_parts(classes).items()}
-        self.multi_label = multi_label
+        if not labelled and not test_mode:
+            raise ConfigError('labelled=False is for testing only, as training needs labels: leave it out')
+        self.multi_label, self.labelled = multi_label, labelled
         self._sizes = {part: len(each) for part, each in names.items()}
         self.manifest = self._read_manifest(names)
         # as stored in checkpoints
@@ -285,7 +291,7 @@ class AVDataset(Dataset[Any]):
             return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self.place_of(index)})'))
 
     def _read_manifest(self, names: Names) -> Manifest:
-        return read_manifest(self.ann_file, names, multi_label=self.multi_label)
+        return read_manifest(self.ann_file, names, multi_label=self.multi_label, labelled=self.labelled)
 
     def _names(self, classes: str | Sequence[str]) -> tuple[str, ...]:
         return read_classes(os.path.join(self.data_root, classes)) if isinstance(classes, str) else tuple(classes)

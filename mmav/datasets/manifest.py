@@ -123,7 +123,11 @@ def _column(labels: Sequence[Any]) -> _Indices | _Sets:
 
 
 def read_manifest(
-    path: str, classes: Sequence[str] | Mapping[str, Sequence[str]], *, multi_label: bool = False
+    path: str,
+    classes: Sequence[str] | Mapping[str, Sequence[str]],
+    *,
+    multi_label: bool = False,
+    labelled: bool = True,
 ) -> Manifest:
     """Reads a manifest and checks every row; does not check media files.
 
@@ -133,6 +137,7 @@ def read_manifest(
             into them. Each part has a column of its name, or ``label`` if there is only one.
         multi_label: Whether a cell holds any number of labels, separated by ``|``; an empty one is a clip with none of
             the classes, and how many there are is logged once.
+        labelled: Whether there are labels; False needs no columns of them and reads none.
 
     Returns:
         The rows, in the order of the file.
@@ -141,9 +146,9 @@ def read_manifest(
         ManifestError: The file is missing or not CSV text; a column is missing or misnamed; a row has an unknown label,
             no path, or an invalid span; or with ``multi_label`` a class has a ``|`` in its name.
     """
-    lists = as_parts(classes)
+    lists = as_parts(classes) if labelled else {}
     readers = {column: LabelReader(path, column, names, several=multi_label) for column, names in lists.items()}
-    table = read_table(path, tuple(lists))
+    table = read_table(path, tuple(lists) if labelled else None)
     rows: list[ManifestRow] = []
     for line, cells in table.rows:
         where, named = f'{path}: row {line}', table.named(cells)

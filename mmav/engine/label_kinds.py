@@ -69,6 +69,8 @@ def check_kinds(model: nn.Module, loops: Mapping[str, Any]) -> None:
     kind = head_kind(model)
     for name, loop in loops.items():
         for dataset in holders(loop.dataloader.dataset, 'multi_label'):
+            if not getattr(dataset, 'labelled', True):
+                continue
             if kind is not None:
                 _compare(dataset.multi_label, kind, f'{name}.dataset', f'model.head ({type(model.head).__name__})')
             metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())

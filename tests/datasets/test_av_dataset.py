@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from mmav.datasets import AVDataset, av_collate
 from mmav.datasets.media.probe import probe
 from mmav.engine import AVRunner
-from mmav.errors import ManifestError, MmavError, TooManyBrokenClips
+from mmav.errors import ConfigError, ManifestError, MmavError, TooManyBrokenClips
 from mmav.registry import DATASETS
 
 CLASSES = ['cat', 'dog']
@@ -391,3 +391,16 @@ def test_without_shared_memory(folder, monkeypatch):
     assert len(read_all(data)['video']) == len(data) and data.broken_count() == 2
     with pytest.raises(MmavError, match=r'num_workers above 0 needs shared memory.*--shm-size'):
         read_all(data, num_workers=1)
+
+
+def test_clips_without_labels(folder):
+    (folder / 'list.csv').write_text('path,narration_id\nclip.mp4,P01_1\nclip.mp4,P01_2\n')
+    data = dataset(folder, 'list.csv', test_mode=True, labelled=False)
+    assert data.get_data_info(1)['label'] == {} and not data.labelled
+    sample = data[0]['data_samples']
+    assert [key for key in sample.keys() if key.startswith('gt')] == []  # noqa: SIM118
+    labelled = dataset(folder, 'whole.csv', test_mode=True)[0]
+    for modality, value in data[0]['inputs'].items():
+        assert torch.equal(value, labelled['inputs'][modality])
+    with pytest.raises(ConfigError, match='labelled=False is for testing only'):
+        dataset(folder, 'list.csv', labelled=False)

@@ -223,3 +223,12 @@ def test_pairs_of_files(write):
 def test_pairs_that_are_wrong(write, row, message):
     with pytest.raises(ManifestError, match=message):
         read_manifest(write(f'video,audio,label,fps\n{row}\n'), ['cat'])
+
+
+@pytest.mark.parametrize('text', ['path\na.mp4\nb.mp4\n', 'path,label,narration_id\na.mp4,no such class,1\nb.mp4,,2\n'])
+def test_a_list_without_labels_reads_none(tmp_path, text):
+    (tmp_path / 'list.csv').write_text(text)
+    rows = read_manifest(str(tmp_path / 'list.csv'), ['dog', 'cat'], labelled=False)
+    assert [(row.path, row.label, row.line) for row in rows] == [('a.mp4', {}, 2), ('b.mp4', {}, 3)]
+    with pytest.raises(ManifestError):
+        read_manifest(str(tmp_path / 'list.csv'), ['dog', 'cat'])
