@@ -6,11 +6,14 @@ import argparse
 from mmav.config.amp import AMP
 from mmav.engine.cli import run_tool
 from mmav.engine.launch import add_common_arguments, test
+from mmav.engine.testing import add_test_arguments
 from mmav.structures import MODALITIES
 
 EXAMPLE = """examples:
   python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_10.pth --out metrics.json
   python tools/test.py configs/mmt/mmt_tiny_avsynth.py work_dirs/mmt_tiny_avsynth/epoch_10.pth --drop audio
+  python tools/test.py configs/mmt/mmt_k4_l4_vggsound.py CHECKPOINT --views 5 --crops 3 --flip
+  python tools/test.py configs/mmt/mmt_k4_l4_epic_kitchens.py CHECKPOINT --unlabelled unlabelled.csv --dump p.pkl
   tools/dist_test.sh configs/mmt/mmt_k4_l4_vggsound.py CHECKPOINT 8 --dump predictions.pkl"""
 
 
@@ -39,6 +42,7 @@ def main() -> None:
         help='faster, with slightly different results: auto (--amp alone), bfloat16 or float16 as in training; '
         'without it testing is in float32',
     )
+    add_test_arguments(parser)
     add_common_arguments(parser)
     test(parser.parse_args())
 

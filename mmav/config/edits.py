@@ -18,15 +18,15 @@ DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 AUTO = 'auto'
 
 
-def _dicts(value: Any) -> Iterator[ConfigDict]:
+def dicts_within(value: Any) -> Iterator[ConfigDict]:
     """All dicts inside a part of a config, outer before inner."""
     if isinstance(value, dict):
         yield value
         for item in value.values():
-            yield from _dicts(item)
+            yield from dicts_within(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _dicts(item)
+            yield from dicts_within(item)
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
@@ -35,11 +35,11 @@ def set_data_root(cfg: Config, data_root: str) -> None:
     if 'data_root' in cfg:
         cfg.data_root = root
     for loader in DATALOADERS:
-        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+        for part in dicts_within((cfg.get(loader) or {}).get('dataset')):
             if 'ann_file' in part or 'data_root' in part:
                 part['data_root'] = root
     for evaluator in ('val_evaluator', 'test_evaluator'):
-        for part in _dicts(cfg.get(evaluator)):
+        for part in dicts_within(cfg.get(evaluator)):
             if 'data_root' in part:
                 part['data_root'] = root
 
@@ -55,7 +55,7 @@ def set_cache(cfg: Config, cache: str) -> None:
         ConfigError: The config has no AVDataset.
     """
     datasets = [(cfg.get(loader) or {}).get('dataset') for loader in DATALOADERS]
-    parts = [part for part in _dicts(datasets) if part.get('type') == 'AVDataset']
+    parts = [part for part in dicts_within(datasets) if part.get('type') == 'AVDataset']
     if not parts:
         raise ConfigError(f'--cache {cache} has no effect: the config has no AVDataset')
     for part in parts:
@@ -69,7 +69,7 @@ def set_drop(cfg: Config, modality: str) -> None:
         ConfigError: The config's test set has no such modality, or no other.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    parts = [part for part in _dicts(dataset) if 'ann_file' in part or 'features' in part]
+    parts = [part for part in dicts_within(dataset) if 'ann_file' in part or 'features' in part]
     if not parts:
         raise ConfigError(f'--drop {modality}: the config has no test set with an ann_file')
     for part in parts:
@@ -87,7 +87,7 @@ def find_test_set(cfg: Config) -> ConfigDict:
         ConfigError: The config has none with a pipeline, or reads features.
     """
     for loader in ('test_dataloader', 'val_dataloader'):
-        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+        for part in dicts_within((cfg.get(loader) or {}).get('dataset')):
             if 'pipeline' in part:
                 return part
             if 'features' in part:
@@ -122,7 +122,7 @@ def resolve_num_classes(
         ConfigError: The config says ``'auto'`` but no dataset names its classes.
         ManifestError: The class list cannot be read.
     """
-    asking = [part for part in _dicts(cfg.get('model')) if part.get('num_classes') == AUTO]
+    asking = [part for part in dicts_within(cfg.get('model')) if part.get('num_classes') == AUTO]
     if not asking and cfg.get('num_classes') != AUTO:
         return
     number = len(_class_names(cfg, loaders) if classes is None else classes)
@@ -134,7 +134,7 @@ def resolve_num_classes(
 
 def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
     for loader in loaders:
-        for part in _dicts((cfg.get(loader) or {}).get('dataset')):
+        for part in dicts_within((cfg.get(loader) or {}).get('dataset')):
             lists = as_parts(part.get('classes'))
             if lists.keys() != {'label'}:
                 raise ConfigError(

@@ -21,6 +21,7 @@ from mmav.config import edits
 from mmav.config.check import check_config
 from mmav.config.edits import DATALOADERS
 from mmav.config.reading import key_value, load_config
+from mmav.engine import testing
 from mmav.engine.class_lists import check_config_lists
 from mmav.engine.distributed import group
 from mmav.engine.features.twin import make_twin
@@ -90,6 +91,8 @@ def prepare_config(
         edits.set_cache(cfg, args.cache)
     if getattr(args, 'drop', None):
         edits.set_drop(cfg, args.drop)
+    if work_dir_suffix:
+        testing.edit(cfg, args)
     check_config(cfg)
     if features:
         _use_features(cfg, args, ['test_dataloader'] if work_dir_suffix else DATALOADERS[:2])
@@ -215,6 +218,7 @@ def test(args: argparse.Namespace, *, hooks: Sequence[Hook] = ()) -> None:  # no
     Raises:
         MmavError: A user's mistake, in one line.
     """
+    testing.check(args)
     require_checkpoint(args.checkpoint)
     for path, suffixes in ((args.out, ('.json',)), (args.dump, ('.pkl', '.pickle'))):
         if path and is_first():
@@ -227,7 +231,7 @@ def test(args: argparse.Namespace, *, hooks: Sequence[Hook] = ()) -> None:  # no
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f"'{args.config}' has no test_dataloader")
     if args.dump:
-        evaluator = cfg.test_evaluator
+        evaluator = cfg.get('test_evaluator') or []
         metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
         cfg.test_evaluator = [*metrics, dict(type='DumpPredictions', out_file=args.dump)]
     start = time.monotonic()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmav.errors import ConfigError, did_you_mean
-from mmav.models.heads.cls_head import ClsHead
+from mmav.models.heads import ClsHead, MultiLabelHead
 from mmav.structures import Tokens
 
 # What is averaged over the views of a clip.
 VIEW_AVERAGES = ('probabilities', 'logits')
 
 
-def check_average(average: str, head: nn.Module) -> str:
+def check_average(average: str, head: Any) -> str:
     """Checks what is to be averaged over views.
 
     Args:
@@ -34,7 +35,8 @@ def check_average(average: str, head: nn.Module) -> str:
             f'view_average={average!r} is unknown: choose {" or ".join(VIEW_AVERAGES)}'
             f'{did_you_mean(average, VIEW_AVERAGES)}'
         )
-    linear = all(getattr(type(part), 'forward', None) is ClsHead.forward for part in head.parts.values())
+    known = (ClsHead.forward, MultiLabelHead.forward)
+    linear = all(getattr(type(part), 'forward', None) in known for part in head.parts.values())
     if average == 'logits' and not linear:
         raise ConfigError(
             f"view_average='logits' needs a head of linear layers such as ClsHead; {type(head).__name__} has another "

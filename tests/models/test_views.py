@@ -10,6 +10,8 @@ from tests.models.test_av_classifier import AUDIO, VIDEO
 HEADS = dict(
     one=dict(type='ClsHead', num_classes=5),
     geometric=dict(type='ClsHead', num_classes=5, average='geometric'),
+    any=dict(type='MultiLabelHead', num_classes=5),
+    any_geometric=dict(type='MultiLabelHead', num_classes=5, average='geometric'),
     several=dict(type='VerbNounHead', num_verbs=4, num_nouns=6),
 )
 NECKS = dict(fused=dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2), late=dict(type='Avg'))
