@@ -19,6 +19,8 @@ from mmav.models.views import VIEW_AVERAGES
 from mmav.outputs import is_first
 from mmav.registry import METRICS
 
+# metrics that write predictions and measure nothing; another one says so with needs_labels = False
+_WITHOUT_LABELS = ('DumpPredictions', 'DumpResults')
 _VIEWS = ('views', 'windows', 'crops', 'flip', 'view_average', 'view_batch')
 
 
@@ -122,11 +124,9 @@ def unlabelled_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
             continue
         for metric in dicts_within(cfg.get(f'{stage}_evaluator')):
             kind = metric.get('type')
-            if kind is None:
-                continue
             found = METRICS.get(kind) if isinstance(kind, str) else kind
-            if found is not None and getattr(found, 'needs_labels', True):
-                name = kind if isinstance(kind, str) else getattr(kind, '__name__', kind)
+            name = getattr(found, '__name__', None)
+            if name is not None and name not in _WITHOUT_LABELS and getattr(found, 'needs_labels', True):
                 yield (
                     f'{stage}_evaluator: {name} needs labels, and {stage}_dataloader has labelled=False; leave it out '
                     f"and keep the predictions with dict(type='DumpPredictions', out_file='predictions.pkl')"
