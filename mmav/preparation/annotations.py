@@ -121,6 +121,7 @@ class Annotation:
         sources: The files that were read.
         copies: Files to write beside the manifests, name -> content.
         folder_labels: Class names that folders may have; also those of a larger dataset that this one is part of.
+        tag: Behind ``missing`` and ``prepare_report`` in the names of these files, beside those of other lists.
         id_column: Column of the manifest for the ids of segments; None for none.
         media: Suffixes of its files; None for those of videos.
         joined: More manifests, such as all for training -> the splits whose rows they have.
@@ -153,6 +154,7 @@ class Annotation:
         self.sources: list[str] = []
         self.copies: dict[str, bytes] = {}
         self.folder_labels = set(self.classes.get('label', ()))
+        self.tag = ''
         self.id_column: str | None = 'narration_id'
         self.media: frozenset[str] | None = None
         self.joined: dict[str, tuple[str, ...]] = {}

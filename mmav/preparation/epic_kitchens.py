@@ -1,7 +1,8 @@
 """EPIC-Kitchens-100's official lists: segments of long videos, each with one of 97 verbs and one of 300 nouns.
 
 Source: epic-kitchens/epic-kitchens-100-annotations. The official test list has no labels, so the test split here is the
-validation list, as in published results.
+validation list, as in published results. The test list itself gives ``unlabelled.csv``, for predictions that the
+challenge measures (:mod:`mmav.evaluation.submission`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from pathlib import Path
 
 from mmav.errors import ManifestError
 from mmav.preparation.annotations import UNKNOWN_LABEL, AnnotatedClip, Annotation, BadRow, Row
+from mmav.preparation.manifests import CLASS_FILES
 
 LISTS = dict(train='EPIC_100_train.csv', test='EPIC_100_validation.csv')
+UNLABELLED, TEST_LIST = 'unlabelled', 'EPIC_100_test_timestamps.csv'
 CLASS_LISTS = dict(verb='EPIC_100_verb_classes.csv', noun='EPIC_100_noun_classes.csv')
 TAILS = ('EPIC_100_tail_verbs.csv', 'EPIC_100_tail_nouns.csv')
 COLUMNS = ('narration_id', 'video_id', 'start_timestamp', 'stop_timestamp', 'verb_class', 'noun_class')
@@ -48,6 +51,40 @@ def read_epic_kitchens(folder: str) -> Annotation:
             annotation.copies[name] = (root / name).read_bytes()
         else:
             annotation.notes.append(f'{name} is not in {folder}: configs need it to report tail classes')
+    return annotation
+
+
+def read_epic_kitchens_test(folder: str) -> Annotation:
+    """Reads the official test list of a folder, which has no labels.
+
+    It and the class lists are copied beside the manifest: a submission is compared with them.
+
+    Args:
+        folder: A copy of the official annotation repository.
+
+    Raises:
+        ManifestError: A file is missing, cannot be read, has other columns, or none of its rows can be used.
+    """
+    root = Path(folder).expanduser()
+    if not (root / TEST_LIST).is_file():
+        raise ManifestError(f"no {TEST_LIST} in '{folder}'; give a copy of epic-kitchens-100-annotations")
+    annotation = Annotation(
+        'EPIC-Kitchens-100',
+        {},
+        patterns=('{id}',),
+        fields=('id',),
+        suffix='.MP4',
+        segments=True,
+        splits=(UNLABELLED,),
+    )
+    annotation.tag = f'_{UNLABELLED}'
+    annotation.read(str(root / TEST_LIST), partial(_parse, annotation, UNLABELLED), COLUMNS[:4])
+    annotation.remove_duplicates()
+    annotation.copies[TEST_LIST] = (root / TEST_LIST).read_bytes()
+    for part, name in CLASS_LISTS.items():
+        names = read_classes_by_id(root / name)
+        annotation.copies[name] = (root / name).read_bytes()
+        annotation.copies[CLASS_FILES[part]] = '\n'.join([*names, '']).encode()
     return annotation
 
 
@@ -95,7 +132,7 @@ def _parse(annotation: Annotation, split: str, row: Row) -> AnnotatedClip:
         raise BadRow('no narration_id or video_id')
     begin, end = parse_timestamp(start), parse_timestamp(stop)
     labels = []
-    for (part, names), cell in zip(annotation.classes.items(), ids, strict=True):
+    for (part, names), cell in zip(annotation.classes.items(), ids, strict=True):  # none in the test list
         if not (cell.isdecimal() and cell.isascii() and int(cell) < len(names)):
             raise BadRow(f'{part}_class {cell!r} is not one of 0 to {len(names) - 1}', UNKNOWN_LABEL)
         labels.append(names[int(cell)])

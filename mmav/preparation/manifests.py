@@ -56,7 +56,8 @@ def prepare(
     patterns = annotation.patterns if pattern is None else (check_pattern(pattern, annotation.fields),)
     lists = {CLASS_FILES[column]: names for column, names in annotation.classes.items()}
     tables = [f'{name}.csv' for name in (*annotation.splits, *annotation.joined)]
-    names = [*lists, *annotation.copies, MISSING, REPORT]
+    missing, summary = (name.replace('.', f'{annotation.tag}.') for name in (MISSING, REPORT))
+    names = [*lists, *annotation.copies, missing, summary]
     check_folder(out, names, inputs=annotation.sources, remedy='give another one with --out')
     folder, sounds = ClipFolder(clips, progress=progress, media=annotation.media or SUFFIXES), None
     if audio is not None:
@@ -93,7 +94,7 @@ def prepare(
             joined = ' and '.join(f'{split}.csv' for split in splits)
             notes.append(f'{name}.csv is not written, as it joins {joined}{left}')
     check_all_own(Path(out) / name for name in files)
-    files[MISSING] = _missing_table(annotation, matched, patterns)
+    files[missing] = _missing_table(annotation, matched, patterns)
     report: dict[str, Any] = dict(
         dataset=annotation.dataset,
         annotation=annotation.sources,
@@ -108,8 +109,8 @@ def prepare(
         problems=_by_kind([*annotation.problems, *matched.problems]),
     )
     # A name that is not UTF-8 text becomes an escape, as JSON has them.
-    files[REPORT] = (json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode(errors='backslashreplace')
-    written = _write(files, out, [*tables, MISSING])
+    files[summary] = (json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode(errors='backslashreplace')
+    written = _write(files, out, [*tables, missing])
     head = f'{annotation.dataset}: {folder.media:,} media files in {folder.root}'
     if sounds is not None:
         head += f', {sounds.media:,} in {sounds.root}'

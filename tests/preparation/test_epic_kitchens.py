@@ -6,7 +6,12 @@ from mmav.datasets import AVDataset
 from mmav.errors import ManifestError
 from mmav.outputs import RECORD
 from mmav.preparation.annotations import BadRow
-from mmav.preparation.epic_kitchens import parse_timestamp, read_classes_by_id, read_epic_kitchens
+from mmav.preparation.epic_kitchens import (
+    parse_timestamp,
+    read_classes_by_id,
+    read_epic_kitchens,
+    read_epic_kitchens_test,
+)
 from mmav.preparation.manifests import prepare
 from tests.clips import make_clip
 
@@ -76,6 +81,40 @@ def test_manifests(write, tmp_path):
         'missing.csv': 'split,line,id,start,end,label,expected,reason\n',
     }
     assert 'test      3      3        0         0  100.00%' in text
+
+
+def test_the_official_test_list_gives_a_manifest_without_labels(write, tmp_path):
+    folder = write()
+    listed = (
+        'narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame\n'
+        'P01_101_0,P01,P01_101,00:00:02.851,00:00:02.86,00:00:03.87,143,193\n'
+        'P01_101_10,P01,P01_101,00:00:22.600,00:00:22.31,00:00:22.91,1115,1145\n'
+        'P04_110_0,P04,P04_110,,00:00:00.5,00:00:01.25,25,62\n'
+    )
+    with pytest.raises(ManifestError, match=r'no EPIC_100_test_timestamps.csv in'):
+        read_epic_kitchens_test(folder)
+    (tmp_path / 'annotations' / 'EPIC_100_test_timestamps.csv').write_text(listed)
+    clips = videos(tmp_path / 'videos', 'P01_101.MP4', 'P02_01.MP4')
+    prepare(read_epic_kitchens(folder), clips, str(tmp_path))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file() and path.name != RECORD}
+    text = prepare(read_epic_kitchens_test(folder), clips, str(tmp_path))
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert {name: after.pop(name) for name in before} == before  # those of training and validation stay
+    assert after.pop('unlabelled.csv').decode() == (
+        'path,start,end,narration_id\n'
+        'videos/P01_101.MP4,2.86,3.87,P01_101_0\n'
+        'videos/P01_101.MP4,22.31,22.91,P01_101_10\n'
+    )
+    assert after.pop('EPIC_100_test_timestamps.csv').decode() == listed
+    assert (
+        after.pop('missing_unlabelled.csv').decode().endswith('unlabelled,4,P04_110_0,0.5,1.25,,P04_110.MP4,no file\n')
+    )
+    copied = {f'EPIC_100_{part}_classes.csv' for part in ('verb', 'noun')}
+    assert set(after) == {RECORD, 'prepare_report_unlabelled.json', *copied}
+    assert 'unlabelled     3      2        1         0  66.66%' in text
+    classes = dict(verb='verbs.txt', noun='nouns.txt')
+    data = AVDataset('unlabelled.csv', [], data_root=str(tmp_path), classes=classes, test_mode=True, labelled=False)
+    assert len(data) == 2 and data.get_data_info(0)['label'] == {}
 
 
 def test_missing_videos(write, tmp_path):
