@@ -25,6 +25,7 @@ COMMANDS = {
     'train and test': {
         'train': 'tools/train.py',
         'test': 'tools/test.py',
+        'submit': 'tools/submit.py',
         'train-folder': 'tools/train_folder.py',
         'extract-features': 'tools/extract_features.py',
         'import-features': 'tools/import_features.py',

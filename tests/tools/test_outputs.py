@@ -38,6 +38,7 @@ FILES = [
     (f'{AN}/plot_predictions.py', [CONFIG, *DUMP], '.jpg'),
     ('data/audio_stats.py', [CONFIG, '--data-root', 'nowhere', '--json'], '.json'),
     ('data/avsynth/make_avsynth.py', ['new', '--sheet'], '.png'),
+    ('submit.py', ['csv', *DUMP, '--out'], '.csv'),
     ('model_converters/convert_weights.py', ['nothing.pth'], '.pth'),
     ('model_converters/merge_checkpoints.py', ['nothing.pth', '--out'], '.pth'),
     ('model_converters/merge_lora.py', [CONFIG, 'nothing.pth', '--out'], '.pth'),
