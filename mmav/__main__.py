@@ -68,6 +68,7 @@ COMMANDS = {
         'grad-cam': f'{_ANALYSIS}/grad_cam.py',
         'evaluate-features': f'{_ANALYSIS}/evaluate_features.py',
         'evaluate-mteb': f'{_ANALYSIS}/run_mteb.py',
+        'evaluate-vggsounder': f'{_ANALYSIS}/evaluate_vggsounder.py',
         'embeddings': f'{_ANALYSIS}/plot_embeddings.py',
         'clusters': f'{_ANALYSIS}/cluster_features.py',
         'ablation': f'{_ANALYSIS}/run_ablation.py',

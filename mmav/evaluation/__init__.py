@@ -8,6 +8,7 @@ from mmav.evaluation.knn import KNN
 from mmav.evaluation.linear_probe import LinearProbe
 from mmav.evaluation.multi_label import MultiLabelMetric
 from mmav.evaluation.retrieval import Retrieval
+from mmav.evaluation.vggsounder_metric import VGGSounder
 
 __all__ = [
     'KNN',
@@ -18,4 +19,5 @@ __all__ = [
     'LinearProbe',
     'MultiLabelMetric',
     'Retrieval',
+    'VGGSounder',
 ]
