@@ -69,6 +69,7 @@ COMMANDS = {
         'evaluate-features': f'{_ANALYSIS}/evaluate_features.py',
         'evaluate-mteb': f'{_ANALYSIS}/run_mteb.py',
         'evaluate-vggsounder': f'{_ANALYSIS}/evaluate_vggsounder.py',
+        'modality-report': f'{_ANALYSIS}/modality_report.py',
         'embeddings': f'{_ANALYSIS}/plot_embeddings.py',
         'clusters': f'{_ANALYSIS}/cluster_features.py',
         'ablation': f'{_ANALYSIS}/run_ablation.py',

@@ -14,6 +14,7 @@ from mmav.errors import MmavError
 from mmav.evaluation.accuracy import NO_ANSWER, class_counts, class_means
 from mmav.evaluation.actions import action_names
 from mmav.evaluation.class_order import in_order
+from mmav.evaluation.intervals import difference_interval
 from mmav.evaluation.label_sets import LabelSets
 from mmav.evaluation.predictions import clip_key, load_predictions, part_of, require_labels
 from mmav.structures import ACTION
@@ -293,9 +294,6 @@ def compare(one: Outcomes, two: Outcomes, *, resamples: int = 10_000, seed: int 
     first, second = shared_clips(one, two)
     mine, theirs, clips = one.right[first], two.right[second], len(first)
     won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
-    # a resample matters only by how many of its clips are won and lost, and those counts are multinomial
-    drawn = np.random.default_rng(seed).multinomial(clips, np.array([won, lost, clips - won - lost]) / clips, resamples)
-    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / clips, [2.5, 97.5])
     return dict(
         clips=clips,
         only_in_first=len(one.keys) - clips,
@@ -306,7 +304,7 @@ def compare(one: Outcomes, two: Outcomes, *, resamples: int = 10_000, seed: int 
         second_right=lost,
         p_value=float(binomtest(won, won + lost).pvalue) if won + lost else 1.0,
         difference=(won - lost) / clips,
-        interval=[float(low), float(high)],
+        interval=list(difference_interval(won, lost, clips, resamples=resamples, seed=seed)),
     )
 
 

@@ -44,6 +44,9 @@ def test_every_picture_of_the_docs_is_drawn_by_the_tool(clip, tmp_path, monkeypa
         if name.endswith('evaluate_features.py'):
             paths[-1].mkdir()
             Image.new('RGB', (8, 8)).save(paths[-1] / 'evaluation.png')
+        if name.endswith('modality_report.py'):
+            paths[-1].mkdir()
+            Image.new('RGB', (8, 8)).save(paths[-1] / 'modalities.png')
         if '--out-dir' in arguments:
             paths[-1].mkdir()
             shutil.copy(paths[0], paths[-1])

@@ -116,6 +116,13 @@ def draw_judging(demo: Demo, folder: Path) -> dict[str, Path]:
     return {'judging.png': out / 'evaluation.png'}
 
 
+def draw_modalities(demo: Demo, folder: Path) -> dict[str, Path]:
+    """What the demo's model uses of video and audio."""
+    out, options = folder / 'report', ['--data-root', demo.data_root, '--work-dir', folder]
+    tool('tools/analysis_tools/modality_report.py', CONFIG, demo.checkpoint, *options, '--out', out)
+    return {'modality_report.png': out / 'modalities.png'}
+
+
 def draw_memory(demo: Demo, folder: Path) -> dict[str, Path]:
     config, out = str(ROOT / 'configs/mmt/mmt_k4_l4_vggsound.py'), folder / 'memory_plan.png'
     tool('tools/analysis_tools/plan_memory.py', config, '--gpus', 8, '--gpu-memory', 10, '--picture', out)
@@ -181,6 +188,7 @@ PICTURES: dict[str, Callable[[Demo, Path], dict[str, Path]]] = dict(
     errors=draw_errors,
     embeddings=draw_embeddings,
     judging=draw_judging,
+    modalities=draw_modalities,
     memory=draw_memory,
     architecture=draw_architecture,
     annotated=draw_annotated,

@@ -1,0 +1,188 @@
+"""What the figures of a modality report mean, in sentences that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmav.analysis.modality_report.encoding import BOTH, SAME, SHUFFLED
+from mmav.structures import ACTION
+
+# less than this share of the clips is not worth a sentence
+_LITTLE = 0.02
+_MOST = 3  # classes that are named
+
+
+def conclusions(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
+    """Sentences on one part of the label, the most important first.
+
+    A difference counts as one where its 95 % interval leaves out 0.
+
+    Args:
+        figures: An element of :func:`mmav.analysis.modality_report.figures.modality_figures`.
+        names: The two modalities.
+    """
+    if not figures['clips']:
+        return ['No clip has a label, so there is nothing to conclude.']
+    return [
+        _scores(figures, names),
+        _need(figures, names),
+        *_together(figures),
+        *_confusion(figures, names),
+        *_shuffled(figures, names),
+        *_classes(figures, names),
+        *_caution(figures),
+    ]
+
+
+def title_of(part: str) -> str:
+    """What to call a part of the label: nothing where there is only one."""
+    return dict(label='', **{ACTION: 'all parts together'}).get(part, part)
+
+
+def percent(share: float) -> str:
+    """A share in percent.
+
+    >>> percent(0.12345)
+    '12.3 %'
+    """
+    return f'{100 * share:.1f} %'
+
+
+def points(gain: Mapping[str, Any]) -> str:
+    """A difference in percentage points, with its interval.
+
+    >>> points(dict(difference=0.1234, interval=[0.1, 0.15]))
+    '12.3 points [10.0, 15.0]'
+    """
+    low, high = gain['interval']
+    return f'{100 * gain["difference"]:.1f} points [{100 * low:.1f}, {100 * high:.1f}]'
+
+
+def sign_of(gain: Mapping[str, Any]) -> int:
+    """1 if a difference is above 0 beyond chance, -1 if below, else 0."""
+    low, high = gain['interval']
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _scores(figures: Mapping[str, Any], names: tuple[str, str]) -> str:
+    told = [f'{percent(figures["scores"][name]["score"])} with {name} alone' for name in names]
+    whole = figures['scores'][BOTH]
+    low, high = whole['interval']
+    return (
+        f'With both modalities the model is right for {percent(whole["score"])} of {whole["clips"]:,} clips '
+        f'[{100 * low:.1f}, {100 * high:.1f}], for {" and ".join(told)}; naming the commonest class each time is right '
+        f'for {percent(figures["majority"])}.'
+    )
+
+
+def _need(figures: Mapping[str, Any], names: tuple[str, str]) -> str:
+    """Which modality is missed when it is withheld."""
+    # withholding one leaves the other
+    missed = {name: figures['gains'][other] for name, other in zip(names, reversed(names), strict=True)}
+    signs = {name: sign_of(gain) for name, gain in missed.items()}
+    costs = {name: f'without {name} it loses {points(gain)}' for name, gain in missed.items()}
+    needed = [name for name in names if signs[name] > 0]
+    harmful = [name for name in names if signs[name] < 0]
+    if harmful:
+        name = max(harmful, key=lambda each: -missed[each]['difference'])
+        gained = dict(
+            difference=-missed[name]['difference'], interval=[-each for each in reversed(missed[name]['interval'])]
+        )
+        return f'{name.capitalize()} does harm: without it the model gains {points(gained)}.'
+    if len(needed) == 2:
+        return f'It uses both modalities: {" and ".join(costs[name] for name in names)}.'
+    if needed:
+        (idle,) = (name for name in names if name not in needed)
+        return f'It uses {needed[0]}: {costs[needed[0]]}. It does not measurably use {idle}: {costs[idle]}.'
+    return f'It misses neither modality: {" and ".join(costs[name] for name in names)}. Each alone is as good as both.'
+
+
+def _together(figures: Mapping[str, Any]) -> list[str]:
+    """Synergy and redundancy."""
+    cases = figures['cases']
+    right = sum(cases[name]['clips'] for name in ('either', 'first', 'second', 'synergy'))
+    if not right:
+        return []
+    synergy, redundant = (cases[name]['clips'] / right for name in ('synergy', 'either'))
+    alone = 1 - synergy - redundant
+    told = (
+        f'Of the {right:,} clips that are right with both, {percent(synergy)} are right only with both together '
+        f'(synergy), {percent(redundant)} with either modality alone (redundancy), and {percent(alone)} with one of '
+        'the two alone.'
+    )
+    return [told]
+
+
+def _confusion(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
+    confusion = figures['cases']['confusion']
+    if confusion['share'] < _LITTLE:
+        return []
+    parts = ' and '.join(f'{percent(figures["confusion"][name]["share"])} by {name}' for name in names)
+    told = (
+        f'Modality confusion: {percent(confusion["share"])} of all clips are right with one modality alone and wrong '
+        f'with both ({parts}).'
+    )
+    return [told]
+
+
+def _shuffled(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
+    told, exchanged = [], names[1]
+    if SHUFFLED in figures['gains'] and figures['gains'][SHUFFLED]['clips']:
+        line = f'With the {exchanged} of another clip it loses {points(figures["gains"][SHUFFLED])}'
+        follows = figures['follows']
+        if follows:
+            line += (
+                f'; where the two clips are of different classes, it names that of the {names[0]} in '
+                f'{percent(follows[names[0]]["share"])}, that of the {exchanged} in '
+                f'{percent(follows[exchanged]["share"])}, and neither in {percent(follows["neither"]["share"])}'
+            )
+        told.append(f'{line}.')
+    if SAME in figures['gains'] and figures['gains'][SAME]['clips']:
+        gain = figures['gains'][SAME]
+        line = f'With the {exchanged} of another clip of the same class the difference is {points(gain)}: '
+        told.append(
+            line
+            + (
+                f'what belongs to this very clip matters, beyond the class that its {exchanged} has.'
+                if sign_of(gain) > 0
+                else f'what matters of the {exchanged} is its class, not that it belongs to this very clip.'
+            )
+        )
+    return told
+
+
+def _classes(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
+    rows, told = figures['classes'], []
+    if len(rows) < 2:
+        return []
+    for name in names:
+        gain = f'gain_{name}'
+        best = sorted((row for row in rows if row[gain] > _LITTLE), key=lambda row: -row[gain])[:_MOST]
+        worst = sorted((row for row in rows if row[gain] < -_LITTLE), key=lambda row: row[gain])[:_MOST]
+        if best:
+            told.append(f'{name.capitalize()} adds most to {_named(best, gain)}.')
+        if worst:
+            told.append(f'{name.capitalize()} takes most from {_named(worst, gain)}.')
+    return told
+
+
+def _named(rows: Sequence[Mapping[str, Any]], gain: str) -> str:
+    return ', '.join(f'{row["class"]!r} ({100 * row[gain]:+.0f} points, {row["clips"]:,} clips)' for row in rows)
+
+
+def _caution(figures: Mapping[str, Any]) -> list[str]:
+    told = []
+    if figures['broken']:
+        told.append(f'{figures["broken"]:,} clips could not be read, and count as wrong.')
+    if figures['unlabelled']:
+        told.append(f'{figures["unlabelled"]:,} clips have none of the classes, and are in mAP only.')
+    whole = figures['scores'][BOTH]
+    if whole['interval'][0] <= figures['majority']:
+        told.append(
+            'With both modalities the model is not clearly better than naming the commonest class each time: what it '
+            'uses can only be told of a model that has learned something.'
+        )
+    if whole['interval'][1] - whole['interval'][0] > 0.2:
+        told.append('There are few clips, so the intervals are wide: test on more to be surer.')
+    return told

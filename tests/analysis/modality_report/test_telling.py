@@ -1,0 +1,83 @@
+import pytest
+
+from mmav.analysis.modality_report.figures import modality_figures
+from mmav.analysis.modality_report.telling import conclusions, sign_of, title_of
+from tests.analysis.modality_report.worlds import answers, codes, pair_rows
+
+NAMES = ('video', 'audio')
+LABELS = [k % 4 for k in range(100)]
+
+
+def told(both, video, audio, **more):
+    """The sentences on a model with these guesses of 100 clips of four classes."""
+    rows = {name: answers(LABELS, each) for name, each in dict(both=both, video=video, audio=audio).items()}
+    (figures,) = modality_figures({**rows, **more}, None, NAMES)
+    return ' '.join(conclusions(figures, NAMES))
+
+
+def wrong(places):
+    return [3 - label if k in places else label for k, label in enumerate(LABELS)]
+
+
+def test_both_are_used():
+    text = told(LABELS, wrong(range(60)), wrong(range(40, 100)))
+    assert 'right for 100.0 % of 100 clips' in text and 'for 40.0 % with video alone' in text
+    assert 'It uses both modalities: without video it loses 60.0 points [' in text
+    assert '20.0 % are right only with both together (synergy), 0.0 % with either' in text
+
+
+def test_one_is_used():
+    text = told(LABELS, wrong(range(75)), LABELS)
+    assert 'It uses audio: without audio it loses 75.0 points [' in text
+    assert 'It does not measurably use video: without video it loses 0.0 points [0.0, 0.0]' in text
+    assert 'commonest class each time is right for 25.0 %' in text
+
+
+def test_neither_is_missed():
+    text = told(LABELS, LABELS, LABELS)
+    assert 'It misses neither modality' in text and '100.0 % with either modality alone (redundancy)' in text
+    assert 'confusion' not in text
+
+
+def test_one_does_harm():
+    text = told(wrong(range(50)), LABELS, wrong(range(60)))
+    assert 'Audio does harm: without it the model gains 50.0 points [' in text
+    assert 'Modality confusion: 50.0 % of all clips' in text and '(50.0 % by video and 0.0 % by audio)' in text
+
+
+def test_classes_are_named():
+    rows = pair_rows()
+    (figures,) = modality_figures(rows, dict(label=['v0a0', 'v0a1', 'v1a0', 'v1a1']), NAMES)
+    text = ' '.join(conclusions(figures, NAMES))
+    video, audio = codes(40)
+    assert f"Audio adds most to 'v0a1' (+100 points, {((video == 0) & (audio == 1)).sum()} clips)" in text or (
+        f"Audio adds most to 'v1a1' (+100 points, {((video == 1) & (audio == 1)).sum()} clips)" in text
+    )
+    follows = figures['follows']
+    assert f'it names that of the video in {100 * follows["video"]["share"]:.1f} %' in text
+
+
+@pytest.mark.parametrize('matters', [True, False])
+def test_the_very_clip_matters_or_its_class(matters):
+    same = answers(LABELS, wrong(range(30)) if matters else LABELS)
+    partner = [{**row, 'partner': 'x.mp4', 'partner_label': row['label']} for row in same]
+    text = told(LABELS, wrong(range(50)), wrong(range(50)), shuffled_same=partner)
+    assert ('what belongs to this very clip matters' in text) == matters
+    assert ('is its class, not that it belongs to this very clip' in text) != matters
+
+
+def test_cautions():
+    text = told([0] * 99 + [None], [1] * 100, [2] * 100)
+    assert 'not clearly better than naming the commonest class' in text
+    assert '1 clips could not be read, and count as wrong.' in text
+    few = {name: answers(LABELS[:5], LABELS[:5]) for name in ('both', *NAMES)}
+    assert 'There are few clips' in conclusions(modality_figures(few, None, NAMES)[0], NAMES)[-1]
+    none = {name: answers([(), ()], [0, 0]) for name in ('both', *NAMES)}
+    assert conclusions(modality_figures(none, None, NAMES)[0], NAMES) == [
+        'No clip has a label, so there is nothing to conclude.'
+    ]
+
+
+def test_names_and_signs():
+    assert [title_of(part) for part in ('label', 'verb', 'action')] == ['', 'verb', 'all parts together']
+    assert [sign_of(dict(interval=each)) for each in ((0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1))] == [1, 0, -1]
