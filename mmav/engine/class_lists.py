@@ -110,12 +110,13 @@ def check_class_lists(model: nn.Module, loops: Mapping[str, Any], known: Names |
 def note_classes(checkpoint: Mapping[str, Any], names: Names | None, model: nn.Module | None = None) -> None:
     """Stores the class list in a checkpoint if MMEngine has not: a dataset wrapper may hide it.
 
-    Also that clips have any number of labels, where the model's head says so.
+    Also whether clips have any number of labels, where the model's head says so.
     """
-    meta = checkpoint['meta']
+    meta, kind = checkpoint['meta'], head_kind(model)
     if names is not None and not (meta.get('dataset_meta') or {}).get('classes'):
-        several = dict(multi_label=True) if head_kind(model) else {}
-        meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names), **several}
+        meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names)}
+    if names is not None and kind is not None:
+        meta['dataset_meta'] = {**meta['dataset_meta'], 'multi_label': kind}
 
 
 def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmav.class_names import Names, places, reordered, tell_difference, trained_with
 from mmav.engine.class_heads import class_rows
+from mmav.engine.label_kinds import checkpoint_kind
 from mmav.errors import CheckpointError
 
 # the weights of a head's last layers, of one label or of a part of several
@@ -51,6 +52,26 @@ def alike(checkpoint: Mapping[str, Any], first: Names | None, path: str) -> tupl
         state.update({name: state[name][order] for name in rows})
     print_log(f"'{path}' has the classes in another order ({told}): its head's rows are put in order")
     return state, first
+
+
+def alike_kind(checkpoint: Mapping[str, Any], first: bool | None, path: str) -> bool | None:
+    """Whether a checkpoint, and the one before, were trained with any number of labels a clip; None if neither says.
+
+    Args:
+        checkpoint: The content of its file.
+        first: What the one before says.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: They differ: what one means by a score, the other does not.
+    """
+    kind = checkpoint_kind(checkpoint)
+    if kind is not None and first is not None and kind != first:
+        told = {True: 'any number of labels', False: 'one label'}
+        raise CheckpointError(
+            f"'{path}' was trained with {told[kind]} a clip, the one before with {told[first]}: give models of one kind"
+        )
+    return first if kind is None else kind
 
 
 def check_rows(merged: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str) -> None:

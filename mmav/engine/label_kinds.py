@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from mmav.class_names import holders, trained_with
+from mmav.class_names import holders
 from mmav.errors import CheckpointError, ConfigError
 from mmav.registry import DATASETS, METRICS, MODELS
 
@@ -22,6 +22,14 @@ def head_kind(model: Any) -> bool | None:
     parts = getattr(getattr(model, 'head', None), 'parts', None)
     kinds = [getattr(head, 'multi_label', None) for head in (parts or {}).values()]
     return next((kind for kind in kinds if kind is not None), None)
+
+
+def checkpoint_kind(checkpoint: Mapping[str, Any]) -> bool | None:
+    """Whether a checkpoint was trained with any number of labels a clip; None where it does not say."""
+    meta = checkpoint.get('meta')
+    noted = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    kind = noted.get('multi_label') if isinstance(noted, Mapping) else None
+    return None if kind is None else bool(kind)
 
 
 def check_config_kinds(cfg: Any, loaders: Sequence[str]) -> None:
@@ -81,7 +89,7 @@ def check_kinds(model: nn.Module, loops: Mapping[str, Any]) -> None:
 def check_checkpoint_kind(checkpoint: Mapping[str, Any], model: nn.Module, source: str) -> None:
     """Fails where a checkpoint was trained with the other kind of labels than a model has, whose scores mean others.
 
-    A checkpoint without class names, such as public weights, passes.
+    A checkpoint that does not say it, such as public weights, passes.
 
     Args:
         checkpoint: The content of its file.
@@ -91,11 +99,8 @@ def check_checkpoint_kind(checkpoint: Mapping[str, Any], model: nn.Module, sourc
     Raises:
         CheckpointError: It was.
     """
-    kind = head_kind(model)
-    if kind is None or trained_with(checkpoint) is None:
-        return
-    trained = bool(checkpoint['meta']['dataset_meta'].get('multi_label', False))
-    if trained != kind:
+    kind, trained = head_kind(model), checkpoint_kind(checkpoint)
+    if kind is not None and trained is not None and trained != kind:
         raise CheckpointError(
             f"'{source}' was trained with {_TOLD[trained]}, the model has a {type(model.head).__name__}, for "
             f'{_TOLD[kind]}: give the config that it was trained with, or train from it with load_from'

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmav.engine.class_merge import alike, check_rows
+from mmav.engine.class_merge import alike, alike_kind, check_rows
 from mmav.errors import CheckpointError
 
 VERBS, NOUNS = ('cut', 'wash'), ('cup', 'pan', 'tap')
@@ -47,3 +47,12 @@ def test_every_part_has_as_many_classes(part):
     )
     with pytest.raises(CheckpointError, match="^'b.pth' tells 4 classes apart, the one before 3"):
         check_rows(one, other, 'b.pth')
+
+
+def test_both_of_one_kind_of_labels():
+    one, several, silent = checkpoint(['a']), checkpoint(['a']), checkpoint(['a'])
+    one['meta']['dataset_meta']['multi_label'], several['meta']['dataset_meta']['multi_label'] = False, True
+    assert [alike_kind(each, None, 'a.pth') for each in (one, several, silent, {})] == [False, True, None, None]
+    assert alike_kind(silent, True, 'b.pth') is True and alike_kind(several, True, 'b.pth') is True
+    with pytest.raises(CheckpointError, match="'b.pth' was trained with one label a clip, the one before with any"):
+        alike_kind(one, True, 'b.pth')

@@ -9,7 +9,7 @@ from torch import nn
 
 from mmav.engine.class_heads import match_classes
 from mmav.engine.class_lists import check_class_lists, check_config_lists, note_classes
-from mmav.engine.label_kinds import check_config_kinds, check_kinds, head_kind
+from mmav.engine.label_kinds import check_config_kinds, check_kinds, checkpoint_kind, head_kind
 from mmav.errors import CheckpointError, ConfigError
 from mmav.evaluation import Accuracy
 from mmav.registry import MODELS
@@ -88,6 +88,7 @@ def test_checkpoints_of_the_other_kind(kind, other):
     assert head_kind(trained) is (kind == 'MultiLabelHead') and head_kind(nn.Linear(2, 2)) is None
     checkpoint = dict(state_dict=trained.state_dict(), meta={})
     note_classes(checkpoint, dict(label=NAMES), trained)
+    assert checkpoint_kind(checkpoint) is (kind == 'MultiLabelHead')
     options = dict(given=dict(label=NAMES), source='a.pth', who='the list')
     for purpose in ('test', 'infer', 'resume'):
         with pytest.raises(CheckpointError, match=f"'a.pth' was trained with .*, the model has a {other}, .*load_from"):

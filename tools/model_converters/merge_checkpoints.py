@@ -13,7 +13,7 @@ from mmav.adapting import noted_grids
 from mmav.checkpoints import load_checkpoint_file, require_every_weight
 from mmav.class_names import Names
 from mmav.engine.class_lists import as_given
-from mmav.engine.class_merge import alike, check_rows
+from mmav.engine.class_merge import alike, alike_kind, check_rows
 from mmav.engine.cli import run_tool
 from mmav.engine.features.merging import encoders_behind, join_encoders
 from mmav.errors import CheckpointError
@@ -45,9 +45,11 @@ def main() -> None:
     merged: dict[str, torch.Tensor] = {}
     grids: dict[str, tuple[int, ...]] = {}
     names: Names | None = None
+    several: bool | None = None
     for path, checkpoint in loaded:
         require_every_weight(checkpoint, path)
         state, names = alike(checkpoint, names, path)
+        several = alike_kind(checkpoint, several, path)
         modalities = sorted({key.split('.')[1] for key in state if key.startswith('backbones.')})
         if not modalities:
             raise CheckpointError(f"'{path}' holds no backbone of mmav: give checkpoints of mmav train")
@@ -59,6 +61,8 @@ def main() -> None:
         grids.update(noted_grids(checkpoint))
         print(f'{path}: {", ".join(modalities)}, {len(state)} weights')
     meta: dict[str, Any] = {} if names is None else dict(dataset_meta=dict(classes=as_given(names)))
+    if names is not None and several is not None:
+        meta['dataset_meta']['multi_label'] = several
     meta['position_grids'] = grids
     write(args.out, merged, meta)
 

@@ -53,18 +53,16 @@ def common_labels(labels: Tensor, kind: str = 'jaccard') -> Tensor:
             [0.0000, 0.0000, 0.0000]])
     """
     labels = _floating(labels)
-    # not from the distance of the two, whose rounding would give disjoint sets a weight above 0
-    rows = max(1, _ENTRIES // max(1, labels.numel()))
-    parts = []
-    for some in labels.split(rows):
-        both = torch.minimum(some[:, None], labels)  # (rows, B, C)
-        parts.append(both.sum(dim=-1) if kind == 'jaccard' else both.amax(dim=-1))
-    common = torch.cat(parts)
     if kind == 'shared':
-        return common
-    total = labels.sum(dim=-1)
-    either = total[:, None] + total - common  # as min + max is the sum
-    return common / torch.where(common > 0, either, 1.0)
+        rows = max(1, _ENTRIES // max(1, labels.numel()))
+        return torch.cat([torch.minimum(some[:, None], labels).amax(dim=-1) for some in labels.split(rows)])
+    # sum min = (sum a + sum b - sum |a - b|) / 2, and + for max: without the (B, B, C) of all minima
+    distance, total = torch.cdist(labels, labels, p=1.0), labels.sum(dim=-1)
+    both = total[:, None] + total
+    # rounding must not give disjoint sets a weight above 0, which would make positives of them
+    has = (labels > 0).to(labels.dtype)
+    common = torch.where(has @ has.T > 0, both - distance, 0.0)
+    return common / torch.where(common > 0, both + distance, 1.0)
 
 
 def _floating(labels: Tensor) -> Tensor:

@@ -79,6 +79,14 @@ def test_all_levels_are_equal_to_the_whole_step(dtype):
     assert plan.macs == whole.macs and plan.extra == whole.again / whole.macs
 
 
+def test_a_head_of_any_number_of_labels():
+    cfg = config(SMALL)
+    one = plan_step(cfg)
+    loss = dict(type='BCELoss', class_weight='balanced')  # which no training clips have set
+    cfg.model.head = dict(type='MultiLabelHead', num_classes=cfg.model.head.num_classes, loss=loss)
+    assert plan_step(cfg).peak_bytes == pytest.approx(one.peak_bytes, rel=0.01)
+
+
 def test_frozen_parts_take_less_memory():
     """The first two of four blocks frozen, with LoRA in the others; and everything frozen."""
 
