@@ -174,6 +174,7 @@ def draw_reliability(measured: Mapping[str, Any], out_file: str | Path, *, pairs
         MmavError: There are no clips.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     if not measured['clips']:
         raise MmavError('there are no clips with an answer to draw')
@@ -198,4 +199,7 @@ def draw_reliability(measured: Mapping[str, Any], out_file: str | Path, *, pairs
     figure.legend(*above.get_legend_handles_labels(), fontsize=7, loc='outside lower center', ncols=3)
     below.bar(places, [each['clips'] for each in bins], width, align='edge', color=OTHER, edgecolor='white')
     below.set(xlabel=sure, ylabel=of_what, yscale='log' if pairs else 'linear')
+    if pairs:
+        below.set_ylim(bottom=0.7)
+        below.yaxis.set_minor_formatter(NullFormatter())
     save_figure(figure, out_file, dpi=110)

@@ -65,7 +65,7 @@ def test_find_thresholds(tmp_path, capsys):
     for options in ([], ['--average', 'micro'], ['--per-class']):
         assert run_tool(tool, path, *options, '--out', out) == 0
         told = capsys.readouterr().out
-        assert 'left out: 1 clips that cannot be read' in told and f'written: {out}' in told
+        assert 'scores that are not finite: 1 clips' in told and f'written: {out}' in told
         each = read_thresholds(str(out)).of(NAMES)
         predicted = scores[kept] >= each
         found[str(options)] = [f1_score(truth[kept], predicted, average=name) for name in ('macro', 'micro')]

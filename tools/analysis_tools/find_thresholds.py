@@ -47,7 +47,7 @@ def main() -> None:
         raise MmavError(f"'{args.predictions}' has no names of classes, which thresholds by class need: leave it out")
     left_out = int((~sets.answered).sum())
     if left_out:
-        print(f'left out: {left_out} clips that cannot be read or have scores that are not finite')
+        print(f'left out, as they cannot be read or have scores that are not finite: {left_out} clips')
     sets = sets.of(np.flatnonzero(sets.answered))
     if not sets.keys:
         raise MmavError(f"'{args.predictions}' has no clip with an answer")
@@ -55,7 +55,7 @@ def main() -> None:
         sets.answers, sets.classes, per_class=args.per_class, average=args.average or 'macro'
     )
     if without:
-        print(f'{len(without)} classes have no clip and get the threshold that is best for all: {", ".join(without)}')
+        print(f'without a clip, so with the threshold that is best for all: {", ".join(without)}')
     found = Thresholds(args.out, content['classes'] if args.per_class else content['threshold'])
     for name, value in (('0.5', 0.5), (args.out, found.of(sets.classes))):
         scores = multi_label_scores(sets.answers, value)
