@@ -145,7 +145,10 @@ def check_joined(first: Names, names: Names, name: str) -> None:
     """
     if names != first:
         told = tell_difference(first, names, ('the first', 'another'))
-        raise ConfigError(f'{name} joins datasets with different class lists ({told}): give all the same list')
+        raise ConfigError(
+            f'{name} joins datasets with different class lists ({told}): give all the same list, or the ConcatDataset '
+            "classes='union', or the list of the whole"
+        )
 
 
 def in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> Names | None:

@@ -25,7 +25,9 @@ MODELS = _child('model', mmengine.MODELS, 'mmav.models')
 WEIGHT_INITIALIZERS = _child('weight initializer', mmengine.WEIGHT_INITIALIZERS, 'mmav.models.weights')
 MODEL_WRAPPERS = _child('model_wrapper', mmengine.MODEL_WRAPPERS)
 DATASETS = _child('dataset', mmengine.DATASETS, 'mmav.datasets')
-DATA_SAMPLERS = _child('data sampler', mmengine.DATA_SAMPLERS, 'mmav.datasets.resumable_sampler')
+DATA_SAMPLERS = _child(
+    'data sampler', mmengine.DATA_SAMPLERS, 'mmav.datasets.resumable_sampler', 'mmav.datasets.class_balanced_sampler'
+)
 TRANSFORMS = _child('transform', mmengine.TRANSFORMS, 'mmav.datasets.transforms')
 FUNCTIONS = _child('function', mmengine.FUNCTIONS, 'mmav.datasets.collate')
 METRICS = _child('metric', mmengine.METRICS, 'mmav.evaluation')

@@ -9,9 +9,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmav.class_names import in_config
 from mmav.config.amp import PLAIN, named_amp, wrapper_kind
 from mmav.errors import ConfigError
+from mmav.joined_classes import names_in_config
 from mmav.structures import MODALITIES, as_parts
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -29,19 +29,46 @@ def dicts_within(value: Any) -> Iterator[ConfigDict]:
             yield from dicts_within(item)
 
 
+def leaves_of(dataset: Any) -> Iterator[ConfigDict]:
+    """The config of a dataset, or those inside its wrappers, in order."""
+    if not isinstance(dataset, Mapping):
+        return
+    members = dataset.get('datasets')
+    inner = members if isinstance(members, (list, tuple)) else [dataset.get('dataset')]
+    if not any(isinstance(part, Mapping) for part in inner):
+        yield dataset
+    for part in inner:
+        yield from leaves_of(part)
+
+
 def set_data_root(cfg: Config, data_root: str) -> None:
-    """Relocates the data of every dataset of a config, wrapped ones included, and of its metrics; changes ``cfg``."""
+    """Relocates the data of every dataset of a config, wrapped ones included, and of its metrics; changes ``cfg``.
+
+    Raises:
+        ConfigError: Joined datasets have different folders, which would become one.
+    """
     root = str(Path(data_root).expanduser())
+    found = {loader: list(dicts_within((cfg.get(loader) or {}).get('dataset'))) for loader in DATALOADERS}
+    for loader, parts in found.items():
+        _require_one_root(parts, loader, data_root)
     if 'data_root' in cfg:
         cfg.data_root = root
-    for loader in DATALOADERS:
-        for part in dicts_within((cfg.get(loader) or {}).get('dataset')):
-            if 'ann_file' in part or 'data_root' in part:
-                part['data_root'] = root
+    for part in (part for parts in found.values() for part in parts):
+        if 'ann_file' in part or 'data_root' in part:
+            part['data_root'] = root
     for evaluator in ('val_evaluator', 'test_evaluator'):
         for part in dicts_within(cfg.get(evaluator)):
             if 'data_root' in part:
                 part['data_root'] = root
+
+
+def _require_one_root(parts: Sequence[Mapping[str, Any]], loader: str, data_root: str) -> None:
+    roots = list(dict.fromkeys(part.get('data_root') or '' for part in parts if 'ann_file' in part))
+    if len(roots) > 1:
+        raise ConfigError(
+            f"--data-root {data_root} would take the place of {len(roots)} folders of {loader}, '{roots[0]}' and "
+            f"'{roots[1]}': set each, --cfg-options {loader}.dataset.datasets.0.data_root=DIR and so on"
+        )
 
 
 def set_cache(cfg: Config, cache: str) -> None:
@@ -100,9 +127,8 @@ def find_test_set(cfg: Config) -> ConfigDict:
 
 def training_views(cfg: Config) -> dict[str, int]:
     """Modality -> views per clip in the training pipeline of a config, if it says so."""
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
-        dataset = dataset['dataset']
+    parts = dicts_within((cfg.get('train_dataloader') or {}).get('dataset'))
+    dataset: Mapping[str, Any] = next((part for part in parts if 'pipeline' in part), {})
     steps = {step['type']: step for step in dataset.get('pipeline', ())}
     kinds = dict(video='LoadClip', audio='AudioViews')
     return {name: steps[kind].get('num_views', 1) for name, kind in kinds.items() if kind in steps}
@@ -135,12 +161,14 @@ def resolve_num_classes(
 def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
     for loader in loaders:
         for part in dicts_within((cfg.get(loader) or {}).get('dataset')):
+            if 'datasets' in part and 'classes' not in part:
+                continue
             lists = as_parts(part.get('classes'))
             if lists.keys() != {'label'}:
                 raise ConfigError(
                     f"num_classes='auto' needs one class list, not {' and '.join(lists)}: write the numbers"
                 )
-            names = in_config(part, missing_ok=False)
+            names = names_in_config(part, missing_ok=False)
             if names:
                 return names['label']
     raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +45,19 @@ class Draw(int):
         draw = cls(index)
         draw.epoch, draw.repeat = epoch, repeat
         return draw
+
+    @classmethod
+    def inside(cls, given: int, index: int, *, repeat: int = 0, times: int = 1) -> Draw:
+        """The index into what a wrapper wraps, for an index into the wrapper.
+
+        Args:
+            given: The index into the wrapper, a Draw or a plain number.
+            index: That into the dataset inside.
+            repeat: How often the wrapper has given this clip before, within one pass over the wrapper.
+            times: How often it gives a clip at most.
+        """
+        before = getattr(given, 'repeat', 0)
+        return cls.of(index, getattr(given, 'epoch', None), repeat=before * times + repeat)
 
 
 @DATASETS.register_module()
@@ -145,6 +159,7 @@ class AVDataset(Dataset[Any]):
         self._follows_run = seed is None and not test_mode
         self.seed = seed or 0
         self._rows = self._select(indices)
+        self._first_row = 0
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
         # Shared memory: persistent workers, forked or spawned, see the epoch and report what they met.
         self._epoch = torch.zeros(1, dtype=torch.int64)
@@ -192,6 +207,30 @@ class AVDataset(Dataset[Any]):
         """How many different clips were damaged but could be read, in all workers of this process."""
         return int((self.states == DAMAGED).sum())
 
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows of the manifest, counted from 0, that the clips are (N,)."""
+        return self._rows
+
+    def as_member(self, first_row: int, names: Names, places: Mapping[str, Sequence[int]]) -> AVDataset:
+        """This dataset as one of several that are joined, see :class:`~mmav.datasets.ConcatDataset`.
+
+        Args:
+            first_row: How many rows the manifests before this one have: ``sample_idx`` counts the rows of all.
+            names: Part of the label -> the classes of all.
+            places: Part of the label -> which of them each class of this dataset is.
+
+        Returns:
+            A copy that shares the states of clips and the cache.
+        """
+        member = copy.copy(self)
+        member._first_row = self._first_row + first_row
+        member.manifest = self.manifest.relabelled(places)
+        member.metainfo = {**self.metainfo, 'classes': as_given(names)}
+        member._sizes = {part: len(each) for part, each in names.items()}
+        remember(member)
+        return member
+
     def get_cat_ids(self, index: int) -> list[Any]:
         """What ClassBalancedDataset balances: the class of a clip, the combination of several parts, or each label."""
         label = self.manifest[int(self._rows[index])].label
@@ -209,7 +248,7 @@ class AVDataset(Dataset[Any]):
             num_classes=self._sizes,
             start=row.start,
             end=row.end,
-            sample_idx=row_index,
+            sample_idx=self._first_row + row_index,
             modalities=self.modalities,
             dropped=self.drop,
             dropout=(),
@@ -245,7 +284,8 @@ class AVDataset(Dataset[Any]):
         item, others = self._train_item(index, drawn), None
         while item is None:
             # Drawn independently of the augmentation, so it does not matter which worker met the broken clip first.
-            others = others or np.random.default_rng((self.seed, drawn.epoch, index, 1))
+            again = (drawn.repeat,) if drawn.repeat else ()
+            others = others or np.random.default_rng((self.seed, drawn.epoch, index, 1, *again))
             item = self._train_item(int(others.integers(len(self))), drawn)
         return item
 
@@ -282,7 +322,8 @@ class AVDataset(Dataset[Any]):
 
     def _test_item(self, index: int) -> Any:
         info = self.get_data_info(index)
-        rng = np.random.default_rng((self.seed, info['sample_idx']))
+        # by its own row: what a clip gives does not depend on the datasets that this one is joined with
+        rng = np.random.default_rng((self.seed, int(self._rows[index])))
         try:
             return self._read(index, dict(info, rng=rng))
         except MediaError as error:

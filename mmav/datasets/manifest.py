@@ -6,6 +6,7 @@ have any number of labels, a cell holds them separated by ``|``.
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import math
@@ -95,15 +96,37 @@ class Manifest:
         label = {part: column[index] for part, column in zip(self._parts, self._labels, strict=True)}
         return ManifestRow(path, label, start, end, int(self._lines[index]))
 
+    def relabelled(self, places: Mapping[str, Sequence[int]]) -> Manifest:
+        """The same clips with other class indices; several classes may become one.
+
+        Args:
+            places: Part of the label -> new index of each class.
+        """
+        other = copy.copy(self)
+        other._labels = [
+            column.moved(np.asarray(places[part])) for part, column in zip(self._parts, self._labels, strict=True)
+        ]
+        return other
+
+    def flat_labels(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """The classes of the first clip, then of the second and so on (M,), and where those of each clip end (N,)."""
+        return self._labels[self._parts.index(part)].flat()
+
 
 class _Indices:
     """The class of each clip."""
 
-    def __init__(self, labels: Sequence[int]) -> None:
+    def __init__(self, labels: Sequence[int] | np.ndarray) -> None:
         self._labels = np.array(labels, dtype=np.int64)
 
     def __getitem__(self, index: int) -> int:
         return int(self._labels[index])
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._labels, np.arange(1, len(self._labels) + 1)
+
+    def moved(self, places: np.ndarray) -> _Indices:
+        return _Indices(places[self._labels])
 
 
 class _Sets:
@@ -116,6 +139,18 @@ class _Sets:
     def __getitem__(self, index: int) -> tuple[int, ...]:
         begin = int(self._ends[index - 1]) if index else 0
         return tuple(self._labels[begin : int(self._ends[index])].tolist())
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._labels, self._ends
+
+    def moved(self, places: np.ndarray) -> _Sets:
+        clips = np.repeat(np.arange(len(self._ends)), np.diff(self._ends, prepend=0))
+        # sorted, each class of a clip once
+        pairs = np.unique(np.stack([clips, places[self._labels]], axis=1), axis=0)
+        other = copy.copy(self)
+        other._labels = pairs[:, 1].astype(np.int32)
+        other._ends = np.cumsum(np.bincount(pairs[:, 0], minlength=len(self._ends)))
+        return other
 
 
 def _column(labels: Sequence[Any]) -> _Indices | _Sets:

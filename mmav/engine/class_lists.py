@@ -9,10 +9,11 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from mmav.class_names import Names, check_joined, classes_of, in_config, reordered, tell_difference
+from mmav.class_names import Names, check_joined, classes_of, reordered, tell_difference
 from mmav.engine.class_heads import check_names, check_widths, class_heads, of_parts, widths_in_config, widths_of
 from mmav.engine.label_kinds import check_config_kinds, check_kinds, head_kind
 from mmav.errors import ConfigError
+from mmav.joined_classes import names_in_config
 from mmav.structures import as_given
 
 TRAIN, VAL, TEST = 'train_dataloader', 'val_dataloader', 'test_dataloader'
@@ -37,7 +38,10 @@ def check_config_lists(cfg: Any, loaders: Sequence[str], trained: Names | None =
     lists: dict[str, Names] = {}
     for loader in loaders:
         for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
-            names = in_config(dataset)
+            try:
+                names = names_in_config(dataset)
+            except ConfigError as error:
+                raise ConfigError(f'{loader}: {error}') from error
             if names is None:
                 continue
             check_joined(lists.setdefault(loader, names), names, loader)
@@ -60,10 +64,11 @@ def _datasets(value: Any) -> Iterator[Mapping[str, Any]]:
         for item in value:
             yield from _datasets(item)
     elif isinstance(value, Mapping):
-        if 'ann_file' in value or 'classes' in value:
+        if 'ann_file' in value or 'classes' in value or value.get('datasets'):
             yield value
+        if value.get('datasets'):
+            return  # judged as a whole: what it joins may have lists of its own
         yield from _datasets(value.get('dataset'))
-        yield from _datasets(value.get('datasets'))
 
 
 def _agree(first: Names, first_name: str, names: Names | None, name: str) -> None:

@@ -15,7 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmav.datasets.broken_clips import BROKEN, judge, require_files
+from mmav.datasets.class_balanced_sampler import ClassBalancedSampler
 from mmav.datasets.resumable_sampler import is_endless
+from mmav.datasets.wrappers import ClassBalancedDataset, RepeatDataset
 from mmav.engine.hooks.seed import datasets_within
 from mmav.engine.loops import refuse_endless
 from mmav.errors import ConfigError, TooManyBrokenClips
@@ -43,6 +45,8 @@ def check_loader(name: str, loader: Any) -> None:
             f'{name}.drop_last=True: the last clips would be left out of the result; remove it from the config'
         )
     _require_batches(name, loader)
+    if not training:
+        _refuse_repeats(name, loader)
     for dataset in _av_datasets(loader):
         if dataset.test_mode == training:
             ends = 'every clip be read in the same way' if training else 'clips be augmented and broken ones replaced'
@@ -56,6 +60,21 @@ def check_loader(name: str, loader: Any) -> None:
                 'nothing at random; to withhold a modality from every clip, use drop'
             )
         require_files(dataset)
+
+
+def _refuse_repeats(name: str, loader: DataLoader) -> None:
+    """Refuses to count clips of a validation or test set several times, or not at all."""
+    kinds = [part for part in datasets_within(loader.dataset) if isinstance(part, RepeatDataset | ClassBalancedDataset)]
+    if kinds:
+        raise ConfigError(
+            f'{name}: a {type(kinds[0]).__name__} would count clips several times in the result; give what it wraps'
+        )
+    sampler = getattr(loader.sampler, 'inner', loader.sampler)
+    if isinstance(sampler, ClassBalancedSampler):
+        raise ConfigError(
+            f'{name}.sampler: a {type(sampler).__name__} would leave clips out of the result; take '
+            "dict(type='DefaultSampler', shuffle=False)"
+        )
 
 
 def check_contrast(loader: Any, model: nn.Module) -> None:

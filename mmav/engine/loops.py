@@ -149,10 +149,10 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
         self.stop_training = False
         self._endless = is_endless(self.dataloader.sampler)
-        inner = list(datasets_within(self.dataloader.dataset))
-        if self._endless and len(inner) > 1:
+        whole = self.dataloader.dataset
+        if self._endless and len(list(datasets_within(whole))) > 1 and not hasattr(whole, 'clips_within'):
             raise ConfigError(
-                f'train_dataloader.sampler: an endless sampler does not tell a {type(inner[0]).__name__} the pass, '
+                f'train_dataloader.sampler: an endless sampler does not tell a {type(whole).__name__} the pass, '
                 "so every pass would be augmented like the first; use type='DefaultSampler'"
             )
         runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)

@@ -88,17 +88,17 @@ def merge(parts: Sequence[ClipStats], *, zeros: int = 0) -> tuple[float, float]:
 
 
 def measure(
-    dataset: AVDataset,
+    datasets: AVDataset | Sequence[AVDataset],
     load: LoadClip,
     spectrogram: Spectrogram,
     *,
     jobs: int | None = None,
     time_limit: float | None = None,
 ) -> AudioStats:
-    """Measures all clips of a dataset.
+    """Measures all clips of a dataset, or of several together.
 
     Args:
-        dataset: Its rows are used, not its pipeline.
+        datasets: Their rows are used, not their pipelines.
         load: Reads the audio.
         spectrogram: Turns it into spectrograms (F, T).
         jobs: Processes; defaults to one per core.
@@ -107,7 +107,8 @@ def measure(
     Raises:
         ConfigError: No clip has audio.
     """
-    rows = [dataset.get_data_info(i) for i in range(len(dataset))]
+    several = [datasets] if isinstance(datasets, AVDataset) else list(datasets)
+    rows = [dataset.get_data_info(i) for dataset in several for i in range(len(dataset))]
     clips = [(row['path'], row['start'], row['end']) for row in rows]
     found: dict[int, ClipStats] = {}
     broken: dict[int, tuple[str, str]] = {}
@@ -120,7 +121,8 @@ def measure(
         elif isinstance(result, str):
             broken[index] = (clips[index][0], result)
     if not found:
-        raise ConfigError(f'none of the {len(clips)} clips of {dataset.ann_file} has audio that can be read')
+        names = ' and '.join(dataset.ann_file for dataset in several)
+        raise ConfigError(f'none of the {len(clips)} clips of {names} has audio that can be read')
     parts = [found[index] for index in sorted(found)]
     whole = len(parts) * spectrogram.num_bins * spectrogram.target_frames
     zeros = whole - sum(part.number for part in parts)
@@ -153,3 +155,23 @@ def front_end(pipeline: Sequence[dict[str, Any]]) -> tuple[LoadClip, Spectrogram
         missing = 'Spectrogram such as LogMel' if 'LoadClip' in names else 'LoadClip'
         raise ConfigError(f'the pipeline has no {missing}, only {", ".join(map(str, names))}')
     return TRANSFORMS.build({**pipeline[names.index('LoadClip')], 'mode': 'uniform', 'num_views': 1}), spectrogram
+
+
+def common_front_end(pipelines: Sequence[Sequence[dict[str, Any]]]) -> tuple[LoadClip, Spectrogram]:
+    """The reader and the audio front end that pipelines of joined datasets share.
+
+    Args:
+        pipelines: Configs of transforms, one pipeline or more.
+
+    Raises:
+        ConfigError: As :func:`front_end`, or they differ.
+    """
+    first = front_end(pipelines[0])
+    for pipeline in pipelines[1:]:
+        other = front_end(pipeline)
+        if other[1].identity() != first[1].identity() or other[0].sample_rate != first[0].sample_rate:
+            raise ConfigError(
+                'the joined datasets have different audio front ends, so their spectrograms have no common statistics: '
+                'give them the same'
+            )
+    return first

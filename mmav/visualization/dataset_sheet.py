@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from mmav.datasets.av_dataset import AVDataset
+from mmav.datasets.class_counts import clips_within
 from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, MediaError, MmavError, TooManyBrokenClips
 from mmav.outputs import write_output
@@ -60,14 +61,19 @@ class SheetClip(NamedTuple):
 def build_av_datasets(config: Mapping[str, Any]) -> list[AVDataset]:
     """Builds the AVDatasets of a dataset's config: itself, or those inside wrappers, in order.
 
+    Those that a wrapper joins have its classes, and are augmented as they are there.
+
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are none, or they cannot be joined.
         MmavError: A manifest or class list cannot be read.
     """
     found = _find(config)
     if not found:
         raise ConfigError(f'dataset of type {config.get("type")!r}: only an AVDataset, or what wraps one, can be drawn')
-    return [DATASETS.build(part) for part in found]
+    whole = DATASETS.build(config)
+    if not isinstance(whole, AVDataset) and not hasattr(whole, 'clips_within'):  # a wrapper of somebody else
+        return [DATASETS.build(part) for part in found]
+    return list({id(leaf): leaf for leaf, _ in clips_within(whole)}.values())
 
 
 def _find(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -6,12 +6,14 @@ import pytest
 from mmengine.config import Config
 
 from mmav.config.edits import (
+    leaves_of,
     resolve_num_classes,
     set_amp,
     set_cache,
     set_data_root,
     set_drop,
     set_eval_amp,
+    training_views,
     turn_on_auto_scale_lr,
     turn_on_deterministic,
 )
@@ -55,6 +57,45 @@ def test_data_root_reaches_every_dataset():
     assert cfg.train_dataloader.dataset.dataset.data_root == root
     assert 'data_root' not in cfg.train_dataloader.dataset  # the wrapper has no such argument
     assert cfg.test_dataloader.dataset.data_root == root
+
+
+def test_folders_of_joined_datasets_do_not_become_one():
+    cfg = data()
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[dict(ann_file='a.csv', data_root='a'), dict(ann_file='b.csv', data_root='b')]
+    )
+    with pytest.raises(
+        ConfigError, match="--data-root new would take the place of 2 folders of train_dataloader, 'a' a"
+    ):
+        set_data_root(cfg, 'new')
+    assert cfg.data_root == cfg.test_dataloader.dataset.data_root == 'old'
+    cfg.train_dataloader.dataset.datasets[1].data_root = 'a'
+    set_data_root(cfg, 'new')
+    assert [part.data_root for part in cfg.train_dataloader.dataset.datasets] == ['new', 'new']
+
+
+def test_leaves_and_views_inside_wrappers():
+    pipeline = [dict(type='LoadClip', num_views=2)]
+    inner = [dict(ann_file='a.csv', pipeline=pipeline), dict(type='RepeatDataset', dataset=dict(ann_file='b.csv'))]
+    whole = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=inner))
+    cfg = Config(dict(train_dataloader=dict(dataset=whole)))
+    assert [leaf.ann_file for leaf in leaves_of(cfg.train_dataloader.dataset)] == ['a.csv', 'b.csv']
+    assert training_views(cfg) == dict(video=2) and list(leaves_of(None)) == []
+
+
+def test_the_number_of_classes_of_joined_datasets(tmp_path):
+    (tmp_path / 'b.txt').write_text('x\ny\n')
+    other = dict(ann_file='b.csv', classes='b.txt', data_root=str(tmp_path))
+    for more, number in ((dict(classes='union'), 3), (dict(classes=list('wxyz')), 4)):
+        cfg = data()
+        parts = [dict(ann_file='a.csv', classes=['w', 'x']), other]
+        cfg.train_dataloader.dataset.dataset = dict(type='ConcatDataset', datasets=parts, **more)
+        resolve_num_classes(cfg)
+        assert cfg.num_classes == cfg.model.head.num_classes == number
+    cfg = data()
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[other, other])
+    resolve_num_classes(cfg)
+    assert cfg.num_classes == 2
 
 
 def test_drop_reaches_every_test_set_and_no_training_set():

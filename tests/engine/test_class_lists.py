@@ -186,7 +186,7 @@ def test_a_config_is_compared_before_anything_is_built(tmp_path, capsys, caplog)
     check_config_lists(wrapped, every)
     other = dict(inner, classes=FOUR[::-1])
     wrapped.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, other])
-    with pytest.raises(ConfigError, match='train_dataloader joins datasets with different class lists'):
+    with pytest.raises(ConfigError, match='train_dataloader: joined datasets have different class lists'):
         check_config_lists(wrapped, every)
     with pytest.raises(ConfigError, match='train_dataloader and val_dataloader have different class lists'):
         check_config_lists(config(tmp_path, train=FOUR, val=FOUR[::-1]), every)
@@ -239,3 +239,23 @@ def test_actions(tmp_path):
     runner = AVRunner.from_cfg(experiment(tmp_path / 'w', ACTIONS, actions=True))
     runner.train()
     assert runner.iter == 1
+
+
+def test_joined_lists_count_as_the_list_of_the_whole():
+    """What is joined by name has lists of its own, which are not compared."""
+    parts = [dict(ann_file='a.csv', classes=list(names)) for names in (('cat', 'dog'), ('fox', 'owl'))]
+    joined = dict(type='ConcatDataset', datasets=parts)
+    cfg = experiment_of(dict(type='RepeatDataset', times=2, dataset=dict(joined, classes='union')))
+    check_config_lists(cfg, ['train_dataloader'])
+    cfg.model.head.num_classes = 3
+    with pytest.raises(ConfigError, match='train_dataloader has 4 names'):
+        check_config_lists(cfg, ['train_dataloader'])
+    with pytest.raises(ConfigError, match=r"train_dataloader: .*only a\.csv \(0\) has 'cat', 'dog'.*classes='union'"):
+        check_config_lists(experiment_of(joined), ['train_dataloader'])
+    with pytest.raises(ConfigError, match=r"class 'fox' of a\.csv \(1\) is not among"):
+        check_config_lists(experiment_of(dict(joined, classes=['cat', 'dog', 'owl'])), ['train_dataloader'])
+
+
+def experiment_of(dataset):
+    head = dict(type='ClsHead', num_classes=4)
+    return Config(dict(model=dict(type='AVClassifier', head=head), train_dataloader=dict(dataset=dataset)))

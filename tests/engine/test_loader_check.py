@@ -15,6 +15,7 @@ from mmav.engine import loader_check
 from mmav.engine.loader_check import check_contrast, check_loader, judge_all, judge_so_far
 from mmav.errors import ConfigError, TooManyBrokenClips
 from mmav.models.heads import ContrastiveHead
+from mmav.registry import DATASETS
 from tests.processes import join_pair, run_pair
 
 
@@ -55,6 +56,20 @@ def test_fewer_clips_than_a_batch(tmp_path, monkeypatch):
     six = dataset(tmp_path, 6)
     with pytest.raises(ConfigError, match='3 clips for each of 2 processes, 6 in all, are fewer than batch_size=4'):
         check_loader('train_dataloader', loader(six, sampler=DefaultSampler(six), drop_last=True))
+
+
+@pytest.mark.parametrize('name', ['val_dataloader', 'test_dataloader'])
+def test_no_clip_is_counted_twice_or_left_out(tmp_path, name):
+    init_default_scope('mmav')
+    inner = dict(config(dataset(tmp_path)), test_mode=True)
+    joined = dict(type='ConcatDataset', datasets=[inner, dict(type='RepeatDataset', dataset=inner, times=2)])
+    with pytest.raises(ConfigError, match=f'{name}: a RepeatDataset would count clips several times'):
+        check_loader(name, loader(DATASETS.build(joined)))
+    check_loader(name, loader(DATASETS.build(dict(joined, datasets=[inner, inner]))))
+    data = dataset(tmp_path, test_mode=True)
+    sampler = ResumableSampler(data, dict(type='ClassBalancedSampler'), seed=0)
+    with pytest.raises(ConfigError, match=f'{name}.sampler: a ClassBalancedSampler would leave clips out'):
+        check_loader(name, loader(data, sampler=sampler))
 
 
 @pytest.mark.parametrize('name', ['val_dataloader', 'test_dataloader'])

@@ -15,7 +15,7 @@ from mmav.datasets import AVDataset
 from mmav.datasets.media import open_media
 from mmav.datasets.transforms import LoadClip
 from mmav.errors import AbsentError, ConfigError, MediaError
-from mmav.preparation.audio_stats import ClipStats, clip_stats, front_end, measure, merge
+from mmav.preparation.audio_stats import ClipStats, clip_stats, common_front_end, front_end, measure, merge
 
 PIPELINE = [
     dict(type='LoadClip', num_frames=2, num_views=2, window=1.5, mode='random'),
@@ -116,3 +116,10 @@ def test_front_end_is_not_random():
         ConfigError, match='the pipeline has no Spectrogram such as LogMel, only LoadClip, PackAVInputs'
     ):
         front_end([PIPELINE[0], PIPELINE[2]])
+
+
+def test_joined_datasets_need_one_front_end():
+    assert common_front_end([PIPELINE, PIPELINE])[1].num_bins == 32
+    other = [PIPELINE[0], dict(PIPELINE[1], num_mel_bins=64), PIPELINE[2]]
+    with pytest.raises(ConfigError, match='different audio front ends'):
+        common_front_end([PIPELINE, other])

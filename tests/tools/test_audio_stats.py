@@ -38,3 +38,20 @@ def test_prints_what_the_config_takes(folder, capsys):
 def test_mistakes_are_one_line(folder, capsys):
     assert run_tool('data/audio_stats.py', CONFIG, '--data-root', folder / 'nowhere') == 2
     assert 'error: no class list at' in capsys.readouterr().err
+
+
+def test_joined_lists_are_measured_together(folder, tmp_path, capsys):
+    text = f"""_base_ = [{str(CONFIG)!r}]
+one = _base_.train_dataloader.dataset
+one.update(data_root={str(folder)!r})
+train_dataloader = dict(
+    dataset=dict(_delete_=True, type='ConcatDataset', datasets=[one, dict(one, ann_file='other.csv')])
+)
+"""
+    path = tmp_path / 'joined.py'
+    path.write_text(text)
+    assert run_tool('data/audio_stats.py', path, '--jobs', 1) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith('2 clips of') and 'train.csv and' in printed and '2 without audio' in printed
+    assert run_tool('data/audio_stats.py', path, '--jobs', 1, '--ann-file', 'other.csv') == 2
+    assert 'the config joins 2 lists' in capsys.readouterr().err

@@ -1,6 +1,9 @@
 import cv2
 import pytest
+from mmengine.registry import init_default_scope
 
+from mmav.registry import DATASETS
+from mmav.visualization import dataset_sheet
 from tests.toys import ROOT, run_tool, write_config
 
 TOOL = 'analysis_tools/browse_dataset.py'
@@ -56,3 +59,15 @@ def test_mistakes_are_one_line(folder, capsys):
         captured = capsys.readouterr().err
         assert message in captured and captured.count('\n') == 1
     assert not list(folder.glob('*.png'))
+
+
+def test_joined_datasets_are_drawn_as_they_are_trained_on(folder):
+    """With the classes of the whole, and with the draws that they have there."""
+    leaf = dict(type='AVDataset', ann_file='train.csv', data_root=str(folder), classes=['a', 'b'], pipeline=[])
+    joined = dict(type='ConcatDataset', datasets=[leaf, leaf], classes=['b', 'a'])
+    init_default_scope('mmav')
+    leaves = dataset_sheet.build_av_datasets(dict(type='RepeatDataset', dataset=joined, times=2))
+    assert [len(part) for part in leaves] == [3, 3] and leaves[0].metainfo['classes'] == ('b', 'a')
+    whole = DATASETS.build(joined)
+    assert [leaves[1][k]['rng'].random() for k in range(3)] == [whole[3 + k]['rng'].random() for k in range(3)]
+    assert leaves[0][0]['rng'].random() != leaves[1][0]['rng'].random()

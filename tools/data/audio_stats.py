@@ -8,11 +8,12 @@ not depend on the number of processes.
 import argparse
 from dataclasses import asdict
 
+from mmav.config.edits import leaves_of
 from mmav.config.reading import load_checked_config
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.outputs import check_output, write_json
-from mmav.preparation.audio_stats import front_end, measure
+from mmav.preparation.audio_stats import common_front_end, measure
 from mmav.registry import DATASETS
 
 EXAMPLE = """examples:
@@ -38,16 +39,23 @@ def main() -> None:
     if args.json:
         check_output(args.json, inputs=[args.config], suffixes=['.json'])
     cfg = load_checked_config(args.config, data_root=args.data_root)
-    options = cfg.train_dataloader.dataset.to_dict()
-    if options.get('type') != 'AVDataset':
-        raise ConfigError(f"'{args.config}' trains on {options.get('type')!r}; this tool measures an AVDataset")
-    load, spectrogram = front_end(options.pop('pipeline'))
-    options.pop('modality_dropout', None)
+    found_lists = list(leaves_of(cfg.train_dataloader.dataset))
+    wrong = [part.get('type') for part in found_lists if part.get('type') != 'AVDataset']
+    if wrong or not found_lists:
+        raise ConfigError(f"'{args.config}' trains on {(wrong or [None])[0]!r}; this tool measures AVDatasets")
+    if args.ann_file and len(found_lists) > 1:
+        raise ConfigError(f'--ann-file {args.ann_file}: the config joins {len(found_lists)} lists; change it instead')
+    pipelines = [part.to_dict()['pipeline'] for part in found_lists]
+    load, spectrogram = common_front_end(pipelines)
     changes = dict(ann_file=args.ann_file) if args.ann_file else {}
-    dataset = DATASETS.build({**options, **changes, 'pipeline': [], 'modalities': ['audio']})
-    found = measure(dataset, load, spectrogram, jobs=args.jobs, time_limit=args.time_limit)
+    datasets = [
+        DATASETS.build({**part.to_dict(), **changes, 'pipeline': [], 'modalities': ['audio'], 'modality_dropout': None})
+        for part in found_lists
+    ]
+    found = measure(datasets, load, spectrogram, jobs=args.jobs, time_limit=args.time_limit)
+    names = ' and '.join(dataset.ann_file for dataset in datasets)
     print(
-        f'{found.clips} clips of {dataset.ann_file}, {found.silent} without audio, {len(found.broken)} unreadable; '
+        f'{found.clips} clips of {names}, {found.silent} without audio, {len(found.broken)} unreadable; '
         f'{found.padding:.1%} of the spectrograms ({spectrogram.num_bins} x {spectrogram.target_frames}) is padding'
     )
     for path, reason in found.broken[:BROKEN_SHOWN]:
@@ -57,7 +65,7 @@ def main() -> None:
     print(f'audio:        audio=dict(mean={found.mean:.4f}, std={found.std:.4f})')
     print(f'with padding: audio=dict(mean={found.padded_mean:.4f}, std={found.padded_std:.4f})')
     if args.json:
-        write_json(args.json, {**asdict(found), 'config': args.config, 'ann_file': dataset.ann_file})
+        write_json(args.json, {**asdict(found), 'config': args.config, 'ann_file': names})
 
 
 if __name__ == '__main__':

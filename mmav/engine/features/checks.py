@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmav.config.check import checks
-from mmav.config.edits import DATALOADERS
-from mmav.engine.features.plan import innermost, preprocessor_of
+from mmav.config.edits import DATALOADERS, leaves_of
+from mmav.engine.features.plan import preprocessor_of
 
 CACHED, FEATURES = 'CachedBackbone', 'FeatureDataset'
 
@@ -30,12 +30,12 @@ def feature_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
         if name in (preprocessor.get('norm') or {}):
             yield f'model.data_preprocessor.norm.{name}: features are not normalised again: leave it out'
     for loader in DATALOADERS:
-        dataset = innermost((cfg.get(loader) or {}).get('dataset'))
-        reads = isinstance(dataset, Mapping) and dataset.get('type') == FEATURES
-        wrong = [name for name, kind in kinds.items() if (kind == CACHED) != reads]
-        if isinstance(dataset, Mapping) and wrong and (reads or cached):
-            what = 'features' if reads else f'files with a {dataset.get("type")}'
-            yield (
-                f'{loader} reads {what}, and model.backbones.{wrong[0]} is a {kinds[wrong[0]]}: `mmav train CONFIG '
-                '--features DIR` makes a config whose parts go together'
-            )
+        for dataset in leaves_of((cfg.get(loader) or {}).get('dataset')):
+            reads = dataset.get('type') == FEATURES
+            wrong = [name for name, kind in kinds.items() if (kind == CACHED) != reads]
+            if wrong and (reads or cached):
+                what = 'features' if reads else f'files with a {dataset.get("type")}'
+                yield (
+                    f'{loader} reads {what}, and model.backbones.{wrong[0]} is a {kinds[wrong[0]]}: `mmav train CONFIG '
+                    '--features DIR` makes a config whose parts go together'
+                )

@@ -99,10 +99,16 @@ def find_split(cfg: Mapping[str, Any], features: str, loader: str) -> Path:
     """The folder of features for a dataloader: that of its split, or of another one that reads the same clips.
 
     Raises:
+        ConfigError: The dataloader joins several datasets.
         FeatureError: There is none.
     """
     root, split = Path(features).expanduser(), loader.removesuffix('_dataloader')
     dataset = innermost(cfg[loader]['dataset'])
+    if 'datasets' in dataset:
+        raise ConfigError(
+            f'--features {features}: {loader} joins {len(dataset["datasets"])} datasets, and a folder has the features '
+            'of one list: write a config that joins FeatureDatasets'
+        )
     same = [
         other
         for other in SPLITS
