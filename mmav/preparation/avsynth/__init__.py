@@ -3,13 +3,16 @@
 Every clip shows one visual event v out of n and plays one sound event s out of n (n = 4 unless asked otherwise). All
 else is nuisance: place, size, colour, shape, background and small distractors in the video; pitch, timbre, onset,
 level, coloured noise and short blips in the audio. The first three tasks use the very same clips and differ in labels
-only:
+only; in the last a clip has several labels:
 
 - ``pair``: the class is (v, s), n * n classes such as ``bounce+sweep_up``.
 - ``parity``: the class is (v + s) mod n, n classes ``sum0`` ... ``sum3``.
 - ``action``: two labels, as in EPIC-Kitchens: v is the verb and s the noun.
 - ``match``: video and audio agree, s = v, and the class is their number: n classes such as ``bounce+sweep_up``.
   Either modality alone can tell it: what a model loses without one of them, it has not learned from the other.
+- ``events``: a clip shows none to two events and plays none to two, at least one in all, with n = 6; the classes are
+  those of ``match``, and a clip has the label k if it shows event k or plays it. So an event is only seen, only heard,
+  or both.
 
 Why one modality is not enough
 ------------------------------
@@ -23,6 +26,10 @@ and P(s | X) = 1/n.
 - ``parity``, video alone: P(class = c | X) = sum over v of P(v | X) P(s = c - v mod n) = 1/n for every c. The
   posterior is flat: one modality is worth nothing, and so is any average or product of the two single-modality
   predictions, since both are flat. Only a model that sees both at once can do better than 1/n.
+
+- ``events``, video alone: an event that is seen is there; of the others it knows only how often one is heard: 1/4 where
+  nothing is seen, 1/6 else. The best ranking has a mean average precision of 0.75, and naming what is seen a macro F1
+  of 0.71 (20,000 clips drawn); both together can reach 1. So it is for the audio alone.
 
 A rule that uses v alone scores exactly 1/n on every split, because the counts are exact. A trained network also reacts
 to nuisance; its score scatters around 1/n, with a standard deviation of 2 % on 480 clips for n = 4.

@@ -17,7 +17,7 @@ from mmav.parallel import Lost, run_parallel
 from mmav.preparation.avsynth.encode import encode_mp4
 from mmav.preparation.avsynth.render_audio import RenderedAudio, render_audio
 from mmav.preparation.avsynth.render_video import RenderedVideo, render_video
-from mmav.preparation.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
+from mmav.preparation.avsynth.spec import EVENTS, SEPARATOR, SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
 from mmav.tables import csv_bytes
 from mmav.threads import cpu_count
 
@@ -27,6 +27,8 @@ _LISTS = ('train.csv', 'val.csv', 'test.csv', 'events.csv', 'boxes.csv')
 _CORNERS = ('x0', 'y0', 'x1', 'y1')
 _CLIP = re.compile(r'\d{5,}\.mp4(\.part)?')
 # column of the manifests -> file of its classes
+# of the task 'events', in which a clip may play several
+_SOUNDS = 'sounds.csv'
 _CLASS_LISTS = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
 
 
@@ -36,10 +38,11 @@ class _Row:
 
     split: str
     path: str
-    visual: int
-    sound: int
+    seen: tuple[int, ...]
+    heard: tuple[int, ...]
     onset: float
     offset: float
+    spans: tuple[tuple[int, float, float], ...]
     boxes: np.ndarray
 
 
@@ -49,7 +52,8 @@ def generate(
     """Writes a dataset, or continues an interrupted one; does nothing if it is complete.
 
     The folder gets clips/SPLIT/NNNNN.mp4, train.csv, val.csv and test.csv (path,label) and classes.txt (for the task
-    'action' path,verb,noun, verbs.txt and nouns.txt), events.csv (events, sound onset and offset in seconds, box around
+    'action' path,verb,noun, verbs.txt and nouns.txt; for 'events' several names in a cell, separated by ``|``, and
+    sounds.csv, the onset and offset of each), events.csv (events, sound onset and offset in seconds, box around
     the object's whole path), boxes.csv (the object's box in each frame) and meta.json (all parameters). Boxes are
     x0,y0,x1,y1 in [0, 1]. Without meta.json the dataset is not complete.
 
@@ -97,7 +101,8 @@ def generate(
 
 def render_clip(spec: AVSynthSpec, split: str, index: int) -> tuple[RenderedVideo, RenderedAudio]:
     """Renders one clip of a dataset; it depends on the spec's seed and format, the split and the index alone."""
-    visual, sound = spec.events(split, index)
+    visual: Any
+    visual, sound = (spec.event_sets if spec.task == EVENTS else spec.events)(split, index)
     video = render_video(spec.rng(split, index, 'video'), visual, spec.size, seconds=spec.seconds, fps=spec.fps)
     audio = render_audio(spec.rng(split, index, 'audio'), sound, seconds=spec.seconds, sample_rate=spec.sample_rate)
     return video, audio
@@ -109,8 +114,7 @@ def _make_clip(spec: AVSynthSpec, out: Path, task: tuple[str, int]) -> _Row:
     path = spec.clip_path(split, index)
     if not (out / path).exists():  # files appear whole or not at all, so that none has to be encoded twice
         _write(out / path, encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate))
-    visual, sound = spec.events(split, index)
-    return _Row(split, path, visual, sound, audio.onset, audio.offset, video.boxes)
+    return _Row(split, path, *spec.event_sets(split, index), audio.onset, audio.offset, audio.spans, video.boxes)
 
 
 def _make_clips(
@@ -147,7 +151,7 @@ def _is_complete(out: Path, spec: AVSynthSpec) -> bool:
             'give another folder, or rebuild it with --force (force=True)'
         )
     clips = [spec.clip_path(split, index) for split in SPLITS for index in range(spec.count(split))]
-    lists = (*_LISTS, *(_CLASS_LISTS[column] for column in spec.class_lists()))
+    lists = (*_LISTS, *(_CLASS_LISTS[column] for column in spec.class_lists()), *[_SOUNDS] * (spec.task == EVENTS))
     return (out / META).exists() and all((out / name).exists() for name in (*lists, *clips))
 
 
@@ -169,7 +173,7 @@ def _delete(out: Path) -> bool:
         return False
     if (out / META).exists():
         os.replace(out / META, out / UNFINISHED)  # an interrupted deletion leaves a folder that is known as ours
-    for name in (*_LISTS, *_CLASS_LISTS.values()):
+    for name in (*_LISTS, *_CLASS_LISTS.values(), _SOUNDS):
         (out / name).unlink(missing_ok=True)
     for folder in (out / 'clips' / split for split in SPLITS):
         for path in folder.glob('*'):
@@ -186,20 +190,28 @@ def _delete(out: Path) -> bool:
 def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
     classes = spec.class_lists()
     for split in SPLITS:
-        labels = ((row.path, *spec.labels(row.visual, row.sound).values()) for row in rows if row.split == split)
+        labels = ((row.path, *spec.labels(row.seen, row.heard).values()) for row in rows if row.split == split)
         _write_list(out / f'{split}.csv', csv_bytes([('path', *classes), *labels]))
     for column, names in classes.items():
         _write_list(out / _CLASS_LISTS[column], '\n'.join([*names, '']).encode())
     events: list[tuple[Any, ...]] = [('path', 'visual', 'sound', 'onset', 'offset', *_CORNERS)]
+    sounds: list[tuple[Any, ...]] = [('path', 'sound', 'onset', 'offset')]
     boxes: list[tuple[Any, ...]] = [('path', 'frame', 'seconds', *_CORNERS)]
     for row in rows:
         around = (*row.boxes[:, :2].min(axis=0), *row.boxes[:, 2:].max(axis=0))
         numbers = (f'{value:.4f}' for value in (row.onset, row.offset, *around))
-        events.append((row.path, VISUAL_EVENTS[row.visual], SOUND_EVENTS[row.sound], *numbers))
+        shown, played = (
+            SEPARATOR.join(names[k] for k in of_clip)
+            for names, of_clip in ((VISUAL_EVENTS, row.seen), (SOUND_EVENTS, row.heard))
+        )
+        events.append((row.path, shown, played, *numbers))
+        sounds += [(row.path, SOUND_EVENTS[k], f'{begin:.4f}', f'{end:.4f}') for k, begin, end in row.spans]
         for frame, box in enumerate(row.boxes):
             boxes.append((row.path, frame, *(f'{value:.4f}' for value in (frame / spec.fps, *box))))
     _write_list(out / 'events.csv', csv_bytes(events))
     _write_list(out / 'boxes.csv', csv_bytes(boxes))
+    if spec.task == EVENTS:
+        _write_list(out / _SOUNDS, csv_bytes(sounds))
 
 
 def _write_list(path: Path, content: bytes) -> None:

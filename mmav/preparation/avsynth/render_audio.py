@@ -5,6 +5,7 @@ tell nothing. A rising and a falling sweep hold the same spectrum and differ in 
 """
 
 import dataclasses
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -20,29 +21,38 @@ class RenderedAudio:
 
     Args:
         waveform: float32, (S,), mono, within [-1, 1].
-        event: float32, (S,), the event's own share of the waveform.
-        onset: Start of the event in seconds.
-        offset: End of the event in seconds.
+        event: float32, (S,), the event's own share of the waveform; of several events, that of all.
+        onset: Start of the event in seconds; of several events, of the first.
+        offset: End of the event in seconds; of several events, of the last. Both are 0 where there is none.
+        spans: Of each event its index, start and end.
     """
 
     waveform: np.ndarray
     event: np.ndarray
     onset: float
     offset: float
+    spans: tuple[tuple[int, float, float], ...]
 
 
 def render_audio(
-    rng: np.random.Generator, event: int, *, seconds: float = 2.0, sample_rate: int = 24000, clutter: bool = True
+    rng: np.random.Generator,
+    event: int | Collection[int],
+    *,
+    seconds: float = 2.0,
+    sample_rate: int = 24000,
+    clutter: bool = True,
 ) -> RenderedAudio:
     """Renders one audio track. Random numbers are drawn in the same way for every event.
 
     Args:
         rng: Source of all nuisance.
-        event: Index into SOUND_EVENTS.
+        event: Index into SOUND_EVENTS; or any number of them, each with its own onset, length, band and level.
         seconds: Length of the clip.
         sample_rate: Samples per second.
         clutter: Whether to add noise and blips.
     """
+    if isinstance(event, Collection):
+        return _render_several(rng, sorted(event), seconds=seconds, sample_rate=sample_rate, clutter=clutter)
     length = round(seconds * sample_rate)
     duration = rng.uniform(0.5, 0.65) * seconds
     onset = rng.uniform(0.04 * seconds, 0.96 * seconds - duration)
@@ -63,6 +73,26 @@ def render_audio(
         clean.astype(np.float32),
         first / sample_rate,
         last / sample_rate,
+        ((event, first / sample_rate, last / sample_rate),),
+    )
+
+
+def _render_several(
+    rng: np.random.Generator, events: Sequence[int], *, seconds: float, sample_rate: int, clutter: bool
+) -> RenderedAudio:
+    """The sum of several events' tracks, over the noise and blips of one more, whose event is left out."""
+    streams = rng.spawn(len(SOUND_EVENTS) + 1)
+    share = dict(seconds=seconds, sample_rate=sample_rate)
+    around = render_audio(streams[-1], 0, **share, clutter=True)  # type: ignore[arg-type]
+    tracks = [render_audio(streams[event], event, **share, clutter=False) for event in events]  # type: ignore[arg-type]
+    clean = sum((track.event / max(len(tracks), 1) ** 0.5 for track in tracks), np.zeros_like(around.event))
+    waveform = clean + (around.waveform - around.event if clutter else 0)
+    return RenderedAudio(
+        waveform.clip(-1, 1).astype(np.float32),
+        clean.astype(np.float32),
+        min((track.onset for track in tracks), default=0.0),
+        max((track.offset for track in tracks), default=0.0),
+        tuple(span for track in tracks for span in track.spans),
     )
 
 

@@ -2,10 +2,12 @@
 
 All events share one formula. The object has six channels (up-down, across, turn, size, squash, colour), each the sine
 of a phase (for the turn, the phase itself) that starts uniformly at random. The event decides which phase advances
-with time. Hence every single frame has the same distribution in all classes: only change over time tells them apart.
+with time; several events, which ones do. Hence every single frame has the same distribution in all classes: only change
+over time tells them apart.
 """
 
 import dataclasses
+from collections.abc import Collection
 
 import cv2
 import numpy as np
@@ -52,13 +54,20 @@ class RenderedVideo:
 
 
 def render_video(
-    rng: np.random.Generator, event: int, size: int, *, seconds: float = 2.0, fps: int = 12, clutter: bool = True
+    rng: np.random.Generator,
+    event: int | Collection[int],
+    size: int,
+    *,
+    seconds: float = 2.0,
+    fps: int = 12,
+    clutter: bool = True,
 ) -> RenderedVideo:
     """Renders one clip. Random numbers are drawn in the same way for every event.
 
     Args:
         rng: Source of all nuisance.
-        event: Index into VISUAL_EVENTS.
+        event: Index into VISUAL_EVENTS; or any number of them at once, each then with a speed of its own. Of none, the
+            object stands still.
         size: Side of the frames in pixels.
         seconds: Length of the clip.
         fps: Frames per second.
@@ -92,15 +101,22 @@ def render_video(
     return RenderedVideo(frames, boxes.clip(0, 1))
 
 
-def _channels(rng: np.random.Generator, event: int, times: np.ndarray, seconds: float) -> dict[str, np.ndarray]:
+def _channels(
+    rng: np.random.Generator, event: int | Collection[int], times: np.ndarray, seconds: float
+) -> dict[str, np.ndarray]:
     """Value of each channel over time, (T,), named after the event that moves it."""
+    several = isinstance(event, Collection)
+    moving = set(event) if isinstance(event, Collection) else {event}
     # At 8 frames in 2 s the fastest oscillation is still seen 4 times a period; the slowest shows its whole range.
-    turns = rng.choice([-1.0, 1.0]) * rng.uniform(0.55, 1.0) * max(1.0, 2.0 / seconds) * times
+    turns = [
+        rng.choice([-1.0, 1.0]) * rng.uniform(0.55, 1.0) * max(1.0, 2.0 / seconds) * times
+        for _ in (VISUAL_EVENTS if several else VISUAL_EVENTS[:1])
+    ]
     phases = rng.uniform(0, _TAU, len(VISUAL_EVENTS))
     waves = {}
     for k, name in enumerate(VISUAL_EVENTS):
         speed = 0.6 if name == 'spin' else 1.0
-        phase = phases[k] + (_TAU * speed * turns if k == event else np.zeros_like(times))
+        phase = phases[k] + (_TAU * speed * turns[k % len(turns)] if k in moving else np.zeros_like(times))
         waves[name] = phase if name == 'spin' else np.sin(phase)
     centre = rng.uniform(0.44, 0.56, 2)
     reach = rng.uniform(0.20, 0.25, 2)

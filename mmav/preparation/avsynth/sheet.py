@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from PIL import Image
 
 from mmav.datasets.media.opening import open_container
 from mmav.outputs import write_output
-from mmav.preparation.avsynth.spec import SOUND_EVENTS, VISUAL_EVENTS
+from mmav.preparation.avsynth.spec import AT_ONCE, SEPARATOR, SOUND_EVENTS, VISUAL_EVENTS
+
+_SOUNDS = 'sounds.csv'
+_CLIPS = 8
+_COLOURS = ('white', 'lime')[:AT_ONCE]
 
 
 def draw_sheet(
@@ -22,7 +27,8 @@ def draw_sheet(
 ) -> None:
     """Draws two clips for each event: one row of frames and one spectrogram per clip.
 
-    The clips are read back from their files. Row k shows the k-th visual event met with the k-th sound event.
+    The clips are read back from their files. Row k shows the k-th visual event met with the k-th sound event. Of the
+    task 'events', whose clips have several or none of each, the first clips are drawn.
 
     Args:
         root: Folder of a complete dataset.
@@ -39,6 +45,7 @@ def draw_sheet(
     boxes: dict[str, list[tuple[float, ...]]] = {}
     for line in _rows(root / 'boxes.csv'):
         boxes.setdefault(line['path'], []).append(tuple(float(line[c]) for c in ('x0', 'y0', 'x1', 'y1')))
+    spans = _spans(root, rows)
     figure = Figure(figsize=(num_frames + 3.2, 1.06 * len(rows)), dpi=72, layout='constrained')
     axes = figure.subplots(len(rows), 2, width_ratios=[num_frames, 2.6], squeeze=False)
     for row, (left, right) in zip(rows, axes, strict=True):
@@ -46,11 +53,14 @@ def draw_sheet(
         shown = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)
         strip = [_with_box(frames[i], boxes[row['path']][i]) for i in shown]
         left.imshow(np.concatenate(strip, axis=1), interpolation='nearest')
-        left.set(xticks=[], yticks=[], ylabel=row['visual'])
+        left.set(xticks=[], yticks=[])
+        left.set_ylabel(_lines(row['visual']), fontsize=9)
         _draw_spectrogram(right, waveform, sample_rate)
-        right.set(yticks=[], ylabel=row['sound'])
-        for edge in ('onset', 'offset'):
-            right.axvline(float(row[edge]), color='white', linestyle=':')
+        right.set(yticks=[])
+        right.set_ylabel(_lines(row['sound']), fontsize=9)
+        for number, span in enumerate(spans[row['path']]):
+            for edge in ('onset', 'offset'):
+                right.axvline(float(span[edge]), color=_COLOURS[number], linestyle=':')
         if row is not rows[-1]:
             right.set(xticks=[])
     axes[-1, 1].tick_params(labelsize=7)
@@ -72,7 +82,22 @@ def _pick_rows(root: Path, split: str) -> list[dict[str, str]]:
     picked = []
     for pair in zip(VISUAL_EVENTS, SOUND_EVENTS, strict=True):
         picked += [line for line in lines if (line['visual'], line['sound']) == pair][:2]
-    return picked
+    return lines[:_CLIPS] if (root / _SOUNDS).is_file() else picked
+
+
+def _spans(root: Path, rows: Sequence[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
+    """Path of a clip -> onset and offset of each of its sounds."""
+    if not (root / _SOUNDS).is_file():
+        return {row['path']: [row] for row in rows}
+    found: dict[str, list[dict[str, str]]] = {row['path']: [] for row in rows}
+    for line in _rows(root / _SOUNDS):
+        if line['path'] in found:
+            found[line['path']].append(line)
+    return found
+
+
+def _lines(names: str) -> str:
+    return names.replace(SEPARATOR, '\n') or 'none'
 
 
 def _read(path: Path) -> tuple[list[np.ndarray], np.ndarray, int]:

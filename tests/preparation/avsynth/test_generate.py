@@ -12,6 +12,8 @@ import av
 import numpy as np
 import pytest
 
+from mmav.datasets import AVDataset
+from mmav.evaluation.localization import read_events
 from mmav.preparation.avsynth import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec, generate
 from mmav.preparation.avsynth.generate import render_clip
 from tests.toys import tool_environment
@@ -99,6 +101,37 @@ def test_action_has_the_same_clips_and_two_labels(dataset: Path, tmp_path: Path)
     (tmp_path / 'nouns.txt').unlink()
     assert generate(tmp_path, task='action', **SMALL)  # it is not complete without
     assert (tmp_path / 'nouns.txt').exists()
+
+
+def test_several_events_at_once(tmp_path: Path) -> None:
+    small = SMALL | {'train': 10, 'val': 3, 'test': 1}
+    generate(tmp_path, task='events', jobs=1, **small)
+    classes = (tmp_path / 'classes.txt').read_text().split()
+    assert classes == [f'{v}+{s}' for v, s in zip(VISUAL_EVENTS, SOUND_EVENTS, strict=True)]
+    events = {row['path']: row for row in _rows(tmp_path / 'events.csv')}
+    sounds: dict[str, list[dict[str, str]]] = {path: [] for path in events}
+    for row in _rows(tmp_path / 'sounds.csv'):
+        sounds[row['path']].append(row)
+    for row in _rows(tmp_path / 'train.csv'):
+        event = events[row['path']]
+        seen, heard = ([name for name in event[key].split('|') if name] for key in ('visual', 'sound'))
+        there = {VISUAL_EVENTS.index(name) for name in seen} | {SOUND_EVENTS.index(name) for name in heard}
+        assert [classes.index(name) for name in row['label'].split('|')] == sorted(there)
+        assert [sound['sound'] for sound in sounds[row['path']]] == heard
+        if heard:
+            assert event['onset'] == min(sound['onset'] for sound in sounds[row['path']])
+            assert event['offset'] == max(sound['offset'] for sound in sounds[row['path']])
+        else:
+            assert float(event['onset']) == float(event['offset']) == 0
+    data = AVDataset('train.csv', [], data_root=str(tmp_path), multi_label=True)
+    assert len(data) == 10 and all(1 <= len(data.get_data_info(k)['label']['label']) <= 4 for k in range(10))
+    assert len(read_events(tmp_path)) == 14
+    assert not generate(tmp_path, task='events', **small)
+    (tmp_path / 'sounds.csv').unlink()
+    assert generate(tmp_path, task='events', jobs=1, **small)  # it is not complete without
+    assert (tmp_path / 'sounds.csv').exists()
+    generate(tmp_path, task='match', jobs=1, force=True, **SMALL)
+    assert not (tmp_path / 'sounds.csv').exists()
 
 
 def test_complete_dataset_is_left_alone(dataset: Path) -> None:

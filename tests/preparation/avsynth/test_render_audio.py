@@ -49,6 +49,23 @@ def test_clutter_can_be_left_out() -> None:
     assert np.array_equal(clip.waveform, clip.event)
 
 
+@pytest.mark.parametrize('events', [(), (2,), (0, 4), (1, 5)])
+def test_several_events_sound_together(events: tuple[int, ...]) -> None:
+    clip = render_audio(np.random.default_rng(7), events)
+    assert [index for index, _, _ in clip.spans] == list(events) and np.abs(clip.waveform).max() < 1
+    assert (clip.onset, clip.offset) == (
+        min((begin for _, begin, _ in clip.spans), default=0.0),
+        max((end for _, _, end in clip.spans), default=0.0),
+    )
+    # each sounds alike whatever sounds beside it, up to the level
+    alone = [render_audio(np.random.default_rng(7), (index,), clutter=False) for index in events]
+    total = sum((each.event for each in alone), np.zeros_like(clip.event)) / max(len(events), 1) ** 0.5
+    np.testing.assert_allclose(clip.event, total, atol=1e-6)
+    silence = render_audio(np.random.default_rng(7), ())
+    assert not silence.event.any() and silence.waveform.any()
+    np.testing.assert_allclose(clip.waveform - clip.event, silence.waveform, atol=1e-6)
+
+
 def test_rising_and_falling_sweep_differ_in_order_alone() -> None:
     up, down = (render_audio(np.random.default_rng(5), SOUND_EVENTS.index(f'sweep_{way}')) for way in ('up', 'down'))
     rising, falling = _spectrogram(up.event), _spectrogram(down.event)

@@ -83,6 +83,24 @@ def test_only_bounce_moves_up_and_down_and_only_slide_across() -> None:
             assert {key for key, value in channels.items() if np.ptp(value) > 0} == {name}
 
 
+@pytest.mark.parametrize('events', [(), (0, 2), (1, 3), (4, 5)])
+def test_several_events_move_several_channels(events: tuple[int, ...]) -> None:
+    names = {VISUAL_EVENTS[k] for k in events}
+    for seed in range(5):
+        channels = module._channels(np.random.default_rng(seed), events, np.arange(24) / 12, 2.0)
+        assert {key for key, value in channels.items() if np.ptp(value) > 0} == names
+    alone, several = (render_video(np.random.default_rng(1), each, 64).frames for each in ((), events))
+    assert np.array_equal(alone[0], several[0]) and np.array_equal(alone[6], several[6]) == (not events)
+
+
+def test_events_at_once_have_speeds_of_their_own() -> None:
+    channels = module._channels(np.random.default_rng(0), (0, 1), np.arange(240) / 120, 2.0)
+    waves = [(channels[name] - np.mean(channels[name])) / np.ptp(channels[name]) for name in ('bounce', 'slide')]
+    turning = [np.abs(np.diff(np.sign(np.diff(wave)))).sum() for wave in waves]
+    speeds = [np.abs(np.diff(wave)).sum() for wave in waves]
+    assert speeds[0] != pytest.approx(speeds[1], rel=0.02) and min(turning) > 0
+
+
 def _moments(mass: np.ndarray) -> np.ndarray:
     """Mean, variance, covariance and amount of (T, H, W) maps over H and W, (T, 6)."""
     y, x = np.mgrid[: mass.shape[1], : mass.shape[2]] / mass.shape[1]

@@ -25,9 +25,9 @@ def parse_args() -> argparse.Namespace:
             type=int,
             default=default.count(split),
             metavar='N',
-            help=f'{split} clips, a multiple of num-events squared (%(default)s)',
+            help=f'{split} clips, a multiple of num-events squared but for the task events (%(default)s)',
         )
-    parser.add_argument('--num-events', type=int, default=default.num_events, help='per modality, 2 to 6 (%(default)s)')
+    parser.add_argument('--num-events', type=int, default=0, help='per modality, 2 to 6 (4; 6 for the task events)')
     parser.add_argument('--size', type=int, default=default.size, help='height and width in pixels (%(default)s)')
     parser.add_argument('--seconds', type=float, default=default.seconds, help='length of a clip (%(default)s)')
     parser.add_argument('--fps', type=int, default=default.fps, help='frames per second (%(default)s)')
