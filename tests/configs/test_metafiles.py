@@ -15,6 +15,7 @@ INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
 FILES = {file.split('/')[1]: yaml.safe_load((ROOT / file).read_text()) for file in INDEX}
 MODELS = {model['Config']: model for content in FILES.values() for model in content['Models']}
 METRICS = {'Top 1 Accuracy', 'Top 5 Accuracy', 'Top 1 Action', 'Top 1 Verb', 'Top 1 Noun', 'ARI', 'Homogeneity'}
+METRICS |= {'mAP', 'AUC', 'Macro F1', 'Hit 1'}
 
 
 def test_every_config_is_in_the_metafile_of_its_folder():

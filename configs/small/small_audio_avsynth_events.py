@@ -1,0 +1,9 @@
+"""The audio half of small_avsynth_events.py alone, which cannot know what is only seen.
+
+Train: python tools/train.py configs/small/small_audio_avsynth_events.py
+Expected: not yet run here. Hardware: 2 CPU cores.
+"""
+
+_base_ = ['./small_avsynth_events.py']
+model = dict(backbones=dict(video=None))
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(modalities=('audio',)))
