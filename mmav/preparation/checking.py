@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmav.class_names import read_classes
-from mmav.datasets.columns import LABELS
+from mmav.datasets.columns import LABELS, PAIR
 from mmav.datasets.manifest import join_path, read_table
 from mmav.datasets.media import PairPath
 from mmav.datasets.media.pair_path import stamps_of
@@ -117,6 +117,20 @@ def manifests_of(root: Path, names: Sequence[str] | None) -> list[Path]:
             'tools/data first, or name manifests with --manifest'
         )
     return found
+
+
+def manifests_left(root: Path, checked: Sequence[Path]) -> list[str]:
+    """Names of the other manifests of a folder, but for clean ones that an earlier check has written."""
+    left = []
+    for path in sorted(root.glob('*.csv')):
+        if path in checked or path.stem.endswith('_clean'):
+            continue
+        with open(path, encoding='utf-8-sig', errors='replace', newline='') as file:
+            header = {name.strip() for name in file.readline().split(',')}
+        # the report of an earlier check has a column for the manifest of each row
+        if ('path' in header or header >= set(PAIR)) and header & set(LABELS) and 'manifest' not in header:
+            left.append(path.name)
+    return left
 
 
 def read_rows(path: str) -> ManifestCheck:

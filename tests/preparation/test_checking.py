@@ -14,7 +14,16 @@ from mmav.datasets.media.probe import Probe
 from mmav.errors import ManifestError
 from mmav.journal import Journal
 from mmav.preparation import checking
-from mmav.preparation.checking import DEFECTS, ClipSpan, check_clips, defects_of, read_rows, write_clean, write_report
+from mmav.preparation.checking import (
+    DEFECTS,
+    ClipSpan,
+    check_clips,
+    defects_of,
+    manifests_left,
+    read_rows,
+    write_clean,
+    write_report,
+)
 
 WHOLE = dict(
     promised=10.0,
@@ -111,6 +120,17 @@ def test_a_clip_of_several_classes_counts_for_each(folder):
     found, _ = check(folder)
     # a name that the class list has is one class, with whatever sign
     assert found.share_of_classes(['missing']) == {'a|b': (1, 1), 'owl': (1, 1), 'dog': (1, 2), 'cat': (0, 1)}
+
+
+def test_other_manifests_of_a_folder_are_told(folder):
+    (folder / 'train_balanced.csv').write_text('path,label\na.mp4,dog\n')
+    (folder / 'pairs.csv').write_text('\ufefflabel, video ,audio\ndog,a.mp4,a.wav\n')
+    for name in ('train_clean.csv', 'test.csv'):
+        (folder / name).write_text('path,label\na.mp4,dog\n')
+    (folder / 'check_report.csv').write_text('manifest,path,start,end,label,defects\n')
+    (folder / 'missing.csv').write_text('split,line,id,start,end,label,expected,reason\n')
+    checked = [folder / 'train.csv', folder / 'test.csv']
+    assert manifests_left(folder, checked) == ['pairs.csv', 'train_balanced.csv']
 
 
 def test_verbs_and_nouns_are_classes(folder):

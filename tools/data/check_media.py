@@ -21,6 +21,7 @@ from mmav.preparation.checking import (
     ManifestCheck,
     check_clips,
     defects_of,
+    manifests_left,
     manifests_of,
     read_rows,
     write_clean,
@@ -88,7 +89,11 @@ def main() -> None:
     )  # fmt: skip
     args = parser.parse_args()
     out = args.out or args.data_root
-    checks = [read_rows(str(path)) for path in manifests_of(args.data_root, args.manifest)]
+    manifests = manifests_of(args.data_root, args.manifest)
+    left = manifests_left(args.data_root, manifests) if args.manifest is None else []
+    if left:
+        print(f'not checked: {", ".join(left)}; name manifests with --manifest')
+    checks = [read_rows(str(path)) for path in manifests]
     cleans = [out / f'{Path(check.path).stem}_clean.csv' for check in checks]
     names = [path.name for path in cleans]
     twice = next((name for name in names if names.count(name) > 1), None)

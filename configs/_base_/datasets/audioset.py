@@ -1,6 +1,6 @@
 """AudioSet (Gemmeke et al. 2017): 10 s clips with one or more of 527 labels; frames and augmentation are VGGSound's.
 
-Trains on both training lists (AS-2M), drawing rare classes as often as common ones, and tests on the evaluation list.
+Trains on both training lists (AS-2M) and tests on the evaluation list.
 Expects in ``data_root``: ``train.csv`` and ``test.csv`` (columns path,label, several labels separated by |),
 ``classes.txt`` in the order of the official indices, and the clips: tools/data/audioset/README.md.
 """
