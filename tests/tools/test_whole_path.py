@@ -221,6 +221,15 @@ def test_audioset(tmp_path, place, make_clip):
     music, dog_index = (read_labels('audioset').index(name) for name in ('Music', 'Dog'))
     assert [row['label'] for row in rows] == [(0, music), (dog_index,), (music,)]
 
+    run('submit.py', 'csv', dump, '--out', tmp_path / 'submission.csv', '--scores')
+    with open(tmp_path / 'submission.csv', newline='') as file:
+        header, *lines = csv.reader(file)
+    assert header == ['id', *read_labels('audioset')]
+    assert [line[0] for line in lines] == ['Y-0eval00007', '0eval000008_0.000_9.000', '0eval000009_000005']
+    assert [[float(cell) for cell in line[1:]] for line in lines] == [
+        pytest.approx(row['scores'], abs=1e-4) for row in rows
+    ]
+
 
 def test_epic_kitchens(tmp_path, place, make_clip):
     rows = {
