@@ -5,4 +5,7 @@ Expects in ``data_root``: ``train_balanced.csv``, ``test.csv``, ``classes.txt`` 
 
 _base_ = ['./audioset.py']
 
-train_dataloader = dict(dataset=dict(ann_file='train_balanced.csv'))
+# a list that is balanced already is drawn as it is, as in the literature
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True), dataset=dict(ann_file='train_balanced.csv')
+)
