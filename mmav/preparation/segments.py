@@ -11,6 +11,7 @@ from pathlib import Path
 from mmav.class_names import read_classes
 from mmav.errors import ManifestError
 from mmav.preparation.annotations import AnnotatedClip, Annotation, BadRow, Row
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES
 from mmav.preparation.segment_lists import LABEL, SUBSET, Segment, read_segment_list, read_video_labels
 
 TRAIN, TEST = 'train', 'test'
@@ -59,6 +60,7 @@ def read_segments(
     patterns, fields = (TRIMMED, TRIMMED_FIELDS) if trimmed else (PATTERNS, FIELDS)
     annotation = Annotation('Segments', {}, patterns=patterns, fields=fields, segments=not trimmed)
     annotation.id_column = None
+    annotation.media = SUFFIXES | AUDIO_SUFFIXES
     chosen = read_classes(classes) if classes is not None else None
     reader = _Reader(annotation, of_video, chosen, multi_label=multi_label)
     for split, paths in ((None, lists), (TRAIN, train), (TEST, test)):

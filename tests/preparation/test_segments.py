@@ -130,6 +130,16 @@ def test_segments_share_their_file(write, tmp_path):
     assert [dataset[i]['broken'] for i in range(2)] == [None, None] and dataset[1]['label'] == dict(label=1)
 
 
+def test_segments_of_sound_alone(write, tmp_path):
+    clips = tmp_path / 'clips'
+    clips.mkdir()
+    for name in ('aaa.wav', 'bbb.flac', 'bbb.mkv'):
+        (clips / name).write_bytes(b'x')
+    prepare(read_segments(train=[write(HEADER + 'aaa,0,1,x\nbbb,0,1,y\n')]), str(clips), str(tmp_path))
+    # of two files, the one with a picture
+    assert (tmp_path / 'train.csv').read_text() == 'path,start,end,label\nclips/aaa.wav,0,1,x\nclips/bbb.mkv,0,1,y\n'
+
+
 def test_segments_that_are_cut_out(write, tmp_path):
     clips = tmp_path / 'clips'
     clips.mkdir()
