@@ -55,7 +55,7 @@ def test_metadata_are_those_of_the_config(config):
     assert metadata['Epochs'] == cfg.train_cfg.max_epochs
     assert metadata['Batch Size'] == cfg.train_dataloader.batch_size * (int(gpus[1]) if gpus else 1)
     folder = {'your own clips': 'my_clips', 'AVSynth, 16 pairs': 'avsynth', 'EPIC-Kitchens-100': 'epic_kitchens'}
-    folder['MUSIC-21'] = 'music21'
+    folder |= {'MUSIC-21': 'music21', 'MUSIC-21 with duets': 'music21_duet'}
     folder |= dict.fromkeys(('AudioSet-2M', 'AudioSet-20K'), 'audioset')
     data = metadata['Training Data']
     expected = folder.get(data, data.lower().replace(', ', '_').replace('-', '_'))
