@@ -156,3 +156,23 @@ def test_whole_seconds():
     for cell in ('', '-1', '1.5', '1:20', 'start', '\u0663'):
         with pytest.raises(BadRow, match='is not a time in whole seconds'):
             whole_seconds(cell)
+
+
+def test_other_separators_and_a_header_that_only_some_copies_have(write):
+    text = 'NAME&LABEL\na, 1&people eating, noodle\nb&dog barking\n'
+    toy = read(annotation(), write(text), delimiter='&', header='NAME&LABEL')
+    assert [(clip.id, clip.line, clip.label) for clip in toy.clips] == [
+        ('a, 1', 2, 'people eating, noodle'),
+        ('b', 3, 'dog barking'),
+    ]
+    toy = read(annotation(), write(text.partition('\n')[2]), delimiter='&', header='NAME&LABEL')
+    assert [clip.line for clip in toy.clips] == [1, 2]
+
+
+def test_of_a_clip_in_several_splits_the_last_one_stays(write):
+    toy = Annotation('Toy', dict(label=CLASSES), patterns=['{id}'], fields=['id'], splits=('train', 'val', 'test'))
+    for split, names in dict(test='a', val='ab', train='abc').items():
+        read(toy, write(''.join(f'{name},dog barking\n' for name in names), f'{split}.csv'), split)
+    toy.remove_duplicates()
+    assert [(clip.split, clip.id) for clip in toy.clips] == [('test', 'a'), ('val', 'b'), ('train', 'c')]
+    assert toy.problems[0].text == 'val.csv: line 1: a is in the test split, too, in test.csv, line 1'

@@ -138,3 +138,18 @@ def test_folder_key():
         'massaging_person_s_head'
     }
     assert folder_key('hurling (sport)') == 'hurling_sport'
+
+
+def test_what_is_wrong_with_a_file_seen_from_outside(tmp_path):
+    pointer = b'version https://git-lfs.github.com/spec/v1\noid sha256:10dc\nsize 265922\n'
+    for name, content in dict(good=b'x' * 2000, small=b'x', empty=b'', pointer=pointer).items():
+        (tmp_path / f'{name}.mp4').write_bytes(content)
+    (tmp_path / 'lost.mp4').symlink_to(tmp_path / 'nowhere.mp4')
+    folder = ClipFolder(str(tmp_path))
+    assert {path: folder.defect(path).partition(',')[0] for path in folder.paths} == {
+        'good.mp4': '',
+        'small.mp4': '',
+        'empty.mp4': '0 bytes',
+        'pointer.mp4': 'a pointer of Git LFS',
+        'lost.mp4': 'link to nothing',
+    }

@@ -4,7 +4,7 @@ import pytest
 
 from mmav.errors import MmavError
 from mmav.preparation.annotations import AnnotatedClip, Annotation
-from mmav.preparation.clip_files import ClipFolder
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, ClipFolder
 from mmav.preparation.clip_matching import match
 
 PATTERNS = ('{id}_{start:06d}', '{id}')
@@ -100,3 +100,43 @@ def test_nothing_found_shows_both_sides(run):
 def test_nothing_but_empty_files(run):
     with pytest.raises(MmavError, match=r'\(1 problems, a.csv: line 1: x.mp4: 0 bytes\); expected'):
         run([('x', 5, 'singing')], {'x.mp4': b''})
+
+
+@pytest.fixture
+def toy(tmp_path):
+    toy = Annotation('Toy', dict(label=('singing',)), patterns=['{id}'], fields=['id'])
+    for line, name in enumerate('xyz', start=1):
+        toy.clips.append(AnnotatedClip('train', 'a.csv', line, name, name, 0, 1, ('singing',)))
+    for path in ('v/x.mp4', 'v/y.mp4', 'v/more.mp4', 'a/x.wav', 'a/z.wav'):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(b'x')
+    return toy
+
+
+def folders(tmp_path):
+    return ClipFolder(str(tmp_path / 'v')), ClipFolder(str(tmp_path / 'a'), media=AUDIO_SUFFIXES)
+
+
+def test_audio_in_files_of_its_own(toy, tmp_path):
+    video, audio = folders(tmp_path)
+    result = match(toy, video, ['{id}'], audio=audio)
+    assert [(clip.id, path, result.audio[clip]) for clip, path in result.found] == [('x', 'x.mp4', 'x.wav')]
+    assert [(clip.id, reason) for clip, reason in result.missing] == [('y', 'no audio file'), ('z', 'no file')]
+    (tmp_path / 'a' / 'y.wav').write_bytes(b'')
+    result = match(toy, *folders(tmp_path)[:1], ['{id}'], audio=folders(tmp_path)[1])
+    assert ('empty file', 'a.csv: line 2: y.wav: 0 bytes') in result.problems
+
+
+def test_files_that_no_row_names(toy, tmp_path):
+    video, _ = folders(tmp_path)
+    assert not match(toy, video, ['{id}']).problems
+    toy.is_whole = True
+    assert match(toy, video, ['{id}']).problems == [('file that no row names', 'more.mp4')]
+
+
+def test_rows_may_share_a_file(toy, tmp_path):
+    toy.clips.append(toy.clips[0]._replace(id='again', line=4))
+    video, _ = folders(tmp_path)
+    assert {clip.id for clip, _ in match(toy, video, ['{id}']).found} == {'y'}
+    toy.share_files = True
+    assert {clip.id for clip, _ in match(toy, video, ['{id}']).found} == {'x', 'y', 'again'}

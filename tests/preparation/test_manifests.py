@@ -164,3 +164,32 @@ def test_dry_run():
     assert 'split  rows  left out  clips  classes\ntrain     4         1      3        2\n' in text
     assert "classes.txt: 2 names, 'b, c' to 'a'" in text and 'a.csv: line 5: bad' in text and 'a note' in text
     assert text.endswith('Nothing was written (--dry-run).')
+
+
+def test_audio_in_a_folder_of_its_own(root):
+    (root / 'sounds').mkdir()
+    for name in ('z.wav', 'y.wav'):
+        (root / 'sounds' / name).write_bytes(b'x')
+    toy = annotation(segments=True)
+    toy.id_column = None
+    prepare(toy, str(root / 'clips'), str(root), audio=str(root / 'sounds'))
+    files = 'clips/y.mp4,sounds/y.wav'
+    assert (root / 'test.csv').read_text() == f'video,audio,start,end,label\n{files},1.5,12.25,"b, c"\n'
+    assert ',w.mp4,no audio file\n' in (root / 'missing.csv').read_text()
+    assert json.loads((root / 'prepare_report.json').read_text())['audio'] == str(root / 'sounds')
+
+
+def test_clips_may_be_changed_before_they_are_written(root):
+    toy = annotation(segments=True)
+
+    def cut(matched, folder):
+        assert folder.root == str(root / 'clips')
+        matched.found = [(clip._replace(end=clip.start + k), path) for clip, path in matched.found for k in (1, 2)]
+        toy.classes['label'] = ('b, c', 'a', 'd')
+
+    toy.refine = cut
+    prepare(toy, str(root / 'clips'), str(root))
+    assert (root / 'test.csv').read_text().count('clips/y.mp4') == 2
+    assert (root / 'classes.txt').read_text() == 'b, c\na\nd\n'
+    # rows are counted, not what they became
+    assert json.loads((root / 'prepare_report.json').read_text())['splits']['test']['found'] == 1
