@@ -61,6 +61,8 @@ val_pipeline = test_pipeline = [
 train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=64, dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=64, dataset=dict(pipeline=test_pipeline))
+# BalanceBenchmark reports accuracy and macro F1 (balancemm/evaluation/precisions.py)
+val_evaluator = test_evaluator = dict(macro_f1=True)
 
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='SGD', lr=1e-3, momentum=0.9, weight_decay=1e-4),
