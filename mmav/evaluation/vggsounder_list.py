@@ -151,8 +151,8 @@ def read_list(path: str | Path | None = None) -> LabelList:
             raise ManifestError(f'{where}: {name} has the label {label!r} already')
         entries[place, column[label]] = _MODALITY[row['modality']]
     shown = np.zeros((len(place_of), len(classes)), dtype=np.uint8)
-    for entry, value in entries.items():
-        shown[entry] = value
+    for (place, k), bits in entries.items():
+        shown[place, k] = bits
     return LabelList(str(path), tuple(place_of), classes, shown, {flag: np.array(flags[flag]) for flag in FLAGS})
 
 

@@ -141,7 +141,7 @@ class Encoded:
         anchor, exchanged = self.encoder.names
         readable = torch.tensor([sample.broken is None for sample in self.samples])
         masks = {name: mask & readable for name, mask in self.masks.items()}
-        found = {BOTH: self._rows(self.tokens, masks, batch)}
+        found: dict[str, list[Any]] = {BOTH: self._rows(self.tokens, masks, batch)}
         for name in self.encoder.names:
             withheld = next(other for other in self.encoder.names if other != name)
             tokens = {name: self.tokens[name], withheld: self.encoder.blank(withheld, len(self.samples))}

@@ -191,10 +191,11 @@ def class_precisions(rows: Sequence[Mapping[str, Any]], part: str) -> np.ndarray
     truth = np.zeros(table.shape, dtype=bool)
     for place, row in enumerate(rows):
         truth[place, list(row['label'][part])] = True
-    judged = [0 < truth[:, k].sum() < len(truth) for k in range(truth.shape[1])]
-    return np.array(
-        [average_precision_score(truth[:, k], table[:, k]) if judged[k] else np.nan for k in range(truth.shape[1])]
-    )
+    judged = truth.any(axis=0) & ~truth.all(axis=0)
+    found = np.full(len(judged), np.nan)
+    for k in np.flatnonzero(judged):
+        found[k] = average_precision_score(truth[:, k], table[:, k])
+    return found
 
 
 def _follows(
@@ -209,8 +210,8 @@ def _follows(
             apart.append(row)
     if not apart:
         return None
-    own, other = _right(apart, part), _right(apart, part, 'partner_label')
-    return {'clips': len(apart), names[0]: _share(own), names[1]: _share(other), 'neither': _share(~own & ~other)}
+    seen, heard = _right(apart, part), _right(apart, part, 'partner_label')
+    return {'clips': len(apart), names[0]: _share(seen), names[1]: _share(heard), 'neither': _share(~seen & ~heard)}
 
 
 def _classes(
