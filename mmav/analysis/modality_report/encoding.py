@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmav.analysis.modality_report.pairing import NONE, partners
 from mmav.engine.features.encoders import stored_grids
 from mmav.errors import ConfigError
+from mmav.evaluation.dump import labels_in
 from mmav.models import AVClassifier
 from mmav.models.av_classifier import tokens_of
 from mmav.models.cached_backbone import CachedBackbone
@@ -158,7 +159,7 @@ class Encoded:
                 rows = self._rows(tokens, both, batch, [self.samples[k] for k in here])
                 for place, row, other in zip(here, rows, others[here], strict=True):
                     partner = self.samples[other]
-                    row['partner'], row['partner_label'] = str(partner.path), _label(partner, row['scores'])
+                    row['partner'], row['partner_label'] = str(partner.path), _labels(partner, row['scores'])
                     found[name][place] = row
         return found
 
@@ -195,17 +196,12 @@ def _row(sample: Any, scores: dict[str, np.ndarray], broken: str | None) -> dict
         path=str(sample.path),
         start=None if sample.start is None else float(sample.start),
         end=None if sample.end is None else float(sample.end),
-        label=_label(sample, scores),
+        label=_labels(sample, scores),
         scores=scores,
         broken=broken,
         sample_idx=int(sample.sample_idx),
     )
 
 
-def _label(sample: Any, parts: Mapping[str, Any]) -> dict[str, int | tuple[int, ...]]:
-    """Part of the label -> the class, or the classes of a clip that may have several."""
-    found: dict[str, int | tuple[int, ...]] = {}
-    for part in parts:
-        target = sample.target(part)
-        found[part] = tuple(target.nonzero().flatten().tolist()) if sample.get('multi_label') else int(target)
-    return found
+def _labels(sample: Any, scores: Mapping[str, Any]) -> dict[str, int | tuple[int, ...]]:
+    return labels_in(dict(sample.all_items()), list(scores))

@@ -13,11 +13,16 @@ from mmav.analysis.modality_report.encoding import BOTH, SAME, SHUFFLED
 from mmav.errors import MmavError
 from mmav.evaluation.accuracy import ranks_of_clip
 from mmav.evaluation.class_order import load_alike
+from mmav.evaluation.class_scores import multi_hot, ranking_scores
 from mmav.evaluation.intervals import accuracy_interval, difference_interval
-from mmav.evaluation.predictions import Classes, by_clip
+from mmav.evaluation.label_sets import LabelSets
+from mmav.evaluation.map_bootstrap import compare_map
+from mmav.evaluation.multi_label import hits_of
+from mmav.evaluation.predictions import Classes, answers_in, by_clip, is_multi_label, require_labels
 from mmav.structures import ACTION
 
 Conditions = Mapping[str, Sequence[dict | None]]
+_RESAMPLES = 200  # of differences of mAP
 # of the clips: right with either modality alone and with both, with both and one alone, only with both together, with
 # one alone and not with both, and never
 CASES = ('either', 'first', 'second', 'synergy', 'confusion', 'never')
@@ -39,6 +44,8 @@ def load_conditions(both: str | Path, alone: Mapping[str, str | Path]) -> tuple[
     """
     paths = {BOTH: both, **alone}
     dumps = dict(zip(paths, load_alike(list(paths.values())), strict=True))
+    for name, (rows, _) in dumps.items():
+        require_labels(rows, paths[name])
     tables = {name: by_clip(rows, f"'{paths[name]}'") for name, (rows, _) in dumps.items()}
     shared = [key for key in tables[BOTH] if all(key in table for table in tables.values())]
     if not shared:
@@ -47,9 +54,9 @@ def load_conditions(both: str | Path, alone: Mapping[str, str | Path]) -> tuple[
         odd = next((key for key in shared if table[key]['label'] != tables[BOTH][key]['label']), None)
         if odd is not None:
             raise MmavError(f"'{both}' and '{paths[name]}' differ in the label of {odd[1]}")
-    rows = {name: [table[key] for key in shared] for name, table in tables.items()}
+    found = {name: [table[key] for key in shared] for name, table in tables.items()}
     lost = {str(paths[name]): len(table) - len(shared) for name, table in tables.items() if len(table) > len(shared)}
-    return rows, next((names for _, names in dumps.values() if names), None), lost
+    return found, next((names for _, names in dumps.values() if names), None), lost
 
 
 def modality_figures(rows: Conditions, classes: Classes | None, names: tuple[str, str]) -> list[dict[str, Any]]:
@@ -67,18 +74,17 @@ def modality_figures(rows: Conditions, classes: Classes | None, names: tuple[str
         naming the commonest class; ``scores``, condition -> ``clips``, ``right``, ``score`` (top-1, or hit@1 where
         clips may have several labels: their most probable class is one of them), ``interval`` (95 %, Wilson), and
         ``mAP`` of several labels; ``gains``, what both have over each modality alone and over the shuffled: ``clips``,
-        ``difference``, ``interval`` (95 %, paired bootstrap); ``cases``, of :data:`CASES` ``clips``, ``share``,
-        ``interval``; ``confusion``, modality -> the share of clips that it alone gets right and both together wrong;
-        ``follows``, where sound was exchanged between clips of different labels, and None where none was; ``classes``.
+        ``difference``, ``interval`` (95 %, paired bootstrap), and the last two of ``mAP``; ``cases``, of :data:`CASES`
+        ``clips``, ``share``, ``interval``; ``confusion``, modality -> the share of clips that it alone gets right and
+        both together wrong; ``follows``, where sound was exchanged between clips of different labels, and None where
+        none was; ``classes``.
 
     Raises:
         MmavError: The clips have no labels.
     """
     whole = [row for row in rows[BOTH] if row is not None]
-    parts = list(whole[0]['label'])
-    if not parts:
-        raise MmavError('the clips have no labels, so nothing can be right: give a labelled list')
-    multi = any(isinstance(value, tuple) for row in whole for value in row['label'].values())
+    require_labels(whole)
+    parts, multi = list(whole[0]['label']), is_multi_label(whole)
     asked = [*parts, *([ACTION] if len(parts) > 1 and not multi else [])]
     return [_of_part(rows, part, classes, names, multi=multi) for part in asked]
 
@@ -107,6 +113,8 @@ def _of_part(
             won, lost, clips = int((mine & ~theirs).sum()), int((theirs & ~mine).sum()), int(shared.sum())
             interval = list(difference_interval(won, lost, clips))
             gains[name] = dict(clips=clips, difference=_over(won - lost, clips), interval=interval)
+            if multi:
+                gains[name]['mAP'] = _map_gain(rows, name, part)
     both, one, two = (right[name][kept] for name in (BOTH, *names))
     cases = dict(
         either=both & one & two,
@@ -152,50 +160,57 @@ def _labels(row: Mapping[str, Any], part: str, key: str = 'label') -> tuple[Any,
 
 def _right(rows: Sequence[Mapping[str, Any] | None], part: str, key: str = 'label') -> np.ndarray:
     """Which clips are right at the first guess (N,); none that are missing or could not be read."""
-    return np.array([row is not None and row['broken'] is None and _hits(row, part, key) for row in rows], dtype=bool)
-
-
-def _hits(row: Mapping[str, Any], part: str, key: str) -> bool:
-    """Whether the most probable class is right; ties and scores that are not finite count against it."""
-    truth = row[key]
-    if part in truth and isinstance(truth[part], tuple):
-        scores = row['scores'][part]
-        best = np.flatnonzero(scores == scores.max())
-        return bool(np.isfinite(scores).all()) and set(best.tolist()) <= set(truth[part])
-    chosen = {name: truth[name] for name in ([part] if part in truth else truth)}
-    return ranks_of_clip({name: row['scores'][name] for name in chosen}, chosen)[part] == 0
+    found = np.zeros(len(rows), dtype=bool)
+    read = {place: {**row, 'label': row[key]} for place, row in enumerate(rows) if row and row['broken'] is None}
+    if is_multi_label(list(read.values())):
+        found[list(read)] = hits_of(answers_in(list(read.values()), part))
+        return found
+    for place, row in read.items():
+        truth = {part: row['label'][part]} if part in row['label'] else row['label']
+        found[place] = ranks_of_clip({name: row['scores'][name] for name in truth}, truth)[part] == 0
+    return found
 
 
 def mean_average_precision(rows: Sequence[Mapping[str, Any]], part: str) -> float | None:
-    """mAP, the mean over the classes that some clips have and others do not; None where there is no such class.
-
-    Clips that could not be read have the lowest score for every class.
+    """mAP as :class:`mmav.evaluation.MultiLabelMetric` gives it; None where no class can be judged.
 
     Args:
         rows: Predictions of clips with sets of labels.
         part: Of the label.
     """
-    values = [value for value in class_precisions(rows, part) if np.isfinite(value)]
-    return float(np.mean(values)) if values else None
+    values = class_precisions(rows, part)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def class_precisions(rows: Sequence[Mapping[str, Any]], part: str) -> np.ndarray:
-    """Average precision of each class (C,), as scikit-learn defines it; NaN where all clips or none have it."""
-    from sklearn.metrics import average_precision_score  # a second to import
+    """Average precision of each class (C,), NaN where all clips or none have it."""
+    return ranking_scores(answers_in([dict(row) for row in rows], part))[0] if rows else np.array([])
 
-    if not rows:
-        return np.array([])
-    table = np.array([row['scores'][part] for row in rows], dtype=np.float64)
-    table[[row['broken'] is not None for row in rows]] = -1.0
-    table = np.where(np.isfinite(table), table, -1.0)
-    truth = np.zeros(table.shape, dtype=bool)
-    for place, row in enumerate(rows):
-        truth[place, list(row['label'][part])] = True
-    judged = truth.any(axis=0) & ~truth.all(axis=0)
-    found = np.full(len(judged), np.nan)
-    for k in np.flatnonzero(judged):
-        found[k] = average_precision_score(truth[:, k], table[:, k])
-    return found
+
+def _map_gain(rows: Conditions, name: str, part: str) -> dict[str, Any] | None:
+    """What both modalities have over a condition in mAP, on the clips of both; None where no class can be judged."""
+    pairs = zip(rows[BOTH], rows[name], strict=True)
+    shared = [(one, two) for one, two in pairs if one is not None and two is not None]
+    sets = [_label_sets(each, part) for each in zip(*shared, strict=True)]
+    if not sets or not sets[0].answers.judged.any():
+        return None
+    found = compare_map(*sets, resamples=_RESAMPLES)
+    return dict(difference=found['difference'], interval=found['interval'])
+
+
+def _label_sets(rows: Sequence[Mapping[str, Any]], part: str) -> LabelSets:
+    scores = np.array([row['scores'][part] for row in rows])
+    keys = [(place, str(row['path'])) for place, row in enumerate(rows)]
+    return LabelSets(
+        part,
+        keys,
+        [str(row['path']) for row in rows],
+        labels=multi_hot([row['label'][part] for row in rows], scores.shape[1]),
+        scores=scores,
+        broken=np.array([row['broken'] is not None for row in rows]),
+        classes=list(map(str, range(scores.shape[1]))),
+        named=False,
+    )
 
 
 def _follows(

@@ -92,13 +92,13 @@ class ModalityReport:
         """The scores of each condition."""
         several = figures['multi_label']
         header = ('condition', 'clips', 'hit@1' if several else 'top-1', '95 % interval', 'less than both')
-        table: list[tuple[str, ...]] = [(*header, 'mAP') if several else header]
+        table: list[tuple[str, ...]] = [(*header, 'mAP', 'less than both') if several else header]
         for name, title in condition_names(self.names).items():
             if name not in figures['scores']:
                 continue
             found, gain = figures['scores'][name], figures['gains'].get(name)
             low, high = found['interval']
-            cells = (
+            cells: tuple[str, ...] = (
                 title.replace('\n', ' '),
                 f'{found["clips"]:,}',
                 f'{found["score"]:.4f}',
@@ -106,7 +106,10 @@ class ModalityReport:
                 points(gain) if gain else '-',
             )
             average = found.get('mAP')
-            table.append((*cells, '-' if average is None else f'{average:.4f}') if several else cells)
+            lost = gain.get('mAP') if gain else None
+            if several:
+                cells = (*cells, '-' if average is None else f'{average:.4f}', points(lost) if lost else '-')
+            table.append(cells)
         return table
 
     def case_table(self, figures: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -12,7 +12,8 @@ from mmav.analysis.modality_report.figures import (
 )
 from mmav.errors import MmavError
 from mmav.evaluation.intervals import accuracy_interval
-from mmav.evaluation.predictions import save_predictions
+from mmav.evaluation.multi_label import multi_label_scores
+from mmav.evaluation.predictions import answers_in, save_predictions
 from tests.analysis.modality_report.worlds import answers, codes, pair_rows
 
 NAMES = ('video', 'audio')
@@ -108,18 +109,23 @@ def test_sets_of_labels():
         for name, table in tables.items()
     }
     rows['audio'][2]['broken'] = 'torn'
-    tables['audio'][2] = -1
     (found,) = modality_figures(rows, CLASSES, NAMES)
     assert (found['multi_label'], found['clips'], found['unlabelled']) == (True, 29, 1)
     for name, table in tables.items():
-        assert found['scores'][name]['mAP'] == pytest.approx(average_precision_score(truth, table, average='macro'))
+        whole = multi_label_scores(answers_in(rows[name], 'label'))
+        assert found['scores'][name]['mAP'] == pytest.approx(whole['mAP'])
+        assert found['scores'][name]['right'] == pytest.approx(30 * whole['hit1'])
         hits = sum(truth[k, table[k].argmax()] for k in range(30) if k != 5 and not (name == 'audio' and k == 2))
         assert found['scores'][name]['right'] == hits and found['scores'][name]['clips'] == 29
     row = next(row for row in found['classes'] if row['class'] == 'v0a1')
     assert row['clips'] == truth[:, 1].sum()
-    expected = {name: average_precision_score(truth[:, 1], table[:, 1]) for name, table in tables.items()}
-    assert {name: row[name] for name in tables} == pytest.approx(expected)
+    expected = {name: average_precision_score(truth[:, 1], tables[name][:, 1]) for name in ('both', 'video')}
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
     assert row['gain_audio'] == pytest.approx(expected['both'] - expected['video'])
+    gain = found['gains']['video']['mAP']
+    assert gain['difference'] == pytest.approx(found['scores']['both']['mAP'] - found['scores']['video']['mAP'])
+    low, high = gain['interval']
+    assert low < gain['difference'] < high
 
 
 def test_a_class_that_all_clips_have_or_none_has_no_precision():
@@ -130,11 +136,9 @@ def test_a_class_that_all_clips_have_or_none_has_no_precision():
 
 
 def test_an_equal_score_is_no_hit():
-    rows = {name: answers([0, (0,)], [0, 0]) for name in ('both', 'video', 'audio')}
-    for row in (*rows['both'], *rows['video']):
-        row['scores'] = dict(label=np.full(4, 0.25))
-    one, several = ({name: [each[k]] for name, each in rows.items()} for k in (0, 1))
-    for each in (one, several):
+    for labels in ([0], [(0,)]):
+        each = {name: answers(labels, [0]) for name in ('both', 'video', 'audio')}
+        each['both'][0]['scores'] = each['video'][0]['scores'] = dict(label=np.full(4, 0.25))
         (found,) = modality_figures(each, None, NAMES)
         assert [found['scores'][name]['right'] for name in ('both', 'video', 'audio')] == [0, 0, 1]
 
@@ -187,5 +191,5 @@ def test_dumps_that_do_not_match_are_refused(tmp_path):
     save_predictions(paths[2], answers([3] * 6, [0] * 6))
     with pytest.raises(MmavError, match=r'differ in the label of .\.mp4'):
         load_conditions(paths[0], dict(video=paths[1], audio=paths[2]))
-    with pytest.raises(MmavError, match='have no labels'):
+    with pytest.raises(MmavError, match='is of clips without labels'):
         modality_figures({name: [{**row, 'label': {}} for row in each] for name, each in rows.items()}, None, NAMES)
