@@ -268,6 +268,11 @@ def _describe(
         for n, h in graph.outputs.items()
     ]
     steps, config = inferencer.pipeline.transforms, find_test_set(inferencer.cfg).pipeline
+    if inferencer.model.view_average == 'logits' and max(x.shape[0] for x in clip.values()) > 1:
+        raise ConfigError(
+            "view_average='logits' cannot be done with the probabilities that an exported model gives for each of "
+            "several views: test with one view, or set model.view_average='probabilities'"
+        )
     return dict(
         **notes,
         inputs=inputs,

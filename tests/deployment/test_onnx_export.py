@@ -164,3 +164,11 @@ def test_mistakes(tmp_path, monkeypatch):
     with pytest.raises(MmavError, match='onnx and onnxruntime not installed: pip install -r requirements/optional.txt'):
         export_onnx(inferencer, out)
     assert not list(tmp_path.glob('m.onnx'))
+
+
+def test_logits_of_several_views_cannot_be_averaged_outside(tmp_path):
+    inferencer = make(tmp_path, VIDEO, None, dict(type='Avg'), views=2)
+    inferencer.model.view_average = 'logits'
+    with pytest.raises(MmavError, match="view_average='logits' cannot be done with the probabilities"):
+        export_onnx(inferencer, tmp_path / 'm.onnx')
+    assert not list(tmp_path.glob('m.onnx'))
