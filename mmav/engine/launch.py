@@ -32,7 +32,7 @@ from mmav.outputs import check_folder, check_output, is_first, same_file, write_
 from mmav.registry import RUNNERS
 from mmav.threads import sharing_cores
 
-_CHECKPOINT = re.compile(r'(?:(?:epoch|iter|resume_iter)_\d+|best_.+)\.pth')
+_CHECKPOINT = re.compile(r'(?:(?:epoch|iter|resume_iter)_\d+|best_.+|averaged_(?:epoch|iteration)_\d+-\d+)\.pth')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -170,9 +170,11 @@ def test_a_work_dir_that_cannot_be_made(tmp_path, capsys, monkeypatch):
 def test_training_replaces_no_checkpoints_of_others(tmp_path, capsys):
     config = write_config(tmp_path)
     (tmp_path / 'w').mkdir()
-    (tmp_path / 'w' / 'epoch_1.pth').write_bytes(b'mine')
-    assert 'which no training wrote there' in refused(capsys, 'train.py', config, '--work-dir', 'w')
-    assert (tmp_path / 'w' / 'epoch_1.pth').read_bytes() == b'mine'
+    for name in ('epoch_1.pth', 'averaged_epoch_1-4.pth'):
+        (tmp_path / 'w' / name).write_bytes(b'mine')
+        assert 'which no training wrote there' in refused(capsys, 'train.py', config, '--work-dir', 'w')
+        assert (tmp_path / 'w' / name).read_bytes() == b'mine'
+        (tmp_path / 'w' / name).unlink()
     common = ['--work-dir', 'v', '--cfg-options', 'train_cfg.max_epochs=1']
     for _ in range(2):  # its own it does
         assert run_tool('train.py', config, *common) == 0

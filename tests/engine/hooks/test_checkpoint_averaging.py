@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmav.analysis.logs import read_log, summarise
 from mmav.engine.averaging import average_checkpoints
 from mmav.engine.hooks.checkpoint_averaging import KEY, CheckpointAveragingHook
 from mmav.errors import ConfigError
@@ -64,6 +65,8 @@ def test_the_average_is_what_the_log_validates(runs):
     tested = float(re.search(r'top1": ([\d.]+)', out.read_text())[1])
     assert float(told[1]) == pytest.approx(tested, abs=1e-4)
     assert 'averaged/top1' in next((folder / 'a').glob('*/vis_data/scalars.json')).read_text()
+    best = summarise(read_log(folder / 'a'))['best']
+    assert best['averaged/top1']['value'] == pytest.approx(tested) and best['averaged/top1']['epoch'] == 4
 
 
 @pytest.mark.parametrize('name', ['epoch_1.pth', 'epoch_3.pth', 'iter_8.pth', 'epoch_4.pth'])
