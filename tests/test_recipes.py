@@ -1,10 +1,19 @@
-"""docs/recipes.md: every key and value that its tables name on our side is that of the config."""
+"""docs/recipes.md: every key and value that its tables name on our side is that of the config.
+
+And the learning rates of the configs are those of the systems' own code, written out.
+"""
 
 import ast
 import inspect
+import math
 import re
+from types import SimpleNamespace
 
 import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 from mmav import registry
 from tests.configs.digests import ROOT, config_of
@@ -70,3 +79,79 @@ def test_a_wrong_table_is_noticed():
     for key in ('model.head.dropuot', 'optim_wrapper.lr', 'custom_hooks.0.begin'):
         with pytest.raises((KeyError, AttributeError, AssertionError)):
             value_of(cfg, key)
+
+
+LENGTH = 200  # iterations of an epoch
+
+
+def rates_of(name: str) -> list[float]:
+    """The learning rate of each iteration, by the schedules of a config, stepped as ParamSchedulerHook steps them."""
+    init_default_scope('mmav')
+    cfg = config_of(ROOT / 'configs' / f'{name}.py')
+    optimizer = {**cfg.optim_wrapper.optimizer, 'fused': False}
+    optimizer = {key: value for key, value in optimizer.items() if key != 'fused' or 'Adam' in optimizer['type']}
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), dict(type='OptimWrapper', optimizer=optimizer))
+    loop = SimpleNamespace(max_epochs=cfg.train_cfg.max_epochs, dataloader=[0] * LENGTH)
+    runner = SimpleNamespace(optim_wrapper=wrapper, _train_loop=loop, train_loop=loop, train_dataloader=[0] * LENGTH)
+    runner._build_param_scheduler = lambda *args: Runner._build_param_scheduler(runner, *args)
+    schedulers = Runner.build_param_scheduler(runner, cfg.param_scheduler)
+    rates = []
+    for _ in range(cfg.train_cfg.max_epochs):
+        for _ in range(LENGTH):
+            rates.append(wrapper.optimizer.param_groups[0]['lr'])
+            wrapper.optimizer.step()
+            for scheduler in schedulers:
+                scheduler.by_epoch or scheduler.step()
+        for scheduler in schedulers:
+            scheduler.step() if scheduler.by_epoch else None
+    return rates
+
+
+def gong(lr: float, epochs: int, milestones: range, warm_up: int) -> list[float]:
+    """src/traintest.py of AST, src/traintest_ft.py of CAV-MAE: a warm-up over iterations, halved after epochs."""
+    found, now = [], lr
+    for epoch in range(1, epochs + 1):
+        for _ in range(LENGTH):
+            step = len(found)
+            found.append(min(1, step / warm_up) * lr if warm_up and step < warm_up else now)
+        now *= 0.5 if epoch in milestones else 1
+    return found
+
+
+def mbt(lr: float, epochs: int, warm_up: float) -> list[float]:
+    """scenic/train_lib_deprecated/lr_schedules.py: 'constant * cosine_decay * linear_warmup'."""
+    warm, total = warm_up * LENGTH, epochs * LENGTH
+    cosine = [0.5 * (1 + math.cos(math.pi * max(0, step - warm) / (total - warm))) for step in range(total)]
+    return [lr * min(1, step / warm) * factor for step, factor in enumerate(cosine)]
+
+
+def slowfast(lr: float, epochs: int, warm_up: int, *, start: float, end: float) -> list[float]:
+    """slowfast/utils/lr_policy.py, COSINE_AFTER_WARMUP: by epoch, in fractions."""
+    found = []
+    for step in range(epochs * LENGTH):
+        epoch = step / LENGTH
+        cosine = end + (lr - end) * (math.cos(math.pi * (epoch - warm_up) / (epochs - warm_up)) + 1) / 2
+        found.append(start + epoch * (lr - start) / warm_up if epoch < warm_up else cosine)
+    return found
+
+
+@pytest.mark.parametrize(
+    ('name', 'theirs'),
+    [
+        ('cav_mae/cav_mae_ft_vggsound', gong(1e-4, 10, range(2, 1000), 0)),
+        ('ast/ast_recipe_audioset20k', gong(5e-5, 25, range(10, 1000, 5), 1000)),
+        # 1000 iterations of its warm-up are less than an epoch of AS-2M
+        ('ast/ast_recipe_audioset', None),
+        ('mbt/mbt_recipe_audioset20k', mbt(0.5, 50, 2.5)),
+        ('mvitv2/mvitv2_recipe_kinetics_sounds', slowfast(1e-4, 200, 30, start=1e-6, end=1e-6)),
+    ],
+    ids=['CAV-MAE', 'AST-20K', 'AST-2M', 'MBT', 'SlowFast'],
+)
+def test_learning_rates_are_those_of_the_systems(name, theirs, monkeypatch):
+    if theirs is None:
+        monkeypatch.setattr(f'{__name__}.LENGTH', 1500)
+        theirs = gong(1e-5, 5, range(2, 1000), 1000)
+    found = rates_of(name)
+    assert len(found) == len(theirs)
+    # a warm-up of MMEngine's ends an iteration earlier
+    assert found == pytest.approx(theirs, abs=max(theirs) * 3e-3)

@@ -3,7 +3,7 @@
 The values are those of YuanGongND/ast, egs/audioset/run.sh, ``set=balanced``; docs/recipes.md names each option.
 
 Train: tools/dist_train.sh configs/ast/ast_recipe_audioset20k.py 4
-Expected: not yet run here.
+Expected: not yet run here. Hardware: 4 GPUs of 40 GB.
 """
 
 _base_ = ['./ast_base_audioset20k.py']

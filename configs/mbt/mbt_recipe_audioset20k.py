@@ -4,7 +4,7 @@ The values are those of google-research/scenic, projects/mbt/configs/audioset/ba
 names each option.
 
 Train: tools/dist_train.sh configs/mbt/mbt_recipe_audioset20k.py 8
-Expected: not yet run here.
+Expected: not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
 _base_ = ['../mmt/mmt_k4_l4_audioset20k.py', '../_base_/variants.py']

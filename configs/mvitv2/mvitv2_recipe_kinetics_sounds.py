@@ -4,7 +4,7 @@ The values are those of facebookresearch/SlowFast, configs/Kinetics/MVITv2_B_32x
 option.
 
 Train: tools/dist_train.sh configs/mvitv2/mvitv2_recipe_kinetics_sounds.py 8
-Expected: not yet run here.
+Expected: not yet run here. Hardware: 8 GPUs of 40 GB.
 """
 
 _base_ = ['./mvitv2_base_kinetics_sounds.py']
