@@ -125,6 +125,26 @@ def test_statistics_of_batch_norm_are_those_of_the_average(tmp_path):
     assert not torch.allclose(found['norm.running_mean'], averaged['norm.running_mean'])
 
 
+def test_in_training_by_iterations(tmp_path):
+    config = toys.write_config(
+        tmp_path,
+        'train_cfg = dict(by_epoch=False, max_iters=12, val_interval=12)\n'
+        "param_scheduler = [dict(type='CosineAnnealingLR', T_max=12, by_epoch=False)]\n"
+        'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3, max_keep_ckpts=9))\n'
+        "custom_hooks = [dict(type='CheckpointAveragingHook', begin=6, interval=3, by_epoch=False)]\n",
+    )
+    train(config, tmp_path / 'a')
+    files = [tmp_path / 'a' / f'iter_{number}.pth' for number in (6, 9, 12)]
+    expected = average_checkpoints(files)['state_dict']
+    train(config, tmp_path / 'b', '--resume', tmp_path / 'a' / 'iter_9.pth')
+    for run in 'ab':
+        found = load(tmp_path / run / 'averaged_iteration_6-12.pth')['state_dict']
+        torch.testing.assert_close(dict(found), expected, rtol=0, atol=0)
+    assert toys.run_tool(
+        'train.py', config, '--work-dir', tmp_path / 'c', '--cfg-options', 'custom_hooks.0.by_epoch=True'
+    ) == 2  # fmt: skip
+
+
 def test_two_processes_average_the_same(tmp_path):
     config = toys.write_config(tmp_path, HOOK)
     run_tool_in_pair(tmp_path, 'train.py', config, '--work-dir', tmp_path / 'a', '--cfg-options', *KEEP)
