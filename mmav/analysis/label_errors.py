@@ -167,7 +167,7 @@ def _told(clip: dict[str, Any]) -> list[str]:
 
 def _classes(title: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     names = ('AP', 'AUC', 'F1', 'precision', 'recall')
-    cells = [(title, 'clips', *names, 'best F1', 'at')]
+    cells: list[tuple[str, ...]] = [(title, 'clips', *names, 'best F1', 'at')]
     cells += [
         (
             f'  {row["class"]}',

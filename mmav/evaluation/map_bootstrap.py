@@ -47,7 +47,7 @@ def compare_map(
     if not len(judged):
         raise MmavError(f"'{one.name}' and '{two.name}' share no class that some of the clips have, and some have not")
     full = [float(ranking_scores(sets.answers)[0][judged].mean()) for sets in pair]
-    rankings = [[_Ranking(sets, index) for index in judged] for sets in pair]
+    rankings = [[_Ranking(sets, index) for index in judged.tolist()] for sets in pair]
     rng = np.random.default_rng(seed)
     differences = []
     bar = tqdm(total=resamples, desc='bootstrap', unit='draw', disable=not show_progress)

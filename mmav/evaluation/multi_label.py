@@ -82,7 +82,7 @@ def left_out(answers: Answers, names: Sequence[str] | None = None) -> str:
     for reason, which in reasons.items():
         if which.any():
             told.append(
-                f'{int(which.sum())} that {reason} ({shown([names[index] for index in np.flatnonzero(which)])})'
+                f'{int(which.sum())} that {reason} ({shown([names[index] for index in np.flatnonzero(which).tolist()])})'
             )
     if not told:
         return ''

@@ -113,5 +113,5 @@ def find_thresholds(
     without = np.isnan(found)
     found[without] = common
     return dict(classes=dict(zip(classes, found.tolist(), strict=True))), [
-        classes[index] for index in np.flatnonzero(without)
+        classes[index] for index in np.flatnonzero(without).tolist()
     ]

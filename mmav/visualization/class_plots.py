@@ -48,7 +48,7 @@ def draw_class_scores(
         _bars(figure.subplots(), rows, score, chance, title=told)
     else:
         figure = Figure(figsize=(13, 8.5), layout='constrained')
-        above, below = figure.subfigures(2, 1, height_ratios=[2.1, 1])
+        above, below = figure.subfigures(2, 1, height_ratios=[2.1, 1])  # type: ignore[misc]
         left, right = above.subplots(1, 2)
         _bars(left, rows[:_ENDS], score, chance, title=f'the {_ENDS} highest')
         _bars(right, rows[-_ENDS:], score, chance, title=f'the {_ENDS} lowest')

@@ -62,7 +62,7 @@ def draw_prediction_sheet(
     Without labels nothing is.
 
     Args:
-        rows: Predictions of one part, ``label``, see :func:`mmav.evaluation.predictions.as_actions`.
+        rows: Predictions of one part, ``label``, see :func:`mmav.evaluation.actions.as_actions`.
         inputs: The model's inputs for the same clips: ``video`` (V, 3, T, H, W), ``audio`` (V, 1, F, T), or one of
             them.
         out_file: The picture; its suffix tells the format.
