@@ -39,7 +39,7 @@ class FeatureMetric(BaseMetric):
     """
 
     needs_features: ClassVar = True
-    multi_label: ClassVar = False  # it needs one class of each clip
+    multi_label: ClassVar[bool | None] = False  # it needs one class of each clip; None: it takes any number
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class FeatureMetric(BaseMetric):
                 raise MmavError(f'{type(self).__name__} needs features: set model.keep_features=True')
             held = {**sample.get('features', {}), LAST: sample[LAST]}
             kept = {name: held[name].detach().float().cpu().numpy() for name in self.features if name in held}
-            clip = (one_label(sample, self.part, type(self).__name__), str(sample.get('path')), sample.get('broken'))
+            clip = (self.label_of(sample), str(sample.get('path')), sample.get('broken'))
             self.results.append((kept, *clip, tuple(held)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -85,6 +85,14 @@ class FeatureMetric(BaseMetric):
             raise MmavError(f'{type(self).__name__}: no clip has the features {", ".join(wanted)}')
         features = {name: np.array([kept[name] for kept, *_ in whole]) for name in wanted}
         return self.measure(features, np.array([label for _, label, *_ in whole]), [path for _, _, path, *_ in whole])
+
+    def label_of(self, sample: Mapping[str, Any]) -> int | None:
+        """The class of a clip; None of one with any number of them, of metrics that take such clips.
+
+        Raises:
+            MmavError: The clip does not have one class.
+        """
+        return one_label(sample, self.part, type(self).__name__)
 
     def choose(self, seen: Sequence[str]) -> Sequence[str]:
         """The features to measure, of the names that the clips have."""

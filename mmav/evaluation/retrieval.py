@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -135,22 +136,23 @@ def directions(names: Sequence[str]) -> list[tuple[str, str, str]]:
     ]
 
 
-def direction_ranks(features: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
+def direction_ranks(features: Mapping[str, np.ndarray], labels: np.ndarray | None) -> dict[str, np.ndarray]:
     """Ranks of all clips, see :func:`retrieval_ranks`: ``audio_to_video``, ``audio_to_video_class`` and so on.
 
     Args:
         features: Name -> embeddings of the same clips (N, D), see :func:`shared_space`.
-        labels: Classes (N,).
+        labels: Classes (N,); None leaves out ``_class``.
 
     Raises:
         MmavError: There is a single clip, which cannot be mistaken.
     """
-    if len(labels) < 2:
+    if len(next(iter(features.values()))) < 2:
         raise MmavError('retrieval needs two clips at least')
     found = {}
     for one, two, direction in directions(list(features)):
         found[direction] = retrieval_ranks(features[one], features[two])
-        found[f'{direction}_class'] = retrieval_ranks(features[one], features[two], labels)
+        if labels is not None:
+            found[f'{direction}_class'] = retrieval_ranks(features[one], features[two], labels)
     return found
 
 
@@ -164,7 +166,8 @@ class Retrieval(FeatureMetric):
     of candidates N: chance is k / N.
 
     Results: ``audio_to_video_r1``, ``..._r5``, ``..._r10`` in [0, 1], ``audio_to_video_median_rank``,
-    ``audio_to_video_class_r1`` and so on; the same of ``video_to_audio``.
+    ``audio_to_video_class_r1`` and so on; the same of ``video_to_audio``. Clips with any number of labels have no
+    class: they are found by themselves alone.
 
     Args:
         recalls: The values of k.
@@ -175,6 +178,8 @@ class Retrieval(FeatureMetric):
     Raises:
         ValueError: A value of ``recalls`` is not positive.
     """
+
+    multi_label: ClassVar[bool | None] = None
 
     def __init__(
         self,
@@ -189,6 +194,10 @@ class Retrieval(FeatureMetric):
         super().__init__(features, part, collect_device=collect_device, prefix=prefix)
         self.recalls = checked_topk(recalls)
 
+    def label_of(self, sample: Mapping[str, Any]) -> int | None:
+        """The class of a clip; None of one with any number of them."""
+        return None if sample.get('multi_label') else super().label_of(sample)
+
     def choose(self, seen: Sequence[str]) -> Sequence[str]:
         """The projections, if the model has them."""
         projected = [name for name in self.features if name in seen and name.endswith(PROJECTED)]
@@ -199,7 +208,8 @@ class Retrieval(FeatureMetric):
         names, warning = shared_space({name: values.shape[1] for name, values in features.items()})
         if warning:
             print_log(warning, 'current', level=logging.WARNING)
-        ranks = direction_ranks({name: features[name] for name in names}, labels)
+        known = None if any(label is None for label in labels) else labels
+        ranks = direction_ranks({name: features[name] for name in names}, known)
         return {
             f'{direction}_{name}': value
             for direction, each in ranks.items()

@@ -87,6 +87,17 @@ def test_the_metric_takes_projections(monkeypatch):
     assert 'the figures are those of chance' in told[0]
 
 
+def test_clips_with_any_number_of_labels_are_found_by_themselves():
+    metric, one = Retrieval((1, 10)), process(Retrieval((1, 10)), ['audio', 'video'])
+    for place in range(40):
+        clip = sample(f'{place}.mp4', audio=AUDIO[place].tolist(), video=VIDEO[place].tolist())
+        metric.process(
+            None, [{key: value for key, value in clip.items() if key != 'gt_label'} | dict(multi_label=True)]
+        )
+    assert metric.evaluate(40) == {name: value for name, value in one.items() if '_class_' not in name}
+    assert Retrieval.multi_label is None
+
+
 def test_what_is_compared():
     both = dict(audio=3, video=5)
     assert shared_space(dict(both, audio_projected=4, video_projected=4)) == (
