@@ -56,11 +56,12 @@ def test_one_modality_knows_a_part_of_several_events() -> None:
     seen, heard = (np.array([[k in each for k in range(6)] for each in part]) for part in zip(*sets, strict=True))
     truth = seen | heard
     assert abs(truth.sum(axis=1).mean() - 2.06) < 0.05 and np.abs(truth.mean(axis=0) - truth.mean()).max() < 0.04
+    order = np.random.default_rng(0).uniform(0, 1e-6, truth.shape)  # of what the rule cannot tell apart
     for mine, others in ((seen, heard), (heard, seen)):
         rest = np.array([others[mine.sum(axis=1) == number].mean() for number in range(3)])
-        scores = np.where(mine, 1.0, rest[mine.sum(axis=1)][:, None])
+        scores = np.where(mine, 1.0, rest[mine.sum(axis=1)][:, None]) + order
         best = np.mean([average_precision_score(truth[:, k], scores[:, k]) for k in range(6)])
-        assert 0.72 < best < 0.79
+        assert 0.77 < best < 0.82
     # what is seen tells nothing of what is heard but that something is
     both = [np.corrcoef(seen[:, a], heard[:, b])[0, 1] for a in range(6) for b in range(6)]
     assert np.abs(both).max() < 0.1
