@@ -15,7 +15,8 @@ from mmav.adapting import noted_grids
 from mmav.checkpoints import BASE, describe_mismatch, load_checkpoint_file, to_plain
 from mmav.class_names import Names
 from mmav.engine.class_lists import as_given
-from mmav.engine.class_merge import alike
+from mmav.engine.class_merge import alike, alike_kind
+from mmav.engine.label_kinds import MULTI_LABEL
 from mmav.errors import CheckpointError
 from mmav.outputs import same_file, write_output
 
@@ -97,11 +98,13 @@ def average_checkpoints(paths: Iterable[str | Path]) -> dict[str, Any]:
     first: dict[str, Any] = {}
     counters: dict[str, Tensor] = {}
     names: Names | None = None
+    several: bool | None = None
     files: list[dict[str, Any]] = []
     for path in given:
         checkpoint = load_checkpoint_file(path)
         checkpoint.pop('optimizer', None)
         weights, names = alike(checkpoint, names, str(path))
+        several = alike_kind(checkpoint, several, str(path))
         state = {name.removeprefix('module.'): value for name, value in weights.items() if isinstance(value, Tensor)}
         meta = checkpoint.get('meta') or {}
         facts = dict(path=path, state=state, meta=meta, grids=noted_grids(checkpoint), model=_model_of(meta))
@@ -116,7 +119,7 @@ def average_checkpoints(paths: Iterable[str | Path]) -> dict[str, Any]:
         files.append(dict(file=path.name, epoch=meta.get('epoch'), iter=meta.get('iter')))
     if len(files) < 2:
         raise CheckpointError('one checkpoint is its own average: give two or more')
-    kept = {key: last[key] for key in ('epoch', 'iter', 'cfg', 'mmengine_version', BASE) if key in last}
+    kept = {key: last[key] for key in ('epoch', 'iter', 'cfg', 'mmengine_version', MULTI_LABEL, BASE) if key in last}
     if names is not None:
         kept['dataset_meta'] = dict(classes=as_given(names))
     kept |= {'position_grids': first['grids'], AVERAGED: files}

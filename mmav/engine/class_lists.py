@@ -11,7 +11,7 @@ from torch import nn
 
 from mmav.class_names import Names, check_joined, classes_of, reordered, tell_difference
 from mmav.engine.class_heads import check_names, check_widths, class_heads, of_parts, widths_in_config, widths_of
-from mmav.engine.label_kinds import check_config_kinds, check_kinds, head_kind
+from mmav.engine.label_kinds import MULTI_LABEL, check_config_kinds, check_kinds, head_kind
 from mmav.errors import ConfigError
 from mmav.joined_classes import names_in_config
 from mmav.structures import as_given
@@ -120,8 +120,9 @@ def note_classes(checkpoint: Mapping[str, Any], names: Names | None, model: nn.M
     meta, kind = checkpoint['meta'], head_kind(model)
     if names is not None and not (meta.get('dataset_meta') or {}).get('classes'):
         meta['dataset_meta'] = {**(meta.get('dataset_meta') or {}), 'classes': as_given(names)}
-    if names is not None and kind is not None:
-        meta['dataset_meta'] = {**meta['dataset_meta'], 'multi_label': kind}
+    if kind is not None:
+        # not in dataset_meta, which MMEngine compares with the dataset's own when it resumes
+        meta[MULTI_LABEL] = kind
 
 
 def _check_metrics(metrics: Iterable[Any], names: Names, who: str) -> None:

@@ -12,6 +12,8 @@ from mmav.class_names import holders
 from mmav.errors import CheckpointError, ConfigError
 from mmav.registry import DATASETS, METRICS, MODELS
 
+# in the meta of checkpoints: whether the model takes any number of labels
+MULTI_LABEL = 'multi_label'
 _TOLD = {True: 'any number of labels a clip (multi_label=True)', False: 'one label a clip'}
 _HEAD = {True: "dict(type='MultiLabelHead', ...)", False: "dict(type='ClsHead', ...)"}
 _METRIC = {True: 'MultiLabelMetric', False: 'Accuracy'}
@@ -27,9 +29,8 @@ def head_kind(model: Any) -> bool | None:
 def checkpoint_kind(checkpoint: Mapping[str, Any]) -> bool | None:
     """Whether a checkpoint was trained with any number of labels a clip; None where it does not say."""
     meta = checkpoint.get('meta')
-    noted = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
-    kind = noted.get('multi_label') if isinstance(noted, Mapping) else None
-    return None if kind is None else bool(kind)
+    kind = meta.get(MULTI_LABEL) if isinstance(meta, Mapping) else None
+    return kind if isinstance(kind, bool) else None
 
 
 def check_config_kinds(cfg: Any, loaders: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from mmav.adapting import position_grids
 from mmav.checkpoints import to_plain
 from mmav.class_names import trained_with
 from mmav.config.edits import resolve_num_classes
+from mmav.engine.label_kinds import MULTI_LABEL
 from mmav.errors import CheckpointError
 from mmav.inference.trained_model import build_model
 from mmav.models.lora import lora_layers, merge_lora
@@ -52,7 +53,7 @@ def merged(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tuple[Con
         if part:
             part.pop('lora', None)
     noted = checkpoint.get('meta') or {}
-    meta = {key: noted[key] for key in ('dataset_meta', 'mmengine_version') if key in noted}
+    meta = {key: noted[key] for key in ('dataset_meta', 'mmengine_version', MULTI_LABEL) if key in noted}
     meta['position_grids'] = position_grids(model)
     return cfg, to_plain(dict(meta=meta, state_dict=model.state_dict())), adapted
 

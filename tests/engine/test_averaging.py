@@ -96,3 +96,9 @@ def test_models_are_compared_but_for_what_acts_in_training(tmp_path):
     average_checkpoints([one, same])
     average_checkpoints([one, unknown])
     refuse([one, other], r'different models \(model.head.width: 3 and 4\)')
+
+
+def test_the_kind_of_labels_is_kept(tmp_path):
+    paths = [save(tmp_path, f'{k}.pth', k, step=k, multi_label=True) for k in range(2)]
+    assert average_checkpoints(paths)['meta']['multi_label'] is True
+    refuse([paths[0], save(tmp_path, 'one.pth', 3, multi_label=False)], "one.pth' was trained with one label a clip")

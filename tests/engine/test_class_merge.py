@@ -51,7 +51,7 @@ def test_every_part_has_as_many_classes(part):
 
 def test_both_of_one_kind_of_labels():
     one, several, silent = checkpoint(['a']), checkpoint(['a']), checkpoint(['a'])
-    one['meta']['dataset_meta']['multi_label'], several['meta']['dataset_meta']['multi_label'] = False, True
+    one['meta']['multi_label'], several['meta']['multi_label'] = False, True
     assert [alike_kind(each, None, 'a.pth') for each in (one, several, silent, {})] == [False, True, None, None]
     assert alike_kind(silent, True, 'b.pth') is True and alike_kind(several, True, 'b.pth') is True
     with pytest.raises(CheckpointError, match="'b.pth' was trained with one label a clip, the one before with any"):

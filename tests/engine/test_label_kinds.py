@@ -89,6 +89,8 @@ def test_checkpoints_of_the_other_kind(kind, other):
     checkpoint = dict(state_dict=trained.state_dict(), meta={})
     note_classes(checkpoint, dict(label=NAMES), trained)
     assert checkpoint_kind(checkpoint) is (kind == 'MultiLabelHead')
+    # MMEngine compares it with the dataset's when it resumes, and warns
+    assert checkpoint['meta']['dataset_meta'] == dict(classes=NAMES)
     options = dict(given=dict(label=NAMES), source='a.pth', who='the list')
     for purpose in ('test', 'infer', 'resume'):
         with pytest.raises(CheckpointError, match=f"'a.pth' was trained with .*, the model has a {other}, .*load_from"):

@@ -89,12 +89,10 @@ def run_tool(*checkpoints, out):
 
 def test_models_of_any_number_of_labels(tmp_path, capsys):
     for name in ('video', 'audio'):
-        noted = dict(classes=list('abcde'), multi_label=True)
-        torch.save(dict(meta=dict(dataset_meta=noted), state_dict=make(name).state_dict()), tmp_path / f'{name}.pth')
+        torch.save(dict(meta=dict(multi_label=True), state_dict=make(name).state_dict()), tmp_path / f'{name}.pth')
     paths = [tmp_path / 'video.pth', tmp_path / 'audio.pth', '--out', tmp_path / 'avg.pth']
     assert toys.run_tool(TOOL, *paths) == 0
-    assert load_checkpoint_file(tmp_path / 'avg.pth')['meta']['dataset_meta']['multi_label'] is True
-    noted['multi_label'] = False
-    torch.save(dict(meta=dict(dataset_meta=noted), state_dict=make('audio').state_dict()), tmp_path / 'audio.pth')
+    assert load_checkpoint_file(tmp_path / 'avg.pth')['meta']['multi_label'] is True
+    torch.save(dict(meta=dict(multi_label=False), state_dict=make('audio').state_dict()), tmp_path / 'audio.pth')
     assert toys.run_tool(TOOL, *paths[:3], tmp_path / 'other.pth') == 2
     assert "audio.pth' was trained with one label a clip, the one before with any number" in capsys.readouterr().err

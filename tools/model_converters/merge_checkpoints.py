@@ -16,6 +16,7 @@ from mmav.engine.class_lists import as_given
 from mmav.engine.class_merge import alike, alike_kind, check_rows
 from mmav.engine.cli import run_tool
 from mmav.engine.features.merging import encoders_behind, join_encoders
+from mmav.engine.label_kinds import MULTI_LABEL
 from mmav.errors import CheckpointError
 from mmav.outputs import check_output, write_output
 
@@ -61,8 +62,8 @@ def main() -> None:
         grids.update(noted_grids(checkpoint))
         print(f'{path}: {", ".join(modalities)}, {len(state)} weights')
     meta: dict[str, Any] = {} if names is None else dict(dataset_meta=dict(classes=as_given(names)))
-    if names is not None and several is not None:
-        meta['dataset_meta']['multi_label'] = several
+    if several is not None:
+        meta[MULTI_LABEL] = several
     meta['position_grids'] = grids
     write(args.out, merged, meta)
 

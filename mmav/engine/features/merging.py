@@ -10,6 +10,7 @@ from torch import Tensor
 from mmav.adapting import noted_grids
 from mmav.checkpoints import require_every_weight
 from mmav.engine.features.encoders import ENCODERS, PREFIX, encoder_digests
+from mmav.engine.label_kinds import MULTI_LABEL
 from mmav.errors import CheckpointError
 
 
@@ -72,4 +73,5 @@ def join_encoders(
             f'{ENCODERS} of the features'
         )
     known = {key: value for key, value in trained['meta']['dataset_meta'].items() if key != 'encoders'}
-    return state, dict(dataset_meta=known, position_grids=grids)
+    several = {MULTI_LABEL: trained['meta'][MULTI_LABEL]} if MULTI_LABEL in trained['meta'] else {}
+    return state, dict(dataset_meta=known, **several, position_grids=grids)
