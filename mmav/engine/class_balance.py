@@ -8,10 +8,9 @@ import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
-from mmav.class_names import holders
+from mmav.datasets.class_counts import labels_of
 from mmav.errors import ConfigError
 from mmav.models.losses.class_weights import ClassWeights
-from mmav.structures import as_parts
 
 
 def balance_losses(model: nn.Module, dataset: Any) -> None:
@@ -52,27 +51,8 @@ def count_clips(dataset: Any, part: str, who: str) -> tuple[np.ndarray, int]:
     Raises:
         ConfigError: The labels of the dataset are not known.
     """
-    counts, number = np.zeros(0, dtype=np.int64), 0
-    for leaf, clips in _clips_within(dataset):
-        names = as_parts(leaf.metainfo['classes']).get(part)
-        if names is None or (len(counts) and len(names) != len(counts)):
-            raise ConfigError(f"{who}='balanced' counts the clips of each {part}, of which {leaf.ann_file} has no list")
-        counts = counts if len(counts) else np.zeros(len(names), dtype=np.int64)
-        times = np.bincount(clips, minlength=len(leaf))
-        for index in np.flatnonzero(times).tolist():
-            label = leaf.get_data_info(index)['label'][part]
-            counts[list(label) if isinstance(label, tuple) else label] += times[index]
-        number += len(clips)
-    if not number:
-        raise ConfigError(
-            f"{who}='balanced' counts the clips of each {part}, which {type(dataset).__name__} does not tell: give one "
-            'number a class'
-        )
-    return counts, number
-
-
-def _clips_within(dataset: Any) -> list[tuple[Any, np.ndarray]]:
-    """The datasets with a manifest inside wrappers, and which of their clips an epoch of the wrapper has."""
-    if hasattr(dataset, 'clips_within'):  # a wrapper that repeats clips, or leaves some out
-        return dataset.clips_within()
-    return [(leaf, np.arange(len(leaf))) for leaf in holders(dataset, 'manifest')]
+    try:
+        labels = labels_of(dataset, part)
+    except ConfigError as error:
+        raise ConfigError(f"{who}='balanced' counts the clips of each {part}: {error}; or give numbers") from error
+    return labels.counts, len(labels.ends)
