@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
-from scipy.special import ndtri
 
 from mmav.class_names import shown
 from mmav.errors import MmavError
@@ -28,7 +29,9 @@ def d_prime(auc: float) -> float:
     >>> d_prime(0.5), round(d_prime(0.97), 3)
     (0.0, 2.66)
     """
-    return float(np.sqrt(2.0) * ndtri(auc))
+    if not 0 < auc < 1:
+        return {0.0: -math.inf, 1.0: math.inf}.get(auc, math.nan)
+    return math.sqrt(2.0) * NormalDist().inv_cdf(auc)
 
 
 def hits_of(answers: Answers) -> np.ndarray:
@@ -81,9 +84,8 @@ def left_out(answers: Answers, names: Sequence[str] | None = None) -> str:
     told = []
     for reason, which in reasons.items():
         if which.any():
-            told.append(
-                f'{int(which.sum())} that {reason} ({shown([names[index] for index in np.flatnonzero(which).tolist()])})'
-            )
+            some = shown([names[index] for index in np.flatnonzero(which).tolist()])
+            told.append(f'{int(which.sum())} that {reason} ({some})')
     if not told:
         return ''
     rest = int(answers.judged.sum())

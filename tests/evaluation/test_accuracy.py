@@ -62,6 +62,7 @@ def test_a_label_beyond_the_scores_is_one_line(label):
         Accuracy().process(None, [sample([0.9, 0.1], label)])
 
 
+@pytest.mark.filterwarnings('ignore:y_pred contains classes not in y_true')
 @pytest.mark.parametrize('seed', range(10))
 def test_mean_class_and_macro_f1_are_scikit_learns(seed):
     rng = np.random.default_rng(seed)
