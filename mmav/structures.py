@@ -38,9 +38,9 @@ class AVDataSample(BaseDataElement):
     probable class. Where a label has several parts, such as a verb and a noun, the same of each:
     ``gt_verb``, ``gt_verb_score``, ``pred_verb_score``, ``pred_verb`` and ``gt_noun`` and so on. ``feature`` (D,) and
     ``features``, a dict of name -> (D,), where asked for.
-    Meta fields: ``path``; ``start``, ``end`` in seconds; ``sample_idx``, the manifest's row counted from 0;
-    ``broken``, the reason why the clip could not be read, or None; ``parts`` of the label that are predicted, where it
-    has several; ``multi_label``, True where a clip has any number of labels.
+    Meta fields: ``path``; ``start``, ``end`` in seconds; ``sample_idx``, the manifest's row counted from 0, over all
+    manifests where several are joined; ``broken``, the reason why the clip could not be read, or None; ``parts`` of the
+    label that are predicted, where it has several; ``multi_label``, True where a clip has any number of labels.
 
     >>> sample = AVDataSample(metainfo=dict(path='clip.mp4', start=0.0, end=10.0)).set_gt_label(3)
     >>> sample.gt_label, sample.path
