@@ -327,6 +327,7 @@ def _check_alike(leaves: Sequence[Any]) -> None:
         for name, what in (
             ('modalities', 'reads {0}'),
             ('multi_label', 'has multi_label={0}'),
+            ('labelled', 'has labelled={0}'),
             ('test_mode', 'has test_mode={0}'),
             ('reads_files', 'reads files: {0}'),
         ):

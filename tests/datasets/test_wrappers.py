@@ -178,6 +178,11 @@ def test_what_cannot_be_joined_is_refused(folder):
         ([leaf(folder)], dict(ignore_keys='classes'), "ignore_keys='classes' would take a class"),
         ([leaf(folder), leaf(folder, modalities=['video'])], {}, 'reads video and audio, .* reads video: give all'),
         ([leaf(folder), leaf(folder, test_mode=True)], {}, 'has test_mode=False, .* has test_mode=True'),
+        (
+            [leaf(folder, test_mode=True), leaf(folder, test_mode=True, labelled=False)],
+            {},
+            'has labelled=True, .* has labelled=False: give all the same labelled',
+        ),
     ):
         with pytest.raises(ConfigError, match=message) as error:
             ConcatDataset(datasets, **options)
@@ -284,3 +289,13 @@ def test_training_on_wrappers_goes_on_in_mid_epoch(folder, sampler, workers):
         assert torch.equal(value, stopped['state_dict'][name])
     losses = [run['message_hub']['log_scalars']['train/loss']['values'] for run in (whole, stopped)]
     assert torch.equal(*losses) and len(losses[0]) > 13
+
+
+def test_lists_without_labels_are_joined(folder):
+    """Whose clips are told apart in a submission."""
+    for name in 'ab':
+        (folder / f'{name}.csv').write_text('path\nx.mp4\ny.mp4\n')
+    parts = [leaf(folder, name, test_mode=True, labelled=False) for name in 'ab']
+    data = DATASETS.build(dict(type='ConcatDataset', datasets=parts, classes='union'))
+    rows = [data.get_data_info(k) for k in range(4)]
+    assert [row['sample_idx'] for row in rows] == [0, 1, 2, 3] and not any(row['label'] for row in rows)
