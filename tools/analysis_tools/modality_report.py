@@ -7,14 +7,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mmav.analysis.modality_report.encoding import modalities_of
 from mmav.analysis.modality_report.figures import load_conditions
 from mmav.analysis.modality_report.report import ModalityReport, file_names
-from mmav.analysis.modality_report.testing import run_conditions
+from mmav.analysis.modality_report.testing import check_model, run_conditions
 from mmav.checkpoints import require_checkpoint
 from mmav.config import edits
 from mmav.config.amp import AMP
-from mmav.config.reading import load_config
 from mmav.engine.cli import run_tool
 from mmav.engine.launch import add_common_arguments, prepare_config
 from mmav.errors import ConfigError
@@ -75,11 +73,10 @@ def _of_model(args: argparse.Namespace) -> ModalityReport:
     if args.launcher != 'none':
         raise ConfigError(f'--launcher {args.launcher}: a modality report is made by one process; leave it out')
     require_checkpoint(args.checkpoint)
-    # what cannot be reported on is refused before anything is read
-    names = modalities_of(load_config(args.config, args.cfg_options).model.get('backbones') or {})
+    cfg = prepare_config(args, work_dir_suffix='modality_report', loaders=['test_dataloader'])
+    names = check_model(cfg)
     if args.out:
         check_folder(args.out, file_names(names, dumped=True), inputs=[args.config, args.checkpoint])
-    cfg = prepare_config(args, work_dir_suffix='modality_report', loaders=['test_dataloader'])
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.amp:
         edits.set_eval_amp(cfg, args.amp, options=args.cfg_options)

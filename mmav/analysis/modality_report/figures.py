@@ -22,7 +22,7 @@ from mmav.evaluation.predictions import Classes, answers_in, by_clip, is_multi_l
 from mmav.structures import ACTION
 
 Conditions = Mapping[str, Sequence[dict | None]]
-_RESAMPLES = 200  # of differences of mAP
+_RESAMPLES, _RESAMPLES_OF_CLASS = 200, 2000  # of differences of mAP, and of a class
 # of the clips: right with either modality alone and with both, with both and one alone, only with both together, with
 # one alone and not with both, and never
 CASES = ('either', 'first', 'second', 'synergy', 'confusion', 'never')
@@ -240,8 +240,9 @@ def _classes(
     multi: bool,
 ) -> list[dict[str, Any]]:
     """Of each class with clips ``class``, ``clips``, its score with both and with each modality alone, and ``gain_...``
-    of each modality: what both have over the other alone. The score is the share of its clips that are right, or its
-    average precision where clips have several labels. Those that gain most from either modality come first.
+    of each modality: what both have over the other alone, with its 95 % ``interval_...``. The score is the share of its
+    clips that are right, or its average precision where clips have several labels, whose gain has no interval. Those
+    that gain most from either modality come first.
     """
     found = []
     whole = [row for row in rows[BOTH] if row is not None]
@@ -259,7 +260,12 @@ def _classes(
                 continue  # every clip has it
         else:
             values = {name: float(right[name][places].mean()) for name in conditions}
-        gains = {f'gain_{name}': values[BOTH] - values[_other(name, names)] for name in names}
+        gains: dict[str, Any] = {f'gain_{name}': values[BOTH] - values[_other(name, names)] for name in names}
+        for name in names:
+            mine, theirs = right[BOTH][places], right[_other(name, names)][places]
+            won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+            interval = difference_interval(won, lost, len(places), resamples=_RESAMPLES_OF_CLASS)
+            gains[f'interval_{name}'] = None if multi else list(interval)
         title = classes[part][label] if classes and len(classes[part]) == size else str(label)
         found.append({'class': title, 'clips': len(places), **values, **gains})
     return sorted(found, key=lambda row: -max(row[f'gain_{name}'] for name in names))

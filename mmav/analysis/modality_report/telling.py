@@ -10,7 +10,12 @@ from mmav.structures import ACTION
 
 # less than this share of the clips is not worth a sentence
 _LITTLE = 0.02
+_MUCH, _ENOUGH = 0.1, 10  # of average precision, and clips that a class needs
 _MOST = 3  # classes that are named
+_UNLEARNED = (
+    'None of this is clearly better than naming the commonest class each time: what a model uses can only be told of '
+    'one that has learned something.'
+)
 
 
 def conclusions(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
@@ -24,6 +29,8 @@ def conclusions(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]
     """
     if not figures['clips']:
         return ['No clip has a label, so there is nothing to conclude.']
+    if not any(figures['scores'][name]['interval'][0] > figures['majority'] for name in (BOTH, *names)):
+        return [_scores(figures, names), _UNLEARNED, *_caution(figures)]
     return [
         _scores(figures, names),
         _need(figures, names),
@@ -95,7 +102,7 @@ def _need(figures: Mapping[str, Any], names: tuple[str, str]) -> str:
     if needed:
         (idle,) = (name for name in names if name not in needed)
         return f'It uses {needed[0]}: {costs[needed[0]]}. It does not measurably use {idle}: {costs[idle]}.'
-    return f'It misses neither modality: {" and ".join(costs[name] for name in names)}. Each alone is as good as both.'
+    return f'It misses neither modality: {" and ".join(costs[name] for name in names)}.'
 
 
 def _together(figures: Mapping[str, Any]) -> list[str]:
@@ -140,15 +147,12 @@ def _shuffled(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
         told.append(f'{line}.')
     if SAME in figures['gains'] and figures['gains'][SAME]['clips']:
         gain = figures['gains'][SAME]
-        line = f'With the {exchanged} of another clip of the same class the difference is {points(gain)}: '
-        told.append(
-            line
-            + (
-                f'what belongs to this very clip matters, beyond the class that its {exchanged} has.'
-                if sign_of(gain) > 0
-                else f'what matters of the {exchanged} is its class, not that it belongs to this very clip.'
-            )
-        )
+        line = f'With the {exchanged} of another clip of the same class the difference is {points(gain)}'
+        if sign_of(gain) > 0:
+            line += f': what belongs to this very clip matters, beyond the class that its {exchanged} has'
+        elif sign_of(figures['gains'][names[0]]) > 0:  # it is used
+            line += f': what matters of the {exchanged} is its class, not that it belongs to this very clip'
+        told.append(f'{line}.')
     return told
 
 
@@ -158,13 +162,22 @@ def _classes(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
         return []
     for name in names:
         gain = f'gain_{name}'
-        best = sorted((row for row in rows if row[gain] > _LITTLE), key=lambda row: -row[gain])[:_MOST]
-        worst = sorted((row for row in rows if row[gain] < -_LITTLE), key=lambda row: row[gain])[:_MOST]
+        sure = {sign: [row for row in rows if _sign_of_class(row, name) == sign] for sign in (1, -1)}
+        best = sorted(sure[1], key=lambda row: -row[gain])[:_MOST]
+        worst = sorted(sure[-1], key=lambda row: row[gain])[:_MOST]
         if best:
             told.append(f'{name.capitalize()} adds most to {_named(best, gain)}.')
         if worst:
             told.append(f'{name.capitalize()} takes most from {_named(worst, gain)}.')
     return told
+
+
+def _sign_of_class(row: Mapping[str, Any], name: str) -> int:
+    """:func:`sign_of` what a modality adds to a class; of average precision, which has no interval, if it is much."""
+    gain, interval = row[f'gain_{name}'], row[f'interval_{name}']
+    if interval is not None:
+        return sign_of(dict(interval=interval))
+    return int(gain > _MUCH) - int(gain < -_MUCH) if row['clips'] >= _ENOUGH else 0
 
 
 def _named(rows: Sequence[Mapping[str, Any]], gain: str) -> str:
@@ -178,11 +191,6 @@ def _caution(figures: Mapping[str, Any]) -> list[str]:
     if figures['unlabelled']:
         told.append(f'{figures["unlabelled"]:,} clips have none of the classes, and are in mAP only.')
     whole = figures['scores'][BOTH]
-    if whole['interval'][0] <= figures['majority']:
-        told.append(
-            'With both modalities the model is not clearly better than naming the commonest class each time: what it '
-            'uses can only be told of a model that has learned something.'
-        )
     if whole['interval'][1] - whole['interval'][0] > 0.2:
         told.append('There are few clips, so the intervals are wide: test on more to be surer.')
     return told

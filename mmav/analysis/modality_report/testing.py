@@ -32,6 +32,22 @@ BLOCK, BLOCK_BYTES = 64, 2**30
 Rows = dict[str, list[dict[str, Any] | None]]
 
 
+def check_model(cfg: Config) -> tuple[str, str]:
+    """Refuses a config that cannot be reported on, before anything is built.
+
+    Returns:
+        Its two modalities, see :func:`~mmav.analysis.modality_report.encoding.modalities_of`.
+
+    Raises:
+        ConfigError: The model is no AVClassifier of two modalities, or there is no test set.
+    """
+    if cfg.model.type != 'AVClassifier':
+        raise ConfigError(f'model.type={cfg.model.type!r}: a modality report is of an AVClassifier')
+    if cfg.get('test_dataloader') is None:
+        raise ConfigError(f"'{cfg.filename}' has no test_dataloader")
+    return modalities_of(cfg.model.backbones)
+
+
 def run_conditions(cfg: Config, *, seed: int = 0) -> tuple[Rows, dict[str, Any]]:
     """Tests the checkpoint of a config's ``load_from`` on its test set.
 
@@ -47,11 +63,7 @@ def run_conditions(cfg: Config, *, seed: int = 0) -> tuple[Rows, dict[str, Any]]
     Raises:
         ConfigError: The model is no AVClassifier of two modalities, or the clips cannot be used.
     """
-    if cfg.model.type != 'AVClassifier':
-        raise ConfigError(f'model.type={cfg.model.type!r}: a modality report is of an AVClassifier')
-    modalities_of(cfg.model.backbones)
-    if cfg.get('test_dataloader') is None:
-        raise ConfigError(f"'{cfg.filename}' has no test_dataloader")
+    check_model(cfg)
     cfg.test_cfg, cfg.test_evaluator = dict(type=LOOP, seed=seed), []
     try:
         with sharing_cores(cfg.test_dataloader.get('num_workers') or 0) as note:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from mmav.analysis.modality_report.figures import modality_figures
@@ -67,8 +68,7 @@ def test_the_very_clip_matters_or_its_class(matters):
 
 
 def test_cautions():
-    text = told([0] * 99 + [None], [1] * 100, [2] * 100)
-    assert 'not clearly better than naming the commonest class' in text
+    text = told([*LABELS[:99], None], LABELS, LABELS)
     assert '1 clips could not be read, and count as wrong.' in text
     few = {name: answers(LABELS[:5], LABELS[:5]) for name in ('both', *NAMES)}
     assert 'There are few clips' in conclusions(modality_figures(few, None, NAMES)[0], NAMES)[-1]
@@ -81,3 +81,29 @@ def test_cautions():
 def test_names_and_signs():
     assert [title_of(part) for part in ('label', 'verb', 'action')] == ['', 'verb', 'all parts together']
     assert [sign_of(dict(interval=each)) for each in ((0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1))] == [1, 0, -1]
+
+
+def test_nothing_is_concluded_of_a_model_that_has_learned_nothing():
+    lines = told([0] * 100, [1] * 100, [2] * 100)
+    assert 'None of this is clearly better than naming the commonest class' in lines
+    assert 'uses' in lines and 'It ' not in lines and 'adds' not in lines and 'confusion' not in lines
+    # one alone is enough to have learned
+    assert 'Audio does harm' in told([0] * 100, LABELS, [2] * 100)
+
+
+def test_only_sure_gains_of_classes_are_named():
+    """One clip more of class 0 by audio is chance, all clips of class 1 are not."""
+    places = [0, *range(1, 100, 4)]
+    text = told(LABELS, wrong(places), LABELS)
+    assert "Audio adds most to '1' (+100 points, 25 clips)." in text and "'0'" not in text
+    rows = {name: answers([(k % 2,) for k in range(40)], [0] * 40) for name in ('both', *NAMES)}
+    for k, row in enumerate(rows['both']):
+        row['scores']['label'] = np.eye(4)[k % 2]
+    text = ' '.join(conclusions(modality_figures(rows, None, NAMES)[0], NAMES))
+    assert 'Video adds most to' in text and '20 clips' in text
+
+
+def test_the_class_of_audio_that_is_not_used_does_not_matter():
+    same = [{**row, 'partner': 'x.mp4', 'partner_label': row['label']} for row in answers(LABELS, LABELS)]
+    text = told(LABELS, LABELS, wrong(range(60)), shuffled_same=same)
+    assert 'of another clip of the same class the difference is 0.0 points [0.0, 0.0].' in text
