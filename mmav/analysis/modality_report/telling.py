@@ -147,11 +147,13 @@ def _shuffled(figures: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
         told.append(f'{line}.')
     if SAME in figures['gains'] and figures['gains'][SAME]['clips']:
         gain = figures['gains'][SAME]
-        line = f'With the {exchanged} of another clip of the same class the difference is {points(gain)}'
+        own = 'are its labels' if figures['multi_label'] else 'is its class'
+        word = own.split()[-1]
+        line = f'With the {exchanged} of another clip of the same {word} the difference is {points(gain)}'
         if sign_of(gain) > 0:
-            line += f': what belongs to this very clip matters, beyond the class that its {exchanged} has'
+            line += f': what belongs to this very clip matters, beyond its {word}'
         elif sign_of(figures['gains'][names[0]]) > 0:  # it is used
-            line += f': what matters of the {exchanged} is its class, not that it belongs to this very clip'
+            line += f': what matters of the {exchanged} {own}, not that it belongs to this very clip'
         told.append(f'{line}.')
     return told
 

@@ -58,6 +58,15 @@ def test_classes_are_named():
     assert f'it names that of the video in {100 * follows["video"]["share"]:.1f} %' in text
 
 
+def test_labels_of_several_are_called_so():
+    labels = [(k % 2,) for k in range(100)]
+    rows = {name: answers(labels, [k % 2 for k in range(100)]) for name in ('both', 'video', 'audio')}
+    same = [{**row, 'partner': 'x.mp4', 'partner_label': row['label']} for row in answers(labels, [0] * 100)]
+    (figures,) = modality_figures({**rows, 'shuffled_same': same}, None, NAMES)
+    text = ' '.join(conclusions(figures, NAMES))
+    assert 'another clip of the same labels' in text and 'very clip matters, beyond its labels' in text
+
+
 @pytest.mark.parametrize('matters', [True, False])
 def test_the_very_clip_matters_or_its_class(matters):
     same = answers(LABELS, wrong(range(30)) if matters else LABELS)
