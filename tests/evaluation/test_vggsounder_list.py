@@ -99,6 +99,7 @@ def test_the_list_of_the_package_is_found(tmp_path, monkeypatch):
     folder = tmp_path / 'vggsounder'
     (folder / 'data').mkdir(parents=True)
     (folder / '__init__.py').write_text('raise ImportError')
+    monkeypatch.delitem(sys.modules, 'vggsounder', raising=False)  # where it is installed
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
     with pytest.raises(MmavError, match='has no vggsounder'):
         find_list()
