@@ -76,7 +76,8 @@ def submit_epic(args: argparse.Namespace) -> None:
     levels = {f'sls_{name}': getattr(args, f'sls_{name}') for name in LEVELS}
     ids = ids_in(rows, args.manifest, 'narration_id')
     expected = read_expected(official)
-    write_epic_submission(args.out, epic_submission(rows, ids, expected, levels=levels, fill=args.fill))
+    text = epic_submission(rows, ids, expected, levels=levels, fill=args.fill, progress=True)
+    write_epic_submission(args.out, text)
     supervision = '-'.join(map(str, levels.values()))
     print(f'{args.out}: {len(expected):,} segments of {official.name}, supervision levels {supervision}')
 

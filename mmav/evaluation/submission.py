@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
+from tqdm import tqdm
 
 from mmav.datasets.manifest import Table, read_table
 from mmav.errors import MmavError, did_you_mean
@@ -127,7 +128,13 @@ def read_expected(path: str | Path) -> list[str]:
 
 
 def epic_submission(
-    rows: Sequence[dict], ids: Sequence[str], expected: Sequence[str], *, levels: Mapping[str, int], fill: bool = False
+    rows: Sequence[dict],
+    ids: Sequence[str],
+    expected: Sequence[str],
+    *,
+    levels: Mapping[str, int],
+    fill: bool = False,
+    progress: bool = False,
 ) -> str:
     """The JSON text of a submission to EPIC-Kitchens-100's action recognition challenge.
 
@@ -141,6 +148,7 @@ def epic_submission(
         expected: The narration ids that the challenge asks for, in the order of the file.
         levels: ``sls_pt``, ``sls_tl``, ``sls_td``: how much supervision was used, 0 to 5 each (epic-kitchens/SLS).
         fill: Whether segments without a prediction get the same score for every class; else they are refused.
+        progress: Whether to show a progress bar.
 
     Raises:
         MmavError: Segments are missing or unknown, or scores are not those that the challenge asks for.
@@ -172,9 +180,10 @@ def epic_submission(
         print_log(f'{broken:,} segments could not be read: their scores are those of blank clips', 'current')
     equal = {part: np.full(size, 1 / size) for part, size in EPIC_CLASSES.items()}
     head = json.dumps(dict(version='0.2', challenge='action_recognition', **levels))[:-1]
-    texts = (
-        f'{json.dumps(each)}: {_result(scores[each]["scores"] if each in scores else equal, each)}' for each in expected
-    )
+    bar = tqdm(expected, 'scores', unit='segment', mininterval=0.5, disable=not progress)
+    texts = [
+        f'{json.dumps(each)}: {_result(scores[each]["scores"] if each in scores else equal, each)}' for each in bar
+    ]
     return f'{head}, "results": {{{", ".join(texts)}}}}}'
 
 
@@ -188,9 +197,11 @@ def _result(scores: Mapping[str, np.ndarray], name: str) -> str:
         logs = np.log(np.maximum(table, np.finfo(np.float32).tiny))
         parts.append((part, ((str(k), value) for k, value in enumerate(logs.tolist()))))
     joint = np.multiply.outer(*tables.values())
-    best = np.argsort(-joint, axis=None, kind='stable')[:EPIC_ACTIONS]
+    flat = joint.ravel()
+    first = np.sort(np.argpartition(-flat, EPIC_ACTIONS)[:EPIC_ACTIONS])
+    best = first[np.argsort(-flat[first], kind='stable')]
     verbs, nouns = np.unravel_index(best, joint.shape)
-    values = joint.ravel()[best].tolist()
+    values = flat[best].tolist()
     parts.append(('action', ((f'{v},{n}', value) for v, n, value in zip(verbs, nouns, values, strict=True))))
     return f'{{{", ".join(f"{json.dumps(part)}: {{{_pairs(pairs)}}}" for part, pairs in parts)}}}'
 
