@@ -135,6 +135,7 @@ def slowfast(lr: float, epochs: int, warm_up: int, *, start: float, end: float) 
     return found
 
 
+@pytest.mark.filterwarnings('ignore:Detected call of .scheduler.step')
 @pytest.mark.parametrize(
     ('name', 'theirs'),
     [

@@ -24,7 +24,11 @@ test_pipeline = [
     _base_.log_mel,
     dict(type='PackAVInputs'),
 ]
-train_dataloader = dict(batch_size=3, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=3,
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    dataset=dict(pipeline=train_pipeline),
+)
 val_dataloader = dict(batch_size=6, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=6, dataset=dict(pipeline=test_pipeline))
 
