@@ -275,7 +275,9 @@ class AVClassifier(BaseModel):
                 f'the model reads {list(self.backbones)}, but the input has only {list(inputs)}: '
                 "name them in the dataset's modalities"
             )
-        return count_views({name: inputs[name] for name in self.backbones})
+        known = {name: inputs[name] for name in self.backbones}
+        numbers = {x.shape[1] for x in known.values()}
+        return numbers.pop() if len(numbers) == 1 else count_views(known)
 
 
 def _width(name: str, backbone: nn.Module) -> int:

@@ -192,7 +192,7 @@ def test_audioset(tmp_path, place, make_clip):
         place(f'audioset/clips/{name}.mp4', 'good')
     place('audioset/clips/0torn000006.mp4', 'torn')
     for name in ('Y0train00002.wav', '0eval000009_000005.wav'):
-        sound = make_clip('sound.wav', seconds=2.0, video=None, audio='pcm_s16le')
+        sound = make_clip('speech.wav', seconds=2.0, video=None, audio='pcm_s16le')
         shutil.copy(sound, tmp_path / 'audioset' / 'clips' / name)
     run('data/audioset/prepare_audioset.py', lists, '--clips', data / 'clips', '--out', data)
     speech = 'Speech|Male speech, man speaking'

@@ -38,7 +38,7 @@ def blocks(groups: Sequence[Sequence[int]], size: int) -> list[list[list[int]]]:
     """Groups one after the other in blocks of ``size`` clips or a little more, within which clips are exchanged.
 
     >>> blocks([[0, 1], [2], [3, 4]], 3)
-    [[[0, 1], [2], [3, 4]]]
+    [[[0, 1], [2]], [[3, 4]]]
     """
     made: list[list[list[int]]] = [[]]
     for group in groups:
