@@ -215,8 +215,10 @@ def _error(text: str) -> str:
 
 
 def _answer(answer: Answer) -> str:
+    said = answer.predictions[:1] if answer.labels is None else answer.labels
     rows = ''.join(
-        f'<div class="mmav-bar"><div class="track"><div class="fill" style="width:{100 * each["score"]:.1f}%"></div>'
+        f'<div class="mmav-bar{" said" * (each in said)}">'
+        f'<div class="track"><div class="fill" style="width:{100 * each["score"]:.1f}%"></div>'
         f'<div class="name">{escape(each["label"])}</div></div>'
         f'<div class="score">{100 * each["score"]:.1f} %</div></div>'
         for each in answer.predictions
