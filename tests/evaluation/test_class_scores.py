@@ -42,7 +42,7 @@ def test_equals_scikit_learn(seed, levels):
 @pytest.mark.parametrize('levels', [None, 5])
 @pytest.mark.parametrize('seed', range(4))
 def test_best_thresholds_are_those_of_a_search(seed, levels):
-    scores, truth = draw(seed, levels=levels)
+    scores, truth = draw(seed, clips=30, classes=4, levels=levels)
     answers = answers_of(scores, truth)
     thresholds, best = best_thresholds(answers)
     for k in range(truth.shape[1]):
