@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mmav.errors import MmavError
 from mmav.preparation.annotations import NOT_LISTED, SEVERAL_CLASSES, AnnotatedClip, Annotation, Problem
-from mmav.preparation.clip_files import AUDIO_SUFFIXES, ClipFolder, folder_key, names_of
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES, ClipFolder, folder_key, names_of
 
 EMPTY, CONFLICT, SEVERAL, AMBIGUOUS, UNUSABLE, SILENT, UNKNOWN = (
     'empty file', 'folder of another class', 'several files', 'one file for several rows', 'unusable file or folder',
@@ -52,7 +52,7 @@ class _Candidate(NamedTuple):
 
     is_defective: bool
     in_other_class: bool
-    is_audio: bool  # alone; a file with a picture too is better
+    is_worse: bool  # sound alone where a picture is wanted, a video where its sound is
     rank: int  # of the name
     depth: int
     path: str
@@ -71,7 +71,8 @@ def match(
     """Looks up the file of each clip.
 
     Several files may have one of a clip's names: those that are not empty are preferred, then those that are not in a
-    folder of another class, then videos, then the order of the patterns, then the less deep folder, then the alphabet.
+    folder of another class, then videos (in the folder of the audio, files of sound alone), then the order of the
+    patterns, then the less deep folder, then the alphabet.
 
     Args:
         annotation: The clips.
@@ -112,16 +113,23 @@ def match(
     return result
 
 
-def _candidates(clip: AnnotatedClip, folder: ClipFolder, patterns: Sequence[str], keys: set[str]) -> list[_Candidate]:
-    """The files with one of a clip's names, the best one first."""
+def _candidates(
+    clip: AnnotatedClip,
+    folder: ClipFolder,
+    patterns: Sequence[str],
+    keys: set[str],
+    *,
+    wanted: frozenset[str] = SUFFIXES,
+) -> list[_Candidate]:
+    """The files with one of a clip's names, the best one first; of two kinds, the suffixes that are wanted."""
     found: dict[str, _Candidate] = {}
     for rank, name in enumerate(names_of(clip, patterns)):
         for path in folder.find(name):
             if path not in found:
                 other, defect = _other_class(path, clip, keys), folder.defect(path)
-                is_audio = os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
+                is_worse = os.path.splitext(path)[1].lower() not in wanted
                 found[path] = _Candidate(
-                    bool(defect), other is not None, is_audio, rank, path.count('/'), path, defect, other
+                    bool(defect), other is not None, is_worse, rank, path.count('/'), path, defect, other
                 )
     return sorted(found.values(), key=lambda candidate: candidate[:6])
 
@@ -144,7 +152,7 @@ def _chosen(clip: AnnotatedClip, candidates: Sequence[_Candidate], where: str, r
 
 def _add_audio(clip: AnnotatedClip, audio: ClipFolder, patterns: Sequence[str], where: str, result: Matched) -> bool:
     """Looks up the audio of a clip; without it the clip is missing."""
-    candidates = _candidates(clip, audio, patterns, set())
+    candidates = _candidates(clip, audio, patterns, set(), wanted=AUDIO_SUFFIXES)
     if not candidates:
         result.missing.append((clip, SILENT))
         result.problems.append(Problem(SILENT, f'{where}: {names_of(clip, patterns[:1])[0]}'))

@@ -20,6 +20,7 @@ from mmav.tables import csv_bytes, text_table
 CLASS_FILES = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
 MISSING, REPORT = 'missing.csv', 'prepare_report.json'
 _SHOWN, _REPORTED, _WORST = 3, 1000, 5
+_USUAL_SPLITS = ('train', 'val', 'test')
 
 
 def prepare(
@@ -59,7 +60,9 @@ def prepare(
     missing, summary = (name.replace('.', f'{annotation.tag}.') for name in (MISSING, REPORT))
     names = [*lists, *annotation.copies, missing, summary]
     check_folder(out, names, inputs=annotation.sources, remedy='give another one with --out')
-    folder, sounds = ClipFolder(clips, progress=progress, media=annotation.media or SUFFIXES), None
+    # beside files of the audio, a file of sound alone is no picture
+    media = SUFFIXES if audio is not None else annotation.media or SUFFIXES
+    folder, sounds = ClipFolder(clips, progress=progress, media=media), None
     if audio is not None:
         audio = os.path.expanduser(audio)
         sounds = ClipFolder(audio, progress=progress, media=AUDIO_SUFFIXES | SUFFIXES, option='--audio')
@@ -93,6 +96,7 @@ def prepare(
             left = ', and the one that is there is an older one' if (Path(out) / f'{name}.csv').exists() else ''
             joined = ' and '.join(f'{split}.csv' for split in splits)
             notes.append(f'{name}.csv is not written, as it joins {joined}{left}')
+    notes += _older(out, tables)
     check_all_own(Path(out) / name for name in files)
     files[missing] = _missing_table(annotation, matched, patterns)
     report: dict[str, Any] = dict(
@@ -167,6 +171,16 @@ def run(annotation: Annotation, args: argparse.Namespace) -> None:
         raise MmavError('give the folder of the clips with --clips DIR, or --dry-run to check the annotation only')
     else:
         print(prepare(annotation, args.clips, args.out, pattern=args.pattern, audio=args.audio, progress=True))
+
+
+def _older(out: str, tables: Sequence[str]) -> list[str]:
+    """Notes on manifests of an earlier run with other splits, which may have clips that are now in another one."""
+    others = [f'{split}.csv' for split in _USUAL_SPLITS if f'{split}.csv' not in tables]
+    return [
+        f'{name} is there from an earlier run and is none of these splits: remove it, or give another folder with --out'
+        for name in others
+        if (Path(out) / name).exists()
+    ]
 
 
 def _paragraphs(*texts: str) -> str:

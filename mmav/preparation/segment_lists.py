@@ -97,7 +97,7 @@ def find_part(where: str, part: str, known: Sequence[str], given: Mapping[str, s
                 f'{where}: no {given[part]!r} (--{part}), only {_list(known)}{did_you_mean(given[part], known)}'
             )
         return given[part]
-    if part in known:
+    if part in known and part not in (START, END):
         return part
     if part == VIDEO:
         like = [name for name in known if is_video_id(name)] or [name for name in known if name.lower() in _VIDEOS][:1]
@@ -154,6 +154,8 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):  # several labels
+        return '|'.join(filter(None, map(_text, value)))
     return '' if value is None else str(value).strip()
 
 
@@ -176,6 +178,8 @@ def _read_cells(
     try:
         header = [name.strip().lstrip('#').strip() for name in next(rows, [])]
         where = f'{path}: line 1'
+        if not any(header):
+            raise ManifestError(f'{path}: it is empty; give the official list')
         if len(header) < len(needed):
             raise ManifestError(f'{where}: {_list(header)} are too few columns; needed are {", ".join(needed)}')
         places: list[int | None] = [header.index(need_part(where, part, header, given)) for part in needed]

@@ -83,7 +83,7 @@ def read_segments(
     if bad is not None:
         raise ManifestError(f'class {bad!r} has a |, which separates several labels; rename it')
     annotation.folder_labels = set() if multi_label else set(annotation.classes['label'])
-    _tell_conflicts(annotation)
+    _tell_conflicts(annotation, multi_label)
     annotation.remove_duplicates()
     return annotation
 
@@ -224,7 +224,7 @@ def _merged(clips: Sequence[AnnotatedClip]) -> list[AnnotatedClip]:
     ]
 
 
-def _tell_conflicts(annotation: Annotation) -> None:
+def _tell_conflicts(annotation: Annotation, multi_label: bool) -> None:
     """Notes segments with several labels, and videos that both splits have segments of."""
     labels: dict[tuple[str, str], set[str]] = {}
     videos: dict[str, set[str]] = {}
@@ -235,6 +235,12 @@ def _tell_conflicts(annotation: Annotation) -> None:
     if several:
         annotation.notes.append(
             f'{several:,} segments have several labels, of which the first stays; --multi-label keeps them all'
+        )
+    joined = sorted({label for each in labels.values() for label in each if '|' in label})
+    if joined and not multi_label:
+        annotation.notes.append(
+            f'{len(joined):,} classes, such as {joined[0]!r}, have a | in their name: if these are several labels, '
+            'give --multi-label'
         )
     shared = videos.get(TRAIN, set()) & videos.get(TEST, set())
     if shared:

@@ -4,7 +4,7 @@ import pytest
 
 from mmav.errors import MmavError
 from mmav.preparation.annotations import AnnotatedClip, Annotation
-from mmav.preparation.clip_files import AUDIO_SUFFIXES, ClipFolder
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES, ClipFolder
 from mmav.preparation.clip_matching import match
 
 PATTERNS = ('{id}_{start:06d}', '{id}')
@@ -125,6 +125,15 @@ def test_audio_in_files_of_its_own(toy, tmp_path):
     (tmp_path / 'a' / 'y.wav').write_bytes(b'')
     result = match(toy, *folders(tmp_path)[:1], ['{id}'], audio=folders(tmp_path)[1])
     assert ('empty file', 'a.csv: line 2: y.wav: 0 bytes') in result.problems
+
+
+def test_of_a_clip_with_both_kinds_in_the_folder_of_the_audio_the_sound_alone(toy, tmp_path):
+    (tmp_path / 'a' / 'video').mkdir()
+    (tmp_path / 'a' / 'video' / 'x.flv').write_bytes(b'x')
+    video, _ = folders(tmp_path)
+    both = ClipFolder(str(tmp_path / 'a'), media=AUDIO_SUFFIXES | SUFFIXES)
+    (found,) = match(toy, video, ['{id}'], audio=both).audio.values()
+    assert found == 'x.wav'
 
 
 def test_files_that_no_row_names(toy, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from mmav.errors import MmavError
 from mmav.outputs import RECORD
 from mmav.preparation.annotations import AnnotatedClip, Annotation, Problem
+from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES
 from mmav.preparation.manifests import dry_run, prepare
 
 CLASSES = ('b, c', 'a')
@@ -177,6 +178,24 @@ def test_audio_in_a_folder_of_its_own(root):
     assert (root / 'test.csv').read_text() == f'video,audio,start,end,label\n{files},1.5,12.25,"b, c"\n'
     assert ',w.mp4,no audio file\n' in (root / 'missing.csv').read_text()
     assert json.loads((root / 'prepare_report.json').read_text())['audio'] == str(root / 'sounds')
+
+
+def test_beside_files_of_the_audio_sound_alone_is_no_picture(root):
+    (root / 'clips' / 'x.wav').write_bytes(b'x')
+    (root / 'clips' / 'z.wav').write_bytes(b'x')
+    toy = annotation()
+    toy.media = SUFFIXES | AUDIO_SUFFIXES
+    prepare(toy, str(root / 'clips'), str(root / 'out'), audio=str(root / 'clips'))
+    text = (root / 'out' / 'train.csv').read_text()
+    assert 'clips/z.mp4,' in text and 'clips/z.wav,' in text and 'x.wav' not in text
+
+
+def test_a_manifest_of_another_run_with_a_split_that_this_one_has_not_is_told(root):
+    (root / 'out').mkdir()
+    (root / 'out' / 'val.csv').write_text('path,label\n')
+    for _ in range(2):
+        text = prepare(annotation(), str(root / 'clips'), str(root / 'out'))
+        assert 'val.csv is there from an earlier run and is none of these splits' in text and 'train.csv is' not in text
 
 
 def test_clips_may_be_changed_before_they_are_written(root):

@@ -133,6 +133,25 @@ def test_tables(write, name, text):
     assert [segment[1:] for segment in read(write(text, name))] == [segment[1:] for segment in WITH_SUBSETS]
 
 
+def test_two_columns_for_the_start_are_not_guessed_between(write):
+    text = 'video,start,end,start_time,start_frame,label\naaa,0,1,3,90,x\n'
+    with pytest.raises(ManifestError, match="'start', 'start_time' may all be the start; say which with --start"):
+        read(write(text, 'a.csv'))
+    assert read(write(text, 'a.csv'), names=dict(start='start_time')) == [(2, 'aaa', '3', '1', 'x', '')]
+    text = 'video,start,end,start_frame,label\naaa,0,1,90,x\n'
+    assert read(write(text, 'a.csv')) == [(2, 'aaa', '0', '1', 'x', '')]
+
+
+def test_a_list_of_labels_in_json(write):
+    content = [dict(video='aaa', start=0, end=1, labels=['x', 'y']), dict(video='aaa', start=2, end=3, labels=['x'])]
+    assert [segment[4] for segment in read(write(content))] == ['x|y', 'x']
+
+
+def test_an_empty_table(write):
+    with pytest.raises(ManifestError, match='a.csv: it is empty'):
+        read(write('', 'a.csv'))
+
+
 def test_rows_have_their_line(write):
     text = 'video,start,end,label\naaa,0,1,"a, b"\n\nbbb,1,2,c\n'
     assert read(write(text, 'a.csv')) == [(2, 'aaa', '0', '1', 'a, b', ''), (4, 'bbb', '1', '2', 'c', '')]

@@ -89,7 +89,8 @@ def test_several_labels_of_a_segment(write):
     annotation = read_segments(train=[path])
     assert [row[4] for row in rows(annotation)] == ['x', 'z | x|x', 'y']
     assert annotation.notes == [
-        '1 segments have several labels, of which the first stays; --multi-label keeps them all'
+        '1 segments have several labels, of which the first stays; --multi-label keeps them all',
+        "1 classes, such as 'z | x|x', have a | in their name: if these are several labels, give --multi-label",
     ]
     assert "labelled 'x' and not 'y'" in annotation.problems[0].text
 
