@@ -160,7 +160,8 @@ class BuildingRunner(Runner):
             loop = {**rest, 'type': _TRAIN_LOOPS.get(kind, kind)}
         built = _checked('train_dataloader', super().build_train_loop(loop))
         check_contrast(built.dataloader, self.model)
-        balance_losses(self.plain_model, getattr(built.dataloader, 'dataset', None))
+        loader = built.dataloader
+        balance_losses(self.plain_model, getattr(loader, 'dataset', None), getattr(loader, 'sampler', None))
         return built
 
     def build_val_loop(self, loop: Any) -> Any:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
+from mmav.datasets.class_balanced_sampler import ClassBalancedSampler
 from mmav.datasets.class_counts import labels_of
 from mmav.errors import ConfigError
 from mmav.models.losses.class_weights import ClassWeights
 
 
-def balance_losses(model: nn.Module, dataset: Any) -> None:
+def balance_losses(model: nn.Module, dataset: Any, sampler: Any = None) -> None:
     """Sets the weights of losses that say ``'balanced'``, and logs them.
 
     Args:
         model: The model, not wrapped for distribution.
         dataset: The training set, or what wraps or joins it.
+        sampler: The sampler of its clips; if that balances classes, too, a warning is logged.
 
     Raises:
         ConfigError: The labels of the dataset are not known.
@@ -33,6 +36,13 @@ def balance_losses(model: nn.Module, dataset: Any) -> None:
                     f'(class {most}), of {clips} training clips; classes without one: {int((counts == 0).sum())}',
                     'current',
                 )
+                if isinstance(getattr(sampler, 'inner', sampler), ClassBalancedSampler):
+                    print_log(
+                        f"{name}.loss: {key}='balanced' and ClassBalancedSampler both balance classes, so rare ones "
+                        'count twice over: leave one of them out, unless that is meant',
+                        'current',
+                        level=logging.WARNING,
+                    )
 
 
 def _weights(head: nn.Module) -> list[ClassWeights]:

@@ -1,15 +1,18 @@
 """Class weights that balance the training clips: counted from the dataset, whatever wraps it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler
 from torch import nn
 
-from mmav.datasets import AVDataset, ConcatDataset, RepeatDataset
+from mmav.datasets import AVDataset, ClassBalancedSampler, ConcatDataset, RepeatDataset
 from mmav.engine import AVRunner
 from mmav.engine.class_balance import balance_losses, count_clips
 from mmav.errors import ConfigError
-from mmav.models import BCELoss, MultiLabelHead
+from mmav.models import BCELoss, ClsHead, MultiLabelHead
 from tests.engine.test_class_heads import NAMES, experiment
 
 CLASSES = ('cat', 'dog', 'fox')
@@ -64,6 +67,17 @@ def test_sets_the_weights(clips, monkeypatch):
     expected = BCELoss(class_weight=[4 / 9, 4 / 3, 4 / 3], pos_weight=[1 / 3, 3, 3])
     logits, target = torch.randn(4, 3), torch.eye(4, 3)
     torch.testing.assert_close(model['head'].loss_module(logits, target), expected(logits, target))
+
+
+@pytest.mark.parametrize('wrap', [lambda sampler: sampler, lambda sampler: SimpleNamespace(inner=sampler)])
+def test_both_ways_to_balance_at_once_are_told(clips, monkeypatch, wrap):
+    said = []
+    monkeypatch.setattr('mmav.engine.class_balance.print_log', lambda text, *_, **__: said.append(text))
+    for sampler, warned in ((ClassBalancedSampler(clips('one'), 0), True), (DefaultSampler(clips('one')), False)):
+        said.clear()
+        loss = dict(type='CrossEntropyLoss', class_weight='balanced')
+        balance_losses(nn.ModuleDict(dict(head=ClsHead(3, dict(x=2), loss))), clips('one'), wrap(sampler))
+        assert any('ClassBalancedSampler both balance classes' in text for text in said) == warned
 
 
 def balanced(folder):
