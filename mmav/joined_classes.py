@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,11 +66,36 @@ def join(
         raise ConfigError(f'classes are of {" and ".join(classes)}, the datasets have {" and ".join(parts)}')
     else:
         whole = classes
+        twice = next((name for part in parts for name, number in Counter(whole[part]).items() if number > 1), None)
+        if twice is not None:
+            raise ConfigError(f'classes has {twice!r} more than once: take one out')
     _require_effect(maps, lists, shared=not isinstance(class_map, (list, tuple)))
     return whole, [
         {part: _places(names[part], new[part], whole[part], name) for part in parts}
         for names, new, name in zip(lists, renamed, who, strict=True)
     ]
+
+
+def read_whole(classes: Any, root: str, *, missing_ok: bool = False) -> Names | str | None:
+    """The list of the whole that a ConcatDataset gives: ``'union'`` or None as they are, names, or those of a file.
+
+    Args:
+        classes: As ConcatDataset's.
+        root: Folder that files are relative to.
+        missing_ok: Whether a missing file means None.
+
+    Raises:
+        ConfigError: There is no such file, and it is nearly ``'union'``.
+        ManifestError: A file is wrong, or missing.
+    """
+    if classes in (None, UNION):
+        return classes
+    root = os.path.expanduser(root)
+    if isinstance(classes, str) and not os.path.isfile(os.path.join(root, classes)):
+        hint = did_you_mean(classes, [UNION])
+        if hint:
+            raise ConfigError(f'classes={classes!r} is no file{hint}')
+    return read_names(classes, root, missing_ok=missing_ok)
 
 
 def names_in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> Names | None:
@@ -89,11 +115,9 @@ def names_in_config(dataset: Mapping[str, Any], *, missing_ok: bool = True) -> N
     if not isinstance(members, (list, tuple)) or not all(isinstance(each, Mapping) for each in members):
         return in_config(dataset, missing_ok=missing_ok)
     classes = dataset.get('classes')
-    whole = classes
-    if classes not in (None, UNION):
-        whole = read_names(classes, os.path.expanduser(dataset.get('data_root') or ''), missing_ok=missing_ok)
-        if whole is None:
-            return None
+    whole = read_whole(classes, dataset.get('data_root') or '', missing_ok=missing_ok)
+    if classes is not None and whole is None:
+        return None
     lists = [names_in_config(each, missing_ok=missing_ok) for each in members]
     known = [names for names in lists if names is not None]
     if len(known) < len(lists) or not known:

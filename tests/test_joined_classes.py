@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmav.errors import ConfigError, ManifestError
-from mmav.joined_classes import join, names_in_config
+from mmav.joined_classes import join, names_in_config, read_whole
 
 A, B = dict(label=('dog', 'cat')), dict(label=('cat', 'cow', 'hound'))
 WHO = ('a.csv', 'b.csv')
@@ -42,6 +42,15 @@ def test_a_map_is_of_its_own_list():
     assert places == [dict(label=[1]), dict(label=[0, 0])]
 
 
+def test_a_misspelt_union_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match="classes='unoin' is no file, did you mean 'union'"):
+        read_whole('unoin', str(tmp_path))
+    with pytest.raises(ManifestError, match='no class list at .*all.txt'):
+        read_whole('all.txt', str(tmp_path))
+    (tmp_path / 'unoin').write_text('dog\ncat\n')
+    assert read_whole('unoin', str(tmp_path)) == A and read_whole('union', '') == 'union'
+
+
 def test_parts():
     one, other = (dict(verb=verbs, noun=('cup', 'pan')) for verbs in (('cut', 'wash'), ('slice',)))
     names, places = join([one, other], WHO, classes='union', class_map=dict(verb=dict(slice='cut')))
@@ -56,6 +65,7 @@ def test_parts():
         (dict(classes='union', class_map=dict(hund='dog')), "no class is called 'hund', did you mean 'hound'"),
         (dict(classes='union', class_map=[dict(cow='dog'), None]), "class_map: no class is called 'cow'"),
         (dict(classes=A, class_map=dict(hound='puppy', cow='cat')), "'hound', which class_map calls 'puppy', of b"),
+        (dict(classes=dict(label=('dog', 'cat', 'cow', 'hound', 'cat'))), "classes has 'cat' more than once"),
         (dict(classes='union', class_map=[None]), 'class_map has 1 entries for 2 datasets'),
         (dict(classes='union', class_map='hound=dog'), "class_map='hound=dog': give dict"),
         (dict(class_map=dict(hound='dog')), 'class_map has no effect without classes'),

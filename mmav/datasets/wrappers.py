@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +12,11 @@ from mmengine.dataset import ClassBalancedDataset as MMEngineClassBalancedDatase
 from mmengine.dataset import ConcatDataset as MMEngineConcatDataset
 from mmengine.dataset import RepeatDataset as MMEngineRepeatDataset
 
-from mmav.class_names import Names, by_part, read_names
+from mmav.class_names import Names, by_part
 from mmav.datasets.av_dataset import Draw
 from mmav.datasets.class_counts import clips_within
 from mmav.errors import ConfigError
-from mmav.joined_classes import UNION, Places, join
+from mmav.joined_classes import UNION, Places, join, read_whole
 from mmav.registry import DATASETS
 from mmav.structures import as_given, as_parts
 
@@ -274,8 +273,7 @@ class ConcatDataset(_Wrapper, MMEngineConcatDataset):
             if classes is not None or class_map is not None:
                 raise ConfigError('ConcatDataset: classes and class_map are for AVDatasets and wrappers of them')
             return
-        whole = classes if classes in (None, UNION) else read_names(classes, os.path.expanduser(data_root))
-        names, places = join(known, self._who(), classes=whole, class_map=class_map)
+        names, places = join(known, self._who(), classes=read_whole(classes, data_root), class_map=class_map)
         first, members = 0, []
         for dataset, of_dataset in zip(self.datasets, places, strict=True):
             members.append(dataset.as_member(first, names, of_dataset))
