@@ -111,12 +111,22 @@ def find_test_set(cfg: Config) -> ConfigDict:
     """The config of the (first) test dataset, inside its wrappers.
 
     Raises:
+        ConfigError: As :func:`find_whole_test_set`.
+    """
+    return next(part for part in dicts_within(find_whole_test_set(cfg)) if 'pipeline' in part)
+
+
+def find_whole_test_set(cfg: Config) -> ConfigDict:
+    """The config of the test dataset with its wrappers.
+
+    Raises:
         ConfigError: The config has none with a pipeline, or reads features.
     """
     for loader in ('test_dataloader', 'val_dataloader'):
-        for part in dicts_within((cfg.get(loader) or {}).get('dataset')):
+        whole = (cfg.get(loader) or {}).get('dataset')
+        for part in dicts_within(whole):
             if 'pipeline' in part:
-                return part
+                return whole
             if 'features' in part:
                 raise ConfigError(
                     f"{loader} reads features, not files: give the config with encoders that '{part['features']}' was "
@@ -163,15 +173,17 @@ def _class_names(cfg: Config, loaders: Sequence[str]) -> tuple[str, ...]:
         for part in dicts_within((cfg.get(loader) or {}).get('dataset')):
             if 'datasets' in part and 'classes' not in part:
                 continue
-            lists = as_parts(part.get('classes'))
-            if lists.keys() != {'label'}:
-                raise ConfigError(
-                    f"num_classes='auto' needs one class list, not {' and '.join(lists)}: write the numbers"
-                )
+            _require_one_list(as_parts(part.get('classes')))
             names = names_in_config(part, missing_ok=False)
             if names:
+                _require_one_list(names)  # of joined lists, 'union' did not tell the parts
                 return names['label']
     raise ConfigError("num_classes='auto' needs a dataset with a class list (classes='classes.txt')")
+
+
+def _require_one_list(lists: Mapping[str, Any]) -> None:
+    if lists.keys() != {'label'}:
+        raise ConfigError(f"num_classes='auto' needs one class list, not {' and '.join(lists)}: write the numbers")
 
 
 def turn_on_deterministic(cfg: Config, options: Mapping[str, Any] | None = None) -> None:

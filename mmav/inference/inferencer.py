@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mmav.checkpoints import load_checkpoint_file
 from mmav.class_names import trained_with
 from mmav.config.check import check_config
-from mmav.config.edits import find_test_set, resolve_num_classes, set_data_root
+from mmav.config.edits import find_test_set, find_whole_test_set, resolve_num_classes, set_data_root
 from mmav.config.reading import load_config
 from mmav.datasets import av_collate
 from mmav.datasets.transforms import LoadClip
@@ -88,7 +88,7 @@ class AVInferencer:
         dataset = find_test_set(self.cfg)
         self.modalities: tuple[str, ...] = tuple(dataset.get('modalities', MODALITIES))
         content = None if checkpoint is None else load_checkpoint_file(os.fspath(checkpoint))
-        self.classes = find_classes(classes, (content or {}).get('meta') or {}, dataset)
+        self.classes = find_classes(classes, (content or {}).get('meta') or {}, find_whole_test_set(self.cfg))
         trained = trained_with(content or {}) or self.classes
         resolve_num_classes(self.cfg, (trained or {}).get('label'))
         place = find_device(device)

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from mmav.adapting import noted_grids
-from mmav.class_names import Names, in_config, read_names, trained_with
+from mmav.class_names import Names, read_names, trained_with
 from mmav.engine.class_heads import check_widths, class_heads, match_classes
 from mmav.engine.loading import load_weights
 from mmav.engine.small_checkpoints import complete
 from mmav.errors import ConfigError
 from mmav.evaluation.thresholds import Thresholds, read_thresholds
+from mmav.joined_classes import names_in_config
 from mmav.registry import MODELS
 
 
@@ -25,7 +26,8 @@ def find_classes(given: Any, meta: Mapping[str, Any], dataset: Mapping[str, Any]
     Args:
         given: What the user gives: names, a file with one a line, part of the label -> one of these; or None.
         meta: The ``meta`` of a checkpoint, in which training notes the names that it had.
-        dataset: The config's dataset; its list is used where there are no others, and its file may be missing.
+        dataset: The config's dataset, wrapped or not; its list, of joined ones that of the whole, is used where there
+            are no others, and its file may be missing.
 
     Returns:
         Part of the label -> names, or None.
@@ -36,7 +38,10 @@ def find_classes(given: Any, meta: Mapping[str, Any], dataset: Mapping[str, Any]
     if given is not None:
         return read_names(given)
     noted = trained_with(dict(meta=meta))
-    return in_config({'classes': 'classes.txt', **dataset}) if noted is None else noted
+    if noted is not None:
+        return noted
+    is_wrapper = 'dataset' in dataset or 'datasets' in dataset
+    return names_in_config(dataset if is_wrapper else {'classes': 'classes.txt', **dataset})
 
 
 def build_model(

@@ -96,6 +96,11 @@ def test_the_number_of_classes_of_joined_datasets(tmp_path):
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[other, other])
     resolve_num_classes(cfg)
     assert cfg.num_classes == 2
+    cfg = data()
+    actions = dict(ann_file='c.csv', classes=dict(verb=['cut'], noun=['egg', 'pan']))
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[actions, actions], classes='union')
+    with pytest.raises(ConfigError, match='needs one class list, not verb and noun: write the numbers'):
+        resolve_num_classes(cfg)
 
 
 def test_drop_reaches_every_test_set_and_no_training_set():

@@ -26,6 +26,13 @@ def test_what_is_given_comes_first_then_the_checkpoint_then_the_data(root):
     assert find_classes(None, {}, dict(classes=['in', 'config'])) == dict(label=('in', 'config'))
 
 
+def test_of_joined_lists_the_names_of_the_whole(root):
+    parts = [dict(ann_file='a.csv', data_root=root), dict(ann_file='b.csv', classes=['own', 'file'])]
+    joined = dict(type='ConcatDataset', datasets=parts, classes='union', class_map=[None, dict(own='mine')])
+    for dataset in (joined, dict(type='RepeatDataset', dataset=joined, times=1)):
+        assert find_classes(None, {}, dataset) == dict(label=('from', 'file', 'mine'))
+
+
 def test_without_any_there_are_none(tmp_path):
     assert find_classes(None, {}, dict(data_root=str(tmp_path / 'gone'))) is None
     assert find_classes(None, dict(dataset_meta=None), dict(classes='gone.txt')) is None

@@ -14,7 +14,7 @@ from mmav.analysis.grad_cam.clips import SeenClip, look
 from mmav.analysis.grad_cam.figure import draw_cam_figure
 from mmav.analysis.grad_cam.pictures import CamRow, cam_painter
 from mmav.checkpoints import require_checkpoint
-from mmav.config.edits import find_test_set
+from mmav.config.edits import find_whole_test_set
 from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
 from mmav.inference import AVInferencer
@@ -195,7 +195,7 @@ def list_clips(
     if files:
         return [_own_clip(model.inferencer, source.path) for source in list_sources(list(files))]
     rows: list[SourceClip] = []
-    for dataset in build_av_datasets(find_test_set(model.inferencer.cfg)):
+    for dataset in build_av_datasets(find_whole_test_set(model.inferencer.cfg)):
         classes = as_parts(dataset.metainfo['classes'])
         root = str(dataset.data_root)
         try:

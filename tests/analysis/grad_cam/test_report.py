@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from mmav.analysis.grad_cam.clips import look
 from mmav.analysis.grad_cam.report import CamModel, common_targets, list_clips, parse_blocks, show_clips, unique_names
@@ -47,6 +50,19 @@ def test_clips_of_a_test_set(models, data, clip):
     assert [each.name for each in list_clips(models[0], None, None, 2)] == ['00000_plain', '00002_blind']
     with pytest.raises(ConfigError, match='there is no clip 3: the test set has 3'):
         list_clips(models[0], None, [3], None)
+
+
+def test_clips_of_a_joined_test_set(models, tmp_path):
+    cfg = models[0].inferencer.cfg
+    dataset = dict(cfg.test_dataloader.dataset)
+    member = {**dataset, 'classes': ['bird', 'dog', 'cow'], 'ann_file': str(tmp_path / 'more.csv')}
+    (tmp_path / 'more.csv').write_text('path,label\nmore.mp4,bird\n')
+    joined = dict(type='ConcatDataset', datasets=[dataset, member], classes='union')
+    wrapped = Config(dict(test_dataloader=dict(dataset=joined)))
+    model = SimpleNamespace(inferencer=SimpleNamespace(cfg=wrapped))
+    clips = list_clips(model, None, None, None)
+    assert [each.label['label'] for each in clips] == [('dog',), ('cat',), ('owl',), ('bird',)]
+    assert clips[3].name == '00003_more'
 
 
 def test_of_a_long_file_the_window_in_the_middle(models, flashes):
