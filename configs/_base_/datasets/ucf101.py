@@ -1,4 +1,4 @@
-"""UCF101 (Soomro et al. 2012): 101 classes of actions in clips of 1 to 71 s; 51 of the classes have sound.
+"""UCF101 (Soomro et al. 2012): 101 classes of actions in clips of some seconds; 51 of the classes have sound.
 
 Frames, spectrograms and augmentation are those of VGGSound. Expects in ``data_root``: ``train.csv`` and ``test.csv`` of
 one of the three official splits (columns path,label), ``classes.txt``, and the clips. Audio that a clip does not have
