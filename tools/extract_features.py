@@ -17,7 +17,7 @@ from mmav.engine.cli import run_tool
 from mmav.engine.distributed.group import export_ranks
 from mmav.engine.features.encoders import WHAT, encoder_digests, load_encoders, save_encoders, untrained
 from mmav.engine.features.extraction import Extraction
-from mmav.engine.features.plan import SPLITS, Options, splits_of
+from mmav.engine.features.plan import SPLITS, Options, list_of, splits_of
 from mmav.engine.features.report import summary
 from mmav.inference.trained_model import find_device
 from mmav.outputs import check_folder
@@ -81,6 +81,9 @@ def main() -> None:
         require_checkpoint(args.checkpoint)
     check_folder(args.out)
     cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
+    splits = args.split or splits_of(cfg)
+    for split in splits:  # before anything is written
+        list_of(cfg, split)
     rank, world = 0, 1
     if args.launcher != 'none':
         export_ranks(args.launcher)
@@ -100,7 +103,7 @@ def main() -> None:
             )
             print(f'WARNING: no CHECKPOINT and no init_cfg: {what}, and features of it say little', file=sys.stderr)
         print(f'encoders: {save_encoders(model, args.out, weights)}', flush=True)
-    for split in args.split or splits_of(cfg):
+    for split in splits:
         extraction = Extraction(
             cfg,
             model,

@@ -92,6 +92,15 @@ def test_mistakes_are_one_line(run, clips_folder, capsys):  # noqa: F811
         AVInferencer(str(run / 'work/config.py'), str(run / 'work/epoch_2.pth'))
 
 
+def test_joined_lists_are_refused_before_anything_is_written(clips_folder, tmp_path, capsys):  # noqa: F811
+    config = tmp_path / 'joined.py'
+    joined = "dict(_delete_=True, type='ConcatDataset', datasets=[_base_.train_dataloader.dataset] * 2)"
+    config.write_text(f"_base_ = '{clips_folder / 'config.py'}'\ntrain_dataloader = dict(dataset={joined})\n")
+    assert run_tool(EXTRACT, config, '--out', tmp_path / 'f') == 2
+    assert 'extract each of the lists with a config of its own' in capsys.readouterr().err
+    assert not (tmp_path / 'f').exists()
+
+
 def test_processes_of_a_launcher_share_the_work(clips_folder, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setattr('mmav.engine.features.extraction.SHARD_CLIPS', 2)
     for rank in (1, 0):

@@ -73,6 +73,24 @@ def splits_of(cfg: Mapping[str, Any]) -> list[str]:
     return [split for split in SPLITS if split in found]
 
 
+def list_of(cfg: Mapping[str, Any], split: str) -> Any:
+    """The config of the one list of clips that a split has, inside its wrappers.
+
+    Raises:
+        ConfigError: The config has no such split, or its dataset is not an AVDataset.
+    """
+    given = innermost((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+    if given is None:
+        raise ConfigError(f'--split {split}: the config has no {split}_dataloader')
+    kind = DATASETS.get(given['type']) if isinstance(given.get('type'), str) else given.get('type')
+    if not (isinstance(kind, type) and issubclass(kind, AVDataset)) or 'pipeline' not in given:
+        remedy = '; extract each of the lists with a config of its own' if 'datasets' in given else ''
+        raise ConfigError(
+            f'{split}_dataloader: features of a {given.get("type")!r} cannot be extracted, only of an AVDataset{remedy}'
+        )
+    return given
+
+
 def clips_of(cfg: Config, split: str, options: Options) -> ClipViews:
     """The clips of a split, read by the test pipeline, or by the training pipeline with ``augment``.
 
@@ -80,14 +98,7 @@ def clips_of(cfg: Config, split: str, options: Options) -> ClipViews:
         ConfigError: The config has no such split, its dataset is not an AVDataset, or an option does not fit it.
         ManifestError: The manifest or class list is missing or wrong.
     """
-    given = innermost((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
-    if given is None:
-        raise ConfigError(f'--split {split}: the config has no {split}_dataloader')
-    kind = DATASETS.get(given['type']) if isinstance(given.get('type'), str) else given.get('type')
-    if not (isinstance(kind, type) and issubclass(kind, AVDataset)) or 'pipeline' not in given:
-        raise ConfigError(
-            f'{split}_dataloader: features of a {given.get("type")!r} cannot be extracted, only of an AVDataset'
-        )
+    given = list_of(cfg, split)
     pipeline = copy.deepcopy((given if options.augment else find_test_set(cfg))['pipeline'])
     if options.views is not None:
         loads = [step for step in pipeline if step.get('type') == 'LoadClip']
