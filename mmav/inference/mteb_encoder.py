@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,15 @@ class MTEBEncoder:
     Rows are read from the task's encoded files with the model's own test pipeline, so frames, sound and front end are
     those that it was trained with; ``mteb``'s decoded frames are not used. A task without one of the modalities
     withholds it, even where a video file has a track of sound. A longer clip is embedded window by window and averaged.
-    Retrieval between modalities compares the projections of the contrastive losses, which share a space; of a clip with
-    both, the mean of its two unit vectors.
+    Tasks that compare clips of different modalities, such as retrieval or pairs of a video and a sound, compare the
+    projections of the contrastive losses, which share a space; of a clip with both, the mean of its two unit vectors.
 
     Args:
         config: A config file, or a config.
         checkpoint: Checkpoint file; None for random weights.
         features: Which embedding, see :func:`mmav.inference.embedding.embed`. Defaults to ``joined``, what the last
             layer reads, for tasks with all the modalities of the model, and to the modality's own for tasks with one.
-            Retrieval between modalities does not ask it.
+            Tasks that compare modalities do not ask it.
         name: Name of the model in ``mteb``'s results, 'organisation/model'; defaults to the config's.
         training_datasets: ``mteb``'s names of what it was trained on, such as 'Kinetics700VA', by which its leaderboard
             tells what is not zero-shot. None for unknown.
@@ -161,7 +161,7 @@ class MTEBEncoder:
                 with _files([dataset[k] for k in numbers], given, first) as clips:
                     rows += embed(self.inferencer, clips, batch_size, drop=drop)
                 bar.update(len(numbers))
-        if _compares_modalities(task_metadata):
+        if _compares_modalities(task_metadata, columns):
             return np.stack([_shared(row, given, task) for row in rows])
         name = self.features or (given[0] if drop and len(given) == 1 else JOINED)
         for number, row in enumerate(rows):
@@ -186,11 +186,22 @@ def _units(values: Any) -> np.ndarray:
     return array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def _compares_modalities(metadata: Any) -> bool:
-    """Whether a task compares clips of some modalities with clips of others; only retrieval does."""
-    if 'Retrieval' not in str(getattr(metadata, 'type', '')):
-        return False
-    return set(metadata.get_modalities('query')) != set(metadata.get_modalities('document'))
+def _compares_modalities(metadata: Any, columns: Collection[str]) -> bool:
+    """Whether a task compares clips of some modalities with clips of others.
+
+    Args:
+        metadata: Of the task.
+        columns: Of the rows, which are one side of what is compared.
+    """
+    kind = str(getattr(metadata, 'type', ''))
+    if 'Retrieval' in kind or 'Reranking' in kind:
+        return set(metadata.get_modalities('query')) != set(metadata.get_modalities('document'))
+    if 'PairClassification' in kind or 'STS' in kind:
+        sides = [set(side) for side in str(metadata.category).split('2')]
+        if set().union(*sides) <= {'v', 'a'}:
+            return sides[0] != sides[-1]
+        return not set(metadata.modalities) <= set(columns)  # such as v2c, where c is no modality
+    return False
 
 
 def _shared(row: Mapping[str, np.ndarray], given: Sequence[str], task: str) -> np.ndarray:

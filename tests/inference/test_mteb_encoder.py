@@ -46,7 +46,13 @@ def loader(*rows):
 
 def task(kind='VideoClassification', query=('video', 'audio'), document=('category',)):
     sides = dict(query=list(query), document=list(document))
-    return SimpleNamespace(name='Task', type=kind, get_modalities=lambda side: sides[side])
+    return SimpleNamespace(
+        name='Task',
+        type=kind,
+        category='2'.join(''.join(name[0] for name in side) for side in (query, document)),
+        modalities=sorted({*query, *document} - {'category'}),
+        get_modalities=lambda side: sides[side],
+    )
 
 
 @pytest.fixture(scope='module')
@@ -98,6 +104,28 @@ def test_retrieval_between_modalities_uses_the_shared_space(encoder, clip, flash
     np.testing.assert_allclose(np.linalg.norm(videos, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(encoder.similarity(videos, sounds), videos @ sounds.T, atol=1e-6)
     np.testing.assert_allclose(encoder.similarity_pairwise(videos, sounds), np.diag(videos @ sounds.T), atol=1e-6)
+
+
+def test_pairs_of_a_video_and_a_sound_are_compared_in_the_shared_space(encoder, clip):
+    for kind in ('VideoPairClassification', 'STS', 'AudioReranking'):
+        pairs, alike = task(kind, ['video'], ['audio']), task(kind, ['video'], ['video'])
+        video, sound = (
+            encode(encoder, {name: as_bytes(clip)}, metadata=pairs, batch_size=1) for name in ('video', 'audio')
+        )
+        expected = embed(encoder.inferencer, dict(video=str(clip), audio=str(clip)))[0]
+        np.testing.assert_allclose(video[0], encoder_units(expected['video_projected']), atol=1e-5)
+        np.testing.assert_allclose(sound[0], encoder_units(expected['audio_projected']), atol=1e-5)
+        alone = encode(encoder, dict(video=as_bytes(clip)), metadata=alike)
+        np.testing.assert_allclose(alone[0], expected['video'], atol=1e-5)
+    # videos with sound against videos without
+    both = encode(
+        encoder, dict(video=as_bytes(clip), audio=as_bytes(clip)), metadata=task('STS', ['video', 'audio'], ['video'])
+    )
+    assert both.shape == video.shape
+
+
+def encoder_units(vector):
+    return vector / np.linalg.norm(vector)
 
 
 def test_retrieval_between_modalities_needs_a_shared_space(tmp_path, clip):
