@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
 from mmav.errors import MmavError
@@ -99,20 +101,23 @@ class _Ranking:
         # only cuts that find a clip of the class count
         gained = np.diff(cuts.hits, prepend=0)
         kept = (gained > 0) & (cuts.scores > -np.inf)
-        self.ends = cuts.taken[kept]
-        self.order = places[order][: self.ends[-1] if len(self.ends) else 0]
-        self.hits = truth[order][: len(self.order)].astype(np.float32)
+        ends = cuts.taken[kept]
+        ranked = places[order][: ends[-1] if len(ends) else 0].astype(np.int32)
+        self.order = torch.from_numpy(ranked)
+        self.starts = np.concatenate([[0], ends[:-1]]).astype(np.int32)
+        hits = np.flatnonzero(truth[order][: len(ranked)])
+        self.found = ranked[hits]
+        self.first_found = np.searchsorted(hits, self.starts)
 
     def precision(self, weights: np.ndarray) -> np.ndarray:
         """Average precisions, with weights (clips, R): (R,), NaN where no clip of the class has a weight."""
         support = weights[self.truth].sum(axis=0, dtype=np.float64)
         if not len(self.order):
             return np.where(support > 0, 0.0, np.nan)
-        starts = np.concatenate([[0], self.ends[:-1]])
-        ranked = weights[self.order]
-        taken = np.add.reduceat(ranked, starts, axis=0).cumsum(axis=0, dtype=np.float64)
-        own = np.flatnonzero(self.hits)
-        gained = np.add.reduceat(ranked[own], np.searchsorted(own, starts), axis=0).astype(np.float64)
+        # sums of the rows between two cuts, without a copy of them in their order; whole numbers, so float32 is exact
+        between = F.embedding_bag(self.order, torch.from_numpy(weights), torch.from_numpy(self.starts), mode='sum')
+        taken = between.numpy().cumsum(axis=0, dtype=np.float64)
+        gained = np.add.reduceat(weights[self.found], self.first_found, axis=0).astype(np.float64)
         found = gained.cumsum(axis=0)
         total = (gained * found / np.maximum(taken, 1)).sum(axis=0)
         return np.divide(total, support, out=np.full_like(support, np.nan), where=support > 0)
