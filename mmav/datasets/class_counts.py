@@ -104,10 +104,10 @@ def clip_weights(
     A class weighs 1000 / (clips + offset) ** power, a clip what its classes weigh together (``sum``) or the weight of
     its heaviest class (``max``); a clip without a class weighs nothing.
 
-    The defaults are AST's (YuanGongND/ast, src/gen_weight_file.py); ``offset=100`` and ``max`` are of
-    PaSST (kkoutini/PaSST, audioset/dataset.py). ``power=0.5`` draws classes in proportion to the root of their numbers
-    ("square-root sampling", Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition",
-    eq. 1); 0 draws all clips alike where each has one class.
+    The defaults are AST's (YuanGongND/ast, egs/audioset/gen_weight_file.py); ``offset=100`` and the option ``max`` are
+    of PaSST (kkoutini/PaSST, audioset/dataset.py). ``power=0.5`` draws classes in proportion to the root of their
+    numbers ("square-root sampling", Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed
+    Recognition", eq. 1); 0 draws all clips alike where each has one class.
 
     Returns:
         (N,) float64.

@@ -35,7 +35,7 @@ def draw_sets(rng, number=60):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_weights_of_clips_are_those_of_ast(tmp_path, seed):
-    """The loop of YuanGongND/ast, src/gen_weight_file.py: 1000 / (count + 0.01), summed over the labels of a clip."""
+    """The loop of YuanGongND/ast, egs/audioset/gen_weight_file.py: 1000 / (count + 0.01), summed over a clip."""
     sets = draw_sets(np.random.default_rng(seed))
     data = build(write(tmp_path, ['|'.join(NAMES[k] for k in each) for each in sets], multi_label=True))
     counts = np.zeros(4)
