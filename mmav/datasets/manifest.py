@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import copy
 import csv
-import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmav.datasets.columns import SPAN, find_columns
 from mmav.datasets.label_cells import LabelReader
+from mmav.datasets.label_columns import LabelColumn
 from mmav.datasets.media.pair_path import PairPath
 from mmav.errors import ManifestError
 from mmav.files import read_text
@@ -75,16 +77,25 @@ class Manifest:
         rows: The clips.
     """
 
-    def __init__(self, rows: Sequence[ManifestRow]) -> None:
-        encoded = [_packed(row.path).encode() for row in rows]
-        self._paths = b''.join(encoded)
-        self._ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
-        self._parts = tuple(rows[0].label) if rows else ()
-        self._labels = [_column([row.label[part] for row in rows]) for part in self._parts]
-        nan = math.nan
-        spans = [(nan if row.start is None else row.start, nan if row.end is None else row.end) for row in rows]
+    def __init__(self, rows: Iterable[ManifestRow]) -> None:
+        # row by row, as a list of millions takes gigabytes
+        paths, ends, spans, lines = bytearray(), array('q'), array('d'), array('q')
+        labels: dict[str, LabelColumn] = {}
+        for row in rows:
+            paths += _packed(row.path).encode()
+            ends.append(len(paths))
+            if not lines:
+                labels = {part: LabelColumn(several=isinstance(label, tuple)) for part, label in row.label.items()}
+            for part, cells in labels.items():
+                cells.add(row.label[part])
+            spans.extend(math.nan if second is None else second for second in (row.start, row.end))
+            lines.append(row.line)
+        self._paths = bytes(paths)
+        self._ends = np.array(ends, dtype=np.int64)
+        self._parts = tuple(labels)
+        self._labels = [cells.packed() for cells in labels.values()]
         self._spans = np.array(spans, dtype=np.float64).reshape(-1, 2)
-        self._lines = np.array([row.line for row in rows], dtype=np.int64)
+        self._lines = np.array(lines, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -113,50 +124,6 @@ class Manifest:
         return self._labels[self._parts.index(part)].flat()
 
 
-class _Indices:
-    """The class of each clip."""
-
-    def __init__(self, labels: Sequence[int] | np.ndarray) -> None:
-        self._labels = np.array(labels, dtype=np.int64)
-
-    def __getitem__(self, index: int) -> int:
-        return int(self._labels[index])
-
-    def flat(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._labels, np.arange(1, len(self._labels) + 1)
-
-    def moved(self, places: np.ndarray) -> _Indices:
-        return _Indices(places[self._labels])
-
-
-class _Sets:
-    """The classes of each clip, any number of them."""
-
-    def __init__(self, labels: Sequence[Sequence[int]]) -> None:
-        self._labels = np.array([index for each in labels for index in each], dtype=np.int32)
-        self._ends = np.cumsum([len(each) for each in labels], dtype=np.int64)
-
-    def __getitem__(self, index: int) -> tuple[int, ...]:
-        begin = int(self._ends[index - 1]) if index else 0
-        return tuple(self._labels[begin : int(self._ends[index])].tolist())
-
-    def flat(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._labels, self._ends
-
-    def moved(self, places: np.ndarray) -> _Sets:
-        clips = np.repeat(np.arange(len(self._ends)), np.diff(self._ends, prepend=0))
-        # sorted, each class of a clip once
-        pairs = np.unique(np.stack([clips, places[self._labels]], axis=1), axis=0)
-        other = copy.copy(self)
-        other._labels = pairs[:, 1].astype(np.int32)
-        other._ends = np.cumsum(np.bincount(pairs[:, 0], minlength=len(self._ends)))
-        return other
-
-
-def _column(labels: Sequence[Any]) -> _Indices | _Sets:
-    return _Sets(labels) if isinstance(labels[0], tuple) else _Indices(labels)
-
-
 def read_manifest(
     path: str,
     classes: Sequence[str] | Mapping[str, Sequence[str]],
@@ -183,15 +150,18 @@ def read_manifest(
     """
     lists = as_parts(classes) if labelled else {}
     readers = {column: LabelReader(path, column, names, several=multi_label) for column, names in lists.items()}
-    table = read_table(path, tuple(lists) if labelled else None)
-    rows: list[ManifestRow] = []
-    for line, cells in table.rows:
-        where, named = f'{path}: row {line}', table.named(cells)
-        label = {column: reader.cell(where, named[column]) for column, reader in readers.items()}
-        rows.append(ManifestRow(table.clip(line, cells), label, *table.span(line, cells), line))
+    table, rows = _scan(path, tuple(lists) if labelled else None)
+
+    def parsed() -> Iterator[ManifestRow]:
+        for line, cells in rows:
+            where, named = f'{path}: row {line}', table.named(cells)
+            label = {column: reader.cell(where, named[column]) for column, reader in readers.items()}
+            yield ManifestRow(_clip(where, named), label, *_span(where, named), line)
+
+    manifest = Manifest(parsed())
     for column, reader in readers.items():
-        reader.tell_empty(path, column, len(rows))
-    return Manifest(rows)
+        reader.tell_empty(path, column, len(manifest))
+    return manifest
 
 
 class Table(NamedTuple):
@@ -219,15 +189,7 @@ class Table(NamedTuple):
         Raises:
             ManifestError: It has neither video nor audio, or a rate is not a number above 0.
         """
-        named = self.named(cells)
-        if 'path' in named:
-            return named['path']
-        where = f'{self.path}: row {line}'
-        video, audio = (named.get(name, '') for name in ('video', 'audio'))
-        if not video and not audio:
-            raise ManifestError(f'{where}: video and audio are both empty; name a file for one of them')
-        fps, sample_rate = (_rate(where, name, named.get(name, '')) for name in ('fps', 'sample_rate'))
-        return PairPath(video, audio, fps=fps, sample_rate=sample_rate)
+        return _clip(f'{self.path}: row {line}', self.named(cells))
 
     def span(self, line: int, cells: Sequence[str]) -> tuple[float | None, float | None]:
         """Start and end of a row's clip in seconds of the file, None for the file's own.
@@ -235,11 +197,7 @@ class Table(NamedTuple):
         Raises:
             ManifestError: They are not times, or not in order.
         """
-        where, named = f'{self.path}: row {line}', self.named(cells)
-        start, end = (_seconds(where, column, named.get(column, '')) for column in SPAN)
-        if end is not None and end <= (start or 0.0):
-            raise ManifestError(f'{where}: end {end:g} s is not after start {start or 0.0:g} s')
-        return start, end
+        return _span(f'{self.path}: row {line}', self.named(cells))
 
 
 def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
@@ -253,28 +211,67 @@ def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
         ManifestError: The file is missing, not CSV text, or has no clip; a column is missing or misnamed, see
             :func:`mmav.datasets.columns.find_columns`; a row has no path, or too few or too many cells.
     """
-    reader = csv.reader(io.StringIO(read_text(path, 'manifest'), newline=''), strict=True)
-    rows: list[tuple[int, list[str]]] = []
+    table, rows = _scan(path, labels)
+    return table._replace(rows=list(rows))
+
+
+def _scan(path: str, labels: Sequence[str] | None) -> tuple[Table, Iterator[tuple[int, list[str]]]]:
+    """A manifest without its rows, and what reads them one by one."""
+    reader = csv.reader(_lines(read_text(path, 'manifest')), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
-        columns = find_columns(path, header, labels)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            where = f'{path}: row {reader.line_num}'
-            if len(cells) != len(header):
-                raise ManifestError(
-                    f'{where}: {len(cells)} cells under a header of {len(header)}; put a cell that holds a comma '
-                    'in double quotes'
-                )
-            if 'path' in columns and not cells[columns['path']].strip():
-                raise ManifestError(f'{where}: the path is empty')
-            rows.append((reader.line_num, cells))
     except csv.Error as error:
-        raise ManifestError(f'{path}: row {reader.line_num}: not CSV: {error}') from error
-    if not rows:
-        raise ManifestError(f'{path}: the manifest has a header but no clip; write one row per clip')
-    return Table(path, header, columns, rows)
+        raise _not_csv(path, reader.line_num, error) from error
+    columns = find_columns(path, header, labels)
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        empty = True
+        try:
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                where = f'{path}: row {reader.line_num}'
+                if len(cells) != len(header):
+                    raise ManifestError(
+                        f'{where}: {len(cells)} cells under a header of {len(header)}; put a cell that holds a comma '
+                        'in double quotes'
+                    )
+                if 'path' in columns and not cells[columns['path']].strip():
+                    raise ManifestError(f'{where}: the path is empty')
+                empty = False
+                yield reader.line_num, cells
+        except csv.Error as error:
+            raise _not_csv(path, reader.line_num, error) from error
+        if empty:
+            raise ManifestError(f'{path}: the manifest has a header but no clip; write one row per clip')
+
+    return Table(path, header, columns, []), rows()
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text with their ends, as they are; ``io.StringIO`` takes four bytes a character."""
+    return (match[0] for match in re.finditer(r'[^\r\n]*(?:\r\n?|\n)|[^\r\n]+', text))
+
+
+def _not_csv(path: str, line: int, error: csv.Error) -> ManifestError:
+    return ManifestError(f'{path}: row {line}: not CSV: {error}')
+
+
+def _clip(where: str, named: Mapping[str, str]) -> str:
+    if 'path' in named:
+        return named['path']
+    video, audio = (named.get(name, '') for name in ('video', 'audio'))
+    if not video and not audio:
+        raise ManifestError(f'{where}: video and audio are both empty; name a file for one of them')
+    fps, sample_rate = (_rate(where, name, named.get(name, '')) for name in ('fps', 'sample_rate'))
+    return PairPath(video, audio, fps=fps, sample_rate=sample_rate)
+
+
+def _span(where: str, named: Mapping[str, str]) -> tuple[float | None, float | None]:
+    start, end = (_seconds(where, column, named.get(column, '')) for column in SPAN)
+    if end is not None and end <= (start or 0.0):
+        raise ManifestError(f'{where}: end {end:g} s is not after start {start or 0.0:g} s')
+    return start, end
 
 
 def _number(cell: str) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import pytest
 
@@ -53,6 +54,23 @@ def test_survives_pickling_in_a_few_arrays(write):
     packed = pickle.dumps(manifest)
     assert pickle.loads(packed)[1234] == manifest[1234] == ManifestRow('clip1234.mp4', dict(label=0), None, None, 1236)
     assert len(packed) < 2000 * 60
+
+
+def test_reading_keeps_no_row_as_objects(write):
+    text = 'path,label\n' + ''.join(f'folder/of/clips/clip{i:06d}.mp4,dog barking|7\n' for i in range(20_000))
+    path = write(text)
+    tracemalloc.start()
+    manifest = read_manifest(path, CLASSES, multi_label=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert manifest[19_999].label == dict(label=(0, 2))
+    # text, its bytes, and arrays that grow: 4 times the text; rows as objects take 20 times
+    assert peak < 6 * len(text)
+
+
+def test_line_ends_within_a_cell_are_kept_and_counted(write):
+    path = write('path,label\r\n"a\nb.mp4",0\r"c\u2028\x0b.mp4",1\nd.mp4,0')
+    assert [(row.path, row.line) for row in rows(path)] == [('a\nb.mp4', 3), ('c\u2028\x0b.mp4', 4), ('d.mp4', 5)]
 
 
 @pytest.mark.parametrize(
