@@ -45,7 +45,8 @@ class CheckpointAveragingHook(Hook):
 
     Raises:
         ConfigError: Numbers are out of order; when training begins, if less than two states would be averaged, there
-            is no BatchNorm to update, or the weights are averaged by an EMAHook as well or sharded.
+            is no BatchNorm to update, the hook is given twice, or the weights are averaged by an EMAHook as well or
+            sharded.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class CheckpointAveragingHook(Hook):
         by_epoch: bool = True,
         update_bn: bool = False,
     ) -> None:
-        if begin < 1 or interval < 1 or (end is not None and end <= begin):
+        whole = all(type(value) is int for value in (begin, interval, begin if end is None else end))
+        if not whole or begin < 1 or interval < 1 or (end is not None and end <= begin):
             raise ConfigError(
-                f'CheckpointAveragingHook: begin={begin}, end={end}, interval={interval}: begin and interval must be 1 '
-                'or more, and end after begin'
+                f'CheckpointAveragingHook: begin={begin!r}, end={end!r}, interval={interval!r}: begin and interval '
+                'must be whole numbers, 1 or more, and end after begin'
             )
         self.begin, self.end, self.interval = begin, end, interval
         self.by_epoch, self.update_bn = by_epoch, update_bn
@@ -88,6 +90,11 @@ class CheckpointAveragingHook(Hook):
             )
         if any(isinstance(hook, EMAHook) for hook in runner.hooks):
             raise ConfigError(f'EMAHook averages the weights already: leave it or {who} out')
+        if sum(isinstance(hook, CheckpointAveragingHook) for hook in runner.hooks) > 1:
+            raise ConfigError(
+                f'{who} is given twice, and checkpoints hold one sum: keep one, and average other epochs with `mmav '
+                'average-checkpoints`'
+            )
         if is_spread(runner.model):
             raise ConfigError(f'{who} does not work with fsdp: average the files with `mmav average-checkpoints`')
         statistics = layers_with_statistics(_plain(runner))

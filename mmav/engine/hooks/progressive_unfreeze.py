@@ -38,8 +38,8 @@ class ProgressiveUnfreezeHook(Hook):
     Args:
         stages: Epoch, from 1, and value of ``freeze``; in ascending order, the first of epoch 1.
         begin: First epoch in which blocks train.
-        interval: Epochs from one stage to the next.
-        blocks: Blocks that a stage adds.
+        interval: Epochs from one stage to the next; None for 1.
+        blocks: Blocks that a stage adds; None for 1.
         backbones: Names of the encoders; None for all that have parameters.
 
     Raises:
@@ -55,19 +55,24 @@ class ProgressiveUnfreezeHook(Hook):
         stages: Sequence[tuple[int, Any]] | None = None,
         *,
         begin: int | None = None,
-        interval: int = 1,
-        blocks: int = 1,
+        interval: int | None = None,
+        blocks: int | None = None,
         backbones: Sequence[str] | None = None,
     ) -> None:
-        if (stages is None) == (begin is None):
-            raise ConfigError('ProgressiveUnfreezeHook: give either stages, or begin with interval and blocks')
-        if begin is not None and (begin < 2 or interval < 1 or blocks < 1):
+        who = type(self).__name__
+        if (stages is None) == (begin is None) or (stages is not None and (interval, blocks) != (None, None)):
+            raise ConfigError(f'{who}: give either stages alone, or begin with interval and blocks')
+        self.begin, self.interval, self.blocks = begin, 1 if interval is None else interval, blocks or 1
+        numbers = (self.begin, self.interval, 1 if blocks is None else blocks)
+        if begin is not None and (any(type(value) is not int or value < 1 for value in numbers) or begin < 2):
             raise ConfigError(
-                f'ProgressiveUnfreezeHook: begin={begin}, interval={interval}, blocks={blocks}: begin must be 2 or '
-                'more, the others 1 or more'
+                f'{who}: begin={begin!r}, interval={interval!r}, blocks={blocks!r}: begin must be a whole number of 2 '
+                'or more, the others of 1 or more'
             )
-        self.stages = None if stages is None else [(int(epoch), freeze) for epoch, freeze in stages]
-        self.begin, self.interval, self.blocks, self.backbones = begin, interval, blocks, backbones
+        if isinstance(backbones, str):
+            raise ConfigError(f'{who}.backbones={backbones!r}: give a list of names, such as [{backbones!r}]')
+        self.backbones = backbones
+        self.stages = None if stages is None else _pairs(stages, who)
         if self.stages is not None:
             epochs = [epoch for epoch, _ in self.stages]
             if len(epochs) < 2 or epochs[0] != 1 or epochs != sorted(set(epochs)):
@@ -177,3 +182,16 @@ class ProgressiveUnfreezeHook(Hook):
     def _freeze(self, encoder: nn.Module, name: str, freeze: Any) -> None:
         thaw(encoder, self._trainable[name])
         tune(encoder, dict(freeze=freeze), f'backbones.{name}')
+
+
+def _pairs(stages: Any, who: str) -> list[tuple[int, Any]]:
+    """The stages of a config, if each is an epoch and a value of ``freeze``."""
+    found = []
+    for stage in stages if isinstance(stages, (list, tuple)) else [stages]:
+        if not isinstance(stage, (list, tuple)) or len(stage) != 2 or type(stage[0]) is not int:
+            raise ConfigError(
+                f'{who}.stages: {stage!r} is no pair of an epoch and what is frozen from it on: give a list such as '
+                "[(1, 'all'), (3, None)]"
+            )
+        found.append((stage[0], stage[1]))
+    return found

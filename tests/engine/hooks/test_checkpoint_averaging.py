@@ -161,11 +161,14 @@ def test_what_has_no_effect_is_refused(tmp_path, capsys):
         'custom_hooks.0.interval=3': 'from epoch 2 to 4 with interval=3 there are no two states',
         'custom_hooks.0.update_bn=True': 'update_bn=True has no effect: the model has no BatchNorm that trains',
         'custom_hooks.1.type=EMAHook': 'EMAHook averages the weights already',
+        'custom_hooks.1.type=CheckpointAveragingHook': 'CheckpointAveragingHook is given twice',
     }
     config.write_text(config.read_text().replace('begin=2)', "begin=2), dict(type='IterTimerHook')"))
     for number, (option, message) in enumerate(cases.items()):
         train(config, tmp_path / f'{number}', '--cfg-options', option, status=2)
         assert message in capsys.readouterr().err
-    for values in (dict(begin=0), dict(begin=3, end=3), dict(interval=0)):
-        with pytest.raises(ConfigError, match='begin and interval must be 1 or more, and end after begin'):
+    # an epoch of 2.5 is never there
+    wrong = (dict(begin=0), dict(begin=3, end=3), dict(interval=0), dict(begin='2'), dict(begin=2.5), dict(end=4.5))
+    for values in wrong:
+        with pytest.raises(ConfigError, match='begin and interval must be whole numbers, 1 or more, and end after'):
             CheckpointAveragingHook(**values)

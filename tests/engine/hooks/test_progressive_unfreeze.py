@@ -181,9 +181,18 @@ def test_what_has_no_effect_is_refused(folder):
     with pytest.raises(ConfigError, match='model.backbones.video has a freeze of its own: leave it out, or name'):
         train(experiment(folder, 'wrong', **{'model.backbones.video.freeze': 1}))
     for options, message in [
-        ({}, 'give either stages, or begin'),
-        (dict(stages=[(1, 'all'), (2, None)], begin=2), 'give either stages, or begin'),
-        (dict(begin=1), 'begin must be 2 or more'),
+        ({}, 'give either stages alone, or begin'),
+        (dict(stages=[(1, 'all'), (2, None)], begin=2), 'give either stages alone, or begin'),
+        (dict(stages=[(1, 'all'), (2, None)], interval=1), 'give either stages alone, or begin'),
+        (dict(stages=[(1, 'all'), (2, None)], blocks=4), 'give either stages alone, or begin'),
+        (dict(stages=[1, 'all']), '1 is no pair of an epoch and what is frozen'),
+        (dict(stages={1: 'all', 3: None}), 'is no pair of an epoch'),
+        (dict(stages=[(1, 'all'), (2.5, None)]), r'\(2.5, None\) is no pair'),
+        (dict(begin=1), 'begin must be a whole number of 2 or more'),
+        (dict(begin='2'), "begin='2', interval=None, blocks=None: begin must be a whole number"),
+        (dict(begin=2, blocks=0), 'blocks=0: begin must be a whole number of 2 or more, the others of 1 or more'),
+        (dict(begin=2, interval=0.5), 'interval=0.5, blocks=None: begin must be'),
+        (dict(begin=2, backbones='video'), r"backbones='video': give a list of names, such as \['video'\]"),
         (dict(stages=[(2, 'all'), (3, None)]), 'ascending, the first one 1'),
         (dict(stages=[(1, 'all')]), 'two or more'),
         (dict(stages=[(1, 'al'), (2, None)]), "did you mean 'all'"),
