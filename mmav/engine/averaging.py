@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmav.adapting import noted_grids
-from mmav.checkpoints import BASE, describe_mismatch, load_checkpoint_file, to_plain
+from mmav.checkpoints import BASE, NAMES_SHOWN, describe_mismatch, load_checkpoint_file, to_plain
 from mmav.class_names import Names
 from mmav.engine.class_lists import as_given
 from mmav.engine.class_merge import alike, alike_kind
@@ -88,7 +88,8 @@ def average_checkpoints(paths: Iterable[str | Path]) -> dict[str, Any]:
         A checkpoint to test or to load, without optimizer; ``meta['averaged']`` lists the files.
 
     Raises:
-        CheckpointError: A file is missing or given twice, or the models, classes or weights differ.
+        CheckpointError: A file is missing or given twice, has weights that are not finite, or the models, classes or
+            weights differ.
     """
     given = [Path(path) for path in paths]
     for index, path in enumerate(given):
@@ -112,6 +113,12 @@ def average_checkpoints(paths: Iterable[str | Path]) -> dict[str, Any]:
             _require_alike(first, facts)
         else:
             first = {**facts, 'state': {name: (value.shape, value.dtype) for name, value in state.items()}}
+        broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+        if broken:
+            shown = ', '.join(broken[:NAMES_SHOWN]) + (', ...' if len(broken) > NAMES_SHOWN else '')
+            raise CheckpointError(
+                f"'{path}' has weights that are not finite ({shown}), and so would their mean be: leave it out"
+            )
         mean.add(state)
         if (steps := meta.get('iter') or 0) >= longest:
             longest, last = steps, meta

@@ -16,7 +16,7 @@ def read_epochs(words: Iterable[str]) -> list[int]:
     """Numbers of epochs from words such as ``21-25`` and ``30``, ascending.
 
     Raises:
-        ConfigError: A word is neither, or a span runs backwards.
+        ConfigError: A word is neither, a span runs backwards, or an epoch is 0: they count from 1.
 
     >>> read_epochs(['21-23', '30'])
     [21, 22, 23, 30]
@@ -25,7 +25,7 @@ def read_epochs(words: Iterable[str]) -> list[int]:
     for word in words:
         match = _SPAN.fullmatch(word)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if last < first:
+        if last < first or first < 1:
             raise ConfigError(f'--epochs {word}: give numbers such as 30 and spans such as 21-25')
         found.update(range(first, last + 1))
     return sorted(found)
@@ -44,10 +44,11 @@ def files_of_epochs(work_dir: str | Path, epochs: Sequence[int]) -> list[Path]:
     missing = [epoch for epoch in epochs if epoch not in here]
     if missing:
         has = f'it has {_spans(here)}' if here else 'it has none'
-        raise CheckpointError(
-            f"'{work_dir}' has no checkpoint of epoch {_spans(missing)} ({has}): train with "
-            f'default_hooks.checkpoint.max_keep_ckpts={len(epochs)} or more'
-        )
+        # the default keeps the last few; those before them were written and removed
+        kept = max([*here, *epochs]) - min(missing) + 1
+        late = 'training has not come that far' if here and min(missing) > here[-1] else ''
+        remedy = late or f'train with default_hooks.checkpoint.max_keep_ckpts={kept} or more'
+        raise CheckpointError(f"'{work_dir}' has no checkpoint of epoch {_spans(missing)} ({has}): {remedy}")
     return [folder / f'epoch_{epoch}.pth' for epoch in epochs]
 
 

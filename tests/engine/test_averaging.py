@@ -102,3 +102,12 @@ def test_the_kind_of_labels_is_kept(tmp_path):
     paths = [save(tmp_path, f'{k}.pth', k, step=k, multi_label=True) for k in range(2)]
     assert average_checkpoints(paths)['meta']['multi_label'] is True
     refuse([paths[0], save(tmp_path, 'one.pth', 3, multi_label=False)], "one.pth' was trained with one label a clip")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    good, bad = save(tmp_path, 'good.pth', 0), save(tmp_path, 'bad.pth', 1)
+    checkpoint = torch.load(bad, weights_only=True)
+    checkpoint['state_dict']['fc.weight'][2, 1] = torch.nan
+    torch.save(checkpoint, bad)
+    with pytest.raises(CheckpointError, match=r"bad.pth' has weights that are not finite \(fc.weight\)"):
+        average_checkpoints([good, bad])
