@@ -12,6 +12,7 @@ _base_ = ['../mmt/mmt_k4_l4_audioset20k.py', '../_base_/variants.py']
 max_epochs = 50
 
 model = _base_.pop('variants').mbt
+model.view_average = 'logits'
 model.data_preprocessor.norm = dict(video=dict(mean=127.5, std=127.5))
 model.backbones.video.input_size = (32, 224, 224)
 model.backbones.audio.input_size = (128, 800)
