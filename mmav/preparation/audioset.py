@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from mmav.preparation.annotations import (
 )
 from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES, ClipFolder
 from mmav.preparation.clip_matching import Matched
+from mmav.preparation.segments import seconds_of
 
 # Of a clip in several lists, the row of the last one stays.
 TRAIN_UNBALANCED, TRAIN_BALANCED, TEST = SPLITS = ('train_unbalanced', 'train_balanced', 'test')
@@ -163,17 +163,7 @@ class _Reader:
         self.dropped += sum(identity not in self._place for identity in identities)
         if not places:
             return None
-        return row.clip(video, _seconds(start), _seconds(end), '|'.join(self._names[place] for place in places))
-
-
-def _seconds(cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise BadRow(f'{cell!r} is not a time in seconds')
-    return value
+        return row.clip(video, seconds_of(start), seconds_of(end), '|'.join(self._names[place] for place in places))
 
 
 def _tell_names(annotation: Annotation) -> Callable[[Matched, ClipFolder], None]:
