@@ -136,7 +136,7 @@ def summary(plan: Plan) -> str:
     counts = {
         level: sum(block.level == level for block in plan.blocks) for level in ('all', 'lean', 'attention', 'full')
     }
-    at = ', '.join(f'{number} {level}' for level, number in counts.items() if number)
+    at = ', '.join(f'{number} {level}' for level, number in counts.items() if number) or 'none'
     of = f' of {plan.gpu_memory / GIB:.1f}' if plan.gpu_memory is not None else ''
     return (
         f'needs {plan.needed / GIB:.1f}{of} GiB; blocks: {at}; {100 * plan.extra:.1f} % of the operations are computed '

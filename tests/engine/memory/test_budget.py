@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -5,7 +7,7 @@ from torch import nn
 
 from mmav.engine.activation_checkpointing import read_bytes
 from mmav.engine.memory import budget as memory_budget
-from mmav.engine.memory.budget import joined, plan_for_budget, setting, settle_checkpointing
+from mmav.engine.memory.budget import joined, plan_for_budget, setting, settle_checkpointing, summary
 from mmav.engine.memory.plan import GIB, plan_step
 from mmav.errors import ConfigError
 from mmav.models.layers import TransformerBlock
@@ -37,6 +39,9 @@ def test_sizes():
 def test_names_are_joined_and_settings_can_be_read_again():
     assert joined(['a.0', 'a.1', 'b.1', 'b.3', 'c', 'a.2']) == ['a.0-1', 'b.1', 'b.3', 'c', 'a.2']
     assert setting(plan()) == dict(lean=['backbones.video.blocks.1'], full=['backbones.video.blocks.0'])
+    assert '; blocks: 1 all, 1 lean, 1 full; ' in summary(plan())
+    # a network without blocks, such as a ResNet
+    assert '; blocks: none; ' in summary(dataclasses.replace(plan(), blocks=()))
 
 
 def test_a_budget_becomes_levels(cfg):
