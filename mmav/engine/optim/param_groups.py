@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,7 +59,7 @@ class PlainConstructor(MMEngineConstructor):
             if self.paramwise_cfg.get(f'{part}_lr_mult') is not None
         }
         for part, factor in self.rate_factors.items():
-            if type(factor) not in (int, float) or not factor > 0:
+            if type(factor) not in (int, float) or not 0 < factor < math.inf:
                 raise ConfigError(f'paramwise_cfg.{part}_lr_mult={factor!r}: give a factor above 0, such as 10')
             if self.base_lr is None:
                 raise ConfigError(f'paramwise_cfg.{part}_lr_mult needs optim_wrapper.optimizer.lr')

@@ -249,6 +249,7 @@ def test_a_rate_of_a_part_without_effect_is_refused():
     cases = [
         (make_classifier(), dict(head_lr_mult=0), '0: give a factor above 0, such as 10'),
         (make_classifier(), dict(head_lr_mult='10'), "'10': give a factor above 0"),
+        (make_classifier(), dict(neck_lr_mult=float('inf')), 'inf: give a factor above 0'),
         (make_classifier(neck='Avg'), dict(neck_lr_mult=2), 'has no effect: the neck of this model has no parameters'),
         (
             make_classifier(),
