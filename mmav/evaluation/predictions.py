@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,20 @@ def load_predictions(path: str | Path) -> tuple[list[dict], dict[str, list[str]]
     if any(is_multi_label([row]) != is_multi_label(rows) for row in rows):
         raise MmavError(f"'{path}' is not a file of predictions: some of its clips have one label, others a set")
     return rows, as_parts(classes) if classes else None
+
+
+def refuse_twice(paths: Iterable[str | Path]) -> None:
+    """Refuses one file in the place of two that are compared.
+
+    Raises:
+        MmavError: Two paths are of the same file.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        found = Path(path).expanduser().resolve()
+        if found in seen:
+            raise MmavError(f"'{path}' is given twice: each test has a file of its own")
+        seen.add(found)
 
 
 def is_multi_label(rows: Sequence[dict]) -> bool:

@@ -14,6 +14,7 @@ from mmav.evaluation.predictions import (
     load_predictions,
     part_of,
     read_features,
+    refuse_twice,
     require_labels,
     save_predictions,
 )
@@ -176,3 +177,9 @@ def test_features_of_clips_with_one_label(tmp_path, capsys):
     save_predictions(tmp_path / 'p.pkl', [made[0], made[2]])
     with pytest.raises(MmavError, match='has no clip with one label only'):
         read_features(tmp_path / 'p.pkl')
+
+
+def test_one_file_twice_is_refused(tmp_path):
+    refuse_twice([tmp_path / 'a.pkl', tmp_path / 'b.pkl'])
+    with pytest.raises(MmavError, match=r"a.pkl' is given twice: each test has a file of its own"):
+        refuse_twice([tmp_path / 'a.pkl', tmp_path / 'c' / '..' / 'a.pkl'])

@@ -95,6 +95,7 @@ def test_wrong_input_is_one_line(tmp_path, capsys):
         (['--predictions', dump, '--video', dump, '--audio', dump, '--seed', 1], '--seed has no effect with dumps'),
         ([config, checkpoint, '--predictions', dump], 'config has no effect with dumps'),
         ([config, checkpoint, '--out', config], 'is a file'),
+        (['--predictions', dump, '--video', dump, '--audio', dump], 'is given twice: each test has a file of its own'),
     ):
         assert run_tool(TOOL, *arguments) == 2, arguments
         told = capsys.readouterr().err

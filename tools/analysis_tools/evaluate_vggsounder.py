@@ -9,7 +9,7 @@ from typing import Any
 
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
-from mmav.evaluation.predictions import load_predictions
+from mmav.evaluation.predictions import load_predictions, refuse_twice
 from mmav.evaluation.vggsounder import Answers, answers_of, benchmark
 from mmav.evaluation.vggsounder_list import FLAGS, LabelList, read_list
 from mmav.outputs import check_output, write_json
@@ -45,6 +45,7 @@ def main() -> None:
     given = {name: path for name, path in (('av', args.predictions), ('a', args.audio), ('v', args.video)) if path}
     if not given:
         raise MmavError('give predictions: those of a test with both modalities, --audio, --video, or all three')
+    refuse_twice(given.values())
     if args.out:
         check_output(args.out, inputs=[*given.values(), *filter(None, [args.labels])], suffixes=('.json',))
     listed = read_list(args.labels).chosen(args.only, args.without)

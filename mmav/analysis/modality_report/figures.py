@@ -14,11 +14,11 @@ from mmav.errors import MmavError
 from mmav.evaluation.accuracy import ranks_of_clip
 from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.class_scores import multi_hot, ranking_scores
-from mmav.evaluation.intervals import accuracy_interval, difference_interval
+from mmav.evaluation.intervals import accuracy_interval, difference_interval, sign_test
 from mmav.evaluation.label_sets import LabelSets
 from mmav.evaluation.map_bootstrap import compare_map
 from mmav.evaluation.multi_label import hits_of
-from mmav.evaluation.predictions import Classes, answers_in, by_clip, is_multi_label, require_labels
+from mmav.evaluation.predictions import Classes, answers_in, by_clip, is_multi_label, refuse_twice, require_labels
 from mmav.structures import ACTION
 
 Conditions = Mapping[str, Sequence[dict | None]]
@@ -43,6 +43,7 @@ def load_conditions(both: str | Path, alone: Mapping[str, str | Path]) -> tuple[
         MmavError: A file is missing or wrong, or they are of other classes, labels or clips.
     """
     paths = {BOTH: both, **alone}
+    refuse_twice(paths.values())
     dumps = dict(zip(paths, load_alike(list(paths.values())), strict=True))
     for name, (rows, _) in dumps.items():
         require_labels(rows, paths[name])
@@ -71,13 +72,15 @@ def modality_figures(rows: Conditions, classes: Classes | None, names: tuple[str
     Returns:
         For each part ``part``; ``clips``, ``broken``, those that could not be read with both, ``unlabelled``, those
         with an empty set of labels, which are in none of the shares; ``multi_label``; ``majority``, the score of always
-        naming the commonest class; ``scores``, condition -> ``clips``, ``right``, ``score`` (top-1, or hit@1 where
-        clips may have several labels: their most probable class is one of them), ``interval`` (95 %, Wilson), and
-        ``mAP`` of several labels; ``gains``, what both have over each modality alone and over the shuffled: ``clips``,
-        ``difference``, ``interval`` (95 %, paired bootstrap), and the last two of ``mAP``; ``cases``, of :data:`CASES`
-        ``clips``, ``share``, ``interval``; ``confusion``, modality -> the share of clips that it alone gets right and
-        both together wrong; ``follows``, where sound was exchanged between clips of different labels, and None where
-        none was; ``classes``.
+        naming the commonest class; ``learned``, whether the model is better than that beyond chance, with both
+        modalities or with one, or, of several labels, its mAP than that of equal scores; ``scores``, condition ->
+        ``clips``, ``right``, ``score`` (top-1, or hit@1 where clips may have several labels: their most probable class
+        is one of them), ``interval`` (95 %, Wilson), and ``mAP`` of several labels; ``gains``, what both have over each
+        modality alone and over the shuffled: ``clips``, ``difference``, ``interval`` (95 %, paired bootstrap),
+        ``p_value`` (sign test), and difference and interval of ``mAP``; ``cases``, of :data:`CASES` ``clips``,
+        ``share``, ``interval``; ``confusion``, modality -> the share of clips that it alone gets right and both
+        together wrong; ``follows``, where sound was exchanged between clips of different labels, and None where none
+        was; ``classes``.
 
     Raises:
         MmavError: The clips have no labels.
@@ -112,7 +115,9 @@ def _of_part(
             mine, theirs = right[BOTH][shared], right[name][shared]
             won, lost, clips = int((mine & ~theirs).sum()), int((theirs & ~mine).sum()), int(shared.sum())
             interval = list(difference_interval(won, lost, clips))
-            gains[name] = dict(clips=clips, difference=_over(won - lost, clips), interval=interval)
+            gains[name] = dict(
+                clips=clips, difference=_over(won - lost, clips), interval=interval, p_value=sign_test(won, lost)
+            )
             if multi:
                 gains[name]['mAP'] = _map_gain(rows, name, part)
     both, one, two = (right[name][kept] for name in (BOTH, *names))
@@ -125,13 +130,18 @@ def _of_part(
         never=~both & ~one & ~two,
     )
     counted = Counter(label for each in labels for label in each)
+    majority = _over(max(counted.values(), default=0), int(kept.sum()))
+    learned = any(scores[name]['interval'][0] > majority for name in (BOTH, *names)) or (
+        multi and any(_beats_equal_scores(rows[name], part) for name in (BOTH, *names))
+    )
     return dict(
         part=part,
         clips=int(kept.sum()),
         broken=sum(row['broken'] is not None for row in whole),
         unlabelled=int((~kept).sum()),
         multi_label=multi,
-        majority=_over(max(counted.values(), default=0), int(kept.sum())),
+        majority=majority,
+        learned=learned,
         scores=scores,
         gains=gains,
         cases={name: _share(each) for name, each in cases.items()},
@@ -198,6 +208,13 @@ def _map_gain(rows: Conditions, name: str, part: str) -> dict[str, Any] | None:
     return dict(difference=found['difference'], interval=found['interval'])
 
 
+def _beats_equal_scores(rows: Sequence[dict | None], part: str) -> bool:
+    """Whether mAP is above that of a model that gives all clips the same scores, beyond chance."""
+    equal = [row and {**row, 'scores': {part: np.zeros_like(row['scores'][part])}} for row in rows]
+    gain = _map_gain({BOTH: rows, 'equal': equal}, 'equal', part)
+    return gain is not None and gain['interval'][0] > 0
+
+
 def _label_sets(rows: Sequence[Mapping[str, Any]], part: str) -> LabelSets:
     scores = np.array([row['scores'][part] for row in rows])
     keys = [(place, str(row['path'])) for place, row in enumerate(rows)]
@@ -240,8 +257,9 @@ def _classes(
     multi: bool,
 ) -> list[dict[str, Any]]:
     """Of each class with clips ``class``, ``clips``, its score with both and with each modality alone, and ``gain_...``
-    of each modality: what both have over the other alone, with its 95 % ``interval_...``. The score is the share of its
-    clips that are right, or its average precision where clips have several labels, whose gain has no interval. Those
+    of each modality: what both have over the other alone, with its 95 % ``interval_...`` and the
+    ``p_value_...`` of a sign test. The score is the share of its
+    clips that are right, or its average precision where clips have several labels, whose gain has neither. Those
     that gain most from either modality come first.
     """
     found = []
@@ -266,6 +284,7 @@ def _classes(
             won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
             interval = difference_interval(won, lost, len(places), resamples=_RESAMPLES_OF_CLASS)
             gains[f'interval_{name}'] = None if multi else list(interval)
+            gains[f'p_value_{name}'] = None if multi else sign_test(won, lost)
         title = classes[part][label] if classes and len(classes[part]) == size else str(label)
         found.append({'class': title, 'clips': len(places), **values, **gains})
     return sorted(found, key=lambda row: -max(row[f'gain_{name}'] for name in names))

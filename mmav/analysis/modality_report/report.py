@@ -22,13 +22,13 @@ SCORES, CLASSES, CLIPS = 'conditions.csv', 'classes.csv', 'clips.csv'
 _SHOWN = 40  # classes of the page; the csv has all
 
 
-def condition_names(names: tuple[str, str]) -> dict[str, str]:
-    """Condition -> what to call it."""
+def condition_names(names: tuple[str, str], *, several: bool = False) -> dict[str, str]:
+    """Condition -> what to call it, where clips have several labels or one."""
     return {
         BOTH: 'both',
         **{name: f'{name} alone' for name in names},
         SHUFFLED: f'{names[1]} of\nanother clip',
-        SAME: f'{names[1]} of another\nclip, same class',
+        SAME: f'{names[1]} of another\nclip, same {"labels" if several else "class"}',
     }
 
 
@@ -93,11 +93,14 @@ class ModalityReport:
         several = figures['multi_label']
         header = ('condition', 'clips', 'hit@1' if several else 'top-1', '95 % interval', 'less than both')
         table: list[tuple[str, ...]] = [(*header, 'mAP', 'less than both') if several else header]
-        for name, title in condition_names(self.names).items():
+        for name, title in condition_names(self.names, several=several).items():
             if name not in figures['scores']:
                 continue
             found, gain = figures['scores'][name], figures['gains'].get(name)
             low, high = found['interval']
+            if not found['clips']:
+                table.append((title.replace('\n', ' '), '0', *['-'] * (len(table[0]) - 2)))
+                continue
             cells: tuple[str, ...] = (
                 title.replace('\n', ' '),
                 f'{found["clips"]:,}',
@@ -148,7 +151,7 @@ class ModalityReport:
             self.parts,
             folder / PICTURE,
             names=self.names,
-            conditions=condition_names(self.names),
+            conditions=condition_names(self.names, several=self.parts[0]['multi_label']),
             cases=case_names(self.names),
             title=self.title,
         )
@@ -173,7 +176,7 @@ class ModalityReport:
             for name, found in each['scores'].items():
                 gain = each['gains'].get(name, dict(difference=0.0, interval=[0.0, 0.0]))
                 values = [found['score'], *found['interval'], found.get('mAP'), gain['difference'], *gain['interval']]
-                cells = ['' if value is None else f'{value:.6f}' for value in values]
+                cells = ['' if value is None or not found['clips'] else f'{value:.6f}' for value in values]
                 table.append([each['part'], name, found['clips'], found['right'], *cells])
         return table
 

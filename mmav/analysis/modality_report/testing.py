@@ -19,6 +19,7 @@ from mmav.engine.hooks.seed import datasets_within
 from mmav.engine.loader_check import judge_all, judge_so_far
 from mmav.engine.loops import AVTestLoop, evaluating
 from mmav.errors import ConfigError
+from mmav.evaluation.accuracy import log_broken
 from mmav.models import AVClassifier
 from mmav.registry import LOOPS, RUNNERS
 from mmav.structures import as_parts
@@ -115,6 +116,7 @@ class ModalityLoop(AVTestLoop):
                             rows[name][place] = row
                     judge_so_far(self.dataloader)
         judge_all(self.dataloader)
+        log_broken((row['path'], row['broken']) for row in rows[BOTH] if row)
         classes = getattr(dataset, 'metainfo', {}).get('classes')
         return rows, as_parts(classes) if classes else {}
 

@@ -59,6 +59,7 @@ def test_a_model_that_needs_both():
     assert follows['neither']['clips'] == len(apart) - follows['video']['clips'] - follows['audio']['clips']
     rows = {row['class']: row for row in found['classes']}
     assert [rows['v1a1'].pop(f'interval_{name}') for name in NAMES] == [[1.0, 1.0]] * 2
+    assert all(rows['v1a1'].pop(f'p_value_{name}') < 0.001 for name in NAMES)
     assert rows['v1a1'] == {
         'class': 'v1a1', 'clips': int((labels == 3).sum()), 'both': 1.0, 'video': 0.0, 'audio': 0.0,
         'gain_video': 1.0, 'gain_audio': 1.0,

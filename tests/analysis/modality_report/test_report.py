@@ -74,3 +74,14 @@ def test_sets_of_labels_have_map(tmp_path):
     report.write(tmp_path, dumped=False)
     assert float(read(tmp_path / 'conditions.csv')[0]['mAP']) == pytest.approx(float(first[-2]), abs=1e-4)
     assert not (tmp_path / 'both.pkl').exists()
+
+
+def test_a_condition_without_clips_has_no_score(tmp_path):
+    rows = {name: answers([(0,), (1,)], [0, 1]) for name in ('both', *NAMES)}
+    report = ModalityReport({**rows, 'shuffled_same': [None, None]}, None, NAMES, title='t')
+    assert report.score_table(report.parts[0])[-1] == (
+        'audio of another clip, same labels', '0', '-', '-', '-', '-', '-',
+    )  # fmt: skip
+    report.write(tmp_path, dumped=False)
+    row = read(tmp_path / 'conditions.csv')[-1]
+    assert row['condition'] == 'shuffled_same' and row['clips'] == '0' and row['score'] == row['difference'] == ''

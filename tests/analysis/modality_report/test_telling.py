@@ -78,7 +78,7 @@ def test_the_very_clip_matters_or_its_class(matters):
 
 def test_cautions():
     text = told([*LABELS[:99], None], LABELS, LABELS)
-    assert '1 clips could not be read, and count as wrong.' in text
+    assert '1 clip could not be read: counted as wrong.' in text
     few = {name: answers(LABELS[:5], LABELS[:5]) for name in ('both', *NAMES)}
     assert 'There are few clips' in conclusions(modality_figures(few, None, NAMES)[0], NAMES)[-1]
     none = {name: answers([(), ()], [0, 0]) for name in ('both', *NAMES)}
@@ -116,3 +116,34 @@ def test_the_class_of_audio_that_is_not_used_does_not_matter():
     same = [{**row, 'partner': 'x.mp4', 'partner_label': row['label']} for row in answers(LABELS, LABELS)]
     text = told(LABELS, LABELS, wrong(range(60)), shuffled_same=same)
     assert 'of another clip of the same class the difference is 0.0 points [0.0, 0.0].' in text
+
+
+@pytest.mark.parametrize('clips', [1, 3, 5])
+def test_nothing_is_concluded_from_a_few_clips_that_all_differ_alike(clips):
+    """The bootstrap of them has no width; a sign test knows that they may all be chance."""
+    labels = [k % 3 for k in range(clips)]
+    rows = dict(both=answers(labels, labels), video=answers(labels, [3] * clips), audio=answers(labels, [3] * clips))
+    rows['shuffled_same'] = [{**row, 'partner': 'x.mp4', 'partner_label': row['label']} for row in rows['both']]
+    (figures,) = modality_figures(rows, None, NAMES)
+    figures['learned'] = True  # of one clip that cannot be known
+    text = ' '.join(conclusions(figures, NAMES))
+    assert 'It misses neither modality measurably' in text
+    assert 'adds most' not in text and 'not that it belongs' not in text
+
+
+def test_mean_average_precision_decides_of_several_labels():
+    """Every clip has the first class, so the first guess is always right; the other classes need the audio."""
+    labels = [(0, *([1 + k % 3] if k % 4 else [])) for k in range(90)]
+    scores = {'audio': [np.eye(4)[list(each)].sum(0) + np.eye(4)[0] for each in labels]}
+    scores |= {'both': scores['audio'], 'video': [np.eye(4)[0]] * len(labels)}
+    rows = {name: answers(labels, [0] * len(labels)) for name in ('both', *NAMES)}
+    for name, each in rows.items():
+        for row, values in zip(each, scores[name], strict=True):
+            row['scores']['label'] = values / 2
+    rows['shuffled_same'] = [{**row, 'partner': 'x.mp4', 'partner_label': row['label']} for row in rows['video']]
+    (figures,) = modality_figures(rows, None, NAMES)
+    assert figures['majority'] == figures['scores']['video']['score'] == 1.0
+    text = ' '.join(conclusions(figures, NAMES))
+    assert 'Its mAP is 1.000 with both, ' in text
+    assert 'It uses audio: without audio it loses' in text and 'points of mAP [' in text
+    assert 'this very clip matters, beyond its labels' in text
