@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,8 @@ def epic_submission(
         print_log(f'{len(missing):,} segments without a prediction get equal scores', 'current', level=logging.WARNING)
     broken = sum(row['broken'] is not None for row in rows)
     if broken:
-        print_log(f'{broken:,} segments could not be read: their scores are those of blank clips', 'current')
+        told = f'{broken:,} segments could not be read: their scores are those of blank clips'
+        print_log(told, 'current', level=logging.WARNING)
     equal = {part: np.full(size, 1 / size) for part, size in EPIC_CLASSES.items()}
     head = json.dumps(dict(version='0.2', challenge='action_recognition', **levels))[:-1]
     bar = tqdm(expected, 'scores', unit='segment', mininterval=0.5, disable=not progress)
@@ -233,23 +235,30 @@ def csv_ids(rows: Sequence[dict], by: str, manifest: str | Path | None = None) -
 
     Args:
         rows: Predictions.
-        by: ``stem``, the name of the file without its suffix, ``path``, or ``row`` of the list, from 0; or a column of
-            the list that was tested on.
-        manifest: That list.
+        by: ``stem``, the name of the file without its suffix, ``path``, or ``row`` of the list, from 0; with a list one
+            of its columns, such as its own ``path``.
+        manifest: The list that was tested on.
 
     Raises:
-        MmavError: A column is asked for without a list, or the other way round; see :func:`ids_in`.
+        MmavError: A column is asked for without a list, or the other way round; an id occurs twice; see
+            :func:`ids_in`.
     """
     own: dict[str, Callable[[dict], str]] = dict(
         stem=lambda row: Path(row['path']).stem, path=lambda row: row['path'], row=lambda row: str(row['sample_idx'])
     )
-    if manifest is not None and by not in own:
+    if manifest is not None and (by not in own or by in read_table(str(manifest)).header):
         return ids_in(rows, manifest, by)
     if manifest is not None:
         raise MmavError(f'--manifest has no effect with --id {by}: name the column of the ids with --id')
     if by not in own:
         raise MmavError(f'--id {by} is a column of the list that was tested on: give the list with --manifest')
-    return [own[by](row) for row in rows]
+    ids = [own[by](row) for row in rows]
+    (most, number), *_ = Counter(ids).most_common(1)
+    if number > 1:  # such as the segments of a video
+        raise MmavError(
+            f'the {by} {most!r} is that of {number} clips: take --id row, or a column of --manifest with --id'
+        )
+    return ids
 
 
 def csv_submission(
@@ -280,9 +289,14 @@ def csv_submission(
         indices: Whether classes are numbers, from 0.
 
     Raises:
-        MmavError: More classes are asked for than there are, a name contains ``|``, or an id occurs twice.
+        MmavError: More classes are asked for than there are, a name contains ``|``, an id occurs twice, or a score is
+            not finite.
     """
     _check_unique(ids, 'the id')
+    broken = sum(row['broken'] is not None for row in rows)
+    if broken:
+        told = f'{broken:,} of {len(rows):,} clips could not be read: their predictions are those of blank clips'
+        print_log(told, 'current', level=logging.WARNING)
     header, columns = [id_name], []
     for part, first in rows[0]['scores'].items():
         size, alone = len(first), len(rows[0]['scores']) == 1
@@ -290,6 +304,9 @@ def csv_submission(
         if topk > size:
             raise MmavError(f'{topk} classes are asked for, the model tells {size} apart')
         table = np.array([row['scores'][part] for row in rows])
+        odd_rows = np.flatnonzero(~np.isfinite(table).all(axis=1))
+        if len(odd_rows):
+            raise MmavError(f'{ids[odd_rows[0]]}: a score is not a number; test the model again')
         if scores:
             header += names if alone else [f'{part}:{name}' for name in names]
             columns.append([[f'{value:.9g}' for value in each] for each in table.tolist()])

@@ -257,13 +257,17 @@ def test_csv_forms():
 
 def test_csv_ids(manifest):
     rows = predictions()
-    assert csv_ids(rows, 'stem') == ['P01_101', 'P01_101', 'P04, 1'] and csv_ids(rows, 'row') == ['0', '1', '2']
-    assert csv_ids(rows, 'path') == [row['path'] for row in rows]
+    assert csv_ids(rows[::2], 'stem') == ['P01_101', 'P04, 1'] and csv_ids(rows, 'row') == ['0', '1', '2']
+    assert csv_ids(rows[1:], 'path') == [row['path'] for row in rows[1:]]
+    with pytest.raises(MmavError, match="the stem 'P01_101' is that of 2 clips: take --id row, or a column"):
+        csv_ids(rows, 'stem')
     assert csv_ids(rows, 'narration_id', manifest) == ids_in(rows, manifest, 'narration_id')
     with pytest.raises(MmavError, match='--id narration_id is a column of the list .* give the list with --manifest'):
         csv_ids(rows, 'narration_id')
     with pytest.raises(MmavError, match='--manifest has no effect with --id stem'):
         csv_ids(rows, 'stem', manifest)
+    # a column of the list comes before what the file of predictions says
+    assert csv_ids(rows[1:], 'path', manifest) == ['P01/P01_101.MP4', 'P04/P04, 1.MP4']
 
 
 def test_csv_of_several_parts():
@@ -284,6 +288,18 @@ def test_csv_refuses_what_cannot_be_read_back():
         csv_submission(rows, 'aba')
     with pytest.raises(MmavError, match=r"class name 'a\|b' has a \|, .*--indices"):
         csv_submission(rows, 'abc', dict(label=['a|b', 'c']), threshold=0.1)
+    rows[1]['scores']['label'][0] = np.nan
+    with pytest.raises(MmavError, match='b: a score is not a number'):
+        csv_submission(rows, 'abc')
+
+
+def test_csv_tells_of_broken_clips(monkeypatch):
+    lines = []
+    monkeypatch.setattr(submission, 'print_log', lambda line, *_, **__: lines.append(line))
+    rows = predictions(dict(label=2))
+    rows[1]['broken'] = 'torn'
+    assert len(csv_submission(rows, 'abc')) == 4
+    assert lines == ['1 of 3 clips could not be read: their predictions are those of blank clips']
 
 
 def test_csv_is_a_csv(tmp_path):
