@@ -244,6 +244,8 @@ def _manifest_of(dataset: Mapping[str, Any]) -> Path:
 def _drop_stage(cfg: Config, loader: str) -> None:
     """Removes a stage that will not run, whose clips may have no features."""
     stage = loader.removesuffix('_dataloader')
-    for name in (loader, f'{stage}_cfg', f'{stage}_evaluator'):
+    # MMEngine and the check of configs ask for all of a stage, or nothing
+    of_training = ('optim_wrapper', 'param_scheduler') if stage == 'train' else ()
+    for name in (loader, f'{stage}_cfg', f'{stage}_evaluator', *of_training):
         if name in cfg:
             cfg[name] = None

@@ -215,6 +215,14 @@ def test_the_split_of_a_loader(cfg, extracted, tmp_path):
         find_split(cfg, str(extracted.folder / 'train'), 'test_dataloader')
 
 
+def test_features_of_the_test_set_alone_are_enough_to_test(cfg, extracted, tmp_path):
+    """The config that is left has nothing of training, which MMEngine would miss the rest of."""
+    (tmp_path / 'test').symlink_to(extracted.folder / 'test')
+    make_twin(cfg, str(tmp_path), loaders=['test_dataloader'])
+    assert cfg.train_dataloader is None and cfg.optim_wrapper is None
+    check_config(cfg)
+
+
 def test_without_the_manifest_the_stored_clips_are_used(cfg, extracted):
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[loader].dataset.data_root = '/nowhere'
