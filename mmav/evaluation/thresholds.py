@@ -51,8 +51,11 @@ class Thresholds:
         return np.array([self.value[name] for name in classes], dtype=np.float64)
 
 
-def read_thresholds(given: float | str | Path) -> Thresholds:
+def read_thresholds(given: float | str | Path | Mapping[str, float]) -> Thresholds:
     """Reads a number, or a JSON file such as ``{"threshold": 0.5}`` or ``{"classes": {"dog": 0.3, "cat": 0.6}}``.
+
+    Args:
+        given: The number, the file, or class name -> number.
 
     Raises:
         MmavError: It is neither, or a threshold is not from 0 to 1.
@@ -60,6 +63,8 @@ def read_thresholds(given: float | str | Path) -> Thresholds:
     >>> read_thresholds('0.3').of(None)
     0.3
     """
+    if isinstance(given, Mapping):
+        return Thresholds('thresholds', _each('thresholds', given))
     if not isinstance(given, (str, Path)):
         return Thresholds('threshold', _checked(given, 'threshold'))
     try:
@@ -77,9 +82,12 @@ def read_thresholds(given: float | str | Path) -> Thresholds:
     if isinstance(content, dict) and content.keys() == {'threshold'}:
         return Thresholds(f"'{given}'", _checked(content['threshold'], f"'{given}'"))
     if isinstance(content, dict) and content.keys() == {'classes'} and isinstance(content['classes'], dict):
-        each = content['classes']
-        return Thresholds(f"'{given}'", {name: _checked(value, f"'{given}': {name}") for name, value in each.items()})
+        return Thresholds(f"'{given}'", _each(f"'{given}'", content['classes']))
     raise MmavError(f"'{given}' is no file of thresholds: write {_FORM}, or use mmav thresholds")
+
+
+def _each(name: str, given: Mapping[str, Any]) -> dict[str, float]:
+    return {label: _checked(value, f'{name}: {label}') for label, value in given.items()}
 
 
 def _checked(value: Any, name: str) -> float:

@@ -15,7 +15,7 @@ from mmav.engine.class_heads import check_widths, class_heads, match_classes
 from mmav.engine.loading import load_weights
 from mmav.engine.small_checkpoints import complete
 from mmav.errors import ConfigError
-from mmav.evaluation.thresholds import Thresholds, read_thresholds
+from mmav.evaluation.thresholds import read_thresholds
 from mmav.joined_classes import names_in_config
 from mmav.registry import MODELS
 
@@ -78,8 +78,7 @@ def label_thresholds(model: Any, given: Any, names: Names | None) -> dict[str, n
 
     Args:
         model: The model; one without a ``head`` gives one label.
-        given: See :func:`mmav.evaluation.thresholds.read_thresholds`; class name -> number is also possible. None for
-            0.5, where a label is as likely as not.
+        given: See :func:`mmav.evaluation.thresholds.read_thresholds`; None for 0.5, where a label is as likely as not.
         names: Names of the classes.
 
     Returns:
@@ -94,11 +93,7 @@ def label_thresholds(model: Any, given: Any, names: Names | None) -> dict[str, n
         if given is not None:
             raise ConfigError('thresholds are for models that give several labels; this one gives one: leave them out')
         return None
-    found = (
-        Thresholds('thresholds', given)
-        if isinstance(given, Mapping)
-        else read_thresholds(0.5 if given is None else given)
-    )
+    found = read_thresholds(0.5 if given is None else given)
     return {
         part: np.broadcast_to(found.of((names or {}).get(part)), (head.num_classes,)) for part, head in parts.items()
     }

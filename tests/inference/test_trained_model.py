@@ -60,7 +60,13 @@ def test_thresholds_of_several_labels(tmp_path):
     (tmp_path / 't.json').write_text('{"classes": {"owl": 0.1, "cat": 0.2, "dog": 0.9}}')
     for given in (str(tmp_path / 't.json'), dict(owl=0.1, cat=0.2, dog=0.9)):
         assert label_thresholds(model, given, names)['label'].tolist() == [0.2, 0.9, 0.1]
-    for wrong in (dict(owl=0.1, cat=0.2), dict(owl=0.1, cat=0.2, dgo=0.9), 1.5, str(tmp_path / 'no.json')):
+    for wrong in (
+        dict(owl=0.1, cat=0.2),
+        dict(owl=0.1, cat=0.2, dgo=0.9),
+        dict(owl=0.1, cat=30, dog=0.9),
+        1.5,
+        str(tmp_path / 'no.json'),
+    ):
         with pytest.raises(MmavError):
             label_thresholds(model, wrong, names)
 
