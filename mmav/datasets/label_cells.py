@@ -76,7 +76,10 @@ class LabelReader:
             return self._index_of[cell]
         column, number = self._column, len(self._index_of)
         if not cell:
-            raise ManifestError(f'{where}: the {column} is empty; write a class name or index')
+            raise ManifestError(
+                f'{where}: the {column} is empty; write a class name or index, or give the dataset multi_label=True if '
+                'clips have any number of labels'
+            )
         if _is_number(cell):
             if self._numbers:
                 raise ManifestError(
@@ -93,10 +96,19 @@ class LabelReader:
                 f'{where}: {column} {cell!r} is not in the class list; if it is several labels, give the dataset '
                 'multi_label=True'
             )
-        hint = did_you_mean(cell, self._index_of) or '; add it to the class list or fix the row'
+        hint = self._other_separator(cell) or did_you_mean(cell, self._index_of)
+        hint = hint or '; add it to the class list or fix the row'
         if re.fullmatch(r'\d+\.0*', cell, re.ASCII):
             hint = f'; if it is an index, write {cell.partition(".")[0]}'
         raise ManifestError(f'{where}: {column} {cell!r} is not in the class list{hint}')
+
+    def _other_separator(self, cell: str) -> str:
+        """The remedy for a cell that separates several labels by something else."""
+        for mark in (';', ',', '/', '+') if self._several else ():
+            names = [name.strip() for name in cell.split(mark)]
+            if len(names) > 1 and all(name in self._index_of for name in names):
+                return f'; write {SEPARATOR.join(names)!r} if it is several labels'
+        return ''
 
 
 def _is_number(text: str) -> bool:

@@ -37,6 +37,8 @@ def test_any_number_of_labels(cell, labels):
         ('|', 'without a name on both sides'),
         ('0||1', 'without a name on both sides'),
         ('dog barking|dog barkin', "label 'dog barkin' is not in the class list, did you mean 'dog barking'"),
+        ('dog barking; 7', r"is not in the class list; write 'dog barking\|7' if it is several labels"),
+        ('dog barking; cat', 'is not in the class list, did you mean'),
         ('0|3', 'label 3 is out of range: the class list has 3 classes, 0 to 2'),
     ],
 )
