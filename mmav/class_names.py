@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -219,6 +219,15 @@ def shown(names: Sequence[str]) -> str:
     "'a', 'b', 'c', ..."
     """
     return ', '.join(map(repr, names[:_SHOWN])) + ', ...' * (len(names) > _SHOWN)
+
+
+def label_set(names: Iterable[str]) -> str:
+    """The labels of one clip, separated as in a manifest: names may hold commas.
+
+    >>> label_set(['Dog, barking', 'speech'])
+    'Dog, barking | speech'
+    """
+    return ' | '.join(names)
 
 
 def places(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:

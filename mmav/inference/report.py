@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmav.class_names import label_set
 from mmav.inference.results import parts_of
 from mmav.tables import text_table
 
@@ -52,7 +53,7 @@ def _block(result: dict[str, Any], bar: str) -> str:
     if reached is not None:
         listed = {best['index'] for best in result['predictions']}
         more = [f'{each["label"]} {each["score"]:.3f}' for each in result['labels'] if each['index'] not in listed]
-        lines += [f'  * {", ".join(more)}'] if more else []
+        lines += [f'  * {label_set(more)}'] if more else []
         lines += [] if reached else [f'  {NO_LABEL}: no class reaches its threshold']
     for part in parts_of(result):
         words = ', '.join(f'{each["label"]} {each["score"]:.3f}' for each in result[part][:3])
@@ -74,7 +75,7 @@ def _best(result: dict[str, Any]) -> dict[str, Any]:
     best = result['predictions'][0]
     if 'labels' not in result:
         return best
-    return dict(best, label=', '.join(each['label'] for each in result['labels']) or NO_LABEL)
+    return dict(best, label=label_set(each['label'] for each in result['labels']) or NO_LABEL)
 
 
 def _modalities(result: dict[str, Any]) -> str:

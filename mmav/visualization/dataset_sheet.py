@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from mmav.class_names import label_set
 from mmav.datasets.av_dataset import AVDataset
 from mmav.datasets.class_counts import clips_within
 from mmav.datasets.transforms.spectrogram import find_spectrogram
@@ -217,7 +218,7 @@ def _words(names: Sequence[str], label: int | tuple[int, ...]) -> str:
     """The name of a label, or the names of all of a clip."""
     if not isinstance(label, tuple):
         return names[label]
-    return ' | '.join(names[each] for each in label) or '(no label)'
+    return label_set(names[each] for each in label) or '(no label)'
 
 
 def draw_dataset_sheet(clips: Sequence[SheetClip], out_file: str | Path, *, title: str = '') -> None:

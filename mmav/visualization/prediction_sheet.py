@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from mmav.class_names import label_set
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import clip_key
 from mmav.visualization.figures import save_figure, short
 
 Row = TypeVar('Row')
 _TITLE = 90  # most characters of the true classes in a title
-_PREDICTED = 0.5  # from which probability on a class is predicted, where clips have any number
 RIGHT, WRONG, OTHER = '#2e8b57', '#c0392b', '#9aa5b1'
 
 
@@ -54,11 +54,12 @@ def draw_prediction_sheet(
     classes: Sequence[str] | None = None,
     num_frames: int = 6,
     topk: int = 3,
+    thresholds: float | np.ndarray = 0.5,
 ) -> None:
     """Draws one line per clip: frames, spectrogram, likely classes.
 
     Green is the true class, red a wrong first guess. Where clips have any number of labels, green are all of its
-    classes, and red are other classes with a probability of 0.5 or more; the title is green if these two say the same.
+    classes, and red are other classes that reach their threshold; the title is green if those that do are its classes.
     Without labels nothing is.
 
     Args:
@@ -69,6 +70,8 @@ def draw_prediction_sheet(
         classes: Names of the classes; defaults to their numbers.
         num_frames: Frames in a strip.
         topk: Predictions shown.
+        thresholds: From which probability on a clip has a class, where it may have any number; one, or one a class
+            (C,).
 
     Raises:
         MmavError: There is nothing to draw.
@@ -91,8 +94,8 @@ def draw_prediction_sheet(
                 axis.imshow(frame_strip(seen['video'], num_frames))
             else:
                 axis.imshow(seen['audio'][0, 0].numpy(), origin='lower', aspect='auto', cmap='magma')
-        true, wrong, right = _judge(row['label'].get('label'), scores)
-        told = ', '.join(names[index] for index in true or ()) or 'no label' * (true is not None)
+        true, wrong, right = _judge(row['label'].get('label'), scores, thresholds)
+        told = label_set(names[index] for index in true or ()) or 'no label' * (true is not None)
         title = short(f'{told}  ', _TITLE) + f'({Path(row["path"]).name})'
         title += '  cannot be read' * (row['broken'] is not None)
         colour = 'black' if right is None else RIGHT if right and row['broken'] is None else WRONG
@@ -108,7 +111,7 @@ def draw_prediction_sheet(
 
 
 def _judge(
-    label: int | tuple[int, ...] | None, scores: np.ndarray
+    label: int | tuple[int, ...] | None, scores: np.ndarray, thresholds: float | np.ndarray
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...], bool | None]:
     """The true classes, the wrongly predicted ones, and whether all is right; None of what is not known."""
     first = int(np.argmax(scores))
@@ -116,7 +119,7 @@ def _judge(
         return None, (), None
     if not isinstance(label, tuple):
         return (label,), () if first == label else (first,), first == label
-    said = set(np.flatnonzero(scores >= _PREDICTED).tolist())
+    said = set(np.flatnonzero(scores >= thresholds).tolist())
     return label, tuple(sorted(said - set(label))), said == set(label)
 
 

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mmav.class_names import label_set
 from mmav.errors import MmavError
 from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES
 from mmav.web.demo import Answer, UploadError, WebDemo
@@ -225,7 +226,7 @@ def _answer(answer: Answer) -> str:
     )
     best = escape(answer.predictions[0]['label'])
     if answer.labels is not None:
-        best = escape(', '.join(each['label'] for each in answer.labels)) or 'None of the classes is likely enough.'
+        best = escape(label_set(each['label'] for each in answer.labels)) or 'None of the classes is likely enough.'
     return f'<div class="mmav-best">{best}</div><div class="mmav-bars">{rows}</div>{_note(" ".join(answer.notes))}'
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmav.analysis.grad_cam.pictures import draw_spectrogram, overlay_heatmap, pick_frames, side_by_side
+from mmav.class_names import label_set
 from mmav.visualization.figures import figure_bytes
 from mmav.visualization.timeline import draw_timeline
 from mmav.web.demo import Answer, Explanation
@@ -49,7 +50,7 @@ def timeline_html(answer: Answer, names: dict[str, list[str]]) -> str:
             said = names[part][best]
             if answer.thresholds is not None:
                 reached = np.flatnonzero(scores[number] >= answer.thresholds[part])
-                said = ', '.join(names[part][k] for k in reached[(-scores[number, reached]).argsort(kind='stable')])
+                said = label_set(names[part][k] for k in reached[(-scores[number, reached]).argsort(kind='stable')])
             cells += f'<td>{escape(said) or "none"}</td><td>{100 * scores[number, best]:.1f} %</td>'
         rows += f'<tr><td>{start:.1f} to {end:.1f} s</td>{cells}</tr>'
     return f'{drawn}<details><summary>As a table</summary><table class="mmav-table">{rows}</table></details>'

@@ -51,9 +51,9 @@ def test_labels_that_reach_their_thresholds_have_a_star():
     assert nothing.endswith('(no label): no class reaches its threshold')
     windows = [dict(start=float(k), end=k + 1.0, predictions=[dog], labels=[[dog, owl], []][k]) for k in range(2)]
     text = report_of([result(**several, windows=windows)])
-    assert '0.0 to 1.0  dog, owl' in text and '1.0 to 2.0  (no label)' in text
+    assert '0.0 to 1.0  dog | owl' in text and '1.0 to 2.0  (no label)' in text
     table = report_of([result(f'{k}.mp4', **several) for k in range(MOST_BLOCKS + 1)])
-    assert 'dog, owl' in table
+    assert 'dog | owl' in table
 
 
 def test_error_alone():

@@ -106,3 +106,16 @@ def test_cluster_features(tmp_path, capsys):
     save_predictions(path, rows)
     assert run_tool(tool, path, '--part', 'verb') == 0
     assert 'ari 1.0000  homogeneity 1.0000' in capsys.readouterr().out
+
+
+def test_a_sheet_takes_thresholds_of_label_sets_alone(tmp_path, capsys):
+    tool, config = 'analysis_tools/plot_predictions.py', 'small/small_folder.py'
+    one = write(tmp_path / 'a.pkl', [[0.9, 0.1]], [0])
+    assert run_tool(tool, config, one, tmp_path / 'a.png', '--thresholds', 0.3) == 2
+    assert '--thresholds is for clips with any number of labels' in capsys.readouterr().err
+    several = write_sets(tmp_path / 'b.pkl')
+    for wrong, told in (('2', '2.0 is no threshold'), (str(tmp_path / 'no.json'), 'no file')):
+        assert run_tool(tool, config, several, tmp_path / 'a.png', '--thresholds', wrong) == 2
+        assert told in capsys.readouterr().err
+    assert run_tool(tool, config, several, tmp_path / 'a.png', '--num', 0) == 2
+    assert '--num 0: give a number from 1 on' in capsys.readouterr().err

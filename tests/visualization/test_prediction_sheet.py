@@ -45,9 +45,9 @@ def test_colours_tell_right_from_wrong(tmp_path):
 @pytest.mark.parametrize(
     ('label', 'broken', 'title', 'colours'),
     [
-        ((0, 2), None, 'a, c  (0.mp4)', (RIGHT, [RIGHT, RIGHT, OTHER])),
+        ((0, 2), None, 'a | c, d  (0.mp4)', (RIGHT, [RIGHT, RIGHT, OTHER])),
         ((0,), None, 'a  (0.mp4)', (WRONG, [RIGHT, WRONG, OTHER])),
-        ((0, 1, 2), None, 'a, b, c  (0.mp4)', (WRONG, [RIGHT, RIGHT, RIGHT])),
+        ((0, 1, 2), None, 'a | b | c, d  (0.mp4)', (WRONG, [RIGHT, RIGHT, RIGHT])),
         ((), 'torn', 'no label  (0.mp4)  cannot be read', (WRONG, [WRONG, WRONG, OTHER])),
         (None, None, '(0.mp4)', ('black', [OTHER, OTHER, OTHER])),
     ],
@@ -55,13 +55,22 @@ def test_colours_tell_right_from_wrong(tmp_path):
 def test_sets_of_labels_and_none(tmp_path, figure, label, broken, title, colours):
     inputs = [dict(audio=torch.randn(1, 1, 6, 9))]
     made = dict(row(0, label, [0.9, 0.2, 0.6], broken), **({} if label is not None else dict(label={})))
-    draw_prediction_sheet([made], inputs, tmp_path / 'a.png', classes=['a', 'b', 'c'])
+    draw_prediction_sheet([made], inputs, tmp_path / 'a.png', classes=['a', 'b', 'c, d'])
     picture, bars = figure[0].axes
     assert picture.get_title(loc='left') == title
     line = next(text for text in picture.findobj(Text) if text.get_text() == title)
     # the bars are those of a, c and b
     found = [to_hex(bar.get_facecolor()) for bar in bars.patches]
     assert (line.get_color(), found) == colours
+
+
+@pytest.mark.parametrize(('thresholds', 'colour'), [(0.5, WRONG), (0.2, RIGHT), (np.array([0.5, 0.2, 0.7]), WRONG)])
+def test_thresholds_say_what_is_predicted(tmp_path, figure, thresholds, colour):
+    inputs = [dict(audio=torch.randn(1, 1, 6, 9))]
+    made = row(0, (0, 1, 2), [0.9, 0.2, 0.6])
+    draw_prediction_sheet([made], inputs, tmp_path / 'a.png', thresholds=thresholds)
+    (line,) = (text for text in figure[0].findobj(Text) if text.get_text() == '0 | 1 | 2  (0.mp4)')
+    assert line.get_color() == colour
 
 
 @pytest.mark.parametrize('modalities', [('video', 'audio'), ('audio',)])

@@ -26,7 +26,7 @@ def test_answer_shows_labels_scores_and_notes():
 def test_several_labels_are_named_together():
     several = answer()
     several.labels = [dict(label='dog', index=1, score=0.7), dict(label='a & b', index=2, score=0.6)]
-    assert '<div class="mmav-best">dog, a &amp; b</div>' in web_page._answer(several)
+    assert '<div class="mmav-best">dog | a &amp; b</div>' in web_page._answer(several)
     assert web_page._answer(several).count('class="mmav-bar said"') == 1  # of the two bars
     several.labels = []
     assert 'mmav-bar said' not in web_page._answer(several)

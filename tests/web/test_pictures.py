@@ -72,4 +72,4 @@ def test_timeline_names_the_labels_that_reach_their_thresholds():
     answer = Answer('clip.mp4', 'video and audio', [], [(0.0, 2.0), (1.5, 3.5)], dict(label=scores), [])
     answer.labels, answer.thresholds = [], dict(label=np.array([0.5, 0.5, 0.5]))
     html = timeline_html(answer, dict(label=['cat', 'dog', 'owl']))
-    assert re.findall(r's</td><td>(.*?)</td>', html) == ['dog, cat', 'none']
+    assert re.findall(r's</td><td>(.*?)</td>', html) == ['dog | cat', 'none']

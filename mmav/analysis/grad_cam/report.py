@@ -14,6 +14,7 @@ from mmav.analysis.grad_cam.clips import SeenClip, look
 from mmav.analysis.grad_cam.figure import draw_cam_figure
 from mmav.analysis.grad_cam.pictures import CamRow, cam_painter
 from mmav.checkpoints import require_checkpoint
+from mmav.class_names import label_set
 from mmav.config.edits import find_whole_test_set
 from mmav.errors import ConfigError, MmavError, OutputError, did_you_mean
 from mmav.evaluation.localization import Event, read_events
@@ -274,7 +275,7 @@ def show_clips(
         box = None
         if clip.event is not None and first is not None and first.region is not None:
             box = clip.event.boxes_in(first.frame_times[0], first.region)  # type: ignore[index]
-        truth = ' '.join(', '.join(names) or 'none' for names in clip.label.values())
+        truth = ' '.join(label_set(names) or 'none' for names in clip.label.values())
         title = f'{short_path(clip.path, 70)}   {seen[0].start:.2f} to {seen[0].end:.2f} s'
         title += f'   true class: {truth}' * bool(truth)
         written.append(out / f'{name}.png')
