@@ -68,6 +68,8 @@ _REGISTRY_OF_KEY = {
     'vis_backends': registry.VISBACKENDS,
     'worker_init_fn': registry.FUNCTIONS,
 }
+# dicts under these keys of a model are always built, and so is all that those of the second kind hold
+_BUILT, _HOLDERS = ('contrast', 'data_preprocessor', 'head', 'loss', 'neck'), ('backbones', 'losses')
 # arguments that MMEngine or the owner of a part fills in
 _FILLED_IN: dict[Registry, tuple[str, ...]] = {
     registry.DATA_SAMPLERS: ('dataset', 'seed', 'sampler', 'batch_size'),
@@ -374,6 +376,8 @@ def _children(value: Any, path: str, place: Registry) -> Problems:
                 here = _where_registered(item['type'], here)
             added = (*_OWNERS_KEYS.get(owner, ()), *_OWNERS_KEYS.get(str(key), ()))
             yield from _part(item, inside, here, partial=partial, added=added)
+        elif isinstance(item, dict) and place is registry.MODELS and (key in _BUILT or owner in _HOLDERS):
+            yield from _part(item, inside, here)  # its type is missing
         elif isinstance(item, (dict, list, tuple)):
             yield from _children(item, inside, here)
 

@@ -44,6 +44,15 @@ def test_a_right_config_passes_and_nothing_is_built(cfg, monkeypatch):
     check_config(cfg)
 
 
+def test_parts_of_a_model_need_a_type(cfg):
+    backbones = dict(audio=dict(in_dims={}, depth=1), video=dict(type='CheckedPart', depth=1))
+    cfg.model = dict(type='CheckedNet', backbones=backbones, neck=dict(depth=2), act_cfg=dict(depth=1))
+    assert list(find_problems(cfg)) == [
+        'model.backbones.audio.type: missing; it has in_dims, depth',
+        'model.neck.type: missing; it has depth',
+    ]
+
+
 @pytest.mark.parametrize(
     ('name', 'value', 'expected'),
     [
