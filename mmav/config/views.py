@@ -144,7 +144,8 @@ def set_view_options(cfg: Config, *, average: str | None = None, batch: int | No
             model['view_batch'] = batch
     parts = ' x '.join(f'{number} {name}' for name, number in counts.items() if number > 1)
     at_once = model.get('view_batch')
-    return f'{views} views a clip' + (f' ({parts})' if parts else '') + (f', {at_once} at a time' if at_once else '')
+    told = f'{views} view{"" if views == 1 else "s"} a clip' + (f' ({parts})' if parts else '')
+    return told + (f', {at_once} at a time' if at_once else '')
 
 
 def _test_sets(cfg: Mapping[str, Any], option: str) -> Iterator[Any]:

@@ -106,7 +106,7 @@ def test_more_views_take_no_more_memory_than_the_config():
     assert set_view_options(own, before=5).endswith(', 2 at a time')
     fewer = config()
     set_test_views(fewer, views=1)
-    assert set_view_options(fewer, before=5) == '1 views a clip' and 'view_batch' not in fewer.model
+    assert set_view_options(fewer, before=5) == '1 view a clip' and 'view_batch' not in fewer.model
     other = config(model=dict(type='Own'))
     assert set_view_options(other, before=1) == '5 views a clip (5 views)' and 'view_batch' not in other.model
 
