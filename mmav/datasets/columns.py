@@ -87,7 +87,9 @@ _OFFICIAL = {
 _IDS, _ID_OF = _set('ytid vid'), _set('video youtube yt clip vid')
 
 
-def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None = None) -> dict[str, int]:
+def find_columns(
+    path: str, header: Sequence[str], labels: Sequence[str] | None = None, *, others: Sequence[str] = ()
+) -> dict[str, int]:
     """Finds the columns of a manifest that are read.
 
     Other columns are logged once, but refused if they have almost the name of one that is read.
@@ -96,6 +98,7 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
         path: The manifest.
         header: Names of its columns, stripped.
         labels: Columns of labels that are read; None to ignore labels.
+        others: Columns that the caller reads itself, which are neither logged nor refused.
 
     Returns:
         Name of each column that is read, including ``start`` and ``end`` if present -> its position. In place of
@@ -118,7 +121,7 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
             found = ', '.join(repr(column) for column in header)
             raise ManifestError(f'{path}: row 1: no column {name!r}, only {found}; {_remedy(name, header, needed)}')
     for name in header:
-        if name in known or _is_event(name, header):
+        if name in known or name in others or _is_event(name, header):
             continue
         meant = near_column(name, [column for column in known if column not in header]) or near_column(name, known)
         if meant is not None:
@@ -127,7 +130,7 @@ def find_columns(path: str, header: Sequence[str], labels: Sequence[str] | None 
             raise ManifestError(
                 f"{path}: row 1: column {name!r} is not read; write a column 'end', which is start + {name}"
             )
-    extra = [name for name in header if name not in known]
+    extra = [name for name in header if name not in known and name not in others]
     if extra and any(extra):
         say_once(f'{path}: columns that are not read: {", ".join(extra)}')
     if ('start' in header) != ('end' in header):

@@ -200,29 +200,32 @@ class Table(NamedTuple):
         return _span(f'{self.path}: row {line}', self.named(cells))
 
 
-def read_table(path: str, labels: Sequence[str] | None = None) -> Table:
+def read_table(path: str, labels: Sequence[str] | None = None, *, others: Sequence[str] = ()) -> Table:
     """Reads a manifest without parsing its rows; skips empty ones.
 
     Args:
         path: The manifest.
         labels: Its columns of labels; None to ignore labels.
+        others: Columns that the caller reads itself.
 
     Raises:
         ManifestError: The file is missing, not CSV text, or has no clip; a column is missing or misnamed, see
             :func:`mmav.datasets.columns.find_columns`; a row has no path, or too few or too many cells.
     """
-    table, rows = _scan(path, labels)
+    table, rows = _scan(path, labels, others)
     return table._replace(rows=list(rows))
 
 
-def _scan(path: str, labels: Sequence[str] | None) -> tuple[Table, Iterator[tuple[int, list[str]]]]:
+def _scan(
+    path: str, labels: Sequence[str] | None, others: Sequence[str] = ()
+) -> tuple[Table, Iterator[tuple[int, list[str]]]]:
     """A manifest without its rows, and what reads them one by one."""
     reader = csv.reader(_lines(read_text(path, 'manifest')), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
         raise _not_csv(path, reader.line_num, error) from error
-    columns = find_columns(path, header, labels)
+    columns = find_columns(path, header, labels, others=others)
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         empty = True

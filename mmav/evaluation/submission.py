@@ -43,7 +43,7 @@ def ids_in(rows: Sequence[dict], manifest: str | Path, column: str) -> list[str]
     Raises:
         MmavError: The list has no such column or not these clips, or an id is empty or occurs twice.
     """
-    table = read_table(str(manifest))
+    table = read_table(str(manifest), others=[column])
     if column not in table.header:
         known = ', '.join(map(repr, table.header))
         raise MmavError(f"'{manifest}' has no column {column!r}, only {known}{did_you_mean(column, table.header)}")
@@ -246,7 +246,7 @@ def csv_ids(rows: Sequence[dict], by: str, manifest: str | Path | None = None) -
     own: dict[str, Callable[[dict], str]] = dict(
         stem=lambda row: Path(row['path']).stem, path=lambda row: row['path'], row=lambda row: str(row['sample_idx'])
     )
-    if manifest is not None and (by not in own or by in read_table(str(manifest)).header):
+    if manifest is not None and (by not in own or by in read_table(str(manifest), others=[by]).header):
         return ids_in(rows, manifest, by)
     if manifest is not None:
         raise MmavError(f'--manifest has no effect with --id {by}: name the column of the ids with --id')

@@ -195,6 +195,15 @@ def test_ids_are_those_of_the_rows_tested_on(manifest):
     assert len(ids_in(rows, manifest, 'narration_id')) == 3
 
 
+def test_a_column_that_is_read_is_not_called_unread(manifest, monkeypatch):
+    lines = []
+    monkeypatch.setattr('mmav.datasets.columns.say_once', lines.append)
+    csv_ids(predictions(), 'narration_id', manifest)
+    assert lines == []
+    manifest.write_text(MANIFEST.replace('narration_id', 'paths'))  # nor taken for a slip
+    assert csv_ids(predictions(), 'paths', manifest)[2] == 'P04_1_0'
+
+
 def test_ids_of_another_list_are_refused(manifest):
     rows = predictions()
     for column, message in (('narration', "no column 'narration'.*did you mean 'narration_id'"), ('path', 'twice')):
