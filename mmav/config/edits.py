@@ -161,7 +161,12 @@ def resolve_num_classes(
     asking = [part for part in dicts_within(cfg.get('model')) if part.get('num_classes') == AUTO]
     if not asking and cfg.get('num_classes') != AUTO:
         return
-    number = len(_class_names(cfg, loaders) if classes is None else classes)
+    try:
+        number = len(_class_names(cfg, loaders) if classes is None else classes)
+    except ConfigError:
+        if asking:
+            raise
+        return  # a variable of the bases that the model does not use, as with verbs and nouns
     for part in asking:
         part['num_classes'] = number
     if cfg.get('num_classes') == AUTO:

@@ -148,6 +148,9 @@ def test_class_list_that_is_not_there(tmp_path):
     cfg.train_dataloader = dict(dataset=dict(classes=dict(verb='v.txt', noun='n.txt')))
     with pytest.raises(ConfigError, match='needs one class list, not verb and noun: write the numbers'):
         resolve_num_classes(cfg)
+    # the variable alone, of a base that a VerbNounHead does not use
+    cfg.model = dict(head=dict(type='VerbNounHead', num_verbs=2, num_nouns=3))
+    resolve_num_classes(cfg)
 
 
 def test_fixed_number_of_classes_needs_no_data():
