@@ -7,6 +7,7 @@ import argparse
 
 import numpy as np
 
+from mmav.class_names import label_set
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.evaluation.label_sets import read_label_sets
@@ -55,7 +56,7 @@ def main() -> None:
         sets.answers, sets.classes, per_class=args.per_class, average=args.average or 'macro'
     )
     if without:
-        print(f'without a clip, so with the threshold that is best for all: {", ".join(without)}')
+        print(f'without a clip, so with the threshold that is best for all: {label_set(without)}')
     found = Thresholds(args.out, content['classes'] if args.per_class else content['threshold'])
     for name, value in (('0.5', 0.5), (args.out, found.of(sets.classes))):
         scores = multi_label_scores(sets.answers, value)
