@@ -73,8 +73,8 @@ def sign_test(won: int, lost: int) -> float:
     Returns:
         The probability, 1 where they differ in none.
 
-    >>> round(sign_test(3, 0), 4), round(sign_test(6, 0), 4)
-    (0.25, 0.0312)
+    >>> round(sign_test(3, 0), 3), round(sign_test(6, 0), 3)
+    (0.25, 0.031)
     """
     clips = won + lost
     steps = np.arange(1, min(won, lost) + 1)
