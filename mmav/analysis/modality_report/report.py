@@ -46,7 +46,7 @@ def case_names(names: tuple[str, str]) -> dict[str, str]:
 
 
 def file_names(names: Sequence[str], *, dumped: bool) -> list[str]:
-    """The files that :func:`write_report` writes."""
+    """The files of a report, as :meth:`ModalityReport.write` writes them."""
     dumps = [f'{name}.pkl' for name in (BOTH, *names)] if dumped else []
     return [PAGE, TEXT, PICTURE, NUMBERS, SCORES, CLASSES, CLIPS, *dumps]
 
