@@ -7,22 +7,17 @@ have any number of labels, a cell holds them separated by ``|``.
 from __future__ import annotations
 
 import copy
-import csv
 import math
 import os
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmav.datasets.columns import SPAN, find_columns
 from mmav.datasets.label_cells import LabelReader
-from mmav.datasets.label_columns import LabelColumn
+from mmav.datasets.manifest_table import clip_of, scan_table, span_of
 from mmav.datasets.media.pair_path import PairPath
-from mmav.errors import ManifestError
-from mmav.files import read_text
 from mmav.structures import as_parts
 
 
@@ -65,6 +60,74 @@ def _unpacked(text: str) -> str:
     video, audio, *rates = text.split('\0')
     fps, sample_rate = (float(rate) if rate else None for rate in rates)
     return PairPath(video, audio, fps=fps, sample_rate=sample_rate)
+
+
+class Indices:
+    """The class of each clip."""
+
+    def __init__(self, labels: Sequence[int] | np.ndarray) -> None:
+        self._labels = np.array(labels, dtype=np.int64)
+
+    def __getitem__(self, index: int) -> int:
+        return int(self._labels[index])
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """The classes of the first clip, then of the second and so on (M,), and where those of each clip end (N,)."""
+        return self._labels, np.arange(1, len(self._labels) + 1)
+
+    def moved(self, places: np.ndarray) -> Indices:
+        """The same clips with new indices of the classes, ``places`` (C,); several classes may become one."""
+        return Indices(places[self._labels])
+
+
+class Sets:
+    """The classes of each clip, any number of them."""
+
+    def __init__(self, labels: Sequence[int], ends: Sequence[int]) -> None:
+        self._labels = np.array(labels, dtype=np.int32)
+        self._ends = np.array(ends, dtype=np.int64)
+
+    def __getitem__(self, index: int) -> tuple[int, ...]:
+        begin = int(self._ends[index - 1]) if index else 0
+        return tuple(self._labels[begin : int(self._ends[index])].tolist())
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """The classes of the first clip, then of the second and so on (M,), and where those of each clip end (N,)."""
+        return self._labels, self._ends
+
+    def moved(self, places: np.ndarray) -> Sets:
+        """The same clips with new indices of the classes, ``places`` (C,); several classes may become one."""
+        clips = np.repeat(np.arange(len(self._ends)), np.diff(self._ends, prepend=0))
+        # sorted, each class of a clip once
+        pairs = np.unique(np.stack([clips, places[self._labels]], axis=1), axis=0)
+        other = copy.copy(self)
+        other._labels = pairs[:, 1].astype(np.int32)
+        other._ends = np.cumsum(np.bincount(pairs[:, 0], minlength=len(self._ends)))
+        return other
+
+
+class LabelColumn:
+    """One part of the labels, while the rows of a manifest are read.
+
+    Args:
+        several: Whether a clip has any number of classes.
+    """
+
+    def __init__(self, several: bool) -> None:
+        self._several = several
+        self._labels, self._ends = array('q'), array('q')
+
+    def add(self, label: Any) -> None:
+        """Adds the class of the next clip, or a sorted tuple of its classes."""
+        if self._several:
+            self._labels.extend(label)
+            self._ends.append(len(self._labels))
+        else:
+            self._labels.append(label)
+
+    def packed(self) -> Indices | Sets:
+        """Those of all clips."""
+        return Sets(self._labels, self._ends) if self._several else Indices(self._labels)
 
 
 class Manifest:
@@ -150,154 +213,15 @@ def read_manifest(
     """
     lists = as_parts(classes) if labelled else {}
     readers = {column: LabelReader(path, column, names, several=multi_label) for column, names in lists.items()}
-    table, rows = _scan(path, tuple(lists) if labelled else None)
+    table, rows = scan_table(path, tuple(lists) if labelled else None)
 
     def parsed() -> Iterator[ManifestRow]:
         for line, cells in rows:
             where, named = f'{path}: row {line}', table.named(cells)
             label = {column: reader.cell(where, named[column]) for column, reader in readers.items()}
-            yield ManifestRow(_clip(where, named), label, *_span(where, named), line)
+            yield ManifestRow(clip_of(where, named), label, *span_of(where, named), line)
 
     manifest = Manifest(parsed())
     for column, reader in readers.items():
         reader.tell_empty(path, column, len(manifest))
     return manifest
-
-
-class Table(NamedTuple):
-    """The unparsed rows of a manifest.
-
-    Attributes:
-        path: The manifest.
-        header: Names of its columns, stripped.
-        columns: Name of each column that is read -> its position.
-        rows: Line and cells of each row.
-    """
-
-    path: str
-    header: list[str]
-    columns: dict[str, int]
-    rows: list[tuple[int, list[str]]]
-
-    def named(self, cells: Sequence[str]) -> dict[str, str]:
-        """The cells of a row that are read."""
-        return {name: cells[place].strip() for name, place in self.columns.items()}
-
-    def clip(self, line: int, cells: Sequence[str]) -> str:
-        """The path of a row's clip, or its files.
-
-        Raises:
-            ManifestError: It has neither video nor audio, or a rate is not a number above 0.
-        """
-        return _clip(f'{self.path}: row {line}', self.named(cells))
-
-    def span(self, line: int, cells: Sequence[str]) -> tuple[float | None, float | None]:
-        """Start and end of a row's clip in seconds of the file, None for the file's own.
-
-        Raises:
-            ManifestError: They are not times, or not in order.
-        """
-        return _span(f'{self.path}: row {line}', self.named(cells))
-
-
-def read_table(path: str, labels: Sequence[str] | None = None, *, others: Sequence[str] = ()) -> Table:
-    """Reads a manifest without parsing its rows; skips empty ones.
-
-    Args:
-        path: The manifest.
-        labels: Its columns of labels; None to ignore labels.
-        others: Columns that the caller reads itself.
-
-    Raises:
-        ManifestError: The file is missing, not CSV text, or has no clip; a column is missing or misnamed, see
-            :func:`mmav.datasets.columns.find_columns`; a row has no path, or too few or too many cells.
-    """
-    table, rows = _scan(path, labels, others)
-    return table._replace(rows=list(rows))
-
-
-def _scan(
-    path: str, labels: Sequence[str] | None, others: Sequence[str] = ()
-) -> tuple[Table, Iterator[tuple[int, list[str]]]]:
-    """A manifest without its rows, and what reads them one by one."""
-    reader = csv.reader(_lines(read_text(path, 'manifest')), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise _not_csv(path, reader.line_num, error) from error
-    columns = find_columns(path, header, labels, others=others)
-
-    def rows() -> Iterator[tuple[int, list[str]]]:
-        empty = True
-        try:
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                where = f'{path}: row {reader.line_num}'
-                if len(cells) != len(header):
-                    raise ManifestError(
-                        f'{where}: {len(cells)} cells under a header of {len(header)}; put a cell that holds a comma '
-                        'in double quotes'
-                    )
-                if 'path' in columns and not cells[columns['path']].strip():
-                    raise ManifestError(f'{where}: the path is empty')
-                empty = False
-                yield reader.line_num, cells
-        except csv.Error as error:
-            raise _not_csv(path, reader.line_num, error) from error
-        if empty:
-            raise ManifestError(f'{path}: the manifest has a header but no clip; write one row per clip')
-
-    return Table(path, header, columns, []), rows()
-
-
-def _lines(text: str) -> Iterator[str]:
-    """The lines of a text with their ends, as they are; ``io.StringIO`` takes four bytes a character."""
-    return (match[0] for match in re.finditer(r'[^\r\n]*(?:\r\n?|\n)|[^\r\n]+', text))
-
-
-def _not_csv(path: str, line: int, error: csv.Error) -> ManifestError:
-    return ManifestError(f'{path}: row {line}: not CSV: {error}')
-
-
-def _clip(where: str, named: Mapping[str, str]) -> str:
-    if 'path' in named:
-        return named['path']
-    video, audio = (named.get(name, '') for name in ('video', 'audio'))
-    if not video and not audio:
-        raise ManifestError(f'{where}: video and audio are both empty; name a file for one of them')
-    fps, sample_rate = (_rate(where, name, named.get(name, '')) for name in ('fps', 'sample_rate'))
-    return PairPath(video, audio, fps=fps, sample_rate=sample_rate)
-
-
-def _span(where: str, named: Mapping[str, str]) -> tuple[float | None, float | None]:
-    start, end = (_seconds(where, column, named.get(column, '')) for column in SPAN)
-    if end is not None and end <= (start or 0.0):
-        raise ManifestError(f'{where}: end {end:g} s is not after start {start or 0.0:g} s')
-    return start, end
-
-
-def _number(cell: str) -> float:
-    """The number in a cell, NaN for anything else."""
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
-
-
-def _seconds(where: str, column: str, cell: str) -> float | None:
-    if not cell:
-        return None
-    value = _number(cell)
-    if not (math.isfinite(value) and value >= 0):
-        raise ManifestError(f'{where}: {column} {cell!r} is not a time in seconds; leave it empty for the whole file')
-    return value
-
-
-def _rate(where: str, column: str, cell: str) -> float | None:
-    if not cell:
-        return None
-    value = _number(cell)
-    if not 0 < value < math.inf:
-        raise ManifestError(f'{where}: {column} {cell!r} is not a number above 0; leave it empty for media files')
-    return value

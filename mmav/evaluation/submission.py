@@ -16,7 +16,7 @@ import numpy as np
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from mmav.datasets.manifest import Table, read_table
+from mmav.datasets.manifest_table import Table, read_table
 from mmav.errors import MmavError, did_you_mean
 from mmav.evaluation.action_accuracy import PARTS
 from mmav.evaluation.predictions import by_clip

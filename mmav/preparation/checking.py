@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from mmav.class_names import read_classes
 from mmav.datasets.columns import LABELS, PAIR
-from mmav.datasets.manifest import join_path, read_table
+from mmav.datasets.manifest import join_path
+from mmav.datasets.manifest_table import read_table
 from mmav.datasets.media import PairPath
 from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.probe import Probe, probe
@@ -137,7 +138,7 @@ def read_rows(path: str) -> ManifestCheck:
     """Reads a manifest as it is written; labels are not checked.
 
     Raises:
-        ManifestError: See :func:`mmav.datasets.manifest.read_table`; or a span is not two numbers.
+        ManifestError: See :func:`mmav.datasets.manifest_table.read_table`; or a span is not two numbers.
     """
     table = read_table(path)
     clips = [ClipSpan(table.clip(line, cells), *table.span(line, cells)) for line, cells in table.rows]

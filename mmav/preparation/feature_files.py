@@ -14,7 +14,8 @@ from tqdm import tqdm
 from mmav.class_names import Names
 from mmav.datasets.features.files import SUFFIXES, as_tokens, read_array
 from mmav.datasets.features.index import FeatureIndex, StoredModality
-from mmav.datasets.manifest import read_manifest, read_table
+from mmav.datasets.manifest import read_manifest
+from mmav.datasets.manifest_table import read_table
 from mmav.datasets.media import files_of
 from mmav.errors import FeatureError, ManifestError, did_you_mean
 from mmav.structures import MODALITIES

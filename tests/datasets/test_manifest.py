@@ -3,10 +3,11 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from mmav.class_names import read_classes
-from mmav.datasets.manifest import ManifestRow, read_manifest
+from mmav.datasets.manifest import LabelColumn, ManifestRow, read_manifest
 from mmav.errors import ManifestError
 
 CLASSES = ('dog barking', 'people eating, noodle', '7')
@@ -250,3 +251,22 @@ def test_a_list_without_labels_reads_none(tmp_path, text):
     assert [(row.path, row.label, row.line) for row in rows] == [('a.mp4', {}, 2), ('b.mp4', {}, 3)]
     with pytest.raises(ManifestError):
         read_manifest(str(tmp_path / 'list.csv'), ['dog', 'cat'])
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_labels_come_back_and_move(several):
+    labels = [(0, 2), (), (1,), (1, 2)] if several else [2, 0, 1, 1]
+    column = LabelColumn(several=several)
+    for label in labels:
+        column.add(label)
+    packed = column.packed()
+    assert [packed[index] for index in range(4)] == labels
+    classes, ends = packed.flat()
+    assert [classes[begin:end].tolist() for begin, end in zip([0, *ends], ends, strict=False)] == [
+        list(label) if several else [label] for label in labels
+    ]
+    # classes 0 and 2 become one
+    places = np.array([5, 3, 5])
+    moved = [packed.moved(places)[index] for index in range(4)]
+    assert moved == ([(5,), (), (3,), (3, 5)] if several else [5, 5, 3, 3])
+    assert [packed[index] for index in range(4)] == labels

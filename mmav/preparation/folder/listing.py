@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from mmav.class_names import read_classes
 from mmav.datasets.label_cells import SEPARATOR
-from mmav.datasets.manifest import Manifest, read_manifest, read_table
+from mmav.datasets.manifest import Manifest, read_manifest
+from mmav.datasets.manifest_table import read_table
 from mmav.errors import ManifestError, MmavError, did_you_mean
 from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES, ClipFolder, folder_key
 
