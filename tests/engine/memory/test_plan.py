@@ -13,6 +13,7 @@ from mmav.engine.memory.fake_gpu import backward, fake_gpu
 from mmav.engine.memory.plan import GIB, _Step, plan_step
 from mmav.errors import ConfigError
 from tests import resnet
+from tests.configs.digests import config_of
 from tests.toys import ROOT
 
 SMALL = 'mat/mat_tiny_avsynth.py'
@@ -124,7 +125,7 @@ def paper_configs():
     for path in sorted((ROOT / 'configs').glob('*/*.py')):
         if path.parent.name in ('_base_', 'small') or 'tiny' in path.stem:
             continue
-        cfg = Config.fromfile(path)
+        cfg = config_of(path)
         parts = {name: value for name, value in cfg.model.items() if name in ('backbones', 'neck')}
         key = str((parts, cfg.train_dataloader.batch_size, training_views(cfg)))
         found.setdefault(key, path)
@@ -133,7 +134,7 @@ def paper_configs():
 
 @pytest.mark.parametrize('path', paper_configs())
 def test_every_config_of_the_paper_fits(path):
-    plan = plan_step(Config.fromfile(path), dtype='bfloat16', gpus=8)
+    plan = plan_step(config_of(path), dtype='bfloat16', gpus=8)
     assert plan.needed <= 40 * GIB, f'{plan.needed / GIB:.1f} GiB'
 
 
