@@ -298,7 +298,12 @@ def test_crema_d(tmp_path, make_clip, broken):
         options += [f'model.backbones.{modality}.model_name=test_resnet', f'model.backbones.{modality}.model_args=None']
     work = tmp_path / 'work'
     run('train.py', config, '--data-root', data, '--work-dir', work, '--cfg-options', *SMALL, *options)
-    arguments = ['--data-root', data, '--work-dir', work / 'test', '--out', work / 'metrics.json']
+    arguments = ['--data-root', data, '--work-dir', work / 'test', '--dump', work / 'test.pkl']
+    arguments += ['--out', work / 'metrics.json']
     run('test.py', config, work / 'epoch_1.pth', *arguments, '--cfg-options', *SMALL[2:], *options)
     metrics = json.loads((work / 'metrics.json').read_text())
     assert metrics['broken'] == 0 and metrics['top1'] == metrics['macro_f1'] and metrics['top1'] in (0, 1)
+    run('submit.py', 'csv', work / 'test.pkl', '--out', work / 'submission.csv')
+    with open(work / 'submission.csv', newline='') as file:
+        _, line = csv.reader(file)
+    assert line[0] == names[5] and line[1] in (data / 'classes.txt').read_text().split('\n')
