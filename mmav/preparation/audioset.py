@@ -102,7 +102,7 @@ def find_lists(paths: Sequence[str], split: str | None = None) -> list[tuple[str
     """Lists and their splits, by the official names.
 
     Raises:
-        ManifestError: A folder has no list, or a name does not tell the split.
+        ManifestError: There is nothing at a path, a folder has no list, or a name does not tell the split.
     """
     found: list[tuple[str, str]] = []
     for path in map(Path, paths):
@@ -113,6 +113,8 @@ def find_lists(paths: Sequence[str], split: str | None = None) -> list[tuple[str
                 raise ManifestError(f"no list in '{path}', none of {', '.join(f'{name}.csv' for name in LISTS)}")
             found += [(str(each), LISTS[each.stem]) for each in inside]
             continue
+        if not place.exists():
+            raise ManifestError(f"no list or folder '{path}': give the official lists, or the folder that holds them")
         of_name = next((of_list for name, of_list in LISTS.items() if place.name.startswith(name)), None)
         if of_name and split and split != of_name:
             raise ManifestError(f'{path}: --split {split}, but by its name it is {of_name}; rename it, or the option')

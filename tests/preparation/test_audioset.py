@@ -86,6 +86,8 @@ def test_lists_are_told_by_their_names(lists, tmp_path):
     with pytest.raises(ManifestError, match=r"no list in '.*', none of unbalanced_train_segments.csv"):
         find_lists([str(tmp_path)])
     mine = tmp_path / 'mine.csv'
+    with pytest.raises(ManifestError, match=r"no list or folder '.*mine\.csv'"):
+        find_lists([str(mine)])
     mine.write_text(EVAL)
     with pytest.raises(ManifestError, match=r'mine.csv: its name does not tell its split; call it .* or give --split'):
         read_audioset([str(mine)])
