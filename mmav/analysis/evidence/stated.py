@@ -1,0 +1,83 @@
+"""What a report on rows is given: the rows with their runs, and the comparisons that were stated before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mmav.errors import ConfigError, did_you_mean
+from mmav.evaluation.comparing import AnyMeasured
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An inequality that was stated before the run.
+
+    Attributes:
+        better: Row that is expected to be better.
+        than: Row that it is compared with.
+        source: Who says so, such as ``paper, Table 3, VGGSound: 64.9 > 63.3``; empty if nobody does.
+    """
+
+    better: str
+    than: str
+    source: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceRow:
+    """A row and its runs.
+
+    Attributes:
+        title: Its name.
+        measured: The seeds that have ended; None if none has.
+        seconds: Seed -> seconds of processor time that its run took, as far as known.
+        lost: Seed -> why it has no figure, such as ``not yet run`` or ``killed after epoch 3: top-1 0.04``.
+    """
+
+    title: str
+    measured: AnyMeasured | None = None
+    seconds: Mapping[int, float] = field(default_factory=dict)
+    lost: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Stated:
+    """All that a report is made from.
+
+    Attributes:
+        dataset: What was tested on.
+        rows: The rows, in the order of the table.
+        comparisons: Stated before the run.
+        baseline: Row that all others are compared with, too; None if there is none.
+        lines: Name -> figure that is known otherwise, such as an oracle's, drawn as a line.
+        metric: Key of the figure.
+        source: The ablation file, or what else the report is of.
+
+    Raises:
+        ConfigError: Two rows have one name, or a comparison, or the baseline, names none of the rows.
+    """
+
+    dataset: str
+    rows: Sequence[EvidenceRow]
+    comparisons: Sequence[Comparison] = ()
+    baseline: str | None = None
+    lines: Mapping[str, float] = field(default_factory=dict)
+    metric: str = 'top1'
+    source: str = ''
+
+    def __post_init__(self) -> None:
+        titles = [row.title for row in self.rows]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ConfigError(f'{self.source or self.dataset}: two rows are named {title!r}')
+        named = [('Baseline', self.baseline)] if self.baseline is not None else []
+        for comparison in self.comparisons:
+            named += [('Better', comparison.better), ('Than', comparison.than)]
+            if comparison.better == comparison.than:
+                raise ConfigError(f'{self.source or self.dataset}: {comparison.better!r} is compared with itself')
+        for key, title in named:
+            if title not in titles:
+                raise ConfigError(
+                    f'{self.source or self.dataset}: {key}: {title!r} is none of the rows{did_you_mean(title, titles)}'
+                )
