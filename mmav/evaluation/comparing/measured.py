@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class MeasuredBy:
     figure: Callable[[int, np.ndarray], float]
     clips: int
     seeds: tuple[int, ...]
+    _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)  # resamples -> figures
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'seeds', tuple(self.seeds))
@@ -101,10 +102,24 @@ class MeasuredBy:
         places = np.arange(self.clips) if drawn is None else drawn
         return np.array([self.figure(seed, places) for seed in range(len(self.seeds))], dtype=np.float64)
 
+    def resampled(self, resamples: int) -> np.ndarray:
+        """The figure of each seed on clips drawn again with replacement (resamples, S).
+
+        The draws depend on nothing but their number and that of the clips, so two rows are drawn alike; they are
+        computed once.
+        """
+        if resamples not in self._kept:
+            rng = np.random.default_rng(0)
+            draws = (rng.integers(0, self.clips, self.clips) for _ in range(resamples))
+            self._kept[resamples] = np.array([self.figures(drawn) for drawn in draws])
+        return self._kept[resamples]
+
     def of_seeds(self, seeds: Sequence[int]) -> MeasuredBy:
         """The same of some of its seeds, in the order given."""
-        kept, figure = [self.seeds.index(seed) for seed in seeds], self.figure
-        return MeasuredBy(self.name, lambda seed, drawn: figure(kept[seed], drawn), self.clips, tuple(seeds))
+        places, figure = [self.seeds.index(seed) for seed in seeds], self.figure
+        some = MeasuredBy(self.name, lambda seed, drawn: figure(places[seed], drawn), self.clips, tuple(seeds))
+        some._kept.update({resamples: drawn[:, places] for resamples, drawn in self._kept.items()})
+        return some
 
 
 AnyMeasured = Measured | MeasuredBy
