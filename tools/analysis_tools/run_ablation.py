@@ -13,7 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmav.analysis.ablation import RESULT, Row, draw, markdown_block, read_results, read_rows, section, store
+from mmav.analysis.ablation.files import read_rows
+from mmav.analysis.ablation.picture import draw
+from mmav.analysis.ablation.report import markdown_block, section, store
+from mmav.analysis.ablation.results import RESULT, read_results
+from mmav.analysis.ablation.rows import Row
 from mmav.analysis.pages import fill_block, read_block
 from mmav.checkpoints import last_checkpoint
 from mmav.engine.cli import run_tool

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from mmav.analysis import ablation
+from mmav.analysis.ablation import report
 from mmav.analysis.pages import END, START
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError, one_line
@@ -73,7 +73,7 @@ class Zoo:
 
     def of_ablation(self, model: Model) -> str:
         """Top-1 of a model in the ablation, over its seeds; empty if it is not a part of it."""
-        return ablation.summary(self._rows.get(model['Config'], {}).get('top-1', ()))
+        return report.summary(self._rows.get(model['Config'], {}).get('top-1', ()))
 
     def expected(self, model: Model) -> str:
         """What a training of the config gives, by the best source that there is, and where."""
@@ -251,7 +251,7 @@ def blocks(zoo: Zoo) -> dict[tuple[str, str, str], str]:
         'clusters': clusters,
     }
     found.update({('configs/mmt', name, TOOL): write(zoo) for name, write in own.items()})
-    found['configs/mmt', 'ablation', zoo.ablation['Command']] = ablation.markdown_block(zoo.ablation, 'ablation.png')
+    found['configs/mmt', 'ablation', zoo.ablation['Command']] = report.markdown_block(zoo.ablation, 'ablation.png')
     return found
 
 

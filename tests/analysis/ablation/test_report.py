@@ -2,17 +2,11 @@ import json
 
 import yaml
 
-from mmav.analysis.ablation import (
-    Row,
-    draw,
-    entries,
-    markdown_block,
-    markdown_table,
-    read_results,
-    read_rows,
-    section,
-    store,
-)
+from mmav.analysis.ablation.files import read_rows
+from mmav.analysis.ablation.picture import draw
+from mmav.analysis.ablation.report import entries, markdown_block, markdown_table, section, store
+from mmav.analysis.ablation.results import read_results
+from mmav.analysis.ablation.rows import Row
 
 SOUND, BOTH = Row('sound', 'configs/mat/a.py'), Row('both', 'configs/mmt/b.py')
 AVERAGE = Row('average', 'avg', parts=(SOUND.config, BOTH.config))

@@ -1,0 +1,1 @@
+"""Ablations: rows of experiments over several seeds, run, gathered and compared."""
