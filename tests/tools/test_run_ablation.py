@@ -1,49 +1,86 @@
-"""The ablation's command on a few clips: it runs, is not repeated, writes its page, and does not mix options."""
+"""The ablation's command on toys: runs once, goes on, fills its page, equals the tools, and names what is wrong."""
 
 import json
+import shutil
+
+import pytest
+import torch
 
 from mmav.analysis.pages import END, START
-from mmav.preparation.avsynth import generate
-from tests.toys import run_tool, tool_environment
+from mmav.evaluation.predictions import load_predictions
+from tests.toys import run_tool, write_config
 
 TOOL = 'analysis_tools/run_ablation.py'
+FILE = """Dataset: toys
+Seeds: [0, 1]
+Epochs: 2
+Rows:
+  - {Row: plain, Config: toy.py}
+  - {Row: wide, Config: toy.py, Name: fast, Options: {optim_wrapper.optimizer.lr: 0.1}}
+  - {Row: both, Name: average, Parts: [plain, wide]}
+Comparisons:
+  - {Better: both, Than: plain, Source: nobody}
+"""
 
 
-def test_runs_once_and_fills_the_page(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv('PYTHONPATH', tool_environment()['PYTHONPATH'])  # of the processes that the tool starts
-    # 16 batches an epoch: a tenth of them, the warm-up, has to be one at least
-    generate(tmp_path / 'data', train=32, val=16, test=16, jobs=1, progress=False)
+@pytest.fixture
+def toys(tmp_path):
+    write_config(tmp_path)
+    (tmp_path / 'toys.yml').write_text(FILE)
+    return tmp_path / 'toys.yml'
+
+
+def test_runs_once_and_fills_the_page(toys, tmp_path, capsys):
     page = tmp_path / 'page.md'
     marks = dict(name='ablation', tool=f'tools/{TOOL}')
     page.write_text(f'before\n{START.format(**marks)}\n{END.format(**marks)}\nafter\n')
     work_dir = tmp_path / 'w'
-    common = ['--data-root', tmp_path / 'data', '--work-dir', work_dir, '--page', page, '--seeds', 0, '--batch-size', 2]
-    arguments = [*common, '--only', 'mat_tiny', '--epochs', 1]
+    arguments = [toys, '--work-dir', work_dir, '--page', page, '--jobs', 2]
     assert run_tool(TOOL, *arguments) == 0
-    assert '1 runs, 0 of them done' in capsys.readouterr().out
-    result = work_dir / 'mat_tiny_avsynth_seed0' / 'result.json'
-    figures = json.loads(result.read_text())
-    assert set(figures) == {'top1', 'top5', 'ari', 'homogeneity'} and 0 <= figures['top1'] <= 1
+    out = capsys.readouterr().out
+    assert '4 runs, 0 of them done' in out and 'plain, seed 1: top1 ' in out
+    file = work_dir / 'toy_seed0' / 'result.json'
+    result = json.loads(file.read_text())
+    assert {'top1', 'top2'} <= set(result['figures']) and result['cpu_seconds'] > 0
     text = page.read_text()
     assert text.startswith('before\n') and text.endswith('\nafter\n')
-    assert f'| audio only, MAT | `configs/mat/mat_tiny_avsynth.py` | {figures["top1"]:.3f} |' in text
-    assert '| + AVC | `configs/mmt/mmt_tiny_avc_avsynth.py` | not yet run |' in text
+    first, second = (json.loads((work_dir / f'toy_seed{seed}/result.json').read_text()) for seed in (0, 1))
+    reached = [f'{each["figures"]["top1"]:.3f}' for each in (first, second)]
+    assert f'| {" | ".join(reached)} |' in next(line for line in text.splitlines() if line.startswith('| plain |'))
+    assert 'not yet run' not in text
     assert (tmp_path / 'ablation.png').read_bytes().startswith(b'\x89PNG')
 
-    written = result.stat().st_mtime_ns
+    written = file.stat().st_mtime_ns
     assert run_tool(TOOL, *arguments) == 0
-    assert '1 runs, 1 of them done' in capsys.readouterr().out
-    assert result.stat().st_mtime_ns == written and page.read_text() == text
+    assert '4 runs, 4 of them done' in capsys.readouterr().out
+    assert file.stat().st_mtime_ns == written and page.read_text() == text
 
-    # the average of two models appears once both are there: here the one stands in for the other
-    other = work_dir / 'mvitv2_tiny_avsynth_seed0'
-    other.mkdir()
-    (other / 'predictions.pkl').write_bytes((result.parent / 'predictions.pkl').read_bytes())
-    assert run_tool(TOOL, *common, '--only', 'avg_apart', '--epochs', 1) == 0
-    assert f'| Avg, trained apart | the two above | {figures["top1"]:.3f} |' in page.read_text()
-
-    assert run_tool(TOOL, *arguments[:-1], 2) == 2
+    assert run_tool(TOOL, *arguments, '--epochs', 3) == 2
     assert 'holds runs of other options' in capsys.readouterr().err
+
+    # merged from what two machines did: one has the first row, the other the second
+    for name, row in (('one', 'toy'), ('two', 'fast')):
+        for seed in (0, 1):
+            shutil.copytree(work_dir / f'{row}_seed{seed}', tmp_path / name / f'{row}_seed{seed}')
+    merged = ['--results', tmp_path / 'one', tmp_path / 'two', '--work-dir', tmp_path / 'merged']
+    assert run_tool(TOOL, toys, *merged) == 0
+    table = [line for line in text.splitlines() if line.startswith('| ')]
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith('| ')] == table
+
+
+def test_a_run_equals_the_tools(toys, tmp_path):
+    assert run_tool(TOOL, tmp_path / 'toy.py', '--seeds', 3, '--work-dir', tmp_path / 'w') == 0
+    options = ['--cfg-options', 'randomness.seed=3']
+    config, alone = tmp_path / 'toy.py', tmp_path / 'alone'
+    assert run_tool('train.py', config, '--work-dir', alone, *options) == 0
+    dump = tmp_path / 'alone.pkl'
+    checkpoint = alone / 'epoch_4.pth'
+    assert run_tool('test.py', config, checkpoint, '--work-dir', alone / 't', '--dump', dump, *options) == 0
+    forked, tools = (torch.load(path / 'epoch_4.pth')['state_dict'] for path in (tmp_path / 'w/toy_seed3', alone))
+    assert all(torch.equal(forked[name], tools[name]) for name in tools)
+    rows, others = (load_predictions(path)[0] for path in (tmp_path / 'w/toy_seed3/predictions.pkl', dump))
+    for row, other in zip(rows, others, strict=True):
+        assert row['path'] == other['path'] and (row['scores']['label'] == other['scores']['label']).all()
 
 
 def test_no_such_row(tmp_path, capsys):

@@ -1,68 +1,50 @@
 #!/usr/bin/env python
-"""Trains and tests every row of the AVSynth ablation over several seeds and writes the table. A run that ended is not
+"""Trains and tests every row of an ablation over several seeds and says which of them differ. A run that ended is not
 repeated and one that was interrupted goes on, so the command can be given again at any time.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mmav.analysis.ablation.files import read_rows
+from mmav.analysis.ablation.files import SUFFIXES, ablation_of, chosen, read_ablation
+from mmav.analysis.ablation.killing import KillRule
 from mmav.analysis.ablation.picture import draw
+from mmav.analysis.ablation.plan import machine_of
 from mmav.analysis.ablation.report import markdown_block, section, store
-from mmav.analysis.ablation.results import RESULT, read_results
-from mmav.analysis.ablation.rows import Row
+from mmav.analysis.ablation.results import Gathered
+from mmav.analysis.ablation.rows import Ablation
+from mmav.analysis.ablation.work import Choices, Work, duration, estimate
 from mmav.analysis.pages import fill_block, read_block
-from mmav.checkpoints import last_checkpoint
+from mmav.config.reading import key_value
 from mmav.engine.cli import run_tool
-from mmav.errors import MmavError
-from mmav.evaluation.class_order import load_alike
-from mmav.evaluation.clustering import cluster_metrics
-from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions, read_features
+from mmav.errors import ConfigError, MmavError
 from mmav.files import atomic_write
-from mmav.outputs import check_folder, check_output, write_json
-from mmav.threads import CORES, COUNTS, cpu_count
+from mmav.outputs import check_folder, check_output, write_output
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURE_FILE = 'ablation.png'
+PICTURE_FILE, TABLE_FILE = 'ablation.png', 'ablation.md'
 TOOL = 'tools/analysis_tools/run_ablation.py'
 FOLDER = ROOT / 'configs' / 'mmt'
 METAFILE = FOLDER / 'metafile.yml'
-DATASET = 'AVSynth, 16 pairs'
-EXAMPLE = f"""example:
-  python {TOOL}                                    # all rows, seeds 0 1 2, one run after another
-  python {TOOL} --jobs 2                           # two runs at a time
-  python {TOOL} --only concat --seeds 0 --page ''  # one row, no page written"""
+EXAMPLE = f"""examples:
+  python {TOOL} my_a.py my_b.py --seeds 0 1 2 --jobs 2  # configs of your own, two runs at a time
+  python {TOOL} my_ablation.yml --dry-run               # docs/ablation.md says what such a file holds
+  python {TOOL} my_ablation.yml --part 1/2              # on one machine; --part 2/2 on another
+  python {TOOL} my_ablation.yml --results DIR_1 DIR_2   # the report on both
+  python {TOOL} configs/mmt/paper_vggsound.yml --gpus 8
+  python {TOOL} --jobs 2                                # AVSynth: fills in configs/mmt/README.md"""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--only', metavar='TEXT', help='only rows whose config has this text in its name')
-    parser.add_argument('--epochs', type=int, default=4, help='epochs of each run (default: %(default)s)')
-    parser.add_argument('--batch-size', type=int, default=16, help='clips a step (default: %(default)s)')
-    parser.add_argument('--data-root', default='data/avsynth', help='AVSynth; written if it is not there')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
-    parser.add_argument(
-        '--page', help="page to fill in, '' for none (default: configs/mmt/README.md, and the metafile.yml beside it)"
-    )
-    parser.add_argument('--jobs', type=int, default=1, help='runs at a time; the cores are shared among them')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='K=V', help='as in tools/train.py')
-    args = parser.parse_args()
-    listed = read_rows(METAFILE)
-    own = args.page is None
-    page = str(FOLDER / 'README.md') if own else args.page
-    rows = [row for row in listed if not args.only or args.only in row.config]
-    if not rows:
-        raise MmavError(f"--only {args.only}: no row's config has this in its name")
+    args = arguments()
+    own = not args.rows
+    ablation = read(args)
+    rows = chosen(ablation, args.only)
+    page = str(FOLDER / 'README.md') if own and args.page is None else args.page
     if page:
         block = read_block(page, 'ablation', TOOL)  # to fail now rather than after hours
     check_folder(args.work_dir, remedy='give another one with --work-dir')
@@ -70,98 +52,162 @@ def main() -> None:
     # the picture that the page's block shows is the one that this tool has put there
     if not (page and f'({PICTURE_FILE})' in block):
         check_output(picture)
-    drawn = args.work_dir / PICTURE_FILE
+    drawn, table = args.work_dir / PICTURE_FILE, args.work_dir / TABLE_FILE
     check_output(drawn)
-    options = [*recipe(args.epochs, args.batch_size), *args.cfg_options]
-    remember(args.work_dir, options)
-
-    if not (Path(args.data_root) / 'meta.json').is_file():
-        execute('data/avsynth/make_avsynth.py', args.data_root)
-    runs = [(row, seed) for seed in args.seeds for row in rows if not row.parts]
-    results = read_results(rows, args.seeds, args.work_dir)
-    todo = [(row, seed) for row, seed in runs if results[row][args.seeds.index(seed)] is None]
-    print(f'{len(runs)} runs, {len(runs) - len(todo)} of them done; logs are in {args.work_dir}')
-    with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(todo), unit='run') as bar:
-        for _ in pool.map(lambda run: run_one(*run, options, args), todo):
-            bar.update()
-    for row in rows:
-        for seed in args.seeds if row.parts else ():
-            average(row, seed, args.work_dir)
-
-    results = read_results(listed if page else rows, args.seeds, args.work_dir)
-    found = section(results, dataset=DATASET, epochs=args.epochs, batch_size=args.batch_size, seeds=args.seeds)
-    shown = markdown_block(found, picture.name)
-    print(shown)
-    if own:
+    check_output(table)
+    work = Work(ablation, rows, choices(args, own=own))
+    if args.dry_run:
+        dry_run(work)
+        return
+    lost = []
+    if not args.results:
+        work.check_folder()
+        if own and not (Path(work.choices.data_root) / 'meta.json').is_file():
+            make_avsynth(work.choices.data_root)
+        lost = work.do()
+    shown = ablation if page else replace(ablation, rows=rows, comparisons=(), baseline=None)
+    gathered = Gathered(shown, ablation.seeds, args.results or [args.work_dir], work.digests)
+    gathered.require_metric(ablation.metric)
+    results = gathered.figures()
+    found = section(
+        results,
+        dataset=ablation.dataset,
+        epochs=ablation.epochs or 0,
+        batch_size=ablation.batch_size or 0,
+        seeds=ablation.seeds,
+    )
+    text = markdown_block(found, picture.name)
+    print(text)
+    if own and args.page is None:
         store(METAFILE, found)
         print(f'written: {METAFILE}; make docs puts it into the configs')
     if page:
-        fill_block(page, 'ablation', TOOL, shown)
+        fill_block(page, 'ablation', TOOL, text)
         print(f'written: {page}')
-    draw(results, drawn, f'{DATASET}, {args.epochs} epochs, seeds {", ".join(map(str, args.seeds))}')
-    if picture != drawn:
-        atomic_write(picture, drawn.read_bytes())
-    print(f'written: {picture}')
+    write_output(table, text + '\n')
+    if any(run for runs in results.values() for run in runs):
+        draw(results, drawn, f'{ablation.dataset}, seeds {", ".join(map(str, ablation.seeds))}')
+        if picture != drawn:
+            atomic_write(picture, drawn.read_bytes())
+        print(f'written: {picture}')
+    if lost:
+        names = ', '.join(ended.run.name for ended in lost)
+        raise MmavError(f'{len(lost)} runs have failed, the command can be given again: {names}: {lost[0].why}')
 
 
-def recipe(epochs: int, batch_size: int) -> list[str]:
-    """The overrides that make the small configs' schedule of ten epochs one of ``epochs``."""
-    return [
-        f'train_dataloader.batch_size={batch_size}',
-        f'train_cfg.max_epochs={epochs}',
-        f'train_cfg.val_interval={epochs}',
-        f'param_scheduler.0.end={epochs / 10}',
-        f'param_scheduler.1.begin={epochs / 10}',
-        f'param_scheduler.1.end={epochs}',
-    ]
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'rows',
+        nargs='*',
+        metavar='FILE.yml | CONFIG ...',
+        help='the file of an ablation, or configs, each a row; default: the ablation on AVSynth of configs/mmt',
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', help="default: the file's, or 0 1 2")
+    parser.add_argument('--only', metavar='TEXT', help='only rows whose title or config has this text in its name')
+    parser.add_argument('--metric', help="the figure that rows are compared by; default: the file's, or top1")
+    parser.add_argument('--epochs', type=int, help="epochs of each run; default: the file's, or each config's")
+    parser.add_argument('--batch-size', type=int, help='clips a step; default: likewise')
+    parser.add_argument('--data-root', help='folder of the data; AVSynth is written if it is not there')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
+    parser.add_argument('--jobs', type=int, default=1, help='runs at a time; the cores are shared among them')
+    parser.add_argument(
+        '--cache',
+        metavar='ram|none|DIR',
+        help='where clips are kept that all runs read; default: in memory, if they fit',
+    )
+    parser.add_argument(
+        '--kill',
+        nargs='+',
+        default=[],
+        metavar='METRIC<VALUE@EPOCH',
+        help="end runs early whose validation is worse, e.g. 'top1<0.1@3'; they are shown as killed",
+    )
+    parser.add_argument('--val-is-test', action='store_true', help='let --kill look at the test list')
+    several = parser.add_argument_group('several machines or GPUs')
+    several.add_argument('--part', metavar='K/N', help='do the K-th of N parts of the runs, each on one machine')
+    several.add_argument(
+        '--results',
+        nargs='+',
+        type=Path,
+        metavar='DIR',
+        help='run nothing: report on what is in these work dirs, such as those of several machines',
+    )
+    several.add_argument('--gpus', type=int, metavar='N', help='train and test each run with N processes, one a GPU')
+    several.add_argument(
+        '--launcher',
+        metavar='COMMAND',
+        help="the same by any command, e.g. 'tools/dist_STAGE.sh CONFIG 8': STAGE becomes train or test, CONFIG the "
+        'config, and in testing the config and the checkpoint',
+    )
+    parser.add_argument('--dry-run', action='store_true', help='list the runs and what they cost, and run nothing')
+    parser.add_argument(
+        '--page', help="page to fill in, '' for none; default: for the ablation on AVSynth, configs/mmt/README.md"
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], type=key_value, metavar='K=V', help='as in tools/train.py'
+    )
+    return parser.parse_args()
 
 
-def remember(work_dir: Path, options: Sequence[str]) -> None:
-    """Refuses a folder that holds runs of other options: the table would mix them."""
-    file = work_dir / 'options.txt'
-    text = '\n'.join(options) + '\n'
-    if file.is_file() and file.read_text(encoding='utf-8') != text:
-        raise MmavError(f"'{work_dir}' holds runs of other options ({file}): give another folder with --work-dir")
-    work_dir.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding='utf-8')
+def read(args: argparse.Namespace) -> Ablation:
+    """The ablation that the arguments name, with what they change of it."""
+    files = [name for name in args.rows if name.endswith(SUFFIXES)]
+    if len(args.rows) > 1 and files:
+        raise ConfigError(f"'{files[0]}': give the file of one ablation alone, or configs")
+    if files or not args.rows:
+        ablation = read_ablation(files[0] if files else METAFILE)
+    else:
+        ablation = ablation_of(args.rows)
+    changes = dict(seeds=args.seeds and tuple(args.seeds), metric=args.metric, epochs=args.epochs)
+    changes['batch_size'] = args.batch_size
+    return replace(ablation, **{name: value for name, value in changes.items() if value is not None})
 
 
-def run_one(row: Row, seed: int, options: Sequence[str], args: argparse.Namespace) -> None:
-    """Trains, from the last whole checkpoint if there is one, tests, and writes the figures."""
-    folder = row.folder(args.work_dir, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    config, data = str(ROOT / row.config), ['--data-root', args.data_root]
-    cores = max(cpu_count() // args.jobs, 1)
-    predictions = folder / 'predictions.pkl'
-    with open(folder / 'output.txt', 'ab') as log:
-        train = ['train.py', config, *data, '--work-dir', folder, '--resume']
-        train += ['--cfg-options', f'randomness.seed={seed}', *options]
-        execute(*train, log=log, cores=cores)
-        checkpoint = last_checkpoint(folder)
-        test = ['test.py', config, checkpoint, *data, '--work-dir', folder / 'test', '--dump', predictions]
-        execute(*test, '--cfg-options', 'model.keep_features=True', *args.cfg_options, log=log, cores=cores)
-    figures = {**accuracy_of(load_predictions(predictions)[0]), **cluster_metrics(*read_features(predictions))}
-    write_json(str(folder / RESULT), figures)
+def choices(args: argparse.Namespace, *, own: bool) -> Choices:
+    """How the arguments say that runs are done."""
+    launcher = args.launcher
+    if args.gpus is not None:
+        if launcher:
+            raise ConfigError('--gpus and --launcher: give one of them')
+        if args.gpus < 1:
+            raise ConfigError(f'--gpus {args.gpus}: give at least 1')
+        launcher = f'{ROOT / "tools"}/dist_STAGE.sh CONFIG {args.gpus}'
+    if args.val_is_test and not args.kill:
+        raise ConfigError('--val-is-test has no effect without --kill')
+    return Choices(
+        args.work_dir,
+        options=args.cfg_options,
+        data_root=args.data_root or ('data/avsynth' if own else None),
+        cache=args.cache,
+        jobs=args.jobs,
+        rules=[KillRule.read(text) for text in args.kill],
+        by_test_list=args.val_is_test,
+        launcher=launcher,
+        part=machine_of(args.part) if args.part else None,
+    )
 
 
-def average(row: Row, seed: int, work_dir: Path) -> None:
-    """Writes the figures of a row that averages the predictions of others, where those are there."""
-    dumps = [Row('', part).folder(work_dir, seed) / 'predictions.pkl' for part in row.parts]
-    if all(dump.is_file() for dump in dumps):
-        folder = row.folder(work_dir, seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        averaged = average_predictions([rows for rows, _ in load_alike(dumps)])
-        write_json(str(folder / RESULT), accuracy_of(averaged))
+def dry_run(work: Work) -> None:
+    """Says what would run, and what it would cost."""
+    todo = work.todo()
+    by_row, total = estimate(todo, work.gathered())
+    for run in work.runs:
+        state = 'to run' if run in todo else 'done'
+        cost = f', {by_row[run.row]:.0f} s of processor time' if run.row in by_row else ''
+        print(f'{run.name}: {state}{cost}')
+    known = (
+        f'about {duration(total)} of processor time' if total is not None else 'no run has ended yet to tell the cost'
+    )
+    print(f'{len(todo)} of {len(work.runs)} runs to do: {known}')
 
 
-def execute(tool: str, *arguments: object, log: object = None, cores: int | None = None) -> None:
-    """Runs a tool on so many cores; its output goes to ``log``, or to the console."""
-    command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-    own = any(os.environ.get(name) for name in COUNTS)  # a number of threads that the user has set
-    env = {**os.environ, CORES: str(cores)} if cores and not own else None
-    if subprocess.run(command, stdout=log, stderr=log and subprocess.STDOUT, env=env).returncode:  # type: ignore[call-overload]
-        where = f'; see {getattr(log, "name", "")}' if log else ''
-        raise MmavError(f'{tool} failed{where}')
+def make_avsynth(data_root: str) -> None:
+    command: Sequence[str] = [sys.executable, str(ROOT / 'tools/data/avsynth/make_avsynth.py'), data_root]
+    if subprocess.run(command).returncode:
+        raise MmavError('make_avsynth.py failed')
 
 
 if __name__ == '__main__':

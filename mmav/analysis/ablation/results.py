@@ -1,24 +1,161 @@
-"""What the runs of an ablation reached."""
+"""What the runs of an ablation reached, gathered from one folder of runs or from those of several machines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mmav.analysis.ablation.rows import Row
+from mmav.analysis.ablation.plan import Run
+from mmav.analysis.ablation.rows import Ablation, Row
+from mmav.errors import MmavError, did_you_mean
+from mmav.evaluation.class_order import load_alike
+from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions
+from mmav.outputs import write_json
 
 RESULT = 'result.json'
+PREDICTIONS = 'predictions.pkl'
+NOT_RUN = 'not yet run'
 
 
-def read_results(rows: Sequence[Row], seeds: Sequence[int], work_dir: Path) -> dict[Row, list[dict[str, Any] | None]]:
-    """Returns the figures of each row and seed; None for a run that has not ended.
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
 
-    A run has ended when its folder holds :data:`RESULT`, which is written last, whole or not at all.
+    Attributes:
+        figures: Metric -> value, of the test; empty if it was killed.
+        digest: Of its settings, see :class:`~mmav.analysis.ablation.settings.Settings`.
+        killed: Why it was ended early; None if it was not.
+        cpu_seconds: Processor time of the process that ended it, with its children.
+        wall_seconds: Time from its start to its end.
+        epochs: How many it trained; None if it trains by iterations.
+        resumed: Whether an earlier process did a part of it, whose time is not counted.
+        config: The config's file.
+        options: What it changed of the config.
+        seed: Its seed.
     """
-    results: dict[Row, list[dict[str, Any] | None]] = {}
-    for row in rows:
-        files = [row.folder(work_dir, seed) / RESULT for seed in seeds]
-        results[row] = [json.loads(file.read_text(encoding='utf-8')) if file.is_file() else None for file in files]
-    return results
+
+    figures: Mapping[str, float]
+    digest: str
+    killed: str | None = None
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    epochs: int | None = None
+    resumed: bool = False
+    config: str = ''
+    options: tuple[str, ...] = field(default=())
+    seed: int = 0
+
+    def write(self, folder: Path) -> None:
+        """Writes :data:`RESULT`, which says that the run has ended."""
+        write_json(folder / RESULT, asdict(self))
+
+
+def read_result(file: Path) -> Result | None:
+    """Reads the result of a run; None if it has not ended.
+
+    Raises:
+        MmavError: The file is broken, or of something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        figures = content['figures'].items()
+        # JSON has no numbers that are not finite
+        content['figures'] = {str(name): float('nan') if value is None else float(value) for name, value in figures}
+        return Result(**{**content, 'options': tuple(content.get('options', ()))})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MmavError(f"'{file}' is not the result of a run: remove the file, and the run is tested again") from error
+
+
+class Gathered:
+    """The results of all runs, in folders that are only read.
+
+    Args:
+        ablation: The rows.
+        seeds: The seeds.
+        folders: Where runs may be.
+        digests: Row -> digest of its settings now, where it is known; a run of another one is refused.
+
+    Raises:
+        MmavError: A result is broken, or two of one run, or of one row, are of different settings.
+    """
+
+    def __init__(
+        self,
+        ablation: Ablation,
+        seeds: Sequence[int],
+        folders: Sequence[Path],
+        digests: Mapping[Row, str] | None = None,
+    ) -> None:
+        self.ablation, self.seeds, self.folders = ablation, tuple(seeds), tuple(folders)
+        # each run's result and the folder that it is in
+        self.found: dict[Run, tuple[Result, Path]] = {}
+        for row in ablation.trained:
+            wanted, source = (digests or {}).get(row), None
+            for seed in self.seeds:
+                for folder in folders:
+                    place = row.folder(folder, seed)
+                    result = read_result(place / RESULT)
+                    if result is None:
+                        continue
+                    if wanted is not None and result.digest != wanted:
+                        other = f"'{source}'" if source else 'the config as it is now'
+                        raise MmavError(
+                            f"'{place}' is a run of another config or other options than {other} (row {row.title!r}): "
+                            'give the folders of one ablation, or another --work-dir'
+                        )
+                    wanted, source = result.digest, source or place
+                    self.found.setdefault(Run(row, seed), (result, place))
+
+    def result(self, row: Row, seed: int) -> Result | None:
+        """How a run ended; None if it has not. Of a row that averages others, the figures of the average."""
+        if not row.parts:
+            found = self.found.get(Run(row, seed))
+            return found[0] if found else None
+        if self.why_lost(row, seed) is not None:
+            return None
+        return Result(accuracy_of(self.predictions(row, seed)), '', seed=seed)
+
+    def why_lost(self, row: Row, seed: int) -> str | None:
+        """Why a run has no figures; None if it has."""
+        if row.parts:
+            for part in self.ablation.parts_of(row):
+                if (why := self.why_lost(part, seed)) is not None:
+                    return why if why == NOT_RUN else f'{part.title}: {why}'
+            return None
+        result = self.result(row, seed)
+        return NOT_RUN if result is None else result.killed
+
+    def predictions(self, row: Row, seed: int) -> list[dict]:
+        """The predictions of a run that has figures, see :func:`~mmav.evaluation.predictions.load_predictions`."""
+        if row.parts:
+            parts = self.ablation.parts_of(row)
+            if all(not part.parts for part in parts):
+                dumps = load_alike([self.found[Run(part, seed)][1] / PREDICTIONS for part in parts])
+                rows = [each for each, _ in dumps]
+            else:
+                rows = [self.predictions(part, seed) for part in parts]
+            return average_predictions(rows, names=[part.title for part in parts])
+        return load_predictions(self.found[Run(row, seed)][1] / PREDICTIONS)[0]
+
+    def figures(self) -> dict[Row, list[dict[str, float] | None]]:
+        """Row -> figures of each seed; None for a run without."""
+        table: dict[Row, list[dict[str, float] | None]] = {}
+        for row in self.ablation.rows:
+            results = [self.result(row, seed) for seed in self.seeds]
+            table[row] = [None if result is None or result.killed else dict(result.figures) for result in results]
+        return table
+
+    def require_metric(self, metric: str) -> None:
+        """Refuses a metric that no run has a figure of.
+
+        Raises:
+            MmavError: There are runs with figures, and none has it.
+        """
+        known = {name for result, _ in self.found.values() for name in result.figures}
+        if known and metric not in known:
+            names = ', '.join(sorted(known))
+            raise MmavError(f'no run has the figure {metric!r}{did_you_mean(metric, known)} (they have: {names})')

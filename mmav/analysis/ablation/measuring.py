@@ -1,0 +1,141 @@
+"""What the rows of an ablation measured, clip by clip, for what is said about their differences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmav.analysis.ablation.results import Gathered
+from mmav.analysis.ablation.rows import Row
+from mmav.analysis.evidence.stated import EvidenceRow, Stated
+from mmav.errors import MmavError
+from mmav.evaluation.accuracy import ranks_of_clip
+from mmav.evaluation.class_scores import answers_of, multi_hot
+from mmav.evaluation.comparing import AnyMeasured, Measured, MeasuredBy
+from mmav.evaluation.multi_label import multi_label_scores
+from mmav.evaluation.predictions import by_clip, is_multi_label, require_labels
+
+_TOP = re.compile(r'(?:(\w+)_)?top(\d+)')
+ALWAYS = ('mAP', 'AUC', 'd_prime', 'hit1', 'macro_f1', 'micro_f1')
+
+Clips = list[dict[str, Any]]
+
+
+def state(gathered: Gathered, metric: str) -> Stated:
+    """All that a report is made from.
+
+    A row of which a run was killed is compared with no other: the seeds that are left were selected by the figure.
+
+    Args:
+        gathered: The results.
+        metric: Key of the figure.
+
+    Raises:
+        MmavError: The metric has no value on a part of the clips, or two rows were tested on different clips.
+    """
+    ablation = gathered.ablation
+    order: list[tuple[int, str]] = []
+    rows = [_evidence(row, gathered, metric, order) for row in ablation.rows]
+    return Stated(
+        ablation.dataset,
+        rows,
+        ablation.comparisons,
+        ablation.baseline,
+        ablation.lines,
+        metric,
+        ablation.source,
+    )
+
+
+def _evidence(row: Row, gathered: Gathered, metric: str, order: list[tuple[int, str]]) -> EvidenceRow:
+    lost = {seed: why for seed in gathered.seeds if (why := gathered.why_lost(row, seed)) is not None}
+    seeds = [seed for seed in gathered.seeds if seed not in lost]
+    killed = any('killed' in why for why in lost.values())
+    dumps = [] if killed else [_in_order(gathered.predictions(row, seed), row, seed, order) for seed in seeds]
+    if killed:
+        lost.update(dict.fromkeys(seeds, 'not compared, as another seed of the row was killed'))
+    seconds = {}
+    for seed in gathered.seeds:
+        result = None if row.parts else gathered.result(row, seed)
+        if result is not None:
+            seconds[seed] = result.cpu_seconds
+    measured = measured_of(row.title, dumps, seeds, metric) if dumps else None
+    return EvidenceRow(row.title, measured, seconds, lost)
+
+
+def measured_of(title: str, dumps: Sequence[Clips], seeds: Sequence[int], metric: str) -> AnyMeasured:
+    """The values of a figure on each clip, or the figure as a function of clips.
+
+    Args:
+        title: Of the row.
+        dumps: The clips of each seed, in one order.
+        seeds: The seeds.
+        metric: ``topK``, of several parts of the label ``verb_topK`` and ``action_topK``; of clips with sets of labels
+            ``mAP``, ``AUC``, ``d_prime``, ``hit1``, ``macro_f1`` or ``micro_f1``, of one of several parts
+            ``PART_mAP``.
+
+    Raises:
+        MmavError: The metric is none of these, or does not belong to labels of this kind.
+    """
+    require_labels(dumps[0], title)
+    if is_multi_label(dumps[0]):
+        return MeasuredBy(title, _of_sets(title, dumps, metric), len(dumps[0]), tuple(seeds))
+    found = _TOP.fullmatch(metric)
+    if found is None:
+        raise _unknown(title, metric, 'topK')
+    task, k = found[1], int(found[2])
+    values = np.zeros((len(dumps), len(dumps[0])))
+    for place, clips in enumerate(dumps):
+        for clip, row in enumerate(clips):
+            if row['broken'] is not None:
+                continue  # wrong
+            ranks = ranks_of_clip(row['scores'], row['label'])
+            part = task or (next(iter(ranks)) if len(ranks) == 1 else '')
+            if part not in ranks:
+                raise _unknown(title, metric, ' '.join(f'{name}_top{k}' for name in ranks))
+            values[place, clip] = ranks[part] < k
+    return Measured(title, values, tuple(seeds))
+
+
+def _of_sets(title: str, dumps: Sequence[Clips], metric: str) -> Callable[[int, np.ndarray], float]:
+    parts = list(dumps[0][0]['label'])
+    name = next((each for each in ALWAYS if metric == each or metric.endswith(f'_{each}')), '')
+    part = parts[0] if len(parts) == 1 and metric == name else metric.removesuffix(f'_{name}')
+    if not name or part not in parts:
+        known = ALWAYS if len(parts) == 1 else [f'{each}_{name}' for each in parts for name in ALWAYS]
+        raise _unknown(title, metric, ', '.join(known))
+    tables = []
+    for clips in dumps:
+        scores = np.array([row['scores'][part] for row in clips])
+        truth = multi_hot([row['label'][part] for row in clips], scores.shape[1])
+        tables.append((scores, truth, np.array([row['broken'] is not None for row in clips])))
+
+    def figure(seed: int, places: np.ndarray) -> float:
+        scores, truth, broken = (table[places] for table in tables[seed])
+        return multi_label_scores(answers_of(scores, truth, broken))[name]
+
+    return figure
+
+
+def _in_order(clips: Clips, row: Row, seed: int, order: list[tuple[int, str]]) -> Clips:
+    """Clips in the order of the first row's; sets ``order`` if there is none yet."""
+    what = f'{row.title}, seed {seed}'
+    table = by_clip(clips, what)
+    if not order:
+        order.extend(sorted(table))
+    if table.keys() != set(order):
+        odd = min(table.keys() ^ set(order))
+        raise MmavError(
+            f'{what} was tested on other clips than the rows before: only one of them has {odd[1]}, row {odd[0]} of '
+            'its list; compare rows of one test list'
+        )
+    return [table[key] for key in order]
+
+
+def _unknown(title: str, metric: str, known: str) -> MmavError:
+    return MmavError(
+        f'{title}: the metric {metric!r} has no value for each clip, by which rows are compared: give {known}'
+    )

@@ -1,0 +1,296 @@
+"""Does the runs of an ablation that are not done yet, with a progress bar, and says what became of them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+from tqdm import tqdm
+
+from mmav.analysis.ablation.caching import NONE, SharedClips
+from mmav.analysis.ablation.killing import KillRule, check_rules
+from mmav.analysis.ablation.plan import Run, needed_by, runs_of, share_of
+from mmav.analysis.ablation.results import Gathered
+from mmav.analysis.ablation.rows import Ablation, Row
+from mmav.analysis.ablation.schedule import Ended, prepare_forks, run_all
+from mmav.analysis.ablation.settings import Settings, parsed, settings_of
+from mmav.analysis.ablation.single_run import Task
+from mmav.checkpoints import last_checkpoint
+from mmav.config.reading import load_checked_config
+from mmav.errors import ConfigError, MmavError
+from mmav.outputs import program
+from mmav.threads import cpu_count
+
+OPTIONS = 'options.txt'
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How an ablation is run, as the command line says.
+
+    Attributes:
+        work_dir: Where runs write.
+        options: ``K=V`` for all rows.
+        data_root: As of ``tools/train.py``.
+        cache: As of ``tools/train.py``; ``none`` for none, and None for the best that the configs allow.
+        jobs: Runs at a time.
+        rules: When a run is ended early.
+        by_test_list: Whether rules may look at the test list.
+        launcher: A command that starts the tools, see :class:`~mmav.analysis.ablation.single_run.Task`.
+        part: Which machine of how many; None for one that does all.
+    """
+
+    work_dir: Path
+    options: Sequence[str] = ()
+    data_root: str | None = None
+    cache: str | None = None
+    jobs: int = 1
+    rules: Sequence[KillRule] = ()
+    by_test_list: bool = False
+    launcher: str | None = None
+    part: tuple[int, int] | None = None
+
+
+@dataclass
+class Work:
+    """The runs of an ablation on this machine.
+
+    Args:
+        ablation: All rows.
+        rows: Those that are run.
+        choices: How.
+
+    Raises:
+        MmavError: A config or a choice is wrong, or the folder holds runs of other options.
+    """
+
+    ablation: Ablation
+    rows: Sequence[Row]
+    choices: Choices
+    settings: dict[Row, Settings] = field(init=False)
+    runs: list[Run] = field(init=False)
+
+    def __post_init__(self) -> None:
+        choices = self.choices
+        check_launcher(choices)
+        self.settings = {
+            row: settings_of(
+                row,
+                self.ablation,
+                options=choices.options,
+                data_root=choices.data_root,
+                validates=bool(choices.rules),
+            )
+            for row in self.rows
+            if not row.parts
+        }
+        for row in self.settings:
+            check_rules(choices.rules, self._config(row), row.title, by_test_list=choices.by_test_list)
+        runs = runs_of(self.ablation, self.rows, self.ablation.seeds)
+        self.runs = runs if choices.part is None else share_of(runs, self.ablation, *choices.part)
+
+    @property
+    def digests(self) -> dict[Row, str]:
+        """Row -> digest of its settings."""
+        return {row: settings.digest for row, settings in self.settings.items()}
+
+    def gathered(self, *others: Path) -> Gathered:
+        """What has ended, here and in other folders."""
+        return Gathered(self.ablation, self.ablation.seeds, [self.choices.work_dir, *others], self.digests)
+
+    def todo(self) -> list[Run]:
+        """The runs that have not ended."""
+        found = self.gathered().found
+        return [run for run in self.runs if run not in found]
+
+    def check_folder(self) -> None:
+        """Refuses a folder that holds runs of other options: the table would mix them.
+
+        Raises:
+            MmavError: It does.
+        """
+        file, text = self.choices.work_dir / OPTIONS, self._text()
+        if file.is_file() and file.read_text(encoding='utf-8') != text:
+            raise MmavError(
+                f"'{self.choices.work_dir}' holds runs of other options ({file}): give another folder with --work-dir"
+            )
+
+    def do(self) -> list[Ended]:
+        """Does what is not done, with a progress bar.
+
+        Returns:
+            The runs that have no result now.
+        """
+        self.check_folder()
+        self.choices.work_dir.mkdir(parents=True, exist_ok=True)
+        (self.choices.work_dir / OPTIONS).write_text(self._text(), encoding='utf-8')
+        todo = self.todo()
+        print(f'{len(self.runs)} runs, {len(self.runs) - len(todo)} of them done; logs are in {self.choices.work_dir}')
+        if not todo:
+            return []
+        clips, caches = SharedClips(), dict[Row, str | None]()
+        if not self.choices.launcher:
+            prepare_forks()
+            init_default_scope('mmav')
+            for row in dict.fromkeys(run.row for run in todo):
+                caches[row] = clips.choose(self._config(row), self.choices.cache)
+            clips.fill()
+        needs = {run: needed_by(run, self.ablation) for run in todo}
+        lost = []
+        with tqdm(total=len(todo), unit='run', bar_format=_BAR) as bar, program_of_tool():
+            begin, costs = time.monotonic(), _Costs(todo, self.gathered())
+            for ended in run_all(
+                todo, lambda run: self._task(run, caches.get(run.row)), needs=needs, jobs=self.choices.jobs
+            ):
+                costs.note(ended)
+                bar.update()
+                bar.set_postfix_str(costs.left(time.monotonic() - begin))
+                bar.write(_told(ended, self.ablation.metric), file=sys.stdout)
+                sys.stdout.flush()
+                if ended.result is None:
+                    lost.append(ended)
+        return lost
+
+    def _config(self, row: Row) -> dict:
+        settings = self.settings[row]
+        return load_checked_config(str(settings.config), parsed(settings.options), self.choices.data_root)
+
+    def _task(self, run: Run, cache: str | None) -> Task:
+        choices = self.choices
+        folder = run.row.folder(choices.work_dir, run.seed)
+        checkpoints = []
+        for option, row in self.ablation.needs_of(run.row).items():
+            needed = row.folder(choices.work_dir, run.seed)
+            checkpoint = last_checkpoint(needed)
+            if checkpoint is None or not checkpoint.is_file():
+                raise MmavError(f"{run.name} needs the checkpoint of '{needed}', which has none")
+            checkpoints.append(f'{option}={checkpoint.absolute()}')
+        return Task(
+            run.name,
+            folder,
+            self.settings[run.row],
+            run.seed,
+            checkpoints=tuple(checkpoints),
+            data_root=choices.data_root,
+            cache=choices.cache if choices.launcher and choices.cache != NONE else cache,
+            cores=max(cpu_count() // choices.jobs, 1),
+            in_process=not choices.launcher,
+            rules=tuple(choices.rules),
+            launcher=choices.launcher,
+        )
+
+    def _text(self) -> str:
+        lines = [*self.ablation.options]
+        lines += [f'epochs={self.ablation.epochs}'] if self.ablation.epochs else []
+        lines += [f'batch_size={self.ablation.batch_size}'] if self.ablation.batch_size else []
+        lines += [*self.choices.options, *(f'kill={rule}' for rule in self.choices.rules)]
+        return '\n'.join(lines) + '\n'
+
+
+_BAR = '{l_bar}{bar}| {n_fmt}/{total_fmt} runs, {elapsed}{postfix}'
+
+
+class _Costs:
+    """What runs cost, by row, and so how long the others will take."""
+
+    def __init__(self, todo: Sequence[Run], gathered: Gathered) -> None:
+        self._todo = list(todo)
+        self._seconds: dict[Row, list[float]] = {}
+        for run, (result, _) in gathered.found.items():
+            if not result.killed:
+                self._seconds.setdefault(run.row, []).append(result.wall_seconds)
+        self._spent = 0.0
+
+    def note(self, ended: Ended) -> None:
+        """Takes a run that has ended."""
+        self._todo.remove(ended.run)
+        if ended.result is not None:
+            self._spent += ended.result.wall_seconds
+            if not ended.result.killed:
+                self._seconds.setdefault(ended.run.row, []).append(ended.result.wall_seconds)
+
+    def left(self, elapsed: float) -> str:
+        """How long the others will take, at the pace so far."""
+        known = [value for values in self._seconds.values() for value in values]
+        if not known or not self._todo or not self._spent:
+            return ''
+        mean = sum(known) / len(known)
+        todo = sum(_mean(self._seconds.get(run.row), mean) for run in self._todo)
+        return f'about {duration(todo * elapsed / self._spent)} left'
+
+
+def estimate(runs: Sequence[Run], gathered: Gathered) -> tuple[dict[Row, float], float | None]:
+    """Seconds of processor time that runs will take, from those that have ended.
+
+    Args:
+        runs: The runs.
+        gathered: What has ended.
+
+    Returns:
+        Row -> seconds of one run, where one has ended; and of all runs, others taken as the mean of these. None if
+        nothing has ended.
+    """
+    seconds: dict[Row, list[float]] = {}
+    for run, (result, _) in gathered.found.items():
+        if not result.killed:
+            seconds.setdefault(run.row, []).append(result.cpu_seconds)
+    by_row = {row: sum(values) / len(values) for row, values in seconds.items()}
+    if not by_row:
+        return {}, None
+    mean = sum(by_row.values()) / len(by_row)
+    return by_row, sum(by_row.get(run.row, mean) for run in runs)
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(42), duration(400), duration(8000)
+    ('42 s', '7 min', '2.2 h')
+    """
+    if seconds < 120:
+        return f'{seconds:.0f} s'
+    return f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
+
+
+def program_of_tool() -> program:
+    """What the runs' results belong to."""
+    return program('run_ablation.py')
+
+
+def check_launcher(choices: Choices) -> None:
+    """Refuses choices that do not go together.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if choices.jobs < 1:
+        raise ConfigError(f'--jobs {choices.jobs}: give at least 1')
+    if choices.launcher is None:
+        return
+    if choices.launcher.split().count('CONFIG') != 1:
+        raise ConfigError(
+            f"--launcher '{choices.launcher}': give a command with the word CONFIG once, in place of the config, and "
+            "of the config and the checkpoint in testing, such as 'tools/dist_STAGE.sh CONFIG 8'"
+        )
+    if choices.rules:
+        raise ConfigError(f'--kill {choices.rules[0]} has no effect with --gpus or --launcher: leave it out')
+
+
+def _told(ended: Ended, metric: str) -> str:
+    result = ended.result
+    what = f'{ended.run.row.title}, seed {ended.run.seed}'
+    if result is None:
+        return f'{what}: FAILED: {ended.why}'
+    if result.killed:
+        return f'{what}: {result.killed}; {duration(result.wall_seconds)}'
+    figure = result.figures.get(metric)
+    shown = f'{metric} {figure:.4f}' if figure is not None else f'no {metric}'
+    return f'{what}: {shown}; {duration(result.wall_seconds)}, {result.cpu_seconds:.0f} s of processor time'
+
+
+def _mean(values: Sequence[float] | None, otherwise: float) -> float:
+    return sum(values) / len(values) if values else otherwise
