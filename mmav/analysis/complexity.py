@@ -34,7 +34,8 @@ class Cost:
     """What one part of a model costs for one clip.
 
     Attributes:
-        part: Name of the modality for an encoder; ``neck``, ``head``, ``contrast``, ``total``.
+        part: Name of the modality for an encoder; ``neck``, ``head``, ``contrast``, ``auxiliary.`` and a
+            name, ``total``.
         what: Type of the part, and the size of its input if it reads one.
         parameters: Number of parameters.
         explicit: Multiply-accumulates with the relative positions written out: the reference count.
@@ -65,8 +66,8 @@ def count_macs(run: Callable[[], Any]) -> tuple[int, Any]:
 def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int]] | None = None) -> list[Cost]:
     """Counts the parts of an :class:`~mmav.models.AVClassifier` for one clip of one view, and their sum.
 
-    Losses that train the encoders (``contrast``) are listed with their parameters, but are not in the sum, as they
-    do not classify clips.
+    Losses that train the encoders (``contrast``, ``auxiliary``) are listed with their parameters, but are not in the
+    sum, as they do not classify clips.
 
     Args:
         model: Config of the model; not changed.
@@ -100,10 +101,10 @@ def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int
         costs.append(Cost(part, what, _parameters(module), explicit[part], folded[part]))
     what = ' + '.join(type(module).__name__ for module in modules.values())
     total = [sum(getattr(cost, key) for cost in costs) for key in ('parameters', 'explicit', 'folded')]
-    if built.contrast is not None:
-        costs.append(
-            Cost('contrast', f'{type(built.contrast).__name__}, training only', _parameters(built.contrast), 0, 0)
-        )
+    training = {'contrast': built.contrast} if built.contrast is not None else {}
+    training |= {f'auxiliary.{name}': part for name, part in built.auxiliary.items()}
+    for name, module in training.items():
+        costs.append(Cost(name, f'{type(module).__name__}, training only', _parameters(module), 0, 0))
     return [*costs, Cost('total', what, *total)]
 
 

@@ -69,7 +69,7 @@ _REGISTRY_OF_KEY = {
     'worker_init_fn': registry.FUNCTIONS,
 }
 # dicts under these keys of a model are always built, and so is all that those of the second kind hold
-_BUILT, _HOLDERS = ('contrast', 'data_preprocessor', 'head', 'loss', 'neck'), ('backbones', 'losses')
+_BUILT, _HOLDERS = ('contrast', 'data_preprocessor', 'head', 'loss', 'neck'), ('auxiliary', 'backbones', 'losses')
 # arguments that MMEngine or the owner of a part fills in
 _FILLED_IN: dict[Registry, tuple[str, ...]] = {
     registry.DATA_SAMPLERS: ('dataset', 'seed', 'sampler', 'batch_size'),

@@ -23,7 +23,16 @@ from mmav.outputs import same_file, write_output
 # what the meta of an averaged checkpoint lists
 AVERAGED = 'averaged'
 # keys of a model's config that change nothing once it is trained
-_OF_TRAINING = ('batch_augment', 'contrast', 'dropout', 'drop_path_rate', 'init_cfg', 'loss', 'pretrained')
+_OF_TRAINING = (
+    'auxiliary',
+    'batch_augment',
+    'contrast',
+    'dropout',
+    'drop_path_rate',
+    'init_cfg',
+    'loss',
+    'pretrained',
+)
 
 
 class MeanOfWeights:

@@ -17,6 +17,7 @@ from mmav.engine.distributed.fsdp import spread_like
 from mmav.errors import CheckpointError
 from mmav.models.init import forget_files
 from mmav.models.lora import is_lora
+from mmav.models.training_loss import is_for_training
 
 _ENCODERS = 'backbones.'
 
@@ -27,6 +28,7 @@ def load_weights(
     source: str,
     *,
     strict: bool = True,
+    whole: bool = False,
     grids: Mapping[str, Any] | None = None,
 ) -> None:
     """Loads weights into a model; interpolates, and logs, positions of another input size.
@@ -35,7 +37,10 @@ def load_weights(
         model: The model, not wrapped for distribution.
         state_dict: Weights; a prefix ``module.`` is dropped.
         source: File name for messages.
-        strict: Every name and shape must fit. Otherwise whatever fits is loaded and the rest is logged.
+        strict: Every name and shape must fit, but for parts that only training needs, see ``whole``. Otherwise whatever
+            fits is loaded and the rest is logged.
+        whole: Auxiliary parts must fit, too, as where a training goes on; if not, those that only the model or only the
+            checkpoint has stay as they are.
         grids: The grids behind the checkpoint's position tables, ``position_grids`` of its ``meta``. If missing, as in
             bare weights, they are inferred from the number of positions.
 
@@ -48,6 +53,8 @@ def load_weights(
     own = model.state_dict()
     weights.update(_of_another_input_size(model, weights, source, grids))
     weights.update((name, spread_like(weights[name], own[name])) for name in list(weights) if name in own)
+    if strict and not whole:
+        _settle_auxiliary(model, own, weights)
     reshaped = [name for name in weights if name in own and _shape(weights[name]) != _shape(own[name])]
     missing = [name for name in own if name not in weights]
     started = [name for name in missing if is_lora(name)]
@@ -78,6 +85,15 @@ def load_weights(
     model.load_state_dict({k: v for k, v in weights.items() if k not in reshaped and k in own}, strict=False)
     if report:
         print_log(f"'{source}' was loaded in part: {report}", 'current', level=WARNING)
+
+
+def _settle_auxiliary(model: nn.Module, own: Mapping[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Leaves out of ``weights`` what of auxiliary parts does not fit, and puts the model's values in its place."""
+    for name in [name for name in {**own, **weights} if is_for_training(name, model)]:
+        if name not in own:
+            del weights[name]
+        elif name not in weights or _shape(weights[name]) != _shape(own[name]):
+            weights[name] = own[name]
 
 
 def _features_or_files(own: Iterable[str], weights: Iterable[str], unfit: Sequence[str]) -> str:

@@ -226,6 +226,7 @@ class AVRunner(BuildingRunner):
             checkpoint.get('state_dict', checkpoint),
             filename,
             strict=strict or self._resuming,
+            whole=self._resuming,
             grids=noted_grids(checkpoint),
         )
         self._has_loaded = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmav.engine.small_checkpoints import complete
 from mmav.errors import ConfigError
 from mmav.evaluation.thresholds import read_thresholds
 from mmav.joined_classes import names_in_config
+from mmav.models.av_classifier import AVClassifier
 from mmav.registry import MODELS
 
 
@@ -59,6 +61,10 @@ def build_model(
         ConfigError: The model has another number of classes than the checkpoint or the names.
         CheckpointError: The weights do not fit the model, or a name is that of another class of the checkpoint.
     """
+    kind = config.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if inspect.isclass(kind) and issubclass(kind, AVClassifier):  # its auxiliary parts are for training
+        config = {name: value for name, value in config.items() if name != 'auxiliary'}
     model = MODELS.build(config)
     trained = trained_with(checkpoint or {})
     widths = [width._replace(where='the model') for width in class_heads(model)]

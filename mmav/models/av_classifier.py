@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmav.errors import ConfigError
 from mmav.models.data_preprocessor import AVDataPreprocessor
 from mmav.models.init import from_scratch, leave_out_files, report_origins, without_files
+from mmav.models.training_loss import build_auxiliary, training_losses
 from mmav.models.tuning import KEYS, hold_eval, training_line, tune
 from mmav.models.views import check_average, count_views, encode_in_chunks, masks_of_views, repeat_views
 from mmav.registry import MODELS
@@ -61,6 +62,9 @@ class AVClassifier(BaseModel):
         head: Config of the head; the widths of the neck's streams are filled in as ``in_dims``.
         contrast: Config of the head whose losses compare the backbones' class embeddings in training, such as
             :class:`~mmav.models.ContrastiveHead`; the widths of the backbones are filled in as ``in_dims``.
+        auxiliary: Name -> config of a part that adds losses in training, such as :class:`~mmav.models.UnimodalHeads`;
+            None removes one of a parent config. What is filled in, and what such a part has to offer, says
+            :func:`~mmav.models.training_loss.build_auxiliary`.
         data_preprocessor: Config of the data preprocessor.
         pretrained: Whether parts whose ``init_cfg`` names a checkpoint, such as ``PublicWeights``, start from it; False
             trains everything from scratch.
@@ -87,6 +91,7 @@ class AVClassifier(BaseModel):
         head: dict[str, Any],
         *,
         contrast: dict[str, Any] | None = None,
+        auxiliary: Mapping[str, dict[str, Any] | None] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         pretrained: bool = True,
         keep_features: bool = False,
@@ -96,7 +101,8 @@ class AVClassifier(BaseModel):
     ) -> None:
         super().__init__(MODELS.build(data_preprocessor or dict(type='AVDataPreprocessor')), init_cfg)
         if not pretrained:
-            backbones, neck, head, contrast = map(from_scratch, (backbones, neck, head, contrast))
+            given = (backbones, neck, head, contrast, auxiliary)
+            backbones, neck, head, contrast, auxiliary = map(from_scratch, given)
             self.init_cfg = without_files(init_cfg)
         backbones = {name: cfg for name, cfg in backbones.items() if cfg is not None}
         if not backbones:
@@ -120,6 +126,7 @@ class AVClassifier(BaseModel):
                 'head, and dicts by part in predict, targets, loss and write, as mmav.models.ClsHead has them'
             )
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
+        self.auxiliary = build_auxiliary(auxiliary, widths=widths, neck=self.neck, head=self.head, head_cfg=head)
         self.keep_features = keep_features
         self.view_average = check_average(view_average, self.head)
         if view_batch is not None and (not isinstance(view_batch, int) or view_batch < 1):
@@ -236,17 +243,7 @@ class AVClassifier(BaseModel):
         Returns:
             Named losses.
         """
-        tokens, views = self.encode(inputs)
-        view_masks = masks_of_views(masks, views)
-        losses = self.head.loss(self.neck(tokens, view_masks), targets, view_masks)
-        if self.contrast is not None:
-            # encode() repeated views of modalities with fewer: here each counts once, as modality -> (B, V_m, D)
-            classes = {m: t.cls.unflatten(0, (-1, views))[:, :: views // inputs[m].shape[1]] for m, t in tokens.items()}
-            several = [part for part, head in self.head.parts.items() if getattr(head, 'multi_label', False)]
-            losses = losses | self.contrast.loss(
-                classes, clip_targets, masks, **(dict(multi_label=several) if several else {})
-            )
-        return losses
+        return training_losses(self, inputs, targets, clip_targets, masks)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:
         """Encodes each view of each modality once, then repeats the tokens of modalities with fewer views.

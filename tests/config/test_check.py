@@ -12,7 +12,7 @@ from tests import toys
 class CheckedNet:
     """Has parts, as AVClassifier has."""
 
-    def __init__(self, backbones: dict, neck: dict, *, drop_path: float = 0.0, act_cfg: dict | None = None):
+    def __init__(self, backbones, neck, *, auxiliary=None, drop_path: float = 0.0, act_cfg: dict | None = None):
         raise AssertionError('a check builds nothing')
 
 
@@ -46,10 +46,14 @@ def test_a_right_config_passes_and_nothing_is_built(cfg, monkeypatch):
 
 def test_parts_of_a_model_need_a_type(cfg):
     backbones = dict(audio=dict(in_dims={}, depth=1), video=dict(type='CheckedPart', depth=1))
-    cfg.model = dict(type='CheckedNet', backbones=backbones, neck=dict(depth=2), act_cfg=dict(depth=1))
+    auxiliary = dict(alone=dict(depth=1), off=None)
+    cfg.model = dict(
+        type='CheckedNet', backbones=backbones, neck=dict(depth=2), act_cfg=dict(depth=1), auxiliary=auxiliary
+    )
     assert list(find_problems(cfg)) == [
         'model.backbones.audio.type: missing; it has in_dims, depth',
         'model.neck.type: missing; it has depth',
+        'model.auxiliary.alone.type: missing; it has depth',
     ]
 
 

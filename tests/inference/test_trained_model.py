@@ -3,8 +3,10 @@ from types import SimpleNamespace
 import pytest
 
 from mmav.errors import ConfigError, ManifestError, MmavError
-from mmav.inference.trained_model import find_classes, label_thresholds
+from mmav.inference.trained_model import build_model, find_classes, label_thresholds
 from mmav.models import ClsHead, MultiLabelHead
+from mmav.registry import MODELS
+from tests.synthetic import experiment
 
 META = dict(dataset_meta=dict(classes=('trained', 'with')))
 
@@ -76,3 +78,11 @@ def test_thresholds_of_one_label_are_refused():
     assert label_thresholds(model, None, None) is None
     with pytest.raises(ConfigError, match='this one gives one'):
         label_thresholds(model, 0.3, None)
+
+
+def test_what_only_training_needs_is_not_built():
+    config = {**experiment(4, optimizer=dict(type='SGD'))['model'], 'auxiliary': dict(alone=dict(type='UnimodalHeads'))}
+    trained = MODELS.build(config)
+    model = build_model(config, dict(state_dict=trained.state_dict()), 'trained.pth', names=None)
+    assert len(trained.auxiliary) == 1 and len(model.auxiliary) == 0 and 'auxiliary' in config
+    assert model.head.fcs['fused'].weight.equal(trained.head.fcs['fused'].weight)

@@ -364,3 +364,84 @@ def test_contrastive_loss_knows_clips_by_content_not_by_place(name):
     torch.testing.assert_close(found, loss(clips, dict(label=target), masks))
     left_out = {m: x[masks[m]] for m, x in clips.items()}
     torch.testing.assert_close(loss(left_out, dict(label=target[masks['video']])), found)
+
+
+def make_auxiliary(name, auxiliary=None, head='ClsHead', neck='AVBottleneck'):
+    """A model of two modalities with an auxiliary part, whose widths are filled in."""
+    arch = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
+    model = dict(
+        type='AVClassifier',
+        backbones=dict(
+            video=dict(type='MViTv2', arch=arch, input_size=(4, 16, 16)),
+            audio=dict(type='MAT', arch=arch, input_size=(16, 32), q_strides=[(1, 2)]),
+        ),
+        neck=dict(type=neck, **({} if neck == 'Avg' else dict(embed_dims=8, num_blocks=1, num_heads=2))),
+        head={'type': head, **{k: v for k, v in SMALL.items() if k in defaults(head)}},
+        auxiliary={} if name is None else dict(part={'type': name, **(auxiliary or {})}),
+    )
+    torch.manual_seed(0)
+    model = MODELS.build(model)
+    model.init_weights()
+    return randomise(model).double()
+
+
+def auxiliary_batch(head, soft=False, views=1):
+    generator = torch.Generator().manual_seed(0)
+    inputs = dict(
+        video=torch.randn(4, views, 3, 4, 16, 16, generator=generator).double(),
+        audio=torch.randn(4, 1, 1, 16, 32, generator=generator).double(),
+    )
+    samples = []
+    for number in range(4):
+        sample = AVDataSample()
+        for part in head.parts:
+            several = head.parts[part].multi_label
+            sample.set_gt({part: (number, 0) if several else number}, {part: 5} if several else None)
+            if soft:
+                sample.set_gt_score(torch.full((5,), 0.2), part)
+        samples.append(sample)
+    return inputs, samples
+
+
+AUXILIARY = registered('auxiliary')
+
+
+@pytest.mark.parametrize('name', AUXILIARY)
+@pytest.mark.parametrize('head', CLASSIFIERS)
+@pytest.mark.parametrize(('soft', 'views'), [(False, 1), (True, 2)])
+def test_auxiliary_part_gives_losses_that_reach_every_encoder(name, head, soft, views):
+    model = make_auxiliary(name, head=head, neck='Avg')
+    losses = model(*auxiliary_batch(model.head, soft, views), mode='loss')
+    own = {key: value for key, value in losses.items() if key not in make_auxiliary(None, head=head)(
+        *auxiliary_batch(model.head), mode='loss')}  # fmt: skip
+    assert any('loss' in key for key in own) and all(v.shape == () and v.isfinite() for v in losses.values())
+    sum(value for key, value in own.items() if 'loss' in key).backward()
+    assert_gradients_reach(model.auxiliary['part'])
+    for backbone in model.backbones.values():
+        assert any(p.grad is not None and p.grad.any() for p in backbone.parameters())
+    assert not any(parameter.grad is not None for parameter in model.head.parameters())
+
+
+@pytest.mark.parametrize('name', AUXILIARY)
+def test_auxiliary_part_leaves_out_what_a_clip_lacks(name):
+    model = make_auxiliary(name)
+    inputs, samples = auxiliary_batch(model.head)
+    masks = dict(video=torch.ones(4).bool(), audio=torch.tensor([True, True, False, True]))
+    first = model(inputs, samples, masks=masks, mode='loss')
+    inputs['audio'][2] += 1.0
+    torch.testing.assert_close(model(inputs, samples, masks=masks, mode='loss'), first)
+    inputs['audio'][1] *= -3.0
+    changed = model(inputs, samples, masks=masks, mode='loss')
+    assert any(not torch.equal(changed[key], first[key]) for key in first if key not in ('loss_cls', 'top1'))
+
+
+@pytest.mark.parametrize('name', AUXILIARY)
+def test_auxiliary_part_is_not_needed_after_training(name):
+    model, plain = make_auxiliary(name), make_auxiliary(None)
+    load_weights(plain, model.state_dict(), 'trained.pth')
+    inputs, _ = auxiliary_batch(model.head)
+    torch.testing.assert_close(plain(inputs), model(inputs))
+    again = make_auxiliary(name)
+    again.load_state_dict(model.state_dict())
+    batch = auxiliary_batch(model.head)
+    torch.testing.assert_close(again(*batch, mode='loss'), model(*batch, mode='loss'))

@@ -108,7 +108,7 @@ class ClsHead(DrawnModule):
 
     def predict(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Returns part -> probabilities (B, C); ``masks`` maps a modality to (B,), True where the clip has it."""
-        return {self.part: self._scores(self(streams), masks)}
+        return {self.part: self.scores(self(streams), masks)}
 
     def loss(
         self,
@@ -130,12 +130,21 @@ class ClsHead(DrawnModule):
         losses = {name: self.loss_module(value, target) for name, value in logits.items()}
         loss = self.mean_over_streams(losses, masks).mean()
         with torch.no_grad():
-            return {'loss_cls': loss, **self._shares(self._scores(logits, masks), target)}
+            key, hit = self.hits(self.scores(logits, masks), target)
+            return {'loss_cls': loss, key: hit.float().mean()}
 
-    def _shares(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """What training logs of the probabilities (B, C)."""
+    def hits(self, scores: Tensor, target: Tensor) -> tuple[str, Tensor]:
+        """What training logs the share of.
+
+        Args:
+            scores: Probabilities (B, C).
+            target: Class indices (B,) or soft labels (B, C).
+
+        Returns:
+            Its name, and (B,), True where it holds for a clip.
+        """
         label = target if target.dim() == 1 else target.argmax(dim=-1)
-        return {'top1': (scores.argmax(dim=-1) == label).float().mean()}
+        return 'top1', scores.argmax(dim=-1) == label
 
     def targets(self, data_samples: Sequence[AVDataSample]) -> dict[str, Tensor]:
         """Returns part -> class indices (B,), or soft labels (B, C) if the batch was mixed."""
@@ -146,7 +155,8 @@ class ClsHead(DrawnModule):
         for sample, score in zip(data_samples, scores[self.part], strict=True):
             sample.set_pred_score(score, self.part)
 
-    def _scores(self, logits: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
+    def scores(self, logits: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Probabilities (B, C) of the streams' logits (B, C), averaged as in :meth:`predict`."""
         if self.average == 'geometric':
             logs = {name: value.log_softmax(dim=-1) for name, value in logits.items()}
             return self.mean_over_streams(logs, masks).softmax(dim=-1)

@@ -68,11 +68,13 @@ class MultiLabelHead(ClsHead):
         """
         return super().loss(streams, targets, masks)
 
-    def _shares(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def hits(self, scores: Tensor, target: Tensor) -> tuple[str, Tensor]:
+        """As :meth:`ClsHead.hits`, of targets (B, C) in [0, 1]."""
         first = target.gather(1, scores.argmax(dim=-1, keepdim=True))[:, 0]
-        return {'hit1': ((first > 0) & (first == target.amax(dim=-1))).float().mean()}
+        return 'hit1', (first > 0) & (first == target.amax(dim=-1))
 
-    def _scores(self, logits: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> Tensor:
+    def scores(self, logits: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Probabilities (B, C), each by itself, of the streams' logits (B, C), averaged as in :meth:`predict`."""
         if self.average == 'geometric':
             return self.mean_over_streams(logits, masks).sigmoid()
         return self.mean_over_streams({name: value.sigmoid() for name, value in logits.items()}, masks)

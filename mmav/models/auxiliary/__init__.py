@@ -1,0 +1,6 @@
+"""Auxiliary parts: modules that add losses in training, and that a trained model does without."""
+
+from mmav.models.auxiliary.batch import TrainingBatch
+from mmav.models.auxiliary.unimodal_heads import UnimodalHeads
+
+__all__ = ['TrainingBatch', 'UnimodalHeads']
