@@ -32,6 +32,7 @@ _OF_TRAINING = (
     'init_cfg',
     'loss',
     'pretrained',
+    'token_mixup',
 )
 
 

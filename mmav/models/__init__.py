@@ -20,6 +20,7 @@ from mmav.models.losses import (
     IMCLoss,
 )
 from mmav.models.necks import AVBottleneck, Avg, Concat, MergedAttention
+from mmav.models.token_mixup import TokenMixup
 
 __all__ = [
     'AST',
@@ -49,6 +50,7 @@ __all__ = [
     'MultiLabelHead',
     'PerFrame',
     'TimmBackbone',
+    'TokenMixup',
     'TrainingBatch',
     'UnimodalHeads',
     'VerbNounHead',

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmav.errors import ConfigError
 from mmav.models.data_preprocessor import AVDataPreprocessor
 from mmav.models.init import from_scratch, leave_out_files, report_origins, without_files
+from mmav.models.token_mixup import build_token_mixup
 from mmav.models.training_loss import build_auxiliary, training_losses
 from mmav.models.tuning import KEYS, hold_eval, training_line, tune
 from mmav.models.views import check_average, count_views, encode_in_chunks, masks_of_views, repeat_views
@@ -65,6 +66,8 @@ class AVClassifier(BaseModel):
         auxiliary: Name -> config of a part that adds losses in training, such as :class:`~mmav.models.UnimodalHeads`;
             None removes one of a parent config. What is filled in, and what such a part has to offer, says
             :func:`~mmav.models.training_loss.build_auxiliary`.
+        token_mixup: Config of what mixes the tokens of a training batch, :class:`~mmav.models.TokenMixup`; not together
+            with ``batch_augment`` of the data preprocessor.
         data_preprocessor: Config of the data preprocessor.
         pretrained: Whether parts whose ``init_cfg`` names a checkpoint, such as ``PublicWeights``, start from it; False
             trains everything from scratch.
@@ -81,7 +84,7 @@ class AVClassifier(BaseModel):
     Raises:
         ValueError: If there is no backbone, ``view_average`` is unknown or ``view_batch`` below 1.
         ConfigError: If a backbone has no ``out_dims``, the head has no ``parts``, or it has logits that 'logits' cannot
-            average, as they are no linear map of the streams.
+            average, as they are no linear map of the streams; or clips would be mixed twice.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class AVClassifier(BaseModel):
         *,
         contrast: dict[str, Any] | None = None,
         auxiliary: Mapping[str, dict[str, Any] | None] | None = None,
+        token_mixup: dict[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         pretrained: bool = True,
         keep_features: bool = False,
@@ -127,6 +131,7 @@ class AVClassifier(BaseModel):
             )
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
         self.auxiliary = build_auxiliary(auxiliary, widths=widths, neck=self.neck, head=self.head, head_cfg=head)
+        self.token_mixup = build_token_mixup(token_mixup, self.head, self.data_preprocessor)
         self.keep_features = keep_features
         self.view_average = check_average(view_average, self.head)
         if view_batch is not None and (not isinstance(view_batch, int) or view_batch < 1):
@@ -186,7 +191,10 @@ class AVClassifier(BaseModel):
             raise ValueError(f'mode={mode!r} needs data_samples')
         if mode == 'loss' and data_samples is not None:
             of_each_view = [sample for sample in data_samples for _ in range(self._views(inputs))]
-            return self.losses(inputs, self.head.targets(of_each_view), self.head.targets(data_samples), masks=masks)
+            # drawn here, as losses() is compiled
+            share = self.token_mixup.draw(_device(inputs)) if self.training and self.token_mixup is not None else None
+            targets = self.head.targets(of_each_view), self.head.targets(data_samples)
+            return self.losses(inputs, *targets, masks=masks, share=share)
         keep = self.keep_features and data_samples is not None and mode != 'tensor'
         scores, streams, features = self._see(inputs, masks, keep=keep)
         if self.view_average == 'logits':
@@ -231,6 +239,7 @@ class AVClassifier(BaseModel):
         clip_targets: Any,
         *,
         masks: Mapping[str, Tensor] | None = None,
+        share: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The mode ``loss`` on tensors alone: what a config's ``compile`` compiles (:mod:`mmav.engine.compilation`).
 
@@ -239,11 +248,12 @@ class AVClassifier(BaseModel):
             targets: Returned by the head's ``targets`` for the samples of all B * V views.
             clip_targets: The same for the samples of the B clips.
             masks: Modality name -> (B,), True where the clip has it; None if every clip has every modality.
+            share: Of each clip, (), where ``token_mixup`` mixes the batch; None where it does not.
 
         Returns:
             Named losses.
         """
-        return training_losses(self, inputs, targets, clip_targets, masks)
+        return training_losses(self, inputs, targets, clip_targets, masks, share=share)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], int]:
         """Encodes each view of each modality once, then repeats the tokens of modalities with fewer views.
@@ -275,6 +285,10 @@ class AVClassifier(BaseModel):
         known = {name: inputs[name] for name in self.backbones}
         numbers = {x.shape[1] for x in known.values()}
         return numbers.pop() if len(numbers) == 1 else count_views(known)
+
+
+def _device(inputs: Mapping[str, Tensor]) -> torch.device:
+    return next(iter(inputs.values())).device
 
 
 def _width(name: str, backbone: nn.Module) -> int:

@@ -103,6 +103,8 @@ def training_losses(
     targets: Mapping[str, Tensor],
     clip_targets: Mapping[str, Tensor],
     masks: Mapping[str, Tensor] | None,
+    *,
+    share: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """All losses of a model, and what it logs.
 
@@ -112,6 +114,7 @@ def training_losses(
         targets: Part of the label -> targets of all B * V views.
         clip_targets: The same of the B clips.
         masks: Modality name -> (B,), True where the clip has it; None if every clip has every modality.
+        share: Of each clip, (), where ``token_mixup`` mixes the batch; None where it does not.
 
     Returns:
         Named losses.
@@ -119,18 +122,25 @@ def training_losses(
     Raises:
         ConfigError: Two parts give a value of the same name.
     """
-    tokens, views = model.encode(inputs)
+    encoded, views = model.encode(inputs)
     view_masks = masks_of_views(masks, views)
+    tokens, before_mixup = encoded, None
+    if share is not None:
+        classes = {part: head.num_classes for part, head in model.head.parts.items()}
+        before_mixup = encoded, view_masks
+        tokens, targets, view_masks = model.token_mixup(
+            encoded, targets, view_masks, share, num_classes=classes, views=views
+        )
     streams = model.neck(tokens, view_masks)
     found = dict(model.head.loss(streams, targets, view_masks))
     if model.contrast is not None:
         # encode() repeated views of modalities with fewer: here each counts once, as modality -> (B, V_m, D)
-        classes = {m: t.cls.unflatten(0, (-1, views))[:, :: views // inputs[m].shape[1]] for m, t in tokens.items()}
+        embeddings = {m: t.cls.unflatten(0, (-1, views))[:, :: views // inputs[m].shape[1]] for m, t in encoded.items()}
         several = [part for part, head in model.head.parts.items() if getattr(head, 'multi_label', False)]
         kinds: dict[str, Sequence[str]] = dict(multi_label=several) if several else {}
-        found |= model.contrast.loss(classes, clip_targets, masks, **kinds)
+        found |= model.contrast.loss(embeddings, clip_targets, masks, **kinds)
     if len(model.auxiliary):
-        batch = TrainingBatch(inputs, tokens, streams, targets, view_masks, views, model.head)
+        batch = TrainingBatch(inputs, tokens, streams, targets, view_masks, views, model.head, before_mixup)
         for name, part in model.auxiliary.items():
             given = part.loss(batch)
             if twice := sorted(found.keys() & given.keys()):

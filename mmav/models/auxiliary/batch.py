@@ -25,6 +25,8 @@ class TrainingBatch:
         masks: Modality name -> (B * V,), True where the clip has it; None if every clip has every modality.
         views: V.
         head: The model's head.
+        before_mixup: Tokens and masks of the clips before ``token_mixup`` mixed them, where it has: ``tokens``,
+            ``streams``, ``targets`` and ``masks`` are then of mixed clips, ``inputs`` are not.
     """
 
     inputs: Mapping[str, Tensor]
@@ -34,6 +36,12 @@ class TrainingBatch:
     masks: Mapping[str, Tensor] | None
     views: int
     head: Any
+    before_mixup: tuple[Mapping[str, Tokens], Mapping[str, Tensor] | None] | None = None
+
+    @property
+    def whole(self) -> tuple[Mapping[str, Tokens], Mapping[str, Tensor] | None]:
+        """Tokens and masks of the clips in ``inputs``, also where ``token_mixup`` mixes."""
+        return (self.tokens, self.masks) if self.before_mixup is None else self.before_mixup
 
     @cached_property
     def logits(self) -> dict[str, dict[str, Tensor]]:
