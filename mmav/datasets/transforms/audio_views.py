@@ -20,6 +20,9 @@ class AudioViews(BaseTransform):
         ValueError: ``num_views`` is below 1.
     """
 
+    deterministic = True
+    touches = ('audio',)
+
     def __init__(self, num_views: int = 2) -> None:
         if num_views < 1:
             raise ValueError(f'num_views must be at least 1, got {num_views}')

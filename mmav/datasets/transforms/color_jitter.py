@@ -34,6 +34,8 @@ class ColorJitter(BaseTransform):
         ValueError: A strength is negative, or ``hue`` is above 0.5.
     """
 
+    touches = ('video',)
+
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, *, hue: float = 0.0
     ) -> None:

@@ -32,6 +32,8 @@ class RandomFlip(BaseTransform):
         ValueError: ``p`` is not a probability.
     """
 
+    touches = ('video',)
+
     def __init__(self, p: float = 0.5) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f'p must lie in [0, 1], got {p}')

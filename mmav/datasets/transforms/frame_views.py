@@ -50,6 +50,9 @@ class SpatialCrops(BaseTransform):
     [(1, 2, 2, 3), (1, 2, 2, 3), (1, 2, 2, 3)]
     """
 
+    deterministic = True
+    touches = ('video',)
+
     def __init__(self, size: int | tuple[int, int], num: int = 3) -> None:
         if num < 1:
             raise ValueError(f'num must be at least 1, got {num}')
@@ -75,6 +78,9 @@ class SpatialCrops(BaseTransform):
 @TRANSFORMS.register_module()
 class FlipViews(BaseTransform):
     """Adds to each view of the frames its mirror image, left to right, next to it."""
+
+    deterministic = True
+    touches = ('video',)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Doubles the views of ``video`` and their ``frame_times``."""

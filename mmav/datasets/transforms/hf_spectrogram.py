@@ -37,6 +37,7 @@ class HFSpectrogram(Spectrogram):
         ConfigError: transformers is not installed; there is no such extractor; or it gives waveforms.
     """
 
+    touches = ('audio',)
     bin_name = 'mel bins'
     length = 'the extractor pads or cuts to target_frames'
 
@@ -63,6 +64,11 @@ class HFSpectrogram(Spectrogram):
             frame_length_ms=frame or FRAME_LENGTH_MS,
             frame_shift_ms=shift,
         )
+
+    @property
+    def deterministic(self) -> bool:
+        """Unless the extractor adds noise."""
+        return not self.settings.get('dither')
 
     def _extract(self, waveform: np.ndarray) -> np.ndarray:
         built = self.extractor

@@ -192,6 +192,11 @@ class LoadClip(BaseTransform):
         self.threads = threads
         self.limits = Limits(**(limits or {}))
 
+    @property
+    def deterministic(self) -> bool:
+        """Where it draws nothing."""
+        return self.mode == 'uniform'
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Reads the clip."""
         results['masks'], results['sample_rate'] = {}, self.sample_rate

@@ -54,6 +54,8 @@ class LogMel(Spectrogram):
         ImportError: ``backend='torchaudio'`` and torchaudio cannot be imported.
     """
 
+    deterministic = True
+    touches = ('audio',)
     bin_name = 'mel bins'
 
     def __init__(

@@ -93,6 +93,8 @@ class RandAugment(BaseTransform):
         ValueError: An argument is invalid.
     """
 
+    touches = ('video',)
+
     def __init__(
         self,
         magnitude: float = 7,

@@ -43,6 +43,8 @@ class RandomErasing(BaseTransform):
         ValueError: An argument is invalid.
     """
 
+    touches = ('video',)
+
     def __init__(
         self,
         p: float = 0.25,

@@ -45,6 +45,9 @@ class Resize(BaseTransform):
         ValueError: The size makes no sense.
     """
 
+    deterministic = True
+    touches = ('video',)
+
     def __init__(self, size: int | tuple[int, int]) -> None:
         size_pair(size)
         self.size = size
@@ -72,6 +75,9 @@ class CenterCrop(BaseTransform):
     Raises:
         ValueError: The size makes no sense.
     """
+
+    deterministic = True
+    touches = ('video',)
 
     def __init__(self, size: int | tuple[int, int]) -> None:
         self.size = size_pair(size)
@@ -104,6 +110,8 @@ class RandomResizedCrop(BaseTransform):
     Raises:
         ValueError: A size or range is invalid.
     """
+
+    touches = ('video',)
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ class SpecAugment(BaseTransform):
         ConfigError: When called, the audio is no spectrogram.
     """
 
+    touches = ('audio',)
+
     def __init__(
         self, freq_mask: int = 48, time_mask: int = 192, *, num_masks: int = 1, skip_padding: bool = False
     ) -> None:

@@ -45,6 +45,8 @@ class WaveAugment(BaseTransform):
         ValueError: An argument is invalid.
     """
 
+    touches = ('audio',)
+
     def __init__(
         self, speed: float = 0.1, shift: float = 0.2, noise: tuple[float, float] | None = None, *, p: float = 0.5
     ) -> None:

@@ -29,6 +29,8 @@ class Waveform(Spectrogram):
         ValueError: ``target_samples`` is below 1.
     """
 
+    deterministic = True
+    touches = ('audio',)
     axes = 'T'
     length = 'zeros are appended up to target_frames samples; what exceeds them is cut'
 
