@@ -72,11 +72,12 @@ def _require_one_root(parts: Sequence[Mapping[str, Any]], loader: str, data_root
 
 
 def set_cache(cfg: Config, cache: str) -> None:
-    """Makes every AVDataset of a config, wrapped ones included, keep decoded clips; changes ``cfg``.
+    """Makes every AVDataset of a config, wrapped ones included, keep decoded or prepared clips; changes ``cfg``.
 
     Args:
         cfg: The config.
-        cache: 'ram' or a folder, see :mod:`mmav.datasets.clip_cache`.
+        cache: 'ram' or a folder, see :mod:`mmav.datasets.clip_cache`; 'prepared' or 'prepared:DIR', see
+            :mod:`mmav.datasets.prepared_cache`.
 
     Raises:
         ConfigError: The config has no AVDataset.

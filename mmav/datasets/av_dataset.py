@@ -19,6 +19,7 @@ from mmav.class_names import Names, read_classes
 from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
 from mmav.datasets.clip_cache import ClipCache, find_loader
 from mmav.datasets.manifest import Manifest, join_path, read_manifest
+from mmav.datasets.prepared_cache import PreparedCache, is_prepared
 from mmav.datasets.reading import SLOTS, remember
 from mmav.errors import ConfigError, MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
@@ -100,7 +101,9 @@ class AVDataset(Dataset[Any]):
             that a checkpoint's results do not depend on the run.
         indices: Use only these rows (counted from 0), or the first N if it is a number.
         cache: 'ram', or a folder on disk: keep decoded clips there, in memory that all processes of the machine share
-            or from run to run (:mod:`mmav.datasets.clip_cache`). Items are the same, bit for bit, as without.
+            or from run to run (:mod:`mmav.datasets.clip_cache`). 'prepared', or 'prepared:DIR': keep there what the
+            deterministic steps of the pipeline give, so that only the random ones are computed each time
+            (:mod:`mmav.datasets.prepared_cache`). Items are the same, bit for bit, as without.
 
     Raises:
         ManifestError: The manifest or class list is missing or wrong.
@@ -165,10 +168,7 @@ class AVDataset(Dataset[Any]):
         self._epoch = torch.zeros(1, dtype=torch.int64)
         self.states = torch.zeros(len(self._rows), dtype=torch.uint8)
         self.readers = torch.zeros(SLOTS, 2, dtype=torch.int64)
-        self._cache: ClipCache | None = None
-        if cache is not None:
-            load = find_loader(self.pipeline.transforms, cache)
-            self._cache = ClipCache(cache, load, self.get_data_info, number=len(self), name=self.ann_file)
+        self._cache = None if cache is None else self._build_cache(cache, pipeline)
         tensors = self._epoch, self.states, self.readers, *(self._cache.tensors if self._cache else ())
         # Without shared memory, for example without /dev/shm, a single process needs none.
         self._is_shared = shared_memory_problem(*tensors) is None
@@ -182,7 +182,12 @@ class AVDataset(Dataset[Any]):
     @property
     def decoded(self) -> ClipCache | None:
         """The cache of decoded clips, if there is one."""
-        return self._cache
+        return self._cache if isinstance(self._cache, ClipCache) else None
+
+    @property
+    def prepared(self) -> PreparedCache | None:
+        """The cache of prepared clips, if there is one."""
+        return self._cache if isinstance(self._cache, PreparedCache) else None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -350,11 +355,29 @@ class AVDataset(Dataset[Any]):
             raise ValueError(f'indices {outside[:5]} lie outside the {len(rows)} rows of {self.ann_file}')
         return rows[list(indices)]
 
+    def _build_cache(self, place: str, pipeline: Sequence[Any]) -> ClipCache | PreparedCache:
+        steps, number, name = self.pipeline.transforms, len(self), self.ann_file
+        if not is_prepared(place):
+            return ClipCache(place, find_loader(steps, place), self.get_data_info, number=number, name=name)
+        return PreparedCache(
+            place,
+            steps,
+            pipeline,
+            clip_of=self.get_data_info,
+            number=number,
+            name=name,
+            dropouts=() if self.test_mode else tuple(self.modality_dropout),
+            about=(self._rows.tolist(), self.modalities, self.drop),
+        )
+
     def _read(self, index: int, results: dict[str, Any]) -> Any:
         with self.reading(index):
-            if self._cache is not None:
-                results['reader'] = self._cache.reader(index, results)
-            item = self.pipeline(results)
+            if isinstance(self._cache, PreparedCache):
+                item = self._cache(index, results)
+            else:
+                if self._cache is not None:
+                    results['reader'] = self._cache.reader(index, results)
+                item = self.pipeline(results)
         # LoadClip has added to the pipeline's input.
         if damaged := results.get('damaged', 0):
             what = f'{results["path"]}: {damaged} packets cannot be decoded'

@@ -1,4 +1,4 @@
-"""Where decoded clips are kept: a folder in memory, which lives as long as somebody uses it, or one on disk.
+"""Where clips are kept, decoded or prepared: a folder in memory, which lives as long as it is used, or one on disk.
 
 Files in a folder need no copy per process: data workers, forked and spawned, and the processes of a distributed run on
 one machine read the same ones.
@@ -14,11 +14,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import torch
 
 from mmav.errors import ConfigError, did_you_mean
 
 RAM = 'ram'
+# of the cache of prepared clips
+PREPARED = 'prepared'
 SHARED_MEMORY = '/dev/shm'
 # The share of free memory that clips may take: training needs some, too.
 OF_MEMORY = 0.8
@@ -50,8 +54,23 @@ class Room(NamedTuple):
     what: str
 
 
+class Keeper(Protocol):
+    """What keeps clips in a folder.
+
+    Attributes:
+        need: Bytes that it takes in all.
+        kept: Bytes that it has stored, of each clip (N,); negative for none.
+    """
+
+    need: int
+    kept: torch.Tensor
+
+
+_keepers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
 class CacheFolder:
-    """A folder of decoded clips.
+    """A folder of decoded or prepared clips.
 
     Args:
         place: 'ram', or a folder, which is created.
@@ -69,9 +88,9 @@ class CacheFolder:
         if not hasattr(os, 'preadv'):
             raise ConfigError(f'cache={place!r} needs Linux or macOS; leave it out')
         if not place or not isinstance(place, str):  # such as cache=True in a config
-            raise ConfigError(f"cache={place!r} is no place: give 'ram' or a folder, or leave it out")
+            raise ConfigError(f"cache={place!r} is no place: give 'ram', 'prepared' or a folder, or leave it out")
         # a bare name only, so that there is a way to mean the folder
-        near = '' if place == RAM or os.sep in place else did_you_mean(place.lower(), [RAM])
+        near = '' if place == RAM or os.sep in place else did_you_mean(place.lower(), [RAM, PREPARED])
         if near and not os.path.exists(place):
             raise ConfigError(f"cache={place!r} is no folder{near} Write './{place}' for a new folder of this name")
         self.in_memory = place == RAM
@@ -102,6 +121,15 @@ class CacheFolder:
         if space.free < usable:
             return Room(space.free, space.free, f'{SHARED_MEMORY} (a container: --shm-size=8g)')
         return Room(memory, usable, 'memory')
+
+    def claim(self, keeper: Keeper) -> None:
+        """Records what will take room here, for :meth:`promised`."""
+        _keepers[keeper] = self.path
+
+    def promised(self) -> int:
+        """Bytes that the datasets of this process will still take here."""
+        here = [keeper for keeper, path in _keepers.items() if path == self.path]
+        return sum(max(0, keeper.need - int(keeper.kept.clamp(0).sum())) for keeper in here)
 
     def _hold(self) -> None:
         try:
@@ -171,6 +199,15 @@ def _remove_torn(path: str) -> None:
         with suppress(OSError):
             if time.time() - file.stat().st_mtime > TORN:
                 file.unlink()
+
+
+def size_of(number: int) -> str:
+    """A number of bytes in words.
+
+    >>> size_of(1_234_567_890), size_of(86_000_000)
+    ('1.2 GB', '86 MB')
+    """
+    return f'{number / 1e9:.1f} GB' if number >= 1e9 else f'{-(-number // 1_000_000)} MB'
 
 
 def free_memory() -> int:

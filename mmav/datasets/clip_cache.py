@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,7 +21,7 @@ import torch
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from mmav.datasets.cache_folder import CacheFolder, Room
+from mmav.datasets.cache_folder import CacheFolder, Room, size_of
 from mmav.datasets.media import MediaReader, open_media, open_stream
 from mmav.datasets.media.cached_reader import CachedReader, Part, StoringReader, remove_damaged
 from mmav.datasets.media.pair_path import stamps_of
@@ -44,8 +43,6 @@ QUARTERS = 4
 OVERHEAD = 1024
 # A clip's place in ``kept`` if it is not stored, and reads its file as before.
 REFUSED, FULL = -1, -2
-
-_living: weakref.WeakSet[ClipCache] = weakref.WeakSet()
 
 
 class ClipCache:
@@ -83,7 +80,7 @@ class ClipCache:
         self._said = torch.zeros(1, dtype=torch.int64)
         self.tensors = self.kept, self._said
         self.need = self._measure(clip_of)
-        _living.add(self)
+        self._folder.claim(self)
 
     @property
     def room(self) -> Room:
@@ -208,9 +205,7 @@ class ClipCache:
         scale = number / max(1, len(sample))
         there, missing = (int(scale * sum(size for size, found in sizes if found is flag)) for flag in (True, False))
         room = self._folder.room()
-        # Other datasets of this process will take theirs.
-        others = [other for other in _living if other._folder.path == self._folder.path]
-        promised = sum(max(0, other.need - int(other.kept.clamp(0).sum())) for other in others)
+        promised = self._folder.promised()
         what = f'{number:,} clip{"s" * (number > 1)} of {self.name}, {"about " * (step > 1)}{size_of(there + missing)}'
         if missing + promised > room.usable:
             taken = f', of which another dataset takes {size_of(promised)}' if promised else ''
@@ -264,12 +259,3 @@ def find_loader(transforms: Sequence[Callable[..., Any]], place: str) -> LoadCli
         if isinstance(step, LoadClip):
             return step
     raise ConfigError(f'cache={place!r} has no effect: the pipeline has no LoadClip; leave it out')
-
-
-def size_of(number: int) -> str:
-    """A number of bytes in words.
-
-    >>> size_of(1_234_567_890), size_of(86_000_000)
-    ('1.2 GB', '86 MB')
-    """
-    return f'{number / 1e9:.1f} GB' if number >= 1e9 else f'{-(-number // 1_000_000)} MB'

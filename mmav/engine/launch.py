@@ -47,9 +47,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--cache',
-        metavar='ram|DIR',
+        metavar='ram|DIR|prepared',
         help='decode each clip once: keep frames and sound in memory (ram), which all processes share, or in a folder, '
-        'from run to run; says how much that takes, and changes no result',
+        'from run to run; prepared (prepared:DIR for a folder) keeps what the deterministic transforms give, for '
+        'pipelines that read the same frames each time; says how much that takes, and changes no result',
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'

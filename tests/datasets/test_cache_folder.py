@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mmav.datasets import cache_folder
-from mmav.datasets.cache_folder import CacheFolder, free_memory
+from mmav.datasets.cache_folder import CacheFolder, free_memory, size_of
 from mmav.errors import ConfigError
 
 
@@ -66,7 +66,7 @@ def test_a_misspelt_ram_is_no_new_folder(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('place', ['', True])
 def test_what_is_no_place_is_refused(place):
-    with pytest.raises(ConfigError, match=f"cache={place!r} is no place: give 'ram' or a folder"):
+    with pytest.raises(ConfigError, match=f"cache={place!r} is no place: give 'ram', 'prepared' or a folder"):
         CacheFolder(place)
 
 
@@ -125,3 +125,7 @@ def test_a_container_has_its_own_limit(tmp_path, monkeypatch):
     assert free_memory() == 400_000
     limit.write_text('max\n')
     assert free_memory() > 1 << 20
+
+
+def test_sizes_in_words():
+    assert [size_of(number) for number in (0, 1, 999_000_000, 1_000_000_000)] == ['0 MB', '1 MB', '999 MB', '1.0 GB']

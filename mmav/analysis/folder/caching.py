@@ -10,8 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmav.analysis.folder.choices import Choice
-from mmav.datasets.cache_folder import RAM
-from mmav.datasets.clip_cache import size_of
+from mmav.datasets.cache_folder import RAM, size_of
 from mmav.errors import ConfigError
 from mmav.registry import DATASETS
 
