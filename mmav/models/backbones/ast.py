@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from mmav.models.backbones.base import Backbone
 from mmav.models.init import DrawnModule
 from mmav.models.layers import PatchEmbed, TransformerBlock
 from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions, sincos_positions
+from mmav.models.layers.token_drop import TokenDrop
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -48,11 +49,15 @@ class PlainTransformer(DrawnModule, Backbone):
         norm_eps: Epsilon of all LayerNorms.
         fixed_positions: Whether the positions are not learned: sines and cosines of the place in the order of the
             patches (VideoMAE), or what ``init_cfg`` loads.
+        token_drop: Which patch tokens training leaves out, of each clip others: a dict of ``axes``, for each axis of
+            the grid the share of its slices, ``ratio``, the share of single tokens, or both; see
+            :class:`~mmav.models.layers.token_drop.TokenDrop`. They are left out once they have their positions.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
         ValueError: If sizes contradict each other.
+        ConfigError: If ``token_drop`` cannot be, or leaves out nothing.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class PlainTransformer(DrawnModule, Backbone):
         norm_after_mean: bool = False,
         norm_eps: float = 1e-6,
         fixed_positions: bool = False,
+        token_drop: Mapping[str, Any] | None = None,
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -90,6 +96,7 @@ class PlainTransformer(DrawnModule, Backbone):
         self.fixed_positions = fixed_positions
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_kernel, stride=patch_stride, padding=patch_padding)
         self.grid = self.patch_embed.grid_of(input_size)
+        self.token_drop = TokenDrop.read(token_drop, self.grid)
         self.num_extra = int(cls_token) + int(dist_token)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if cls_token else None
         self.dist_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if dist_token else None
@@ -162,6 +169,9 @@ class PlainTransformer(DrawnModule, Backbone):
         own, patches = self.pos_embed[:, : self.num_extra], self.pos_embed[:, self.num_extra :]
         positions = torch.cat((own, resize_positions(patches, self.grid, grid)), dim=1)
         x = torch.cat((*extra, x), dim=1) + positions  # (B, num_extra + N, D)
+        if self.token_drop is not None and self.training:
+            patches, grid = self.token_drop.keep(x[:, self.num_extra :], grid)
+            x = torch.cat((x[:, : self.num_extra], patches), dim=1)
         for block in self.blocks:
             x = block(x)
         x = x if self.norm_after_mean else self.norm(x)

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from mmav.adapting import Adapted, Hints
+from mmav.errors import ConfigError
 from mmav.models.backbones.base import Backbone
 from mmav.models.backbones.mvit import resolve_arch
 from mmav.models.init import DrawnModule
 from mmav.models.layers import PatchEmbed
 from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions
-from mmav.models.layers.mask_unit_block import MaskUnitBlock, from_units, to_units
+from mmav.models.layers.mask_unit_block import MaskUnitBlock, drop_units, from_units, to_units
 from mmav.models.layers.patch_embed import to_tuple
+from mmav.models.layers.token_drop import TokenDrop
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -57,11 +59,15 @@ class Hiera(DrawnModule, Backbone):
         unit_stages: How many stages attend within units.
         mlp_ratio: Hidden width of the MLPs over the width.
         drop_path_rate: Probability of dropping the last block's branches, rising linearly from 0 at the first.
+        token_drop: Which units of tokens training leaves out, of each clip others, as MAE does with Hiera's mask units:
+            a dict of ``ratio``, the share of units, ``axes``, for each axis the share of slices of units, or both; see
+            :class:`~mmav.models.layers.token_drop.TokenDrop`.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
         ValueError: If sizes contradict each other.
+        ConfigError: If ``token_drop`` cannot be, or leaves out nothing.
 
     >>> arch = dict(embed_dims=8, num_layers=4, num_heads=1, stage_blocks=(1, 2, 3))
     >>> tokens = Hiera(arch, input_size=(4, 64, 64))(torch.zeros(2, 3, 4, 64, 64))
@@ -83,6 +89,7 @@ class Hiera(DrawnModule, Backbone):
         unit_stages: int = 2,
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
+        token_drop: Mapping[str, Any] | None = None,
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -126,6 +133,12 @@ class Hiera(DrawnModule, Backbone):
             self.blocks.append(block)
             width = out_width
         self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.token_drop = TokenDrop.read(token_drop, self._units_along(self.grid))
+        if self.token_drop is not None and any(u != s**q_pool for u, s in zip(self.unit, stride, strict=True)):
+            raise ConfigError(
+                f'token_drop: unit={self.unit} is not pooled to one token by q_stride={stride}, {q_pool} times, so '
+                'what is left of a grid is none; give such a unit'
+            )
         self.draw_aside()
 
     def position_grids(self) -> dict[str, tuple[int, ...]]:
@@ -151,6 +164,9 @@ class Hiera(DrawnModule, Backbone):
             return None
         return Adapted(*fit_positions(value, old, new, cut=hints.cut))
 
+    def _units_along(self, grid: Sequence[int]) -> tuple[int, ...]:
+        return tuple(-(-n // u) for n, u in zip(grid, self.unit, strict=True))
+
     def _positions(self, grid: tuple[int, ...]) -> Tensor:
         if len(grid) != 3:
             return resize_positions(self.pos_embed, self.grid, grid)
@@ -166,8 +182,15 @@ class Hiera(DrawnModule, Backbone):
         """
         x, grid = self.patch_embed(x)
         units = to_units(x + self._positions(grid), grid, self.unit)
+        kept = None
+        if self.token_drop is not None and self.training:
+            places, kept = self.token_drop.draw(self._units_along(grid), batch=x.shape[0], device=x.device)
+            units = drop_units(units, places)
         for block in self.blocks:
             units = block(units)
+        if kept is not None:  # one token of each unit is left
+            x = units.x.flatten(1, 2)
+            return Tokens(self.norm(x.mean(dim=1)), x, kept)
         pooled = tuple(u // v for u, v in zip(self.unit, units.unit, strict=True))
         grid = tuple(-(-n // s) for n, s in zip(grid, pooled, strict=True))
         x = from_units(units, grid)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from mmav.models.backbones.base import Backbone
 from mmav.models.init import DrawnModule
 from mmav.models.layers import MultiscaleBlock, PatchEmbed
+from mmav.models.layers.kept_grid import BlockLayout, drop_units, pooled, take_units, unit_of
 from mmav.models.layers.patch_embed import to_tuple
+from mmav.models.layers.token_drop import TokenDrop
 from mmav.registry import MODELS
 from mmav.structures import Tokens
 
@@ -71,11 +73,16 @@ class MultiscaleTransformer(DrawnModule, Backbone):
         rel_pos: Whether the attention has relative positions.
         residual_pooling: Whether the pooled queries are added to the output of attention.
         attention: Form of the attention, see :class:`~mmav.models.layers.MultiscaleAttention`.
+        token_drop: Which patch tokens training leaves out: a dict of ``axes``, for each axis of the grid the share of
+            its slices, see :class:`~mmav.models.layers.token_drop.TokenDrop`. A slice is as thick as all strides of the
+            queries together (8 of MAT's 256 columns), so a kept one stays whole; what neighbours and positions are then
+            says :mod:`mmav.models.layers.kept_grid`. The same for all clips of a batch.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
         ValueError: If sizes contradict each other.
+        ConfigError: If ``token_drop`` cannot be, or leaves out nothing.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class MultiscaleTransformer(DrawnModule, Backbone):
         rel_pos: bool = True,
         residual_pooling: bool = True,
         attention: str = 'auto',
+        token_drop: Mapping[str, Any] | None = None,
         init_std: float = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -146,6 +154,13 @@ class MultiscaleTransformer(DrawnModule, Backbone):
             self.blocks.append(block)
             grid, width = block.attn.pool_q.out_grid(grid), out_width
         self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.token_drop: TokenDrop | None = None
+        if token_drop is not None:
+            attns = [block.attn for block in self.blocks]
+            kernel = to_tuple(pool_kernel, rank, 'pool_kernel')
+            self.drop_unit = unit_of([(attn.pool_q.stride, attn.pool_k.stride) for attn in attns], kernel)
+            first = self.patch_embed.grid_of(input_size)
+            self.token_drop = TokenDrop.read(token_drop, first, unit=self.drop_unit, singly=False)
         self.draw_aside()
 
     def forward(self, x: Tensor) -> Tokens:
@@ -155,10 +170,23 @@ class MultiscaleTransformer(DrawnModule, Backbone):
             ValueError: If the input has another rank, other channels, or is too small.
         """
         x, grid = self.patch_embed(x)
+        kept = None
+        if self.token_drop is not None and self.training:
+            kept = drop_units(grid, self.drop_unit, self.token_drop, x.device)
+            x, grid = take_units(x, grid, kept)
         if self.cls_token is not None:
             x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        layouts: dict[Any, BlockLayout] = {}  # blocks of the same strides on the same grid share one
         for block in self.blocks:
-            x, grid = block(x, grid)
+            if kept is None:
+                x, grid = block(x, grid)
+                continue
+            q_stride, key = block.q_stride, (block.attn.pool_q.stride, block.attn.pool_k.stride)
+            if key not in layouts:
+                layouts[key] = block.attn.layout(kept, grid)
+            x, grid = block(x, grid, layouts[key])
+            if any(step > 1 for step in q_stride):
+                kept, layouts = pooled(kept, q_stride), {}
         x = self.norm(x)
         if self.cls_token is None:
             return Tokens(x.mean(dim=1), x, grid)

@@ -11,6 +11,7 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from mmav.adapting import Adapted, Hints
+from mmav.models.layers.kept_grid import BlockLayout, Kept
 from mmav.models.layers.pooling import TokenPool, max_pool_tokens
 from mmav.models.layers.transformer_block import MLP
 from mmav.models.ops.attention import attend, check_form
@@ -57,6 +58,14 @@ class RelativePosition(nn.Module):
         """Returns the tables, interpolated if the grids differ from those at construction."""
         sizes = (2 * max(q, k) - 1 for q, k in zip(q_grid, k_grid, strict=True))
         return [resize_table(table, size) for table, size in zip(self.tables, sizes, strict=True)]
+
+    def at(self, layout: BlockLayout) -> list[Tensor]:
+        """Per axis the table, or a row for each query and key that are left of an axis (queries * keys, D)."""
+        return [
+            # F.embedding, as the backward pass of indexing is slow on a CPU
+            table if rows is None else F.embedding(rows, table).flatten(0, 1)
+            for table, rows in zip(self.sized(layout.q_grid, layout.k_grid), layout.rows, strict=True)
+        ]
 
 
 class MultiscaleAttention(nn.Module):
@@ -116,23 +125,37 @@ class MultiscaleAttention(nn.Module):
             RelativePosition(head_dim, self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)) if rel_pos else None
         )
 
-    def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+    def layout(self, kept: Kept, grid: Sequence[int]) -> BlockLayout:
+        """What :meth:`forward` needs to know of the dropped cells of its grid."""
+        q, k = self.pool_q, self.pool_k
+        return BlockLayout.of(kept, grid, q_stride=q.stride, kv_stride=k.stride, kernel=q.kernel)
+
+    def forward(
+        self, x: Tensor, grid: Sequence[int], layout: BlockLayout | None = None
+    ) -> tuple[Tensor, tuple[int, ...]]:
         """Attends.
 
         Args:
             x: Tokens (B, 1 + N, in_dims), the 1 present only with a class token.
             grid: The grid that N unrolls.
+            layout: Where its cells lie if slices of it were dropped.
 
         Returns:
             Tokens (B, 1 + N', out_dims) and the grid that N' unrolls.
         """
         grids = self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)
         pools = (self.pool_q, self.pool_k, self.pool_v)
+        spreads: Sequence[Any] = [()] * 3 if layout is None else [(layout.q,), (layout.kv,), (layout.kv,)]
         # no variable holds the projections, so they are freed once they are pooled
-        pooled = [pool(third, grid) for pool, third in zip(pools, _thirds(self.qkv, x), strict=True)]
+        pooled = [
+            pool(third, grid, *spread) for pool, third, spread in zip(pools, _thirds(self.qkv, x), spreads, strict=True)
+        ]
         classes = [cls for cls, _ in pooled if cls is not None]
         q, k, v = (patches for _, patches in pooled)
-        tables = () if self.rel_pos is None else self.rel_pos.sized(*grids)
+        if self.rel_pos is None:
+            tables: Sequence[Tensor] = ()
+        else:
+            tables = self.rel_pos.sized(*grids) if layout is None else self.rel_pos.at(layout)
         out = attend(q, k, v, tables, grids, classes=classes, residual=self.residual_pooling, form=self.attention)
         return self.proj(halved(cheap(torch.flatten, out, 2))), grids[0]
 
@@ -180,10 +203,17 @@ class MultiscaleBlock(nn.Module):
         self.proj = nn.Linear(in_dims, out_dims) if in_dims != out_dims else None
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-        """Turns (B, 1 + N, in_dims) on ``grid`` into (B, 1 + N', out_dims) and its grid."""
+    def forward(
+        self, x: Tensor, grid: Sequence[int], layout: BlockLayout | None = None
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        """Turns (B, 1 + N, in_dims) on ``grid`` into (B, 1 + N', out_dims) and its grid.
+
+        ``layout`` says where the cells of the grid lie if slices of it were dropped, see
+        :mod:`mmav.models.layers.kept_grid`.
+        """
         normed = halved(normalised(self.norm1, x))
-        attended, new_grid = self.attn(normed, grid)
+        attended, new_grid = self.attn(normed, grid) if layout is None else self.attn(normed, grid, layout)
         skip = x if self.proj is None else self.proj(normed)
-        x = max_pool_tokens(skip, grid, self.q_stride) + self.drop_path(attended)
+        skip = max_pool_tokens(skip, grid, self.q_stride, None if layout is None else layout.skip)
+        x = skip + self.drop_path(attended)
         return x + self.drop_path(self.mlp(halved(normalised(self.norm2, x)))), new_grid

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from mmav.adapting import Adapted, Hints
+from mmav.models.layers.kept_grid import Spread, spread_cells, take_results
 from mmav.models.layers.patch_embed import CONVS, inflate_kernel
 from mmav.models.ops.eager import autocast_type, cheap, is_lean, is_plain, normalised, on_eager_cpu
 
@@ -66,19 +67,25 @@ class TokenPool(nn.Module):
             return None
         return Adapted(*inflate_kernel(value, self.kernel[0], hints.inflate))
 
-    def forward(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor | None, Tensor]:
+    def forward(self, x: Tensor, grid: Sequence[int], spread: Spread | None = None) -> tuple[Tensor | None, Tensor]:
         """Pools tokens with concatenated heads.
 
         Args:
             x: (B, c + N, heads * head_dim), c = 1 with a class token, else 0.
             grid: The grid that N unrolls.
+            spread: Where its cells lie if slices of it were dropped.
 
         Returns:
             The class token (B, 1, heads, head_dim) or None, and the patch tokens (B, N', heads, head_dim).
         """
         num_cls, heads = x.shape[1] - math.prod(grid), x.shape[2] // self.head_dim
         by_head = (heads, self.head_dim)
-        cells = self._convolved(x[:, num_cls:].unflatten(1, tuple(grid)), heads)
+        cells = x[:, num_cls:].unflatten(1, tuple(grid))
+        if spread is not None:
+            cells = cheap(spread_cells, cells, list(spread.places), spread.sizes, 0.0)
+        cells = self._convolved(cells, heads)
+        if spread is not None:
+            cells = take_results(cells, spread.results)
         patches = normalised(self.norm, cells.flatten(1, -2).unflatten(2, by_head))
         return (normalised(self.norm, x[:, :num_cls].unflatten(2, by_head)) if num_cls else None), patches
 
@@ -198,25 +205,32 @@ class _DepthwiseConv3d(torch.autograd.Function):
         return grad_x, grad_weight, None
 
 
-def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int]) -> Tensor:
+def max_pool_tokens(
+    x: Tensor, grid: Sequence[int], stride: Sequence[int], spread: Spread | None = None
+) -> Tensor:
     """Max-pools the skip path, P of Eq. 1, with kernel stride + 1 on axes with a stride above 1.
 
     Args:
         x: Tokens (B, 1 + N, D), the 1 present only with a class token, which is not pooled.
         grid: The grid that N unrolls.
         stride: Stride, one entry per axis.
+        spread: Where its cells lie if slices of it were dropped, which have no part in the maximum.
     """
     if math.prod(stride) == 1:
         return x
     kernel = [s + 1 if s > 1 else 1 for s in stride]
     num_cls = x.shape[1] - math.prod(grid)
     cells = x[:, num_cls:].unflatten(1, tuple(grid))
+    if spread is not None:
+        cells = cheap(spread_cells, cells, list(spread.places), spread.sizes, -math.inf)
     if len(grid) == 3 and stride[0] == 1:
         # one frame at a time: 2-D pooling is faster on a CPU
         frames = _max_pool(cells.flatten(0, 1), kernel[1:], stride[1:])
         patches = frames.unflatten(0, cells.shape[:2])
     else:
         patches = _max_pool(cells, kernel, stride)
+    if spread is not None:
+        patches = take_results(patches, spread.results)
     patches = patches.flatten(1, -2)
     return torch.cat((x[:, :num_cls], patches), dim=1) if num_cls else patches
 

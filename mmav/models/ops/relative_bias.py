@@ -75,12 +75,26 @@ def _cached_index(q_size: int, k_size: int, device: torch.device) -> Tensor:
     return cached(_indices, (q_size, k_size, device), make)
 
 
+def relative_index_of(q_size: int, k_size: int, q_places: Tensor, k_places: Tensor) -> Tensor:
+    """:func:`relative_index` of some queries and keys: (queries, keys).
+
+    Args:
+        q_size: Queries of the whole axis.
+        k_size: Keys of the whole axis.
+        q_places: The places of the queries on it.
+        k_places: Those of the keys.
+    """
+    index = _cached_index(q_size, k_size, q_places.device)
+    return index.index_select(0, q_places).index_select(1, k_places)
+
+
 def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_grid: Sequence[int]) -> list[Tensor]:
     """Returns, per axis, the product of each query with the table rows selected by the positions of its keys.
 
     Args:
         q: Pooled, unscaled queries of the patch tokens (B, Nq, heads, d).
-        tables: Per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d), see :func:`relative_index`.
+        tables: Per axis (2 * max(q_grid[axis], k_grid[axis]) - 1, d), see :func:`relative_index`; or, for positions
+            that are not evenly spaced, a row of its own for each query and key, (q_grid[axis] * k_grid[axis], d).
         q_grid: The grid that Nq unrolls.
         k_grid: The grid of the keys.
 
@@ -92,15 +106,21 @@ def relative_bias(q: Tensor, tables: Sequence[Tensor], q_grid: Sequence[int], k_
     for axis, table in enumerate(tables):
         size = q_grid[axis]
         heads = q.shape[2] if axis == len(q_grid) - 1 else 1
-        rows = cheap(_rows, table, _cached_index(size, k_grid[axis], q.device), q.dtype, heads)
+        index = None if _of_pairs(table, size, k_grid[axis]) else _cached_index(size, k_grid[axis], q.device)
+        rows = cheap(_rows, table, index, size, q.dtype, heads)
         products.append(cheap(_product, q, rows, axis, q_grid))
     return products
 
 
-def _rows(table: Tensor, index: Tensor, dtype: torch.dtype, heads: int) -> Tensor:
+def _of_pairs(table: Tensor, q_size: int, k_size: int) -> bool:
+    """Whether a table has a row for each query and key; with one of each the two kinds of tables are the same."""
+    return len(table) == q_size * k_size
+
+
+def _rows(table: Tensor, index: Tensor | None, size: int, dtype: torch.dtype, heads: int) -> Tensor:
     """Rows of a table for all positions of queries and keys, each repeated for the heads: (size * heads, d, k)."""
     # F.embedding, as the backward pass of indexing is slow on a CPU
-    rows = F.embedding(index, table).to(dtype)
+    rows = (table.unflatten(0, (size, -1)) if index is None else F.embedding(index, table)).to(dtype)
     return (rows if heads == 1 else rows.repeat_interleave(heads, dim=0)).transpose(1, 2)
 
 
@@ -137,8 +157,9 @@ def relative_bias_backward(
     of_tables = []
     for axis, (grad, table) in enumerate(zip(grads, tables, strict=True)):
         size, is_last = q_grid[axis], axis == len(q_grid) - 1
-        index = _cached_index(size, k_grid[axis], q.device)
-        rows = F.embedding(index, table).to(q.dtype)
+        pairs = _of_pairs(table, size, k_grid[axis])
+        index = None if pairs else _cached_index(size, k_grid[axis], q.device)
+        rows = (table.unflatten(0, (size, -1)) if index is None else F.embedding(index, table)).to(q.dtype)
         grad, queries, target = (_by_position(x, axis, q_grid) for x in (grad, q, grad_q))
         target += grad @ (rows.repeat_interleave(q.shape[2], dim=0) if is_last else rows)
         of_rows = grad.transpose(-1, -2) @ queries
@@ -146,7 +167,10 @@ def relative_bias_backward(
             of_rows = of_rows.unflatten(0, (size, -1)).sum(1, dtype=torch.float32)
         else:
             of_rows = of_rows.sum(0, dtype=torch.float32)
-        of_table = torch.ops.aten.embedding_dense_backward(of_rows, index, len(table), -1, False)
+        if index is None:
+            of_table = of_rows.flatten(0, 1)
+        else:
+            of_table = torch.ops.aten.embedding_dense_backward(of_rows, index, len(table), -1, False)
         of_tables.append(of_table.to(table.dtype))
     return of_tables
 

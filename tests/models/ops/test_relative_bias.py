@@ -10,6 +10,7 @@ from mmav.models.ops.relative_bias import (
     relative_bias,
     relative_bias_backward,
     relative_index,
+    relative_index_of,
 )
 
 
@@ -61,6 +62,30 @@ def test_gradients_are_those_of_autograd(q_grid, k_grid):
         grad_q = torch.ones_like(q)
         own = relative_bias_backward(seeds, q, tables, q_grid, k_grid, grad_q=grad_q)
     torch.testing.assert_close(grad_q, of_q + 1)  # added to what was there
+    for ours, theirs in zip(own, of_tables, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)  # summed in float32
+
+
+def test_a_row_for_each_pair_is_a_table_of_places():
+    """Of an axis from which slices were dropped; forward and backward, beside a whole axis."""
+    generator = torch.Generator().manual_seed(0)
+    table, whole, q = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((15, 6), (5, 6), (2, 5 * 3, 3, 6))
+    )
+    at_q, at_k = torch.tensor([0, 1, 4, 5, 7]), torch.tensor([0, 2])
+    index = relative_index_of(8, 4, at_q, at_k)
+    assert index.equal(relative_index(8, 4)[at_q][:, at_k])
+    tables = [torch.nn.functional.embedding(index, table).flatten(0, 1), whole]
+    bias = relative_bias(q, tables, (5, 3), (2, 3))
+    expected = torch.einsum('bithd,ikd->bithk', q.unflatten(1, (5, 3)), table[index]).flatten(1, 2)
+    torch.testing.assert_close(bias[0], expected)
+    seeds = [torch.randn(part.shape, generator=generator, dtype=torch.float64) for part in bias]
+    of_q, *of_tables = torch.autograd.grad(bias, (q, *tables), seeds)
+    with torch.no_grad():
+        grad_q = torch.zeros_like(q)
+        own = relative_bias_backward(seeds, q, tables, (5, 3), (2, 3), grad_q=grad_q)
+    torch.testing.assert_close(grad_q, of_q)
     for ours, theirs in zip(own, of_tables, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)  # summed in float32
 
