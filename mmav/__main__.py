@@ -38,6 +38,7 @@ COMMANDS = {
     },
     'prepare data': {
         'make-avsynth': 'tools/data/avsynth/make_avsynth.py',
+        'make-miniature': 'tools/data/make_miniature.py',
         'prepare-vggsound': 'tools/data/vggsound/prepare_vggsound.py',
         'prepare-kinetics-sounds': 'tools/data/kinetics_sounds/prepare_kinetics_sounds.py',
         'prepare-epic-kitchens': 'tools/data/epic_kitchens/prepare_epic_kitchens.py',
