@@ -10,6 +10,8 @@ only; in the last a clip has several labels:
 - ``action``: two labels, as in EPIC-Kitchens: v is the verb and s the noun.
 - ``match``: video and audio agree, s = v, and the class is their number: n classes such as ``bounce+sweep_up``.
   Either modality alone can tell it: what a model loses without one of them, it has not learned from the other.
+- ``natural``: 32 classes, an own set of clips, of which 48 % have the class in one modality only; see
+  :mod:`mmav.preparation.avsynth.natural`. What follows is of the others.
 - ``events``: a clip shows none to two events and plays none to two, at least one in all, with n = 6; the classes are
   those of ``match``, and a clip has the label k if it shows event k or plays it. So an event is only seen, only heard,
   or both.
@@ -41,6 +43,10 @@ In the same way no instant of the audio tells a rising sweep from a falling one.
 """
 
 from mmav.preparation.avsynth.generate import generate
-from mmav.preparation.avsynth.spec import SOUND_EVENTS, SPLITS, TASKS, VISUAL_EVENTS, AVSynthSpec
+from mmav.preparation.avsynth.natural import NATURAL, NaturalSpec
+from mmav.preparation.avsynth.spec import SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
+from mmav.preparation.avsynth.spec import TASKS as _TASKS
 
-__all__ = ['SOUND_EVENTS', 'SPLITS', 'TASKS', 'VISUAL_EVENTS', 'AVSynthSpec', 'generate']
+TASKS = (*_TASKS, NATURAL)
+
+__all__ = ['NATURAL', 'SOUND_EVENTS', 'SPLITS', 'TASKS', 'VISUAL_EVENTS', 'AVSynthSpec', 'NaturalSpec', 'generate']

@@ -15,21 +15,27 @@ from tqdm import tqdm
 
 from mmav.parallel import Lost, run_parallel
 from mmav.preparation.avsynth.encode import encode_mp4
+from mmav.preparation.avsynth.natural import NATURAL, NaturalSpec
+from mmav.preparation.avsynth.natural.lists import EVIDENCE, make_natural_clip, write_natural_lists
 from mmav.preparation.avsynth.render_audio import RenderedAudio, render_audio
 from mmav.preparation.avsynth.render_video import RenderedVideo, render_video
-from mmav.preparation.avsynth.spec import EVENTS, SEPARATOR, SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
+from mmav.preparation.avsynth.spec import CORNERS, EVENTS, SEPARATOR, SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
+from mmav.preparation.avsynth.writing import write_list, write_whole
 from mmav.tables import csv_bytes
 from mmav.threads import cpu_count
 
 META = 'meta.json'
 UNFINISHED = 'unfinished.json'
 _LISTS = ('train.csv', 'val.csv', 'test.csv', 'events.csv', 'boxes.csv')
-_CORNERS = ('x0', 'y0', 'x1', 'y1')
+# lists that one task has and the others do not
+_SOUNDS = 'sounds.csv'
+_OWN_LISTS = {EVENTS: _SOUNDS, NATURAL: EVIDENCE}
 _CLIP = re.compile(r'\d{5,}\.mp4(\.part)?')
 # column of the manifests -> file of its classes
-# of the task 'events', in which a clip may play several
-_SOUNDS = 'sounds.csv'
 _CLASS_LISTS = dict(label='classes.txt', verb='verbs.txt', noun='nouns.txt')
+
+
+Spec = AVSynthSpec | NaturalSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +70,7 @@ def generate(
         force: Whether to delete a dataset with other parameters first. A folder that this function did not create is
             never deleted, nor is a file with another name in it.
         progress: Whether to show a progress bar.
-        **params: Fields of AVSynthSpec.
+        **params: Fields of AVSynthSpec; for the task 'natural' of NaturalSpec.
 
     Returns:
         True if clips or lists were written, False if the dataset was complete already.
@@ -82,7 +88,7 @@ def generate(
         True
         ['bounce+sweep_up', 'bounce+sweep_down']
     """
-    spec = AVSynthSpec(**params)
+    spec = make_spec(**params)
     out = Path(out)
     if jobs is not None and jobs < 1:
         raise ValueError(f'jobs is {jobs}: take 1 or more')
@@ -92,11 +98,28 @@ def generate(
     for split in SPLITS:
         (out / 'clips' / split).mkdir(parents=True, exist_ok=True)
     (out / META).unlink(missing_ok=True)
-    _write(out / UNFINISHED, json.dumps(spec.to_dict(), indent=2).encode() + b'\n')
+    write_whole(out / UNFINISHED, json.dumps(spec.to_dict(), indent=2).encode() + b'\n')
     tasks = [(split, index) for split in SPLITS for index in range(spec.count(split))]
-    _write_lists(out, spec, _make_clips(functools.partial(_make_clip, spec, out), tasks, jobs, progress=progress))
+    make, write = _MAKERS[type(spec)]
+    rows = _make_clips(functools.partial(make, spec, out), tasks, jobs, progress=progress)
+    for column, names in spec.class_lists().items():
+        write_list(out / _CLASS_LISTS[column], '\n'.join([*names, '']).encode())
+    write(out, spec, rows)
     os.replace(out / UNFINISHED, out / META)
     return True
+
+
+def make_spec(task: str = AVSynthSpec.task, **params: Any) -> Spec:
+    """The parameters of a dataset of a task; those that are not given have the task's defaults.
+
+    Raises:
+        ValueError: A parameter is out of its range, or the task has no such parameter.
+    """
+    kind: type[Spec] = NaturalSpec if task == NATURAL else AVSynthSpec
+    known = {field.name for field in dataclasses.fields(kind)}
+    if unknown := next((name for name in params if name not in known), None):
+        raise ValueError(f'the task {task!r} has no {unknown}: leave it out')
+    return kind(task=task, **params)
 
 
 def render_clip(spec: AVSynthSpec, split: str, index: int) -> tuple[RenderedVideo, RenderedAudio]:
@@ -113,12 +136,12 @@ def _make_clip(spec: AVSynthSpec, out: Path, task: tuple[str, int]) -> _Row:
     video, audio = render_clip(spec, split, index)
     path = spec.clip_path(split, index)
     if not (out / path).exists():  # files appear whole or not at all, so that none has to be encoded twice
-        _write(out / path, encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate))
+        write_whole(out / path, encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate))
     return _Row(split, path, *spec.event_sets(split, index), audio.onset, audio.offset, audio.spans, video.boxes)
 
 
 def _make_clips(
-    make: Callable[[tuple[str, int]], _Row], tasks: Sequence[tuple[str, int]], jobs: int | None, *, progress: bool
+    make: Callable[[tuple[str, int]], Any], tasks: Sequence[tuple[str, int]], jobs: int | None, *, progress: bool
 ) -> list[_Row]:
     """Makes all clips, in the order of the tasks; starting processes does not pay for few of them."""
     jobs = jobs or min(cpu_count(), 1 + len(tasks) // 256)
@@ -130,7 +153,7 @@ def _make_clips(
     return [row for _, row in sorted(rows.items())]  # type: ignore[misc]
 
 
-def _is_complete(out: Path, spec: AVSynthSpec) -> bool:
+def _is_complete(out: Path, spec: Spec) -> bool:
     """Whether the folder holds this dataset complete; raises if it must not be written to."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f'{out} is not a folder: give another one')
@@ -151,7 +174,8 @@ def _is_complete(out: Path, spec: AVSynthSpec) -> bool:
             'give another folder, or rebuild it with --force (force=True)'
         )
     clips = [spec.clip_path(split, index) for split in SPLITS for index in range(spec.count(split))]
-    lists = (*_LISTS, *(_CLASS_LISTS[column] for column in spec.class_lists()), *[_SOUNDS] * (spec.task == EVENTS))
+    own = (name for task, name in _OWN_LISTS.items() if task == spec.task)
+    lists = (*_LISTS, *(_CLASS_LISTS[column] for column in spec.class_lists()), *own)
     return (out / META).exists() and all((out / name).exists() for name in (*lists, *clips))
 
 
@@ -173,7 +197,7 @@ def _delete(out: Path) -> bool:
         return False
     if (out / META).exists():
         os.replace(out / META, out / UNFINISHED)  # an interrupted deletion leaves a folder that is known as ours
-    for name in (*_LISTS, *_CLASS_LISTS.values(), _SOUNDS):
+    for name in (*_LISTS, *_CLASS_LISTS.values(), *_OWN_LISTS.values()):
         (out / name).unlink(missing_ok=True)
     for folder in (out / 'clips' / split for split in SPLITS):
         for path in folder.glob('*'):
@@ -191,12 +215,10 @@ def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
     classes = spec.class_lists()
     for split in SPLITS:
         labels = ((row.path, *spec.labels(row.seen, row.heard).values()) for row in rows if row.split == split)
-        _write_list(out / f'{split}.csv', csv_bytes([('path', *classes), *labels]))
-    for column, names in classes.items():
-        _write_list(out / _CLASS_LISTS[column], '\n'.join([*names, '']).encode())
-    events: list[tuple[Any, ...]] = [('path', 'visual', 'sound', 'onset', 'offset', *_CORNERS)]
+        write_list(out / f'{split}.csv', csv_bytes([('path', *classes), *labels]))
+    events: list[tuple[Any, ...]] = [('path', 'visual', 'sound', 'onset', 'offset', *CORNERS)]
     sounds: list[tuple[Any, ...]] = [('path', 'sound', 'onset', 'offset')]
-    boxes: list[tuple[Any, ...]] = [('path', 'frame', 'seconds', *_CORNERS)]
+    boxes: list[tuple[Any, ...]] = [('path', 'frame', 'seconds', *CORNERS)]
     for row in rows:
         around = (*row.boxes[:, :2].min(axis=0), *row.boxes[:, 2:].max(axis=0))
         numbers = (f'{value:.4f}' for value in (row.onset, row.offset, *around))
@@ -208,24 +230,14 @@ def _write_lists(out: Path, spec: AVSynthSpec, rows: Sequence[_Row]) -> None:
         sounds += [(row.path, SOUND_EVENTS[k], f'{begin:.4f}', f'{end:.4f}') for k, begin, end in row.spans]
         for frame, box in enumerate(row.boxes):
             boxes.append((row.path, frame, *(f'{value:.4f}' for value in (frame / spec.fps, *box))))
-    _write_list(out / 'events.csv', csv_bytes(events))
-    _write_list(out / 'boxes.csv', csv_bytes(boxes))
+    write_list(out / 'events.csv', csv_bytes(events))
+    write_list(out / 'boxes.csv', csv_bytes(boxes))
     if spec.task == EVENTS:
-        _write_list(out / _SOUNDS, csv_bytes(sounds))
+        write_list(out / _SOUNDS, csv_bytes(sounds))
 
 
-def _write_list(path: Path, content: bytes) -> None:
-    """Writes a list. A dataset always has the same lists, so a different one was changed by its user."""
-    if not path.exists():
-        _write(path, content)
-    elif path.read_bytes() != content:
-        raise FileExistsError(
-            f'{path} was changed since it was written, and the dataset is not complete: move the file away, then the '
-            'same command completes it'
-        )
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + '.part')
-    part.write_bytes(content)
-    os.replace(part, path)
+# parameters -> what makes a clip and returns a row of the lists, and what writes the lists
+_MAKERS: dict[type, tuple[Callable[..., Any], Callable[..., None]]] = {
+    AVSynthSpec: (_make_clip, _write_lists),
+    NaturalSpec: (make_natural_clip, write_natural_lists),
+}

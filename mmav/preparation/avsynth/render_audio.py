@@ -65,7 +65,7 @@ def render_audio(
     sound = level * _event(rng, SOUND_EVENTS[event], last - first, low=low, high=high, sample_rate=sample_rate)
     clean = np.zeros(length)
     clean[first:last] = sound
-    noise = noise_level * _coloured_noise(rng, length)
+    noise = noise_level * coloured_noise(rng, length)
     blips = level * _blips(rng, length, low=low, high=high, sample_rate=sample_rate)
     waveform = clean + noise + blips if clutter else clean
     return RenderedAudio(
@@ -106,7 +106,7 @@ def _event(
     share = np.arange(length) / length
     time = np.arange(length) / sample_rate
     pitch = np.full(length, low + place * (high - low))
-    gate = _edges(length, sample_rate)
+    gate = edges(length, sample_rate)
     if name == 'sweep_up':
         pitch = low + share * (high - low)
     elif name == 'sweep_down':
@@ -120,7 +120,7 @@ def _event(
         gate = np.zeros(length)
         for k in range(beeps + 1):
             start = min(2 * k * beep, length - beep)
-            gate[start : start + beep] = _edges(beep, sample_rate)
+            gate[start : start + beep] = edges(beep, sample_rate)
     elif name == 'hiss':
         return gate * _band_noise(noise, 2 ** pitch[0], sample_rate)
     angle = _TAU * np.cumsum(2.0**pitch) / sample_rate
@@ -130,7 +130,7 @@ def _event(
     return gate * wave
 
 
-def _edges(length: int, sample_rate: int) -> np.ndarray:
+def edges(length: int, sample_rate: int) -> np.ndarray:
     """Ones with a raised-cosine ramp at both ends, (length,)."""
     ramp = min(round(_RAMP * sample_rate), length // 2)
     rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(ramp) / ramp)
@@ -146,7 +146,7 @@ def _band_noise(noise: np.ndarray, centre: float, sample_rate: int) -> np.ndarra
     return 0.4 * band / np.sqrt(np.mean(band**2))
 
 
-def _coloured_noise(rng: np.random.Generator, length: int) -> np.ndarray:
+def coloured_noise(rng: np.random.Generator, length: int) -> np.ndarray:
     """Noise with a power spectrum of frequency ** -beta, beta from white (0) to brown (2), at RMS 1, (length,)."""
     beta = rng.uniform(0, 2)
     spectrum = np.fft.rfft(rng.normal(0, 1, length))
@@ -161,11 +161,11 @@ def _blips(rng: np.random.Generator, length: int, *, low: float, high: float, sa
     track = np.zeros(length)
     below, above = (np.log2(200), low - 0.35), (high + 0.35, np.log2(6500))
     for _ in range(rng.integers(2, 5)):
-        edges = below if rng.uniform() < 0.4 else above
-        frequency = 2 ** rng.uniform(*edges)
+        band = below if rng.uniform() < 0.4 else above
+        frequency = 2 ** rng.uniform(*band)
         samples = round(rng.uniform(0.05, 0.10) * sample_rate)
         start = rng.integers(0, length - samples)
         amplitude = 10 ** (rng.uniform(-14, -4) / 20)
         tone = np.sin(_TAU * frequency * np.arange(samples) / sample_rate)
-        track[start : start + samples] += amplitude * tone * _edges(samples, sample_rate)
+        track[start : start + samples] += amplitude * tone * edges(samples, sample_rate)
     return track

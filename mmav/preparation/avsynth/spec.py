@@ -1,7 +1,7 @@
 """Parameters of an AVSynth dataset, its events, labels and random streams."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,10 +16,12 @@ TASKS = ('pair', 'parity', 'action', 'match', 'events')
 EVENTS, AT_ONCE = 'events', 2
 # numbers of events seen and heard, each equally likely: never none at all
 _NUMBERS = tuple((seen, heard) for seen in range(AT_ONCE + 1) for heard in range(AT_ONCE + 1) if seen + heard)
+# columns of a box in the lists
+CORNERS = ('x0', 'y0', 'x1', 'y1')
 # between the names of several events
 SEPARATOR = '|'
 
-_STREAMS = {'order': 0, 'video': 1, 'audio': 2}
+_STREAMS = {'order': 0, 'video': 1, 'audio': 2, 'evidence': 3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +60,13 @@ class AVSynthSpec:
             raise ValueError(f'unknown task {self.task!r}: choose one of {", ".join(TASKS)}')
         if not self.num_events:
             object.__setattr__(self, 'num_events', len(VISUAL_EVENTS) if self.task == EVENTS else 4)
-        _check_range('num_events', self.num_events, AT_ONCE, len(VISUAL_EVENTS))
-        _check_range('size', self.size, 32, 1024)
-        if self.size % 2:
-            raise ValueError(f'size is {self.size}, but H.264 needs an even size: take {self.size + 1}')
-        _check_range('seconds', self.seconds, 1, 60)
-        _check_range('fps', self.fps, 4, 60)
-        if self.sample_rate not in (16000, 22050, 24000, 32000, 44100, 48000):
-            raise ValueError(f'sample_rate is {self.sample_rate}: take 16000, 22050, 24000, 32000, 44100 or 48000')
-        if self.seed < 0:
-            raise ValueError(f'seed is {self.seed}: take 0 or more')
+        check_range('num_events', self.num_events, AT_ONCE, len(VISUAL_EVENTS))
+        check_format(self)
         pairs = self.num_events**2
         for split in SPLITS:
             count = self.count(split)
             if self.task == EVENTS:
-                _check_range(split, count, 1, 10**6)
+                check_range(split, count, 1, 10**6)
             elif count < pairs or count % pairs:
                 near = max(pairs, round(count / pairs) * pairs)
                 raise ValueError(
@@ -86,7 +80,7 @@ class AVSynthSpec:
 
     def rng(self, split: str, index: int, stream: str) -> np.random.Generator:
         """Random numbers that depend on (seed, split, index, stream) alone; no two of these share a stream."""
-        return np.random.default_rng([self.seed, SPLITS.index(split), index, _STREAMS[stream]])
+        return clip_rng(self.seed, split, index, stream)
 
     def events(self, split: str, index: int) -> tuple[int, int]:
         """Events of a clip with one of each, in all tasks but 'events'.
@@ -148,13 +142,47 @@ class AVSynthSpec:
 
     def clip_path(self, split: str, index: int) -> str:
         """Path of a clip relative to the dataset's folder; it does not reveal the class."""
-        return f'clips/{split}/{index:05d}.mp4'
+        return clip_path(split, index)
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters and the generator's version, as in meta.json."""
         return {'generator': 'avsynth', 'version': VERSION, **dataclasses.asdict(self)}
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+class Format(Protocol):
+    """What a clip of any task has."""
+
+    size: int
+    seconds: float
+    fps: int
+    sample_rate: int
+    seed: int
+
+
+def check_format(spec: Format) -> None:
+    """Raises ValueError if a clip cannot have such a size, length, rate or seed."""
+    check_range('size', spec.size, 32, 1024)
+    if spec.size % 2:
+        raise ValueError(f'size is {spec.size}, but H.264 needs an even size: take {spec.size + 1}')
+    check_range('seconds', spec.seconds, 1, 60)
+    check_range('fps', spec.fps, 4, 60)
+    if spec.sample_rate not in (16000, 22050, 24000, 32000, 44100, 48000):
+        raise ValueError(f'sample_rate is {spec.sample_rate}: take 16000, 22050, 24000, 32000, 44100 or 48000')
+    if spec.seed < 0:
+        raise ValueError(f'seed is {spec.seed}: take 0 or more')
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises ValueError if a parameter is out of its range."""
     if not low <= value <= high:
         raise ValueError(f'{name} is {value}: take a value from {low} to {high}')
+
+
+def clip_rng(seed: int, split: str, index: int, stream: str) -> np.random.Generator:
+    """Random numbers that depend on these alone; no two of them share a stream."""
+    return np.random.default_rng([seed, SPLITS.index(split), index, _STREAMS[stream]])
+
+
+def clip_path(split: str, index: int) -> str:
+    """Path of a clip relative to the dataset's folder; it does not reveal the class."""
+    return f'clips/{split}/{index:05d}.mp4'

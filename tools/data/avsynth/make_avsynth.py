@@ -4,35 +4,42 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from mmav.engine.console import tolerant_console
 from mmav.errors import MmavError
 from mmav.outputs import check_folder, check_output, program
-from mmav.preparation.avsynth import SPLITS, TASKS, AVSynthSpec, generate
+from mmav.preparation.avsynth import SPLITS, TASKS, AVSynthSpec, NaturalSpec, generate
 
 
 def parse_args() -> argparse.Namespace:
-    default = AVSynthSpec()
+    usual, natural = AVSynthSpec(), NaturalSpec()
     parser = argparse.ArgumentParser(
         description='Write AVSynth: synthetic clips (H.264 + AAC in mp4) whose classes need both video and audio.',
         epilog='example: python tools/data/avsynth/make_avsynth.py data/avsynth_parity --task parity --seed 1',
+        # what is not given has the task's own default
+        argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument('out', type=Path, help='folder of the dataset; an interrupted run continues there')
-    parser.add_argument('--task', choices=TASKS, default=default.task, help='meaning of the labels (%(default)s)')
-    for split in SPLITS:
+
+    def add(name: str, kind: type, text: str, **kwargs: Any) -> None:
+        key = name.replace('-', '_')
         parser.add_argument(
-            f'--{split}',
-            type=int,
-            default=default.count(split),
-            metavar='N',
-            help=f'{split} clips, a multiple of num-events squared but for the task events (%(default)s)',
+            f'--{name}', type=kind, help=f'{text} ({getattr(usual, key)}; natural: {getattr(natural, key)})', **kwargs
         )
-    parser.add_argument('--num-events', type=int, default=0, help='per modality, 2 to 6 (4; 6 for the task events)')
-    parser.add_argument('--size', type=int, default=default.size, help='height and width in pixels (%(default)s)')
-    parser.add_argument('--seconds', type=float, default=default.seconds, help='length of a clip (%(default)s)')
-    parser.add_argument('--fps', type=int, default=default.fps, help='frames per second (%(default)s)')
-    parser.add_argument('--sample-rate', type=int, default=default.sample_rate, help='of the audio (%(default)s)')
-    parser.add_argument('--seed', type=int, default=default.seed, help='root of all randomness (%(default)s)')
+
+    parser.add_argument('out', type=Path, help='folder of the dataset; an interrupted run continues there')
+    parser.add_argument('--task', choices=TASKS, default=usual.task, help='meaning of the labels (%(default)s)')
+    for split in SPLITS:
+        text = f'{split} clips, a multiple of num-events squared, or of 32 for natural; any number for events'
+        add(split, int, text, metavar='N')
+    parser.add_argument(
+        '--num-events', type=int, help='per modality, 2 to 6 (4; 6 for the task events); not for natural'
+    )
+    add('size', int, 'height and width in pixels')
+    add('seconds', float, 'length of a clip')
+    add('fps', int, 'frames per second')
+    add('sample-rate', int, 'of the audio')
+    add('seed', int, 'root of all randomness')
     parser.add_argument('--jobs', type=int, help='processes (one per core)')
     parser.add_argument('--force', action='store_true', help='replace a dataset with other parameters')
     parser.add_argument('--sheet', type=Path, metavar='PNG', help='also draw a contact sheet of the test split')
@@ -41,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = vars(parse_args())
-    out, sheet = args['out'], args.pop('sheet')
+    out, sheet = args['out'], args.pop('sheet', None)
     tolerant_console()
     try:
         if sheet is not None:

@@ -1,0 +1,27 @@
+"""The rows of variants.py for the smallest models: what has another size there."""
+
+_base_ = ['./variants.py']
+
+__contrast = dict(contrast=dict(embed_dims=64))
+
+variants = dict(
+    merged=dict(neck=dict(embed_dims=64, num_blocks=2, num_heads=2)),
+    al=__contrast,
+    avc=__contrast,
+    avc_imal=__contrast,
+    avc_imc=__contrast,
+    # MAT's patches, 4 x 16 tokens, of width 64 throughout, as wide as MAT's last stage
+    no_mat=dict(
+        backbones=dict(
+            audio=dict(
+                embed_dims=64,
+                num_heads=2,
+                init_std=0.1,
+                input_size=(64, 64),
+                patch_kernel=(15, 7),
+                patch_stride=(16, 4),
+                patch_padding=(7, 3),
+            )
+        )
+    ),
+)

@@ -1,0 +1,10 @@
+"""The audio half of the smallest MMT alone (MAT).
+
+Data: python tools/data/avsynth/make_avsynth.py data/avsynth_natural --task natural
+Train: python tools/train.py configs/natural/mat_nano_natural.py
+Expected: not yet run here. Hardware: 1 CPU core.
+"""
+
+_base_ = ['./mmt_nano_natural.py', '../_base_/variants_nano.py']
+model = _base_.pop('variants').audio_only
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(modalities=('audio',)))

@@ -1,0 +1,9 @@
+"""The smallest MMT with both contrastive losses ("+AVC+IMC", the full MMT).
+
+Data: python tools/data/avsynth/make_avsynth.py data/avsynth_natural --task natural
+Train: python tools/train.py configs/natural/mmt_nano_avc_imc_natural.py
+Expected: not yet run here. Hardware: 1 CPU core.
+"""
+
+_base_ = ['./mmt_nano_avc_2views_natural.py', '../_base_/variants_nano.py']
+model = _base_.pop('variants').avc_imc
