@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
+import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import wait
 from typing import Any
 
+import torch
 from mmengine.config import Config
+from tqdm import tqdm
 
 from mmav.config.edits import DATALOADERS, leaves_of, set_cache
-from mmav.errors import ConfigError
+from mmav.datasets.cache_folder import PREPARED, RAM
+from mmav.errors import ConfigError, one_line
 from mmav.registry import DATASETS
 
 # from the one that saves most
-CACHES = ('ram',)
+CACHES = (PREPARED, RAM)
 NONE = 'none'
 
 
@@ -43,20 +53,38 @@ class SharedClips:
         if cache is not None:
             self._hold(cfg, cache)
             return cache
+        if not list(_datasets(cfg)):
+            return None
         for each in CACHES:
             try:
                 self._hold(cfg, each)
-            except ConfigError:
+            except ConfigError as error:
+                why = one_line(error)
+                gc.collect()  # what was built counts as promised until it is gone
                 continue
             return each
+        print(f'clips are read anew by each run: {why}', file=sys.stderr, flush=True)
         return None
 
-    def fill(self) -> None:
-        """Prepares what is not there yet, with a progress bar."""
-        for dataset in self._held.values():
-            prepared = getattr(dataset, 'prepared', None)
-            if prepared is not None:
-                prepared.fill()
+    def fill(self, jobs: int = 1) -> None:
+        """Reads all clips once, so that no run has to, with a progress bar.
+
+        Args:
+            jobs: How many processes read.
+        """
+        context = multiprocessing.get_context('fork')
+        done = context.Value('q', 0)
+        datasets = list(self._held.values())
+        total = sum(map(len, datasets))
+        parts = [context.Process(target=_read, args=(datasets, part, jobs, done), daemon=True) for part in range(jobs)]
+        for part in parts:
+            part.start()
+        with tqdm(total=total, desc='reading clips', unit='clip', disable=not total, leave=False) as bar:
+            while any(part.is_alive() for part in parts):
+                wait([part.sentinel for part in parts if part.is_alive()], timeout=0.2)
+                bar.update(done.value - bar.n)
+        for part in parts:
+            part.join()
 
     def _hold(self, cfg: Config, cache: str) -> None:
         cfg = copy.deepcopy(cfg)
@@ -73,3 +101,16 @@ def _datasets(cfg: Mapping[str, Any], loaders: Sequence[str] = DATALOADERS) -> I
         for dataset in leaves_of((cfg.get(loader) or {}).get('dataset')):
             if dataset.get('type') == 'AVDataset':
                 yield json.dumps(dataset, sort_keys=True, default=repr), dataset
+
+
+def _read(datasets: Sequence[Any], part: int, parts: int, done: Any) -> None:
+    """Reads every N-th clip, which keeps it; one that cannot be read is left to the runs, which say so."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for dataset in datasets:
+        for index in range(part, len(dataset), parts):
+            with suppress(Exception):
+                dataset[index]
+            with done.get_lock():
+                done.value += 1
+    os._exit(0)  # no finalizers: what is kept is the parent's

@@ -126,8 +126,6 @@ def run_all(
 
 def prepare_forks() -> None:
     """Does once, before the forks, what each of them would do for itself: imports, a look at the environment."""
-    if not _forks():
-        return
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork, so there must be none
     for name in IMPORTS:
         importlib.import_module(name)
@@ -137,12 +135,13 @@ def prepare_forks() -> None:
     gc.collect()
 
 
-def _forks() -> bool:
+def forks() -> bool:
+    """Whether runs are forks of this process: not where there is a GPU, whose driver does not survive one."""
     return sys.platform == 'linux' and not torch.cuda.is_available()
 
 
 def _context() -> Any:
-    return multiprocessing.get_context('fork' if _forks() else 'spawn')
+    return multiprocessing.get_context('fork' if forks() else 'spawn')
 
 
 def _start(context: Any, run: Run, task: Task) -> _Running:

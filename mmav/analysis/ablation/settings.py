@@ -120,8 +120,8 @@ def same_list(cfg: Mapping[str, Any]) -> str | None:
     lists = []
     for loader in DATALOADERS[1:]:
         parts = leaves_of((cfg.get(loader) or {}).get('dataset'))
-        lists.append({(part.get('data_root'), part.get('ann_file')) for part in parts if part.get('ann_file')})
-    both = sorted(str(name) for _, name in lists[0] & lists[1])
+        lists.append([(part.get('ann_file') or dict(part), part.get('data_root')) for part in parts])
+    both = [str(name) for name, root in lists[0] if (name, root) in lists[1]]
     return both[0] if both else None
 
 

@@ -16,7 +16,7 @@ from mmav.analysis.ablation.killing import KillRule, check_rules
 from mmav.analysis.ablation.plan import Run, needed_by, runs_of, share_of
 from mmav.analysis.ablation.results import Gathered
 from mmav.analysis.ablation.rows import Ablation, Row
-from mmav.analysis.ablation.schedule import Ended, prepare_forks, run_all
+from mmav.analysis.ablation.schedule import Ended, forks, prepare_forks, run_all
 from mmav.analysis.ablation.settings import Settings, parsed, settings_of
 from mmav.analysis.ablation.single_run import Task
 from mmav.checkpoints import last_checkpoint
@@ -132,13 +132,14 @@ class Work:
         print(f'{len(self.runs)} runs, {len(self.runs) - len(todo)} of them done; logs are in {self.choices.work_dir}')
         if not todo:
             return []
-        clips, caches = SharedClips(), dict[Row, str | None]()
-        if not self.choices.launcher:
+        given = self.choices.cache
+        clips, caches = SharedClips(), dict.fromkeys(self.settings, None if given == NONE else given)
+        if self._forks:
             prepare_forks()
             init_default_scope('mmav')
             for row in dict.fromkeys(run.row for run in todo):
-                caches[row] = clips.choose(self._config(row), self.choices.cache)
-            clips.fill()
+                caches[row] = clips.choose(self._config(row), given)
+            clips.fill(self.choices.jobs)
         needs = {run: needed_by(run, self.ablation) for run in todo}
         lost = []
         with tqdm(total=len(todo), unit='run', bar_format=_BAR) as bar, program_of_tool():
@@ -154,6 +155,10 @@ class Work:
                 if ended.result is None:
                     lost.append(ended)
         return lost
+
+    @property
+    def _forks(self) -> bool:
+        return not self.choices.launcher and forks()
 
     def _config(self, row: Row) -> dict:
         settings = self.settings[row]
@@ -176,9 +181,9 @@ class Work:
             run.seed,
             checkpoints=tuple(checkpoints),
             data_root=choices.data_root,
-            cache=choices.cache if choices.launcher and choices.cache != NONE else cache,
+            cache=cache,
             cores=max(cpu_count() // choices.jobs, 1),
-            in_process=not choices.launcher,
+            in_process=self._forks,
             rules=tuple(choices.rules),
             launcher=choices.launcher,
         )
