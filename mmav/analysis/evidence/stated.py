@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from mmav.errors import ConfigError, did_you_mean
 from mmav.evaluation.comparing import AnyMeasured
 
@@ -53,6 +55,8 @@ class Stated:
         lines: Name -> figure that is known otherwise, such as an oracle's, drawn as a line.
         metric: Key of the figure.
         source: The ablation file, or what else the report is of.
+        margin: Rows that differ by less count as the same, 0.01 is one point; None asks for no sameness.
+        splits: Name -> places of test clips (M,) on which each row is judged, too, such as ``aligned``.
 
     Raises:
         ConfigError: Two rows have one name, or a comparison, or the baseline, names none of the rows.
@@ -65,8 +69,12 @@ class Stated:
     lines: Mapping[str, float] = field(default_factory=dict)
     metric: str = 'top1'
     source: str = ''
+    margin: float | None = None
+    splits: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.margin is not None and not self.margin > 0:
+            raise ConfigError(f'{self.source or self.dataset}: margin {self.margin:g}: give one above 0')
         titles = [row.title for row in self.rows]
         for title in titles:
             if titles.count(title) > 1:

@@ -60,6 +60,10 @@ class Measured:
         """The same of some of its seeds, in the order given."""
         return Measured(self.name, self.values[[self.seeds.index(seed) for seed in seeds]], tuple(seeds))
 
+    def of_clips(self, places: np.ndarray) -> Measured:
+        """The same on some of its clips (M,)."""
+        return Measured(self.name, self.values[:, places], self.seeds)
+
 
 @dataclass(frozen=True, eq=False)
 class MeasuredBy:
@@ -120,6 +124,11 @@ class MeasuredBy:
         some = MeasuredBy(self.name, lambda seed, drawn: figure(places[seed], drawn), self.clips, tuple(seeds))
         some._kept.update({resamples: drawn[:, places] for resamples, drawn in self._kept.items()})
         return some
+
+    def of_clips(self, places: np.ndarray) -> MeasuredBy:
+        """The same on some of its clips (M,)."""
+        figure = self.figure
+        return MeasuredBy(self.name, lambda seed, drawn: figure(seed, places[drawn]), len(places), self.seeds)
 
 
 AnyMeasured = Measured | MeasuredBy

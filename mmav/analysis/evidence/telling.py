@@ -1,0 +1,220 @@
+"""What rows may be said to show, in sentences that follow from the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmav.analysis.evidence.judging import Evidence, JudgedRow
+from mmav.analysis.evidence.stated import Comparison
+from mmav.evaluation.comparing import Interval, Judged
+from mmav.evaluation.comparing.power import POWER
+
+_PLAIN = ('d_prime',)  # metrics that are no share
+
+
+class Unit:
+    """How a metric's figures are written: shares in percent, with differences in points, others as they are.
+
+    Args:
+        metric: Its key.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.plain = metric.endswith(_PLAIN)
+        self.factor, self.digits = (1.0, 3) if self.plain else (100.0, 1)
+
+    def figure(self, value: float) -> str:
+        """A figure.
+
+        >>> Unit('top1').figure(0.6493)
+        '64.9'
+        """
+        return f'{self.factor * value:.{self.digits}f}'
+
+    def gap(self, value: float) -> str:
+        """A difference with its sign.
+
+        >>> Unit('top1').gap(0.016)
+        '+1.6'
+        """
+        return f'{self.factor * value:+.{self.digits}f}'
+
+    def size(self, value: float) -> str:
+        """The size of a difference, in words.
+
+        >>> Unit('top1').size(-0.016), Unit('d_prime').size(0.25)
+        ('1.6 points', '0.250')
+        """
+        return self.figure(abs(value)) + ('' if self.plain else ' points')
+
+    def ends(self, low: float, high: float, *, signed: bool = False) -> str:
+        """An interval.
+
+        >>> Unit('top1').ends(0.62, 0.67)
+        '62.0 to 67.0'
+        """
+        write = self.gap if signed else self.figure
+        return f'{write(low)} to {write(high)}'
+
+
+def p_text(p: float | None) -> str:
+    """A p value.
+
+    >>> p_text(0.04321), p_text(2e-5), p_text(None)
+    ('0.043', '< 0.001', '-')
+    """
+    return '-' if p is None else '< 0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def tell(evidence: Evidence) -> list[str]:
+    """Sentences on all rows and comparisons, the most important first."""
+    unit = Unit(evidence.stated.metric)
+    if evidence.clips is None:
+        return ['No run has ended, so there is nothing to conclude.', *_missing(evidence)]
+    return [
+        _what(evidence),
+        *_counts(evidence),
+        *[tell_comparison(comparison, judged, unit) for comparison, judged in evidence.comparisons],
+        *_baseline(evidence, unit),
+        *_lines(evidence, unit),
+        *_missing(evidence),
+    ]
+
+
+def tell_comparison(comparison: Comparison, judged: Judged, unit: Unit) -> str:
+    """What was found of a stated comparison, in a sentence."""
+    source = f' ({comparison.source})' if comparison.source else ''
+    one, two = f'"{judged.better}"', f'"{judged.than}"'
+    if judged.verdict == 'no conclusion' or judged.difference is None:
+        return f'Not concluded: whether {one} is better than {two}{source}: {judged.why_not}.{_models(judged, unit)}'
+    found = judged.difference
+    how = f'{unit.ends(found.low, found.high, signed=True)}, corrected p = {p_text(judged.corrected)}'
+    how = how.replace('= <', '<')
+    if judged.verdict == 'holds':
+        return f'Holds: {one} is better than {two}{source}, by {unit.size(found.mean)} ({how}).'
+    if judged.verdict == 'reversed':
+        return (
+            f'Reversed: {one} is worse than {two}, against what was stated{source}, by {unit.size(found.mean)} ({how}).'
+        )
+    if judged.verdict == 'the same':
+        assert judged.margin is not None
+        return (
+            f'The same: {one} and {two} differ by less than {unit.size(judged.margin)}, so what was stated{source} is '
+            f'no difference worth the name: {unit.gap(found.mean)} ({how}; equivalence: p = {p_text(judged.same_p)}).'
+        ).replace('= <', '<')
+    return (
+        f'Cannot be told: whether {one} is better than {two}{source}: {unit.gap(found.mean)} ({how}). '
+        f'{_smallest(judged, unit)}'
+    )
+
+
+def _smallest(judged: Judged, unit: Unit) -> str:
+    if judged.smallest is None:
+        return ''
+    if not unit.plain and judged.smallest >= 1:
+        return 'A run of this size can see no difference at all.'
+    return f'A run like this one sees {unit.size(judged.smallest)} or more in {100 * POWER:.0f} % of cases.'
+
+
+def _models(judged: Judged, unit: Unit) -> str:
+    """What McNemar's test says of trained models, where nothing is concluded on the rows."""
+    test = judged.mcnemar_all
+    if test is None or judged.difference is None:
+        return ''
+    found = judged.difference
+    return (
+        f' Of the trained models alone: {unit.gap(found.mean)} ({unit.ends(found.low, found.high, signed=True)} on '
+        f'other clips), {test.won:,} clips won and {test.lost:,} lost, McNemar: p = {p_text(test.p_value)}.'
+    ).replace('= <', '<')
+
+
+def _what(evidence: Evidence) -> str:
+    stated, seeds = evidence.stated, len(evidence.seeds)
+    several = any(row.interval is not None and row.interval.over != 'clips' for row in evidence.rows)
+    over = 'other seeds and other test clips' if several else 'other test clips, not other seeds: each row has one'
+    return (
+        f'{stated.metric} on {stated.dataset}: {len(evidence.rows)} rows, {seeds} seed{"s" * (seeds != 1)}, '
+        f'{evidence.clips:,} test clips. Intervals hold with 95 % confidence over {over}.'
+    )
+
+
+def _counts(evidence: Evidence) -> list[str]:
+    if not evidence.comparisons:
+        return (
+            ['No comparison was stated before the run, so none is judged.'] if evidence.stated.baseline is None else []
+        )
+    counts = evidence.verdicts()
+    told = [f'{counts[name]} {words[counts[name] > 1]}' for name, words in _COUNTED.items() if counts[name]]
+    number = len(evidence.comparisons)
+    lead = f'Of {number} comparisons stated before the run' if number > 1 else 'Of the comparison stated before the run'
+    claims = counts['holds'] + counts['reversed']
+    sure = (
+        ' With a probability of 95 % all that is said to hold or to be reversed is right at once (Holm).'
+        if claims > 1
+        else ''
+    )
+    return [f'{lead}: {", ".join(told)}.{sure}']
+
+
+# one, and several of them
+_COUNTED = {
+    'holds': ('holds', 'hold'),
+    'reversed': ('is reversed', 'are reversed'),
+    'the same': ('is of rows that are the same within the margin', 'are of rows that are the same within the margin'),
+    'cannot be told': ('cannot be told', 'cannot be told'),
+    'no conclusion': ('leads to no conclusion', 'lead to no conclusion'),
+}
+
+
+def _baseline(evidence: Evidence, unit: Unit) -> list[str]:
+    gains = [row.gain for row in evidence.rows if row.gain is not None and row.gain.difference is not None]
+    if not gains:
+        return []
+    base = f'"{evidence.stated.baseline}"'
+    told = []
+    for verdict, words in (('holds', 'better'), ('reversed', 'worse')):
+        found = [gain for gain in gains if gain.verdict == verdict]
+        if found:
+            names = ', '.join(_gain(gain.better, gain.difference, unit) for gain in found if gain.difference)
+            told.append(f'Significantly {words} than {base}, all rows being compared with it (Holm): {names}.')
+    if not any(gain.verdict == 'holds' for gain in gains):
+        judged = [gain for gain in gains if not gain.why_not]
+        told.append(
+            f'No row is significantly better than {base}.'
+            if judged
+            else f'Nothing is concluded on rows against {base}: {gains[0].why_not}.'
+        )
+    return told
+
+
+def _gain(title: str, difference: Interval, unit: Unit) -> str:
+    return f'"{title}" {unit.gap(difference.mean)} ({unit.ends(difference.low, difference.high, signed=True)})'
+
+
+def _lines(evidence: Evidence, unit: Unit) -> list[str]:
+    known = [row for row in evidence.rows if row.interval is not None]
+    if not evidence.stated.lines or not known:
+        return []
+    best = max(known, key=lambda row: row.interval.mean if row.interval else 0.0)
+    lines = ', '.join(f'{name} {unit.figure(value)}' for name, value in evidence.stated.lines.items())
+    assert best.interval is not None
+    return [f'Known otherwise: {lines}. The highest row, "{best.row.title}", has {unit.figure(best.interval.mean)}.']
+
+
+def _missing(evidence: Evidence) -> list[str]:
+    told = []
+    for row in evidence.rows:
+        if row.row.lost:
+            seeds = _by_reason(row)
+            rest = 'no figures' if row.interval is None else f'{len(row.figures)} of {len(evidence.seeds)} seeds'
+            told.append(f'"{row.row.title}" has {rest}: {"; ".join(seeds)}.')
+        elif row.interval is None:
+            told.append(f'"{row.row.title}" has no figures.')
+    return told
+
+
+def _by_reason(row: JudgedRow) -> Sequence[str]:
+    reasons: dict[str, list[int]] = {}
+    for seed, why in sorted(row.row.lost.items()):
+        reasons.setdefault(why, []).append(seed)
+    return [f'seed{"s" * (len(seeds) > 1)} {", ".join(map(str, seeds))} {why}' for why, seeds in reasons.items()]

@@ -1,0 +1,43 @@
+import matplotlib.figure
+import pytest
+
+from mmav.analysis.evidence import picture
+from mmav.analysis.evidence.judging import Evidence
+from mmav.errors import MmavError
+from tests.analysis.evidence.made import made_stated
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn, in place of files."""
+    figures: list[matplotlib.figure.Figure] = []
+    monkeypatch.setattr(picture, 'save_figure', lambda figure, out_file, **options: figures.append(figure))
+    return figures
+
+
+def test_rows_differences_and_comparisons_are_drawn(drawn):
+    evidence = Evidence(made_stated())
+    picture.draw_evidence(evidence, 'a.png')
+    rows, gains, comparisons = drawn[0].axes
+    assert [label.get_text() for label in rows.get_yticklabels()] == ['audio only', 'concat', 'twin', 'MMT', 'late']
+    assert [text.get_text() for text in rows.texts] == ['not yet run']
+    drawn_seeds = [line for line in rows.lines if line.get_markersize() == 2.8]
+    assert [len(line.get_xdata()) for line in drawn_seeds] == [3, 3, 3, 2]
+    assert [text.get_text() for text in rows.get_legend().get_texts()] == ['oracle']
+    assert [text.get_text() for text in gains.get_legend().get_texts()] == ['better', 'worse', 'cannot be told']
+    labels = [label.get_text() for label in comparisons.get_yticklabels()]
+    assert labels[0] == 'concat > audio only' and len(labels) == 4
+    thick = [line for line in comparisons.lines if line.get_linewidth() == 2.6]
+    judged = evidence.comparisons[0][1].difference
+    assert list(thick[0].get_xdata()) == pytest.approx([100 * judged.low, 100 * judged.high])
+    assert thick[0].get_color() == picture.COLOURS['holds']
+
+
+def test_without_baseline_and_comparisons_there_are_rows_only(drawn):
+    picture.draw_evidence(Evidence(made_stated(comparisons=[], baseline=None)), 'a.pdf')
+    assert len(drawn[0].axes) == 1
+
+
+def test_a_picture_needs_a_format():
+    with pytest.raises(MmavError, match='a.doc'):
+        picture.draw_evidence(Evidence(made_stated()), 'a.doc')

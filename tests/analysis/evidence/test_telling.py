@@ -1,0 +1,57 @@
+import pytest
+
+from mmav.analysis.evidence.judging import Evidence
+from mmav.analysis.evidence.stated import Comparison, EvidenceRow
+from mmav.analysis.evidence.telling import tell
+from tests.analysis.evidence.made import made_row, made_stated
+
+
+@pytest.fixture(scope='module')
+def told():
+    return tell(Evidence(made_stated()))
+
+
+def only(lines, start):
+    (line,) = (line for line in lines if line.startswith(start))
+    return line
+
+
+def test_each_comparison_is_told_with_its_source(told):
+    assert 'Of 4 comparisons stated before the run: 1 holds, 1 is reversed, 1 cannot be told' in told[1]
+    holds = only(told, 'Holds: ')
+    assert '"concat" is better than "audio only" (paper, Table 3: 64.9 > 63.3), by 2' in holds
+    assert only(told, 'Reversed: ').startswith('Reversed: "audio only" is worse than "twin", against what was stated')
+    open_ = only(told, 'Cannot be told: ')
+    assert 'whether "twin" is better than "concat" (paper' in open_ and 'A run like this one sees' in open_
+    assert only(told, 'Not concluded: ').endswith('"late" is better than "MMT": no figures of late.')
+
+
+def test_the_baseline_lines_and_missing_runs_are_told(told):
+    assert '"audio only" -2' in only(told, 'Significantly worse than "concat"')
+    assert 'oracle 90.0. The highest row, "MMT", has ' in only(told, 'Known otherwise')
+    assert '"MMT" has 2 of 3 seeds: seed 2 killed after epoch 3: top1 0.04.' in told
+    assert '"late" has no figures: seeds 0, 1, 2 not yet run.' in told
+
+
+def test_one_seed_concludes_nothing_but_of_the_trained_models():
+    rows = [made_row('concat', 0.7, seeds=1), made_row('MMT', 0.8, seeds=1)]
+    told = tell(Evidence(made_stated(rows=rows, comparisons=[Comparison('MMT', 'concat')])))
+    assert 'over other test clips, not other seeds: each row has one' in told[0]
+    line = only(told, 'Not concluded: ')
+    assert 'one seed: what another would give is not known' in line and 'McNemar: p < 0.001' in line
+    assert only(told, 'Nothing is concluded on rows against "concat"')
+    assert not any(line.startswith(('Holds', 'Significantly')) for line in told)
+
+
+def test_rows_that_are_the_same_within_the_margin():
+    told = tell(Evidence(made_stated(comparisons=[Comparison('twin', 'concat')], margin=0.05)))
+    assert '"twin" and "concat" differ by less than 5.0 points' in only(told, 'The same: ')
+
+
+def test_nothing_ran():
+    told = tell(Evidence(made_stated(rows=[EvidenceRow('concat'), EvidenceRow('MMT')], comparisons=[])))
+    assert told == [
+        'No run has ended, so there is nothing to conclude.',
+        '"concat" has no figures.',
+        '"MMT" has no figures.',
+    ]
