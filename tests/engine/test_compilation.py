@@ -58,8 +58,16 @@ def test_the_whole_loss_is_one_graph(checkpointing):
     torch.manual_seed(0)
     model = AVClassifier(
         dict(
-            video=dict(type='MViTv2', arch=ARCH, input_size=(4, 16, 16), drop_path_rate=0.2),
-            audio=dict(type='AST', input_size=(32, 32), embed_dims=16, num_layers=1, num_heads=2),
+            video=dict(
+                type='MViTv2',
+                arch=ARCH,
+                input_size=(4, 16, 16),
+                drop_path_rate=0.2,
+                token_drop=dict(axes=(0.5, 0.0, 0.0)),
+            ),
+            audio=dict(
+                type='AST', input_size=(32, 32), embed_dims=16, num_layers=1, num_heads=2, token_drop=dict(ratio=0.5)
+            ),
         ),
         dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2),
         dict(type='ClsHead', num_classes=3),

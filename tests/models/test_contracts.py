@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
 from mmav.engine.loading import load_weights
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
@@ -164,6 +165,77 @@ def test_backbone_runs_in_bfloat16(name):
     with torch.autocast('cpu', torch.bfloat16):
         low = backbone(x).cls
     torch.testing.assert_close(low.float(), backbone(x).cls, atol=0.1, rtol=0.1)
+
+
+DROPPING = [name for name in BACKBONES if 'token_drop' in defaults(name)]
+# sizes with several units of all strides along each axis, the last of which are not whole
+DROPPING_SIZES = {2: (90, 140), 3: (6, 70, 100)}
+
+
+def make_dropping(name, **drop):
+    size = DROPPING_SIZES[len(defaults(name)['input_size'])]
+    small = dict(embed_dims=16, num_layers=3, num_heads=1, stage_blocks=(1, 2))
+    strides = [(1,) * (len(size) - 2) + (2, 2)] * 2
+    kwargs = {'arch': small, 'q_strides': strides, 'unit': strides[0][:-2] + (4, 4)}
+    kwargs = {key: value for key, value in kwargs.items() if key in defaults(name)}
+    return randomise(build(name, input_size=size, token_drop=drop or None, **kwargs)).train()
+
+
+def dropping_input(name):
+    known = defaults(name)
+    size = DROPPING_SIZES[len(known['input_size'])]
+    return torch.randn(2, known['in_channels'], *size, generator=torch.Generator().manual_seed(0))
+
+
+def test_all_our_transformers_can_drop_tokens():
+    assert {'AST', 'Hiera', 'MAT', 'MViTv2', 'ViT'} <= set(DROPPING)
+
+
+@pytest.mark.parametrize('name', DROPPING)
+def test_dropped_tokens_leave_a_smaller_grid_in_training_only(name):
+    rank = len(defaults(name)['input_size'])
+    backbone, x = make_dropping(name, axes=(0.0,) * (rank - 1) + (0.5,)), dropping_input(name)
+    whole = make_dropping(name)
+    assert_tokens(backbone.eval(), x)
+    torch.testing.assert_close(backbone(x).patches, whole.eval()(x).patches)
+    assert backbone.state_dict().keys() == whole.state_dict().keys()
+    torch.manual_seed(1)
+    tokens = assert_tokens(backbone.train(), x)
+    grid = whole(x).grid
+    assert tokens.grid[:-1] == grid[:-1] and grid[-1] / 3 < tokens.grid[-1] < grid[-1]
+    torch.manual_seed(1)
+    assert backbone(x).patches.equal(tokens.patches)  # of the seed
+    assert not all(backbone(x).cls.equal(tokens.cls) for _ in range(8))
+    (tokens.cls.pow(3).sum() + tokens.patches.pow(3).sum()).backward()
+    assert_gradients_reach(backbone)
+
+
+@pytest.mark.parametrize('name', DROPPING)
+def test_a_share_of_zero_drops_nothing(name):
+    rank = len(defaults(name)['input_size'])
+    x, none = dropping_input(name), make_dropping(name, axes=(0.0,) * rank)
+    assert none.token_drop is None
+    before = torch.get_rng_state()
+    torch.testing.assert_close(none(x).patches, make_dropping(name)(x).patches, atol=0, rtol=0)
+    torch.set_rng_state(before)
+
+
+@pytest.mark.parametrize('name', DROPPING)
+@pytest.mark.parametrize('level', ['lean', 'attention', 'full'])
+def test_dropped_tokens_with_activation_checkpointing(name, level):
+    rank, x = len(defaults(name)['input_size']), dropping_input(name)
+    if name == 'Hiera' and level != 'full':
+        pytest.skip('its blocks are none of ours')
+    grads = []
+    for parts in (False, {level: True if level != 'full' else ['backbones']}):
+        backbone = make_dropping(name, axes=(0.5,) * rank)
+        model = torch.nn.ModuleDict(dict(backbones=torch.nn.ModuleDict(dict(it=backbone))))
+        turn_on_activation_checkpointing(model, parts)
+        torch.manual_seed(1)
+        tokens = backbone(x)
+        (tokens.cls.pow(2).sum() + tokens.patches.pow(2).sum()).backward()
+        grads.append([parameter.grad for parameter in model.parameters()])
+    torch.testing.assert_close(grads[1], grads[0])
 
 
 @pytest.mark.parametrize('name', [*BACKBONES, *NECKS, *HEADS])

@@ -113,9 +113,20 @@ def make_model(head, mix=None):
                 batch_augment=mix and dict(type='MixupCutmix', num_classes=CLASSES[head], **mix),
             ),
             backbones=dict(
-                video=dict(type='MViTv2', arch=ARCH, input_size=SIZES['video'][1:], drop_path_rate=0.2),
+                video=dict(
+                    type='MViTv2',
+                    arch=ARCH,
+                    input_size=SIZES['video'][1:],
+                    drop_path_rate=0.2,
+                    token_drop=dict(axes=(0.5, 0.0, 0.0)),
+                ),
                 audio=dict(
-                    type='MAT', arch=ARCH, input_size=SIZES['audio'][1:], drop_path_rate=0.2, q_strides=((2, 2),)
+                    type='MAT',
+                    arch=ARCH,
+                    input_size=SIZES['audio'][1:],
+                    drop_path_rate=0.2,
+                    q_strides=((2, 2),),
+                    token_drop=dict(axes=(0.25, 0.5)),
                 ),
             ),
             neck=dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2, drop_path_rate=0.2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from mmav.models.backbones.base import Backbone
 from mmav.models.init import DrawnModule
 from mmav.models.layers import MultiscaleBlock, PatchEmbed
-from mmav.models.layers.kept_grid import BlockLayout, drop_units, pooled, take_units, unit_of
+from mmav.models.layers.kept_grid import BlockLayout, Kept, drop_units, pooled, take_units, unit_of
 from mmav.models.layers.patch_embed import to_tuple
 from mmav.models.layers.token_drop import TokenDrop
 from mmav.registry import MODELS
@@ -128,7 +129,8 @@ class MultiscaleTransformer(DrawnModule, Backbone):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if cls_token else None
 
         grid = self.patch_embed.grid_of(input_size)
-        kv = to_tuple(kv_stride, rank, 'kv_stride')
+        kv, self.kernel = to_tuple(kv_stride, rank, 'kv_stride'), to_tuple(pool_kernel, rank, 'pool_kernel')
+        self.strides: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # of queries, and of keys, of each block
         self.blocks = nn.ModuleList()
         for index in range(depth):
             q_stride, out_width = (1,) * rank, width
@@ -145,20 +147,19 @@ class MultiscaleTransformer(DrawnModule, Backbone):
                 drop_path=drop_path_rate * index / max(depth - 1, 1),
                 grid=grid,
                 kv_stride=kv,
-                kernel=to_tuple(pool_kernel, rank, 'pool_kernel'),
+                kernel=self.kernel,
                 qkv_bias=qkv_bias,
                 rel_pos=rel_pos,
                 residual_pooling=residual_pooling,
                 attention=attention,
             )
             self.blocks.append(block)
+            self.strides.append((q_stride, kv))
             grid, width = block.attn.pool_q.out_grid(grid), out_width
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.token_drop: TokenDrop | None = None
         if token_drop is not None:
-            attns = [block.attn for block in self.blocks]
-            kernel = to_tuple(pool_kernel, rank, 'pool_kernel')
-            self.drop_unit = unit_of([(attn.pool_q.stride, attn.pool_k.stride) for attn in attns], kernel)
+            self.drop_unit = unit_of(self.strides, self.kernel)
             first = self.patch_embed.grid_of(input_size)
             self.token_drop = TokenDrop.read(token_drop, first, unit=self.drop_unit, singly=False)
         self.draw_aside()
@@ -170,23 +171,22 @@ class MultiscaleTransformer(DrawnModule, Backbone):
             ValueError: If the input has another rank, other channels, or is too small.
         """
         x, grid = self.patch_embed(x)
-        kept = None
+        kept: Kept | None = None
         if self.token_drop is not None and self.training:
             kept = drop_units(grid, self.drop_unit, self.token_drop, x.device)
             x, grid = take_units(x, grid, kept)
         if self.cls_token is not None:
             x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         layouts: dict[Any, BlockLayout] = {}  # blocks of the same strides on the same grid share one
-        for block in self.blocks:
+        for block, strides in zip(self.blocks, self.strides, strict=True):
             if kept is None:
                 x, grid = block(x, grid)
                 continue
-            q_stride, key = block.q_stride, (block.attn.pool_q.stride, block.attn.pool_k.stride)
-            if key not in layouts:
-                layouts[key] = block.attn.layout(kept, grid)
-            x, grid = block(x, grid, layouts[key])
-            if any(step > 1 for step in q_stride):
-                kept, layouts = pooled(kept, q_stride), {}
+            if strides not in layouts:
+                layouts[strides] = BlockLayout.of(kept, grid, strides, self.kernel)
+            x, grid = block(x, grid, layouts[strides])
+            if math.prod(strides[0]) > 1:
+                kept, layouts = pooled(kept, strides[0]), {}
         x = self.norm(x)
         if self.cls_token is None:
             return Tokens(x.mean(dim=1), x, grid)

@@ -4,8 +4,8 @@ Along each axis, units of neighbouring cells stay or go together. A unit is as l
 together, so that pooling never joins cells of two units, and a kept unit stays whole until the last block. The tokens
 that stay form a smaller grid. Three things must know that it has gaps:
 
-* The convolutions that pool queries, keys and values read zeros in place of dropped cells, as they do at the border. Two
-  kept cells are neighbours there only if they were neighbours before.
+* The convolutions that pool queries, keys and values read zeros in place of dropped cells, as they do at the border.
+  Two kept cells are neighbours there only if they were neighbours before.
 * The maximum of the skip path is taken over kept cells only.
 * Relative positions are those of the cells' places in the whole grid.
 
@@ -71,16 +71,15 @@ def drop_units(grid: Sequence[int], unit: Sequence[int], drop: TokenDrop, device
     >>> whole, time.length
     (None, 8)
     """
-    counts = [-(-size // cells) for size, cells in zip(grid, unit, strict=True)]
+    counts = [size // cells for size, cells in zip(grid, unit, strict=True)]
     kept: list[KeptAxis | None] = []
     for size, cells, count, dropped in zip(grid, unit, counts, drop.dropped(counts), strict=True):
         if not dropped:
             kept.append(None)
             continue
-        partial = int(size % cells > 0)
-        units = draw_kept(count - partial, dropped, batch=1, device=device)[0]
-        if partial:
-            units = torch.cat((units, units.new_full((1,), count - 1)))
+        units = draw_kept(count, dropped, batch=1, device=device)[0]
+        if size % cells:  # the last one is not whole
+            units = torch.cat((units, units.new_full((1,), count)))
         kept.append(KeptAxis(size, cells, units))
     return tuple(kept)
 
@@ -172,31 +171,21 @@ class BlockLayout(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        kept: Kept,
-        grid: Sequence[int],
-        *,
-        q_stride: Sequence[int],
-        kv_stride: Sequence[int],
-        kernel: Sequence[int],
+        cls, kept: Kept, grid: Sequence[int], strides: tuple[Sequence[int], Sequence[int]], kernel: Sequence[int]
     ) -> BlockLayout:
         """The layout of a block.
 
         Args:
             kept: What is kept of the block's grid.
             grid: The kept grid.
-            q_stride: Stride of the queries.
-            kv_stride: Stride of keys and values.
+            strides: Those of the queries, and of keys and values.
             kernel: Kernel of their pooling.
         """
+        q_stride, kv_stride = strides
         whole = tuple(size if axis is None else axis.size for size, axis in zip(grid, kept, strict=True))
-        q_grid, k_grid = (
-            tuple(-(-n // s) for n, s in zip(whole, stride, strict=True)) for stride in (q_stride, kv_stride)
-        )
+        q_grid, k_grid = (tuple(-(-n // s) for n, s in zip(whole, stride, strict=True)) for stride in strides)
         rows = [
-            None
-            if axis is None
-            else relative_index_of(q, k, axis.pooled(of_q).cells(), axis.pooled(of_k).cells())
+            None if axis is None else relative_index_of(q, k, axis.pooled(of_q).cells(), axis.pooled(of_k).cells())
             for axis, q, k, of_q, of_k in zip(kept, q_grid, k_grid, q_stride, kv_stride, strict=True)
         ]
         skip_kernel = [s + 1 if s > 1 else 1 for s in q_stride]  # as in max_pool_tokens

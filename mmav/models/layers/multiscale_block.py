@@ -11,7 +11,7 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from mmav.adapting import Adapted, Hints
-from mmav.models.layers.kept_grid import BlockLayout, Kept
+from mmav.models.layers.kept_grid import BlockLayout
 from mmav.models.layers.pooling import TokenPool, max_pool_tokens
 from mmav.models.layers.transformer_block import MLP
 from mmav.models.ops.attention import attend, check_form
@@ -124,11 +124,6 @@ class MultiscaleAttention(nn.Module):
         self.rel_pos = (
             RelativePosition(head_dim, self.pool_q.out_grid(grid), self.pool_k.out_grid(grid)) if rel_pos else None
         )
-
-    def layout(self, kept: Kept, grid: Sequence[int]) -> BlockLayout:
-        """What :meth:`forward` needs to know of the dropped cells of its grid."""
-        q, k = self.pool_q, self.pool_k
-        return BlockLayout.of(kept, grid, q_stride=q.stride, kv_stride=k.stride, kernel=q.kernel)
 
     def forward(
         self, x: Tensor, grid: Sequence[int], layout: BlockLayout | None = None

@@ -205,9 +205,7 @@ class _DepthwiseConv3d(torch.autograd.Function):
         return grad_x, grad_weight, None
 
 
-def max_pool_tokens(
-    x: Tensor, grid: Sequence[int], stride: Sequence[int], spread: Spread | None = None
-) -> Tensor:
+def max_pool_tokens(x: Tensor, grid: Sequence[int], stride: Sequence[int], spread: Spread | None = None) -> Tensor:
     """Max-pools the skip path, P of Eq. 1, with kernel stride + 1 on axes with a stride above 1.
 
     Args:

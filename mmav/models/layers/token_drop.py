@@ -80,7 +80,8 @@ class TokenDrop:
     def _check(self, grid: tuple[int, ...], unit: tuple[int, ...]) -> None:
         left = 1
         for axis, (share, size, cells) in enumerate(zip(self.axes, grid, unit, strict=True)):
-            slices, wanted = size // cells, _rounded(share * -(-size // cells))
+            slices = size // cells
+            wanted = _rounded(share * slices)
             if share and not 0 < wanted < slices:
                 of = f' of {cells} cells that stay or go together' if cells > 1 else ''
                 raise ConfigError(
@@ -95,12 +96,13 @@ class TokenDrop:
             )
 
     def dropped(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """How many slices along each axis of a grid (of units) are left out; never all.
+        """How many slices along each axis of a grid, or of one of units, are left out; never all.
 
         >>> TokenDrop(axes=(0.25, 0.5)).dropped((8, 3))
         (2, 2)
         """
-        return tuple(min(_rounded(share * size), size - 1) for share, size in zip(self.axes, grid, strict=True))
+        shares = zip(self.axes, grid, strict=True)
+        return tuple(max(min(_rounded(share * size), size - 1), 0) for share, size in shares)
 
     def keep(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
         """Leaves tokens out, of each clip others.

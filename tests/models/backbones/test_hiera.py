@@ -6,8 +6,10 @@ import torch
 from timm.models.hiera import Hiera as TimmHiera
 
 from mmav.engine.activation_checkpointing import turn_on_activation_checkpointing
+from mmav.errors import ConfigError
 from mmav.models import Hiera
 from mmav.models.backbones.hiera import ARCHS
+from mmav.models.layers.mask_unit_block import to_units
 from mmav.registry import MODELS
 from tests.models.peers import randomise
 
@@ -47,6 +49,48 @@ def test_other_stages_than_the_public_ones(q_pool, unit_stages):
         tokens, (_, stages) = model(image), peer.forward_features(image, return_intermediates=True)
     assert tokens.grid == tuple(stages[-1].shape[1:3])
     torch.testing.assert_close(tokens.patches, stages[-1].flatten(1, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('drop', [dict(ratio=0.5), dict(axes=(0.5, 0.0)), dict(axes=(0.0, 0.3), ratio=0.5)])
+def test_dropped_units_are_the_mask_units_of_timm(drop):
+    peer = randomise(TimmHiera(img_size=(64, 96), embed_dim=8, stages=(1, 1, 2, 1), num_classes=0))
+    model = Hiera(SMALL, (64, 96), token_drop=drop)
+    model.load_state_dict({key.replace('head.norm.', 'norm.'): value for key, value in peer.state_dict().items()})
+    image = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(1)
+    places, kept = model.token_drop.draw((2, 3), batch=3, device=image.device)
+    mask = torch.zeros(3, 6).scatter(1, places, 1.0)
+    # timm hides the pixels of dropped units from its patch embedding, whose kernels overlap; ours is given such images
+    pixels = mask.view(3, 1, 2, 3).repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
+    torch.manual_seed(1)
+    tokens = model.train()(image * pixels)
+    expected = peer.forward_features(image, mask=mask.bool()).flatten(1, -2)
+    assert tokens.grid == kept
+    torch.testing.assert_close(tokens.patches, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(tokens.cls, model.norm(expected.mean(dim=1)), atol=1e-5, rtol=1e-5)
+
+
+def test_units_beside_padding_are_dropped_with_it():
+    """As if each clip's dropped units were padding, too; at another size than at construction."""
+    model = randomise(Hiera(SMALL, (64, 64), token_drop=dict(ratio=0.4))).train()
+    image = torch.randn(2, 3, 40, 72, generator=torch.Generator().manual_seed(1))  # 10 x 18 tokens, 2 x 3 units
+    torch.manual_seed(1)
+    places, _ = model.token_drop.draw((2, 3), batch=2, device=image.device)
+    torch.manual_seed(1)
+    tokens = model(image)
+    assert tokens.grid == (4,)
+    patches, grid = model.patch_embed(image)
+    for clip in range(2):  # one clip at a time, the units that are left in the place of all
+        units = to_units((patches + model._positions(grid))[clip : clip + 1], grid, model.unit)
+        units = units._replace(x=units.x[:, places[clip]], real=units.real[:, places[clip]])
+        for block in model.blocks:
+            units = block(units)
+        torch.testing.assert_close(tokens.patches[clip : clip + 1], units.x[:, :, 0])
+
+
+def test_units_that_are_not_pooled_to_one_token_are_kept():
+    with pytest.raises(ConfigError, match=r'unit=\(8, 8\) is not pooled to one token by q_stride=\(2, 2\), 2 times'):
+        Hiera(SMALL, (64, 64), q_pool=2, token_drop=dict(ratio=0.5))
 
 
 def test_what_an_image_says_in_units_stays_there():

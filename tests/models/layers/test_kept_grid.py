@@ -160,6 +160,18 @@ def test_kept_tokens_are_those_of_all_tokens_with_a_mask(kind, built, size, axes
             torch.testing.assert_close(own, reference, msg=name, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize('form', ['folded', 'tiled'])
+def test_every_form_of_attention_has_the_places(form):
+    found = []
+    for attention in ('explicit', form):
+        model = model_of(MAT, (64, 128), (0.25, 0.5), q_strides=[(2, 2), (1, 2)], attention=attention).train()
+        torch.manual_seed(1)
+        tokens = model(torch.randn(2, 1, 64, 128, generator=torch.Generator().manual_seed(0)).double())
+        grads = torch.autograd.grad(tokens.cls.pow(2).sum() + tokens.patches.sum(), model.parameters())
+        found.append((tokens.patches, grads))
+    torch.testing.assert_close(*found)
+
+
 def test_as_many_tokens_in_every_step():
     """Shapes never depend on what was drawn, for compilers and the memory plan."""
     drop, device = TokenDrop(axes=(0.25, 0.5)), torch.device('cpu')
