@@ -40,6 +40,7 @@ class Cost:
         parameters: Number of parameters.
         explicit: Multiply-accumulates with the relative positions written out: the reference count.
         folded: The same if multiscale attention folds them into longer queries and keys for fused kernels.
+        training: ``explicit`` of a forward pass in training, where ``token_drop`` leaves tokens out.
     """
 
     part: str
@@ -47,6 +48,7 @@ class Cost:
     parameters: int
     explicit: int
     folded: int
+    training: int
 
 
 def count_macs(run: Callable[[], Any]) -> tuple[int, Any]:
@@ -85,26 +87,29 @@ def count_model(model: Mapping[str, Any], input_sizes: Mapping[str, Sequence[int
     if not isinstance(built, AVClassifier):
         raise ConfigError(f'model.type={model.get("type")!r}: parts are counted of an AVClassifier only')
     # PyTorch's counter stumbles over parameters that one module hands to another, as weight normalisation does
-    built.eval().requires_grad_(False)
+    built.requires_grad_(False)
+    dropping = [part for part in built.train().modules() if part.training and getattr(part, 'token_drop', None)]
+    built.eval()
     sizes = {name: input_shape(backbone) for name, backbone in built.backbones.items()}
     for name, size in (input_sizes or {}).items():
         if name not in sizes:
             raise ConfigError(f'input size of {name!r}: the model reads {" and ".join(sizes)}')
         sizes[name] = (sizes[name][0], *size)
     explicit, folded = (_macs_of_parts(built, sizes, form) for form in ('explicit', 'folded'))
+    training = _macs_of_parts(built, sizes, 'explicit', dropping) if dropping else explicit
     modules: dict[str, nn.Module] = {**dict(built.backbones.items()), 'neck': built.neck, 'head': built.head}
     costs = []
     for part, module in modules.items():
         what = type(module).__name__
         if part in sizes:
             what += ', ' + ' x '.join(map(str, sizes[part][1:]))
-        costs.append(Cost(part, what, _parameters(module), explicit[part], folded[part]))
+        costs.append(Cost(part, what, _parameters(module), explicit[part], folded[part], training[part]))
     what = ' + '.join(type(module).__name__ for module in modules.values())
-    total = [sum(getattr(cost, key) for cost in costs) for key in ('parameters', 'explicit', 'folded')]
-    training = {'contrast': built.contrast} if built.contrast is not None else {}
-    training |= {f'auxiliary.{name}': part for name, part in built.auxiliary.items()}
-    for name, module in training.items():
-        costs.append(Cost(name, f'{type(module).__name__}, training only', _parameters(module), 0, 0))
+    total = [sum(getattr(cost, key) for cost in costs) for key in ('parameters', 'explicit', 'folded', 'training')]
+    only = {'contrast': built.contrast} if built.contrast is not None else {}
+    only |= {f'auxiliary.{name}': part for name, part in built.auxiliary.items()}
+    for name, module in only.items():
+        costs.append(Cost(name, f'{type(module).__name__}, training only', _parameters(module), 0, 0, 0))
     return [*costs, Cost('total', what, *total)]
 
 
@@ -112,7 +117,12 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _macs_of_parts(model: AVClassifier, sizes: Mapping[str, Sequence[int]], form: str) -> dict[str, int]:
+def _macs_of_parts(
+    model: AVClassifier, sizes: Mapping[str, Sequence[int]], form: str, dropping: Sequence[nn.Module] = ()
+) -> dict[str, int]:
+    """Counts with one form of attention; ``dropping`` are encoders that leave tokens out, as in training."""
+    for encoder in dropping:
+        encoder.training = True  # of itself alone: layers inside that need a batch in training stay in eval mode
     for module in model.modules():
         if isinstance(module, MultiscaleAttention):
             module.attention = form
@@ -130,15 +140,17 @@ def _macs_of_parts(model: AVClassifier, sizes: Mapping[str, Sequence[int]], form
     return macs
 
 
-def _row(cost: Cost) -> list[str]:
-    macs = [f'{number / 1e9:.3f} G' for number in (cost.explicit, cost.folded)]
+def _row(cost: Cost, training: bool = False) -> list[str]:
+    counts = (cost.explicit, cost.folded, *([cost.training] if training else []))
+    macs = [f'{number / 1e9:.3f} G' for number in counts]
     return [cost.part, cost.what, f'{cost.parameters / 1e6:.2f} M', *macs]
 
 
 def text_table(costs: Sequence[Cost]) -> str:
-    """A table for a terminal: one line per part, multiply-accumulates in both forms."""
-    rows = [['part', 'type', 'parameters', 'MACs', 'MACs, folded'], *map(_row, costs)]
-    return tables.text_table(rows, left=2)
+    """A table for a terminal: one line per part, multiply-accumulates in both forms, and in training if they differ."""
+    differs = any(cost.training != cost.explicit for cost in costs)
+    head = ['part', 'type', 'parameters', 'MACs', 'MACs, folded', *(['MACs, training'] if differs else [])]
+    return tables.text_table([head, *(_row(cost, differs) for cost in costs)], left=2)
 
 
 def markdown_table(counted: Mapping[str, Sequence[Cost]]) -> str:

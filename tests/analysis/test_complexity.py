@@ -108,11 +108,32 @@ def test_parts_add_up_and_the_config_stays():
     before = repr(model)
     costs = by_part(count_model(model))
     assert repr(model) == before
-    for key in ('parameters', 'explicit', 'folded'):
+    for key in ('parameters', 'explicit', 'folded', 'training'):
         assert getattr(costs['total'], key) == sum(getattr(costs[p], key) for p in ('video', 'audio', 'neck', 'head'))
     assert costs['contrast'].parameters > 0 and costs['contrast'].explicit == 0
     assert costs['video'].folded > costs['video'].explicit > 0
     assert costs['audio'].what == 'MAT, 32 x 64'
+
+
+def test_dropped_tokens_are_counted_in_training():
+    ast = dict(type='AST', input_size=(32, 64), patch_stride=(8, 8), embed_dims=32, num_layers=2, num_heads=2)
+    backbones = {**MODEL['backbones'], 'audio': {**ast, 'token_drop': dict(ratio=0.5)}}
+    neck = dict(type='AVBottleneck', embed_dims=32, num_blocks=1, num_heads=2)
+    model = {**MODEL, 'backbones': backbones, 'neck': neck}
+    costs = by_part(count_model(model))
+    n, d = 3 * 7, 32  # patches and width; two more tokens, and two bottleneck blocks of one class token and four
+    blocks = [2 * (12 * (k + 2) * d * d + 2 * (k + 2) ** 2 * d) for k in (n, n // 2)]
+    assert costs['audio'].explicit - costs['audio'].training == blocks[0] - blocks[1]
+    fused = [12 * (k + 5) * d * d + 2 * (k + 5) ** 2 * d for k in (n, n // 2)]
+    assert costs['neck'].explicit - costs['neck'].training == fused[0] - fused[1]
+    assert costs['video'].training == costs['video'].explicit
+    assert costs['total'].training == sum(costs[part].training for part in ('video', 'audio', 'neck', 'head'))
+    assert 'MACs, training' in text_table(list(costs.values()))
+    # a frozen encoder is in eval mode, and drops nothing
+    backbones['audio']['freeze'] = 'all'
+    frozen = by_part(count_model(model))
+    assert frozen['total'].training == frozen['total'].explicit
+    assert 'training' not in text_table(list(frozen.values()))
 
 
 def test_other_input_size_and_defaults_of_the_backbone():
