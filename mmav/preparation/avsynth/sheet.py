@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmav.datasets.media.opening import open_container
 from mmav.outputs import write_output
+from mmav.preparation.avsynth.natural.lists import EVIDENCE, natural_examples
 from mmav.preparation.avsynth.spec import AT_ONCE, SEPARATOR, SOUND_EVENTS, VISUAL_EVENTS
 
 _SOUNDS = 'sounds.csv'
@@ -28,7 +29,8 @@ def draw_sheet(
     """Draws two clips for each event: one row of frames and one spectrogram per clip.
 
     The clips are read back from their files. Row k shows the k-th visual event met with the k-th sound event. Of the
-    task 'events', whose clips have several or none of each, the first clips are drawn.
+    task 'events', whose clips have several or none of each, the first clips are drawn; of 'natural' the first of each
+    kind, aligned ones and those that are off-class in one modality.
 
     Args:
         root: Folder of a complete dataset.
@@ -55,10 +57,13 @@ def draw_sheet(
         left.imshow(np.concatenate(strip, axis=1), interpolation='nearest')
         left.set(xticks=[], yticks=[])
         left.set_ylabel(_lines(row['visual']), fontsize=9)
-        _draw_spectrogram(right, waveform, sample_rate)
+        if waveform is not None:
+            _draw_spectrogram(right, waveform, sample_rate)
+        else:
+            right.set(xticks=[])
         right.set(yticks=[])
         right.set_ylabel(_lines(row['sound']), fontsize=9)
-        for number, span in enumerate(spans[row['path']]):
+        for number, span in enumerate(spans[row['path']] if waveform is not None else ()):
             for edge in ('onset', 'offset'):
                 right.axvline(float(span[edge]), color=_COLOURS[number], linestyle=':')
         if row is not rows[-1]:
@@ -79,6 +84,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _pick_rows(root: Path, split: str) -> list[dict[str, str]]:
     """Two rows of events.csv for each event, the k-th visual with the k-th sound event."""
     lines = [line for line in _rows(root / 'events.csv') if line['path'].startswith(f'clips/{split}/')]
+    if (root / EVIDENCE).is_file():
+        return natural_examples(lines, _rows(root / EVIDENCE))
     picked = []
     for pair in zip(VISUAL_EVENTS, SOUND_EVENTS, strict=True):
         picked += [line for line in lines if (line['visual'], line['sound']) == pair][:2]
@@ -100,9 +107,11 @@ def _lines(names: str) -> str:
     return names.replace(SEPARATOR, '\n') or 'none'
 
 
-def _read(path: Path) -> tuple[list[np.ndarray], np.ndarray, int]:
+def _read(path: Path) -> tuple[list[np.ndarray], np.ndarray | None, int]:
     with open_container(str(path)) as container:
         frames = [frame.to_ndarray(format='rgb24', threads=1) for frame in container.decode(video=0)]
+        if not container.streams.audio:
+            return frames, None, 1
         container.seek(0)
         samples = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
         return frames, np.concatenate(samples), container.streams.audio[0].rate
@@ -124,5 +133,8 @@ def _draw_spectrogram(axes: Axes, waveform: np.ndarray, sample_rate: int, bands:
     edges = np.geomspace(150, top, bands + 1) * 4 * window / sample_rate
     image = np.stack([power[:, int(low) : int(high) + 1].mean(axis=1) for low, high in pairwise(edges)])
     decibel = 10 * np.log10(image + 1e-12)
+    loudest = max(decibel.max(), -60.0)  # of a track of zeros, which is drawn dark
     span = (0, len(waveform) / sample_rate, 0, 1)
-    axes.imshow(decibel, origin='lower', aspect='auto', extent=span, vmin=decibel.max() - 60, cmap='magma')
+    axes.imshow(
+        decibel, origin='lower', aspect='auto', extent=span, vmin=loudest - 60, vmax=loudest, cmap='magma'
+    )

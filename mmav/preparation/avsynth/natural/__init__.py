@@ -9,14 +9,17 @@ Drawn for each clip, in this order (the probabilities are fields of :class:`Natu
 1. the class, each equally often;
 2. whether the clip is aligned (0.52), or its video is off-class (0.24), or its audio (0.24). As VGGSounder (Zverev et
    al. 2025) finds of VGGSound's test clips, 48 % have the class in one modality only;
-3. what an off-class modality gives instead: the event of another class (0.10, each of the 31 equally likely), or what
-   belongs to no class, recognisably: a grey object (0.14), a sound that sweeps through all pitches (0.06), a track of
-   zeros (0.04), or no track (0.04);
-4. for each event, of the clip's class or of another, whether it is ambiguous (0.20): the mark hides behind a grey
-   smudge, the sound is at all pitches at once. Then its family can be told and no more;
+3. what an off-class modality gives instead: the event of another class of its family (0.10: another mark of the same
+   hue, or another pitch of the same timbre, each equally likely), or what belongs to no class, recognisably: a grey
+   object (0.14), a sound that sweeps through all pitches (0.06), a track of zeros (0.04), or no track (0.04);
+4. for each on-class modality, whether its event is ambiguous (0.20): the mark hides behind a grey smudge, the sound is
+   at all pitches at once. Then its family can be told and no more;
 5. size and tempo, uniform in [0, 1]: of an aligned clip one of each, of a misaligned one for each modality its own. A
    large object has a low sound within its pitch, and the faster it moves, the faster the sound trembles, beeps or
    warbles. So what belongs together can be found within a class, and does not tell the class.
+
+So where the modalities name two classes of one hue, the video is wrong, and the audio where they are of one timbre: to
+know, one has to look at both. The mean of what each alone believes gets most of these right, and not all.
 
 All else is nuisance: shape, place, path, turning, brightness and grain of the picture, a textured scene under a
 drifting camera, small grey things that pass by; the onset, length and level of the sound, coloured noise 8 to 26 dB

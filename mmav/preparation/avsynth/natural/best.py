@@ -23,12 +23,12 @@ def best_accuracies(spec: NaturalSpec) -> dict[str, float]:
         each alone knows (its posterior probabilities), as late fusion does; ``product``: their geometric mean.
 
     >>> {name: round(value, 3) for name, value in best_accuracies(NaturalSpec()).items()}
-    {}
+    {'video': 0.65, 'audio': 0.631, 'average': 0.915, 'product': 0.955, 'both': 0.955}
     """
     joint = joint_probabilities(spec)
     video, audio = joint.sum(axis=2), joint.sum(axis=1)
     # of each modality alone the posterior of the classes, (E, C)
-    knows = [(part / part.sum(axis=0)).T for part in (video, audio)]
+    knows = [(part / np.maximum(part.sum(axis=0), 1e-300)).T for part in (video, audio)]
     # (E_v, E_a, C)
     mean = knows[0][:, None] + knows[1][None]
     product = knows[0][:, None] * knows[1][None]
@@ -52,7 +52,7 @@ def joint_probabilities(spec: NaturalSpec) -> np.ndarray:
     timbres = np.eye(len(TIMBRES))[_CLASSES % len(TIMBRES)]
     on_video, on_audio = (_given(same, families, spec.ambiguous, nothing=0.0) for families in (hues, timbres))
     off_video, off_audio = (
-        _given(spec.other * _another(families), families, spec.ambiguous, nothing=total - spec.other)
+        _given(spec.other * _another(families), families, 0.0, nothing=total - spec.other)
         for families, total in ((hues, spec.video_off), (timbres, spec.audio_off))
     )
     aligned = 1 - spec.video_off - spec.audio_off
@@ -79,5 +79,6 @@ def expected_accuracy(scores: np.ndarray, joint: np.ndarray) -> float:
         scores: Of each class given what is seen, (..., C).
         joint: Probability of what is seen together with each class, (..., C).
     """
+    # what never occurs has scores of 0, all of them the highest
     highest = np.isclose(scores, scores.max(axis=-1, keepdims=True), rtol=1e-9, atol=0)
     return float((joint * highest / highest.sum(axis=-1, keepdims=True)).sum())

@@ -9,7 +9,17 @@ import numpy as np
 
 from mmav.preparation.avsynth.encode import encode_mp4
 from mmav.preparation.avsynth.natural.audio import RenderedSound, render_audio
-from mmav.preparation.avsynth.natural.spec import Evidence, NaturalSpec, sound_name, visual_name
+from mmav.preparation.avsynth.natural.spec import (
+    ABSENT,
+    DISTRACTOR,
+    ON,
+    OTHER,
+    SILENT,
+    Evidence,
+    NaturalSpec,
+    sound_name,
+    visual_name,
+)
 from mmav.preparation.avsynth.natural.video import render_video
 from mmav.preparation.avsynth.render_video import RenderedVideo
 from mmav.preparation.avsynth.spec import CORNERS, SPLITS
@@ -79,3 +89,38 @@ def write_natural_lists(out: Path, spec: NaturalSpec, rows: Sequence[NaturalRow]
     write_list(out / 'events.csv', csv_bytes(events))
     write_list(out / 'boxes.csv', csv_bytes(boxes))
     write_list(out / EVIDENCE, csv_bytes(evidence))
+
+
+def natural_examples(events: Sequence[dict[str, str]], evidence: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The first clip of each kind among rows of events.csv, an event without a name called by its state.
+
+    Args:
+        events: Rows of events.csv, of the clips to choose from.
+        evidence: Rows of evidence.csv.
+    """
+    of_clip = {row['path']: row for row in evidence}
+    kinds: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in events:
+        given = of_clip[row['path']]
+        names = {
+            name: f'{row[name] or given[modality]}' + ('\n(other)' if given[modality] == OTHER else '')
+            for name, modality in (('visual', 'video'), ('sound', 'audio'))
+        }
+        kind = tuple(given[key] for key in ('video', 'audio', 'video_ambiguous', 'audio_ambiguous'))
+        kinds.setdefault(kind, row | names)
+    chosen = [
+        kinds.get((video, audio, *hidden))
+        for video, audio, hidden in (
+            (ON, ON, '00'),
+            (ON, ON, '10'),
+            (ON, ON, '01'),
+            (ON, ON, '11'),
+            (OTHER, ON, '00'),
+            (DISTRACTOR, ON, '00'),
+            (ON, OTHER, '00'),
+            (ON, DISTRACTOR, '00'),
+            (ON, SILENT, '00'),
+            (ON, ABSENT, '00'),
+        )
+    ]
+    return [row for row in chosen if row is not None]

@@ -81,7 +81,7 @@ class NaturalSpec:
             likely. It counts into ``video_off``, and again into ``audio_off``; the rest of them belongs to no class.
         silent: Probability of a track of zeros; it counts into ``audio_off``.
         absent: Probability of no audio track; it counts into ``audio_off``.
-        ambiguous: Probability that an event shows its family only, independently in each modality.
+        ambiguous: Probability that an on-class event shows its family only, independently in each modality.
 
     Raises:
         ValueError: A value is out of its range.
@@ -176,7 +176,7 @@ class NaturalSpec:
         found = []
         for modality, state in enumerate(states):
             event = {ON: label, OTHER: related(label)[modality][shifts[modality]]}.get(state)
-            hidden = bool(ambiguous[modality]) and event is not None
+            hidden = bool(ambiguous[modality]) and state == ON
             found.append(Evidence(state, event, hidden, *(float(value) for value in factors[modality])))
         return found[0], found[1]
 
