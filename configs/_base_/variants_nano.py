@@ -5,7 +5,6 @@ _base_ = ['./variants.py']
 __contrast = dict(contrast=dict(embed_dims=64))
 
 variants = dict(
-    merged=dict(neck=dict(embed_dims=64, num_blocks=2, num_heads=2)),
     al=__contrast,
     avc=__contrast,
     avc_imal=__contrast,

@@ -5,5 +5,5 @@ Train: python tools/train.py configs/natural/mmt_nano_natural.py
 Expected: not yet run here. Hardware: 1 CPU core.
 """
 
-_base_ = ['../_base_/models/mmt_nano.py', '../_base_/datasets/avsynth_natural.py', '../_base_/schedules/nano_10e.py']
+_base_ = ['../_base_/models/mmt_nano.py', '../_base_/datasets/avsynth_natural.py', '../_base_/schedules/nano_16e.py']
 model = dict(data_preprocessor=dict(norm=_base_.norm), head=dict(num_classes=_base_.num_classes))

@@ -12,7 +12,8 @@ model = dict(
             type='MViTv2',
             arch=arch,
             input_size=(8, 32, 32),
-            patch_stride=(2, 8, 8),
+            # 2 x 4 x 4 tokens
+            patch_stride=(4, 8, 8),
             kv_stride=(1, 2, 2),
             init_std=init_std,
         ),

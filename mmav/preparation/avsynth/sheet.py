@@ -135,6 +135,4 @@ def _draw_spectrogram(axes: Axes, waveform: np.ndarray, sample_rate: int, bands:
     decibel = 10 * np.log10(image + 1e-12)
     loudest = max(decibel.max(), -60.0)  # of a track of zeros, which is drawn dark
     span = (0, len(waveform) / sample_rate, 0, 1)
-    axes.imshow(
-        decibel, origin='lower', aspect='auto', extent=span, vmin=loudest - 60, vmax=loudest, cmap='magma'
-    )
+    axes.imshow(decibel, origin='lower', aspect='auto', extent=span, vmin=loudest - 60, vmax=loudest, cmap='magma')
