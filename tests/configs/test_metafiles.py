@@ -85,12 +85,15 @@ def test_a_papers_figures_stand_nowhere_else():
 
 
 def test_every_variant_is_taken_by_an_experiment():
-    taken = {False: set(), True: set()}
+    taken = {'': set(), '_tiny_': set(), '_nano_': set()}
     for path in EXPERIMENTS:
         names = re.findall(r"\bvariants(?:'\))?\.(\w+)", path.read_text().partition('_base_ =')[2])
-        taken['_tiny_' in path.name].update(name for name in names if name != 'py')
-    rows, tiny = (
-        Config.fromfile(ROOT / 'configs' / '_base_' / f'{file}.py').variants for file in ('variants', 'variants_tiny')
+        size = next(key for key in ('_tiny_', '_nano_', '') if key in path.name)
+        taken[size].update(name for name in names if name != 'py')
+    rows, tiny, nano = (
+        Config.fromfile(ROOT / 'configs' / '_base_' / f'variants{size}.py').variants for size in ('', '_tiny', '_nano')
     )
-    assert taken[False] == set(rows)
-    assert taken[True] | {'mbt_optimizer'} == set(tiny)
+    assert taken[''] == set(rows) == set(nano)
+    assert taken['_tiny_'] | {'mbt_optimizer'} == set(tiny)
+    own = re.findall(r'^    (\w+)=', (ROOT / 'configs' / '_base_' / 'variants_nano.py').read_text(), flags=re.MULTILINE)
+    assert own and set(own) <= taken['_nano_']

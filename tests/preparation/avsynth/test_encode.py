@@ -52,6 +52,13 @@ def test_same_input_gives_same_bytes() -> None:
         assert len(coded) == 1
 
 
+def test_without_sound_there_is_no_track() -> None:
+    frames = render_video(np.random.default_rng(0), 0, 64).frames
+    with av.open(io.BytesIO(encode_mp4(frames, None, fps=12, sample_rate=24000))) as container:
+        assert [stream.type for stream in container.streams] == ['video']
+        assert len(list(container.decode(video=0))) == len(frames)
+
+
 @pytest.mark.parametrize('sample_rate', [22050, 24000])
 @pytest.mark.parametrize('event', range(len(SOUND_EVENTS)))
 def test_sound_is_where_it_was_put(event: int, sample_rate: int) -> None:

@@ -1,5 +1,6 @@
 """The command of tools/data/avsynth, run in this process."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -29,6 +30,13 @@ def test_writes_and_then_finds_it_complete(
     assert 'is complete' in capsys.readouterr().out
 
 
+def test_a_task_has_its_own_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ['--train', '32', '--val', '32', '--test', '32', '--seconds', '1']
+    assert run(monkeypatch, tmp_path / 'data', '--task', 'natural', *small) == 0
+    meta = json.loads((tmp_path / 'data' / 'meta.json').read_text())
+    assert (meta['size'], meta['fps'], meta['train']) == (40, 8, 32)
+
+
 def test_help_shows_an_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, '--help') == 0
     assert 'example: python tools/data/avsynth/make_avsynth.py' in ' '.join(capsys.readouterr().out.split())
@@ -40,6 +48,8 @@ def test_help_shows_an_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (['--train', '100'], 'train is 100'),
         (['--size', '33'], 'needs an even size'),
         (['--jobs', '0'], 'jobs is 0'),
+        (['--task', 'natural', '--num-events', '4'], "the task 'natural' has no num_events: leave it out"),
+        (['--task', 'natural', '--test', '100'], 'test is 100'),
     ],
 )
 def test_bad_values_give_one_line(

@@ -22,6 +22,13 @@ def test_clips_with_several_events_are_drawn(tmp_path: Path) -> None:
     assert min(cv2.imread(str(tmp_path / 'sheet.png')).shape[:2]) > 200
 
 
+def test_natural_clips_are_drawn(tmp_path: Path) -> None:
+    small = dict(train=32, val=32, test=64, size=32, seconds=1, absent=0.1, silent=0.04, progress=False)
+    generate(tmp_path / 'data', task='natural', **small)
+    draw_sheet(tmp_path / 'data', tmp_path / 'sheet.png', num_frames=4)
+    assert min(cv2.imread(str(tmp_path / 'sheet.png')).shape[:2]) > 200
+
+
 def test_missing_dataset_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r'events\.csv'):
         draw_sheet(tmp_path, tmp_path / 'sheet.png')

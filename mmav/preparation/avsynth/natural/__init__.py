@@ -18,8 +18,9 @@ Drawn for each clip, in this order (the probabilities are fields of :class:`Natu
    large object has a low sound within its pitch, and the faster it moves, the faster the sound trembles, beeps or
    warbles. So what belongs together can be found within a class, and does not tell the class.
 
-So where the modalities name two classes of one hue, the video is wrong, and the audio where they are of one timbre: to
-know, one has to look at both. The mean of what each alone believes gets most of these right, and not all.
+So where the modalities name two classes of one hue, the video is wrong, and the audio where they are of one timbre.
+Where one is ambiguous, and the other names a class of another family, the class is the one that hue and timbre have in
+common: the arithmetic mean of what each alone believes names the other instead.
 
 All else is nuisance: shape, place, path, turning, brightness and grain of the picture, a textured scene under a
 drifting camera, small grey things that pass by; the onset, length and level of the sound, coloured noise 8 to 26 dB
