@@ -17,7 +17,8 @@ from mmav.shipped import find_config
 
 SECTION = 'Ablation'
 # what a file says; the last ones are notes for readers
-KEYS = ('Dataset', 'Metric', 'Seeds', 'Rows', 'Comparisons', 'Baseline', 'Lines', 'Options', 'Epochs', 'Batch Size')
+KEYS = ('Dataset', 'Metric', 'Seeds', 'Rows', 'Comparisons', 'Baseline', 'Lines')
+SETTINGS = ('Options', 'Epochs', 'Batch Size', 'Margin')
 NOTES = ('Command', 'Machine', 'Note')
 ROW_KEYS = ('Row', 'Config', 'Name', 'Parts', 'Needs', 'Options')
 # the figures that the report stores in a metafile's rows
@@ -44,7 +45,7 @@ def read_ablation(path: str | Path) -> Ablation:
         content = content[SECTION]
     if not isinstance(content, Mapping) or 'Rows' not in content:
         raise ConfigError(f"'{path}' is no ablation: it has no Rows")
-    _check_keys(content, (*KEYS, *NOTES), str(path))
+    _check_keys(content, (*KEYS, *SETTINGS, *NOTES), str(path))
     rows = [_row(entry, path) for entry in _list_of(content, 'Rows', path)]
     return Ablation(
         dataset=str(content.get('Dataset', Path(path).stem)),
@@ -57,6 +58,7 @@ def read_ablation(path: str | Path) -> Ablation:
         options=_options(content, str(path)),
         epochs=_count(content, 'Epochs', path),
         batch_size=_count(content, 'Batch Size', path),
+        margin=_margin(content, path),
         source=str(path),
     )
 
@@ -146,6 +148,13 @@ def _count(content: Mapping[str, Any], key: str, path: str | Path) -> int | None
     value = content.get(key)
     if value is not None and (type(value) is not int or value < 1):
         raise ConfigError(f"'{path}': {key}: {value!r}: give a whole number above 0")
+    return value
+
+
+def _margin(content: Mapping[str, Any], path: str | Path) -> float | None:
+    value = content.get('Margin')
+    if value is not None and (type(value) not in (int, float) or not value > 0):
+        raise ConfigError(f"'{path}': Margin: {value!r}: give a number above 0, 0.01 for one point")
     return value
 
 

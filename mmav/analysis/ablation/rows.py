@@ -65,6 +65,7 @@ class Ablation:
         options: What all rows change of their configs, ``K=V``.
         epochs: Epochs of each run, in place of the configs' own.
         batch_size: Clips a step, likewise.
+        margin: Rows that differ by less count as the same, 0.01 is one point; None asks for no sameness.
         source: The file that says so.
 
     Raises:
@@ -82,6 +83,7 @@ class Ablation:
     options: tuple[str, ...] = ()
     epochs: int | None = None
     batch_size: int | None = None
+    margin: float | None = None
     source: str = ''
 
     def __post_init__(self) -> None:
