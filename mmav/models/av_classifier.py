@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -132,6 +132,9 @@ class AVClassifier(BaseModel):
         self.contrast = MODELS.build({'in_dims': widths, **contrast}) if contrast else None
         self.auxiliary = build_auxiliary(auxiliary, widths=widths, neck=self.neck, head=self.head, head_cfg=head)
         self.token_mixup = build_token_mixup(token_mixup, self.head, self.data_preprocessor)
+        # of training alone, set by hooks: see training_losses
+        self.observers: list[Callable[..., dict[str, Tensor]]] = []
+        self.loss_factors: dict[str, float] = {}
         self.keep_features = keep_features
         self.view_average = check_average(view_average, self.head)
         if view_batch is not None and (not isinstance(view_batch, int) or view_batch < 1):

@@ -109,7 +109,9 @@ def training_losses(
     """All losses of a model, and what it logs.
 
     Args:
-        model: An :class:`~mmav.models.AVClassifier`.
+        model: An :class:`~mmav.models.AVClassifier`. Its ``observers``, such as hooks add them, see the
+            :class:`~mmav.models.TrainingBatch` and the losses, and return what else is to be logged; its
+            ``loss_factors``, name -> factor, are then applied.
         inputs: Modality name -> (B, V, C, *size).
         targets: Part of the label -> targets of all B * V views.
         clip_targets: The same of the B clips.
@@ -139,14 +141,17 @@ def training_losses(
         several = [part for part, head in model.head.parts.items() if getattr(head, 'multi_label', False)]
         kinds: dict[str, Sequence[str]] = dict(multi_label=several) if several else {}
         found |= model.contrast.loss(embeddings, clip_targets, masks, **kinds)
-    if len(model.auxiliary):
-        batch = TrainingBatch(inputs, tokens, streams, targets, view_masks, views, model.head, before_mixup)
-        for name, part in model.auxiliary.items():
-            given = part.loss(batch)
-            if twice := sorted(found.keys() & given.keys()):
-                raise ConfigError(
-                    f'model.auxiliary.{name}: {twice[0]} is there already, of another part: give one of them another '
-                    'name, or leave it out'
-                )
-            found |= given
-    return found
+    batch = TrainingBatch(inputs, tokens, streams, targets, view_masks, views, model.head, before_mixup)
+    for name, part in model.auxiliary.items():
+        _add(found, part.loss(batch), f'model.auxiliary.{name}')
+    for observer in model.observers:
+        _add(found, observer(batch, found), type(observer).__name__)
+    return {name: value * model.loss_factors.get(name, 1.0) for name, value in found.items()}
+
+
+def _add(found: dict[str, Tensor], given: Mapping[str, Tensor], who: str) -> None:
+    if twice := sorted(found.keys() & given.keys()):
+        raise ConfigError(
+            f'{who}: {twice[0]} is there already, of another part: give one of them another name, or leave it out'
+        )
+    found |= given
