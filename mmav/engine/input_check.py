@@ -23,7 +23,7 @@ from mmav.registry import MODELS, TRANSFORMS
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # what a backbone is given that takes its input as it is
-_AS_IT_IS = dict(mean=0.0, std=1.0)
+AS_IT_IS = dict(mean=0.0, std=1.0)
 # number of axes of what a front end gives -> what that is, and which step gives it
 _RANKS = {1: ('waveforms', "dict(type='Waveform')"), 2: ('spectrograms', 'LogMel or another Spectrogram')}
 
@@ -39,7 +39,7 @@ def input_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     norms = preprocessor.get('norm') if isinstance(preprocessor, Mapping) else None
     for name, part in backbones.items():
-        kind = _class_of(part, MODELS)
+        kind = class_of(part, MODELS)
         if kind is None or not issubclass(kind, Backbone):
             continue
         place = f'model.backbones.{name}'
@@ -52,7 +52,7 @@ def input_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield from _pipeline_problems(cfg, name, f'{place} ({kind.__name__})', expected)
 
 
-def _class_of(part: Any, place: Any) -> type | None:
+def class_of(part: Any, place: Any) -> type | None:
     """The class that a part of a config would be built of; None for anything else."""
     kind = part.get('type') if isinstance(part, Mapping) else None
     try:
@@ -63,13 +63,13 @@ def _class_of(part: Any, place: Any) -> type | None:
 
 
 def _norm_problems(norms: Any, name: str, kind: str, expected: Expected) -> Iterator[str]:
-    given = norms.get(name, _AS_IT_IS) if isinstance(norms, Mapping) else _AS_IT_IS
+    given = norms.get(name, AS_IT_IS) if isinstance(norms, Mapping) else AS_IT_IS
     if given == BACKBONE:
         if expected.norm is None:
             yield f'model.{no_norm_stated(name, kind)}'
         return
     norm = expected.norm if expected.trained else None
-    if norm is None or not isinstance(given, Mapping) or _equal(given, norm):
+    if norm is None or not isinstance(given, Mapping) or same_norm(given, norm):
         return
     how = f'mean {_plain(given.get("mean"))} and std {_plain(given.get("std"))}' if name in norms else 'none is given'
     yield (
@@ -78,7 +78,7 @@ def _norm_problems(norms: Any, name: str, kind: str, expected: Expected) -> Iter
     )
 
 
-def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_norm(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two normalisations are the same, to the precision at which people write them."""
     try:
         pairs = [np.broadcast_arrays(np.float64(one[key]), np.float64(other[key])) for key in ('mean', 'std')]
@@ -95,7 +95,7 @@ def _plain(value: Any) -> str:
 
 
 def _pipeline_problems(cfg: Mapping[str, Any], name: str, who: str, expected: Expected) -> Iterator[str]:
-    for place, steps in _pipelines(cfg):
+    for place, steps in pipelines_of(cfg):
         if name == 'video':
             yield from _frame_problems(place, steps, who, expected)
         elif expected.front_end is not None or expected.size is not None:
@@ -105,11 +105,11 @@ def _pipeline_problems(cfg: Mapping[str, Any], name: str, who: str, expected: Ex
                 yield f'{place}: {one_line(error)}'
 
 
-def _pipelines(cfg: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[type, Mapping[str, Any]]]]]:
+def pipelines_of(cfg: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[type, Mapping[str, Any]]]]]:
     """Where the pipelines of a config are, and their transforms, those inside others included: class and config."""
     for loader in _LOADERS:
         for place, part in dicts_with('pipeline', cfg.get(loader), loader):
-            found = [(_class_of(step, TRANSFORMS), step) for _, step in dicts_with('type', part['pipeline'], place)]
+            found = [(class_of(step, TRANSFORMS), step) for _, step in dicts_with('type', part['pipeline'], place)]
             yield f'{place}.pipeline', [(kind, step) for kind, step in found if kind is not None]
 
 
@@ -155,7 +155,7 @@ def _front_end_problems(
             continue
         if theirs is not None and ours.identity() != theirs.identity():
             yield (
-                f'{place}: {_differences(ours, theirs)}, but {who} expects {_differences(theirs, ours)}; use '
+                f'{place}: {tell_apart(ours, theirs)}, but {who} expects {tell_apart(theirs, ours)}; use '
                 f'{_as_call(expected.front_end)}'
             )
         elif expected.size is not None:
@@ -172,7 +172,7 @@ def _length_problems(place: str, ours: Spectrogram, who: str, size: tuple[int | 
         yield f'{place}: {name} gives {have} values, but {who} takes {want}, bins and frames'
 
 
-def _differences(one: Spectrogram, other: Spectrogram) -> str:
+def tell_apart(one: Spectrogram, other: Spectrogram) -> str:
     """The name of a front end and what tells it from another one."""
     theirs = other.identity()
     own = {key: value for key, value in one.identity().items() if theirs.get(key) != value}
@@ -186,7 +186,7 @@ def _as_call(step: Mapping[str, Any] | None) -> str:
 
 def _sample_rates(cfg: Mapping[str, Any]) -> Iterator[str]:
     """Audio that is read at one rate and understood at another."""
-    for place, steps in _pipelines(cfg):
+    for place, steps in pipelines_of(cfg):
         rates = {
             base: _argument(kind, step, 'sample_rate')
             for kind, step in steps

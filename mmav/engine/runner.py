@@ -10,7 +10,8 @@ from mmengine.dist import is_main_process
 from torch import nn
 
 import mmav.engine.features.checks
-import mmav.engine.input_check  # noqa: F401 registers a check
+import mmav.engine.input_check
+import mmav.engine.teacher_check  # noqa: F401 registers a check
 from mmav.adapting import noted_grids, position_grids
 from mmav.checkpoints import load_checkpoint_file, restore_history, to_plain
 from mmav.class_names import Names

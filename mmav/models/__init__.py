@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from mmav.models.auxiliary import TrainingBatch, UnimodalHeads
+from mmav.models.auxiliary import TrainingBatch, UnimodalHeads, UnimodalTeachers
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, Hiera, MViTv2, PerFrame, TimmBackbone, ViT
 from mmav.models.cached_backbone import CachedBackbone
@@ -53,6 +53,7 @@ __all__ = [
     'TokenMixup',
     'TrainingBatch',
     'UnimodalHeads',
+    'UnimodalTeachers',
     'VerbNounHead',
     'ViT',
 ]

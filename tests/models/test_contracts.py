@@ -10,6 +10,7 @@ from mmav.engine.activation_checkpointing import turn_on_activation_checkpointin
 from mmav.engine.loading import load_weights
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
+from tests.models.auxiliary.teacher_files import write_teachers
 
 # small values for arguments of these names, whatever the component
 SMALL = dict(
@@ -438,18 +439,28 @@ def test_contrastive_loss_knows_clips_by_content_not_by_place(name):
     torch.testing.assert_close(loss(left_out, dict(label=target[masks['video']])), found)
 
 
+TINY = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
+TWO = dict(
+    video=dict(type='MViTv2', arch=TINY, input_size=(4, 16, 16)),
+    audio=dict(type='MAT', arch=TINY, input_size=(16, 32), q_strides=[(1, 2)]),
+)
+# what an auxiliary part cannot do without: name -> arguments
+NEEDED = {}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def needed(tmp_path_factory):
+    NEEDED['UnimodalTeachers'] = write_teachers(tmp_path_factory.mktemp('teachers'), TWO)
+
+
 def make_auxiliary(name, auxiliary=None, head='ClsHead', neck='AVBottleneck'):
     """A model of two modalities with an auxiliary part, whose widths are filled in."""
-    arch = dict(embed_dims=8, num_layers=2, num_heads=1, stage_blocks=(1,))
     model = dict(
         type='AVClassifier',
-        backbones=dict(
-            video=dict(type='MViTv2', arch=arch, input_size=(4, 16, 16)),
-            audio=dict(type='MAT', arch=arch, input_size=(16, 32), q_strides=[(1, 2)]),
-        ),
+        backbones=TWO,
         neck=dict(type=neck, **({} if neck == 'Avg' else dict(embed_dims=8, num_blocks=1, num_heads=2))),
         head={'type': head, **{k: v for k, v in SMALL.items() if k in defaults(head)}},
-        auxiliary={} if name is None else dict(part={'type': name, **(auxiliary or {})}),
+        auxiliary={} if name is None else dict(part={'type': name, **NEEDED.get(name, {}), **(auxiliary or {})}),
     )
     torch.manual_seed(0)
     model = MODELS.build(model)

@@ -2,5 +2,6 @@
 
 from mmav.models.auxiliary.batch import TrainingBatch
 from mmav.models.auxiliary.unimodal_heads import UnimodalHeads
+from mmav.models.auxiliary.unimodal_teachers import UnimodalTeachers
 
-__all__ = ['TrainingBatch', 'UnimodalHeads']
+__all__ = ['TrainingBatch', 'UnimodalHeads', 'UnimodalTeachers']
