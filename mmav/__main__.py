@@ -81,6 +81,7 @@ COMMANDS = {
         'benchmark-model': f'{_ANALYSIS}/benchmark_model.py',
         'benchmark-attention': f'{_ANALYSIS}/benchmark_attention.py',
         'benchmark-training': f'{_ANALYSIS}/benchmark_training.py',
+        'benchmark-token-drop': f'{_ANALYSIS}/benchmark_token_drop.py',
         'benchmark-inference': f'{_ANALYSIS}/benchmark_inference.py',
         'benchmark-features': f'{_ANALYSIS}/benchmark_features.py',
         'benchmark-data': f'{_ANALYSIS}/benchmark_data.py',

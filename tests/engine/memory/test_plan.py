@@ -109,6 +109,18 @@ def test_frozen_parts_take_less_memory():
     assert none.parts['weights'] == plain.parts['weights'] < part.parts['weights']
 
 
+def test_dropped_tokens_take_less_memory():
+    cfg = config(SMALL)
+    cfg.model.backbones.audio.update(arch=dict(embed_dims=32, num_layers=1, num_heads=1, stage_blocks=()), q_strides=())
+    plain = plan_step(cfg, dtype='bfloat16')
+    cfg.model.backbones.audio.token_drop = dict(axes=(0.0, 0.5))
+    half, whole = plan_step(cfg, dtype='bfloat16'), whole_step(cfg, 'lean')
+    assert half.peak_bytes - half.parts['optimizer'] == pytest.approx(whole.peak, rel=0.01)
+    assert half.macs == whole.macs < 0.5 * plain.macs
+    for dropped, block in zip(half.blocks, plain.blocks, strict=True):
+        assert dropped.kept < 0.6 * block.kept
+
+
 def test_mat_takes_what_the_paper_says():
     """16.8 GB for 64 spectrograms: 0.26 GiB for each, weights and optimizer included."""
     cfg = config('mat/mat_base_vggsound.py')
