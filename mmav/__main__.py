@@ -74,6 +74,7 @@ COMMANDS = {
         'embeddings': f'{_ANALYSIS}/plot_embeddings.py',
         'clusters': f'{_ANALYSIS}/cluster_features.py',
         'ablation': f'{_ANALYSIS}/run_ablation.py',
+        'reproduce-paper': f'{_ANALYSIS}/reproduce_paper.py',
     },
     'what it costs': {
         'flops': f'{_ANALYSIS}/get_flops.py',

@@ -70,7 +70,7 @@ DATASETS = {
             159_223,
             12_790,
             {'classes.txt': 309},
-            'what was left of the official lists when it was collected (4.1)',
+            'The paper has what was left of the official lists when it collected the clips (4.1).',
             'mmav prepare-vggsound vggsound.csv --clips DIR',
         ),
         PaperDataset(
@@ -79,7 +79,7 @@ DATASETS = {
             22_914,
             1_585,
             {'classes.txt': 32},
-            "what was left of Kinetics-400's lists when it was collected (4.1)",
+            "The paper has what was left of Kinetics-400's lists when it collected the clips (4.1).",
             'mmav prepare-kinetics-sounds --train CSV --test CSV --clips DIR',
         ),
         PaperDataset(
@@ -88,7 +88,7 @@ DATASETS = {
             None,
             None,
             {'verbs.txt': 97, 'nouns.txt': 300},
-            'about 90,000 segments in all (4.1), tested on the official validation list',
+            'The paper speaks of 90,000 segments in all (4.1), and tests on the official validation list.',
             'mmav prepare-epic-kitchens epic-kitchens-100-annotations --clips DIR',
         ),
     )

@@ -210,7 +210,7 @@ def _lists(numbers: Numbers) -> str:
     dataset = numbers.dataset
     rows = [['list', 'clips, paper', 'clips, here'], ['train', _count(dataset.train), _count(numbers.train)]]
     rows.append(['test', _count(dataset.test), _count(numbers.test)])
-    return f"{tables.markdown_table(rows)}\n\nThe paper's lists are {dataset.about}."
+    return f'{tables.markdown_table(rows)}\n\n{dataset.about}'
 
 
 def _how(numbers: Numbers) -> str:
@@ -231,7 +231,7 @@ def _table(table: PaperTable, numbers: Numbers) -> str:
     for metric in table.metrics:
         name = METRIC_NAMES[metric]
         header += [f'{name}, paper{_of(numbers.dataset.test)}', f'{name}, here{_of(numbers.test)}']
-    header += ['parameters, here', 'MACs a view, here', 'paper'] if table.costs else []
+    header += ['parameters of the config', 'MACs of a view', 'parameters, FLOPs, paper'] if table.costs else []
     rows = [header]
     for row in table.rows:
         line = [row.title, row.config]
