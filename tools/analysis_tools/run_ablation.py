@@ -10,23 +10,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mmav.analysis.ablation.cost import Costs, clips_tested, duration, smallest_seen
 from mmav.analysis.ablation.files import SUFFIXES, ablation_of, chosen, read_ablation
 from mmav.analysis.ablation.killing import KillRule
+from mmav.analysis.ablation.measuring import state
 from mmav.analysis.ablation.picture import draw
 from mmav.analysis.ablation.plan import machine_of
 from mmav.analysis.ablation.report import markdown_block, section, store
 from mmav.analysis.ablation.results import Gathered
 from mmav.analysis.ablation.rows import Ablation
-from mmav.analysis.ablation.work import Choices, Work, duration, estimate
+from mmav.analysis.ablation.work import Choices, Work
+from mmav.analysis.evidence.judging import Evidence
+from mmav.analysis.evidence.report import FILES, PICTURE, report_markdown, report_text, write_report
 from mmav.analysis.pages import fill_block, read_block
 from mmav.config.reading import key_value
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.files import atomic_write
-from mmav.outputs import check_folder, check_output, write_output
+from mmav.outputs import check_folder, check_output
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURE_FILE, TABLE_FILE = 'ablation.png', 'ablation.md'
+PICTURE_FILE = 'ablation.png'
 TOOL = 'tools/analysis_tools/run_ablation.py'
 FOLDER = ROOT / 'configs' / 'mmt'
 METAFILE = FOLDER / 'metafile.yml'
@@ -45,16 +49,7 @@ def main() -> None:
     ablation = read(args)
     rows = chosen(ablation, args.only)
     page = str(FOLDER / 'README.md') if own and args.page is None else args.page
-    if page:
-        block = read_block(page, 'ablation', TOOL)  # to fail now rather than after hours
-    check_folder(args.work_dir, remedy='give another one with --work-dir')
-    picture = Path(page).parent / PICTURE_FILE if page else args.work_dir / PICTURE_FILE
-    # the picture that the page's block shows is the one that this tool has put there
-    if not (page and f'({PICTURE_FILE})' in block):
-        check_output(picture)
-    drawn, table = args.work_dir / PICTURE_FILE, args.work_dir / TABLE_FILE
-    check_output(drawn)
-    check_output(table)
+    check_files(args.work_dir, page)
     work = Work(ablation, rows, choices(args, own=own))
     if args.dry_run:
         dry_run(work)
@@ -65,10 +60,36 @@ def main() -> None:
         if own and not (Path(work.choices.data_root) / 'meta.json').is_file():
             make_avsynth(work.choices.data_root)
         lost = work.do()
-    shown = ablation if page else replace(ablation, rows=rows, comparisons=(), baseline=None)
-    gathered = Gathered(shown, ablation.seeds, args.results or [args.work_dir], work.digests)
+    gathered = Gathered(ablation, ablation.seeds, args.results or [args.work_dir], work.digests)
     gathered.require_metric(ablation.metric)
-    results = gathered.figures()
+    evidence = Evidence(state(gathered, ablation.metric))
+    print(report_text(evidence))
+    names = write_report(evidence, args.work_dir)
+    print(f'written: {", ".join(names)} in {args.work_dir}')
+    if own and page:
+        write_own_page(gathered, page, keep=args.page is None)
+    elif page:
+        fill_block(page, 'ablation', TOOL, report_markdown(evidence, PICTURE_FILE))
+        atomic_write(Path(page).parent / PICTURE_FILE, (args.work_dir / PICTURE).read_bytes())
+        print(f'written: {page}')
+    if lost:
+        runs = ', '.join(ended.run.name for ended in lost)
+        raise MmavError(f'{len(lost)} runs have failed, the command can be given again: {runs}: {lost[0].why}')
+
+
+def check_files(work_dir: Path, page: str | None) -> None:
+    """Refuses, before the runs, what could not be written after them."""
+    if page:
+        block = read_block(page, 'ablation', TOOL)
+        # the picture that the page's block shows is the one that this tool has put there
+        if f'({PICTURE_FILE})' not in block:
+            check_output(Path(page).parent / PICTURE_FILE)
+    check_folder(work_dir, FILES, remedy='give another one with --work-dir')
+
+
+def write_own_page(gathered: Gathered, page: str, *, keep: bool) -> None:
+    """Fills in the table of the ablation on AVSynth; with ``keep`` the metafile, too, that pages are made from."""
+    ablation, results = gathered.ablation, gathered.figures()
     found = section(
         results,
         dataset=ablation.dataset,
@@ -76,23 +97,13 @@ def main() -> None:
         batch_size=ablation.batch_size or 0,
         seeds=ablation.seeds,
     )
-    text = markdown_block(found, picture.name)
-    print(text)
-    if own and args.page is None:
+    if keep:
         store(METAFILE, found)
         print(f'written: {METAFILE}; make docs puts it into the configs')
-    if page:
-        fill_block(page, 'ablation', TOOL, text)
-        print(f'written: {page}')
-    write_output(table, text + '\n')
-    if any(run for runs in results.values() for run in runs):
-        draw(results, drawn, f'{ablation.dataset}, seeds {", ".join(map(str, ablation.seeds))}')
-        if picture != drawn:
-            atomic_write(picture, drawn.read_bytes())
-        print(f'written: {picture}')
-    if lost:
-        names = ', '.join(ended.run.name for ended in lost)
-        raise MmavError(f'{len(lost)} runs have failed, the command can be given again: {names}: {lost[0].why}')
+    fill_block(page, 'ablation', TOOL, markdown_block(found, PICTURE_FILE))
+    title = f'{ablation.dataset}, {ablation.epochs} epochs, seeds {", ".join(map(str, ablation.seeds))}'
+    draw(results, Path(page).parent / PICTURE_FILE, title)
+    print(f'written: {page}')
 
 
 def arguments() -> argparse.Namespace:
@@ -191,17 +202,18 @@ def choices(args: argparse.Namespace, *, own: bool) -> Choices:
 
 
 def dry_run(work: Work) -> None:
-    """Says what would run, and what it would cost."""
-    todo = work.todo()
-    by_row, total = estimate(todo, work.gathered())
+    """Says what would run, what it would cost, and what it could show."""
+    ablation, gathered, todo = work.ablation, work.gathered(), work.todo()
+    costs = Costs(todo, gathered, 'cpu_seconds')
     for run in work.runs:
-        state = 'to run' if run in todo else 'done'
-        cost = f', {by_row[run.row]:.0f} s of processor time' if run.row in by_row else ''
-        print(f'{run.name}: {state}{cost}')
-    known = (
-        f'about {duration(total)} of processor time' if total is not None else 'no run has ended yet to tell the cost'
-    )
-    print(f'{len(todo)} of {len(work.runs)} runs to do: {known}')
+        known = costs.of(run.row)
+        cost = '' if known is None else f', {known:.0f} s of processor time'
+        print(f'{run.name}: {"to run" if run in todo else "done"}{cost}')
+    left = costs.left()
+    told = 'no run has ended yet to tell the cost' if left is None else f'about {duration(left)} of processor time'
+    print(f'{len(todo)} of {len(work.runs)} runs to do: {told}')
+    clips = clips_tested(work.config(work.runs[0].row))
+    print(smallest_seen(state(gathered, ablation.metric), clips=clips, seeds=len(ablation.seeds)))
 
 
 def make_avsynth(data_root: str) -> None:

@@ -47,6 +47,7 @@ def state(gathered: Gathered, metric: str) -> Stated:
         ablation.lines,
         metric,
         ablation.source,
+        ablation.margin,
     )
 
 
@@ -60,7 +61,7 @@ def _evidence(row: Row, gathered: Gathered, metric: str, order: list[tuple[int, 
     seconds = {}
     for seed in gathered.seeds:
         result = None if row.parts else gathered.result(row, seed)
-        if result is not None:
+        if result is not None and not result.killed:
             seconds[seed] = result.cpu_seconds
     measured = measured_of(row.title, dumps, seeds, metric) if dumps else None
     return EvidenceRow(row.title, measured, seconds, lost)

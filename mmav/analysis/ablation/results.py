@@ -16,6 +16,8 @@ from mmav.outputs import write_json
 
 RESULT = 'result.json'
 PREDICTIONS = 'predictions.pkl'
+# why the last attempt failed
+FAILED = 'failed.txt'
 NOT_RUN = 'not yet run'
 
 
@@ -127,7 +129,11 @@ class Gathered:
                     return why if why == NOT_RUN else f'{part.title}: {why}'
             return None
         result = self.result(row, seed)
-        return NOT_RUN if result is None else result.killed
+        if result is not None:
+            return result.killed
+        notes = [row.folder(folder, seed) / FAILED for folder in self.folders]
+        failed = [note.read_text(encoding='utf-8').strip() for note in notes if note.is_file()]
+        return f'failed: {failed[0]}' if failed else NOT_RUN
 
     def predictions(self, row: Row, seed: int) -> list[dict]:
         """The predictions of a run that has figures, see :func:`~mmav.evaluation.predictions.load_predictions`."""

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
 from mmav.analysis.ablation.caching import NONE, SharedClips
+from mmav.analysis.ablation.cost import Costs, duration
 from mmav.analysis.ablation.killing import KillRule, check_rules
 from mmav.analysis.ablation.plan import Run, needed_by, runs_of, share_of
-from mmav.analysis.ablation.results import Gathered
+from mmav.analysis.ablation.results import FAILED, Gathered
 from mmav.analysis.ablation.rows import Ablation, Row
 from mmav.analysis.ablation.schedule import Ended, forks, prepare_forks, run_all
 from mmav.analysis.ablation.settings import Settings, parsed, settings_of
@@ -26,6 +28,8 @@ from mmav.outputs import program
 from mmav.threads import cpu_count
 
 OPTIONS = 'options.txt'
+# what the results belong to
+TOOL = 'run_ablation.py'
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Work:
             if not row.parts
         }
         for row in self.settings:
-            check_rules(choices.rules, self._config(row), row.title, by_test_list=choices.by_test_list)
+            check_rules(choices.rules, self.config(row), row.title, by_test_list=choices.by_test_list)
         runs = runs_of(self.ablation, self.rows, self.ablation.seeds)
         self.runs = runs if choices.part is None else share_of(runs, self.ablation, *choices.part)
 
@@ -138,35 +142,42 @@ class Work:
             prepare_forks()
             init_default_scope('mmav')
             for row in dict.fromkeys(run.row for run in todo):
-                caches[row] = clips.choose(self._config(row), given)
+                caches[row] = clips.choose(self.config(row), given)
             clips.fill(self.choices.jobs)
         needs = {run: needed_by(run, self.ablation) for run in todo}
         lost = []
-        with tqdm(total=len(todo), unit='run', bar_format=_BAR) as bar, program_of_tool():
-            begin, costs = time.monotonic(), _Costs(todo, self.gathered())
+        with tqdm(total=len(todo), unit='run', bar_format=_BAR) as bar, program(TOOL):
+            begin, costs = time.monotonic(), Costs(todo, self.gathered())
             for ended in run_all(
                 todo, lambda run: self._task(run, caches.get(run.row)), needs=needs, jobs=self.choices.jobs
             ):
-                costs.note(ended)
+                costs.note(ended.run, ended.result)
                 bar.update()
-                bar.set_postfix_str(costs.left(time.monotonic() - begin))
+                bar.set_postfix_str(costs.time_left(time.monotonic() - begin))
                 bar.write(_told(ended, self.ablation.metric), file=sys.stdout)
                 sys.stdout.flush()
+                note = self._folder(ended.run) / FAILED
+                note.unlink(missing_ok=True)
                 if ended.result is None:
                     lost.append(ended)
+                    note.parent.mkdir(parents=True, exist_ok=True)
+                    note.write_text(f'{ended.why}\n', encoding='utf-8')
         return lost
 
     @property
     def _forks(self) -> bool:
         return not self.choices.launcher and forks()
 
-    def _config(self, row: Row) -> dict:
+    def config(self, row: Row) -> Config:
+        """The config of a row, with its options."""
         settings = self.settings[row]
         return load_checked_config(str(settings.config), parsed(settings.options), self.choices.data_root)
 
+    def _folder(self, run: Run) -> Path:
+        return run.row.folder(self.choices.work_dir, run.seed)
+
     def _task(self, run: Run, cache: str | None) -> Task:
         choices = self.choices
-        folder = run.row.folder(choices.work_dir, run.seed)
         checkpoints = []
         for option, row in self.ablation.needs_of(run.row).items():
             needed = row.folder(choices.work_dir, run.seed)
@@ -176,7 +187,7 @@ class Work:
             checkpoints.append(f'{option}={checkpoint.absolute()}')
         return Task(
             run.name,
-            folder,
+            self._folder(run),
             self.settings[run.row],
             run.seed,
             checkpoints=tuple(checkpoints),
@@ -197,73 +208,6 @@ class Work:
 
 
 _BAR = '{l_bar}{bar}| {n_fmt}/{total_fmt} runs, {elapsed}{postfix}'
-
-
-class _Costs:
-    """What runs cost, by row, and so how long the others will take."""
-
-    def __init__(self, todo: Sequence[Run], gathered: Gathered) -> None:
-        self._todo = list(todo)
-        self._seconds: dict[Row, list[float]] = {}
-        for run, (result, _) in gathered.found.items():
-            if not result.killed:
-                self._seconds.setdefault(run.row, []).append(result.wall_seconds)
-        self._spent = 0.0
-
-    def note(self, ended: Ended) -> None:
-        """Takes a run that has ended."""
-        self._todo.remove(ended.run)
-        if ended.result is not None:
-            self._spent += ended.result.wall_seconds
-            if not ended.result.killed:
-                self._seconds.setdefault(ended.run.row, []).append(ended.result.wall_seconds)
-
-    def left(self, elapsed: float) -> str:
-        """How long the others will take, at the pace so far."""
-        known = [value for values in self._seconds.values() for value in values]
-        if not known or not self._todo or not self._spent:
-            return ''
-        mean = sum(known) / len(known)
-        todo = sum(_mean(self._seconds.get(run.row), mean) for run in self._todo)
-        return f'about {duration(todo * elapsed / self._spent)} left'
-
-
-def estimate(runs: Sequence[Run], gathered: Gathered) -> tuple[dict[Row, float], float | None]:
-    """Seconds of processor time that runs will take, from those that have ended.
-
-    Args:
-        runs: The runs.
-        gathered: What has ended.
-
-    Returns:
-        Row -> seconds of one run, where one has ended; and of all runs, others taken as the mean of these. None if
-        nothing has ended.
-    """
-    seconds: dict[Row, list[float]] = {}
-    for run, (result, _) in gathered.found.items():
-        if not result.killed:
-            seconds.setdefault(run.row, []).append(result.cpu_seconds)
-    by_row = {row: sum(values) / len(values) for row, values in seconds.items()}
-    if not by_row:
-        return {}, None
-    mean = sum(by_row.values()) / len(by_row)
-    return by_row, sum(by_row.get(run.row, mean) for run in runs)
-
-
-def duration(seconds: float) -> str:
-    """A time in words.
-
-    >>> duration(42), duration(400), duration(8000)
-    ('42 s', '7 min', '2.2 h')
-    """
-    if seconds < 120:
-        return f'{seconds:.0f} s'
-    return f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
-
-
-def program_of_tool() -> program:
-    """What the runs' results belong to."""
-    return program('run_ablation.py')
 
 
 def check_launcher(choices: Choices) -> None:
@@ -295,7 +239,3 @@ def _told(ended: Ended, metric: str) -> str:
     figure = result.figures.get(metric)
     shown = f'{metric} {figure:.4f}' if figure is not None else f'no {metric}'
     return f'{what}: {shown}; {duration(result.wall_seconds)}, {result.cpu_seconds:.0f} s of processor time'
-
-
-def _mean(values: Sequence[float] | None, otherwise: float) -> float:
-    return sum(values) / len(values) if values else otherwise
