@@ -49,8 +49,8 @@ class PlainTransformer(DrawnModule, Backbone):
         norm_eps: Epsilon of all LayerNorms.
         fixed_positions: Whether the positions are not learned: sines and cosines of the place in the order of the
             patches (VideoMAE), or what ``init_cfg`` loads.
-        token_drop: Which patch tokens training leaves out, of each clip others: a dict of ``axes``, for each axis of
-            the grid the share of its slices, ``ratio``, the share of single tokens, or both; see
+        token_drop: Which patch tokens training leaves out, the same of all clips of a batch: a dict of ``axes``, for
+            each axis of the grid the share of its slices, ``ratio``, the share of single tokens, or both; see
             :class:`~mmav.models.layers.token_drop.TokenDrop`. They are left out once they have their positions.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.

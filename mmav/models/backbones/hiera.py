@@ -16,7 +16,7 @@ from mmav.models.backbones.mvit import resolve_arch
 from mmav.models.init import DrawnModule
 from mmav.models.layers import PatchEmbed
 from mmav.models.layers.absolute_position import fit_positions, guess_grid, resize_positions
-from mmav.models.layers.mask_unit_block import MaskUnitBlock, drop_units, from_units, to_units
+from mmav.models.layers.mask_unit_block import MaskUnitBlock, from_units, take_units, to_units
 from mmav.models.layers.patch_embed import to_tuple
 from mmav.models.layers.token_drop import TokenDrop
 from mmav.registry import MODELS
@@ -59,8 +59,8 @@ class Hiera(DrawnModule, Backbone):
         unit_stages: How many stages attend within units.
         mlp_ratio: Hidden width of the MLPs over the width.
         drop_path_rate: Probability of dropping the last block's branches, rising linearly from 0 at the first.
-        token_drop: Which units of tokens training leaves out, of each clip others, as MAE does with Hiera's mask units:
-            a dict of ``ratio``, the share of units, ``axes``, for each axis the share of slices of units, or both; see
+        token_drop: Which units of tokens training leaves out, the same of all clips of a batch: a dict of ``ratio``,
+            the share of units, ``axes``, for each axis that of slices of units, or both; see
             :class:`~mmav.models.layers.token_drop.TokenDrop`.
         init_std: Standard deviation of the initial linear weights; small models need more than the usual 0.02.
         init_cfg: MMEngine's initialisation config.
@@ -184,8 +184,8 @@ class Hiera(DrawnModule, Backbone):
         units = to_units(x + self._positions(grid), grid, self.unit)
         kept = None
         if self.token_drop is not None and self.training:
-            places, kept = self.token_drop.draw(self._units_along(grid), batch=x.shape[0], device=x.device)
-            units = drop_units(units, places)
+            places, kept = self.token_drop.draw(self._units_along(grid), x.device)
+            units = take_units(units, places)
         for block in self.blocks:
             units = block(units)
         if kept is not None:  # one token of each unit is left

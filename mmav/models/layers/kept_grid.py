@@ -64,7 +64,7 @@ def _cells(starts: Tensor, unit: int, length: int) -> Tensor:
 
 
 def drop_units(grid: Sequence[int], unit: Sequence[int], drop: TokenDrop, device: torch.device) -> Kept:
-    """Draws what is kept of a grid, the same for all clips of a batch, as in PaSST.
+    """Draws what is kept of a grid, the same for all clips of a batch.
 
     >>> drop = TokenDrop(axes=(0.0, 0.5))
     >>> whole, time = drop_units((4, 16), (2, 4), drop, torch.device('cpu'))
@@ -77,7 +77,7 @@ def drop_units(grid: Sequence[int], unit: Sequence[int], drop: TokenDrop, device
         if not dropped:
             kept.append(None)
             continue
-        units = draw_kept(count, dropped, batch=1, device=device)[0]
+        units = draw_kept(count, dropped, device)
         if size % cells:  # the last one is not whole
             units = torch.cat((units, units.new_full((1,), count)))
         kept.append(KeptAxis(size, cells, units))

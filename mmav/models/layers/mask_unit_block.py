@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmav.models.layers.token_drop import take_tokens
 from mmav.models.layers.transformer_block import MLP
 
 
@@ -20,7 +19,7 @@ class Units(NamedTuple):
     Attributes:
         x: Tokens (B, W, U, D): W units in row-major order, each of U tokens in row-major order.
         unit: The grid that U unrolls.
-        real: Which tokens are no padding (1, W, U), or (B, W, U) once units were dropped; None if all are real.
+        real: Which tokens are no padding (W, U); None if all are real.
     """
 
     x: Tensor
@@ -46,16 +45,14 @@ def to_units(x: Tensor, grid: Sequence[int], unit: Sequence[int]) -> Units:
     if any(ends):
         x = F.pad(x, _padding(ends, last=1))
         real = F.pad(x.new_ones(1, *grid, 1), _padding(ends, last=1))
-        real = _sort(real, counts, unit)[..., 0] > 0
+        real = _sort(real, counts, unit)[0, :, :, 0] > 0
     return Units(_sort(x, counts, unit), tuple(unit), real)
 
 
-def drop_units(units: Units, places: Tensor) -> Units:
-    """The units (B, W', U, D) at these places (B, W'), of each clip others."""
-    x, unit, real = units
-    if real is not None:
-        real = take_tokens(real.expand(x.shape[0], -1, -1), places)
-    return Units(take_tokens(x, places), unit, real)
+def take_units(units: Units, places: Tensor) -> Units:
+    """The units at these places (W',)."""
+    real = None if units.real is None else units.real[places]
+    return Units(units.x.index_select(1, places), units.unit, real)
 
 
 def from_units(units: Units, grid: Sequence[int]) -> Tensor:
@@ -89,18 +86,13 @@ def pool_units(units: Units, stride: Sequence[int]) -> Units:
         return units
     x, unit, real = units
     if real is not None:
-        x = x.masked_fill(~_beside(real, x), -math.inf)
+        x = x.masked_fill(~real.view(*real.shape, *(1,) * (x.dim() - 3)), -math.inf)
     smaller = tuple(u // s for u, s in zip(unit, stride, strict=True))
     x = _max(x, 2, unit, stride)
     if real is not None:
-        real = _max(real.float()[..., None], 2, unit, stride)[..., 0] > 0
-        x = x.masked_fill(~_beside(real, x), 0)
+        real = _max(real.float()[None, :, :, None], 2, unit, stride)[0, :, :, 0] > 0
+        x = x.masked_fill(~real.view(*real.shape, *(1,) * (x.dim() - 3)), 0)
     return Units(x, smaller, real)
-
-
-def _beside(real: Tensor, x: Tensor) -> Tensor:
-    """``real`` with axes of length 1 for those of ``x`` after U."""
-    return real.view(*real.shape, *(1,) * (x.dim() - 3))
 
 
 def _max(x: Tensor, axis: int, unit: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -142,11 +134,11 @@ class MaskUnitAttention(nn.Module):
         if self.within:
             q, k, v = (x.flatten(0, 1).transpose(1, 2) for x in (q, k, v))  # (B * W, heads, U, d)
             if mask is not None:
-                mask = mask.expand(units.x.shape[0], -1, -1).flatten(0, 1)[:, None, None]
+                mask = mask.repeat(units.x.shape[0], 1)[:, None, None]
         else:
             q, k, v = (x.flatten(1, 2).transpose(1, 2) for x in (q, k, v))  # (B, heads, W * U, d)
             if mask is not None:
-                mask = mask.flatten(1)[:, None, None]
+                mask = mask.flatten()[None, None, None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
         return self.proj(out.reshape(-1, *windows, out.shape[-1]))
 

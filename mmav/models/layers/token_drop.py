@@ -105,7 +105,7 @@ class TokenDrop:
         return tuple(max(min(_rounded(share * size), size - 1), 0) for share, size in shares)
 
     def keep(self, x: Tensor, grid: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-        """Leaves tokens out, of each clip others.
+        """Leaves tokens out, the same of all clips of a batch, as PaSST does.
 
         Args:
             x: Tokens (B, N, ...).
@@ -114,42 +114,30 @@ class TokenDrop:
         Returns:
             Tokens (B, N', ...) in their order, and what N' unrolls: a smaller grid, or (N',) with ``ratio``.
         """
-        places, kept = self.draw(grid, batch=x.shape[0], device=x.device)
-        return take_tokens(x, places), kept
+        places, kept = self.draw(grid, x.device)
+        return x.index_select(1, places), kept
 
-    def draw(self, grid: Sequence[int], *, batch: int, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
-        """The places of the tokens that stay (batch, N'), and what N' unrolls."""
+    def draw(self, grid: Sequence[int], device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
+        """The places of the tokens that stay (N',), and what N' unrolls."""
         dropped = self.dropped(grid)
-        index = torch.zeros(1, 1, dtype=torch.int64, device=device)
+        places = torch.zeros(1, dtype=torch.int64, device=device)
         for size, number in zip(grid, dropped, strict=True):
-            if number:
-                places = draw_kept(size, number, batch=batch, device=device)
-            else:
-                places = torch.arange(size, device=device)[None]
-            index = (index[:, :, None] * size + places[:, None]).flatten(1)
+            slices = draw_kept(size, number, device) if number else torch.arange(size, device=device)
+            places = (places[:, None] * size + slices).flatten()
         kept = tuple(size - number for size, number in zip(grid, dropped, strict=True))
         if self.ratio:
-            left = index.shape[1]
-            places = draw_kept(left, min(_rounded(self.ratio * left), left - 1), batch=batch, device=device)
-            index = index.expand(batch, -1).gather(1, places)
-            kept = (index.shape[1],)
-        return index.expand(batch, -1), kept
+            left = len(places)
+            places = places[draw_kept(left, min(_rounded(self.ratio * left), left - 1), device)]
+            kept = (len(places),)
+        return places, kept
 
 
-def take_tokens(x: Tensor, places: Tensor) -> Tensor:
-    """The tokens (B, N', ...) of (B, N, ...) at these places (B, N')."""
-    # rows of one long table: copies of whole tokens, forward and backward
-    rows = (places + torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]).flatten()
-    return x.flatten(0, 1).index_select(0, rows).unflatten(0, places.shape)
-
-
-def draw_kept(number: int, dropped: int, *, batch: int, device: torch.device) -> Tensor:
-    """Draws which of ``number`` stay, for each of a batch by itself: indices (batch, number - dropped), rising.
+def draw_kept(number: int, dropped: int, device: torch.device) -> Tensor:
+    """Draws which of ``number`` stay: their indices (number - dropped,), rising.
 
     Drawn on the device, so that no GPU is waited for; the number that stays is always the same, so that shapes are.
     """
-    order = torch.rand(batch, number, device=device).argsort(dim=1)
-    return order[:, : number - dropped].sort(dim=1).values
+    return torch.rand(number, device=device).argsort()[: number - dropped].sort().values
 
 
 def _rounded(number: float) -> int:

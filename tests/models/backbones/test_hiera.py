@@ -58,8 +58,9 @@ def test_dropped_units_are_the_mask_units_of_timm(drop):
     model.load_state_dict({key.replace('head.norm.', 'norm.'): value for key, value in peer.state_dict().items()})
     image = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(1)
-    places, kept = model.token_drop.draw((2, 3), batch=3, device=image.device)
-    mask = torch.zeros(3, 6).scatter(1, places, 1.0)
+    places, kept = model.token_drop.draw((2, 3), image.device)
+    mask = torch.zeros(3, 6)
+    mask[:, places] = 1
     # timm hides the pixels of dropped units from its patch embedding, whose kernels overlap; ours is given such images
     pixels = mask.view(3, 1, 2, 3).repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
     torch.manual_seed(1)
@@ -71,21 +72,20 @@ def test_dropped_units_are_the_mask_units_of_timm(drop):
 
 
 def test_units_beside_padding_are_dropped_with_it():
-    """As if each clip's dropped units were padding, too; at another size than at construction."""
+    """At another size than at construction: the units that are left in the place of all."""
     model = randomise(Hiera(SMALL, (64, 64), token_drop=dict(ratio=0.4))).train()
     image = torch.randn(2, 3, 40, 72, generator=torch.Generator().manual_seed(1))  # 10 x 18 tokens, 2 x 3 units
     torch.manual_seed(1)
-    places, _ = model.token_drop.draw((2, 3), batch=2, device=image.device)
+    places, _ = model.token_drop.draw((2, 3), image.device)
     torch.manual_seed(1)
     tokens = model(image)
     assert tokens.grid == (4,)
     patches, grid = model.patch_embed(image)
-    for clip in range(2):  # one clip at a time, the units that are left in the place of all
-        units = to_units((patches + model._positions(grid))[clip : clip + 1], grid, model.unit)
-        units = units._replace(x=units.x[:, places[clip]], real=units.real[:, places[clip]])
-        for block in model.blocks:
-            units = block(units)
-        torch.testing.assert_close(tokens.patches[clip : clip + 1], units.x[:, :, 0])
+    units = to_units(patches + model._positions(grid), grid, model.unit)
+    units = units._replace(x=units.x[:, places], real=units.real[places])
+    for block in model.blocks:
+        units = block(units)
+    torch.testing.assert_close(tokens.patches, units.x[:, :, 0])
 
 
 def test_units_that_are_not_pooled_to_one_token_are_kept():
