@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmav.analysis.evidence.stated import Comparison, EvidenceRow, Stated
-from mmav.evaluation.comparing import AnyMeasured, Interval, Judged, interval_of, judge
+from mmav.evaluation.comparing import AnyMeasured, Interval, Judged, Prior, interval_of, judge, prior_of
 from mmav.evaluation.comparing.bootstrap import bootstrap_interval
 
 
@@ -51,16 +51,18 @@ class Evidence:
         stated: As given.
         rows: The rows, judged.
         comparisons: Each stated comparison with what was found.
+        prior: What all rows say of the spread over seeds; None of few rows or seeds.
     """
 
     def __init__(self, stated: Stated) -> None:
         self.stated = stated
+        self.prior = prior_of(row.measured for row in stated.rows)
         measured = {row.title: row.measured for row in stated.rows}
         gains = self._gains(measured)
-        self.rows = [_judged_row(row, stated, gains.get(row.title)) for row in stated.rows]
+        self.rows = [_judged_row(row, stated, gains.get(row.title), self.prior) for row in stated.rows]
         names = [(each.better, each.than) for each in stated.comparisons]
         pairs = [(measured[one], measured[two]) for one, two in names]
-        judged = judge(pairs, names, margin=stated.margin)
+        judged = judge(pairs, names, margin=stated.margin, prior=self.prior)
         self.comparisons: list[tuple[Comparison, Judged]] = list(zip(stated.comparisons, judged, strict=True))
 
     def _gains(self, measured: dict[str, AnyMeasured | None]) -> dict[str, Judged]:
@@ -68,7 +70,9 @@ class Evidence:
         if baseline is None:
             return {}
         names = [(title, baseline) for title in measured if title != baseline]
-        judged = judge([(measured[one], measured[two]) for one, two in names], names, margin=self.stated.margin)
+        judged = judge(
+            [(measured[one], measured[two]) for one, two in names], names, margin=self.stated.margin, prior=self.prior
+        )
         return {each.better: each for each in judged}
 
     @property
@@ -96,6 +100,7 @@ class Evidence:
             seeds=self.seeds,
             baseline=stated.baseline,
             margin=stated.margin,
+            prior=asdict(self.prior) if self.prior else None,
             lines=dict(stated.lines),
             rows=[_row_content(row) for row in self.rows],
             comparisons=[
@@ -104,13 +109,13 @@ class Evidence:
         )
 
 
-def _judged_row(row: EvidenceRow, stated: Stated, gain: Judged | None) -> JudgedRow:
+def _judged_row(row: EvidenceRow, stated: Stated, gain: Judged | None, prior: Prior | None) -> JudgedRow:
     measured = row.measured
     if measured is None:
         return JudgedRow(row, gain=gain)
     figures = dict(zip(measured.seeds, measured.figures().tolist(), strict=True))
     splits = {name: interval_of(measured.of_clips(places)) for name, places in stated.splits.items()}
-    return JudgedRow(row, interval_of(measured), bootstrap_interval(measured), figures, gain, splits)
+    return JudgedRow(row, interval_of(measured, prior=prior), bootstrap_interval(measured), figures, gain, splits)
 
 
 def _row_content(row: JudgedRow) -> dict[str, Any]:

@@ -134,8 +134,16 @@ def _what(evidence: Evidence) -> str:
     over = 'other seeds and other test clips' if several else 'other test clips, not other seeds: each row has one'
     return (
         f'{stated.metric} on {stated.dataset}: {len(evidence.rows)} rows, {seeds} seed{"s" * (seeds != 1)}, '
-        f'{evidence.clips:,} test clips. Intervals hold with 95 % confidence over {over}.'
+        f'{evidence.clips:,} test clips. Intervals hold with 95 % confidence over {over}.{_shared(evidence)}'
     )
+
+
+def _shared(evidence: Evidence) -> str:
+    prior = evidence.prior
+    if prior is None:
+        return ''
+    spread = Unit(evidence.stated.metric).size(prior.variance**0.5)
+    return f' The spread over seeds is judged from all {prior.rows} rows together: {spread}.'
 
 
 def _counts(evidence: Evidence) -> list[str]:

@@ -3,6 +3,7 @@
 from mmav.evaluation.comparing.components import Components
 from mmav.evaluation.comparing.intervals import Interval, difference_interval, interval_of
 from mmav.evaluation.comparing.measured import AnyMeasured, Measured, MeasuredBy
+from mmav.evaluation.comparing.pooling import Prior, prior_of
 from mmav.evaluation.comparing.power import expected_components, resized, smallest_difference
 from mmav.evaluation.comparing.verdicts import Judged, holm, judge
 
@@ -13,11 +14,13 @@ __all__ = [
     'Judged',
     'Measured',
     'MeasuredBy',
+    'Prior',
     'difference_interval',
     'expected_components',
     'holm',
     'interval_of',
     'judge',
+    'prior_of',
     'resized',
     'smallest_difference',
 ]

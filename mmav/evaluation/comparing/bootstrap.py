@@ -1,5 +1,5 @@
 """A bootstrap over clips and seeds, which are both drawn again with replacement: given beside the intervals, and not in
-their place, as with three to ten seeds it covers too little (see :mod:`mmav.evaluation.comparing.coverage`).
+their place, as with three to ten seeds it covers too little (``benchmarks/interval_coverage.py``).
 """
 
 from __future__ import annotations

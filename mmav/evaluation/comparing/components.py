@@ -34,6 +34,7 @@ class Components:
         num_seeds: S.
         num_clips: N.
         freedom: Degrees of freedom of ``clips``.
+        extra_freedom: Those that ``seeds`` has beside S - 1, see :mod:`mmav.evaluation.comparing.pooling`.
     """
 
     mean: float
@@ -43,6 +44,12 @@ class Components:
     num_seeds: int
     num_clips: int
     freedom: int
+    extra_freedom: float = 0.0
+
+    @property
+    def seed_freedom(self) -> float:
+        """Degrees of freedom of ``seeds``; 0 for one seed."""
+        return self.num_seeds - 1 + self.extra_freedom
 
     @property
     def variance(self) -> float:

@@ -10,8 +10,8 @@ with :math:`W = (S-1)/\chi^2_{S-1}` and the mean squares :math:`A, B, E` of seed
 .. math:: p(d) = \mathrm{E}_W\, 2\,T_{N-1}\bigl(-|d| \big/ \sqrt{\max(W A - E, 0) + B}\bigr)
 
 is the p value of a difference d, and the interval holds all d with :math:`p(d) > 1 - confidence`. It is the t test over
-clips for one seed, and the t test over seeds where clips add nothing. :mod:`mmav.evaluation.comparing.coverage`
-measures how often such intervals hold the truth, and how often others do.
+clips for one seed, and the t test over seeds where clips add nothing. ``benchmarks/interval_coverage.py`` measures how
+often such intervals hold the truth, and how often others do.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 
 from mmav.evaluation.comparing.components import Components, components_of, difference_of
 from mmav.evaluation.comparing.measured import AnyMeasured
+from mmav.evaluation.comparing.pooling import Prior, with_prior
 
 CONFIDENCE = 0.95
 _NODES = 96
@@ -50,7 +51,7 @@ class Interval:
         return 'seeds and clips' if self.components.num_seeds > 1 else 'clips'
 
 
-def interval_of(measured: AnyMeasured, *, confidence: float = CONFIDENCE) -> Interval:
+def interval_of(measured: AnyMeasured, *, confidence: float = CONFIDENCE, prior: Prior | None = None) -> Interval:
     """The interval of a row's figure over seeds and clips; of one seed over clips only.
 
     That of a share of clips has the form of Wilson's (see :func:`mmav.evaluation.intervals.accuracy_interval`), for as
@@ -59,8 +60,9 @@ def interval_of(measured: AnyMeasured, *, confidence: float = CONFIDENCE) -> Int
     Args:
         measured: The row.
         confidence: Share of such intervals that hold the true figure.
+        prior: What other rows say of the spread over seeds, see :func:`mmav.evaluation.comparing.pooling.prior_of`.
     """
-    found = components_of(measured)
+    found = with_prior(components_of(measured), prior, rows=1)
     half = half_width(found, confidence=confidence)
     if not measured.binary:
         return Interval(found.mean, found.mean - half, found.mean + half, found)
@@ -72,18 +74,21 @@ def interval_of(measured: AnyMeasured, *, confidence: float = CONFIDENCE) -> Int
     return Interval(found.mean, max(0.0, middle - half), min(1.0, middle + half), found)
 
 
-def difference_interval(one: AnyMeasured, two: AnyMeasured, *, confidence: float = CONFIDENCE) -> Interval:
+def difference_interval(
+    one: AnyMeasured, two: AnyMeasured, *, confidence: float = CONFIDENCE, prior: Prior | None = None
+) -> Interval:
     """The interval of the difference of two rows, first minus second, paired over common seeds and clips.
 
     Args:
         one: The first row.
         two: The second.
         confidence: Share of such intervals that hold the true difference.
+        prior: What other rows say of the spread over seeds, see :func:`mmav.evaluation.comparing.pooling.prior_of`.
 
     Raises:
         MmavError: See :func:`mmav.evaluation.comparing.components.paired`.
     """
-    found = difference_of(one, two)
+    found = with_prior(difference_of(one, two), prior, rows=2)
     half = half_width(found, confidence=confidence)
     return Interval(found.mean, found.mean - half, found.mean + half, found)
 
@@ -99,7 +104,7 @@ def half_width(found: Components, *, confidence: float = CONFIDENCE) -> float:
 
 
 def half_widths(
-    seeds: np.ndarray, clips: np.ndarray, residual: np.ndarray, num_seeds: int, freedom: int, *, level: float
+    seeds: np.ndarray, clips: np.ndarray, residual: np.ndarray, seed_freedom: float, freedom: int, *, level: float
 ) -> np.ndarray:
     """:func:`half_width` of R experiments of one size at once.
 
@@ -107,14 +112,14 @@ def half_widths(
         seeds: As in :class:`Components`, here and below (R,).
         clips: (R,).
         residual: (R,).
-        num_seeds: S.
-        freedom: Degrees of freedom of ``clips``.
+        seed_freedom: Degrees of freedom of ``seeds``; 0 for one seed.
+        freedom: Those of ``clips``.
         level: 1 - confidence.
 
     Returns:
         (R,), infinite where a component is.
     """
-    parts = (seeds, clips, residual, num_seeds, freedom)
+    parts = (seeds, clips, residual, seed_freedom, freedom)
     low, high = np.zeros(len(seeds)), np.sqrt(np.maximum(seeds, clips))
     with np.errstate(invalid='ignore'):
         while (short := np.isfinite(high) & (tails(high, *parts) > level)).any():
@@ -127,15 +132,15 @@ def half_widths(
 
 
 def tails(
-    distance: np.ndarray, seeds: np.ndarray, clips: np.ndarray, residual: np.ndarray, num_seeds: int, freedom: int
+    distance: np.ndarray, seeds: np.ndarray, clips: np.ndarray, residual: np.ndarray, seed_freedom: float, freedom: int
 ) -> np.ndarray:
     """p values (R,) of means that are ``distance`` (R,) away from the truth; the rest as in :func:`half_widths`."""
     from scipy.stats import t  # imported here: most of a second
 
-    if num_seeds == 1:
+    if not seed_freedom:
         variance, weights = clips[:, None], np.ones(1)
     else:
-        factors, weights = _seed_factors(num_seeds)
+        factors, weights = _seed_factors(seed_freedom)
         variance = np.maximum(seeds[:, None] * factors - residual[:, None], 0) + clips[:, None]
     with np.errstate(divide='ignore', invalid='ignore'):
         ratio = np.where(distance[:, None] > 0, distance[:, None] / np.sqrt(variance), 0.0)
@@ -143,16 +148,15 @@ def tails(
 
 
 @lru_cache
-def _seed_factors(num_seeds: int) -> tuple[np.ndarray, np.ndarray]:
+def _seed_factors(freedom: float) -> tuple[np.ndarray, np.ndarray]:
     """Values of W and their weights, dense where W is large: Gauss-Legendre nodes in the cube root of its rank."""
     from scipy.stats import chi2
 
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     rank = (nodes + 1) / 2
-    freedom = num_seeds - 1
     return freedom / chi2.ppf(rank**3, freedom), weights / 2 * 3 * rank**2
 
 
-def _parts(found: Components) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
+def _parts(found: Components) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, int]:
     each = (np.array([value]) for value in (found.seeds, found.clips, found.residual))
-    return (*each, found.num_seeds, found.freedom)  # type: ignore[return-value]
+    return (*each, found.seed_freedom, found.freedom)  # type: ignore[return-value]

@@ -7,6 +7,7 @@ import numpy as np
 from mmav.errors import ConfigError
 from mmav.evaluation.comparing.components import Components
 from mmav.evaluation.comparing.intervals import half_widths
+from mmav.evaluation.comparing.pooling import LEAST_ROWS, LEAST_SEEDS, extra_freedom, shrunk
 
 POWER = 0.8
 LEVEL = 0.05
@@ -16,7 +17,7 @@ REPEATED = 0.5
 
 
 def expected_components(
-    *, clips: int, seeds: int, disagreement: float, seed_spread: float, repeated: float = REPEATED
+    *, clips: int, seeds: int, disagreement: float, seed_spread: float, repeated: float = REPEATED, rows: int = 2
 ) -> Components:
     """What the components of a difference of two rows will be.
 
@@ -27,6 +28,8 @@ def expected_components(
         seed_spread: Standard deviation over seeds of the figure of one row, 0.01 is one point; not that which a choice
             of test clips adds. Twice its square is the variance of a difference.
         repeated: Share of the disagreement that is the same for all seeds, from 0 to 1.
+        rows: Of the table, which share what they say of the spread over seeds, see
+            :mod:`mmav.evaluation.comparing.pooling`.
 
     Raises:
         ConfigError: A number is out of its range.
@@ -46,7 +49,14 @@ def expected_components(
     by_seed = 2 * seed_spread**2 / seeds + residual
     several = seeds > 1
     return Components(
-        0.0, by_seed if several else 0.0, by_clip, residual if several else 0.0, seeds, clips, freedom=clips - 1
+        0.0,
+        by_seed if several else 0.0,
+        by_clip,
+        residual if several else 0.0,
+        seeds,
+        clips,
+        freedom=clips - 1,
+        extra_freedom=extra_freedom(seeds) if rows >= LEAST_ROWS and seeds >= LEAST_SEEDS else 0.0,
     )
 
 
@@ -97,13 +107,14 @@ def smallest_difference(
         # the mean square of few seeds is what chance makes of it: over its ranks
         nodes, weights = np.polynomial.legendre.leggauss(_NODES)
         weights = weights / 2
-        drawn = expected.seeds * chi2.ppf((nodes + 1) / 2, seeds - 1) / (seeds - 1)
+        own = expected.seeds * chi2.ppf((nodes + 1) / 2, seeds - 1) / (seeds - 1)
+        drawn = np.array([shrunk(each, expected.seeds, seeds - 1, expected.extra_freedom) for each in own])
     same = np.full(len(drawn), 1.0)
     needed = half_widths(
         drawn,
         same * expected.clips,
         same * expected.residual,
-        seeds,
+        expected.seed_freedom,
         expected.freedom,
         level=level / comparisons,
     )

@@ -10,12 +10,12 @@ import numpy as np
 
 from mmav.errors import MmavError
 from mmav.evaluation.comparing.bootstrap import bootstrap_interval
-from mmav.evaluation.comparing.intervals import CONFIDENCE, Interval, difference_interval, half_width, p_value
+from mmav.evaluation.comparing.intervals import Interval, difference_interval, half_width, p_value
 from mmav.evaluation.comparing.mcnemar import Mcnemar, mcnemar_by_seed, mcnemar_of_all
 from mmav.evaluation.comparing.measured import AnyMeasured
+from mmav.evaluation.comparing.pooling import Prior
 from mmav.evaluation.comparing.power import LEVEL, POWER, smallest_difference
 
-HOLDS, REVERSED, SAME, OPEN, NONE = 'holds', 'reversed', 'the same', 'cannot be told', 'no conclusion'
 VerdictName = Literal['holds', 'reversed', 'the same', 'cannot be told', 'no conclusion']
 # with less nothing is concluded
 LEAST_SEEDS, LEAST_CLIPS = 2, 50
@@ -83,6 +83,7 @@ def judge(
     *,
     margin: float | None = None,
     level: float = LEVEL,
+    prior: Prior | None = None,
 ) -> list[Judged]:
     """Judges comparisons that belong together: the corrected p values are of all of them.
 
@@ -97,8 +98,9 @@ def judge(
             Procedure and the Power Approach for Assessing the Equivalence of Average Bioavailability") say that they
             differ by less; 0.01 is one point. Not asked if None.
         level: Of all comparisons together.
+        prior: What all rows say of the spread over seeds, see :func:`mmav.evaluation.comparing.pooling.prior_of`.
     """
-    judged = [_compared(*pair, *name, margin) for pair, name in zip(pairs, names, strict=True)]
+    judged = [_compared(*pair, *name, margin, prior) for pair, name in zip(pairs, names, strict=True)]
     valid = [place for place, each in enumerate(judged) if not each.why_not]
     corrected = holm([judged[place].p_value or 0.0 for place in valid])
     same = holm([1.0 if judged[place].same_p is None else judged[place].same_p or 0.0 for place in valid])
@@ -107,13 +109,15 @@ def judge(
     return judged
 
 
-def _compared(one: AnyMeasured | None, two: AnyMeasured | None, better: str, than: str, margin: float | None) -> Judged:
+def _compared(
+    one: AnyMeasured | None, two: AnyMeasured | None, better: str, than: str, margin: float | None, prior: Prior | None
+) -> Judged:
     """All but what depends on the other comparisons."""
     missing = [name for measured, name in ((one, better), (two, than)) if measured is None]
     if one is None or two is None:
         return Judged(better, than, why_not=f'no figures of {" and ".join(missing)}')
     try:
-        difference = difference_interval(one, two)
+        difference = difference_interval(one, two, prior=prior)
     except MmavError as error:
         return Judged(better, than, why_not=str(error))
     found = difference.components
@@ -163,6 +167,3 @@ def _with_verdict(judged: Judged, corrected: float, same: float, level: float, c
         smallest=smallest_difference(found, power=POWER, level=level, comparisons=comparisons),
         same_p=None if judged.margin is None else same,
     )
-
-
-__all__ = ['CONFIDENCE', 'HOLDS', 'NONE', 'OPEN', 'REVERSED', 'SAME', 'Judged', 'holm', 'judge']

@@ -41,7 +41,7 @@ def test_the_interval_holds_what_the_test_does_not_reject():
     for confidence in (0.9, 0.95, 0.995):
         half = half_width(found, confidence=confidence)
         assert p_value(found, difference=0.02 + half) == pytest.approx(1 - confidence)
-    several = half_widths(np.full(2, 2e-4), np.full(2, 1e-4), np.full(2, 0.5e-4), 3, 499, level=0.05)
+    several = half_widths(np.full(2, 2e-4), np.full(2, 1e-4), np.full(2, 0.5e-4), 2, 499, level=0.05)
     assert several == pytest.approx(half_width(found))
 
 
@@ -81,5 +81,5 @@ def test_an_interval_of_95_percent_holds_the_truth_so_often(seeds):
     found = [components_of(Measured('row', each, range(seeds))) for each in right]
     parts = (np.array([getattr(each, name) for each in found]) for name in ('seeds', 'clips', 'residual'))
     truth = 0.1 + 0.8 * 2 / 3
-    held = tails(abs(np.array([each.mean for each in found]) - truth), *parts, seeds, clips - 1) > 0.05
+    held = tails(abs(np.array([each.mean for each in found]) - truth), *parts, seeds - 1, clips - 1) > 0.05
     assert 0.92 < held.mean() < 0.99

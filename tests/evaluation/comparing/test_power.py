@@ -25,7 +25,7 @@ def test_four_of_five_runs_see_the_smallest_difference(seeds, comparisons):
     drawn = outcomes(runs=runs, seeds=seeds, clips=clips, gain=gain, seed_spread=0.01, rng=rng)
     found = [components_of(Measured('row', each, range(seeds))) for each in drawn]
     parts = (np.array([getattr(each, name) for each in found]) for name in ('seeds', 'clips', 'residual'))
-    p_values = tails(abs(np.array([each.mean for each in found])), *parts, seeds, clips - 1)
+    p_values = tails(abs(np.array([each.mean for each in found])), *parts, seeds - 1, clips - 1)
     assert 0.72 < (p_values < 0.05 / comparisons).mean() < 0.88
 
 
