@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.structures import BaseDataElement
 
 from mmav.errors import ConfigError
 from mmav.structures import AVDataSample, Tokens, action_scores, as_given, as_parts, predicted_parts
@@ -12,6 +13,25 @@ def test_sample_carries_truth_prediction_and_origin():
     assert int(sample.pred_label) == 1
     assert (sample.path, sample.start, sample.end) == ('a.mp4', 1.0, 3.0)
     assert set(sample.to_dict()) == {'gt_label', 'gt_score', 'pred_score', 'pred_label'} | {'path', 'start', 'end'}
+
+
+def test_notes_that_can_change_are_copied():
+    notes = dict(path='a.mp4', broken=None, times=[1.0])
+    sample = AVDataSample(metainfo=notes)
+    notes['times'].append(2.0)
+    assert (sample.path, sample.broken, sample.times) == ('a.mp4', None, [1.0])
+    assert sample.to('cpu').times is not sample.times and sorted(sample.metainfo_keys()) == ['broken', 'path', 'times']
+
+
+def test_a_moved_sample_is_what_mmengine_makes_of_it():
+    sample = AVDataSample(metainfo=dict(path='a.mp4', times=[1.0])).set_gt_label(2).set_pred_score(torch.ones(2))
+    sample.set_features(dict(video=torch.ones(3)))
+    moved, theirs = sample.to(torch.float64), BaseDataElement.to(sample, torch.float64)
+    assert type(moved) is AVDataSample and sorted(moved.all_keys()) == sorted(theirs.all_keys())
+    assert sorted(moved.metainfo_keys()) == ['path', 'times'] and moved.times == [1.0]
+    assert moved.times is not sample.times and moved.pred_score.dtype == theirs.pred_score.dtype == torch.float64
+    moved.set_gt_label(1).set_field(3, 'other')
+    assert int(sample.gt_label) == 2 and 'other' not in sample and 'features' in moved
 
 
 def test_target_is_the_soft_one_where_there_is_one():

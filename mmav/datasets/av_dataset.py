@@ -264,7 +264,7 @@ class AVDataset(Dataset[Any]):
     def reading(self, index: int) -> Iterator[None]:
         """Records that this process is reading a clip, so that an error can name the clip if the process dies."""
         pid = os.getpid()
-        row = self.readers[pid % SLOTS]
+        row = self.readers.numpy()[pid % SLOTS]
         row[1], row[0] = index, pid
         try:
             yield
@@ -301,7 +301,7 @@ class AVDataset(Dataset[Any]):
 
     def _train_item(self, index: int, drawn: Draw) -> Any:
         """A clip, or None if it is broken."""
-        if self.states[index] == BROKEN:
+        if self.states.numpy()[index] == BROKEN:
             judge(self.ann_file, self.states, self.max_broken_share)
             return None
         info = self.get_data_info(index)
@@ -382,9 +382,11 @@ class AVDataset(Dataset[Any]):
         if damaged := results.get('damaged', 0):
             what = f'{results["path"]}: {damaged} packets cannot be decoded'
             self._mark(index, DAMAGED, f'damaged clip, the readable part is used: {what}')
-        elif self.states[index] != DAMAGED:
-            self.states[index] = WHOLE
-        if self._cache is not None:
+        else:
+            states = self.states.numpy()  # whose single values are read faster
+            if states[index] != DAMAGED:
+                states[index] = WHOLE
+        if self._cache is not None and not self._cache.reported:
             self._cache.report(self.states == BROKEN)
         return item
 

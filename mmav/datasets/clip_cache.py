@@ -116,13 +116,18 @@ class ClipCache:
         forget = partial(remove_damaged, target)
         return CachedReader(path, stored, part, opener=partial(self._open, path), forget=forget)
 
+    @property
+    def reported(self) -> bool:
+        """Whether :meth:`report` has nothing more to say."""
+        return bool(self._said.numpy()[0] == QUARTERS)
+
     def report(self, broken: torch.Tensor) -> None:
         """Logs that all clips were read, and how many are stored; of many clips also each quarter on the way.
 
         Args:
             broken: Which clips cannot be read, bool (N,).
         """
-        if self._said[0] == QUARTERS:
+        if self.reported:
             return
         number = len(self.kept)
         done = QUARTERS * int(((self.kept != 0) | broken).sum()) // number

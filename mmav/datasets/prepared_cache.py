@@ -118,13 +118,18 @@ class PreparedCache:
                 self._prepare(index, clip)
         self.report(self.kept[: self._number] == 0)
 
+    @property
+    def reported(self) -> bool:
+        """Whether :meth:`report` has nothing more to say."""
+        return bool(self._said.numpy()[0])
+
     def report(self, broken: torch.Tensor) -> None:
         """Logs once that all clips were prepared, and how many are stored.
 
         Args:
             broken: Which clips cannot be read, bool (N,).
         """
-        if self._said[0]:
+        if self.reported:
             return
         kept = self.kept[: self._number]
         if bool(((kept != 0) | broken).all()):

@@ -137,13 +137,16 @@ class AVDataPreprocessor(BaseDataPreprocessor):
 
     def normalise(self, name: str, value: Tensor) -> Tensor:
         """Returns (value - mean) / std of a modality (B, V, C, ...) in float32."""
-        value = value.float()
+        given, value = value, value.float()
         if name in self.of_backbone:
             raise ConfigError(f'norm.{name}={BACKBONE!r}: no backbone has said what it expects; see take_norms')
         if name not in self.modalities:
             return value
         shape = (-1,) + (1,) * (value.dim() - 3)
-        return (value - getattr(self, f'{name}_mean').view(shape)) / getattr(self, f'{name}_std').view(shape)
+        mean, std = (getattr(self, f'{name}_{key}').view(shape) for key in ('mean', 'std'))
+        # in place where nobody else has the values, as new memory costs small models as much as the arithmetic
+        moved = value - mean if value is given else value.sub_(mean)
+        return moved.div_(std)
 
 
 @MODELS.register_module()

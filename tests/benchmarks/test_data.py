@@ -15,6 +15,7 @@ from benchmarks.data import (
     Measurement,
     loader_text,
     measure_loader,
+    measure_prepared,
     measure_steps,
     one_thread,
     steps_text,
@@ -22,6 +23,7 @@ from benchmarks.data import (
 )
 from benchmarks.machine import resident_memory
 from mmav.datasets import av_collate
+from mmav.datasets.transforms import LoadClip
 from mmav.errors import ConfigError, MediaError, MmavError
 
 PIPELINE = [
@@ -128,6 +130,17 @@ def test_a_loader_with_workers(dataset):
     if resident_memory():
         assert min(size for memory in result['memory_bytes'].values() for size in memory.values()) > 2**20
         assert 'memory of workers' in loader_text(result)
+
+
+def test_prepared_clips_are_timed_without_the_steps_before(clip, tmp_path, monkeypatch):
+    monkeypatch.setitem(LOADER, 'dataset', dict(LOADER['dataset'], cache=f'prepared:{tmp_path / "disk"}'))
+    monkeypatch.setitem(PIPELINE[0], 'mode', 'uniform')
+    ticks = iter(range(0, 1000, 4))
+    dataset = build_dataset(LOADER, clip=clip, folder=tmp_path)
+    dataset.prepared.fill(progress=False)
+    monkeypatch.setattr(LoadClip, 'transform', None)
+    result = measure_prepared(dataset, av_collate, batch_size=2, clips=3, clock=lambda: next(ticks))
+    assert result == dict(prepared_ms=1000.0, clips=4)
 
 
 def test_threads_are_put_back():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measures how fast clips are read and prepared: each step of a config's pipeline in one thread, as a worker works, and
 beside it bare decoding of the same frames and samples, which is the limit. With --workers N also the throughput of a
-DataLoader with N workers, and whether memory grows.
+DataLoader with N workers, and whether memory grows; with a cache of prepared clips also what an item costs from it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from mmengine.config import Config, DictAction
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.clips import DESCRIPTION, build_collate, build_dataset, write_sample_clip
-from benchmarks.data import loader_text, measure_loader, measure_steps, steps_text
+from benchmarks.data import loader_text, measure_loader, measure_prepared, measure_steps, steps_text
 from benchmarks.machine import machine
 from mmav.config.reading import key_value, load_checked_config
 from mmav.engine.cli import run_tool
@@ -27,8 +27,10 @@ EXAMPLE = """examples:
   python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --generated
   python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --data-root /data/vgg --json a.json
   python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_tiny_folder.py --clip film.mp4 --split test
-  python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --workers 2 --clips 10000"""
-# The steps are measured on no more clips than this where a DataLoader reads many.
+  python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --workers 2 --clips 10000
+  python tools/analysis_tools/benchmark_data.py configs/natural/mmt_nano_natural.py --cpu-time --clips 2000 \\
+      --cfg-options train_dataloader.dataset.cache=prepared"""
+# The steps are measured on no more clips than this where a DataLoader, or a cache, reads many.
 STEP_CLIPS = 50
 
 
@@ -86,13 +88,18 @@ def main() -> None:
         clip, what = chosen_clip(args, loader, folder)
         print(f'{args.config}, {args.split}: {what}')
         dataset, collate = build_dataset(loader, clip=clip, folder=folder), build_collate(loader)
-        clips = min(args.clips, STEP_CLIPS) if args.workers else args.clips
+        prepared = getattr(dataset, 'prepared', None) is not None
+        clips = min(args.clips, STEP_CLIPS) if args.workers or prepared else args.clips
         clock = time.process_time if args.cpu_time else time.perf_counter
         result = dict(config=args.config, split=args.split, source=what, clock=clock.__name__, **machine())
         result.update(measure_steps(dataset, collate, clips=clips, clock=clock).summary())
         print(steps_text(result))
+        batch_size = loader.get('batch_size', 1)
+        if prepared:
+            of_cache = measure_prepared(dataset, collate, batch_size=batch_size, clips=args.clips, clock=clock)
+            result['prepared'] = of_cache
+            print(f'from prepared clips        {of_cache["prepared_ms"]:.3f} ms, in batches of {batch_size}')
         if args.workers:
-            batch_size = loader.get('batch_size', 1)
             result['loader'] = measure_loader(
                 dataset, collate, workers=args.workers, batch_size=batch_size, clips=args.clips
             )
