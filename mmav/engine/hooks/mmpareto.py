@@ -121,7 +121,7 @@ class MMParetoHook(Hook):
             self._add_unimodal(wrapper)
             backward(loss, **kwargs)
 
-        wrapper.backward = backward_twice  # type: ignore[method-assign]
+        wrapper.backward = backward_twice
         before_step(wrapper, self._integrate)
 
     def _observe(self, batch: TrainingBatch, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
