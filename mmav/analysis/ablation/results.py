@@ -124,8 +124,8 @@ class Gathered:
     def why_lost(self, row: Row, seed: int) -> str | None:
         """Why a run has no figures; None if it has."""
         if row.parts:
-            for part in self.ablation.parts_of(row):
-                if (why := self.why_lost(part, seed)) is not None:
+            for part, own in self.runs_behind(row, seed):
+                if (why := self.why_lost(part, own)) is not None:
                     return why if why == NOT_RUN else f'{part.title}: {why}'
             return None
         result = self.result(row, seed)
@@ -135,16 +135,35 @@ class Gathered:
         failed = [note.read_text(encoding='utf-8').strip() for note in notes if note.is_file()]
         return f'failed: {failed[0]}' if failed else NOT_RUN
 
+    def runs_behind(self, row: Row, seed: int) -> list[tuple[Row, int]]:
+        """The rows that a row averages, each with its seed: where one is named twice, its run of the next seed, too.
+
+        Seeds follow each other in a circle, so that there are as many averages as seeds.
+
+        Raises:
+            MmavError: A row is named more often than there are seeds.
+        """
+        found: list[tuple[Row, int]] = []
+        for part in self.ablation.parts_of(row):
+            times = sum(part == each for each, _ in found)
+            if times >= len(self.seeds):
+                raise MmavError(
+                    f'row {row.title!r} averages {times + 1} runs of {part.title!r}, of which there are '
+                    f'{len(self.seeds)} seeds: give more with --seeds'
+                )
+            found.append((part, self.seeds[(self.seeds.index(seed) + times) % len(self.seeds)]))
+        return found
+
     def predictions(self, row: Row, seed: int) -> list[dict]:
         """The predictions of a run that has figures, see :func:`~mmav.evaluation.predictions.load_predictions`."""
         if row.parts:
-            parts = self.ablation.parts_of(row)
-            if all(not part.parts for part in parts):
-                dumps = load_alike([self.found[Run(part, seed)][1] / PREDICTIONS for part in parts])
+            runs = self.runs_behind(row, seed)
+            if all(not part.parts for part, _ in runs):
+                dumps = load_alike([self.found[Run(part, own)][1] / PREDICTIONS for part, own in runs])
                 rows = [each for each, _ in dumps]
             else:
-                rows = [self.predictions(part, seed) for part in parts]
-            return average_predictions(rows, names=[part.title for part in parts])
+                rows = [self.predictions(part, own) for part, own in runs]
+            return average_predictions(rows, names=[part.title for part, _ in runs])
         return load_predictions(self.found[Run(row, seed)][1] / PREDICTIONS)[0]
 
     def figures(self) -> dict[Row, list[dict[str, float] | None]]:

@@ -1,0 +1,47 @@
+"""A row that averages two runs of one row, of different seeds: what two trainings of the same model reach together."""
+
+import numpy as np
+import pytest
+
+from mmav.analysis.ablation.results import NOT_RUN, PREDICTIONS, Gathered, Result
+from mmav.analysis.ablation.rows import Ablation, Row
+from mmav.errors import MmavError
+from mmav.evaluation.predictions import save_predictions
+
+ONE = Row('one', 'one.py')
+TWO = Row('two of it', 'two', parts=('one', 'one'))
+ABLATION = Ablation('toys', (ONE, TWO), seeds=(3, 5, 8))
+SCORES = {3: (0.9, 0.2), 5: (0.3, 0.6), 8: (0.8, 0.1)}
+
+
+def write(folder, seed):
+    place = ONE.folder(folder, seed)
+    place.mkdir(parents=True)
+    Result(dict(top1=0.5), 'd', seed=seed).write(place)
+    rows = [
+        dict(path=f'{clip}.mp4', start=0.0, end=1.0, sample_idx=clip, broken=None, label=dict(label=clip))
+        | dict(scores=dict(label=np.float32([score, 1 - score])))
+        for clip, score in enumerate(SCORES[seed])
+    ]
+    save_predictions(place / PREDICTIONS, rows)
+
+
+def test_a_row_named_twice_is_its_run_of_this_seed_and_of_the_next(tmp_path):
+    for seed in ABLATION.seeds:
+        write(tmp_path, seed)
+    gathered = Gathered(ABLATION, ABLATION.seeds, [tmp_path])
+    for seed, following in ((3, 5), (5, 8), (8, 3)):
+        found = [row['scores']['label'][0] for row in gathered.predictions(TWO, seed)]
+        np.testing.assert_allclose(found, np.mean([SCORES[seed], SCORES[following]], axis=0), rtol=1e-6)
+        expected = np.mean([found[0] > 0.5, found[1] < 0.5])
+        assert gathered.result(TWO, seed).figures['top1'] == pytest.approx(expected)
+
+
+def test_both_runs_have_to_be_there(tmp_path):
+    write(tmp_path, 3)
+    write(tmp_path, 5)
+    gathered = Gathered(ABLATION, ABLATION.seeds, [tmp_path])
+    assert gathered.why_lost(TWO, 3) is None and gathered.why_lost(TWO, 5) == gathered.why_lost(TWO, 8) == NOT_RUN
+    gathered = Gathered(ABLATION, (3,), [tmp_path])
+    with pytest.raises(MmavError, match=r"^row 'two of it' averages 2 runs of 'one', of which there are 1 seeds: give"):
+        gathered.why_lost(TWO, 3)
