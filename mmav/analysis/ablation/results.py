@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ class Gathered:
             return result.killed
         notes = [row.folder(folder, seed) / FAILED for folder in self.folders]
         failed = [note.read_text(encoding='utf-8').strip() for note in notes if note.is_file()]
-        return f'failed: {failed[0]}' if failed else NOT_RUN
+        return f'failed: {textwrap.shorten(failed[0], 60, placeholder=" ...")}' if failed else NOT_RUN
 
     def runs_behind(self, row: Row, seed: int) -> list[tuple[Row, int]]:
         """The rows that a row averages, each with its seed: where one is named twice, its run of the next seed, too.
