@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ def make_miniature(
     out = Path(out)
     wanted = dict(dataset=dataset, train=train, test=test, seed=seed)
     _check_folder(out, wanted)
-    tree = TREES[dataset](train, test, seed, str(out))
+    tree = TREES[dataset](train, test, seed, shlex.quote(str(out)))
     write_output(out / MARK, json.dumps(wanted) + '\n')
     for name, content in tree.lists.items():
         write_output(out / name, content)
@@ -132,7 +133,8 @@ def _vggsound(train: int, test: int, seed: int, out: str) -> _Tree:
     # labels with a comma among them, which the official list quotes
     names = [name for name in read_labels('vggsound') if ',' in name][:2]
     names += [name for name in read_labels('vggsound') if ',' not in name][: _CLASSES - 2]
-    rows, clips = [], {}
+    rows: list[Sequence[object]] = []
+    clips = {}
     for split, number in _numbered(train, test):
         video, start = _youtube_id(seed, number), 30 + number
         rows.append([video, start, names[number % _CLASSES], split])
@@ -145,7 +147,9 @@ def _kinetics_sounds(train: int, test: int, seed: int, out: str) -> _Tree:
     names = read_labels('kinetics_sounds')[:_CLASSES]
     header = ['label', 'youtube_id', 'time_start', 'time_end', 'split', 'is_cc']
     # a class of Kinetics-400 that Kinetics-Sounds does not have
-    lists = {split: [header, ['abseiling', f'abseiling0{split[0]}', 0, 10, split, 0]] for split in ('train', 'val')}
+    lists: dict[str, list[Sequence[object]]] = {
+        split: [header, ['abseiling', f'abseiling0{split[0]}', 0, 10, split, 0]] for split in ('train', 'val')
+    }
     clips = {}
     for split, number in _numbered(train, test):
         name, video = 'train' if split == 'train' else 'val', _youtube_id(seed, number)
@@ -181,10 +185,11 @@ def _epic_kitchens(train: int, test: int, seed: int, out: str) -> _Tree:
             clips[f'videos/{video}.MP4'] = _film(seed, segments)
         files[f'annotations/{LISTS[split]}'] = csv_bytes(rows)
     for part, count in EPIC_CLASSES.items():
-        lines = [[number, _epic_name(part, number), [], 'made'] for number in range(count)]
+        lines: list[Sequence[object]] = [[k, _epic_name(part, k), [], 'made'] for k in range(count)]
         files[f'annotations/{CLASS_LISTS[part]}'] = csv_bytes([['id', 'key', 'instances', 'category'], *lines])
     for name, part in zip(TAILS, EPIC_CLASSES, strict=True):
-        files[f'annotations/{name}'] = csv_bytes([[part], [1], [_CLASSES]])
+        tail: list[Sequence[object]] = [[part], [1], [_CLASSES]]
+        files[f'annotations/{name}'] = csv_bytes(tail)
     prepare = f'mmav prepare-epic-kitchens {out}/annotations --clips {out}/videos --out {out}'
     return _Tree(files, clips, prepare)
 

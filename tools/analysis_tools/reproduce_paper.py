@@ -208,7 +208,6 @@ def require_memory(costs: list[RowCost], memory: float) -> None:
 
 def show(work: Reproduction, clips: dict[str, int] | None) -> int:
     """Writes and prints the tables; returns how many figures are missing."""
-    work.report()
     tables = work.collect(clips)
     path = work.choices.work_dir / PAGE
     print(f'\n{path.read_text(encoding="utf-8")}\nwritten: {path}')

@@ -120,8 +120,8 @@ def report(costs: Sequence[RowCost], *, seeds: int, gpus: int | None, gpu_memory
     for cost in costs:
         memory = '-' if cost.needed is None else tables.size(cost.needed, 'GiB', 1)
         memory += '' if cost.fits else ', does not fit'
-        hours = f'{_gpu_hours(cost.macs, tflops):,.1f}' if gpus else '-'
-        rows.append([cost.title, str(cost.epochs), memory, *map(_peta, (cost.training, cost.testing)), hours])
+        taken = f'{_gpu_hours(cost.macs, tflops):,.1f}' if gpus else '-'
+        rows.append([cost.title, str(cost.epochs), memory, *map(_peta, (cost.training, cost.testing)), taken])
     total = sum(cost.macs for cost in costs) * seeds
     lines = [tables.text_table(rows), '', f'all rows, {seeds} seed{"s" * (seeds > 1)}: {_peta(total)} PMACs']
     if gpus:

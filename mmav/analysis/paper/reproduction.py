@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +10,13 @@ from pathlib import Path
 import yaml
 
 from mmav.analysis.ablation.files import read_ablation
+from mmav.analysis.ablation.measuring import state
 from mmav.analysis.ablation.results import PREDICTIONS, Gathered
 from mmav.analysis.ablation.rows import Ablation, Row
 from mmav.analysis.ablation.work import Choices as RunChoices
 from mmav.analysis.ablation.work import Work
+from mmav.analysis.evidence.judging import Evidence
+from mmav.analysis.evidence.report import FILES, report_markdown, write_report
 from mmav.analysis.paper.cost import batch_of
 from mmav.analysis.paper.figures import PaperDataset, Reported, reported
 from mmav.analysis.paper.shrinking import shrink, write_small_config
@@ -26,10 +27,8 @@ from mmav.outputs import check_folder, write_json, write_output
 from mmav.shipped import shipped_root
 from mmav.tables import write_csv
 
-TOOL = 'tools/analysis_tools/run_ablation.py'
 PAGE, FIGURES, DATA = 'tables.md', 'tables.csv', 'tables.json'
 ROWS_FILE, SMALL = 'rows.yml', 'small_configs'
-REPORT = 'ablation.md'
 BATCH, MEMORY = 'train_dataloader.batch_size', 'activation_checkpointing.budget'
 SMALL_NOTE = 'Made small (--miniature): no figure of these models says anything about the paper.'
 
@@ -88,7 +87,7 @@ class Reproduction:
                 raise ConfigError(
                     f'no row {title!r}{did_you_mean(title, titles)}: choose {", ".join(map(repr, titles))}'
                 )
-        check_folder(self.choices.work_dir, [PAGE, FIGURES, DATA], remedy='give another one with --work-dir')
+        check_folder(self.choices.work_dir, [PAGE, FIGURES, DATA, *FILES], remedy='give another one with --work-dir')
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -190,22 +189,8 @@ class Reproduction:
                 f'{lost[0].why}'
             )
 
-    def report(self) -> None:
-        """Writes which differences stand, by the command that runs ablations, beside the tables.
-
-        Raises:
-            MmavError: It cannot be written.
-        """
-        choices = self.choices
-        command = [sys.executable, str(shipped_root() / TOOL), str(self.rows_file), '--data-root', choices.data_root]
-        command += ['--work-dir', str(choices.work_dir), '--results', *map(str, (choices.work_dir, *choices.results))]
-        done = subprocess.run(command, env={**os.environ, 'PYTHONPATH': _path()}, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ['no message'])[-1]
-            raise MmavError(f'{self.dataset.name}: the report on the rows failed: {last.removeprefix("error: ")}')
-
     def collect(self, clips: dict[str, int] | None) -> list[PaperTable]:
-        """Writes the tables of all that has ended, into the work dir.
+        """Writes the tables of all that has ended, and which differences stand, into the work dir.
 
         Args:
             clips: Manifest -> rows; None if the data were not looked at.
@@ -213,12 +198,13 @@ class Reproduction:
         choices = self.choices
         seeds = choices.seeds or read_ablation(self.rows_file).seeds
         gathered = Gathered(self.ablation, seeds, [choices.work_dir, *choices.results])
+        evidence = Evidence(state(gathered, self.ablation.metric))
+        write_report(evidence, choices.work_dir)
         results = {row.title: runs for row, runs in gathered.figures().items()}
         tables = paper_tables(self.dataset, [self._reported(row) for row in self.ablation.rows], results)
         notes = (SMALL_NOTE,) if choices.miniature else ()
-        trained = (clips or {}).get('train.csv')
-        numbers = Numbers(self.dataset, trained, self._tested(gathered), seeds, notes)
-        write_output(choices.work_dir / PAGE, markdown(tables, numbers, report=self._report()))
+        numbers = Numbers(self.dataset, (clips or {}).get('train.csv'), evidence.clips, seeds, notes)
+        write_output(choices.work_dir / PAGE, markdown(tables, numbers, report=report_markdown(evidence)))
         listed = records(tables, numbers)
         write_csv(choices.work_dir / FIGURES, [list(listed[0]), *(list(each.values()) for each in listed)])
         write_json(choices.work_dir / DATA, listed)
@@ -229,32 +215,3 @@ class Reproduction:
             averaged = ' and '.join(part.title for part in self.ablation.parts_of(row))
             return row.title, f'{averaged}, averaged', reported('', self.dataset)
         return row.title, f'`{row.config}`', reported(row.config, self.dataset)
-
-    def _tested(self, gathered: Gathered) -> int | None:
-        """How many clips the tests were of.
-
-        Raises:
-            MmavError: Rows were tested on different numbers of clips.
-        """
-        clips = {
-            run: len(gathered.predictions(run.row, run.seed))
-            for run, (result, _) in gathered.found.items()
-            if not result.killed
-        }
-        if len(set(clips.values())) > 1:
-            least, most = min(clips, key=clips.__getitem__), max(clips, key=clips.__getitem__)
-            raise MmavError(
-                f'{least.name} was tested on {clips[least]:,} clips and {most.name} on {clips[most]:,}: give each list '
-                'a --work-dir of its own'
-            )
-        return next(iter(clips.values()), None)
-
-    def _report(self) -> str:
-        """Which differences stand, as the command that runs ablations has written it."""
-        path = self.choices.work_dir / REPORT
-        return path.read_text(encoding='utf-8') if path.is_file() else ''
-
-
-def _path() -> str:
-    """Where Python finds mmav, also for a checkout that is not installed."""
-    return os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[3]), os.environ.get('PYTHONPATH')]))

@@ -112,7 +112,7 @@ def layout(dataset: PaperDataset) -> list[tuple[str, str, tuple[str, ...], tuple
     """Name, subject, metrics and rows of each of the paper's tables on a dataset, and whether it tells costs."""
     action = 'verbs.txt' in dataset.classes
     metrics = _ACTION if action else _ONE_LABEL
-    found = [
+    found: list[tuple[str, str, tuple[str, ...], tuple[str, ...], bool]] = [
         ('Table 2', 'the compared models', metrics, _STATE_OF_THE_ART, True),
         ('Table 4' if action else 'Table 3', 'ablation', metrics, _ABLATION, False),
     ]
