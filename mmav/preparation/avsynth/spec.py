@@ -152,11 +152,16 @@ class AVSynthSpec:
 class Format(Protocol):
     """What a clip of any task has."""
 
-    size: int
-    seconds: float
-    fps: int
-    sample_rate: int
-    seed: int
+    @property
+    def size(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def fps(self) -> int: ...
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
 
 
 def check_format(spec: Format) -> None:

@@ -35,7 +35,7 @@ def render_video(
     corners = rng.choice([4, 5, 6, 24])
     turn = rng.uniform(0, _TAU) + rng.uniform(-2, 2) * times
     body = _body_colour(rng, evidence.hue)
-    mark = rng.integers(len(MARKS)) if evidence.event is None else evidence.mark
+    mark = int(rng.integers(len(MARKS))) if evidence.event is None else evidence.mark
     extras = [_Extra(rng, times) for _ in range(rng.integers(2, 5))]
     gain = rng.uniform(0.7, 1.1) + rng.uniform(-0.1, 0.1) * (times / seconds - 0.5)
     grain = rng.uniform(2, 16)
@@ -101,8 +101,9 @@ class _Extra:
 
     def __init__(self, rng: np.random.Generator, times: np.ndarray) -> None:
         start, velocity = rng.uniform(0, 1, 2), rng.uniform(-0.25, 0.25, 2)
-        path = (start + times[:, None] * velocity) % 1.0
-        self.outlines = path[:, None] + rng.uniform(0.04, 0.08) * _polygon(rng.integers(3, 7), rng.uniform(0, _TAU))
+        path: np.ndarray = (start + times[:, None] * velocity) % 1.0
+        radius = rng.uniform(0.04, 0.08)
+        self.outlines = path[:, None] + radius * _polygon(int(rng.integers(3, 7)), rng.uniform(0, _TAU))
         self.colour = np.full(3, rng.uniform(0, 255))
 
 
