@@ -83,6 +83,32 @@ def test_a_run_equals_the_tools(toys, tmp_path):
         assert row['path'] == other['path'] and (row['scores']['label'] == other['scores']['label']).all()
 
 
+def test_a_run_that_was_stopped_goes_on(tmp_path, capsys):
+    """As if it had not been: a signal ends it in its second epoch of three batches, after the position was saved."""
+    write_config(tmp_path).rename(tmp_path / 'whole.py')
+    hook = "custom_hooks = [dict(type='SignalHook', number=15, after_iter=5)]\n"
+    write_config(tmp_path, hook).rename(tmp_path / 'stopped.py')
+    arguments = [tmp_path / 'whole.py', tmp_path / 'stopped.py', '--seeds', 0, '--work-dir', tmp_path / 'w']
+    assert run_tool(TOOL, *arguments) == 2
+    assert '1 runs have failed, the command can be given again: stopped_seed0: ' in capsys.readouterr().err
+    assert 'failed: stopped by SIGTERM' in (tmp_path / 'w/report.md').read_text()
+    assert run_tool(TOOL, *arguments) == 0
+    assert '2 runs, 1 of them done' in capsys.readouterr().out
+    whole, stopped = (
+        torch.load(tmp_path / f'w/{name}_seed0/epoch_4.pth')['state_dict'] for name in ('whole', 'stopped')
+    )
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    assert json.loads((tmp_path / 'w/stopped_seed0/result.json').read_text())['resumed']
+
+
+def test_a_dry_run_says_what_it_would_cost_and_show(toys, tmp_path, capsys):
+    assert run_tool(TOOL, toys, '--work-dir', tmp_path / 'w', '--dry-run', '--part', '1/2') == 0
+    out = capsys.readouterr().out
+    assert 'toy_seed0: to run' in out and '2 of 2 runs to do: no run has ended yet to tell the cost' in out
+    assert '2 seeds and 12 test clips can see no difference at all' in out
+    assert not (tmp_path / 'w').exists()
+
+
 def test_no_such_row(tmp_path, capsys):
     assert run_tool(TOOL, '--only', 'typo', '--work-dir', tmp_path) == 2
     assert capsys.readouterr().err == "error: --only typo: no row's config has this in its name\n"

@@ -73,10 +73,12 @@ def test_an_interrupt_asks_the_others_to_stop(log, tmp_path):
         while not (tmp_path / 'ready').exists():
             time.sleep(0.01)
 
-    with pytest.raises(KeyboardInterrupt):
-        for _ in schedule.run_all(
-            [A, B], lambda each: SimpleNamespace(name='x', act=saving if each == A else quick), jobs=2
-        ):
+    def interrupted():
+        acts = {A: saving, B: quick}
+        for _ in schedule.run_all([A, B], lambda each: SimpleNamespace(name='x', act=acts[each]), jobs=2):
             os.kill(os.getpid(), signal.SIGTERM)  # as Ctrl-C, or a cluster that takes the machine away
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (tmp_path / 'saved').exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
