@@ -12,7 +12,7 @@ from tests.toys import run_tool, write_config
 
 TOOL = 'analysis_tools/run_ablation.py'
 FILE = """Dataset: toys
-Seeds: [0, 1]
+Seeds: [3]
 Epochs: 2
 Rows:
   - {Row: plain, Config: toy.py}
@@ -23,64 +23,58 @@ Comparisons:
 """
 
 
-@pytest.fixture
-def toys(tmp_path):
-    write_config(tmp_path)
-    (tmp_path / 'toys.yml').write_text(FILE)
-    return tmp_path / 'toys.yml'
-
-
-def test_runs_once_and_fills_the_page(toys, tmp_path, capsys):
-    page = tmp_path / 'page.md'
+@pytest.fixture(scope='module')
+def toys(tmp_path_factory):
+    """A folder with the file of an ablation, a page for it, and its two runs in ``w``."""
+    folder = tmp_path_factory.mktemp('toys')
+    write_config(folder)
+    (folder / 'toys.yml').write_text(FILE)
     marks = dict(name='ablation', tool=f'tools/{TOOL}')
-    page.write_text(f'before\n{START.format(**marks)}\n{END.format(**marks)}\nafter\n')
-    work_dir = tmp_path / 'w'
-    arguments = [toys, '--work-dir', work_dir, '--page', page, '--jobs', 2]
+    (folder / 'page.md').write_text(f'before\n{START.format(**marks)}\n{END.format(**marks)}\nafter\n')
+    arguments = [folder / 'toys.yml', '--work-dir', folder / 'w', '--page', folder / 'page.md', '--jobs', 2]
     assert run_tool(TOOL, *arguments) == 0
-    out = capsys.readouterr().out
-    assert '4 runs, 0 of them done' in out and 'plain, seed 1: top1 ' in out
-    file = work_dir / 'toy_seed0' / 'result.json'
-    result = json.loads(file.read_text())
+    return folder
+
+
+def test_it_writes_results_and_fills_the_page(toys):
+    result = json.loads((toys / 'w/toy_seed3/result.json').read_text())
     assert {'top1', 'top2'} <= set(result['figures']) and result['cpu_seconds'] > 0
-    text = page.read_text()
+    text = (toys / 'page.md').read_text()
     assert text.startswith('before\n') and text.endswith('\nafter\n')
-    first, second = (json.loads((work_dir / f'toy_seed{seed}/result.json').read_text()) for seed in (0, 1))
-    reached = [f'{100 * each["figures"]["top1"]:.1f}' for each in (first, second)]
-    assert f'| plain | {" | ".join(reached)} |' in text and '| both > plain |' in text
+    assert f'| plain | {100 * result["figures"]["top1"]:.1f} |' in text and '| both > plain |' in text
     assert 'not yet run' not in text
-    assert (tmp_path / 'ablation.png').read_bytes().startswith(b'\x89PNG')
-
-    written = file.stat().st_mtime_ns
-    assert run_tool(TOOL, *arguments) == 0
-    assert '4 runs, 4 of them done' in capsys.readouterr().out
-    assert file.stat().st_mtime_ns == written and page.read_text() == text
-
-    assert run_tool(TOOL, *arguments, '--epochs', 3) == 2
-    assert 'holds runs of other options' in capsys.readouterr().err
-
-    # merged from what two machines did: one has the first row, the other the second
-    for name, row in (('one', 'toy'), ('two', 'fast')):
-        for seed in (0, 1):
-            shutil.copytree(work_dir / f'{row}_seed{seed}', tmp_path / name / f'{row}_seed{seed}')
-    merged = ['--results', tmp_path / 'one', tmp_path / 'two', '--work-dir', tmp_path / 'merged']
-    assert run_tool(TOOL, toys, *merged) == 0
-    capsys.readouterr()
-    assert (tmp_path / 'merged/report.json').read_bytes() == (work_dir / 'report.json').read_bytes()
+    assert (toys / 'ablation.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_a_run_equals_the_tools(toys, tmp_path):
-    assert run_tool(TOOL, tmp_path / 'toy.py', '--seeds', 3, '--work-dir', tmp_path / 'w') == 0
-    options = ['--cfg-options', 'randomness.seed=3']
-    config, alone = tmp_path / 'toy.py', tmp_path / 'alone'
-    assert run_tool('train.py', config, '--work-dir', alone, *options) == 0
-    dump = tmp_path / 'alone.pkl'
-    checkpoint = alone / 'epoch_4.pth'
-    assert run_tool('test.py', config, checkpoint, '--work-dir', alone / 't', '--dump', dump, *options) == 0
-    forked, tools = (torch.load(path / 'epoch_4.pth')['state_dict'] for path in (tmp_path / 'w/toy_seed3', alone))
+    own = toys / 'w/toy_seed3'
+    options = ['--cfg-options', *json.loads((own / 'result.json').read_text())['options']]
+    assert run_tool('train.py', toys / 'toy.py', '--work-dir', tmp_path, *options) == 0
+    dump, checkpoint = tmp_path / 'alone.pkl', tmp_path / 'epoch_2.pth'
+    assert run_tool('test.py', toys / 'toy.py', checkpoint, '--work-dir', tmp_path / 't', '--dump', dump, *options) == 0
+    forked, tools = (torch.load(path / 'epoch_2.pth')['state_dict'] for path in (own, tmp_path))
     assert all(torch.equal(forked[name], tools[name]) for name in tools)
-    rows, others = (load_predictions(path)[0] for path in (tmp_path / 'w/toy_seed3/predictions.pkl', dump))
-    for row, other in zip(rows, others, strict=True):
+    for row, other in zip(*(load_predictions(path)[0] for path in (own / 'predictions.pkl', dump)), strict=True):
         assert row['path'] == other['path'] and (row['scores']['label'] == other['scores']['label']).all()
+
+
+def test_what_is_done_is_not_repeated(toys, capsys):
+    file = toys / 'w/toy_seed3/result.json'
+    written, report = file.stat().st_mtime_ns, (toys / 'w/report.json').read_bytes()
+    assert run_tool(TOOL, toys / 'toys.yml', '--work-dir', toys / 'w') == 0
+    assert '2 runs, 2 of them done' in capsys.readouterr().out
+    assert file.stat().st_mtime_ns == written and (toys / 'w/report.json').read_bytes() == report
+    assert run_tool(TOOL, toys / 'toys.yml', '--work-dir', toys / 'w', '--epochs', 3) == 2
+    assert 'holds runs of other options' in capsys.readouterr().err
+
+
+def test_what_two_machines_did_is_merged(toys, tmp_path):
+    """One has the first row, the other the second."""
+    for row in ('toy', 'fast'):
+        shutil.copytree(toys / f'w/{row}_seed3', tmp_path / f'on_{row}' / f'{row}_seed3')
+    merged = ['--results', tmp_path / 'on_toy', tmp_path / 'on_fast', '--work-dir', tmp_path / 'merged']
+    assert run_tool(TOOL, toys / 'toys.yml', *merged) == 0
+    assert (tmp_path / 'merged/report.json').read_bytes() == (toys / 'w/report.json').read_bytes()
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path, capsys):
@@ -102,10 +96,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, capsys):
 
 
 def test_a_dry_run_says_what_it_would_cost_and_show(toys, tmp_path, capsys):
-    assert run_tool(TOOL, toys, '--work-dir', tmp_path / 'w', '--dry-run', '--part', '1/2') == 0
+    assert run_tool(TOOL, toys / 'toys.yml', '--work-dir', tmp_path / 'w', '--dry-run', '--part', '1/2') == 0
     out = capsys.readouterr().out
-    assert 'toy_seed0: to run' in out and '2 of 2 runs to do: no run has ended yet to tell the cost' in out
-    assert '2 seeds and 12 test clips can see no difference at all' in out
+    assert 'toy_seed3: to run' in out and '1 of 1 runs to do: no run has ended yet to tell the cost' in out
+    assert '1 seed and 12 test clips see ' in out
     assert not (tmp_path / 'w').exists()
 
 

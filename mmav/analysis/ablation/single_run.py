@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from mmav.outputs import program
 from mmav.threads import CORES, COUNTS
 
 LOG = 'output.txt'
-BEGUN = 'begun.json'
+BEGUN, LOCK = 'begun.json', '.lock'
 METRICS_FILE = 'metrics.json'
 KEPT = 'default_hooks.checkpoint.max_keep_ckpts'
 # what tools/test.py writes beside the figures
@@ -86,6 +85,12 @@ def run_task(task: Task) -> Result:
         MmavError: The run failed, in one line.
         TrainingStopped: It was asked to stop, and its position is saved.
     """
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with _held(task.folder):
+        return _run(task)
+
+
+def _run(task: Task) -> Result:
     begin, resumed = time.monotonic(), _begin(task)
     try:
         if task.launcher:
@@ -153,10 +158,25 @@ def _begin(task: Task) -> bool:
             f"'{task.folder}' holds the beginning of a run of another config or other options: give another "
             '--work-dir, or remove the folder'
         )
-    task.folder.mkdir(parents=True, exist_ok=True)
     if before is None:
         atomic_write(note, json.dumps(now).encode())
     return (task.folder / 'last_checkpoint').is_file()
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keeps a run's folder for this process; the lock ends with it, however it ends."""
+    if sys.platform == 'win32':
+        yield
+        return
+    import fcntl
+
+    with open(folder / LOCK, 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MmavError(f"'{folder}' is at work in another process: wait for it, or end it") from error
+        yield
 
 
 def _here(task: Task) -> None:
@@ -244,5 +264,5 @@ def _figures(task: Task) -> dict[str, float]:
 
 def _cpu_seconds() -> float:
     """Processor time of this process and of the children that it has waited for."""
-    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in found)
+    found = os.times()
+    return found.user + found.system + found.children_user + found.children_system

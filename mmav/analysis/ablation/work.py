@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
@@ -136,6 +138,10 @@ class Work:
         print(f'{len(self.runs)} runs, {len(self.runs) - len(todo)} of them done; logs are in {self.choices.work_dir}')
         if not todo:
             return []
+        with _threads_as_before():
+            return self._do(todo)
+
+    def _do(self, todo: list[Run]) -> list[Ended]:
         given = self.choices.cache
         clips, caches = SharedClips(), dict.fromkeys(self.settings, None if given == NONE else given)
         if self._forks:
@@ -208,6 +214,16 @@ class Work:
 
 
 _BAR = '{l_bar}{bar}| {n_fmt}/{total_fmt} runs, {elapsed}{postfix}'
+
+
+@contextmanager
+def _threads_as_before() -> Iterator[None]:
+    """Ends what :func:`~mmav.analysis.ablation.schedule.prepare_forks` has set."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_launcher(choices: Choices) -> None:

@@ -70,6 +70,16 @@ def test_a_folder_of_other_settings_is_refused(task, tmp_path):
     assert not Path('calls.jsonl').exists()
 
 
+def test_a_run_is_in_one_process_at_a_time(task, tmp_path):
+    fcntl = pytest.importorskip('fcntl')
+    (tmp_path / 'w').mkdir()
+    with open(tmp_path / 'w' / '.lock', 'w') as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(MmavError, match="w' is at work in another process"):
+            run_task(task())
+    run_task(task())
+
+
 def test_a_hopeless_run_is_marked(tmp_path):
     settings = Settings(write_config(tmp_path), ('train_cfg.max_epochs=2',), 'd', 2, keeps_features=False)
     rules = (KillRule('top1', '<', 2.0, 1),)
