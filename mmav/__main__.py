@@ -66,6 +66,7 @@ COMMANDS = {
         'thresholds': f'{_ANALYSIS}/find_thresholds.py',
         'predictions': f'{_ANALYSIS}/plot_predictions.py',
         'average': f'{_ANALYSIS}/average_predictions.py',
+        'compare': f'{_ANALYSIS}/compare_predictions.py',
         'grad-cam': f'{_ANALYSIS}/grad_cam.py',
         'evaluate-features': f'{_ANALYSIS}/evaluate_features.py',
         'evaluate-mteb': f'{_ANALYSIS}/run_mteb.py',

@@ -47,6 +47,7 @@ FILES = [
 FOLDERS = [
     (f'{AN}/analyze_errors.py', [*DUMP, '--out'], 'confusion.png'),
     (f'{AN}/analyze_errors.py', [*DUMP, '--out'], 'classes.csv'),
+    (f'{AN}/compare_predictions.py', ['a.pkl', 'b.pkl', '--out'], 'report.json'),
     (f'{AN}/evaluate_features.py', ['nowhere', 'nothing.pkl', '--out'], 'evaluation.json'),
     (f'{AN}/grad_cam.py', [CONFIG, 'nothing.pth', '--score', '--out'], 'scores.json'),
     (DEMO[0], [*DEMO[1:], 'nothing.avi', '--out-dir'], 'predictions.json'),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmav.analysis.evidence.judging import Evidence
-from mmav.analysis.evidence.telling import Unit
+from mmav.analysis.evidence.telling import Unit, count_of
 from mmav.evaluation.comparing import Judged
 from mmav.visualization.figures import check_picture_name, save_figure, short
 
@@ -55,7 +55,7 @@ def draw_evidence(evidence: Evidence, out_file: str | Path) -> None:
         axes[1].set_title(f'difference to {short(stated.baseline, 40)}', fontsize=9)
     if below:
         _draw_comparisons(below[0].subplots(), evidence)
-    figure.suptitle(f'{stated.metric} on {stated.dataset}, {len(evidence.seeds)} seeds', fontsize=11)
+    figure.suptitle(f'{stated.metric} on {stated.dataset}, {count_of(len(evidence.seeds), "seed")}', fontsize=11)
     save_figure(figure, out_file, dpi=120)
 
 
@@ -98,7 +98,7 @@ def _draw_comparisons(axes: Axes, evidence: Evidence) -> None:
     names = [f'{short(each.better, 34)} > {short(each.than, 34)}' for each in judged]
     axes.set_yticks(range(len(judged)), names, fontsize=8)
     axes.set_ylim(len(judged) - 0.4, -0.6)
-    axes.set_title('comparisons stated before the run', fontsize=9)
+    axes.set_title('stated comparisons', fontsize=9)
 
 
 def _draw_differences(

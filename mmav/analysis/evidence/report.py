@@ -112,7 +112,7 @@ def tables_of(evidence: Evidence) -> dict[str, Table]:
     """Heading -> table, of those that have rows."""
     tables = {
         'Rows': row_table(evidence),
-        'Comparisons stated before the run': comparison_table(evidence),
+        'Stated comparisons': comparison_table(evidence),
         'Parts of the test clips': split_table(evidence),
         'Seeds': seed_table(evidence),
     }

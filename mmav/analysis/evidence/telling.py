@@ -57,6 +57,15 @@ class Unit:
         return f'{write(low)} to {write(high)}'
 
 
+def count_of(number: int, thing: str) -> str:
+    """A number of things.
+
+    >>> count_of(1, 'seed'), count_of(2000, 'clip')
+    ('1 seed', '2,000 clips')
+    """
+    return f'{number:,} {thing}{"s" * (number != 1)}'
+
+
 def p_text(p: float | None) -> str:
     """A p value.
 
@@ -129,12 +138,14 @@ def _models(judged: Judged, unit: Unit) -> str:
 
 
 def _what(evidence: Evidence) -> str:
-    stated, seeds = evidence.stated, len(evidence.seeds)
+    stated, clips = evidence.stated, count_of(evidence.clips or 0, 'test clip')
+    on = '' if stated.dataset == clips else f' on {stated.dataset}'
     several = any(row.interval is not None and row.interval.over != 'clips' for row in evidence.rows)
     over = 'other seeds and other test clips' if several else 'other test clips, not other seeds: each row has one'
+    rows, seeds = count_of(len(evidence.rows), 'row'), count_of(len(evidence.seeds), 'seed')
     return (
-        f'{stated.metric} on {stated.dataset}: {len(evidence.rows)} rows, {seeds} seed{"s" * (seeds != 1)}, '
-        f'{evidence.clips:,} test clips. Intervals hold with 95 % confidence over {over}.{_shared(evidence)}'
+        f'{stated.metric}{on}: {rows}, {seeds}, {clips}. '
+        f'Intervals hold with 95 % confidence over {over}.{_shared(evidence)}'
     )
 
 
@@ -148,13 +159,11 @@ def _shared(evidence: Evidence) -> str:
 
 def _counts(evidence: Evidence) -> list[str]:
     if not evidence.comparisons:
-        return (
-            ['No comparison was stated before the run, so none is judged.'] if evidence.stated.baseline is None else []
-        )
+        return ['No comparison was stated, so none is judged.'] if evidence.stated.baseline is None else []
     counts = evidence.verdicts()
     told = [f'{counts[name]} {words[counts[name] > 1]}' for name, words in _COUNTED.items() if counts[name]]
     number = len(evidence.comparisons)
-    lead = f'Of {number} comparisons stated before the run' if number > 1 else 'Of the comparison stated before the run'
+    lead = f'Of {number} stated comparisons' if number > 1 else 'Of the stated comparison'
     claims = counts['holds'] + counts['reversed']
     sure = (
         ' With a probability of 95 % all that is said to hold or to be reversed is right at once (Holm).'

@@ -49,7 +49,7 @@ def test_comparisons_seeds_and_splits_have_tables(evidence):
 
 def test_text_and_markdown_hold_conclusions_and_tables(evidence):
     text = report_text(evidence)
-    assert 'Holds: "concat"' in text and 'Comparisons stated before the run\n' in text
+    assert 'Holds: "concat"' in text and 'Stated comparisons\n' in text
     markdown = report_markdown(evidence, 'pictures/a.png')
     assert '](pictures/a.png)' in markdown and '| concat > audio only |' in markdown
     assert '![' not in report_markdown(evidence, None)

@@ -17,7 +17,7 @@ def only(lines, start):
 
 
 def test_each_comparison_is_told_with_its_source(told):
-    assert 'Of 4 comparisons stated before the run: 1 holds, 1 is reversed, 1 cannot be told' in told[1]
+    assert 'Of 4 stated comparisons: 1 holds, 1 is reversed, 1 cannot be told' in told[1]
     holds = only(told, 'Holds: ')
     assert '"concat" is better than "audio only" (paper, Table 3: 64.9 > 63.3), by 2' in holds
     assert only(told, 'Reversed: ').startswith('Reversed: "audio only" is worse than "twin", against what was stated')
