@@ -39,7 +39,8 @@ class AVDataSample(BaseDataElement):
     classes and 0 for the others, its ``pred_score`` a probability for each class by itself, and ``pred_label`` the most
     probable class. Where a label has several parts, such as a verb and a noun, the same of each:
     ``gt_verb``, ``gt_verb_score``, ``pred_verb_score``, ``pred_verb`` and ``gt_noun`` and so on. ``feature`` (D,) and
-    ``features``, a dict of name -> (D,), where asked for.
+    ``features``, a dict of name -> (D,), and ``alone``, modality and part such as ``video/label`` -> probabilities
+    (C,) that it alone gives, where asked for.
     Meta fields: ``path``; ``start``, ``end`` in seconds; ``sample_idx``, the manifest's row counted from 0, over all
     manifests where several are joined; ``broken``, the reason why the clip could not be read, or None; ``parts`` of the
     label that are predicted, where it has several; ``multi_label``, True where a clip has any number of labels.

@@ -8,6 +8,7 @@ from mmav.evaluation.knn import KNN
 from mmav.evaluation.linear_probe import LinearProbe
 from mmav.evaluation.multi_label import MultiLabelMetric
 from mmav.evaluation.retrieval import Retrieval
+from mmav.evaluation.unimodal_accuracy import UnimodalAccuracy
 from mmav.evaluation.vggsounder_metric import VGGSounder
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'LinearProbe',
     'MultiLabelMetric',
     'Retrieval',
+    'UnimodalAccuracy',
     'VGGSounder',
 ]

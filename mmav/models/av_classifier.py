@@ -199,7 +199,7 @@ class AVClassifier(BaseModel):
             targets = self.head.targets(of_each_view), self.head.targets(data_samples)
             return self.losses(inputs, *targets, masks=masks, share=share)
         keep = self.keep_features and data_samples is not None and mode != 'tensor'
-        scores, streams, features = self._see(inputs, masks, keep=keep)
+        scores, streams, features, alone = self._see(inputs, masks, keep=keep)
         if self.view_average == 'logits':
             # of linear layers, as check_average ensures: the logits of a mean are the mean of the logits
             scores = self.head.predict(streams, masks)
@@ -208,12 +208,15 @@ class AVClassifier(BaseModel):
         if keep:
             _write_features(data_samples, features, list(streams), masks=masks or {})
         self.head.write(data_samples, scores)
+        for part in self._tested():
+            part.write(data_samples, alone, masks)
         return data_samples
 
     def _see(
         self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None, *, keep: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Means over the views of B clips: probabilities (B, C) by part, streams (B, D) and, to keep, features (B, D).
+    ) -> tuple[dict[str, Tensor], ...]:
+        """Means over the views of B clips: probabilities (B, C) by part, streams (B, D), to keep features (B, D), and
+        what auxiliary parts predict (B, C).
 
         Views are encoded ``view_batch`` at a time, but not where gradients are recorded: they keep all of them anyway,
         and Grad-CAM looks into the one pass.
@@ -223,17 +226,21 @@ class AVClassifier(BaseModel):
             chunks = iter([self.encode(inputs)])
         else:
             chunks = encode_in_chunks(self._encode, {name: inputs[name] for name in self.backbones}, self.view_batch)
-        found: tuple[dict[str, list[Tensor]], ...] = ({}, {}, {})
+        found: tuple[dict[str, list[Tensor]], ...] = ({}, {}, {}, {})
         for tokens, number in chunks:
             view_masks = masks_of_views(masks, number)
             streams = self.neck(tokens, view_masks)  # stream -> (B * n, D)
             scores = self.head.predict(streams, view_masks) if self.view_average == 'probabilities' else {}
             features = _features(tokens, streams, self._projections()) if keep else {}
-            for kept, values in zip(found, (scores, streams, features), strict=True):
+            alone = {k: v for part in self._tested() for k, v in part.predict(tokens, view_masks).items()}
+            for kept, values in zip(found, (scores, streams, features, alone), strict=True):
                 for name, value in values.items():
                     kept.setdefault(name, []).append(value.unflatten(0, (-1, number)))
-        scores, streams, features = ({name: torch.cat(v, dim=1).mean(dim=1) for name, v in d.items()} for d in found)
-        return scores, streams, features
+        return tuple({name: torch.cat(v, dim=1).mean(dim=1) for name, v in each.items()} for each in found)
+
+    def _tested(self) -> list[Any]:
+        """The auxiliary parts that testing has, too."""
+        return [part for part in self.auxiliary.values() if getattr(part, 'in_testing', False)]
 
     def losses(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from mmav.errors import ConfigError, did_you_mean
 from mmav.models.auxiliary.batch import TrainingBatch
 from mmav.models.necks.joining import absent_to_zero
 from mmav.registry import MODELS
-from mmav.structures import Tokens
+from mmav.structures import AVDataSample, Tokens
 
 POOLS = ('class', 'patches')
 
@@ -32,6 +32,9 @@ class UnimodalHeads(BaseModule):
         loss_weight: w_m, one number for all modalities or modality name -> number.
         pool: What a head reads of a modality: 'class', its class embedding, or 'patches', the mean of its patch tokens.
         detach: Whether the encoders learn nothing from these losses: the heads then only measure them.
+        in_testing: Whether a tested model has these heads, too, and writes what each modality alone gives of a clip:
+            ``alone`` of a sample, modality and part of the label such as ``video/label`` -> probabilities (C,), which
+            :class:`~mmav.evaluation.UnimodalAccuracy` measures.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
@@ -52,6 +55,7 @@ class UnimodalHeads(BaseModule):
         *,
         pool: str = 'class',
         detach: bool = False,
+        in_testing: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -62,6 +66,7 @@ class UnimodalHeads(BaseModule):
         self.loss_weight = _weights(loss_weight, list(in_dims))
         self.pool = pool
         self.detach = detach
+        self.in_testing = in_testing
         self.heads = ModuleDict({m: MODELS.build({**head, 'in_dims': {m: width}}) for m, width in in_dims.items()})
         for of_modality in self.heads.values():
             for each in of_modality.parts.values():
@@ -90,6 +95,25 @@ class UnimodalHeads(BaseModule):
             for part, each in head.parts.items():
                 found.setdefault(part, {})[m] = each({m: x})[m]
         return found
+
+    def predict(self, tokens: Mapping[str, Tokens], masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Modality and part of the label, such as ``video/label`` -> probabilities (B, C)."""
+        logits = self.logits(tokens, masks)
+        return {
+            f'{m}/{part}': each.scores({m: logits[part][m]})
+            for m, head in self.heads.items()
+            for part, each in head.parts.items()
+        }
+
+    @staticmethod
+    def write(
+        data_samples: Sequence[AVDataSample], scores: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None
+    ) -> None:
+        """Writes ``alone`` to B samples: of :meth:`predict` what belongs to modalities that a clip has."""
+        for i, sample in enumerate(data_samples):
+            absent = [m for m, mask in (masks or {}).items() if not mask[i]]
+            there = {name: value[i] for name, value in scores.items() if name.split('/')[0] not in absent}
+            sample.set_field(there, 'alone')
 
     def loss(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """Computes the losses.
