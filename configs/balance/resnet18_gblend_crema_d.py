@@ -7,7 +7,7 @@ Test: python tools/test.py configs/balance/resnet18_gblend_crema_d.py work_dirs/
 Expected: not yet run here. Hardware: 1 GPU of 16 GB.
 """
 
-_base_ = ['./resnet18_unimodal_crema_d.py']
+_base_ = ['./resnet18_heads_crema_d.py']
 # weights are never chosen on the test list: the split by actors has a held-out list
 val_dataloader = dict(dataset=dict(ann_file='val.csv'))
 custom_hooks = [dict(type='GradientBlendingHook', interval=10)]
