@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,7 @@ class DropCost:
         macs: Multiply-accumulates of a forward pass in training.
         saved: Bytes that the forward pass keeps for the backward pass, without parameters.
         peak: The most bytes that the GPU held in a step; None on a CPU.
-        seconds: Median duration of forward and backward pass.
+        seconds: Median duration of forward and backward pass; on a CPU the processor's time, of all threads together.
         ratio: Median, over the rounds, of the time without ``token_drop`` over the time with it.
         spread: Smallest and largest of these ratios.
     """
@@ -127,7 +128,8 @@ def measure_drops(
         memory[share] = (saved or 0, step.peak_bytes() if device.type == 'cuda' else None)
         step.drop_gradients()
         left[share] = _number_of_tokens(plans[share])
-    seconds = time_in_turn(steps, rounds, after=built.zero_grad)
+    clock = time.perf_counter if device.type == 'cuda' else time.process_time
+    seconds = time_in_turn(steps, rounds, after=built.zero_grad, clock=clock)
     costs = []
     for share in shares:
         times = ratio(seconds[0.0], seconds[share])

@@ -2,7 +2,7 @@
 """Measures what a training step costs when encoders leave tokens out: operations, memory and time over the share.
 
 Shares take turns, so that what slows the machine down for a while slows all; random numbers are the data. On a GPU
-the greatest memory of a step is measured, too.
+the greatest memory of a step is measured, too; on a CPU, seconds are the processor's.
 """
 
 import argparse
