@@ -13,7 +13,7 @@ from pathlib import Path
 from mmav.analysis.ablation.cost import Costs, clips_tested, duration, smallest_seen
 from mmav.analysis.ablation.files import SUFFIXES, ablation_of, chosen, read_ablation
 from mmav.analysis.ablation.killing import KillRule
-from mmav.analysis.ablation.measuring import state
+from mmav.analysis.ablation.measuring import check_metric, state
 from mmav.analysis.ablation.picture import draw
 from mmav.analysis.ablation.plan import machine_of
 from mmav.analysis.ablation.report import markdown_block, section, store
@@ -34,6 +34,7 @@ PICTURE_FILE = 'ablation.png'
 TOOL = 'tools/analysis_tools/run_ablation.py'
 FOLDER = ROOT / 'configs' / 'mmt'
 METAFILE = FOLDER / 'metafile.yml'
+AVSYNTH = 'data/avsynth'
 EXAMPLE = f"""examples:
   python {TOOL} my_a.py my_b.py --seeds 0 1 2 --jobs 2  # configs of your own, two runs at a time
   python {TOOL} my_ablation.yml --dry-run               # docs/ablation.md says what such a file holds
@@ -47,6 +48,7 @@ def main() -> None:
     args = arguments()
     own = not args.rows
     ablation = read(args)
+    check_metric(ablation.metric)
     rows = chosen(ablation, args.only)
     page = str(FOLDER / 'README.md') if own and args.page is None else args.page
     check_files(args.work_dir, page)
@@ -57,11 +59,10 @@ def main() -> None:
     lost = []
     if not args.results:
         work.check_folder()
-        if own and not (Path(work.choices.data_root) / 'meta.json').is_file():
-            make_avsynth(work.choices.data_root)
+        if own:
+            make_avsynth(work.choices.data_root or AVSYNTH)
         lost = work.do()
     gathered = Gathered(ablation, ablation.seeds, args.results or [args.work_dir], work.digests)
-    gathered.require_metric(ablation.metric)
     evidence = Evidence(state(gathered, ablation.metric))
     print(report_text(evidence))
     names = write_report(evidence, args.work_dir)
@@ -191,7 +192,7 @@ def choices(args: argparse.Namespace, *, own: bool) -> Choices:
     return Choices(
         args.work_dir,
         options=args.cfg_options,
-        data_root=args.data_root or ('data/avsynth' if own else None),
+        data_root=args.data_root or (AVSYNTH if own else None),
         cache=args.cache,
         jobs=args.jobs,
         rules=[KillRule.read(text) for text in args.kill],
@@ -217,6 +218,9 @@ def dry_run(work: Work) -> None:
 
 
 def make_avsynth(data_root: str) -> None:
+    """Writes AVSynth if it is not there."""
+    if (Path(data_root) / 'meta.json').is_file():
+        return
     command: Sequence[str] = [sys.executable, str(ROOT / 'tools/data/avsynth/make_avsynth.py'), data_root]
     if subprocess.run(command).returncode:
         raise MmavError('make_avsynth.py failed')

@@ -24,6 +24,16 @@ ALWAYS = ('mAP', 'AUC', 'd_prime', 'hit1', 'macro_f1', 'micro_f1')
 Clips = list[dict[str, Any]]
 
 
+def check_metric(metric: str) -> None:
+    """Refuses, before anything runs, a metric by which rows could not be compared.
+
+    Raises:
+        MmavError: It is no figure of single clips, nor one that is computed anew for each draw of clips.
+    """
+    if not _TOP.fullmatch(metric) and not any(metric == name or metric.endswith(f'_{name}') for name in ALWAYS):
+        raise _unknown('metric', metric, f'topK, or of clips with several labels {", ".join(ALWAYS)}')
+
+
 def state(gathered: Gathered, metric: str) -> Stated:
     """All that a report is made from.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmav.analysis.ablation.plan import Run
 from mmav.analysis.ablation.rows import Ablation, Row
-from mmav.errors import MmavError, did_you_mean
+from mmav.errors import MmavError
 from mmav.evaluation.class_order import load_alike
 from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions
 from mmav.outputs import write_json
@@ -174,14 +174,3 @@ class Gathered:
             results = [self.result(row, seed) for seed in self.seeds]
             table[row] = [None if result is None or result.killed else dict(result.figures) for result in results]
         return table
-
-    def require_metric(self, metric: str) -> None:
-        """Refuses a metric that no run has a figure of.
-
-        Raises:
-            MmavError: There are runs with figures, and none has it.
-        """
-        known = {name for result, _ in self.found.values() for name in result.figures}
-        if known and metric not in known:
-            names = ', '.join(sorted(known))
-            raise MmavError(f'no run has the figure {metric!r}{did_you_mean(metric, known)} (they have: {names})')

@@ -143,7 +143,8 @@ class Work:
 
     def _do(self, todo: list[Run]) -> list[Ended]:
         given = self.choices.cache
-        clips, caches = SharedClips(), dict.fromkeys(self.settings, None if given == NONE else given)
+        clips = SharedClips()
+        caches: dict[Row, str | None] = dict.fromkeys(self.settings, None if given == NONE else given)
         if self._forks:
             prepare_forks()
             init_default_scope('mmav')

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmav.analysis.ablation.measuring import measured_of, state
+from mmav.analysis.ablation.measuring import check_metric, measured_of, state
 from mmav.analysis.ablation.results import Gathered
 from mmav.analysis.ablation.rows import Ablation
 from mmav.errors import MmavError
@@ -47,6 +47,14 @@ def test_sets_of_labels_are_measured_anew_on_each_draw_of_clips(metric):
         assert measured.figure(0, chosen) == pytest.approx(expected)
     with pytest.raises(MmavError, match='the metric .top1. has no value for each clip.*mAP, AUC'):
         measured_of('row', [dump], (0,), 'top1')
+
+
+def test_a_metric_is_checked_before_the_runs():
+    for metric in ('top1', 'verb_top5', 'mAP', 'noun_macro_f1'):
+        check_metric(metric)
+    for metric in ('top_1', 'ari', 'mapp'):
+        with pytest.raises(MmavError, match=f"the metric '{metric}' has no value for each clip.*: give topK"):
+            check_metric(metric)
 
 
 def test_a_row_with_a_killed_seed_is_compared_with_none(tmp_path):

@@ -73,9 +73,6 @@ def test_gathered_from_two_machines(tmp_path):
     assert found.why_lost(SOUND, 1) == 'killed after epoch 1: top1 0 < 1'
     assert found.why_lost(SIGHT, 1) == 'failed: no room'
     assert found.why_lost(AVERAGE, 1) == 'sound: killed after epoch 1: top1 0 < 1'
-    found.require_metric('top1')
-    with pytest.raises(MmavError, match="no run has the figure 'top_1', did you mean 'top1'.* \\(they have: top1\\)"):
-        found.require_metric('top_1')
 
 
 def test_the_same_run_twice_has_to_be_of_the_same_settings(tmp_path):
