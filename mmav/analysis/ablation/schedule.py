@@ -19,6 +19,7 @@ import torch
 from mmav.analysis.ablation.plan import Run
 from mmav.analysis.ablation.results import Result
 from mmav.analysis.ablation.single_run import Task, run_logged
+from mmav.errors import MmavError
 from mmav.parallel import _die_with_parent
 
 # seconds that a run has to save its position once it is asked to stop
@@ -67,12 +68,15 @@ class _Queue:
                 return run
         return None
 
-    def why_not(self, run: Run) -> str | None:
-        """Why a run cannot begin: another that it needs has no checkpoint."""
+    def require_needs(self, run: Run) -> None:
+        """Refuses a run that needs the checkpoint of one that has none.
+
+        Raises:
+            MmavError: It does.
+        """
         for need in self.needs.get(run, ()):
             if need in self.lost:
-                return f'it needs {need.name}, which has none: {self.lost[need]}'
-        return None
+                raise MmavError(f'it needs {need.name}, which has no checkpoint: {self.lost[need]}')
 
 
 def run_all(
@@ -80,6 +84,7 @@ def run_all(
     task_of: Callable[[Run], Task],
     *,
     needs: Mapping[Run, Sequence[Run]] | None = None,
+    lost: Mapping[Run, str] | None = None,
     jobs: int = 1,
 ) -> Iterator[Ended]:
     """Runs runs, each in a process of its own.
@@ -90,26 +95,29 @@ def run_all(
     Args:
         runs: In the order in which they begin.
         task_of: What a run takes; asked when it begins.
-        needs: Run -> those of ``runs`` that have to end before.
+        needs: Run -> those that have to end before, where they are among ``runs``.
+        lost: Run -> why nothing that needs it can begin, of earlier ones.
         jobs: How many at a time.
 
     Yields:
         How each ended, as they end. A process that dies is one run without a result.
     """
-    queue = _Queue(list(runs), needs or {})
+    queue = _Queue(list(runs), needs or {}, dict(lost or {}))
     context = _context()
     running: list[_Running] = []
     with _stoppable():
         try:
             while queue.todo or running:
                 while len(running) < jobs and (run := queue.next()) is not None:
-                    why = queue.why_not(run)
-                    if why is not None:
-                        queue.lost[run] = why
-                        yield Ended(run, None, why)
+                    try:
+                        queue.require_needs(run)
+                        task = task_of(run)
+                    except MmavError as error:
+                        queue.lost[run] = str(error)
+                        yield Ended(run, None, str(error))
                         continue
                     queue.under_way.add(run)
-                    running.append(_start(context, run, task_of(run)))
+                    running.append(_start(context, run, task))
                 if not running:
                     continue
                 ready = wait([each.connection for each in running])

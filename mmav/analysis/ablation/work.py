@@ -152,11 +152,12 @@ class Work:
                 caches[row] = clips.choose(self.config(row), given)
             clips.fill(self.choices.jobs)
         needs = {run: needed_by(run, self.ablation) for run in todo}
-        lost = []
+        gathered, lost = self.gathered(), list[Ended]()
+        killed = {run: result.killed for run, (result, _) in gathered.found.items() if result.killed}
         with tqdm(total=len(todo), unit='run', bar_format=_BAR) as bar, program(TOOL):
-            begin, costs = time.monotonic(), Costs(todo, self.gathered())
+            begin, costs = time.monotonic(), Costs(todo, gathered)
             for ended in run_all(
-                todo, lambda run: self._task(run, caches.get(run.row)), needs=needs, jobs=self.choices.jobs
+                todo, lambda run: self._task(run, caches[run.row]), needs=needs, lost=killed, jobs=self.choices.jobs
             ):
                 costs.note(ended.run, ended.result)
                 bar.update()

@@ -11,6 +11,7 @@ from mmav.analysis.ablation import schedule
 from mmav.analysis.ablation.plan import Run
 from mmav.analysis.ablation.results import Result
 from mmav.analysis.ablation.rows import Row
+from mmav.errors import MmavError
 
 ROWS = [Row(name, f'{name}.py') for name in 'abc']
 A, B, C = (Run(row, 0) for row in ROWS)
@@ -57,10 +58,21 @@ def test_a_run_that_dies_is_one_failed_run(log):
 
 def test_what_needs_a_failed_run_does_not_begin(log):
     ended = run([A, B, C], {C: lambda: ('failed', 'no room')}, needs={A: [C]})
-    assert ended[A].why == 'it needs c_seed0, which has none: no room' and ended[C].why == 'no room'
+    assert ended[A].why == 'it needs c_seed0, which has no checkpoint: no room' and ended[C].why == 'no room'
     assert ended[B].result is not None and 'a+' not in log.read_text()
     killed = {C: lambda: ('done', Result({}, '', killed='killed after epoch 1'))}
     assert 'killed after epoch 1' in run([A, C], killed, needs={A: [C]})[A].why
+    assert run([A], needs={A: [C]}, lost={C: 'killed before'})[A].why.endswith('no checkpoint: killed before')
+
+
+def test_a_run_that_cannot_be_begun_is_one_failed_run(log):
+    def task_of(each):
+        if each == A:
+            raise MmavError('its checkpoint is gone')
+        return SimpleNamespace(name=each.row.title, act=None)
+
+    ended = {each.run: each for each in schedule.run_all([A, B], task_of)}
+    assert ended[A].why == 'its checkpoint is gone' and ended[B].result is not None
 
 
 def test_an_interrupt_asks_the_others_to_stop(log, tmp_path):
