@@ -375,15 +375,17 @@ def write_paper_dataset(folder: Path, dataset: str, clip: Path) -> None:
             (folder / f'{part}s.txt').write_text('\n'.join(f'{part} {i}' for i in range(number)) + '\n')
             (folder / f'EPIC_100_tail_{part}s.csv').write_text(f'{part}\n3\n')
     else:
-        number = dict(vggsound=309, kinetics_sounds=32)[dataset]
-        (folder / 'classes.txt').write_text('\n'.join(f'class {i}' for i in range(number)) + '\n')
+        (folder / 'classes.txt').write_text('\n'.join(f'class {i}' for i in range(309)) + '\n')
     for name in ('train.csv', 'test.csv'):
         (folder / name).write_text('\n'.join([header, *rows]) + '\n')
 
 
-@pytest.mark.parametrize('dataset', ['vggsound', 'kinetics_sounds', 'epic_kitchens'])
+@pytest.mark.parametrize('dataset', ['vggsound', 'epic_kitchens'])
 def test_the_papers_configs_train_and_test(dataset, make_clip, tmp_path):
-    """The full MMT's data, augmentation, mixing, losses and five test views, with encoders of two blocks."""
+    """The full MMT's data, augmentation, mixing, losses and five test views, with encoders of two blocks.
+
+    The configs on Kinetics-Sounds are those on VGGSound but for lists and number of classes.
+    """
     write_paper_dataset(tmp_path, dataset, make_clip('P18_01.mp4', seconds=2.5, size=(64, 80)))
     parent = toys.ROOT / 'configs' / 'mmt' / f'mmt_k4_l4_avc_imc_{dataset}.py'
     config = tmp_path / 'small.py'

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -26,9 +27,11 @@ def test_one_file_measured_again_and_again(clip, tmp_path, capsys):
 def test_the_clips_of_a_manifest(clip, broken, tmp_path, capsys):
     (tmp_path / 'test.csv').write_text(f'path,label\n{clip},a\n{broken["text"]},a\n')
     (tmp_path / 'classes.txt').write_text('a\n')
-    assert run_tool(TOOL, CONFIG, '--data-root', tmp_path, '--split', 'test', '--clips', 4, '--cpu-time') == 0
+    cache = ['--cfg-options', f'test_dataloader.dataset.cache=prepared:{tmp_path / "kept"}']
+    assert run_tool(TOOL, CONFIG, '--data-root', tmp_path, '--split', 'test', '--clips', 4, '--cpu-time', *cache) == 0
     output = capsys.readouterr().out
     assert 'test.csv' in output and 'CenterCrop' in output and '2 measured, 2 broken' in output
+    assert re.search(r'from prepared clips +\d+\.\d{3} ms, in batches of ', output)
 
 
 def test_a_clip_is_made_where_there_is_no_data(monkeypatch, capsys):

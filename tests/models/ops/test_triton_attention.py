@@ -145,7 +145,7 @@ def test_values_and_gradients_equal_the_explicit_form(number):
 
 
 @pytest.mark.usefixtures('small_blocks')
-@pytest.mark.parametrize(('q_grid', 'k_grid', 'dim'), CASES[::3])
+@pytest.mark.parametrize(('q_grid', 'k_grid', 'dim'), CASES[1::8])
 def test_without_relative_positions(q_grid, k_grid, dim):
     drawn = draw(q_grid, k_grid, dim, tables=False)
     assert_exact(drawn, q_grid, k_grid, True)
@@ -154,7 +154,7 @@ def test_without_relative_positions(q_grid, k_grid, dim):
 def test_block_2_of_mat_in_a_reduced_grid():
     """With the tiles that a GPU gets."""
     q_grid, k_grid, dim = MAT_BLOCK_2
-    drawn = draw(q_grid, k_grid, dim)
+    drawn = draw(q_grid, k_grid, dim, heads=1)
     assert_exact(drawn, q_grid, k_grid, True)
 
 
@@ -180,9 +180,10 @@ def test_gradients_by_finite_differences():
 
 
 @pytest.mark.usefixtures('small_blocks')
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize('number', [7, 13, 20])
-def test_half_types_are_as_exact_as_the_explicit_form(dtype, number):
+@pytest.mark.parametrize(
+    ('number', 'dtype'), [(7, torch.float16), (13, torch.bfloat16), (20, torch.float16), (20, torch.bfloat16)]
+)
+def test_half_types_are_as_exact_as_the_explicit_form(number, dtype):
     q_grid, k_grid, dim = CASES[number]
     assert_as_exact_as_explicit(draw(q_grid, k_grid, dim, dtype=dtype), q_grid, k_grid, True)
 
