@@ -81,6 +81,8 @@ _FILLED_IN: dict[Registry, tuple[str, ...]] = {
     registry.PARAM_SCHEDULERS: ('optimizer', 'end', 'epoch_length'),
     registry.VISBACKENDS: ('save_dir',),
 }
+# and those of a model's auxiliary parts
+_FILLED_IN_AUXILIARY = ('head', 'stream_dims')
 _PLAIN_DICTS = {
     'auto_scale_lr': ('enable', 'base_batch_size'),
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
@@ -358,8 +360,9 @@ def _call(
 def _missing(signature: CallSignature, given: dict, path: str, name: str, place: Registry, partial: bool) -> Problems:
     if partial or place is registry.FUNCTIONS:
         return
+    filled_in = _FILLED_IN.get(place, ()) + _FILLED_IN_AUXILIARY * (path.split('.')[-2:-1] == ['auxiliary'])
     for needed in signature.required:
-        if needed not in given and needed not in _FILLED_IN.get(place, ()):
+        if needed not in given and needed not in filled_in:
             yield f'{path}.{needed}: missing, {name} needs it'
 
 

@@ -202,6 +202,24 @@ def test_parts_inside_a_model(cfg):
     ]
 
 
+@MODELS.register_module()
+class CheckedExtra:
+    """An auxiliary part."""
+
+    def __init__(self, head, stream_dims, width):
+        raise AssertionError('a check builds nothing')
+
+
+def test_what_a_model_gives_its_auxiliary_parts_is_not_missing(cfg):
+    backbones = dict(audio=dict(type='CheckedPart', in_dims={}, depth=1))
+    extra = dict(type='CheckedExtra')
+    cfg.model = dict(type='CheckedNet', backbones=backbones, neck=extra, auxiliary=dict(more=extra))
+    assert list(find_problems(cfg)) == [
+        *(f'model.neck.{name}: missing, CheckedExtra needs it' for name in ('head', 'stream_dims', 'width')),
+        'model.auxiliary.more.width: missing, CheckedExtra needs it',
+    ]
+
+
 def test_what_is_missing(cfg):
     del cfg.train_dataloader['sampler'], cfg.model['type'], cfg.optim_wrapper['optimizer']
     del cfg.train_cfg['max_epochs']

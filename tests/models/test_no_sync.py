@@ -131,6 +131,7 @@ def make_model(head, mix=None):
             ),
             neck=dict(type='AVBottleneck', embed_dims=16, num_blocks=1, num_heads=2, drop_path_rate=0.2),
             head=HEADS[head],
+            auxiliary=dict(alone=dict(type='UnimodalHeads')),
             contrast=dict(
                 type='ContrastiveHead',
                 embed_dims=8,

@@ -174,6 +174,7 @@ class GradientBlendingHook(Hook):
     def _factors(weights: Mapping[str, float]) -> dict[str, float]:
         return {'loss_cls' if name == FUSED else f'loss_{name}': value for name, value in weights.items()}
 
+    @torch.compiler.disable
     def _observe(self, batch: TrainingBatch, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if torch.is_grad_enabled():
             self._add(self._sums, found, len(next(iter(batch.tokens.values())).cls))

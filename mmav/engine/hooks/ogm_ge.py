@@ -114,6 +114,7 @@ class OGMGEHook(Hook):
         plain(runner).observers.append(self._observe)
         before_step(runner.optim_wrapper, lambda: self._modulate(parameters, int(seed), runner.epoch + 1, runner.iter))
 
+    @torch.compiler.disable
     def _observe(self, batch: TrainingBatch, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not torch.is_grad_enabled():
             return {}

@@ -85,9 +85,17 @@ class UnimodalHeads(BaseModule):
 
         Returns:
             Part of the label -> modality name -> logits (B, C).
+
+        Raises:
+            ConfigError: Patch tokens are to be read, and there are none.
         """
         found: dict[str, Any] = {}
         for m, head in self.heads.items():
+            if self.pool == 'patches' and not tokens[m].patches.shape[1]:
+                raise ConfigError(
+                    f"UnimodalHeads: pool='patches', but {m} has no patch tokens here, as of stored features: "
+                    "take pool='class'"
+                )
             x = tokens[m].cls if self.pool == 'class' else tokens[m].patches.mean(dim=1)
             if masks is not None and m in masks:
                 x = absent_to_zero(x, masks[m])

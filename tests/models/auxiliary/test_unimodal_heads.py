@@ -113,6 +113,13 @@ def test_what_makes_no_sense(options, error, text):
         make(**options)
 
 
+def test_features_without_patch_tokens():
+    tokens = {m: Tokens(torch.zeros(2, width), torch.zeros(2, 0, width), (0,)) for m, width in WIDTHS.items()}
+    assert make().logits(tokens)['label']['video'].isfinite().all()
+    with pytest.raises(ConfigError, match="pool='patches', but video has no patch tokens here"):
+        make(pool='patches').logits(tokens)
+
+
 def test_a_head_of_another_kind():
     @MODELS.register_module(name='HeadWithoutLogits', force=True)
     class HeadWithoutLogits(nn.Module):
