@@ -1,0 +1,8 @@
+"""AVBottleneck and heads of its encoders, weighed by Gradient-Blending. The weights are those of README.md's held-out clips.
+
+Train: python tools/train.py configs/avdigits/conv_nano_gblend_avdigits.py --cache ram
+Expected: not yet run here. Hardware: 1 CPU core.
+"""
+
+_base_ = ['./conv_nano_unimodal_heads_avdigits.py']
+custom_hooks = [dict(type='GradientBlendingHook', weights=dict(fused=0.4, video=0.3, audio=0.3))]

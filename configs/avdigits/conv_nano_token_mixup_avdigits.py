@@ -1,0 +1,8 @@
+"""AVBottleneck with the tokens of two clips mixed before it (manifold mixup).
+
+Train: python tools/train.py configs/avdigits/conv_nano_token_mixup_avdigits.py --cache ram
+Expected: not yet run here. Hardware: 1 CPU core.
+"""
+
+_base_ = ['./conv_nano_avdigits.py']
+model = dict(token_mixup=dict(type='TokenMixup', alpha=0.1))

@@ -1,0 +1,9 @@
+"""The video half alone.
+
+Train: python tools/train.py configs/avdigits/conv_nano_video_avdigits.py --cache ram
+Expected: not yet run here. Hardware: 1 CPU core.
+"""
+
+_base_ = ['./conv_nano_avdigits.py', '../_base_/variants_nano.py']
+model = _base_.pop('variants').video_only
+train_dataloader = test_dataloader = dict(dataset=dict(modalities=('video',)))
