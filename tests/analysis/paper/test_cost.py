@@ -30,8 +30,8 @@ def test_memory_of_a_gpu(small):
     plan = cost_of('MAT', small, CLIPS, gpus=32, gpu_memory=40)
     assert plan.fits and 1 < plan.needed / 2**30 < 1.1  # CUDA's own, and little more
     assert not cost_of('MAT', small, CLIPS, gpus=32, gpu_memory=0.5).fits
-    # two views of each clip, as the config trains
-    assert plan.training == pytest.approx(2 * cost_of('MAT', small, CLIPS).training, rel=0.3)
+    # two views of each clip, as the config trains; the GPU's form of attention takes more operations
+    assert plan.training > 1.9 * cost_of('MAT', small, CLIPS).training
 
 
 def test_the_batch_is_the_papers():

@@ -54,7 +54,7 @@ def test_nothing_has_ended(tmp_path):
     tables = work.collect(None)
     assert all(not cell.here for table in tables for row in table.rows for cell in row.cells.values())
     page = (tmp_path / 'w' / 'tables.md').read_text()
-    assert page.count('not yet run') > 2 * (4 + 8 + 3) and '| test | 12,790 | - |' in page
+    assert page.count('not yet run') >= 2 * (4 + 8 + 3) and '| test | 12,790 | - |' in page
 
 
 def test_refusals(tmp_path):
