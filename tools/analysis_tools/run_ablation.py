@@ -63,6 +63,8 @@ def main() -> None:
             make_avsynth(work.choices.data_root or AVSYNTH)
         lost = work.do()
     gathered = Gathered(ablation, ablation.seeds, args.results or [args.work_dir], work.digests)
+    for note in gathered.notes:
+        print(note)
     evidence = Evidence(state(gathered, ablation.metric))
     print(report_text(evidence))
     names = write_report(evidence, args.work_dir)

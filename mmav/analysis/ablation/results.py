@@ -96,6 +96,8 @@ class Gathered:
         self.ablation, self.seeds, self.folders = ablation, tuple(seeds), tuple(folders)
         # each run's result and the folder that it is in
         self.found: dict[Run, tuple[Result, Path]] = {}
+        # of runs that two machines did, and that came out differently
+        self.notes: list[str] = []
         for row in ablation.trained:
             wanted, source = (digests or {}).get(row), None
             for seed in self.seeds:
@@ -111,7 +113,9 @@ class Gathered:
                             'give the folders of one ablation, or another --work-dir'
                         )
                     wanted, source = result.digest, source or place
-                    self.found.setdefault(Run(row, seed), (result, place))
+                    first, at = self.found.setdefault(Run(row, seed), (result, place))
+                    if first.figures != result.figures:
+                        self.notes.append(f"'{place}' has other figures than '{at}', which are taken")
 
     def result(self, row: Row, seed: int) -> Result | None:
         """How a run ended; None if it has not. Of a row that averages others, the figures of the average."""

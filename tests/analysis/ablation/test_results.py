@@ -79,8 +79,12 @@ def test_the_same_run_twice_has_to_be_of_the_same_settings(tmp_path):
     one, two = tmp_path / 'one', tmp_path / 'two'
     write(one, SOUND, 0)
     write(two, SOUND, 0)
-    assert Gathered(ABLATION, (0,), [two, one]).found
+    found = Gathered(ABLATION, (0,), [two, one])
+    assert [place for _, place in found.found.values()] == [two / 'a_seed0'] and not found.notes
     result = json.loads((two / 'a_seed0/result.json').read_text())
+    (one / 'a_seed0/result.json').write_text(json.dumps(result | dict(figures=dict(top1=0.25))))
+    (note,) = Gathered(ABLATION, (0,), [two, one]).notes
+    assert note.endswith("one/a_seed0' has other figures than '" + f"{two}/a_seed0', which are taken")
     (two / 'a_seed0/result.json').write_text(json.dumps(result | dict(digest='e')))
     with pytest.raises(MmavError, match=r"two/a_seed0' is a run of another config .* than '.*one/a_seed0'"):
         Gathered(ABLATION, (0,), [one, two])
