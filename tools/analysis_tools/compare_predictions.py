@@ -6,9 +6,10 @@ interval over seeds and test clips, McNemar's test, and a verdict. The first is 
 import argparse
 from pathlib import Path
 
-from mmav.analysis.evidence.dumps import read_rows, read_splits
+from mmav.analysis.evidence.dumps import read_rows
 from mmav.analysis.evidence.judging import Evidence
 from mmav.analysis.evidence.report import FILES, report_text, write_report
+from mmav.analysis.evidence.splits import read_splits
 from mmav.analysis.evidence.stated import Comparison, Stated
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
