@@ -13,7 +13,6 @@ from mmav.engine.memory.fake_gpu import backward, fake_gpu
 from mmav.engine.memory.plan import GIB, _Step, plan_step
 from mmav.errors import ConfigError
 from tests import resnet
-from tests.configs.digests import config_of
 from tests.toys import ROOT
 
 SMALL = 'mat/mat_tiny_avsynth.py'
@@ -131,22 +130,24 @@ def test_mat_takes_what_the_paper_says():
     assert full.peak_bytes / 64 <= 0.1 * GIB, full.peak_bytes / 64 / GIB
 
 
-def paper_configs():
-    """A config for each model and batch of the paper's tables: datasets and losses on class embeddings differ, too."""
-    found = {}
-    for path in sorted((ROOT / 'configs').glob('*/*.py')):
-        if path.parent.name in ('_base_', 'small') or 'tiny' in path.stem:
-            continue
-        cfg = config_of(path)
-        parts = {name: value for name, value in cfg.model.items() if name in ('backbones', 'neck')}
-        key = str((parts, cfg.train_dataloader.batch_size, training_views(cfg)))
-        found.setdefault(key, path)
-    return [pytest.param(path, id=path.stem) for path in found.values()]
+# One config for each pair of encoders of the paper's size, with its neck and the most clips a GPU has of it: what has
+# one encoder takes less. tests/test_configs.py finds out whether one is missing.
+PLANNED = (
+    'cav_mae/cav_mae_ft_vggsound.py',
+    'mbt/mbt_b_vggsound.py',
+    'mbt/mbt_recipe_audioset20k.py',
+    'mmt/mmt_avg_vggsound.py',
+    'mmt/mmt_concat_vggsound.py',
+    'mmt/mmt_k4_l4_crema_d.py',
+    'mmt/mmt_k4_l4_no_mat_vggsound.py',
+    'mmt/mmt_k4_l4_vggsound.py',
+    'mmt/mmt_k4_merged_vggsound.py',
+)
 
 
-@pytest.mark.parametrize('path', paper_configs())
-def test_every_config_of_the_paper_fits(path):
-    plan = plan_step(config_of(path), dtype='bfloat16', gpus=8)
+@pytest.mark.parametrize('name', PLANNED)
+def test_every_config_of_the_paper_fits(name):
+    plan = plan_step(config(name), dtype='bfloat16', gpus=8)
     assert plan.needed <= 40 * GIB, f'{plan.needed / GIB:.1f} GiB'
 
 
