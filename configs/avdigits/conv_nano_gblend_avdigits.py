@@ -5,4 +5,4 @@ Expected: not yet run here. Hardware: 1 CPU core.
 """
 
 _base_ = ['./conv_nano_unimodal_heads_avdigits.py']
-custom_hooks = [dict(type='GradientBlendingHook', weights=dict(fused=0.4, video=0.3, audio=0.3))]
+custom_hooks = [dict(type='GradientBlendingHook', weights=dict(fused=0.25, video=0.34, audio=0.41))]
