@@ -77,7 +77,7 @@ def test_a_formatted_dump_is_equal(tmp_path):
     assert load_config(str(tmp_path / 'dumped.py')).to_dict() == cfg.to_dict()
 
 
-FROM_SCRATCH = ('small', 'balance', 'natural')
+FROM_SCRATCH = ('avdigits', 'balance', 'natural', 'small')
 PAPER_SIZE = [path for path in EXPERIMENTS if 'tiny' not in path.stem and path.parent.name not in FROM_SCRATCH]
 STARTS_FROM = dict(MAT='mvitv2_b_in1k', MViTv2='mvitv2_b_in1k', AST='deit_b_distilled_384_in1k', ViT='vit_b_in21k')
 # folders whose encoders all start from one file
@@ -194,7 +194,7 @@ RECIPES = [path for path in EXPERIMENTS if '_recipe_' in path.stem or path.paren
 def test_follows_its_recipe(path):
     cfg = config_of(path)
     expected = PUBLIC
-    if '_tiny_' in path.name or '_nano_' in path.name:
+    if '_tiny_' in path.name or path.parent.name == 'natural':
         expected = SMALL
     elif path.parent.name in FROM_SCRATCH:
         expected = TOKENLESS
