@@ -129,7 +129,10 @@ class Gathered:
     def why_lost(self, row: Row, seed: int) -> str | None:
         """Why a run has no figures; None if it has."""
         if row.parts:
-            for part, own in self.runs_behind(row, seed):
+            runs = self.runs_behind(row, seed)
+            if len(set(runs)) < len(runs):
+                return f'it averages runs of more seeds than {len(self.seeds)}'
+            for part, own in runs:
                 if (why := self.why_lost(part, own)) is not None:
                     return why if why == NOT_RUN else f'{part.title}: {why}'
             return None
@@ -143,19 +146,12 @@ class Gathered:
     def runs_behind(self, row: Row, seed: int) -> list[tuple[Row, int]]:
         """The rows that a row averages, each with its seed: where one is named twice, its run of the next seed, too.
 
-        Seeds follow each other in a circle, so that there are as many averages as seeds.
-
-        Raises:
-            MmavError: A row is named more often than there are seeds.
+        Seeds follow each other in a circle, so that there are as many averages as seeds. Of fewer seeds than a row is
+        named, as :meth:`why_lost` tells, some run would count twice.
         """
         found: list[tuple[Row, int]] = []
         for part in self.ablation.parts_of(row):
             times = sum(part == each for each, _ in found)
-            if times >= len(self.seeds):
-                raise MmavError(
-                    f'row {row.title!r} averages {times + 1} runs of {part.title!r}, of which there are '
-                    f'{len(self.seeds)} seeds: give more with --seeds'
-                )
             found.append((part, self.seeds[(self.seeds.index(seed) + times) % len(self.seeds)]))
         return found
 
