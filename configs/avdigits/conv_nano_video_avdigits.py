@@ -6,4 +6,4 @@ Expected: not yet run here. Hardware: 1 CPU core.
 
 _base_ = ['./conv_nano_avdigits.py', '../_base_/variants_nano.py']
 model = _base_.pop('variants').video_only
-train_dataloader = test_dataloader = dict(dataset=dict(modalities=('video',)))
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(modalities=('video',)))

@@ -55,4 +55,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(**dataset, ann_file='test.csv', pipeline=test_pipeline, test_mode=True),
 )
-test_evaluator = dict(type='Accuracy', topk=(1, 5))
+# there is no third list, and nothing is chosen by this one: the schedule validates at the end alone
+val_dataloader = test_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1, 5))
+test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-"""10 epochs of AdamW for small convolutional encoders from scratch, for a batch of 32; nothing is validated."""
+"""10 epochs of AdamW for small convolutional encoders from scratch, for a batch of 32. It validates at the end alone."""
 
 _base_ = ['./small_20e.py']
 
@@ -11,6 +11,4 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=32)
 
-train_cfg = dict(max_epochs=max_epochs)
-# settings are chosen on clips held out of the training list, never on the test list: see configs/avdigits/README.md
-val_cfg = None
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
