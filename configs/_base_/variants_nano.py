@@ -9,6 +9,13 @@ variants = dict(
     avc=__contrast,
     avc_imal=__contrast,
     avc_imc=__contrast,
+    # one of the two slices of four frames, one of the four quarters of the sound
+    token_drop=dict(
+        backbones=dict(
+            video=dict(token_drop=dict(axes=(0.5, 0.0, 0.0))),
+            audio=dict(token_drop=dict(axes=(0.0, 0.25))),
+        )
+    ),
     # MAT's patches, 4 x 16 tokens, of width 32, that of MAT's middle stage, in all blocks: 64 takes 1.4 times the time
     no_mat=dict(
         backbones=dict(

@@ -94,6 +94,6 @@ def test_every_variant_is_taken_by_an_experiment():
         Config.fromfile(ROOT / 'configs' / '_base_' / f'variants{size}.py').variants for size in ('', '_tiny', '_nano')
     )
     assert taken[''] == set(rows) == set(nano)
-    assert taken['_tiny_'] | {'mbt_optimizer'} == set(tiny)
+    assert taken['_tiny_'] | {'mbt_optimizer', 'token_drop'} == set(tiny)
     own = re.findall(r'^    (\w+)=', (ROOT / 'configs' / '_base_' / 'variants_nano.py').read_text(), flags=re.MULTILINE)
     assert own and set(own) <= taken['_nano_']
