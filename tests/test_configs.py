@@ -175,7 +175,9 @@ def size_of(model):
     if key not in _sizes:
         with torch.device('meta'):
             parameters = MODELS.build(model).named_parameters()
-            _sizes[key] = sum(part.numel() for name, part in parameters if not name.startswith(('contrast.', 'auxiliary.')))
+            _sizes[key] = sum(
+                part.numel() for name, part in parameters if not name.startswith(('contrast.', 'auxiliary.'))
+            )
     return _sizes[key]
 
 

@@ -1,4 +1,4 @@
-"""AVBottleneck and heads of its encoders, weighed by Gradient-Blending. The weights are those of README.md's held-out clips.
+"""AVBottleneck and heads of its encoders, weighed by Gradient-Blending, on README.md's held-out clips.
 
 Train: python tools/train.py configs/avdigits/conv_nano_gblend_avdigits.py --cache ram
 Expected: not yet run here. Hardware: 1 CPU core.

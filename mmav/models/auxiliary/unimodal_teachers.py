@@ -211,9 +211,9 @@ def read_teacher(modality: str, config: str, checkpoint: str | None) -> nn.Modul
     prefix = f'backbones.{modality}.'
     weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     if not weights:
-        others = sorted({name.split('.')[1] for name in state if name.startswith('backbones.')})
+        found = sorted({name.split('.')[1] for name in state if name.startswith('backbones.')})
         raise CheckpointError(
-            f"'{checkpoint}' has no encoder of {modality} to teach with, only {' and '.join(others) or 'none'}"
+            f"'{checkpoint}' has no encoder of {modality} to teach with, only {' and '.join(found) or 'none'}"
         )
     own = encoder.state_dict()
     report = describe_mismatch(
