@@ -1,4 +1,4 @@
-"""10 epochs of AdamW for small convolutional encoders from scratch, for a batch of 32. It validates once, at the end."""
+"""10 epochs of AdamW for small convolutional encoders from scratch, batches of 32. It validates once, at the end."""
 
 _base_ = ['./small_20e.py']
 
