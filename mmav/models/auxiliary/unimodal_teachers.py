@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from mmav.checkpoints import describe_mismatch, load_checkpoint_file, require_checkpoint, require_every_weight
-from mmav.config.reading import load_config
-from mmav.errors import CheckpointError, ConfigError, did_you_mean
+from mmav.errors import CheckpointError, ConfigError, did_you_mean, one_line
 from mmav.models.auxiliary.batch import TrainingBatch
 from mmav.models.init import from_scratch, leave_out_files
 from mmav.models.tuning import KEYS
 from mmav.registry import MODELS
+from mmav.shipped import find_config
 from mmav.structures import Tokens
 
 FEATURES = ('class', 'all')
@@ -190,7 +191,7 @@ def read_teacher(modality: str, config: str, checkpoint: str | None) -> nn.Modul
     """
     if checkpoint is not None:
         require_checkpoint(checkpoint)
-    backbones = (load_config(config).get('model') or {}).get('backbones') or {}
+    backbones = (_read(config).get('model') or {}).get('backbones') or {}
     part = backbones.get(modality)
     known = [name for name, cfg in backbones.items() if cfg is not None]
     if part is None:
@@ -246,3 +247,13 @@ def _weights(given: float | Mapping[str, float], modalities: list[str]) -> dict[
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float('inf'):
             raise ConfigError(f'loss_weight={value!r} of {name}: give a number above 0, or leave its teacher out')
     return {name: float(value) for name, value in weights.items()}
+
+
+def _read(path: str) -> Config:
+    """Reads the config of a teacher, which :mod:`mmav.engine.teacher_check` has checked before a training."""
+    try:
+        return Config.fromfile(str(find_config(path)))
+    except ConfigError:
+        raise
+    except Exception as error:  # a config is code: it can raise anything
+        raise ConfigError(f"cannot read the config '{path}': {one_line(error)}") from error
