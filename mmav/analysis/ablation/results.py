@@ -129,9 +129,12 @@ class Gathered:
     def why_lost(self, row: Row, seed: int) -> str | None:
         """Why a run has no figures; None if it has."""
         if row.parts:
+            first, times = self._group(row, seed)
+            if first is None:
+                return f'no {times} seeds are left for its average'
+            if first != seed:
+                return f'its run is in the average of seed {first}'
             runs = self.runs_behind(row, seed)
-            if len(set(runs)) < len(runs):
-                return f'it averages runs of more seeds than {len(self.seeds)}'
             for part, own in runs:
                 if (why := self.why_lost(part, own)) is not None:
                     return why if why == NOT_RUN else f'{part.title}: {why}'
@@ -146,14 +149,21 @@ class Gathered:
     def runs_behind(self, row: Row, seed: int) -> list[tuple[Row, int]]:
         """The rows that a row averages, each with its seed: where one is named twice, its run of the next seed, too.
 
-        Seeds follow each other in a circle, so that there are as many averages as seeds. Of fewer seeds than a row is
-        named, as :meth:`why_lost` tells, some run would count twice.
+        No run is in two averages, so that the averages are independent: of five seeds two pairs are averaged, those of
+        the first and second, and of the third and fourth. The others have none, as :meth:`why_lost` tells.
         """
         found: list[tuple[Row, int]] = []
         for part in self.ablation.parts_of(row):
             times = sum(part == each for each, _ in found)
-            found.append((part, self.seeds[(self.seeds.index(seed) + times) % len(self.seeds)]))
+            found.append((part, self.seeds[self.seeds.index(seed) + times]))
         return found
+
+    def _group(self, row: Row, seed: int) -> tuple[int | None, int]:
+        """First of the seeds whose runs are averaged with that of ``seed``, None if too few are left; and how many."""
+        parts = self.ablation.parts_of(row)
+        times = max(parts.count(part) for part in parts)
+        start = self.seeds.index(seed) // times * times
+        return (self.seeds[start] if start + times <= len(self.seeds) else None), times
 
     def predictions(self, row: Row, seed: int) -> list[dict]:
         """The predictions of a run that has figures, see :func:`~mmav.evaluation.predictions.load_predictions`."""
