@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
@@ -13,7 +14,16 @@ from mmav.analysis.ablation.plan import Run
 from mmav.analysis.ablation.results import Gathered
 from mmav.analysis.ablation.rows import Row
 from mmav.analysis.evidence.stated import Stated
-from mmav.evaluation.comparing import Components, difference_interval, expected_components, resized, smallest_difference
+from mmav.evaluation.comparing import (
+    Components,
+    Prior,
+    difference_interval,
+    expected_components,
+    prior_of,
+    resized,
+    smallest_difference,
+)
+from mmav.evaluation.comparing.pooling import LEAST_ROWS, LEAST_SEEDS, extra_freedom
 from mmav.registry import DATASETS
 
 # of two rows, as long as none has run: clips of which one alone is right, and the spread of a row over seeds
@@ -96,15 +106,22 @@ def smallest_seen(stated: Stated, *, clips: int, seeds: int) -> str:
         seeds: Number of seeds.
     """
     number = max(len(stated.comparisons), 1)
-    pilots = _pilots(stated)
+    rows, prior = len(stated.rows), prior_of(row.measured for row in stated.rows)
+    pilots = _pilots(stated, prior)
     if pilots and not (seeds > 1 and pilots[0].num_seeds == 1):
-        found = median(
-            smallest_difference(resized(pilot, clips=clips, seeds=seeds), comparisons=number) for pilot in pilots
-        )
+        shared = 0.0
+        if rows >= LEAST_ROWS and seeds >= LEAST_SEEDS:  # then all rows tell of the spread together
+            shared = extra_freedom(seeds, prior.freedom) if prior else extra_freedom(seeds)
+        sizes = [replace(resized(pilot, clips=clips, seeds=seeds), extra_freedom=shared) for pilot in pilots]
+        found = median(smallest_difference(each, comparisons=number) for each in sizes)
         source = f'from {len(pilots)} pairs of rows that have run'
     else:
         expected = expected_components(
-            clips=clips, seeds=seeds, disagreement=DISAGREEMENT, seed_spread=SEED_SPREAD if seeds > 1 else 0.0
+            clips=clips,
+            seeds=seeds,
+            disagreement=DISAGREEMENT,
+            seed_spread=SEED_SPREAD if seeds > 1 else 0.0,
+            rows=rows,
         )
         found = smallest_difference(expected, comparisons=number)
         source = (
@@ -118,7 +135,7 @@ def smallest_seen(stated: Stated, *, clips: int, seeds: int) -> str:
     return f'{size} see {100 * found:.1f} points or more in 80 % of cases, in {each} ({source})'
 
 
-def _pilots(stated: Stated) -> list[Components]:
+def _pilots(stated: Stated, prior: Prior | None) -> list[Components]:
     """Components of the differences of rows that have run: of the stated comparisons, else of neighbours."""
     measured = {row.title: row.measured for row in stated.rows if row.measured is not None}
     pairs = [(each.better, each.than) for each in stated.comparisons]
@@ -129,5 +146,5 @@ def _pilots(stated: Stated) -> list[Components]:
             seeds = sorted({*measured[one].seeds} & {*measured[two].seeds})
             if len(seeds) > 1:
                 alike = [measured[title].of_seeds(seeds) for title in (one, two)]
-                found.append(difference_interval(*alike).components)
+                found.append(difference_interval(*alike, prior=prior).components)
     return found

@@ -57,3 +57,19 @@ def test_rows_that_have_run_replace_the_assumptions():
     assert 'from 1 pairs of rows that have run' in few
     points = [float(text.split(' see ')[1].split()[0]) for text in (few, many)]
     assert 0 < points[1] < points[0] < 50
+
+
+def test_rows_of_a_large_table_tell_of_the_spread_together():
+    """As the report judges them: the spread over seeds is that of all rows."""
+    rows = [EvidenceRow(str(number)) for number in range(6)]
+    told = smallest_seen(Stated('toys', rows), clips=2000, seeds=5)
+    size = dict(clips=2000, seeds=5, disagreement=DISAGREEMENT, seed_spread=SEED_SPREAD)
+    many, two = (smallest_difference(expected_components(**size, rows=number)) for number in (6, 2))
+    assert many < two and f'see {100 * many:.1f} points' in told
+    rng = np.random.default_rng(0)
+    known = [Measured(str(number), rng.random((3, 500)) < 0.6, (0, 1, 2)) for number in range(6)]
+    points = [
+        float(smallest_seen(stated(*some), clips=500, seeds=3).split(' see ')[1].split()[0])
+        for some in (known, known[:5])
+    ]
+    assert points[0] < points[1]
