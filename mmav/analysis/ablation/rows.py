@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmav.analysis.evidence.stated import Comparison
@@ -45,10 +45,6 @@ class Row:
         """Where a run of this row writes."""
         return work_dir / f'{self.stem}_seed{seed}'
 
-    def named(self, text: str) -> bool:
-        """Whether a text means this row: its title, the name of its folders, or its config."""
-        return text in (self.title, self.stem, self.config)
-
 
 @dataclass(frozen=True)
 class Ablation:
@@ -59,8 +55,8 @@ class Ablation:
         rows: The rows, in the order of the table.
         metric: Key of the figure of the test by which rows are compared.
         seeds: The seeds of each row.
-        comparisons: Which row is expected to be better than which.
-        baseline: The row that all others are compared with, too; None if there is none.
+        comparisons: Which row is expected to be better than which; given by title, name or config, kept by title.
+        baseline: The row that all others are compared with, too, likewise; None if there is none.
         lines: Name -> figure that is known otherwise, such as an oracle's.
         options: What all rows change of their configs, ``K=V``.
         epochs: Epochs of each run, in place of the configs' own.
@@ -94,19 +90,24 @@ class Ablation:
         for seed in self.seeds:
             if self.seeds.count(seed) > 1:
                 raise ConfigError(f'{self._what}: seed {seed} is given twice')
+            if not 0 <= seed < 2**32:
+                raise ConfigError(f'{self._what}: seed {seed}: give a whole number from 0')
+        if self.epochs is not None and self.epochs < 1:
+            raise ConfigError(f'{self._what}: {self.epochs} epochs: give 1 or more')
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f'{self._what}: batches of {self.batch_size} clips: give 1 or more')
+        for row in self.rows:
+            if row.name and row.name != Path(row.name).name:
+                raise ConfigError(f'{self._what}: row {row.title!r}, Name: {row.name!r} is no name of a folder')
         self._require_unique([row.title for row in self.rows], 'are named', 'give each a Row: of its own')
         self._require_unique(
             [row.stem for row in self.rows], 'would write to the same folders', 'give them different names, Name: ...'
         )
         for row in self.rows:
             list(self.behind(row))
-        for comparison in self.comparisons:
-            for key, title in (('Better', comparison.better), ('Than', comparison.than)):
-                self._find(title, f'Comparisons, {key}')
-            if comparison.better == comparison.than:
-                raise ConfigError(f'{self._what}: Comparisons: {comparison.better!r} is compared with itself')
+        object.__setattr__(self, 'comparisons', tuple(map(self._titled, self.comparisons)))
         if self.baseline is not None:
-            self._find(self.baseline, 'Baseline')
+            object.__setattr__(self, 'baseline', self._find(self.baseline, 'Baseline').title)
 
     @property
     def trained(self) -> tuple[Row, ...]:
@@ -144,10 +145,21 @@ class Ablation:
     def _what(self) -> str:
         return self.source or self.dataset
 
+    def _titled(self, comparison: Comparison) -> Comparison:
+        better = self._find(comparison.better, 'Comparisons, Better').title
+        than = self._find(comparison.than, 'Comparisons, Than').title
+        if better == than:
+            raise ConfigError(f'{self._what}: Comparisons: {comparison.better!r} is compared with itself')
+        return replace(comparison, better=better, than=than)
+
     def _find(self, text: str, where: str) -> Row:
-        for row in self.rows:
-            if row.named(text):
-                return row
+        for key in ('title', 'stem', 'config'):  # a title is never taken for the name of another row
+            found = [row for row in self.rows if getattr(row, key) == text]
+            if len(found) > 1:
+                titles = ' and '.join(repr(row.title) for row in found)
+                raise ConfigError(f'{self._what}: {where}: {text!r} is the config of {titles}: give the title of one')
+            if found:
+                return found[0]
         hint = did_you_mean(text, [row.title for row in self.rows])
         raise ConfigError(f'{self._what}: {where}: there is no row {text!r}{hint}')
 

@@ -17,12 +17,32 @@ def test_rows_are_found_by_title_name_or_config():
     assert ablation.trained == (SOUND, SIGHT, STUDENT)
 
 
+def test_comparisons_and_the_baseline_may_be_given_by_name_or_config():
+    eyes = Row('eyes only', 'b.py', name='sight')
+    ablation = Ablation('toys', (SOUND, eyes), comparisons=(Comparison('sight', 'a.py', 'me'),), baseline='b.py')
+    assert ablation.comparisons == (Comparison('eyes only', 'sound', 'me'),) and ablation.baseline == 'eyes only'
+    with pytest.raises(ConfigError, match="'eyes only' is compared with itself"):
+        Ablation('toys', (SOUND, eyes), comparisons=(Comparison('eyes only', 'sight'),))
+
+
+def test_a_text_never_means_two_rows():
+    slow, fast = Row('slow', 'a.py'), Row('fast', 'a.py', name='quick')
+    with pytest.raises(ConfigError, match="'a.py' is the config of 'slow' and 'fast': give the title of one"):
+        Ablation('toys', (slow, fast), baseline='a.py')
+    other = Row('other', 'c.py', name='fast ones')
+    assert Ablation('toys', (other, Row('fast ones', 'd.py')), baseline='fast ones').baseline == 'fast ones'
+
+
 @pytest.mark.parametrize(
     ('rows', 'options', 'message'),
     [
         ((), {}, 'there is no row'),
         ((SOUND,), dict(seeds=()), 'there is no seed'),
         ((SOUND,), dict(seeds=(0, 1, 0)), 'seed 0 is given twice'),
+        ((SOUND,), dict(seeds=(-1,)), 'seed -1: give a whole number from 0'),
+        ((SOUND,), dict(epochs=0), '0 epochs: give 1 or more'),
+        ((SOUND,), dict(batch_size=-4), 'batches of -4 clips: give 1 or more'),
+        ((SOUND, Row('y', 'y.py', name='../y')), {}, "row 'y', Name: '../y' is no name of a folder"),
         ((SOUND, Row('sound', 'b.py')), {}, "two rows are named 'sound'"),
         (
             (SOUND, Row('again', 'x/a.py')),
