@@ -22,6 +22,7 @@ from mmav.analysis.ablation.rows import Ablation
 from mmav.analysis.ablation.work import Choices, Work
 from mmav.analysis.evidence.judging import Evidence
 from mmav.analysis.evidence.report import FILES, PICTURE, report_markdown, report_text, write_report
+from mmav.analysis.evidence.splits import read_splits
 from mmav.analysis.pages import fill_block, read_block
 from mmav.config.reading import key_value
 from mmav.engine.cli import run_tool
@@ -49,6 +50,8 @@ def main() -> None:
     own = not args.rows
     ablation = read(args)
     check_metric(ablation.metric)
+    if args.split_by:
+        read_splits(args.split_by, [])
     rows = chosen(ablation, args.only)
     page = str(FOLDER / 'README.md') if own and args.page is None else args.page
     check_files(args.work_dir, page)
@@ -65,7 +68,7 @@ def main() -> None:
     gathered = Gathered(ablation, ablation.seeds, args.results or [args.work_dir], work.digests)
     for note in gathered.notes:
         print(note)
-    evidence = Evidence(state(gathered, ablation.metric))
+    evidence = Evidence(state(gathered, ablation.metric, split_by=args.split_by))
     print(report_text(evidence))
     names = write_report(evidence, args.work_dir)
     print(f'written: {", ".join(names)} in {args.work_dir}')
@@ -122,6 +125,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', help="default: the file's, or 0 1 2")
     parser.add_argument('--only', metavar='TEXT', help='only rows whose title or config has this text in its name')
     parser.add_argument('--metric', help="the figure that rows are compared by; default: the file's, or top1")
+    parser.add_argument(
+        '--split-by', metavar='FILE:COLUMN', help='CSV file with the column path: judge each part of the clips, too'
+    )
     parser.add_argument('--epochs', type=int, help="epochs of each run; default: the file's, or each config's")
     parser.add_argument('--batch-size', type=int, help='clips a step; default: likewise')
     parser.add_argument('--data-root', help='folder of the data; AVSynth is written if it is not there')
@@ -225,7 +231,7 @@ def make_avsynth(data_root: str) -> None:
         return
     command: Sequence[str] = [sys.executable, str(ROOT / 'tools/data/avsynth/make_avsynth.py'), data_root]
     if subprocess.run(command).returncode:
-        raise MmavError('make_avsynth.py failed')
+        raise MmavError(f"AVSynth could not be written to '{data_root}', see above")
 
 
 if __name__ == '__main__':

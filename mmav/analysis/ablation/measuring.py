@@ -10,6 +10,7 @@ import numpy as np
 
 from mmav.analysis.ablation.results import Gathered
 from mmav.analysis.ablation.rows import Row
+from mmav.analysis.evidence.splits import read_splits
 from mmav.analysis.evidence.stated import EvidenceRow, Stated
 from mmav.errors import MmavError
 from mmav.evaluation.accuracy import ranks_of_clip
@@ -18,7 +19,7 @@ from mmav.evaluation.comparing import AnyMeasured, Measured, MeasuredBy
 from mmav.evaluation.multi_label import multi_label_scores
 from mmav.evaluation.predictions import by_clip, is_multi_label, require_labels
 
-_TOP = re.compile(r'(?:(\w+)_)?top(\d+)')
+_TOP = re.compile(r'(?:(\w+)_)?top([1-9]\d*)')
 ALWAYS = ('mAP', 'AUC', 'd_prime', 'hit1', 'macro_f1', 'micro_f1')
 
 Clips = list[dict[str, Any]]
@@ -34,7 +35,7 @@ def check_metric(metric: str) -> None:
         raise _unknown('metric', metric, f'topK, or of clips with several labels {", ".join(ALWAYS)}')
 
 
-def state(gathered: Gathered, metric: str) -> Stated:
+def state(gathered: Gathered, metric: str, *, split_by: str | None = None) -> Stated:
     """All that a report is made from.
 
     A row of which a run was killed is compared with no other: the seeds that are left were selected by the figure.
@@ -42,12 +43,15 @@ def state(gathered: Gathered, metric: str) -> Stated:
     Args:
         gathered: The results.
         metric: Key of the figure.
+        split_by: ``FILE:COLUMN`` of a table whose values part the clips, see
+            :func:`~mmav.analysis.evidence.splits.read_splits`.
 
     Raises:
-        MmavError: The metric has no value on a part of the clips, or two rows were tested on different clips.
+        MmavError: The metric has no value on a part of the clips, two rows were tested on different clips, or the table
+            is wrong.
     """
     ablation = gathered.ablation
-    order: list[tuple[int, str]] = []
+    order: dict[tuple[int, str], str] = {}
     rows = [_evidence(row, gathered, metric, order) for row in ablation.rows]
     return Stated(
         ablation.dataset,
@@ -58,10 +62,11 @@ def state(gathered: Gathered, metric: str) -> Stated:
         metric,
         ablation.source,
         ablation.margin,
+        read_splits(split_by, list(order.values())) if split_by else {},
     )
 
 
-def _evidence(row: Row, gathered: Gathered, metric: str, order: list[tuple[int, str]]) -> EvidenceRow:
+def _evidence(row: Row, gathered: Gathered, metric: str, order: dict[tuple[int, str], str]) -> EvidenceRow:
     lost = {seed: why for seed in gathered.seeds if (why := gathered.why_lost(row, seed)) is not None}
     seeds = [seed for seed in gathered.seeds if seed not in lost]
     killed = any('killed' in why for why in lost.values())
@@ -131,14 +136,14 @@ def _of_sets(title: str, dumps: Sequence[Clips], metric: str) -> Callable[[int, 
     return figure
 
 
-def _in_order(clips: Clips, row: Row, seed: int, order: list[tuple[int, str]]) -> Clips:
-    """Clips in the order of the first row's; sets ``order`` if there is none yet."""
+def _in_order(clips: Clips, row: Row, seed: int, order: dict[tuple[int, str], str]) -> Clips:
+    """Clips in the order of the first row's; sets ``order``, key -> path, if there is none yet."""
     what = f'{row.title}, seed {seed}'
     table = by_clip(clips, what)
     if not order:
-        order.extend(sorted(table))
-    if table.keys() != set(order):
-        odd = min(table.keys() ^ set(order))
+        order.update((key, table[key]['path']) for key in sorted(table))
+    if table.keys() != order.keys():
+        odd = min(table.keys() ^ order.keys())
         raise MmavError(
             f'{what} was tested on other clips than the rows before: only one of them has {odd[1]}, row {odd[0]} of '
             'its list; compare rows of one test list'

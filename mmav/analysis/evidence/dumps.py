@@ -14,7 +14,7 @@ from mmav.evaluation.predictions import by_clip, refuse_twice
 _SEED = re.compile(r'seed[_-]?(\d+)')
 
 
-def read_rows(dumps: Mapping[str, Sequence[str]], metric: str) -> tuple[list[EvidenceRow], list[tuple[int, str]]]:
+def read_rows(dumps: Mapping[str, Sequence[str]], metric: str) -> tuple[list[EvidenceRow], list[str]]:
     """Reads the dumps of rows.
 
     A seed is the number behind ``seed`` in a path, where each path of a row has one of its own; otherwise the place of
@@ -25,7 +25,7 @@ def read_rows(dumps: Mapping[str, Sequence[str]], metric: str) -> tuple[list[Evi
         metric: Key of the figure, see :func:`mmav.analysis.ablation.measuring.measured_of`.
 
     Returns:
-        The rows, and what identifies each clip, see :func:`mmav.evaluation.predictions.clip_key`, in their order.
+        The rows, and the path of each clip as the first file names it, in their order.
 
     Raises:
         MmavError: A file is missing or wrong, is given twice, or is of other clips, labels or classes than the first.
@@ -47,7 +47,7 @@ def read_rows(dumps: Mapping[str, Sequence[str]], metric: str) -> tuple[list[Evi
         seeds = [seed_of(path) or 0 for path in files] if seeded else list(range(len(files)))
         clips = [[tables[path][key] for key in order] for path in files]
         rows.append(EvidenceRow(name, measured_of(name, clips, seeds, metric)))
-    return rows, order
+    return rows, [tables[paths[0]][key]['path'] for key in order]
 
 
 def seed_of(path: str) -> int | None:

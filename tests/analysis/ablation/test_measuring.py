@@ -52,7 +52,7 @@ def test_sets_of_labels_are_measured_anew_on_each_draw_of_clips(metric):
 def test_a_metric_is_checked_before_the_runs():
     for metric in ('top1', 'verb_top5', 'mAP', 'noun_macro_f1'):
         check_metric(metric)
-    for metric in ('top_1', 'ari', 'mapp'):
+    for metric in ('top_1', 'ari', 'mapp', 'top0'):
         with pytest.raises(MmavError, match=f"the metric '{metric}' has no value for each clip.*: give topK"):
             check_metric(metric)
 
@@ -83,3 +83,13 @@ def test_rows_of_different_clips_are_refused(tmp_path, monkeypatch):
     ablation = Ablation('toys', (SOUND, SIGHT), seeds=(0,))
     with pytest.raises(MmavError, match=r'sight, seed 0 was tested on other clips than the rows before: .*has b.mp4'):
         state(Gathered(ablation, (0,), [tmp_path]), 'top1')
+
+
+def test_a_table_parts_the_clips(tmp_path):
+    write(tmp_path, SOUND, 0)
+    gathered = Gathered(Ablation('toys', (SOUND,), seeds=(0,)), (0,), [tmp_path])
+    paths = [clip['path'] for clip in gathered.predictions(SOUND, 0)]
+    table = tmp_path / 'evidence.csv'
+    table.write_text('path,state\n' + '\n'.join(f'{path},{place}' for place, path in enumerate(paths)))
+    splits = state(gathered, 'top1', split_by=f'{table}:state').splits
+    assert {name: places.tolist() for name, places in splits.items()} == {'0': [0], '1': [1]}

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def test_clips_are_brought_in_one_order_and_seeds_are_those_of_the_paths(tmp_pat
     a = [write(tmp_path / f'a_seed{seed}.pkl', [1, 0, 1, seed]) for seed in (0, 1)]
     b = [write(tmp_path / f'b_seed{seed}.pkl', [0, 0, 1, 1], order=[2, 0, 3, 1]) for seed in (1, 0)]
     (one, two), clips = read_rows({'A': a, 'B': b}, 'top1')
-    assert [name for _, name in clips] == ['0.mp4', '1.mp4', '2.mp4', '3.mp4']
+    assert [Path(path).name for path in clips] == ['0.mp4', '1.mp4', '2.mp4', '3.mp4']
     assert one.measured.values.tolist() == [[1, 0, 1, 0], [1, 0, 1, 1]]
     assert two.title == 'B' and two.measured.seeds == (1, 0) and two.measured.values.tolist() == [[0, 0, 1, 1]] * 2
 
