@@ -106,7 +106,7 @@ def over_seeds(values: np.ndarray, found: Components, truth: float) -> bool:
 
 def bootstrap(values: np.ndarray, found: Components, truth: float) -> bool:
     """Percentiles of a bootstrap over seeds and clips."""
-    low, high = bootstrap_interval(Measured('row', values, range(len(values))), resamples=300)
+    low, high = bootstrap_interval(Measured('row', values, tuple(range(len(values)))), resamples=300)
     return low <= truth <= high
 
 
@@ -125,7 +125,7 @@ def coverage(world: World, seeds: int, clips: int, *, runs: int, seed: int = 0) 
     held = np.zeros(len(METHODS))
     for _ in range(runs):
         values = world.draw(rng, seeds, clips)
-        found = components_of(Measured('row', values, range(seeds)))
+        found = components_of(Measured('row', values, tuple(range(seeds))))
         held += [method(values, found, truth) for method in METHODS]
     return {method.__name__: float(share) for method, share in zip(METHODS, held / runs, strict=True)}
 
@@ -162,11 +162,18 @@ def false_claims(spreads: Sequence[float], seeds: int, *, runs: int, seed: int =
             )
             for each in gains
         ]
-        prior = prior_of(Measured('row', np.tile(each[:, None], 2), range(seeds)) for each in figures)
+        prior = prior_of(Measured('row', np.tile(each[:, None], 2), tuple(range(seeds))) for each in figures)
         for place, which in enumerate((None, prior)):
             parts = [with_prior(each, which, rows=2) for each in found]
-            columns = (np.array([getattr(each, name) for each in parts]) for name in ('seeds', 'clips', 'residual'))
-            p_values = tails(np.abs(gains.mean(axis=1)), *columns, parts[0].seed_freedom, 1999)
+            squares = np.array([(each.seeds, each.clips, each.residual) for each in parts])
+            p_values = tails(
+                np.abs(gains.mean(axis=1)),
+                squares[:, 0],
+                squares[:, 1],
+                squares[:, 2],
+                parts[0].seed_freedom,
+                parts[0].freedom,
+            )
             claims[place] += min(holm(p_values.tolist())) <= LEVEL
     return dict(zip(('alone', 'together'), (claims / runs).tolist(), strict=True))
 
