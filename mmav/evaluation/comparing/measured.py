@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmav.errors import ConfigError
+from mmav.errors import ConfigError, MmavError
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,8 @@ class MeasuredBy:
     Attributes:
         name: Of the row.
         figure: Takes the place of a seed in ``seeds`` and the places of clips (M,), where a clip may be there several
-            times, and returns the figure of that seed on those clips.
+            times, and returns the figure of that seed on those clips. One that is not finite has no interval, see
+            :meth:`figures`.
         clips: Number of test clips N, in one order for all rows.
         seeds: The S seeds.
 
@@ -102,15 +103,29 @@ class MeasuredBy:
 
         Args:
             drawn: Places of clips (M,); all of them if not given.
+
+        Raises:
+            MmavError: A figure is not finite, such as d' of classes that are told apart without a mistake.
         """
         places = np.arange(self.clips) if drawn is None else drawn
-        return np.array([self.figure(seed, places) for seed in range(len(self.seeds))], dtype=np.float64)
+        found = np.array([self.figure(seed, places) for seed in range(len(self.seeds))], dtype=np.float64)
+        if not np.isfinite(found).all():
+            seed = int(np.argmin(np.isfinite(found)))
+            where = 'its clips' if drawn is None else 'clips drawn from its own'
+            raise MmavError(
+                f'{self.name}: the figure of seed {self.seeds[seed]} on {where} is {found[seed]}: compare by another '
+                'metric, or on more clips'
+            )
+        return found
 
     def resampled(self, resamples: int) -> np.ndarray:
         """The figure of each seed on clips drawn again with replacement (resamples, S).
 
         The draws depend on nothing but their number and that of the clips, so two rows are drawn alike; they are
         computed once.
+
+        Raises:
+            MmavError: A figure is not finite.
         """
         if resamples not in self._kept:
             rng = np.random.default_rng(0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmav.errors import ConfigError
+from mmav.errors import ConfigError, MmavError
 from mmav.evaluation.comparing import Measured, MeasuredBy
 
 
@@ -39,3 +39,13 @@ def test_what_cannot_be_compared_is_refused(values, seeds, told):
 def test_a_figure_needs_clips():
     with pytest.raises(ConfigError, match='0 clips'):
         MeasuredBy('row', lambda seed, drawn: 0.0, 0, (0,))
+
+
+def test_a_figure_that_is_not_finite_is_refused_also_on_drawn_clips():
+    measured = MeasuredBy('row', lambda seed, drawn: np.inf if seed else 1.0, 3, (4, 7))
+    with pytest.raises(MmavError, match='row: the figure of seed 7 on its clips is inf: compare by another metric'):
+        measured.figures()
+    perfect = MeasuredBy('row', lambda seed, drawn: np.nan if set(drawn) == {0} else 1.0, 2, (4,))
+    assert perfect.figures().tolist() == [1.0]
+    with pytest.raises(MmavError, match='seed 4 on clips drawn from its own is nan'):
+        perfect.resampled(40)
