@@ -63,15 +63,7 @@ def _draw_rows(axes: Axes, evidence: Evidence) -> None:
     unit = Unit(evidence.stated.metric)
     for place, row in enumerate(evidence.rows):
         if row.interval is None:
-            why = next(iter(row.row.lost.values()), 'not yet run')
-            axes.annotate(
-                short(why, 44),
-                (0.02, place),
-                xycoords=('axes fraction', 'data'),
-                va='center',
-                fontsize=7.5,
-                color='#999999',
-            )
+            _write(axes, place, next(iter(row.row.lost.values()), 'not yet run'))
             continue
         low, mean, high = (unit.factor * value for value in (row.interval.low, row.interval.mean, row.interval.high))
         axes.plot([low, high], [place, place], color='#2b5d8b', linewidth=1.8, solid_capstyle='butt')
@@ -80,16 +72,29 @@ def _draw_rows(axes: Axes, evidence: Evidence) -> None:
         # below the interval, so that neither hides the other
         axes.plot(seeds, [place + 0.26] * len(seeds), 'o', color='#e08a1e', markersize=2.8, alpha=0.85)
     for (name, value), colour in zip(evidence.stated.lines.items(), _LINE_COLOURS * 9, strict=False):
-        axes.axvline(unit.factor * value, color=colour, linestyle='--', linewidth=1, zorder=0, label=name)
+        label = f'{name}: {unit.figure(value)}'
+        axes.axvline(unit.factor * value, color=colour, linestyle='--', linewidth=1, zorder=0, label=label)
     if evidence.stated.lines:
         axes.legend(fontsize=7, loc='lower left', bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
     axes.set_yticks(range(len(evidence.rows)), [short(row.row.title, 40) for row in evidence.rows], fontsize=8)
-    axes.set_ylim(len(evidence.rows) - 0.4, -0.6)
-    axes.grid(axis='x', color='#e6e6e6', linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis='x', labelsize=8)
+    _guide(axes, len(evidence.rows))
     what = 'figure' if unit.plain else 'in percent'
     axes.set_xlabel(f'{evidence.stated.metric} {what}: mean, 95 % interval; dots are seeds', fontsize=8)
+
+
+def _write(axes: Axes, place: int, words: str) -> None:
+    """Words in the place of what cannot be drawn."""
+    at = ('axes fraction', 'data')
+    axes.annotate(short(words, 44), (0.02, place), xycoords=at, va='center', fontsize=7.5, color='#777777')
+
+
+def _guide(axes: Axes, rows: int) -> None:
+    """Lines that lead from the names of rows to what is drawn of them, and a grid."""
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.grid(axis='x', color='#e6e6e6', linewidth=0.7)
+    axes.grid(axis='y', color='#d8d8d8', linewidth=0.7, linestyle=':')
+    axes.set_axisbelow(True)
+    axes.tick_params(axis='x', labelsize=8)
 
 
 def _draw_comparisons(axes: Axes, evidence: Evidence) -> None:
@@ -97,7 +102,6 @@ def _draw_comparisons(axes: Axes, evidence: Evidence) -> None:
     _draw_differences(axes, judged, Unit(evidence.stated.metric))
     names = [f'{short(each.better, 34)} > {short(each.than, 34)}' for each in judged]
     axes.set_yticks(range(len(judged)), names, fontsize=8)
-    axes.set_ylim(len(judged) - 0.4, -0.6)
     axes.set_title('stated comparisons', fontsize=9)
 
 
@@ -110,7 +114,10 @@ def _draw_differences(
     axes.axvline(0, color='#222222', linewidth=1, zorder=0)
     seen = []
     for place, each in enumerate(judged):
-        if each is None or each.difference is None:  # the baseline itself, or no figures
+        if each is None:  # the baseline itself
+            continue
+        if each.difference is None:
+            _write(axes, place, each.why_not)
             continue
         colour, found = COLOURS[each.verdict], each.difference
         if each.verdict not in seen:
@@ -121,9 +128,7 @@ def _draw_differences(
         low, high = unit.factor * found.low, unit.factor * found.high
         axes.plot([low, high], [place, place], color=colour, linewidth=2.6, solid_capstyle='butt')
         axes.plot([unit.factor * found.mean], [place], 'o', color=colour, markersize=5, zorder=3)
-    axes.grid(axis='x', color='#e6e6e6', linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis='x', labelsize=8)
+    _guide(axes, len(judged))
     what = 'difference' if unit.plain else 'points'
     axes.set_xlabel(f'{what}: thick 95 % each, thin 95 % all at once', fontsize=8)
     handles = [

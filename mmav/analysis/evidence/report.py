@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import stdev
 
 from mmav.analysis.evidence.judging import Evidence, JudgedRow
 from mmav.analysis.evidence.picture import draw_evidence
@@ -15,25 +16,33 @@ from mmav.tables import markdown_table, text_table
 PAGE, TEXT, PICTURE, NUMBERS = 'report.html', 'report.md', 'report.png', 'report.json'
 FILES = (PAGE, TEXT, PICTURE, NUMBERS)
 _EXPLAINED = (
-    'How to read this: an interval holds the figure that other seeds and other test clips would give, with 95 % '
-    'confidence; a difference is that of two rows on the same seeds and clips; p is corrected for all comparisons of '
-    'its list (Holm); "smallest" is the difference that such a run sees in 80 % of cases.'
+    'How to read this: an interval holds, taken alone, the figure that other seeds and other test clips would give, '
+    'with 95 % confidence; ± is half its width. A difference is that of two rows on the same seeds and clips. p is '
+    'corrected for all comparisons of its list (Holm), so it may be above 0.05 where an interval does not hold 0. '
+    '"smallest" is the difference that such a run sees in 80 % of cases. "McNemar" is of the trained models alone: it '
+    'finds even two seeds of one row different, and decides nothing. "spread" is the standard deviation of the '
+    'seeds, "spread used" the one that intervals are made from: without the part that the choice of test clips '
+    'explains, and drawn towards that of all rows where these are judged together.'
 )
 
 Table = list[tuple[str, ...]]
 
 
 def row_table(evidence: Evidence) -> Table:
-    """The rows: figure, interval, seeds, difference to the baseline, seconds."""
+    """The rows: figure, interval, seeds, difference to the baseline, seconds, and what intervals are over."""
     stated, unit = evidence.stated, Unit(evidence.stated.metric)
     based = stated.baseline is not None
     timed = any(row.seconds is not None for row in evidence.rows)
+    mixed = len({row.interval.over for row in evidence.rows if row.interval is not None}) > 1
     against = (f'against {stated.baseline}', '95 % interval', 'p') if based else ()
     table: Table = [
-        ('row', stated.metric, '95 % interval', 'over', 'seeds', *against, *(('seconds of a run',) if timed else ()))
+        (
+            *('row', stated.metric, '95 % interval', '±', *(('over',) if mixed else ()), 'seeds'),
+            *(*against, *(('seconds of a run',) if timed else ())),
+        )
     ]
     for row in evidence.rows:
-        cells = (row.row.title, *_figure_cells(row, len(evidence.seeds), unit))
+        cells = (row.row.title, *_figure_cells(row, len(evidence.seeds), unit, mixed=mixed))
         if based:
             own = ('baseline', '', '') if row.row.title == stated.baseline else _gain_cells(row.gain, unit)
             cells = (*cells, *own)
@@ -43,13 +52,14 @@ def row_table(evidence: Evidence) -> Table:
     return table
 
 
-def _figure_cells(row: JudgedRow, seeds: int, unit: Unit) -> tuple[str, ...]:
+def _figure_cells(row: JudgedRow, seeds: int, unit: Unit, *, mixed: bool) -> tuple[str, ...]:
     if row.interval is None:
         why = next(iter(row.row.lost.values()), 'not yet run')
-        return (why, '-', '-', '-')
+        return (why, *('-' * (4 if mixed else 3)))
     number = f'{len(row.figures)}' if len(row.figures) == seeds else f'{len(row.figures)} of {seeds}'
     interval = unit.ends(row.interval.low, row.interval.high)
-    return (unit.figure(row.interval.mean), interval, row.interval.over, number)
+    half, over = unit.figure(row.interval.half_width), (row.interval.over,) if mixed else ()
+    return (unit.figure(row.interval.mean), interval, half, *over, number)
 
 
 def _gain_cells(gain: Judged | None, unit: Unit) -> tuple[str, str, str]:
@@ -83,14 +93,15 @@ def comparison_table(evidence: Evidence) -> Table:
 
 
 def seed_table(evidence: Evidence) -> Table:
-    """The figure of each seed, and the spread over seeds that no choice of test clips explains."""
+    """The figure of each seed, their standard deviation, and the spread over seeds that intervals are made from."""
     unit = Unit(evidence.stated.metric)
-    table: Table = [('row', *(f'seed {seed}' for seed in evidence.seeds), 'spread over seeds')]
+    table: Table = [('row', *(f'seed {seed}' for seed in evidence.seeds), 'spread', 'spread used')]
     for row in evidence.rows:
         cells = [unit.figure(row.figures[seed]) if seed in row.figures else '-' for seed in evidence.seeds]
-        several = row.interval is not None and len(row.figures) > 1
-        spread = unit.figure(row.interval.components.seed_spread) if several and row.interval else '-'
-        table.append((row.row.title, *cells, spread))
+        spreads = ['-', '-']
+        if row.interval is not None and len(row.figures) > 1:
+            spreads = [unit.figure(stdev(row.figures.values())), unit.figure(row.interval.components.seed_spread)]
+        table.append((row.row.title, *cells, *spreads))
     return table
 
 
@@ -122,7 +133,10 @@ def tables_of(evidence: Evidence) -> dict[str, Table]:
 def report_text(evidence: Evidence) -> str:
     """The conclusions and tables for a terminal."""
     parts = ['\n'.join(tell(evidence))]
-    parts += [f'{heading}\n{text_table(table)}' for heading, table in tables_of(evidence).items()]
+    for heading, table in tables_of(evidence).items():
+        # sources, which are long, are told in the sentences
+        narrow = [row[:-1] for row in table] if table[0][-1] == 'source' else table
+        parts.append(f'{heading}\n{text_table(narrow)}')
     return '\n\n'.join(parts)
 
 

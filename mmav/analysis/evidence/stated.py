@@ -25,6 +25,11 @@ class Comparison:
     than: str
     source: str = ''
 
+    @property
+    def of_paper(self) -> bool:
+        """Whether it is of the paper that is reproduced: its source begins with ``paper``."""
+        return self.source.lower().startswith('paper')
+
 
 @dataclass(frozen=True, eq=False)
 class EvidenceRow:

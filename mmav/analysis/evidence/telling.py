@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median
 
 from mmav.analysis.evidence.judging import Evidence, JudgedRow
 from mmav.analysis.evidence.stated import Comparison
@@ -82,22 +84,36 @@ def tell(evidence: Evidence) -> list[str]:
         return ['No run has ended, so there is nothing to conclude.', *_missing(evidence)]
     return [
         _what(evidence),
+        *_widths(evidence, unit),
         *_counts(evidence),
-        *[tell_comparison(comparison, judged, unit) for comparison, judged in evidence.comparisons],
+        *[
+            tell_comparison(*each, unit, len(evidence.seeds))
+            for name in _COUNTED
+            for each in evidence.comparisons
+            if each[1].verdict == name
+        ],
         *_baseline(evidence, unit),
         *_lines(evidence, unit),
         *_missing(evidence),
     ]
 
 
-def tell_comparison(comparison: Comparison, judged: Judged, unit: Unit) -> str:
-    """What was found of a stated comparison, in a sentence."""
+def tell_comparison(comparison: Comparison, judged: Judged, unit: Unit, seeds: int | None = None) -> str:
+    """What was found of a stated comparison, in a sentence.
+
+    Args:
+        comparison: As it was stated.
+        judged: What was found.
+        unit: Of the metric.
+        seeds: How many the table has; fewer that both rows have are told.
+    """
     source = f' ({comparison.source})' if comparison.source else ''
     one, two = f'"{judged.better}"', f'"{judged.than}"'
     if judged.verdict == 'no conclusion' or judged.difference is None:
         return f'Not concluded: whether {one} is better than {two}{source}: {judged.why_not}.{_models(judged, unit)}'
     found = judged.difference
-    how = f'{unit.ends(found.low, found.high, signed=True)}, corrected p = {p_text(judged.corrected)}'
+    on = f', on {len(judged.seeds)} of {seeds} seeds' if seeds is not None and len(judged.seeds) < seeds else ''
+    how = f'{unit.ends(found.low, found.high, signed=True)}{on}, corrected p = {p_text(judged.corrected)}'
     how = how.replace('= <', '<')
     if judged.verdict == 'holds':
         return f'Holds: {one} is better than {two}{source}, by {unit.size(found.mean)} ({how}).'
@@ -108,8 +124,9 @@ def tell_comparison(comparison: Comparison, judged: Judged, unit: Unit) -> str:
     if judged.verdict == 'the same':
         assert judged.margin is not None
         return (
-            f'The same: {one} and {two} differ by less than {unit.size(judged.margin)}, so what was stated{source} is '
-            f'no difference worth the name: {unit.gap(found.mean)} ({how}; equivalence: p = {p_text(judged.same_p)}).'
+            f'The same: {one} and {two} differ by less than {unit.size(judged.margin)}, which was given as too little '
+            f'to matter; stated was that the first is better{source}: {unit.gap(found.mean)} ({how}; '
+            f'equivalence: p = {p_text(judged.same_p)}).'
         ).replace('= <', '<')
     return (
         f'Cannot be told: whether {one} is better than {two}{source}: {unit.gap(found.mean)} ({how}). '
@@ -145,8 +162,20 @@ def _what(evidence: Evidence) -> str:
     rows, seeds = count_of(len(evidence.rows), 'row'), count_of(len(evidence.seeds), 'seed')
     return (
         f'{stated.metric}{on}: {rows}, {seeds}, {clips}. '
-        f'Intervals hold with 95 % confidence over {over}.{_shared(evidence)}'
+        f'Each interval, taken alone, holds with 95 % confidence over {over}.{_shared(evidence)}'
     )
+
+
+def _widths(evidence: Evidence, unit: Unit) -> list[str]:
+    """How far the intervals of rows reach."""
+    known = [row for row in evidence.rows if row.interval is not None]
+    if len(known) < 2:
+        return []
+    widths = {row.row.title: row.interval.half_width for row in known if row.interval is not None}
+    widest = max(widths, key=lambda title: widths[title])
+    ends = f'{unit.figure(min(widths.values()))} to {unit.size(widths[widest])}'
+    middle = unit.figure(median(widths.values()))
+    return [f'Rows are known to ±{ends}, half of them to ±{middle} or better; least "{widest}".']
 
 
 def _shared(evidence: Evidence) -> str:
@@ -161,16 +190,26 @@ def _counts(evidence: Evidence) -> list[str]:
     if not evidence.comparisons:
         return ['No comparison was stated, so none is judged.'] if evidence.stated.baseline is None else []
     counts = evidence.verdicts()
-    told = [f'{counts[name]} {words[counts[name] > 1]}' for name, words in _COUNTED.items() if counts[name]]
     number = len(evidence.comparisons)
     lead = f'Of {number} stated comparisons' if number > 1 else 'Of the stated comparison'
     claims = counts['holds'] + counts['reversed']
     sure = (
-        ' With a probability of 95 % all that is said to hold or to be reversed is right at once (Holm).'
+        ' In 95 of 100 such reports all that is said to hold or to be reversed is right at once (Holm).'
         if claims > 1
         else ''
     )
-    return [f'{lead}: {", ".join(told)}.{sure}']
+    told = [f'{lead}: {_counted(counts)}.{sure}']
+    of_paper = Counter(judged.verdict for comparison, judged in evidence.comparisons if comparison.of_paper)
+    if 0 < of_paper.total() < number:
+        others = Counter(counts)
+        others.subtract(of_paper)
+        rest = f'Of the {others.total()} others' if others.total() > 1 else 'Of the other one'
+        told.append(f"Of the paper's {of_paper.total()}: {_counted(of_paper)}. {rest}: {_counted(others)}.")
+    return told
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ', '.join(f'{counts[name]} {words[counts[name] > 1]}' for name, words in _COUNTED.items() if counts[name])
 
 
 # one, and several of them
@@ -219,15 +258,16 @@ def _lines(evidence: Evidence, unit: Unit) -> list[str]:
 
 
 def _missing(evidence: Evidence) -> list[str]:
-    told = []
+    """Rows that lack runs, those together that lack the same."""
+    alike: dict[tuple[str, str], list[str]] = {}
     for row in evidence.rows:
-        if row.row.lost:
-            seeds = _by_reason(row)
-            rest = 'no figures' if row.interval is None else f'{len(row.figures)} of {len(evidence.seeds)} seeds'
-            told.append(f'"{row.row.title}" has {rest}: {"; ".join(seeds)}.')
-        elif row.interval is None:
-            told.append(f'"{row.row.title}" has no figures.')
-    return told
+        rest = 'no figures' if row.interval is None else f'{len(row.figures)} of {len(evidence.seeds)} seeds'
+        if row.row.lost or row.interval is None:
+            alike.setdefault((rest, '; '.join(_by_reason(row))), []).append(f'"{row.row.title}"')
+    return [
+        f'{", ".join(titles)} {"has" if len(titles) == 1 else "have"} {rest}{reasons and f": {reasons}"}.'
+        for (rest, reasons), titles in alike.items()
+    ]
 
 
 def _by_reason(row: JudgedRow) -> Sequence[str]:

@@ -46,6 +46,11 @@ class Interval:
     components: Components
 
     @property
+    def half_width(self) -> float:
+        """Half of its width."""
+        return (self.high - self.low) / 2
+
+    @property
     def over(self) -> str:
         """What the interval is over: ``seeds and clips``, or ``clips`` where there is one seed."""
         return 'seeds and clips' if self.components.num_seeds > 1 else 'clips'
@@ -158,5 +163,5 @@ def _seed_factors(freedom: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _parts(found: Components) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, int]:
-    each = (np.array([value]) for value in (found.seeds, found.clips, found.residual))
-    return (*each, found.seed_freedom, found.freedom)  # type: ignore[return-value]
+    seeds, clips, residual = (np.array([value]) for value in (found.seeds, found.clips, found.residual))
+    return seeds, clips, residual, found.seed_freedom, found.freedom

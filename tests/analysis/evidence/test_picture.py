@@ -23,10 +23,11 @@ def test_rows_differences_and_comparisons_are_drawn(drawn):
     assert [text.get_text() for text in rows.texts] == ['not yet run']
     drawn_seeds = [line for line in rows.lines if line.get_markersize() == 2.8]
     assert [len(line.get_xdata()) for line in drawn_seeds] == [3, 3, 3, 2]
-    assert [text.get_text() for text in rows.get_legend().get_texts()] == ['oracle']
+    assert [text.get_text() for text in rows.get_legend().get_texts()] == ['oracle: 90.0']
     assert [text.get_text() for text in gains.get_legend().get_texts()] == ['better', 'worse', 'cannot be told']
     labels = [label.get_text() for label in comparisons.get_yticklabels()]
     assert labels[0] == 'concat > audio only' and len(labels) == 4
+    assert [text.get_text() for text in comparisons.texts] == ['no figures of late']
     thick = [line for line in comparisons.lines if line.get_linewidth() == 2.6]
     judged = evidence.comparisons[0][1].difference
     assert list(thick[0].get_xdata()) == pytest.approx([100 * judged.low, 100 * judged.high])

@@ -17,7 +17,10 @@ def only(lines, start):
 
 
 def test_each_comparison_is_told_with_its_source(told):
-    assert 'Of 4 stated comparisons: 1 holds, 1 is reversed, 1 cannot be told' in told[1]
+    assert 'Of 4 stated comparisons: 1 holds, 1 is reversed, 1 cannot be told' in told[2]
+    assert told[3].startswith("Of the paper's 2: 1 holds, 1 cannot be told. Of the 2 others: 1 is reversed, 1 leads to")
+    starts = [line.split(':')[0] for line in told[4:8]]
+    assert starts == ['Holds', 'Reversed', 'Cannot be told', 'Not concluded']
     holds = only(told, 'Holds: ')
     assert '"concat" is better than "audio only" (paper, Table 3: 64.9 > 63.3), by 2' in holds
     assert only(told, 'Reversed: ').startswith('Reversed: "audio only" is worse than "twin", against what was stated')
@@ -45,13 +48,27 @@ def test_one_seed_concludes_nothing_but_of_the_trained_models():
 
 def test_rows_that_are_the_same_within_the_margin():
     told = tell(Evidence(made_stated(comparisons=[Comparison('twin', 'concat')], margin=0.05)))
-    assert '"twin" and "concat" differ by less than 5.0 points' in only(told, 'The same: ')
+    assert '"twin" and "concat" differ by less than 5.0 points, which was given' in only(told, 'The same: ')
 
 
 def test_nothing_ran():
     told = tell(Evidence(made_stated(rows=[EvidenceRow('concat'), EvidenceRow('MMT')], comparisons=[])))
     assert told == [
         'No run has ended, so there is nothing to conclude.',
-        '"concat" has no figures.',
-        '"MMT" has no figures.',
+        '"concat", "MMT" have no figures.',
     ]
+
+
+def test_the_widths_of_intervals_are_told(told):
+    evidence = Evidence(made_stated())
+    halves = sorted((100 * row.interval.half_width, row.row.title) for row in evidence.rows if row.interval)
+    assert told[1].startswith(f'Rows are known to ±{halves[0][0]:.1f} to {halves[-1][0]:.1f} points, half of them to ±')
+    assert told[1].endswith(f'or better; least "{halves[-1][1]}".')
+
+
+def test_fewer_common_seeds_and_rows_that_lack_the_same_are_told():
+    late = [EvidenceRow(name, None, {}, {0: 'not yet run'}) for name in ('a', 'b')]
+    rows = [made_row('concat', 0.7), made_row('MMT', 0.8, seeds=2, lost={2: 'not yet run'}), *late]
+    told = tell(Evidence(made_stated(rows=rows, comparisons=[Comparison('MMT', 'concat')])))
+    assert ', on 2 of 3 seeds, corrected p' in told[3]
+    assert told[-1] == '"a", "b" have no figures: seed 0 not yet run.'
