@@ -38,7 +38,8 @@ def pareto_weights(multimodal: Tensor, unimodal: Tensor) -> tuple[Tensor, Tensor
     half = torch.full_like(gg, 0.5)
     weight = (hh - gh) / (gg + hh - 2 * gh)
     least = torch.finfo(gg.dtype).tiny
-    return torch.where(gh < 0, weight, half), gh / (gg * hh).sqrt().clamp(min=least)
+    # of two roots: the product of small squares would be 0
+    return torch.where(gh < 0, weight, half), gh / (gg.sqrt() * hh.sqrt()).clamp(min=least)
 
 
 def integrate(multimodal: Tensor, unimodal: Tensor, weight: Tensor, gamma: float) -> Tensor:
@@ -91,7 +92,7 @@ class MMParetoHook(Hook):
             raise ConfigError(f'MMParetoHook.gamma={gamma!r}: give a number above 0, such as 1.5')
         self.gamma = gamma
         self._losses: dict[str, Tensor] = {}
-        self._unimodal: dict[str, list[Tensor]] = {}
+        self._unimodal: dict[str, dict[nn.Parameter, Tensor]] = {}
         self._cosines: dict[str, Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
@@ -136,18 +137,23 @@ class MMParetoHook(Hook):
         for name, loss in losses.items():
             loss = wrapper.scale_loss(loss * self._factor(name))
             loss = wrapper.loss_scaler.scale(loss) if hasattr(wrapper, 'loss_scaler') else loss
-            parameters = self._encoders[name]
+            # asked anew, as ProgressiveUnfreezeHook thaws some later
+            parameters = [p for p in self._encoders[name] if p.requires_grad]
+            if not parameters:
+                continue
             found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-            sums = self._unimodal.setdefault(name, [torch.zeros_like(p) for p in parameters])
-            for total, gradient in zip(sums, found, strict=True):
+            sums = self._unimodal.setdefault(name, {})
+            for parameter, gradient in zip(parameters, found, strict=True):
                 if gradient is not None:
-                    total += gradient
+                    sums[parameter] = sums[parameter] + gradient if parameter in sums else gradient
 
     def _integrate(self) -> None:
         unimodal, self._unimodal = self._unimodal, {}
         with torch.no_grad():
             for name, own in unimodal.items():
-                self._join(name, [(p, h) for p, h in zip(self._encoders[name], own, strict=True) if p.grad is not None])
+                there = [p for p in self._encoders[name] if p.grad is not None]
+                if there:
+                    self._join(name, [(p, own[p] if p in own else torch.zeros_like(p)) for p in there])
 
     def _join(self, name: str, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
         """Replaces the gradients of an encoder's parameters, given with those of its unimodal loss."""

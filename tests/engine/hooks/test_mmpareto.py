@@ -70,6 +70,8 @@ def test_weights_are_those_of_the_shortest_combination():
         assert cosine < 0 and weight.item() == pytest.approx(shortest(g, h), abs=1e-4)
         together = 2 * weight * g + 2 * (1 - weight) * h
         assert together @ g > 0 and together @ h > 0  # neither loss rises
+    small = torch.tensor([1.0, 0.0]) * 1e-15  # the product of its squares is 0 in float32
+    assert pareto_weights(small, small)[1].item() == pytest.approx(1)
     nothing = torch.zeros(3)
     assert (
         pareto_weights(nothing, nothing)[0] == 0.5 and integrate(nothing, nothing, torch.tensor(0.5), 2.0).eq(0).all()

@@ -1,3 +1,4 @@
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -6,7 +7,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmav.engine.hooks.mmpareto import MMParetoHook
 from mmav.engine.hooks.modulation import before_step, encoders_of, unimodal_heads
+from mmav.engine.hooks.ogm_ge import OGMGEHook
+from mmav.engine.hooks.progressive_unfreeze import ProgressiveUnfreezeHook
 from mmav.errors import ConfigError
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample
@@ -98,6 +102,40 @@ def test_encoders_and_heads():
 def test_models_without_an_effect(backbones, text):
     with pytest.raises(ConfigError, match=text):
         encoders_of(make_runner(make_model(backbones=backbones)), 'A hook')
+
+
+def test_two_hooks_of_a_kind():
+    runner = make_runner(make_model())
+    runner.hooks = [OGMGEHook(), OGMGEHook(alpha=0.1)]
+    with pytest.raises(ConfigError, match='custom_hooks has OGMGEHook twice, which would act twice: leave one'):
+        runner.hooks[0].before_train(runner)
+
+
+@pytest.mark.parametrize('first', [False, True])
+def test_what_is_thawed_later_is_modulated_then(first):
+    """Whether the encoders are frozen before the hooks look at them or after."""
+    freezing = ProgressiveUnfreezeHook(stages=[(1, 'all'), (2, None)])
+    runner = make_runner(make_model(auxiliary=ALONE))
+    runner.hooks, runner.wrap_again = [MMParetoHook(), OGMGEHook(alpha=0.7, noise=False)], lambda: None
+    runner.logger = SimpleNamespace(info=lambda text: None)
+    runner.hooks.insert(0 if first else 2, freezing)
+    for hook in runner.hooks:
+        hook.before_train(runner)
+    start = copy.deepcopy(runner.model.state_dict())
+    run(runner, make_batch())
+    encoders = {name for name, _ in runner.model.named_parameters() if name.startswith('backbones')}
+    assert all(torch.equal(runner.model.get_parameter(name), start[name]) for name in encoders)
+    runner.epoch = 1
+    freezing.before_train_epoch(runner)
+    always = make_runner(copy.deepcopy(runner.model))
+    always.iter, always.epoch = runner.iter, runner.epoch
+    always.model.observers.clear()
+    for hook in (MMParetoHook(), OGMGEHook(alpha=0.7, noise=False)):
+        hook.before_train(always)
+    for each in (runner, always):
+        run(each, make_batch())
+    torch.testing.assert_close(runner.model.state_dict(), always.model.state_dict(), rtol=0, atol=0)
+    assert all(not torch.equal(runner.model.get_parameter(name), start[name]) for name in encoders)
 
 
 def test_other_models_and_wrappers():
