@@ -52,8 +52,8 @@ class OGMGEHook(Hook):
     The gradients of the encoder that is ahead are multiplied by k = 1 - tanh(alpha rho), with rho the ratio of the
     sums (:func:`coefficients`), and noise is added to those of both encoders, N(0, std^2) with the standard deviation
     of the values of a parameter's own gradient. As in public code (GeWu-Lab/OGM-GE_CVPR2022, main.py; BalanceBenchmark,
-    balancemm/trainer/OGM_trainer.py) parameters of one axis, norms and biases, are left as they are; the paper has the
-    covariance of stochastic gradients in place of that standard deviation.
+    balancemm/trainer/OGM_trainer.py) parameters of one axis, norms and biases, are left as they are, and here those of
+    one value; the paper has the covariance of stochastic gradients in place of that standard deviation.
 
     What a modality alone gives: with the neck ``Concat`` its columns of the head's linear layer, with its share of the
     bias, as in the paper; with ``Avg`` its stream; with other necks, in which modalities meet before the head, its head
@@ -102,7 +102,7 @@ class OGMGEHook(Hook):
         encoders = encoders_of(runner, 'OGMGEHook')
         if len(encoders) != 2:
             raise ConfigError(f'OGMGEHook compares two modalities, and the model has {" and ".join(encoders)}')
-        parameters = {name: [p for p in each if p.dim() > 1] for name, each in encoders.items()}
+        parameters = {name: [p for p in each if p.dim() > 1 and p.numel() > 1] for name, each in encoders.items()}
         for name, each in parameters.items():
             if not each:
                 raise ConfigError(

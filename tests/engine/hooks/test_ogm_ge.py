@@ -93,6 +93,18 @@ def test_a_step_is_the_same_again_and_norms_have_no_noise():
         torch.testing.assert_close(model.get_parameter(name), start.get_parameter(name) - 0.1 * plain[name])
 
 
+def test_a_parameter_of_one_value_has_no_spread():
+    model = make_model()
+    model.backbones.video.scale = torch.nn.Parameter(torch.ones(1, 1).double())
+    model.backbones.video.register_forward_hook(
+        lambda module, args, tokens: tokens._replace(cls=tokens.cls * module.scale)
+    )
+    runner = make_runner(model)
+    OGMGEHook(alpha=0.7).before_train(runner)
+    run(runner, make_batch())
+    assert model.backbones.video.scale.isfinite().all()
+
+
 def test_accumulated_gradients_count_all_clips_of_a_step():
     whole, halves = make_model(), make_model()
     batch, runner = make_batch(clips=6), make_runner(whole)
