@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmav.config.edits import leaves_of
-from mmav.engine.hooks.modulation import encoders_of, plain, unimodal_heads
+from mmav.engine.hooks.modulation import backbones_of, plain, unimodal_heads
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models import TrainingBatch
 from mmav.registry import HOOKS
@@ -31,7 +32,7 @@ def blending_weights(
 
     With the losses L^T in training and L^V on held-out clips, G = L^V_before - L^V_after is the generalisation gained
     and O = (L^V - L^T)_after - (L^V - L^T)_before the overfitting (Wang, Tran, Feiszli 2020, section 3.2 and Algorithm
-    1). A head whose held-out loss has risen has no G.
+    1). A head whose held-out loss has risen, or is not finite, has no G.
 
     Args:
         before: Name of a head -> its loss in training and on held-out clips.
@@ -49,7 +50,8 @@ def blending_weights(
     for name, (train, held_out) in before.items():
         gained = max(held_out - after[name][1], 0.0)
         overfitted = (after[name][1] - after[name][0]) - (held_out - train)
-        found[name] = gained / max(overfitted**2, 1e-12)
+        ratio = gained / max(overfitted**2, 1e-12)
+        found[name] = ratio if math.isfinite(ratio) else 0.0
     total = sum(found.values())
     weights = {name: value / total if total else 1 / len(found) for name, value in found.items()}
     raised = {name: max(value, least) for name, value in weights.items()}
@@ -65,8 +67,9 @@ class GradientBlendingHook(Hook):
     each modality trained alone, or those published (facebookresearch/VMZ, c2/tutorials/gradient_blending.md). Online,
     with ``interval``: after each super-epoch of that many epochs :func:`blending_weights` sets them from the losses at
     its beginning and end. L^V is measured on the validation list, which has to be a held-out part of the training
-    list, never the test list; L^T is the mean over the last epoch. An untrained model has not overfitted: L^T is L^V.
-    The first super-epoch has equal weights.
+    list, never the test list; L^T is the mean over the last epoch. A unimodal loss is the mean over the clips
+    that have the modality, and what is not finite, whose step is skipped, does not count. An untrained model has not
+    overfitted: L^T is L^V. The first super-epoch has equal weights.
 
     In the paper, and in public code (GeWu-Lab/BalanceBenchmark, which measures on the test list), each estimate trains
     a copy of the model for every head; here the heads of the one model are compared, which costs a pass over the
@@ -106,12 +109,15 @@ class GradientBlendingHook(Hook):
         self.least = 0.05 if least is None else least
         self.weights: dict[str, float] = {}
         self._before: dict[str, tuple[float, float]] = {}
+        # of each loss its sum over clips and their number (2,), of this process; _gathered: of all processes (W, 2)
         self._sums: dict[str, Tensor] = {}
+        self._held_out: dict[str, Tensor] | None = None
+        self._gathered: dict[str, Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Looks at the model and the lists, and sets the first weights."""
         model = plain(runner)
-        names = [FUSED, *encoders_of(runner, type(self).__name__)]
+        names = [FUSED, *backbones_of(runner, type(self).__name__)]
         heads = unimodal_heads(model)
         if heads is None:
             raise ConfigError(
@@ -176,18 +182,22 @@ class GradientBlendingHook(Hook):
 
     @torch.compiler.disable
     def _observe(self, batch: TrainingBatch, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if torch.is_grad_enabled():
-            self._add(self._sums, found, len(next(iter(batch.tokens.values())).cls))
+        sums = self._sums if torch.is_grad_enabled() else self._held_out
+        if sums is not None:
+            self._add(sums, batch, found)
         return {}
 
-    def _add(self, sums: dict[str, Tensor], found: Mapping[str, Tensor], clips: int) -> None:
-        for key in self._factors(self.weights):
-            loss = found[key].detach().double()
-            pair = torch.stack((loss * clips, torch.full_like(loss, clips)))
+    def _add(self, sums: dict[str, Tensor], batch: TrainingBatch, found: Mapping[str, Tensor]) -> None:
+        rows = len(next(iter(batch.tokens.values())).cls)
+        for name, key in zip(self.weights, self._factors(self.weights), strict=True):
+            loss, mask = found[key].detach().double(), None if name == FUSED else batch.mask_of(name)
+            clips = torch.full_like(loss, rows) if mask is None else mask.sum().to(loss)
+            pair = torch.stack((loss * clips, clips))
+            pair = torch.where(loss.isfinite(), pair, torch.zeros_like(pair))
             sums[key] = pair if key not in sums else sums[key].to(pair.device) + pair
 
     def _means(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Head -> mean loss over the clips of all processes."""
+        """Head -> mean loss over the clips of all processes; NaN without clips."""
         means = {}
         for name, key in zip(self.weights, self._factors(self.weights), strict=True):
             pair = sums[key].clone()
@@ -198,19 +208,23 @@ class GradientBlendingHook(Hook):
     def _measure(self, runner: Any) -> dict[str, float]:
         """Head -> mean loss on the held-out clips, in eval mode."""
         model = plain(runner)
-        sums: dict[str, Tensor] = {}
-        training, factors = model.training, dict(model.loss_factors)
+        training, self._held_out = model.training, {}
         model.eval()
-        model.loss_factors.clear()
         try:
             with torch.no_grad():
                 for data in runner.val_dataloader:
-                    found = model(**model.data_preprocessor(data, False), mode='loss')
-                    self._add(sums, found, len(data['data_samples']))
+                    model(**model.data_preprocessor(data, False), mode='loss')
+            means = self._means(self._held_out)
         finally:
             model.train(training)
-            model.loss_factors.update(factors)
-        return self._means(sums)
+            self._held_out = None
+        for name, value in means.items():
+            if math.isnan(value):
+                raise ConfigError(
+                    f'GradientBlendingHook: no clip of val_dataloader has a finite loss of {name}: hold out clips with '
+                    'every modality'
+                )
+        return means
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Sets the weights of the next super-epoch."""
@@ -226,10 +240,14 @@ class GradientBlendingHook(Hook):
         runner.logger.info(f'Gradient-Blending: weights from epoch {done + 1} on: {told}')
         runner.visualizer.add_scalars({f'blend/{name}': v for name, v in self.weights.items()}, step=done)
 
+    def read_deferred(self, runner: Runner) -> None:
+        """Gathers the sums of all processes, of which one writes the checkpoint that follows."""
+        self._gathered = {key: torch.stack(all_gather(value)) for key, value in self._sums.items()}
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Stores the weights and what the next ones are computed from."""
         if self.interval is not None:
-            sums = {key: value.tolist() for key, value in self._sums.items()}
+            sums = {key: value.tolist() for key, value in self._gathered.items()}
             before = {name: list(pair) for name, pair in self._before.items()}
             checkpoint[KEY] = dict(weights=dict(self.weights), before=before, sums=sums)
 
@@ -245,7 +263,15 @@ class GradientBlendingHook(Hook):
             )
         self.weights = dict(saved['weights'])
         self._before = {name: (pair[0], pair[1]) for name, pair in saved['before'].items()}
-        self._sums = {key: torch.tensor(value, dtype=torch.float64) for key, value in saved['sums'].items()}
+        self._sums = {key: _own_share(value) for key, value in saved['sums'].items()}
+
+
+def _own_share(gathered: list[list[float]]) -> Tensor:
+    """The sums (2,) of this process among those of W processes (W, 2); of another number of them the first has all."""
+    rows = torch.tensor(gathered, dtype=torch.float64).reshape(-1, 2)
+    if len(rows) == get_world_size():
+        return rows[get_rank()]
+    return rows.sum(dim=0) * (get_rank() == 0)
 
 
 def shared_list(one: Any, two: Any) -> str:

@@ -1,5 +1,7 @@
 """Gradient-Blending beside its equations (Wang, Tran, Feiszli 2020), and in training that stops and goes on."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -11,6 +13,7 @@ from mmav.errors import ConfigError
 from mmav.registry import HOOKS
 from tests import synthetic
 from tests.engine.hooks.test_modulation import ALONE, BACKBONES, make_batch, make_model, make_runner, run
+from tests.processes import join_pair, run_pair
 
 WEIGHTS = dict(fused=0.5, video=0.25, audio=0.75)
 
@@ -90,23 +93,73 @@ def test_weights_are_measured_after_each_super_epoch_and_resumed(tmp_path):
 
 
 def test_held_out_losses_are_those_of_the_clips_in_eval_mode(tmp_path):
-    runner = experiment(tmp_path / 'held')
+    runner = experiment(tmp_path / 'held', held_out=5)  # batches of 4 and 1; the last clip has no sound
     hook = next(hook for hook in runner.hooks if isinstance(hook, GradientBlendingHook))
     hook.weights = dict.fromkeys((FUSED, 'video', 'audio'), 1.0)
     runner._val_loop = runner.build_val_loop(runner._val_loop)
     model = runner.model.train()
+    model.observers.append(hook._observe)
     model.loss_factors['loss_cls'] = 5.0
     found = hook._measure(runner)
     assert model.training and model.loss_factors == dict(loss_cls=5.0)
     model.eval()
-    dataset, total = runner.val_dataloader.dataset, 0.0
+    dataset, total, heard = runner.val_dataloader.dataset, 0.0, 0.0
     with torch.no_grad():
         for i in range(len(dataset)):
             item = dataset[i]
             inputs = {m: x[None] for m, x in item['inputs'].items()}
             masks = {m: x[None] for m, x in item['masks'].items()}
-            total += model(inputs, [item['data_samples']], masks=masks, mode='loss')['loss_cls'].item() / 5
-    assert found[FUSED] == pytest.approx(total / len(dataset), rel=1e-4)
+            losses = model(inputs, [item['data_samples']], masks=masks, mode='loss')
+            total, heard = total + losses['loss_cls'].item() / 5, heard + losses['loss_audio'].item()
+    assert found[FUSED] == pytest.approx(total / 5, rel=1e-4)
+    assert found['audio'] == pytest.approx(heard / 4, rel=1e-4)  # of the four clips with a sound
+    silent = {m: x[None] for m, x in dataset[4]['inputs'].items()}, {m: x[None] for m, x in dataset[4]['masks'].items()}
+    data = dict(inputs=silent[0], masks=silent[1], data_samples=[dataset[4]['data_samples']])
+    runner = SimpleNamespace(model=model, val_dataloader=[data])
+    with pytest.raises(ConfigError, match='no clip of val_dataloader has a finite loss of audio: hold out clips with'):
+        hook._measure(runner)
+
+
+def test_a_loss_that_is_not_finite_does_not_stay():
+    model = make_model(auxiliary=ALONE)
+    hook = GradientBlendingHook(1)
+    hook.weights = WEIGHTS
+    model.observers.append(hook._observe)
+    good, bad = make_batch(), make_batch(seed=1)
+    losses = model(**good, mode='loss')
+    bad['inputs']['audio'][0] = float('nan')
+    assert model(**bad, mode='loss')['loss_audio'].isnan()
+    means = hook._means(hook._sums)
+    assert means['audio'] == pytest.approx(losses['loss_audio'].item()) and means['video'] != losses['loss_video']
+    before = dict(fused=(2.0, 2.0), audio=(float('nan'), 2.0))
+    assert blending_weights(before, dict(fused=(1.0, 1.5), audio=(1.0, 1.5))) == dict(fused=1.0, audio=0.0)
+
+
+def of_rank(rank):
+    return {key: torch.tensor([0.1 + rank, 4.0 - rank]).double() for key in ('loss_cls', 'loss_video', 'loss_audio')}
+
+
+def save_and_go_on(rank, folder):
+    runner = SimpleNamespace(_resuming=True, _resume=True)
+    with join_pair(rank, str(folder / 'pair')):
+        hook = GradientBlendingHook(1)
+        hook._sums = of_rank(rank)
+        hook.read_deferred(runner)
+        if rank == 0:
+            checkpoint = {}
+            hook.before_save_checkpoint(runner, checkpoint)
+            torch.save(checkpoint, folder / 'saved.pth')
+        torch.distributed.barrier()
+        again = GradientBlendingHook(1)
+        again.after_load_checkpoint(runner, torch.load(folder / 'saved.pth'))
+        assert all(torch.equal(again._sums[key], value) for key, value in of_rank(rank).items())
+
+
+def test_each_process_goes_on_with_its_sums_in_mid_epoch(tmp_path):
+    run_pair(save_and_go_on, tmp_path)
+    alone = GradientBlendingHook(1)
+    alone.after_load_checkpoint(SimpleNamespace(_resuming=True, _resume=True), torch.load(tmp_path / 'saved.pth'))
+    torch.testing.assert_close(alone._sums['loss_cls'], (of_rank(0)['loss_cls'] + of_rank(1)['loss_cls']))
 
 
 @pytest.mark.parametrize(
