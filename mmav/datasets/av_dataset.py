@@ -261,6 +261,16 @@ class AVDataset(Dataset[Any]):
         )
 
     @contextmanager
+    def piped(self, pipeline: Any) -> Iterator[None]:
+        """Reads clips by another pipeline, without a cache of prepared clips, which would leave out its first steps."""
+        before = self.pipeline, self._cache
+        self.pipeline, self._cache = pipeline, None if self.prepared else self._cache
+        try:
+            yield
+        finally:
+            self.pipeline, self._cache = before
+
+    @contextmanager
     def reading(self, index: int) -> Iterator[None]:
         """Records that this process is reading a clip, so that an error can name the clip if the process dies."""
         pid = os.getpid()

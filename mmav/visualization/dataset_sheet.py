@@ -186,13 +186,11 @@ def read_clips(
 
 def _read(dataset: AVDataset, recorder: _Recorder, index: int, name: str) -> list[SheetClip]:
     wanted = dataset.get_data_info(index)
-    pipeline, dataset.pipeline = dataset.pipeline, recorder
     try:
-        dataset[index]
+        with dataset.piped(recorder):
+            dataset[index]
     except TooManyBrokenClips:  # the others can still be drawn
         return [_clip(dataset, wanted, name, f'broken: {recorder.broken[wanted["sample_idx"]]}')]
-    finally:
-        dataset.pipeline = pipeline
     info, reason = recorder.info, recorder.broken.get(wanted['sample_idx'])
     if reason and dataset.test_mode:
         return [_clip(dataset, wanted, name, f'broken: {reason}; the model is given zeros, masked')]

@@ -52,6 +52,18 @@ def test_what_is_drawn_is_what_the_model_gets(clip, tmp_path):
     assert not np.array_equal(shown.rows[0].cells['audio'].values, shown.rows[1].cells['audio'].values)
 
 
+def test_with_a_cache_of_prepared_clips(clip, tmp_path):
+    steps = [dict(LOAD, mode='uniform'), *STEPS[1:]]
+    kept, plain = (dataset(tmp_path, [clip, clip], steps, cache=cache) for cache in (f'prepared:{tmp_path}/kept', None))
+    cache = kept.prepared
+    for stages in (False, True):
+        (shown,), (expected,) = (read_clips([data], [1], stages=stages) for data in (kept, plain))
+        assert [row.name for row in shown.rows] == [row.name for row in expected.rows]
+        for row, other in zip(shown.rows, expected.rows, strict=True):
+            assert np.array_equal(row.cells['video'].strip, other.cells['video'].strip)
+    assert kept.prepared is cache is not None
+
+
 def test_other_epochs_and_seeds_draw_otherwise(clip, tmp_path):
     data = dataset(tmp_path, [clip])
     strips = []
