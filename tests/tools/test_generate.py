@@ -4,8 +4,10 @@ import re
 import runpy
 import shutil
 
+import numpy as np
 import pytest
 
+from mmav.analysis.ablation.outcomes import Outcome, Outcomes, write_outcomes
 from mmav.errors import MmavError
 from tests.toys import ROOT, run_tool
 
@@ -37,6 +39,20 @@ def test_a_figure_goes_to_all_its_places(root):
     assert 'Expected: top-1 12.34 (paper, Table 3, +AVC+IMC); not yet run here.' in found[paper]
     assert '[paper: 12.34](mmt_k4_l4_avc_imc_vggsound.py)' in found['configs/mmt/README.md']
     assert '| AVBottleneck | `configs/mmt/mmt_tiny_avsynth.py` | 0.560 ± 0.381 |' in found['configs/mmt/README.md']
+
+
+def test_figures_of_a_folders_own_ablation(root):
+    folder = root / 'configs' / 'natural'
+    config = 'configs/natural/mmt_nano_natural.py'
+    right = np.arange(10) < 9
+    runs = {
+        ('AVBottleneck', seed): Outcome(right, 'd', dict(top1=top1), 1.0) for seed, top1 in enumerate((0.123, 0.125))
+    }
+    (folder / 'outcomes.json').unlink(missing_ok=True)
+    write_outcomes(Outcomes('top1', '', 10, {'AVBottleneck': config}, runs), folder / 'outcomes.json')
+    found = out_of_date(root)
+    assert '0.124 ± 0.001 (2 seeds) |' in found['configs/natural/README.md']
+    assert 'Expected: top-1 0.124 ± 0.001 (measured here, 2 seeds).' in found[config]
 
 
 def test_what_is_by_hand_stays(root):

@@ -13,7 +13,8 @@ from pathlib import Path
 from mmav.analysis.ablation.cost import Costs, clips_tested, duration, smallest_seen
 from mmav.analysis.ablation.files import SUFFIXES, ablation_of, chosen, read_ablation
 from mmav.analysis.ablation.killing import KillRule
-from mmav.analysis.ablation.measuring import check_metric, state
+from mmav.analysis.ablation.measuring import check_metric, outcomes_of, state
+from mmav.analysis.ablation.outcomes import read_outcomes, write_outcomes
 from mmav.analysis.ablation.picture import draw
 from mmav.analysis.ablation.plan import machine_of
 from mmav.analysis.ablation.report import markdown_block, section, store
@@ -55,6 +56,8 @@ def main() -> None:
     rows = chosen(ablation, args.only)
     page = str(FOLDER / 'README.md') if own and args.page is None else args.page
     check_files(args.work_dir, page)
+    if args.keep:
+        check_output(args.keep)
     work = Work(ablation, rows, choices(args, own=own))
     if args.dry_run:
         dry_run(work)
@@ -65,13 +68,16 @@ def main() -> None:
         if own:
             make_avsynth(work.choices.data_root or AVSYNTH)
         lost = work.do()
-    gathered = Gathered(ablation, ablation.seeds, args.results or [args.work_dir], work.digests)
+    gathered = Gathered(ablation, ablation.seeds, args.results or [args.work_dir], work.digests, work.choices.known)
     for note in gathered.notes:
         print(note)
     evidence = Evidence(state(gathered, ablation.metric, split_by=args.split_by))
     print(report_text(evidence))
     names = write_report(evidence, args.work_dir)
     print(f'written: {", ".join(names)} in {args.work_dir}')
+    if args.keep:
+        write_outcomes(outcomes_of(gathered, ablation.metric), args.keep)
+        print(f'written: {args.keep}')
     if own and page:
         write_own_page(gathered, page, keep=args.page is None)
     elif page:
@@ -155,6 +161,14 @@ def arguments() -> argparse.Namespace:
         metavar='DIR',
         help='run nothing: report on what is in these work dirs, such as those of several machines',
     )
+    several.add_argument(
+        '--known',
+        metavar='FILE',
+        help='outcomes that --keep has written: its runs are not done again, but compared with, clip by clip',
+    )
+    several.add_argument(
+        '--keep', metavar='FILE', help='write which test clips each run is right about, in a small file for --known'
+    )
     several.add_argument('--gpus', type=int, metavar='N', help='train and test each run with N processes, one a GPU')
     several.add_argument(
         '--launcher',
@@ -207,6 +221,7 @@ def choices(args: argparse.Namespace, *, own: bool) -> Choices:
         by_test_list=args.val_is_test,
         launcher=launcher,
         part=machine_of(args.part) if args.part else None,
+        known=read_outcomes(args.known) if args.known else None,
     )
 
 

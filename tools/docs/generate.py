@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from mmav.analysis.ablation import report
+from mmav.analysis.ablation.outcomes import Outcomes, read_outcomes
 from mmav.analysis.pages import END, START
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError, one_line
@@ -52,6 +53,7 @@ class Zoo:
 
     def __init__(self, configs: Path) -> None:
         self.folders: dict[str, list[Model]] = {}
+        self._seeds: dict[str, list[float]] = {}
         for file in sorted(configs.glob('*/metafile.yml')):
             try:
                 content = yaml.safe_load(file.read_text(encoding='utf-8'))
@@ -60,8 +62,20 @@ class Zoo:
             self.folders[file.parent.name] = content['Models']
             if 'Ablation' in content:
                 self.ablation = content['Ablation']
+            if (kept := file.with_name('outcomes.json')).is_file():
+                self._note(read_outcomes(kept))
         self.models = {model['Name']: model for models in self.folders.values() for model in models}
         self._rows = {row['Config']: row for row in self.ablation['Rows']}
+
+    def _note(self, outcomes: Outcomes) -> None:
+        """Takes the figures of the runs of a folder's own ablation."""
+        for (title, _), run in sorted(outcomes.runs.items()):
+            self._seeds.setdefault(outcomes.configs[title], []).append(run.figures[outcomes.metric])
+
+    def over_seeds(self, model: Model) -> tuple[str, int]:
+        """Mean and spread of a model in the ablation of its folder, and the number of seeds; empty if it is in none."""
+        values = self._seeds.get(model['Config'], [])
+        return report.summary(values), len(values)
 
     def measured(self, name: str, **where: str) -> list[str]:
         """What a model reached, metric by metric, where ``Drop`` or ``Variant`` are so; of several results the last."""
@@ -81,6 +95,8 @@ class Zoo:
         if first['Metrics']:
             name, value = headline(first['Metrics'])
             text = f'{name} {numbers(value)} (measured here, {first["Measured"]["Runs"]})'
+        elif (seeds := self.over_seeds(model))[0]:
+            text = f'top-1 {seeds[0]} (measured here, {seeds[1]} seed{"s" * (seeds[1] > 1)})'
         elif value := self.of_ablation(model):
             recipe = f'{self.ablation["Epochs"]} epochs in batches of {self.ablation["Batch Size"]}'
             text = f'top-1 {value} after {recipe} (measured here, {len(self.ablation["Seeds"])} seeds)'
@@ -132,6 +148,8 @@ def results(zoo: Zoo, models: Sequence[Model]) -> str:
     for model in models:
         first = model['Results'][0]
         here = cell(first['Metrics'], numbers)
+        if not here and (seeds := zoo.over_seeds(model))[0]:
+            here = f'{seeds[0]} ({seeds[1]} seed{"s" * (seeds[1] > 1)})'
         if not here and (value := zoo.of_ablation(model)):
             here = f'{value} ({zoo.ablation["Epochs"]} epochs)'
         what = model.get('Summary', '')

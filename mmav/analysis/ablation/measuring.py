@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mmav.analysis.ablation.outcomes import Outcome, Outcomes, fingerprint
 from mmav.analysis.ablation.results import Gathered
 from mmav.analysis.ablation.rows import Row
 from mmav.analysis.evidence.splits import read_splits
@@ -51,8 +52,20 @@ def state(gathered: Gathered, metric: str, *, split_by: str | None = None) -> St
             is wrong.
     """
     ablation = gathered.ablation
+    if gathered.outcomes and gathered.known is not None and gathered.known.metric != metric:
+        raise MmavError(
+            f"'{gathered.known.source}' knows which clips are right by {gathered.known.metric!r}, not by {metric!r}: "
+            'leave --known out, or compare by that metric'
+        )
     order: dict[tuple[int, str], str] = {}
     rows = [_evidence(row, gathered, metric, order) for row in ablation.rows]
+    if gathered.outcomes and gathered.known is not None and order and fingerprint(list(order)) != gathered.known.clips:
+        raise MmavError(
+            f"'{gathered.known.source}' is of another test list than the runs beside it: write the data anew as its "
+            'page says, or leave --known out'
+        )
+    if split_by and not order:
+        raise MmavError('--split-by needs the predictions of one run at least, not outcomes alone')
     return Stated(
         ablation.dataset,
         rows,
@@ -70,7 +83,12 @@ def _evidence(row: Row, gathered: Gathered, metric: str, order: dict[tuple[int, 
     lost = {seed: why for seed in gathered.seeds if (why := gathered.why_lost(row, seed)) is not None}
     seeds = [seed for seed in gathered.seeds if seed not in lost]
     killed = any('killed' in why for why in lost.values())
-    dumps = [] if killed else [_in_order(gathered.predictions(row, seed), row, seed, order) for seed in seeds]
+    known = {} if killed else {seed: outcome for seed in seeds if (outcome := gathered.outcome(row, seed)) is not None}
+    dumps = {
+        seed: _in_order(gathered.predictions(row, seed), row, seed, order)
+        for seed in seeds
+        if not killed and seed not in known
+    }
     if killed:
         lost.update(dict.fromkeys(seeds, 'not compared, as another seed of the row was killed'))
     seconds = {}
@@ -78,8 +96,58 @@ def _evidence(row: Row, gathered: Gathered, metric: str, order: dict[tuple[int, 
         result = None if row.parts else gathered.result(row, seed)
         if result is not None and not result.killed:
             seconds[seed] = result.cpu_seconds
-    measured = measured_of(row.title, dumps, seeds, metric) if dumps else None
+    measured: AnyMeasured | None = None
+    if known:
+        measured = _with_known(row.title, dumps, known, metric)
+    elif dumps:
+        measured = measured_of(row.title, list(dumps.values()), list(dumps), metric)
     return EvidenceRow(row.title, measured, seconds, lost)
+
+
+def _with_known(title: str, dumps: Mapping[int, Clips], known: Mapping[int, Outcome], metric: str) -> Measured:
+    """Seeds of which some are known by their outcomes alone, in order."""
+    values = {seed: outcome.right.astype(float) for seed, outcome in known.items()}
+    for seed, clips in dumps.items():
+        found = measured_of(title, [clips], [seed], metric)
+        if not isinstance(found, Measured):
+            raise MmavError(f'{title}: by {metric!r} a clip is not right or wrong: leave --known out')
+        values[seed] = found.values[0]
+    seeds = sorted(values)
+    if len({len(values[seed]) for seed in seeds}) > 1:
+        raise MmavError(f'{title}: its known runs are of another test list than the others: leave --known out')
+    return Measured(title, np.stack([values[seed] for seed in seeds]), tuple(seeds))
+
+
+def outcomes_of(gathered: Gathered, metric: str) -> Outcomes:
+    """What can be kept of an ablation in a small file: which clips each run is right about.
+
+    Args:
+        gathered: The results.
+        metric: Key of a figure by which a clip is right or wrong.
+
+    Raises:
+        MmavError: The metric is none of those, or no run has ended.
+    """
+    order: dict[tuple[int, str], str] = {}
+    rows = {row: _evidence(row, gathered, metric, order) for row in gathered.ablation.rows}
+    clips = fingerprint(list(order)) if order else gathered.known.clips if gathered.known else ''
+    configs, runs, number = {}, {}, 0
+    for row, evidence in rows.items():
+        measured = evidence.measured
+        if measured is None:
+            continue
+        if not isinstance(measured, Measured) or not measured.binary:
+            raise MmavError(f'--keep: by {metric!r} a clip is not right or wrong: keep the work dir instead')
+        number, configs[row.title] = measured.clips, row.config
+        for seed, values in zip(measured.seeds, measured.values, strict=True):
+            result = gathered.result(row, seed)
+            seconds = None if row.parts or result is None else result.cpu_seconds
+            digest = '' if row.parts or result is None else result.digest
+            figures = result.figures if result is not None else {}
+            runs[row.title, seed] = Outcome(values.astype(bool), digest, figures, seconds)
+    if not runs:
+        raise MmavError('--keep: no run has ended')
+    return Outcomes(metric, clips, number, configs, runs)
 
 
 def measured_of(title: str, dumps: Sequence[Clips], seeds: Sequence[int], metric: str) -> AnyMeasured:

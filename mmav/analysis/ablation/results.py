@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mmav.analysis.ablation.outcomes import Outcome, Outcomes
 from mmav.analysis.ablation.plan import Run
 from mmav.analysis.ablation.rows import Ablation, Row
 from mmav.errors import MmavError
@@ -81,6 +82,7 @@ class Gathered:
         seeds: The seeds.
         folders: Where runs may be.
         digests: Row -> digest of its settings now, where it is known; a run of another one is refused.
+        known: Outcomes of runs that need not be in any folder.
 
     Raises:
         MmavError: A result is broken, or two of one run, or of one row, are of different settings.
@@ -92,12 +94,15 @@ class Gathered:
         seeds: Sequence[int],
         folders: Sequence[Path],
         digests: Mapping[Row, str] | None = None,
+        known: Outcomes | None = None,
     ) -> None:
         self.ablation, self.seeds, self.folders = ablation, tuple(seeds), tuple(folders)
         # each run's result and the folder that it is in
         self.found: dict[Run, tuple[Result, Path]] = {}
         # of runs that two machines did, and that came out differently
         self.notes: list[str] = []
+        self.known = known
+        self.outcomes = self._outcomes(known, digests or {}) if known else {}
         for row in ablation.trained:
             wanted, source = (digests or {}).get(row), None
             for seed in self.seeds:
@@ -117,8 +122,48 @@ class Gathered:
                     if first.figures != result.figures:
                         self.notes.append(f"'{place}' has other figures than '{at}', which are taken")
 
+    def _outcomes(self, known: Outcomes, digests: Mapping[Row, str]) -> dict[Run, Outcome]:
+        """What is known of the rows: each is found by its settings, or by title and config."""
+        found = {}
+        for row in self.ablation.rows:
+            wanted = digests.get(row)
+            alike = [title for (title, _), run in known.runs.items() if wanted and run.digest == wanted]
+            title = alike[0] if alike and row.title not in alike else row.title
+            if not alike and known.configs.get(title) != row.config:
+                continue
+            for seed in self.seeds:
+                outcome = known.runs.get((title, seed))
+                if outcome is not None and wanted is not None and outcome.digest != wanted:
+                    raise MmavError(
+                        f"'{known.source}' has runs of row {row.title!r} with another config or other options than "
+                        'now: leave --known out, or write it anew with --keep'
+                    )
+                if outcome is not None:
+                    found[Run(row, seed)] = outcome
+        return found
+
+    def outcome(self, row: Row, seed: int) -> Outcome | None:
+        """What is known of a run that is in no folder; None if it is in one, or nothing is known."""
+        found = self.outcomes.get(Run(row, seed))
+        there = found is None or all(run in self.found for run in self.runs_of(row, seed))
+        return None if there else found
+
+    def runs_of(self, row: Row, seed: int) -> list[Run]:
+        """The trained runs that a row with a seed is made of."""
+        return [Run(part, own) for part, own in self._behind(row, seed)]
+
+    def _behind(self, row: Row, seed: int) -> list[tuple[Row, int]]:
+        """The trained runs that a row is made of; itself if it is trained."""
+        if not row.parts:
+            return [(row, seed)]
+        if self._group(row, seed)[0] != seed:
+            return []
+        return [each for part, own in self.runs_behind(row, seed) for each in self._behind(part, own)]
+
     def result(self, row: Row, seed: int) -> Result | None:
         """How a run ended; None if it has not. Of a row that averages others, the figures of the average."""
+        if (known := self.outcome(row, seed)) is not None:
+            return Result(known.figures, known.digest, cpu_seconds=known.cpu_seconds or 0.0, seed=seed)
         if not row.parts:
             found = self.found.get(Run(row, seed))
             return found[0] if found else None
@@ -128,6 +173,8 @@ class Gathered:
 
     def why_lost(self, row: Row, seed: int) -> str | None:
         """Why a run has no figures; None if it has."""
+        if self.outcome(row, seed) is not None:
+            return None
         if row.parts:
             first, times = self._group(row, seed)
             if first is None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mmav.analysis.ablation.caching import NONE, SharedClips
 from mmav.analysis.ablation.cost import Costs, duration
 from mmav.analysis.ablation.killing import KillRule, check_rules
+from mmav.analysis.ablation.outcomes import Outcomes
 from mmav.analysis.ablation.plan import Run, needed_by, runs_of, share_of
 from mmav.analysis.ablation.results import FAILED, Gathered
 from mmav.analysis.ablation.rows import Ablation, Row
@@ -48,6 +49,7 @@ class Choices:
         by_test_list: Whether rules may look at the test list.
         launcher: A command that starts the tools, see :class:`~mmav.analysis.ablation.single_run.Task`.
         part: Which machine of how many; None for one that does all.
+        known: Outcomes of runs that are not done again.
     """
 
     work_dir: Path
@@ -59,6 +61,7 @@ class Choices:
     by_test_list: bool = False
     launcher: str | None = None
     part: tuple[int, int] | None = None
+    known: Outcomes | None = None
 
 
 @dataclass
@@ -106,12 +109,21 @@ class Work:
 
     def gathered(self, *others: Path) -> Gathered:
         """What has ended, here and in other folders."""
-        return Gathered(self.ablation, self.ablation.seeds, [self.choices.work_dir, *others], self.digests)
+        folders = [self.choices.work_dir, *others]
+        return Gathered(self.ablation, self.ablation.seeds, folders, self.digests, self.choices.known)
 
     def todo(self) -> list[Run]:
-        """The runs that have not ended."""
-        found = self.gathered().found
-        return [run for run in self.runs if run not in found]
+        """The runs that have not ended, and of those that are known the ones that others need."""
+        gathered = self.gathered()
+        wanted = {run for run in self.runs if run not in gathered.outcomes}
+        for row in self.rows:
+            for seed in self.ablation.seeds if row.parts else ():
+                if gathered.outcome(row, seed) is None:
+                    wanted.update(gathered.runs_of(row, seed))
+        for run in reversed(self.runs):  # what a run needs stands before it
+            if run in wanted and run not in gathered.found:
+                wanted.update(needed_by(run, self.ablation))
+        return [run for run in self.runs if run in wanted and run not in gathered.found]
 
     def check_folder(self) -> None:
         """Refuses a folder that holds runs of other options: the table would mix them.

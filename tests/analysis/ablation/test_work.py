@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
 from mmav.analysis.ablation.killing import KillRule
+from mmav.analysis.ablation.outcomes import Outcome, Outcomes
 from mmav.analysis.ablation.rows import Ablation, Row
 from mmav.analysis.ablation.work import Choices, Work
 from mmav.errors import ConfigError, MmavError
@@ -25,6 +27,28 @@ def test_a_folder_of_other_options_is_refused(tmp_path):
     toys(tmp_path, options=['model.width=4']).check_folder()
     with pytest.raises(MmavError, match=r"w' holds runs of other options \(.*options.txt\): give another folder"):
         toys(tmp_path).check_folder()
+
+
+def test_known_runs_are_not_done_again_unless_others_need_them(tmp_path):
+    config = write_config(tmp_path)
+    plain, other = (Row(name, f'{name}.py', file=config) for name in ('plain', 'other'))
+    taught = Row('taught', 'taught.py', needs=(('load_from', 'plain'),), file=config)
+    mean = Row('mean', 'mean', parts=('plain', 'other'))
+    ablation = Ablation('toys', (plain, other, taught, mean), seeds=(0, 1))
+
+    def todo(*runs):
+        whole = Work(ablation, ablation.rows, Choices(tmp_path / 'w'))
+        digests = {row.title: whole.digests.get(row, '') for row in ablation.rows}
+        outcomes = {key: Outcome(np.ones(8, bool), digests[key[0]], dict(top1=1.0)) for key in runs}
+        known = Outcomes('top1', '', 8, {row.title: row.config for row in ablation.rows}, outcomes)
+        return [run.name for run in Work(ablation, ablation.rows, Choices(tmp_path / 'w', known=known)).todo()]
+
+    every = [(title, seed) for title in ('plain', 'other', 'taught', 'mean') for seed in (0, 1)]
+    assert todo(*every) == []
+    # an average is made of predictions, and a checkpoint is no outcome
+    assert todo(*(run for run in every if run != ('mean', 1))) == ['plain_seed1', 'other_seed1']
+    assert todo(*(run for run in every if run != ('taught', 0))) == ['plain_seed0', 'taught_seed0']
+    assert todo(*(run for run in every if run != ('other', 0))) == ['other_seed0']
 
 
 @pytest.mark.parametrize(
