@@ -5,6 +5,7 @@ from mmav.evaluation.comparing.intervals import Interval, difference_interval, i
 from mmav.evaluation.comparing.measured import AnyMeasured, Measured, MeasuredBy
 from mmav.evaluation.comparing.pooling import Prior, prior_of
 from mmav.evaluation.comparing.power import expected_components, resized, smallest_difference
+from mmav.evaluation.comparing.shared import SharedRuns
 from mmav.evaluation.comparing.verdicts import Judged, holm, judge
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'Measured',
     'MeasuredBy',
     'Prior',
+    'SharedRuns',
     'difference_interval',
     'expected_components',
     'holm',

@@ -59,7 +59,7 @@ class Interval:
 def interval_of(measured: AnyMeasured, *, confidence: float = CONFIDENCE, prior: Prior | None = None) -> Interval:
     """The interval of a row's figure over seeds and clips; of one seed over clips only.
 
-    That of a share of clips has the form of Wilson's (see :func:`mmav.evaluation.intervals.accuracy_interval`), for as
+    That of a share has the form of Wilson's (see :func:`mmav.evaluation.intervals.accuracy_interval`), for as
     many clips as would give it this width, and stays within 0 and 1.
 
     Args:
@@ -69,11 +69,11 @@ def interval_of(measured: AnyMeasured, *, confidence: float = CONFIDENCE, prior:
     """
     found = with_prior(components_of(measured), prior, rows=1)
     half = half_width(found, confidence=confidence)
-    if not measured.binary:
+    if not measured.share:
         return Interval(found.mean, found.mean - half, found.mean + half, found)
     spread = found.mean * (1 - found.mean)
     # z^2 / n of Wilson's formula
-    ratio = half**2 / spread if spread else half**2 * found.num_clips
+    ratio = half**2 / spread if spread > 0 else half**2 * found.num_clips
     middle = (found.mean + ratio / 2) / (1 + ratio)
     half = (ratio * spread + ratio**2 / 4) ** 0.5 / (1 + ratio)
     return Interval(found.mean, max(0.0, middle - half), min(1.0, middle + half), found)
@@ -122,12 +122,13 @@ def half_widths(
         level: 1 - confidence.
 
     Returns:
-        (R,), infinite where a component is.
+        (R,), infinite where a component is, 0 where all are.
     """
     parts = (seeds, clips, residual, seed_freedom, freedom)
     low, high = np.zeros(len(seeds)), np.sqrt(np.maximum(seeds, clips))
     with np.errstate(invalid='ignore'):
-        while (short := np.isfinite(high) & (tails(high, *parts) > level)).any():
+        # nothing varies where high is 0
+        while (short := np.isfinite(high) & (high > 0) & (tails(high, *parts) > level)).any():
             high = np.where(short, 2 * high, high)
     for _ in range(50):
         middle = (low + high) / 2

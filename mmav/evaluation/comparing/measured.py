@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmav.errors import ConfigError, MmavError
+from mmav.evaluation.comparing.shared import SharedRuns
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +20,7 @@ class Measured:
         values: Of each seed and test clip (S, N), such as 1.0 where the clip is right and 0.0 where it is wrong; the
             clips of all rows are in one order.
         seeds: The S seeds.
+        shared: What its seeds average, where they have runs in common.
 
     Raises:
         ConfigError: The shapes do not go together, a seed is there twice, or a value is not finite.
@@ -27,6 +29,7 @@ class Measured:
     name: str
     values: np.ndarray
     seeds: tuple[int, ...]
+    shared: SharedRuns | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float64)
@@ -52,17 +55,23 @@ class Measured:
         """Whether each clip is right or wrong."""
         return bool(((self.values == 0) | (self.values == 1)).all())
 
+    @property
+    def share(self) -> bool:
+        """Whether it is a share of clips."""
+        return self.binary
+
     def figures(self) -> np.ndarray:
         """The figure of each seed (S,)."""
         return self.values.mean(axis=1)
 
     def of_seeds(self, seeds: Sequence[int]) -> Measured:
         """The same of some of its seeds, in the order given."""
-        return Measured(self.name, self.values[[self.seeds.index(seed) for seed in seeds]], tuple(seeds))
+        places = [self.seeds.index(seed) for seed in seeds]
+        return Measured(self.name, self.values[places], tuple(seeds), self.shared and self.shared.of_seeds(places))
 
     def of_clips(self, places: np.ndarray) -> Measured:
         """The same on some of its clips (M,)."""
-        return Measured(self.name, self.values[:, places], self.seeds)
+        return Measured(self.name, self.values[:, places], self.seeds, self.shared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +85,8 @@ class MeasuredBy:
             :meth:`figures`.
         clips: Number of test clips N, in one order for all rows.
         seeds: The S seeds.
+        share: Whether it is a share, from 0 to 1, and its interval stays there.
+        shared: What its seeds average, where they have runs in common.
 
     Raises:
         ConfigError: A seed is there twice, or there is no clip.
@@ -85,6 +96,8 @@ class MeasuredBy:
     figure: Callable[[int, np.ndarray], float]
     clips: int
     seeds: tuple[int, ...]
+    share: bool = False
+    shared: SharedRuns | None = None
     _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)  # resamples -> figures
 
     def __post_init__(self) -> None:
@@ -136,14 +149,19 @@ class MeasuredBy:
     def of_seeds(self, seeds: Sequence[int]) -> MeasuredBy:
         """The same of some of its seeds, in the order given."""
         places, figure = [self.seeds.index(seed) for seed in seeds], self.figure
-        some = MeasuredBy(self.name, lambda seed, drawn: figure(places[seed], drawn), self.clips, tuple(seeds))
+        shared = self.shared and self.shared.of_seeds(places)
+        some = MeasuredBy(
+            self.name, lambda seed, drawn: figure(places[seed], drawn), self.clips, tuple(seeds), self.share, shared
+        )
         some._kept.update({resamples: drawn[:, places] for resamples, drawn in self._kept.items()})
         return some
 
     def of_clips(self, places: np.ndarray) -> MeasuredBy:
         """The same on some of its clips (M,)."""
         figure = self.figure
-        return MeasuredBy(self.name, lambda seed, drawn: figure(seed, places[drawn]), len(places), self.seeds)
+        return MeasuredBy(
+            self.name, lambda seed, drawn: figure(seed, places[drawn]), len(places), self.seeds, self.share, self.shared
+        )
 
 
 AnyMeasured = Measured | MeasuredBy

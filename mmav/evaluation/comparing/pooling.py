@@ -45,12 +45,12 @@ def prior_of(measured: Iterable[AnyMeasured | None]) -> Prior | None:
     """The common spread of rows; None of fewer than six with three seeds each.
 
     Args:
-        measured: The rows; those with fewer seeds, and None, are left out.
+        measured: The rows; those with fewer seeds, or seeds that have runs in common, and None, are left out.
     """
     spreads = [
         (each.figures().var(ddof=1), len(each.seeds) - 1)
         for each in measured
-        if each is not None and len(each.seeds) >= LEAST_SEEDS
+        if each is not None and len(each.seeds) >= LEAST_SEEDS and each.shared is None
     ]
     if len(spreads) < LEAST_ROWS:
         return None
@@ -86,7 +86,7 @@ def with_prior(found: Components, prior: Prior | None, *, rows: int) -> Componen
         return found
     extra = extra_freedom(found.num_seeds, prior.freedom)
     common = rows * prior.variance / found.num_seeds
-    return replace(found, seeds=shrunk(found.seeds, common, found.num_seeds - 1, extra), extra_freedom=extra)
+    return replace(found, seeds=shrunk(found.seeds, common, found.own_freedom, extra), extra_freedom=extra)
 
 
 def extra_freedom(num_seeds: int, freedom: float = float('inf')) -> float:

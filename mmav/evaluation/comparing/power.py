@@ -107,8 +107,8 @@ def smallest_difference(
         # the mean square of few seeds is what chance makes of it: over its ranks
         nodes, weights = np.polynomial.legendre.leggauss(_NODES)
         weights = weights / 2
-        own = expected.seeds * chi2.ppf((nodes + 1) / 2, seeds - 1) / (seeds - 1)
-        drawn = np.array([shrunk(each, expected.seeds, seeds - 1, expected.extra_freedom) for each in own])
+        own = expected.seeds * chi2.ppf((nodes + 1) / 2, expected.own_freedom) / expected.own_freedom
+        drawn = np.array([shrunk(each, expected.seeds, expected.own_freedom, expected.extra_freedom) for each in own])
     same = np.full(len(drawn), 1.0)
     needed = half_widths(
         drawn,

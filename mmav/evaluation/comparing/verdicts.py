@@ -123,7 +123,7 @@ def _compared(
     found = difference.components
     seeds = tuple(seed for seed in one.seeds if seed in two.seeds)
     why_not = ''
-    if len(seeds) < LEAST_SEEDS:
+    if found.num_seeds < LEAST_SEEDS:
         why_not = 'one seed: what another would give is not known'
     if found.num_clips < LEAST_CLIPS:
         why_not = f'{found.num_clips} clips are too few for an interval'

@@ -83,3 +83,22 @@ def test_an_interval_of_95_percent_holds_the_truth_so_often(seeds):
     truth = 0.1 + 0.8 * 2 / 3
     held = tails(abs(np.array([each.mean for each in found]) - truth), *parts, seeds - 1, clips - 1) > 0.05
     assert 0.92 < held.mean() < 0.99
+
+
+def test_the_interval_of_a_share_that_is_no_mean_over_clips_stays_within_0_and_1():
+    values = np.random.default_rng(0).random(60) < 0.97
+    share = MeasuredBy('row', lambda seed, drawn: values[drawn].mean(), 60, (0,), True)
+    plain = MeasuredBy('row', share.figure, 60, (0,))
+    assert interval_of(plain).high > 1 >= interval_of(share).high
+    assert interval_of(share).low == pytest.approx(interval_of(Measured('row', values[None], (0,))).low, abs=0.02)
+    assert share.of_seeds([0]).share and share.of_clips(np.arange(9)).share
+
+
+@pytest.mark.parametrize('share', [True, False])
+def test_a_figure_that_no_draw_of_clips_changes_has_an_interval(share):
+    measured = MeasuredBy('row', lambda seed, drawn: 1.0, 40, (0, 1), share)
+    found = interval_of(measured)
+    assert found.high == 1 and found.low == pytest.approx(0.91 if share else 1, abs=0.02)
+    difference = difference_interval(measured, measured)
+    assert difference.mean == 0 and p_value(difference.components) == pytest.approx(1)
+    assert difference.high == (pytest.approx(2 / 40, abs=0.01) if share else 0)
