@@ -165,17 +165,19 @@ def false_claims(spreads: Sequence[float], seeds: int, *, runs: int, seed: int =
         prior = prior_of(Measured('row', np.tile(each[:, None], 2), tuple(range(seeds))) for each in figures)
         for place, which in enumerate((None, prior)):
             parts = [with_prior(each, which, rows=2) for each in found]
-            squares = np.array([(each.seeds, each.clips, each.residual) for each in parts])
-            p_values = tails(
-                np.abs(gains.mean(axis=1)),
-                squares[:, 0],
-                squares[:, 1],
-                squares[:, 2],
-                parts[0].seed_freedom,
-                parts[0].freedom,
-            )
-            claims[place] += min(holm(p_values.tolist())) <= LEVEL
+            claims[place] += min(holm(_p_values(parts))) <= LEVEL
     return dict(zip(('alone', 'together'), (claims / runs).tolist(), strict=True))
+
+
+def _p_values(found: Sequence[Components]) -> list[float]:
+    """As of :func:`p_value`, of many at once."""
+    means, *squares = np.array([(abs(each.mean), each.seeds, each.clips, each.residual) for each in found]).T
+    p_values = np.empty(len(found))
+    for freedom in {each.seed_freedom for each in found}:
+        same = np.array([each.seed_freedom == freedom for each in found])
+        seeds, clips, residual = (square[same] for square in squares)
+        p_values[same] = tails(means[same], seeds, clips, residual, freedom, found[0].freedom)
+    return p_values.tolist()
 
 
 TABLES = {

@@ -8,14 +8,16 @@ from :math:`d_0` further degrees of freedom, which follow from how much the rows
 
 .. math:: \tilde s^2 = \frac{d_0 s_0^2 + d\,s^2}{d_0 + d}
 
-Two things are more careful than there, as one row may spread far more than others: :math:`d_0` is at most twice the
-d = S - 1 of the seeds, and an estimate never becomes smaller than its own :math:`s^2`.
+Three things are more careful than there, as one row may spread far more than others: :math:`d_0` is at most twice the
+d = S - 1 of the seeds, an estimate never becomes smaller than its own :math:`s^2`, and a row or difference whose
+:math:`s^2` is larger than the common one by more than chance would have it (an F test at 5 %) knows its own seeds only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -79,14 +81,24 @@ def with_prior(found: Components, prior: Prior | None, *, rows: int) -> Componen
 
     Args:
         found: Of a row, or of a difference of rows.
-        prior: See :func:`prior_of`; None changes nothing.
+        prior: See :func:`prior_of`; None changes nothing, nor does one that the components are far above.
         rows: How many rows it is of, 1 or 2: variances of both add up.
     """
     if prior is None or found.num_seeds < 2:
         return found
     extra = extra_freedom(found.num_seeds, prior.freedom)
     common = rows * prior.variance / found.num_seeds
+    if found.seeds > common * _most_alike(found.own_freedom, extra):
+        return found
     return replace(found, seeds=shrunk(found.seeds, common, found.own_freedom, extra), extra_freedom=extra)
+
+
+@lru_cache
+def _most_alike(freedom: float, extra: float) -> float:
+    """What the ratio of two mean squares that estimate the same exceeds in 5 % of cases."""
+    from scipy.stats import f
+
+    return float(f.ppf(0.95, freedom, extra))
 
 
 def extra_freedom(num_seeds: int, freedom: float = float('inf')) -> float:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -42,8 +44,12 @@ def test_an_estimate_is_drawn_up_to_the_common_one_and_never_down():
     found = with_prior(low, prior, rows=2)
     assert found.seeds == pytest.approx((3 * 1e-5 + 6 * 2e-4) / 9) and found.seed_freedom == 9
     assert with_prior(low, prior, rows=1).seeds == pytest.approx((3 * 1e-5 + 6 * 1e-4) / 9)
-    high = Components(0.0, 1e-2, 1e-4, 0.0, 4, 100, freedom=99)
-    assert with_prior(high, prior, rows=2).seeds == 1e-2
+    high = replace(low, seeds=4e-4)
+    assert with_prior(high, prior, rows=2) == replace(high, extra_freedom=6.0)
+    # above the 95 % quantile of F with 3 and 6 degrees of freedom, 4.76
+    assert with_prior(replace(low, seeds=4.75 * 2e-4), prior, rows=2).extra_freedom == 6
+    for odd in (4.77 * 2e-4, 1e-2):
+        assert with_prior(replace(low, seeds=odd), prior, rows=2) == replace(low, seeds=odd)
     assert with_prior(low, None, rows=2) == low
     single = Components(0.0, 0.0, 1e-4, 0.0, 1, 100, freedom=99)
     assert with_prior(single, prior, rows=2) == single
