@@ -11,6 +11,7 @@ from mmav.analysis.evidence.judging import Evidence
 from mmav.analysis.evidence.report import FILES, report_text, write_report
 from mmav.analysis.evidence.splits import read_splits
 from mmav.analysis.evidence.stated import Comparison, Stated
+from mmav.analysis.evidence.telling import count_of
 from mmav.engine.cli import run_tool
 from mmav.errors import MmavError
 from mmav.outputs import check_folder
@@ -58,7 +59,7 @@ def main() -> None:
     first, *others = dumps
     evidence = Evidence(
         Stated(
-            f'{len(clips):,} test clips',
+            count_of(len(clips), 'test clip'),
             rows,
             [Comparison(first, other) for other in others],
             metric=args.metric,

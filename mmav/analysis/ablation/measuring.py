@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from mmav.analysis.evidence.stated import EvidenceRow, Stated
 from mmav.errors import MmavError
 from mmav.evaluation.accuracy import ranks_of_clip
 from mmav.evaluation.class_scores import answers_of, multi_hot
-from mmav.evaluation.comparing import AnyMeasured, Measured, MeasuredBy
+from mmav.evaluation.comparing import AnyMeasured, Measured, MeasuredBy, SharedRuns
 from mmav.evaluation.multi_label import multi_label_scores
 from mmav.evaluation.predictions import by_clip, is_multi_label, require_labels
 
@@ -101,7 +102,19 @@ def _evidence(row: Row, gathered: Gathered, metric: str, order: dict[tuple[int, 
         measured = _with_known(row.title, dumps, known, metric)
     elif dumps:
         measured = measured_of(row.title, list(dumps.values()), list(dumps), metric)
-    return EvidenceRow(row.title, measured, seconds, lost)
+    if measured is not None and (shared := _shared(row, gathered, measured.seeds)) is not None:
+        measured = replace(measured, shared=shared)
+    return EvidenceRow(row.title, measured, seconds, lost, unanswered(list(dumps.values())))
+
+
+def _shared(row: Row, gathered: Gathered, seeds: Sequence[int]) -> SharedRuns | None:
+    """The runs that seeds of a row have in common, see :meth:`Gathered.runs_behind`; None if there are none."""
+    parts = gathered.ablation.parts_of(row)
+    twice = next((part for part in parts if parts.count(part) > 1), None)
+    if twice is None:
+        return None
+    runs = [tuple(own for part, own in gathered.runs_behind(row, seed) if part == twice) for seed in seeds]
+    return SharedRuns(twice.title, tuple(runs))
 
 
 def _with_known(title: str, dumps: Mapping[int, Clips], known: Mapping[int, Outcome], metric: str) -> Measured:
@@ -144,7 +157,9 @@ def outcomes_of(gathered: Gathered, metric: str) -> Outcomes:
             seconds = None if row.parts or result is None else result.cpu_seconds
             digest = '' if row.parts or result is None else result.digest
             figures = result.figures if result is not None else {}
-            runs[row.title, seed] = Outcome(values.astype(bool), digest, figures, seconds)
+            runs[row.title, seed] = Outcome(
+                values.astype(bool), digest, figures, seconds, gathered.named_parts(row, seed)
+            )
     if not runs:
         raise MmavError('--keep: no run has ended')
     return Outcomes(metric, clips, number, configs, runs)
@@ -166,7 +181,8 @@ def measured_of(title: str, dumps: Sequence[Clips], seeds: Sequence[int], metric
     """
     require_labels(dumps[0], title)
     if is_multi_label(dumps[0]):
-        return MeasuredBy(title, _of_sets(title, dumps, metric), len(dumps[0]), tuple(seeds))
+        share = not metric.endswith('d_prime')
+        return MeasuredBy(title, _of_sets(title, dumps, metric), len(dumps[0]), tuple(seeds), share)
     found = _TOP.fullmatch(metric)
     if found is None:
         raise _unknown(title, metric, 'topK')
@@ -179,9 +195,21 @@ def measured_of(title: str, dumps: Sequence[Clips], seeds: Sequence[int], metric
             ranks = ranks_of_clip(row['scores'], row['label'])
             part = task or (next(iter(ranks)) if len(ranks) == 1 else '')
             if part not in ranks:
-                raise _unknown(title, metric, ' '.join(f'{name}_top{k}' for name in ranks))
+                raise _unknown(title, metric, ', '.join(f'{name}_top{k}' for name in ranks))
             values[place, clip] = ranks[part] < k
     return Measured(title, values, tuple(seeds))
+
+
+def unanswered(dumps: Sequence[Clips]) -> dict[str, int]:
+    """Why clips have no answer -> how many answers of all seeds that are; they count as wrong."""
+    unread, odd = 'of clips that could not be read', 'no finite scores'
+    counts = {unread: 0, odd: 0}
+    for row in (row for clips in dumps for row in clips):
+        if row['broken'] is not None:
+            counts[unread] += 1
+        elif not all(np.isfinite(scores).all() for scores in row['scores'].values()):
+            counts[odd] += 1
+    return {why: number for why, number in counts.items() if number}
 
 
 def _of_sets(title: str, dumps: Sequence[Clips], metric: str) -> Callable[[int, np.ndarray], float]:

@@ -33,12 +33,14 @@ class Outcome:
         digest: Of the run's settings, see :class:`~mmav.analysis.ablation.settings.Settings`; empty of an average.
         figures: Metric -> value, of the whole test.
         cpu_seconds: Processor time of the run; None of an average.
+        parts: Titles and seeds of the runs that an average is made of.
     """
 
     right: np.ndarray
     digest: str
     figures: Mapping[str, float]
     cpu_seconds: float | None = None
+    parts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def write_outcomes(outcomes: Outcomes, file: str | Path) -> None:
             raise MmavError(f'row {title!r} has runs of different settings: they are no outcomes of one ablation')
         figures = {name: round(float(value), 6) for name, value in run.figures.items() if math.isfinite(value)}
         packed = base64.b64encode(np.packbits(np.asarray(run.right, dtype=bool)).tobytes()).decode()
-        row['seeds'][str(seed)] = {'figures': figures, 'cpu_seconds': run.cpu_seconds, 'right': packed}
+        parts = {'parts': [list(part) for part in run.parts]} if run.parts else {}
+        row['seeds'][str(seed)] = {'figures': figures, 'cpu_seconds': run.cpu_seconds, **parts, 'right': packed}
     lines = []
     for title, row in rows.items():
         head = f'"config": {json.dumps(row["config"])}, "digest": {json.dumps(row["digest"])}, "seeds": {{'
@@ -129,4 +132,5 @@ def _outcome(run: Mapping[str, Any], digest: str, number: int) -> Outcome:
         raise ValueError(f'{len(bits)} bits of {number} clips')
     seconds = run['cpu_seconds']
     figures = {str(name): float(value) for name, value in run['figures'].items()}
-    return Outcome(bits[:number].astype(bool), str(digest), figures, None if seconds is None else float(seconds))
+    parts = tuple((str(title), int(seed)) for title, seed in run.get('parts', ()))
+    return Outcome(bits[:number].astype(bool), str(digest), figures, None if seconds is None else float(seconds), parts)

@@ -133,6 +133,8 @@ class Gathered:
                 continue
             for seed in self.seeds:
                 outcome = known.runs.get((title, seed))
+                if outcome is not None and outcome.parts != self.named_parts(row, seed):
+                    continue  # the average of other runs
                 if outcome is not None and wanted is not None and outcome.digest != wanted:
                     raise MmavError(
                         f"'{known.source}' has runs of row {row.title!r} with another config or other options than "
@@ -148,6 +150,10 @@ class Gathered:
         there = found is None or all(run in self.found for run in self.runs_of(row, seed))
         return None if there else found
 
+    def named_parts(self, row: Row, seed: int) -> tuple[tuple[str, int], ...]:
+        """Titles and seeds of the rows that a row averages; empty if it is trained."""
+        return tuple((part.title, own) for part, own in self.runs_behind(row, seed))
+
     def runs_of(self, row: Row, seed: int) -> list[Run]:
         """The trained runs that a row with a seed is made of."""
         return [Run(part, own) for part, own in self._behind(row, seed)]
@@ -156,8 +162,6 @@ class Gathered:
         """The trained runs that a row is made of; itself if it is trained."""
         if not row.parts:
             return [(row, seed)]
-        if self._group(row, seed)[0] != seed:
-            return []
         return [each for part, own in self.runs_behind(row, seed) for each in self._behind(part, own)]
 
     def result(self, row: Row, seed: int) -> Result | None:
@@ -176,12 +180,9 @@ class Gathered:
         if self.outcome(row, seed) is not None:
             return None
         if row.parts:
-            first, times = self._group(row, seed)
-            if first is None:
-                return f'no {times} seeds are left for its average'
-            if first != seed:
-                return f'its run is in the average of seed {first}'
             runs = self.runs_behind(row, seed)
+            if len(set(runs)) < len(runs):
+                return f'it averages runs of more seeds than {len(self.seeds)}'
             for part, own in runs:
                 if (why := self.why_lost(part, own)) is not None:
                     return why if why == NOT_RUN else f'{part.title}: {why}'
@@ -196,21 +197,14 @@ class Gathered:
     def runs_behind(self, row: Row, seed: int) -> list[tuple[Row, int]]:
         """The rows that a row averages, each with its seed: where one is named twice, its run of the next seed, too.
 
-        No run is in two averages, so that the averages are independent: of five seeds two pairs are averaged, those of
-        the first and second, and of the third and fourth. The others have none, as :meth:`why_lost` tells.
+        Seeds follow each other in a circle, so that there are as many averages as seeds. Of fewer seeds than a row is
+        named, as :meth:`why_lost` tells, some run would count twice.
         """
         found: list[tuple[Row, int]] = []
         for part in self.ablation.parts_of(row):
             times = sum(part == each for each, _ in found)
-            found.append((part, self.seeds[self.seeds.index(seed) + times]))
+            found.append((part, self.seeds[(self.seeds.index(seed) + times) % len(self.seeds)]))
         return found
-
-    def _group(self, row: Row, seed: int) -> tuple[int | None, int]:
-        """First of the seeds whose runs are averaged with that of ``seed``, None if too few are left; and how many."""
-        parts = self.ablation.parts_of(row)
-        times = max(parts.count(part) for part in parts)
-        start = self.seeds.index(seed) // times * times
-        return (self.seeds[start] if start + times <= len(self.seeds) else None), times
 
     def predictions(self, row: Row, seed: int) -> list[dict]:
         """The predictions of a run that has figures, see :func:`~mmav.evaluation.predictions.load_predictions`."""

@@ -21,7 +21,7 @@ class Row:
         title: Its name in the table.
         config: Path of the config, as the file of the ablation gives it; the name of a row that is not trained.
         parts: The rows whose predicted probabilities, of the same seed, this row averages, instead of a training of its
-            own; by title, name or config. Named twice, the runs of two seeds are averaged, each run in one average.
+            own; by title, name or config. Named twice, its runs of this seed and of the next are averaged.
         name: Its runs' folders begin with it; the config's if not given.
         needs: Option of the config -> the row whose last checkpoint, of the same seed, is its value.
         options: What this row changes of its config, ``K=V`` as of ``--cfg-options``.

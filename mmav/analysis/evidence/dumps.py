@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from mmav.analysis.ablation.measuring import measured_of
+from mmav.analysis.ablation.measuring import measured_of, unanswered
 from mmav.analysis.evidence.stated import EvidenceRow
 from mmav.errors import MmavError
 from mmav.evaluation.class_order import load_alike
@@ -46,7 +46,7 @@ def read_rows(dumps: Mapping[str, Sequence[str]], metric: str) -> tuple[list[Evi
     for name, files in dumps.items():
         seeds = [seed_of(path) or 0 for path in files] if seeded else list(range(len(files)))
         clips = [[tables[path][key] for key in order] for path in files]
-        rows.append(EvidenceRow(name, measured_of(name, clips, seeds, metric)))
+        rows.append(EvidenceRow(name, measured_of(name, clips, seeds, metric), unanswered=unanswered(clips)))
     return rows, [tables[paths[0]][key]['path'] for key in order]
 
 

@@ -124,6 +124,7 @@ def _row_content(row: JudgedRow) -> dict[str, Any]:
         figures={str(seed): value for seed, value in row.figures.items()},
         seconds={str(seed): value for seed, value in row.row.seconds.items()},
         lost={str(seed): why for seed, why in row.row.lost.items()},
+        unanswered=dict(row.row.unanswered),
         interval=_interval_content(row.interval),
         bootstrap=_ends(row.bootstrap),
         gain=_judged_content(row.gain) if row.gain else None,

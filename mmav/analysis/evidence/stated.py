@@ -40,12 +40,14 @@ class EvidenceRow:
         measured: The seeds that have ended; None if none has.
         seconds: Seed -> seconds of processor time that its run took, as far as known.
         lost: Seed -> why it has no figure, such as ``not yet run`` or ``killed after epoch 3: top-1 0.04``.
+        unanswered: Why clips have no answer, such as ``no finite scores`` -> answers of all seeds that are so.
     """
 
     title: str
     measured: AnyMeasured | None = None
     seconds: Mapping[int, float] = field(default_factory=dict)
     lost: Mapping[int, str] = field(default_factory=dict)
+    unanswered: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,6 +95,7 @@ def tell(evidence: Evidence) -> list[str]:
         *_baseline(evidence, unit),
         *_lines(evidence, unit),
         *_missing(evidence),
+        *_unanswered(evidence),
     ]
 
 
@@ -169,7 +170,7 @@ def _what(evidence: Evidence) -> str:
 def _widths(evidence: Evidence, unit: Unit) -> list[str]:
     """How far the intervals of rows reach."""
     known = [row for row in evidence.rows if row.interval is not None]
-    if len(known) < 2:
+    if len(known) < 4:  # which the table shows as well
         return []
     widths = {row.row.title: row.interval.half_width for row in known if row.interval is not None}
     widest = max(widths, key=lambda title: widths[title])
@@ -268,6 +269,16 @@ def _missing(evidence: Evidence) -> list[str]:
         f'{", ".join(titles)} {"has" if len(titles) == 1 else "have"} {rest}{reasons and f": {reasons}"}.'
         for (rest, reasons), titles in alike.items()
     ]
+
+
+def _unanswered(evidence: Evidence) -> list[str]:
+    """Answers that are missing from the clips of a row, and count as wrong."""
+    told = []
+    for row in evidence.rows:
+        for why, number in row.row.unanswered.items():
+            answers = (evidence.clips or 0) * len(row.figures)
+            told.append(f'"{row.row.title}": {number:,} of {answers:,} answers count as wrong, being {why}.')
+    return told
 
 
 def _by_reason(row: JudgedRow) -> Sequence[str]:

@@ -33,7 +33,7 @@ def test_verbs_and_nouns():
     expected = accuracy_of(dump, topk=(1,))
     for name in ('verb_top1', 'noun_top1', 'action_top1'):
         assert measured_of('row', [dump], (0,), name).figures() == pytest.approx([expected[name]])
-    with pytest.raises(MmavError, match=r"row: the metric 'top1' has no value for each clip.*verb_top1 noun_top1"):
+    with pytest.raises(MmavError, match=r"row: the metric 'top1' has no value for each clip.*verb_top1, noun_top1"):
         measured_of('row', [dump], (0,), 'top1')
 
 

@@ -13,6 +13,7 @@ from mmav.evaluation.predictions import save_predictions
 ONE, OTHER = Row('one', 'one.py'), Row('other', 'other.py')
 BOTH = Row('both', 'both', parts=('one', 'other'))
 ABLATION = Ablation('toys', (ONE, OTHER, BOTH), seeds=(0, 1))
+PARTS = (('one', 7), ('one', 8))
 LABELS = [0, 1, 1, 0, 0, 1, 0, 1, 1, 0]  # more than a byte of clips
 
 
@@ -43,13 +44,17 @@ def kept(tmp_path):
 
 def test_what_is_written_is_read(tmp_path):
     right = np.random.default_rng(0).random(1985) < 0.5
-    runs = {('one', 7): Outcome(right, 'd', dict(top1=0.25), 1.5), ('both', 7): Outcome(~right, '', dict(top1=1.0))}
+    runs = {
+        ('one', 7): Outcome(right, 'd', dict(top1=0.25), 1.5),
+        ('both', 7): Outcome(~right, '', dict(top1=1.0), parts=PARTS),
+    }
     write_outcomes(Outcomes('top1', 'abc', 1985, dict(one='a.py', both='b'), runs), tmp_path / 'o.json')
     found = read_outcomes(tmp_path / 'o.json')
     assert (found.metric, found.clips, found.number, found.configs) == ('top1', 'abc', 1985, dict(one='a.py', both='b'))
     for key, run in runs.items():
         np.testing.assert_array_equal(found.runs[key].right, run.right)
         assert (found.runs[key].digest, found.runs[key].cpu_seconds) == (run.digest, run.cpu_seconds)
+        assert found.runs[key].parts == run.parts
     assert (tmp_path / 'o.json').stat().st_size < 1500
 
 

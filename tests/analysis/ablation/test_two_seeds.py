@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from mmav.analysis.ablation.measuring import state
 from mmav.analysis.ablation.results import NOT_RUN, PREDICTIONS, Gathered, Result
 from mmav.analysis.ablation.rows import Ablation, Row
+from mmav.evaluation.comparing import SharedRuns
 from mmav.evaluation.predictions import save_predictions
 
 ONE = Row('one', 'one.py')
@@ -29,19 +31,13 @@ def test_a_row_named_twice_is_averaged_over_pairs_of_seeds(tmp_path):
     for seed in ABLATION.seeds:
         write(tmp_path, seed)
     gathered = Gathered(ABLATION, ABLATION.seeds, [tmp_path])
-    found = [row['scores']['label'][0] for row in gathered.predictions(TWO, 3)]
-    np.testing.assert_allclose(found, np.mean([SCORES[3], SCORES[5]], axis=0), rtol=1e-6)
-    expected = np.mean([found[0] > 0.5, found[1] < 0.5])
-    assert gathered.result(TWO, 3).figures['top1'] == pytest.approx(expected)
-
-
-def test_no_run_is_in_two_averages(tmp_path):
-    for seed in ABLATION.seeds:
-        write(tmp_path, seed)
-    gathered = Gathered(ABLATION, ABLATION.seeds, [tmp_path])
-    assert gathered.why_lost(TWO, 5) == 'its run is in the average of seed 3'
-    assert gathered.why_lost(TWO, 8) == 'no 2 seeds are left for its average'
-    assert gathered.result(TWO, 5) is gathered.result(TWO, 8) is None
+    for seed, following in ((3, 5), (5, 8), (8, 3)):
+        found = [row['scores']['label'][0] for row in gathered.predictions(TWO, seed)]
+        np.testing.assert_allclose(found, np.mean([SCORES[seed], SCORES[following]], axis=0), rtol=1e-6)
+        expected = np.mean([found[0] > 0.5, found[1] < 0.5])
+        assert gathered.result(TWO, seed).figures['top1'] == pytest.approx(expected)
+    one, two = state(gathered, 'top1').rows
+    assert one.measured.shared is None and two.measured.shared == SharedRuns('one', ((3, 5), (5, 8), (8, 3)))
 
 
 def test_both_runs_have_to_be_there(tmp_path):
@@ -49,5 +45,5 @@ def test_both_runs_have_to_be_there(tmp_path):
     gathered = Gathered(ABLATION, ABLATION.seeds, [tmp_path])
     assert gathered.why_lost(TWO, 3) == NOT_RUN
     gathered = Gathered(ABLATION, (3,), [tmp_path])  # of one seed there are no two
-    assert gathered.why_lost(TWO, 3) == 'no 2 seeds are left for its average' and gathered.result(TWO, 3) is None
+    assert gathered.why_lost(TWO, 3) == 'it averages runs of more seeds than 1' and gathered.result(TWO, 3) is None
     assert gathered.result(ONE, 3) is not None

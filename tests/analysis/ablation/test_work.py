@@ -36,10 +36,16 @@ def test_known_runs_are_not_done_again_unless_others_need_them(tmp_path):
     mean = Row('mean', 'mean', parts=('plain', 'other'))
     ablation = Ablation('toys', (plain, other, taught, mean), seeds=(0, 1))
 
+    def behind(title, seed):
+        return (('plain', seed), ('other', seed)) if title == 'mean' else ()
+
     def todo(*runs):
         whole = Work(ablation, ablation.rows, Choices(tmp_path / 'w'))
         digests = {row.title: whole.digests.get(row, '') for row in ablation.rows}
-        outcomes = {key: Outcome(np.ones(8, bool), digests[key[0]], dict(top1=1.0)) for key in runs}
+        outcomes = {
+            (title, seed): Outcome(np.ones(8, bool), digests[title], dict(top1=1.0), parts=behind(title, seed))
+            for title, seed in runs
+        }
         known = Outcomes('top1', '', 8, {row.title: row.config for row in ablation.rows}, outcomes)
         return [run.name for run in Work(ablation, ablation.rows, Choices(tmp_path / 'w', known=known)).todo()]
 

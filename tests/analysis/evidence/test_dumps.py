@@ -5,7 +5,7 @@ import pytest
 
 from mmav.analysis.evidence.dumps import read_rows
 from mmav.errors import MmavError
-from mmav.evaluation.predictions import save_predictions
+from mmav.evaluation.predictions import load_predictions, save_predictions
 
 
 def write(path, right, *, labels=(0, 1), order=None, classes=('a', 'b')):
@@ -48,3 +48,13 @@ def test_dumps_that_do_not_go_together_are_refused(tmp_path):
         read_rows({'A': [first], 'B': [first]}, 'top1')
     with pytest.raises(MmavError, match="metric 'top' has no value for each clip"):
         read_rows({'A': [first], 'B': [write(tmp_path / 'b.pkl', [1, 1, 1])]}, 'top')
+
+
+def test_answers_that_are_missing_are_counted(tmp_path):
+    path = write(tmp_path / 'a.pkl', [1, 1, 1, 1])
+    rows, classes = load_predictions(path)
+    rows[0]['broken'], rows[2]['scores'] = 'no such file', dict(label=np.array([np.nan, 1], dtype=np.float32))
+    save_predictions(path, rows, classes)
+    (one, two), _ = read_rows({'A': [path], 'B': [write(tmp_path / 'b.pkl', [1, 1, 1, 1])]}, 'top1')
+    assert one.unanswered == {'of clips that could not be read': 1, 'no finite scores': 1} and two.unanswered == {}
+    assert one.measured.values.tolist() == [[0, 1, 0, 1]]

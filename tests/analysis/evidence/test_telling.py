@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mmav.analysis.evidence.judging import Evidence
@@ -70,5 +72,11 @@ def test_fewer_common_seeds_and_rows_that_lack_the_same_are_told():
     late = [EvidenceRow(name, None, {}, {0: 'not yet run'}) for name in ('a', 'b')]
     rows = [made_row('concat', 0.7), made_row('MMT', 0.8, seeds=2, lost={2: 'not yet run'}), *late]
     told = tell(Evidence(made_stated(rows=rows, comparisons=[Comparison('MMT', 'concat')])))
-    assert ', on 2 of 3 seeds, corrected p' in told[3]
+    assert ', on 2 of 3 seeds, corrected p' in only(told, 'Holds: ')
     assert told[-1] == '"a", "b" have no figures: seed 0 not yet run.'
+
+
+def test_answers_that_are_missing_are_told():
+    rows = [replace(made_row('concat', 0.7), unanswered={'no finite scores': 30}), made_row('MMT', 0.8)]
+    told = tell(Evidence(made_stated(rows=rows, comparisons=[])))
+    assert told[-1] == '"concat": 30 of 1,200 answers count as wrong, being no finite scores.'
