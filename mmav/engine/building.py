@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
@@ -44,6 +45,14 @@ def _with_type(loop: Any, kind: str) -> Any:
 def _checked(name: str, loop: Any) -> Any:
     check_loader(name, loop.dataloader)
     return loop
+
+
+def _without_step(part: Any, loader: Any) -> bool:
+    """Whether a schedule in parts of epochs has no step; one that rises needs two, its begin and its end."""
+    if not isinstance(part, Mapping) or not part.get('convert_to_iter_based') or part.get('end') is None:
+        return False
+    steps = int(part['end'] * len(loader)) - int(part.get('begin', 0) * len(loader))
+    return steps < (2 if str(part.get('type')).startswith('Linear') else 1)
 
 
 class BuildingRunner(Runner):
@@ -193,7 +202,15 @@ class BuildingRunner(Runner):
         return built
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """Builds MMEngine's schedulers and records their settings in :attr:`schedules`."""
+        """Builds MMEngine's schedulers and records their settings in :attr:`schedules`.
+
+        A part that is shorter than a step, such as a warm-up of a tenth of an epoch of five steps, is left out: it has
+        no effect, and MMEngine cannot build it.
+        """
+        loader = getattr(getattr(self, '_train_loop', None), 'dataloader', None)
+        if isinstance(scheduler, (list, tuple)) and loader is not None:
+            kept = [part for part in scheduler if not _without_step(part, loader)]
+            scheduler = kept or scheduler
         built = super().build_param_scheduler(scheduler)
         if isinstance(built, list):
             self.schedules = schedules(built)

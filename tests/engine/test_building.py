@@ -4,9 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import runner as mmengine_runner
+from torch.utils.data import DataLoader
 
 from mmav.config.reading import load_config
 from mmav.datasets import AVDataset, av_collate
@@ -140,3 +142,23 @@ def test_functions_are_found_by_name(folder):
     # by MMEngine's own runner with their scope
     options = dict(batch_size=4, dataset=toys.ToyDataset(), sampler=dict(type='DefaultSampler', shuffle=False))
     assert Runner.build_dataloader(dict(options, collate_fn=dict(type='mmav.av_collate'))).collate_fn.func is av_collate
+
+
+def test_a_part_of_a_schedule_shorter_than_a_step_has_no_effect():
+    """A warm-up of a tenth of an epoch of three steps; of one step it would leave the rate where it begins."""
+    runner = AVRunner.__new__(AVRunner)
+    runner._train_loop = BaseLoop(runner, DataLoader(range(3)))
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for end, kinds in ((0.1, ['Cosine']), (0.4, ['Cosine']), (1, ['Linear', 'Cosine'])):
+        runner.optim_wrapper = OptimWrapper(torch.optim.SGD([weight], lr=1.0))
+        by_epoch = dict(by_epoch=True, convert_to_iter_based=True)
+        warm_up = dict(type='LinearLR', start_factor=0.01, begin=0, end=end, **by_epoch)
+        built = runner.build_param_scheduler([warm_up, dict(type='CosineAnnealingLR', begin=end, end=2, **by_epoch)])
+        assert [type(each).__name__.removesuffix('LR').removesuffix('Annealing') for each in built] == kinds
+        rates = []
+        for _ in range(6):
+            rates += runner.optim_wrapper.get_lr()['lr']
+            runner.optim_wrapper.step()
+            for each in built:
+                each.step()
+        assert max(rates) == pytest.approx(1.0)

@@ -139,12 +139,29 @@ def _epochs(cfg: Mapping[str, Any], epochs: int | None, row: Row, *, validates: 
     words = [f'train_cfg.max_epochs={epochs}']
     if not validates:
         words.append(f'train_cfg.val_interval={epochs}')
-    for place, part in enumerate(cfg.get('param_scheduler') or ()):
-        for key in ('begin', 'end', 'T_max'):
-            if part.get('by_epoch', True) and part.get(key):
-                words.append(f'param_scheduler.{place}.{key}={_number(part[key] * epochs / before)}')
+    schedule = cfg.get('param_scheduler') or ()
+    parts = (
+        {'': schedule} if isinstance(schedule, Mapping) else {f'.{place}': part for place, part in enumerate(schedule)}
+    )
+    for place, part in parts.items():
+        if not part.get('by_epoch', True):
+            continue
+        scaled: dict[str, Any] = {
+            key: part[key] * epochs / before for key in ('begin', 'end', 'T_max') if part.get(key)
+        }
+        if any(value != int(value) for value in scaled.values()) and not part.get('convert_to_iter_based'):
+            scaled['convert_to_iter_based'] = True  # which steps once an epoch cannot begin or end within one
+        for key in ('milestones', 'step_size', 'periods'):
+            if part.get(key):
+                whole = [max(round(value * epochs / before), 1) for value in _as_list(part[key])]
+                scaled[key] = f'[{",".join(map(str, whole))}]' if key != 'step_size' else whole[0]
+        words += [f'param_scheduler{place}.{key}={_number(value)}' for key, value in scaled.items()]
     return words
 
 
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else str(value)
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _number(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)

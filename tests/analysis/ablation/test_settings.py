@@ -33,6 +33,25 @@ def test_a_shorter_schedule_keeps_its_shares():
     assert settings.epochs == 4 and settings.keeps_features
 
 
+@pytest.mark.parametrize(
+    ('schedule', 'expected'),
+    [
+        ("dict(type='ConstantLR', begin=0, end=4)", ['param_scheduler.end=1']),  # not in a list
+        (
+            "[dict(type='LinearLR', begin=0, end=2)]",  # half an epoch: it steps by iterations
+            ['param_scheduler.0.end=0.5', 'param_scheduler.0.convert_to_iter_based=True'],
+        ),
+        ("[dict(type='MultiStepLR', milestones=[1, 4])]", ['param_scheduler.0.milestones=[1,1]']),
+        ("[dict(type='StepLR', step_size=4)]", ['param_scheduler.0.step_size=1']),
+        ("[dict(type='LinearLR', begin=0, end=2, by_epoch=False)]", []),
+    ],
+)
+def test_all_parts_of_a_schedule_are_shortened(tmp_path, schedule, expected):
+    row = Row('toy', 'toy.py', file=write_config(tmp_path, f'param_scheduler = {schedule}\n'))
+    options = settings_of(row, Ablation('toys', (row,), epochs=1)).options  # of 4
+    assert [option for option in options if option.startswith('param_scheduler')] == expected
+
+
 def test_who_wins(tmp_path):
     row, ablation = toy(tmp_path, options=('a.b=2',))
     row = replace(row, options=('optim_wrapper.optimizer.lr=0.2',))
