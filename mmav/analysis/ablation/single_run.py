@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -20,7 +23,7 @@ from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 from mmav.analysis.ablation.killing import Hopeless, KillHook, KillRule
-from mmav.analysis.ablation.results import PREDICTIONS, Result
+from mmav.analysis.ablation.results import PREDICTIONS, RESULT, Result, read_result
 from mmav.analysis.ablation.settings import SEED, Settings, parsed
 from mmav.checkpoints import last_checkpoint
 from mmav.engine import launch
@@ -86,15 +89,18 @@ def run_task(task: Task) -> Result:
         TrainingStopped: It was asked to stop, and its position is saved.
     """
     task.folder.mkdir(parents=True, exist_ok=True)
-    with _held(task.folder):
-        return _run(task)
+    with _held(task.folder) as lock:
+        done = read_result(task.folder / RESULT)
+        if done is not None and done.digest == task.settings.digest:
+            return done  # by another process that works on the same folder
+        return _run(task, lock)
 
 
-def _run(task: Task) -> Result:
+def _run(task: Task, lock: int | None) -> Result:
     begin, resumed = time.monotonic(), _begin(task)
     try:
         if task.launcher:
-            _by_command(task)
+            _by_command(task, lock)
         else:
             _here(task)
         figures, killed = _figures(task), None
@@ -164,10 +170,10 @@ def _begin(task: Task) -> bool:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keeps a run's folder for this process; the lock ends with it, however it ends."""
+def _held(folder: Path) -> Iterator[int | None]:
+    """Keeps a run's folder for this process and the commands that get the yielded descriptor; ends with all of them."""
     if sys.platform == 'win32':
-        yield
+        yield None
         return
     import fcntl
 
@@ -176,7 +182,7 @@ def _held(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise MmavError(f"'{folder}' is at work in another process: wait for it, or end it") from error
-        yield
+        yield lock.fileno()
 
 
 def _here(task: Task) -> None:
@@ -219,31 +225,49 @@ def _testing_only(task: Task) -> list[str]:
     return options + (['test_dataloader.num_workers=0'] if task.in_process else [])
 
 
-def _by_command(task: Task) -> None:
+def _by_command(task: Task, lock: int | None) -> None:
     """Trains and tests by commands, such as ``tools/dist_train.sh``, on several GPUs."""
     config, data = str(task.settings.config), ['--data-root', task.data_root] if task.data_root else []
     data += ['--cache', task.cache] if task.cache else []
     words = [*_training_only(task), *task.options]
     train = [*data, '--work-dir', str(task.folder), '--resume', '--cfg-options', *words]
-    _execute(_command(str(task.launcher), 'train', config), train)
+    _execute(_command(str(task.launcher), 'train', config), train, lock)
     test = [*data, '--work-dir', str(task.folder / 'test'), '--dump', str(task.folder / PREDICTIONS)]
     test += ['--out', str(task.folder / METRICS_FILE), '--cfg-options', *_testing_only(task), *task.options]
     checkpoint = str(last_checkpoint(task.folder))
-    _execute(_command(str(task.launcher), 'test', f'{config} {checkpoint}'), test)
+    _execute(_command(str(task.launcher), 'test', config, checkpoint), test, lock)
 
 
-def _command(launcher: str, stage: str, config: str) -> list[str]:
-    words = launcher.replace('STAGE', stage).split()
+def _command(launcher: str, stage: str, *files: str) -> list[str]:
+    words = [word.replace('STAGE', stage) for word in shlex.split(launcher)]
     place = words.index('CONFIG')
-    return [*words[:place], *config.split(' '), *words[place + 1 :]]
+    return [*words[:place], *files, *words[place + 1 :]]
 
 
-def _execute(command: Sequence[str], arguments: Sequence[str]) -> None:
-    print(f'$ {" ".join([*command, *arguments])}', flush=True)
+def _execute(command: Sequence[str], arguments: Sequence[str], lock: int | None) -> None:
+    """Runs a command, which holds the folder as long as any of its processes lives; SIGTERM is passed on to them."""
+    print(f'$ {shlex.join([*command, *arguments])}', flush=True)
+    kept = () if lock is None else (lock,)
     try:
-        code = subprocess.run([*command, *arguments]).returncode
+        process = subprocess.Popen([*command, *arguments], pass_fds=kept, start_new_session=True)
     except OSError as error:
         raise MmavError(f'cannot start {command[0]}: {error.strerror or error}') from error
+    stopped = []
+
+    def stop(number: int, frame: Any) -> None:
+        stopped.append(number)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if main else None
+    try:
+        code = process.wait()
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+    if stopped:
+        raise TrainingStopped(f'{" ".join(command[:3])} was stopped by SIGTERM')
     if code:
         raise MmavError(f'{" ".join(command[:3])} failed with exit status {code}')
 

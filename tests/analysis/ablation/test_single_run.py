@@ -1,5 +1,11 @@
 import json
+import os
+import pickle
+import signal
+import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +84,70 @@ def test_a_run_is_in_one_process_at_a_time(task, tmp_path):
         with pytest.raises(MmavError, match="w' is at work in another process"):
             run_task(task())
     run_task(task())
+
+
+def test_what_another_process_has_ended_is_not_done_again(task, tmp_path):
+    first = run_task(task())
+    before = Path('calls.jsonl').read_text()
+    assert run_task(task()) == first and Path('calls.jsonl').read_text() == before
+
+
+def test_paths_with_spaces(task, tmp_path):
+    odd = tmp_path / 'with a space'
+    odd.mkdir()
+    (tmp_path / 'stand_in.py').rename(odd / 'stand in.py')
+    made = task()
+    launcher = f"{sys.executable} -S '{odd}/stand in.py' STAGE CONFIG"
+    run_task(replace(made, settings=replace(made.settings, config=odd / 'my own.py'), launcher=launcher))
+    train, test = map(json.loads, Path('calls.jsonl').read_text().splitlines())
+    assert train[1] == test[1] == str(odd / 'my own.py')
+
+
+def test_a_command_is_stopped_and_holds_the_folder_until_its_last_process_ends(task, tmp_path):
+    """Stopped by SIGTERM, its processes are, too; and one that outlives us keeps a second run out."""
+    pytest.importorskip('fcntl')
+    (tmp_path / 'stand_in.py').write_text(
+        'import pathlib, subprocess, sys, time\n'
+        'child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"], close_fds=False)\n'
+        'pathlib.Path("child.txt").write_text(str(child.pid))\n'
+        'time.sleep(60)\n'
+    )
+    code = (
+        'import sys, pickle; import mmav.analysis.ablation.single_run as s; s.run_task(pickle.load(sys.stdin.buffer))'
+    )
+
+    def start():
+        Path('child.txt').unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(pickle.dumps(task()))
+        process.stdin.close()
+        while not (Path('child.txt').is_file() and Path('child.txt').read_text()):
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.05)
+        return process, int(Path('child.txt').read_text())
+
+    process, child = start()
+    process.terminate()
+    assert 'was stopped by SIGTERM' in process.stderr.read().decode() and process.wait()
+    wait_for_end(child)
+    process, child = start()
+    process.kill()
+    process.wait()
+    with pytest.raises(MmavError, match='is at work in another process'):
+        run_task(task())
+    os.killpg(os.getpgid(child), signal.SIGTERM)
+    wait_for_end(child)
+
+
+def wait_for_end(pid):
+    for _ in range(600):
+        try:
+            if Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z':
+                return
+        except OSError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f'process {pid} is still there')
 
 
 def test_a_hopeless_run_is_marked(tmp_path):
