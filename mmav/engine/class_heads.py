@@ -19,6 +19,7 @@ from mmav.class_names import Names, places, reordered, shown, tell_difference, t
 from mmav.engine.distributed.fsdp import gathered
 from mmav.engine.label_kinds import check_checkpoint_kind
 from mmav.errors import CheckpointError, ConfigError
+from mmav.models.training_loss import is_for_training
 from mmav.registry import MODELS
 from mmav.structures import as_parts
 
@@ -231,7 +232,8 @@ def _by_name(
             continue
         rows = class_rows(matched, prefix, len(trained[part])) if part in trained and part in given else None
         if rows is None:
-            unknown.append(where)
+            if not is_for_training(where, model):  # which a trained model does without
+                unknown.append(where)
             for name in [name for name in matched if name.startswith(prefix)]:
                 if name in own and own[name].shape == matched[name].shape:
                     matched[name] = gathered(own[name])

@@ -190,6 +190,21 @@ def test_heads_of_other_kinds_and_places():
     assert all(torch.equal(weights[name], value) for name, value in other.state_dict().items())
 
 
+@pytest.mark.parametrize('purpose', ['test', 'begin'])
+def test_a_checkpoint_without_the_heads_of_training(purpose):
+    model = Model(nn.Linear(4, 3))
+    checkpoint = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=['a', 'b', 'c'])))
+    heads = MODELS.build(dict(type='UnimodalHeads', in_dims=dict(x=3), head=dict(type='ClsHead', num_classes=3)))
+    model.auxiliary = nn.ModuleDict(dict(alone=heads))
+    given = dict(label=('c', 'a', 'b'))
+    weights = match_classes(checkpoint, model, given, source='c.pth', who='the list', purpose=purpose)
+    assert torch.equal(weights['head.0.weight'], model.state_dict()['head.0.weight'][[2, 0, 1]])
+    heads.in_testing = True  # then testing needs them
+    if purpose == 'test':
+        with pytest.raises(CheckpointError, match='which weights of auxiliary.alone.heads.x belong to a class is not'):
+            match_classes(checkpoint, model, given, source='c.pth', who='the list', purpose=purpose)
+
+
 def test_a_model_without_a_head(capsys):
     model = nn.Linear(2, 3)
     with pytest.raises(CheckpointError, match='which weights of Linear'):
