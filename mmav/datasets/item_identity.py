@@ -8,6 +8,7 @@ import inspect
 import json
 import uuid
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from mmav.datasets.cache_folder import PREPARED
+from mmav.datasets.transforms.spectrogram import Spectrogram
 from mmav.errors import ConfigError
 
 # Changes with the format of stored items.
@@ -47,9 +49,19 @@ def identity_of(place: str, fixed: Sequence[Any], configs: Sequence[Any], about:
         )
     if built:
         return uuid.uuid4().hex
-    versions = [FORMAT, av.__version__, av.library_versions, cv2.__version__, np.__version__, torch.__version__]
+    versions: list[Any] = [
+        FORMAT,
+        av.__version__,
+        av.library_versions,
+        cv2.__version__,
+        np.__version__,
+        torch.__version__,
+    ]
+    versions += [metadata.version(package) for step in fixed for package in getattr(step, 'packages', ())]
     code = [_code_of(type(step)) for step in fixed]
-    key = json.dumps([versions, code, configs, about], default=repr)
+    # what a config names, such as a folder with an extractor's settings, can change while the name stays
+    found = [step.describe() for step in fixed if isinstance(step, Spectrogram)]
+    key = json.dumps([versions, code, configs, found, about], default=repr)
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 

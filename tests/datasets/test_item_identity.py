@@ -8,7 +8,7 @@ import pytest
 
 from mmav.datasets import item_identity
 from mmav.datasets.item_identity import identity_of
-from mmav.datasets.transforms import CenterCrop
+from mmav.datasets.transforms import CenterCrop, HFSpectrogram
 from mmav.errors import ConfigError
 
 CROP = dict(type='CenterCrop', size=8)
@@ -33,6 +33,20 @@ def test_the_code_of_a_step_counts(tmp_path, monkeypatch):
         step = importlib.import_module('own_step').Step()
         names += [identity_of('prepared', [step], [dict(type='Step')], []) for _ in range(2)]
     assert names[0] == names[1] != names[2] == names[3]
+
+
+def test_what_an_extractors_folder_says_counts(tmp_path, monkeypatch):
+    kind = pytest.importorskip('transformers').WhisperFeatureExtractor
+    config, names = dict(type='HFSpectrogram', extractor=str(tmp_path)), []
+    for dithered in (0.0, 0.0, 0.5):
+        kind(feature_size=16, chunk_length=1, dither=dithered).save_pretrained(tmp_path)
+        names.append(identity_of('prepared', [HFSpectrogram(str(tmp_path))], [config], []))
+    assert names[0] == names[1] != names[2]
+    versions = item_identity.metadata.version
+    monkeypatch.setattr(
+        item_identity.metadata, 'version', lambda name: '0' if name == 'transformers' else versions(name)
+    )
+    assert identity_of('prepared', [HFSpectrogram(str(tmp_path))], [config], []) != names[2]
 
 
 def test_objects_have_a_name_of_their_own_each_time():

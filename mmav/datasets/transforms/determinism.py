@@ -4,7 +4,8 @@ A transform that gives the same for the same clip every time says so in its clas
 property where it depends on a setting. It then uses neither ``rng`` nor any other source of chance, and of a clip no
 more than its file, its span, its modalities and what deterministic steps before it gave: not its label or index.
 ``touches`` names the modalities whose entries it reads and changes; a later deterministic step that touches others is
-not held up by a random one.
+not held up by a random one. ``packages`` names those that compute what it gives, other than PyAV, OpenCV, NumPy and
+PyTorch: with another version of one, clips are prepared anew.
 
 A subclass inherits neither, as it may do something else; it says it again. A transform that says nothing is taken as
 random, and as touching everything.

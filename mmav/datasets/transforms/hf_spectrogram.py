@@ -38,6 +38,7 @@ class HFSpectrogram(Spectrogram):
     """
 
     touches = ('audio',)
+    packages = ('transformers',)
     bin_name = 'mel bins'
     length = 'the extractor pads or cuts to target_frames'
 
