@@ -30,7 +30,7 @@ class RenderedSound:
 def render_audio(
     rng: np.random.Generator, evidence: Evidence, *, seconds: float = 2.0, sample_rate: int = 16000
 ) -> RenderedSound:
-    """Renders one audio track. Random numbers are drawn in the same way for every event.
+    """Renders one audio track. All but the event itself is drawn before it, in the same way for every event.
 
     Args:
         rng: Source of all nuisance.

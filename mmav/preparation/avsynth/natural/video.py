@@ -15,7 +15,9 @@ _MARGIN = 0.25  # of the scene around the frame, for the camera's drift
 def render_video(
     rng: np.random.Generator, evidence: Evidence, size: int, *, seconds: float = 2.0, fps: int = 8
 ) -> RenderedVideo:
-    """Renders one clip. Random numbers are drawn in the same way for every event.
+    """Renders one clip. Random numbers are drawn in the same way for every event of a class.
+
+    A distractor has any of the marks, which is drawn before what passes by.
 
     Args:
         rng: Source of all nuisance.
