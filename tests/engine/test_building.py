@@ -147,7 +147,7 @@ def test_functions_are_found_by_name(folder):
 def test_a_part_of_a_schedule_shorter_than_a_step_has_no_effect():
     """A warm-up of a tenth of an epoch of three steps; of one step it would leave the rate where it begins."""
     runner = AVRunner.__new__(AVRunner)
-    runner._train_loop = BaseLoop(runner, DataLoader(range(3)))
+    runner._train_loop = type('Loop', (BaseLoop,), dict(run=None, max_epochs=2))(runner, DataLoader(range(3)))
     weight = torch.nn.Parameter(torch.zeros(1))
     for end, kinds in ((0.1, ['Cosine']), (0.4, ['Cosine']), (1, ['Linear', 'Cosine'])):
         runner.optim_wrapper = OptimWrapper(torch.optim.SGD([weight], lr=1.0))

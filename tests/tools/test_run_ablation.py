@@ -112,3 +112,16 @@ def test_a_page_without_its_block_is_found_before_the_runs(tmp_path, capsys):
     assert run_tool(TOOL, '--page', tmp_path / 'none.md', '--work-dir', tmp_path / 'w') == 2
     assert "none.md': give a Markdown file that has the block 'ablation'" in capsys.readouterr().err
     assert not (tmp_path / 'w').exists()
+
+
+def test_what_has_no_effect_where_nothing_runs(tmp_path, capsys):
+    assert run_tool(TOOL, '--results', tmp_path, '--part', '1/2', '--work-dir', tmp_path / 'w') == 2
+    assert '--part has no effect with --results, which runs nothing' in capsys.readouterr().err
+
+
+def test_a_dry_run_of_an_average_or_without_data(toys, tmp_path, capsys):
+    more = ['--work-dir', tmp_path / 'w', '--dry-run']
+    assert run_tool(TOOL, toys / 'toys.yml', '--only', 'average', *more) == 0
+    assert '0 of 0 runs to do' in capsys.readouterr().out
+    assert run_tool(TOOL, 'mmt/mmt_tiny_avsynth.py', '--data-root', tmp_path / 'none', *more) == 0
+    assert 'what the runs can show is not known' in capsys.readouterr().out

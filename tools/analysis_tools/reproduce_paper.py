@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mmav.analysis.ablation.results import require_folders
 from mmav.analysis.ablation.settings import parsed
 from mmav.analysis.paper.cost import RowCost, batch_of, costs_of, report
 from mmav.analysis.paper.data import check_data
@@ -117,6 +118,7 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError('--slurm: call the command in the root of the repository, which is where jobs start')
     if args.collect and args.dry_run:
         raise ConfigError('--collect runs nothing already: leave --dry-run out')
+    require_folders(args.results)
     if args.results and args.dataset == ALL:
         raise ConfigError('--results are of one dataset: name it in place of all')
 

@@ -4,6 +4,7 @@ repeated and one that was interrupted goes on, so the command can be given again
 """
 
 import argparse
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from mmav.analysis.ablation.outcomes import read_outcomes, write_outcomes
 from mmav.analysis.ablation.picture import draw
 from mmav.analysis.ablation.plan import machine_of
 from mmav.analysis.ablation.report import markdown_block, section, store
-from mmav.analysis.ablation.results import Gathered
+from mmav.analysis.ablation.results import Gathered, require_folders
 from mmav.analysis.ablation.rows import Ablation
 from mmav.analysis.ablation.work import Choices, Work
 from mmav.analysis.evidence.judging import Evidence
@@ -27,7 +28,7 @@ from mmav.analysis.evidence.splits import read_splits
 from mmav.analysis.pages import fill_block, read_block
 from mmav.config.reading import key_value
 from mmav.engine.cli import run_tool
-from mmav.errors import ConfigError, MmavError
+from mmav.errors import ConfigError, MmavError, one_line
 from mmav.files import atomic_write
 from mmav.outputs import check_folder, check_output
 
@@ -54,6 +55,8 @@ def main() -> None:
     if args.split_by:
         read_splits(args.split_by, [])
     rows = chosen(ablation, args.only)
+    if args.results:
+        check_results(args)
     page = str(FOLDER / 'README.md') if own and args.page is None else args.page
     check_files(args.work_dir, page)
     if args.keep:
@@ -87,6 +90,14 @@ def main() -> None:
     if lost:
         runs = ', '.join(ended.run.name for ended in lost)
         raise MmavError(f'{len(lost)} runs have failed, the command can be given again: {runs}: {lost[0].why}')
+
+
+def check_results(args: argparse.Namespace) -> None:
+    """Refuses folders that are not there, and what has no effect where nothing runs."""
+    require_folders(args.results)
+    for name in ('part', 'kill', 'gpus', 'launcher', 'cache', 'dry_run'):
+        if getattr(args, name):
+            raise ConfigError(f'--{name.replace("_", "-")} has no effect with --results, which runs nothing')
 
 
 def check_files(work_dir: Path, page: str | None) -> None:
@@ -208,7 +219,7 @@ def choices(args: argparse.Namespace, *, own: bool) -> Choices:
             raise ConfigError('--gpus and --launcher: give one of them')
         if args.gpus < 1:
             raise ConfigError(f'--gpus {args.gpus}: give at least 1')
-        launcher = f'{ROOT / "tools"}/dist_STAGE.sh CONFIG {args.gpus}'
+        launcher = f'{shlex.quote(str(ROOT / "tools"))}/dist_STAGE.sh CONFIG {args.gpus}'
     if args.val_is_test and not args.kill:
         raise ConfigError('--val-is-test has no effect without --kill')
     return Choices(
@@ -236,8 +247,14 @@ def dry_run(work: Work) -> None:
     left = costs.left()
     told = 'no run has ended yet to tell the cost' if left is None else f'about {duration(left)} of processor time'
     print(f'{len(todo)} of {len(work.runs)} runs to do: {told}')
-    clips = clips_tested(work.config(work.runs[0].row))
-    print(smallest_seen(state(gathered, ablation.metric), clips=clips, seeds=len(ablation.seeds)))
+    if not work.settings:
+        return
+    try:
+        clips = clips_tested(work.config(next(iter(work.settings))))
+    except MmavError as error:
+        print(f'what the runs can show is not known, as their test list cannot be read: {one_line(error)}')
+    else:
+        print(smallest_seen(state(gathered, ablation.metric), clips=clips, seeds=len(ablation.seeds)))
 
 
 def make_avsynth(data_root: str) -> None:

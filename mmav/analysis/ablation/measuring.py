@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,33 @@ def check_metric(metric: str) -> None:
     """
     if not _TOP.fullmatch(metric) and not any(metric == name or metric.endswith(f'_{name}') for name in ALWAYS):
         raise _unknown('metric', metric, f'topK, or of clips with several labels {", ".join(ALWAYS)}')
+
+
+def check_metric_of(cfg: Mapping[str, Any], metric: str, title: str) -> None:
+    """Refuses, before anything runs, a metric that the labels of a row do not have, as far as its head tells.
+
+    Args:
+        cfg: Config of the row.
+        metric: Key of the figure, see :func:`check_metric`.
+        title: Of the row.
+
+    Raises:
+        MmavError: The metric belongs to labels of another kind, or is 1 whatever the model says.
+    """
+    head = (cfg.get('model') or {}).get('head') or {}
+    top = _TOP.fullmatch(metric)
+    known = ''
+    match head.get('type'):
+        case 'ClsHead' if top is None or top[1] not in (None, 'label'):
+            known = 'topK'
+        case 'ClsHead' if top is not None and int(top[2]) >= (number := head.get('num_classes') or math.inf):
+            raise MmavError(f'{title}: {metric} of {number} classes is 1 for any model: give a smaller K')
+        case 'VerbNounHead' if top is not None and top[1] is None:
+            known = f'verb_{metric}, noun_{metric} or action_{metric}'
+        case 'MultiLabelHead' if top is not None:
+            known = ', '.join(ALWAYS)
+    if known:
+        raise _unknown(title, metric, known)
 
 
 def state(gathered: Gathered, metric: str, *, split_by: str | None = None) -> Stated:

@@ -11,9 +11,9 @@ from pathlib import Path
 from mmav.analysis.ablation.outcomes import Outcome, Outcomes
 from mmav.analysis.ablation.plan import Run
 from mmav.analysis.ablation.rows import Ablation, Row
-from mmav.errors import MmavError
+from mmav.errors import MmavError, one_line
 from mmav.evaluation.class_order import load_alike
-from mmav.evaluation.predictions import accuracy_of, average_predictions, load_predictions
+from mmav.evaluation.predictions import accuracy_of, average_predictions
 from mmav.outputs import write_json
 
 RESULT = 'result.json'
@@ -74,6 +74,17 @@ def read_result(file: Path) -> Result | None:
         raise MmavError(f"'{file}' is not the result of a run: remove the file, and the run is tested again") from error
 
 
+def require_folders(folders: Sequence[Path]) -> None:
+    """Refuses folders of results that are not there, which would look like runs that have not ended.
+
+    Raises:
+        MmavError: There is none of such a name.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise MmavError(f"--results: there is no folder '{folder}'")
+
+
 class Gathered:
     """The results of all runs, in folders that are only read.
 
@@ -119,7 +130,7 @@ class Gathered:
                         )
                     wanted, source = result.digest, source or place
                     first, at = self.found.setdefault(Run(row, seed), (result, place))
-                    if first.figures != result.figures:
+                    if repr(sorted(first.figures.items())) != repr(sorted(result.figures.items())):  # NaN is NaN
                         self.notes.append(f"'{place}' has other figures than '{at}', which are taken")
 
     def _outcomes(self, known: Outcomes, digests: Mapping[Row, str]) -> dict[Run, Outcome]:
@@ -211,12 +222,19 @@ class Gathered:
         if row.parts:
             runs = self.runs_behind(row, seed)
             if all(not part.parts for part, _ in runs):
-                dumps = load_alike([self.found[Run(part, own)][1] / PREDICTIONS for part, own in runs])
-                rows = [each for each, _ in dumps]
+                rows = self._load(runs)
             else:
                 rows = [self.predictions(part, own) for part, own in runs]
             return average_predictions(rows, names=[part.title for part, _ in runs])
-        return load_predictions(self.found[Run(row, seed)][1] / PREDICTIONS)[0]
+        return self._load([(row, seed)])[0]
+
+    def _load(self, runs: Sequence[tuple[Row, int]]) -> list[list[dict]]:
+        places = [self.found[Run(row, seed)][1] for row, seed in runs]
+        try:
+            return [rows for rows, _ in load_alike([place / PREDICTIONS for place in places])]
+        except MmavError as error:
+            folders = ' or '.join(f"'{place / RESULT}'" for place in places)
+            raise MmavError(f'{one_line(error)}; remove {folders}, and the run is tested again') from error
 
     def figures(self) -> dict[Row, list[dict[str, float] | None]]:
         """Row -> figures of each seed; None for a run without."""

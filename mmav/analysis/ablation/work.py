@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from mmav.analysis.ablation.caching import NONE, SharedClips
 from mmav.analysis.ablation.cost import Costs, duration
 from mmav.analysis.ablation.killing import KillRule, check_rules
 from mmav.analysis.ablation.outcomes import Outcomes
+from mmav.analysis.ablation.measuring import check_metric_of
 from mmav.analysis.ablation.plan import Run, needed_by, runs_of, share_of
 from mmav.analysis.ablation.results import FAILED, Gathered
 from mmav.analysis.ablation.rows import Ablation, Row
@@ -27,6 +29,7 @@ from mmav.analysis.ablation.single_run import Task
 from mmav.checkpoints import last_checkpoint
 from mmav.config.reading import load_checked_config
 from mmav.errors import ConfigError, MmavError
+from mmav.files import atomic_write
 from mmav.outputs import program
 from mmav.threads import cpu_count
 
@@ -98,7 +101,9 @@ class Work:
             if not row.parts
         }
         for row in self.settings:
-            check_rules(choices.rules, self.config(row), row.title, by_test_list=choices.by_test_list)
+            cfg = self.config(row)
+            check_metric_of(cfg, self.ablation.metric, row.title)
+            check_rules(choices.rules, cfg, row.title, by_test_list=choices.by_test_list)
         runs = runs_of(self.ablation, self.rows, self.ablation.seeds)
         self.runs = runs if choices.part is None else share_of(runs, self.ablation, *choices.part)
 
@@ -145,7 +150,7 @@ class Work:
         """
         self.check_folder()
         self.choices.work_dir.mkdir(parents=True, exist_ok=True)
-        (self.choices.work_dir / OPTIONS).write_text(self._text(), encoding='utf-8')
+        atomic_write(self.choices.work_dir / OPTIONS, self._text().encode())
         todo = self.todo()
         print(f'{len(self.runs)} runs, {len(self.runs) - len(todo)} of them done; logs are in {self.choices.work_dir}')
         if not todo:
@@ -250,7 +255,11 @@ def check_launcher(choices: Choices) -> None:
         raise ConfigError(f'--jobs {choices.jobs}: give at least 1')
     if choices.launcher is None:
         return
-    if choices.launcher.split().count('CONFIG') != 1:
+    try:
+        words = shlex.split(choices.launcher)
+    except ValueError as error:
+        raise ConfigError(f"--launcher '{choices.launcher}': {error}") from error
+    if words.count('CONFIG') != 1:
         raise ConfigError(
             f"--launcher '{choices.launcher}': give a command with the word CONFIG once, in place of the config, and "
             "of the config and the checkpoint in testing, such as 'tools/dist_STAGE.sh CONFIG 8'"

@@ -144,9 +144,9 @@ class Reproduction:
         if self.choices.slurm is not None:
             # a job of its own for each training and each test; --wait ends with the job, and has its status
             node = f'--gpus-per-node={gpus} --ntasks-per-node={gpus}'
-            words = ['sbatch', '--wait', node, *self.choices.slurm.split(), f'{shipped_root()}/tools/slurm_STAGE.sh']
-            return ' '.join([*words, 'CONFIG'])
-        return f'{shipped_root()}/tools/dist_STAGE.sh CONFIG {gpus}' if gpus else None
+            script = f'{shlex.quote(str(shipped_root()))}/tools/slurm_STAGE.sh'
+            return f'sbatch --wait {node} {self.choices.slurm} {script} CONFIG'
+        return f'{shlex.quote(str(shipped_root()))}/tools/dist_STAGE.sh CONFIG {gpus}' if gpus else None
 
     def work(self) -> Work:
         """The runs, in the terms of ablations; writes the file of the rows.

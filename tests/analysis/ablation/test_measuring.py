@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmav.analysis.ablation.measuring import check_metric, measured_of, state
+from mmav.analysis.ablation.measuring import check_metric, check_metric_of, measured_of, state
 from mmav.analysis.ablation.results import Gathered
 from mmav.analysis.ablation.rows import Ablation
 from mmav.errors import MmavError
@@ -93,3 +93,27 @@ def test_a_table_parts_the_clips(tmp_path):
     table.write_text('path,state\n' + '\n'.join(f'{path},{place}' for place, path in enumerate(paths)))
     splits = state(gathered, 'top1', split_by=f'{table}:state').splits
     assert {name: places.tolist() for name, places in splits.items()} == {'0': [0], '1': [1]}
+
+
+@pytest.mark.parametrize(
+    ('head', 'metric', 'message'),
+    [
+        (dict(type='ClsHead', num_classes=8), 'mAP', "row: the metric 'mAP' .*: give topK"),
+        (dict(type='ClsHead', num_classes=8), 'verb_top1', 'give topK'),
+        (dict(type='ClsHead', num_classes=4), 'top5', 'row: top5 of 4 classes is 1 for any model'),
+        (dict(type='VerbNounHead', num_verbs=3), 'top1', 'give verb_top1, noun_top1 or action_top1'),
+        (dict(type='MultiLabelHead', num_classes=8), 'top1', 'give mAP, AUC'),
+        (dict(type='ClsHead', num_classes=8), 'top5', None),
+        (dict(type='VerbNounHead'), 'action_top1', None),
+        (dict(type='MultiLabelHead'), 'mAP', None),
+        (dict(type='Own'), 'mAP', None),
+        (None, 'top1', None),
+    ],
+)
+def test_a_metric_belongs_to_the_labels_of_a_row(head, metric, message):
+    cfg = dict(model=dict(head=head))
+    if message is None:
+        check_metric_of(cfg, metric, 'row')
+    else:
+        with pytest.raises(MmavError, match=message):
+            check_metric_of(cfg, metric, 'row')

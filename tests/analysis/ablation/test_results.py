@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from mmav.analysis.ablation.results import FAILED, PREDICTIONS, Gathered, Result, read_result
+from mmav.analysis.ablation.results import FAILED, PREDICTIONS, Gathered, Result, read_result, require_folders
 from mmav.analysis.ablation.rows import Ablation, Row
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import save_predictions
@@ -97,3 +97,30 @@ def test_seeds_of_a_row_have_to_be_of_the_same_settings(tmp_path):
     write(tmp_path, SOUND, 1, digest='e')
     with pytest.raises(MmavError, match='a_seed1'):
         Gathered(ABLATION, (0, 1), [tmp_path])
+
+
+def test_a_run_without_its_predictions_says_what_to_do(tmp_path):
+    write(tmp_path, SOUND, 0)
+    write(tmp_path, SIGHT, 0)
+    dump = tmp_path / 'a_seed0' / PREDICTIONS
+    found = Gathered(ABLATION, (0,), [tmp_path])
+    for spoil in (lambda: dump.write_bytes(dump.read_bytes()[:50]), dump.unlink):
+        spoil()
+        for row in (SOUND, AVERAGE):
+            with pytest.raises(
+                MmavError, match=r"a_seed0/predictions.pkl'.*; remove '.*a_seed0/result.json'.*tested again"
+            ):
+                found.predictions(row, 0)
+
+
+def test_figures_that_are_no_numbers_do_not_differ(tmp_path):
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    for folder in (one, two):
+        write(folder, SOUND, 0)
+        Result(dict(top1=0.5, ari=float('nan')), 'd').write(folder / 'a_seed0')
+    assert not Gathered(ABLATION, (0,), [one, two]).notes
+
+
+def test_folders_that_are_not_there(tmp_path):
+    with pytest.raises(MmavError, match="--results: there is no folder '.*/typo'"):
+        require_folders([tmp_path, tmp_path / 'typo'])
