@@ -1,5 +1,6 @@
 """What the runner builds: one seed for all that training draws, functions by name. Loops and wrappers: test_runner."""
 
+import logging
 from functools import partial
 
 import pytest
@@ -147,6 +148,7 @@ def test_functions_are_found_by_name(folder):
 def test_a_part_of_a_schedule_shorter_than_a_step_has_no_effect():
     """A warm-up of a tenth of an epoch of three steps; of one step it would leave the rate where it begins."""
     runner = AVRunner.__new__(AVRunner)
+    runner.logger = logging.getLogger()
     runner._train_loop = type('Loop', (BaseLoop,), dict(run=None, max_epochs=2))(runner, DataLoader(range(3)))
     weight = torch.nn.Parameter(torch.zeros(1))
     for end, kinds in ((0.1, ['Cosine']), (0.4, ['Cosine']), (1, ['Linear', 'Cosine'])):
