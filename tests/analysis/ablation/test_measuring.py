@@ -57,6 +57,11 @@ def test_a_metric_is_checked_before_the_runs():
             check_metric(metric)
 
 
+def test_no_clip_is_among_the_first_zero():
+    with pytest.raises(MmavError, match="'top0' has no value for each clip"):
+        check_metric('top0')
+
+
 def test_a_row_with_a_killed_seed_is_compared_with_none(tmp_path):
     write(tmp_path, SOUND, 0)
     write(tmp_path, SOUND, 1, killed='killed after epoch 1')
