@@ -200,7 +200,9 @@ def _counts(evidence: Evidence) -> list[str]:
         else ''
     )
     told = [f'{lead}: {_counted(counts)}.{sure}']
-    of_paper = Counter(judged.verdict for comparison, judged in evidence.comparisons if comparison.of_paper)
+    of_paper: Counter[str] = Counter(
+        judged.verdict for comparison, judged in evidence.comparisons if comparison.of_paper
+    )
     if 0 < of_paper.total() < number:
         others = Counter(counts)
         others.subtract(of_paper)
