@@ -211,10 +211,15 @@ def read_teacher(modality: str, config: str, checkpoint: str | None) -> nn.Modul
     state = {name.removeprefix('module.'): value for name, value in content.get('state_dict', content).items()}
     prefix = f'backbones.{modality}.'
     weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    found = sorted({name.split('.')[1] for name in state if name.startswith('backbones.')})
     if not weights:
-        found = sorted({name.split('.')[1] for name in state if name.startswith('backbones.')})
         raise CheckpointError(
             f"'{checkpoint}' has no encoder of {modality} to teach with, only {' and '.join(found) or 'none'}"
+        )
+    if set(found) - set(known):
+        raise CheckpointError(
+            f"'{checkpoint}' has encoders of {' and '.join(found)}, '{config}' only of {' and '.join(known)}: give the "
+            'config that it was trained with'
         )
     own = encoder.state_dict()
     report = describe_mismatch(

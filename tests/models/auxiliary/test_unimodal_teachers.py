@@ -140,6 +140,14 @@ def test_a_file_of_another_model_is_refused(files, tmp_path):
 
     with pytest.raises(CheckpointError, match=r"audio.pth' has no encoder of video to teach with, only audio$"):
         read(dict(files['video'], checkpoint=files['audio']['checkpoint']))
+    both, weights = tmp_path / 'both.pth', {}
+    for each in files.values():
+        weights |= torch.load(each['checkpoint'], weights_only=False)['state_dict']
+    torch.save(dict(meta={}, state_dict=weights), both)
+    with pytest.raises(
+        CheckpointError, match=r"both.pth' has encoders of audio and video, '.*video.py' only of video:"
+    ):
+        read(dict(files['video'], checkpoint=str(both)))
     with pytest.raises(ConfigError, match=r"audio.py' has no encoder of video to teach with, only audio$"):
         read(dict(files['video'], config=files['audio']['config']))
     narrow = dict(BACKBONES, video=dict(BACKBONES['video'], widths=(4, 5)))
