@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmav.config.edits import leaves_of
+from mmav.engine.distributed.fsdp import is_spread
 from mmav.engine.hooks.modulation import backbones_of, plain, unimodal_heads
 from mmav.errors import ConfigError, did_you_mean
 from mmav.models import TrainingBatch
@@ -154,6 +155,10 @@ class GradientBlendingHook(Hook):
 
     def _check_online(self, runner: Any) -> None:
         loop: Any = runner.train_loop
+        if is_spread(runner.model):
+            raise ConfigError(
+                'GradientBlendingHook.interval: weights are not measured with fsdp: leave fsdp out, or give weights'
+            )
         if getattr(loop, 'by_iterations', False):
             raise ConfigError('GradientBlendingHook counts epochs, but training counts iterations: give weights')
         if (self.interval or 0) >= loop.max_epochs:

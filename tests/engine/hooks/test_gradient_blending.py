@@ -217,6 +217,12 @@ def test_what_makes_no_sense(options, model, text):
         GradientBlendingHook(**options).before_train(make_runner(make_model(**{'auxiliary': ALONE, **model})))
 
 
+def test_sharded_models_have_given_weights(monkeypatch):
+    monkeypatch.setattr('mmav.engine.hooks.gradient_blending.is_spread', lambda model: True)
+    with pytest.raises(ConfigError, match='weights are not measured with fsdp: leave fsdp out, or give weights'):
+        GradientBlendingHook(2).before_train(make_runner(make_model(auxiliary=ALONE)))
+
+
 def test_without_a_held_out_list_or_epochs():
     runner = make_runner(make_model(auxiliary=ALONE))
     runner.val_loop = None
