@@ -18,8 +18,8 @@ from tqdm import tqdm
 from mmav.analysis.ablation.caching import NONE, SharedClips
 from mmav.analysis.ablation.cost import Costs, duration
 from mmav.analysis.ablation.killing import KillRule, check_rules
-from mmav.analysis.ablation.outcomes import Outcomes
 from mmav.analysis.ablation.measuring import check_metric_of
+from mmav.analysis.ablation.outcomes import Outcomes
 from mmav.analysis.ablation.plan import Run, needed_by, runs_of, share_of
 from mmav.analysis.ablation.results import FAILED, Gathered
 from mmav.analysis.ablation.rows import Ablation, Row
