@@ -1,14 +1,16 @@
 """The ablation's command on toys: runs once, goes on, fills its page, equals the tools, and names what is wrong."""
 
 import json
+import runpy
 import shutil
 
 import pytest
 import torch
 
 from mmav.analysis.pages import END, START
+from mmav.errors import MmavError
 from mmav.evaluation.predictions import load_predictions
-from tests.toys import run_tool, write_config
+from tests.toys import ROOT, run_tool, write_config
 
 TOOL = 'analysis_tools/run_ablation.py'
 FILE = """Dataset: toys
@@ -125,3 +127,11 @@ def test_a_dry_run_of_an_average_or_without_data(toys, tmp_path, capsys):
     assert '0 of 0 runs to do' in capsys.readouterr().out
     assert run_tool(TOOL, 'mmt/mmt_tiny_avsynth.py', '--data-root', tmp_path / 'none', *more) == 0
     assert 'what the runs can show is not known' in capsys.readouterr().out
+
+
+def test_the_ablation_of_the_page_needs_a_checkout(tmp_path, monkeypatch):
+    (tmp_path / 'tools' / 'analysis_tools').mkdir(parents=True)
+    copy = shutil.copy(ROOT / 'tools' / TOOL, tmp_path / 'tools' / 'analysis_tools')  # as a wheel has it
+    monkeypatch.setattr('sys.argv', ['run_ablation.py'])
+    with pytest.raises(MmavError, match='give the file of an ablation, or configs'):
+        runpy.run_path(str(copy))['main']()

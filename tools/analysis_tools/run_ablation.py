@@ -50,6 +50,10 @@ EXAMPLE = f"""examples:
 def main() -> None:
     args = arguments()
     own = not args.rows
+    if own and not (ROOT / 'setup.cfg').is_file():
+        raise MmavError(
+            'give the file of an ablation, or configs: the ablation on AVSynth fills in a page of a checkout'
+        )
     ablation = read(args)
     check_metric(ablation.metric)
     if args.split_by:

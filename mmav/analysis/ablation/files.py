@@ -78,6 +78,8 @@ def ablation_of(configs: Sequence[str], seeds: Sequence[int] = SEEDS) -> Ablatio
 def chosen(ablation: Ablation, text: str | None) -> tuple[Row, ...]:
     """The rows that ``--only TEXT`` means: those that have it in their title, folder or config, and what they need.
 
+    What an average is made of is meant where no trained row has the text.
+
     Raises:
         ConfigError: There is none.
     """
@@ -86,7 +88,8 @@ def chosen(ablation: Ablation, text: str | None) -> tuple[Row, ...]:
     ]
     if not found:
         raise ConfigError(f"--only {text}: no row's config has this in its name")
-    needed = {other for row in found if not row.parts for other in ablation.behind(row)}
+    averages = all(row.parts for row in found)
+    needed = {other for row in found if averages or not row.parts for other in ablation.behind(row)}
     return tuple(row for row in ablation.rows if row in found or row in needed)
 
 

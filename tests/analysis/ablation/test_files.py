@@ -44,11 +44,12 @@ def test_a_file_of_ones_own(file, tmp_path):
 
 def test_only_some_rows(file):
     found = read_ablation(file)
-    titles = {text: [row.title for row in chosen(found, text)] for text in ('mat_tiny', 'avg', 'student', None)}
+    titles = {text: [row.title for row in chosen(found, text)] for text in ('mat_tiny', 'avg', 'student', 'e', None)}
     assert titles == {
         'mat_tiny': ['sound'],
-        'avg': ['average'],
+        'avg': ['sound', 'sight', 'average'],  # with what it averages
         'student': ['sight', 'student'],  # with what it needs
+        'e': ['sight', 'average', 'student'],  # an average beside trained rows: of what has run
         None: ['sound', 'sight', 'average', 'student'],
     }
     with pytest.raises(ConfigError, match="--only smell: no row's config has this in its name"):
