@@ -31,7 +31,7 @@ def time_in_turn(
     *,
     after: Callable[[], None] | None = None,
     progress: bool = False,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[Way, list[float]]:
     """Runs each way once per round, so that a slow spell of the machine slows them all; the first round is a warm-up.
 
@@ -40,13 +40,14 @@ def time_in_turn(
         rounds: How often each is timed.
         after: Called after each run, outside the measured time, to drop what must not exist in the next run.
         progress: Whether to show a progress bar.
-        clock: What tells seconds: ``time.process_time`` for those of the processor, which others on the machine do not
-            lengthen; it knows no GPU.
+        clock: What tells seconds, ``time.perf_counter`` if not given; ``time.process_time`` for those of the processor,
+            which others on the machine do not lengthen; it knows no GPU.
 
     Returns:
         Way -> seconds in each round.
     """
     seconds: dict[Way, list[float]] = {way: [] for way in ways}
+    clock = clock or time.perf_counter
     for number in tqdm(range(rounds + 1), desc='rounds', unit='round', disable=not progress):
         for way, run in ways.items():
             wait_for_gpu()

@@ -59,7 +59,7 @@ def test_views_are_averaged_as_if_each_were_run_alone(head, neck, average):
         for part, own in model.head.parts.items():
             each = [own(model.neck(model.encode(one)[0], MASKS)) for one in alone]
             logits = {name: torch.stack([values[name] for values in each]).mean(0) for name in each[0]}
-            expected[part] = own._scores(logits, MASKS)
+            expected[part] = own.scores(logits, MASKS)
     torch.testing.assert_close(model(inputs, masks=MASKS), expected)
 
 

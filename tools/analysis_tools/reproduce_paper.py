@@ -32,7 +32,8 @@ EXAMPLE = f"""examples:
   {TOOL} vggsound --gpus 8 --data-root /disk/vggsound
   {TOOL} kinetics_sounds --seeds 0 1 2 --slurm '--partition=gpu --time=2-0' --jobs 10
   {TOOL} epic_kitchens --only AVBottle '+AVC+IMC'
-  {TOOL} vggsound --collect --results /disk_1/paper_vggsound /disk_2/paper_vggsound"""
+  {TOOL} vggsound --collect --results /disk_1/paper_vggsound /disk_2/paper_vggsound
+The script only starts tools/analysis_tools/reproduce_paper.py."""
 ALL, PAPER_GPUS, PAPER_MEMORY = 'all', 8, 40.0
 
 
@@ -118,9 +119,9 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError('--slurm: call the command in the root of the repository, which is where jobs start')
     if args.collect and args.dry_run:
         raise ConfigError('--collect runs nothing already: leave --dry-run out')
-    require_folders(args.results)
     if args.results and args.dataset == ALL:
         raise ConfigError('--results are of one dataset: name it in place of all')
+    require_folders(args.results)
 
 
 def hardware(args: argparse.Namespace) -> tuple[int | None, float]:

@@ -129,6 +129,15 @@ def draw_memory(demo: Demo, folder: Path) -> dict[str, Path]:
     return {'memory_plan.png': out}
 
 
+def draw_token_dropping(demo: Demo, folder: Path) -> dict[str, Path]:
+    configs = [ROOT / 'configs' / name for name in ('ast/ast_base', 'mat/mat_base', 'mvitv2/mvitv2_base')]
+    drawn = folder / 'token_dropping.png'
+    tool(
+        'tools/analysis_tools/benchmark_token_drop.py', *(f'{each}_vggsound.py' for each in configs), '--picture', drawn
+    )
+    return {'token_dropping.png': drawn}
+
+
 def draw_architecture(demo: Demo, folder: Path) -> dict[str, Path]:
     out = folder / 'architecture.png'
     tool('tools/docs/import_graph.py', '--out', out)
@@ -190,6 +199,7 @@ PICTURES: dict[str, Callable[[Demo, Path], dict[str, Path]]] = dict(
     judging=draw_judging,
     modalities=draw_modalities,
     memory=draw_memory,
+    token_dropping=draw_token_dropping,
     architecture=draw_architecture,
     annotated=draw_annotated,
     grad_cam=draw_grad_cam,

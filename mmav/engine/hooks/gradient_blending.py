@@ -138,7 +138,7 @@ class GradientBlendingHook(Hook):
         model.loss_factors.update(self._factors(self.weights or self.given or dict.fromkeys(names, 1 / len(names))))
         if self.interval is not None:
             self.weights = self.weights or dict.fromkeys(names, 1 / len(names))
-            model.observers.append(self._observe)
+            model.observers.append(torch.compiler.disable(self._observe))
             self._before = self._before or {name: (loss, loss) for name, loss in self._measure(runner).items()}
 
     def _check_given(self, names: list[str]) -> None:
@@ -185,7 +185,6 @@ class GradientBlendingHook(Hook):
     def _factors(weights: Mapping[str, float]) -> dict[str, float]:
         return {'loss_cls' if name == FUSED else f'loss_{name}': value for name, value in weights.items()}
 
-    @torch.compiler.disable
     def _observe(self, batch: TrainingBatch, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
         sums = self._sums if torch.is_grad_enabled() else self._held_out
         if sums is not None:

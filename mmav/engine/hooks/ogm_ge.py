@@ -111,10 +111,9 @@ class OGMGEHook(Hook):
         self._logits = logits_alone(plain(runner))
         seed = torch.tensor(runner.seed or 0)
         broadcast(seed)
-        plain(runner).observers.append(self._observe)
+        plain(runner).observers.append(torch.compiler.disable(self._observe))
         before_step(runner.optim_wrapper, lambda: self._modulate(parameters, int(seed), runner.epoch + 1, runner.iter))
 
-    @torch.compiler.disable
     def _observe(self, batch: TrainingBatch, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not torch.is_grad_enabled():
             return {}

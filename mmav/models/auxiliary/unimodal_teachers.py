@@ -99,7 +99,6 @@ class UnimodalTeachers(BaseModule):
         super().init_weights()
         self.read()
 
-    @torch.compiler.disable
     def read(self, *, weights: bool = True) -> None:
         """Reads the teachers anew, without advancing the random generator."""
         with torch.random.fork_rng(devices=()):
@@ -125,7 +124,8 @@ class UnimodalTeachers(BaseModule):
             ConfigError: With ``features='all'``, encoder and teacher have different numbers of tokens.
         """
         if not self._held.encoders:  # in a process that trains without MMEngine, or resumes
-            self.read(weights=not isinstance(next(iter(batch.inputs.values())), FakeTensor))
+            real = not isinstance(next(iter(batch.inputs.values())), FakeTensor)
+            torch.compiler.disable(self.read)(weights=real)  # here: as a decorator it would import the compiler
         found = {}
         tokens, masks = batch.whole
         for name, teacher in self._held.encoders.items():

@@ -76,6 +76,8 @@ def test_a_run_that_cannot_be_begun_is_one_failed_run(log):
 
 
 def test_an_interrupt_asks_the_others_to_stop(log, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+
     def saving():
         signal.signal(signal.SIGTERM, lambda *_: (tmp_path / 'saved').touch() or os._exit(0))
         (tmp_path / 'ready').touch()
@@ -93,4 +95,4 @@ def test_an_interrupt_asks_the_others_to_stop(log, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert (tmp_path / 'saved').exists()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -140,6 +140,7 @@ PLANNED = (
     'mmt/mmt_concat_vggsound.py',
     'mmt/mmt_k4_l4_crema_d.py',
     'mmt/mmt_k4_l4_no_mat_vggsound.py',
+    'mmt/mmt_k4_l4_token_drop_vggsound.py',
     'mmt/mmt_k4_l4_vggsound.py',
     'mmt/mmt_k4_merged_vggsound.py',
 )
