@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmav.errors import ConfigError, did_you_mean
 from mmav.structures import Tokens
 
 
@@ -56,3 +57,22 @@ class TrainingBatch:
     def mask_of(self, modality: str) -> Tensor | None:
         """Which rows have a modality (B * V,), or None if all have."""
         return None if self.masks is None else self.masks.get(modality)
+
+
+def weight_by_modality(given: float | Mapping[str, float], modalities: list[str], known: str) -> dict[str, float]:
+    """The weight of each modality's loss, where one number is that of all and 1 that of those not named.
+
+    Args:
+        given: A number, or modality -> number.
+        modalities: Those that have a loss.
+        known: What they are, for the error: 'modalities are'.
+
+    Raises:
+        ConfigError: A name is none of them.
+    """
+    for name in given if isinstance(given, Mapping) else ():
+        if name not in modalities:
+            raise ConfigError(
+                f'loss_weight has {name!r}, but the {known} {" and ".join(modalities)}{did_you_mean(name, modalities)}'
+            )
+    return {m: given.get(m, 1.0) if isinstance(given, Mapping) else given for m in modalities}

@@ -10,7 +10,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
 from mmav.errors import ConfigError, did_you_mean
-from mmav.models.auxiliary.batch import TrainingBatch
+from mmav.models.auxiliary.batch import TrainingBatch, weight_by_modality
 from mmav.models.necks.joining import absent_to_zero
 from mmav.registry import MODELS
 from mmav.structures import AVDataSample, Tokens
@@ -149,13 +149,7 @@ class UnimodalHeads(BaseModule):
 
 
 def _weights(given: float | Mapping[str, float], modalities: list[str]) -> dict[str, float]:
-    for name in given if isinstance(given, Mapping) else ():
-        if name not in modalities:
-            raise ConfigError(
-                f'loss_weight has {name!r}, but the modalities are {" and ".join(modalities)}'
-                f'{did_you_mean(name, modalities)}'
-            )
-    weights = {m: given.get(m, 1.0) if isinstance(given, Mapping) else given for m in modalities}
+    weights = weight_by_modality(given, modalities, 'modalities are')
     for name, value in weights.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float('inf'):
             raise ValueError(f'loss_weight={value!r} of {name}: give a number from 0')

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from mmav.checkpoints import describe_mismatch, load_checkpoint_file, require_checkpoint, require_every_weight
 from mmav.errors import CheckpointError, ConfigError, did_you_mean, one_line
-from mmav.models.auxiliary.batch import TrainingBatch
+from mmav.models.auxiliary.batch import TrainingBatch, weight_by_modality
 from mmav.models.init import from_scratch, leave_out_files
 from mmav.models.tuning import KEYS
 from mmav.registry import MODELS
@@ -241,13 +241,7 @@ def read_teacher(modality: str, config: str, checkpoint: str | None) -> nn.Modul
 
 
 def _weights(given: float | Mapping[str, float], modalities: list[str]) -> dict[str, float]:
-    for name in given if isinstance(given, Mapping) else ():
-        if name not in modalities:
-            raise ConfigError(
-                f'loss_weight has {name!r}, but the teachers are of {" and ".join(modalities)}'
-                f'{did_you_mean(name, modalities)}'
-            )
-    weights = {m: given.get(m, 1.0) if isinstance(given, Mapping) else given for m in modalities}
+    weights = weight_by_modality(given, modalities, 'teachers are of')
     for name, value in weights.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float('inf'):
             raise ConfigError(f'loss_weight={value!r} of {name}: give a number above 0, or leave its teacher out')
