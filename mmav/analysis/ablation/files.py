@@ -36,7 +36,7 @@ def read_ablation(path: str | Path) -> Ablation:
         ConfigError: It is not there, cannot be read, or has an unknown key; a config is missing; or the rows do not go
             together, see :class:`~mmav.analysis.ablation.rows.Ablation`.
     """
-    text = read_text(path, 'the file of an ablation', remedy='give a .yml with Rows, or configs')
+    text = read_text(path, 'file of an ablation', remedy='give a .yml with Rows, or configs')
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
