@@ -91,6 +91,12 @@ def test_a_tools_help_speaks_of_the_command(mmav):
     assert 'torchrun --nproc_per_node 8 -m mmav train configs/mmt/mmt_k4_l4_vggsound.py --launcher pytorch' in text
 
 
+@pytest.mark.parametrize('name', command.TOOLS)
+def test_every_help_begins_with_the_commands_usage(mmav, name):
+    status, text, _ = mmav(name, '--help')
+    assert status == 0 and text.startswith(f'usage: mmav {name}')
+
+
 def test_it_does_what_the_tool_does(mmav, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = toys.write_config(tmp_path)
