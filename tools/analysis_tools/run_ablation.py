@@ -75,7 +75,7 @@ def main() -> None:
         if own:
             make_avsynth(work.choices.data_root or AVSYNTH)
         lost = work.do()
-    gathered = Gathered(ablation, ablation.seeds, args.results or [args.work_dir], work.digests, work.choices.known)
+    gathered = Gathered(ablation, args.results or [args.work_dir], work.digests, work.choices.known)
     for note in gathered.notes:
         print(note)
     evidence = Evidence(state(gathered, ablation.metric, split_by=args.split_by))
@@ -143,7 +143,7 @@ def arguments() -> argparse.Namespace:
         metavar='FILE.yml | CONFIG ...',
         help='the file of an ablation, or configs, each a row; default: the ablation on AVSynth of configs/mmt',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', help="default: the file's, or 0 1 2")
+    parser.add_argument('--seeds', type=int, nargs='+', help="seeds of all rows; default: the file's, or 0 1 2")
     parser.add_argument('--only', metavar='TEXT', help='only rows whose title or config has this text in its name')
     parser.add_argument('--metric', help="the figure that rows are compared by; default: the file's, or top1")
     parser.add_argument(
@@ -210,7 +210,9 @@ def read(args: argparse.Namespace) -> Ablation:
         ablation = read_ablation(files[0] if files else METAFILE)
     else:
         ablation = ablation_of(args.rows)
-    changes = dict(seeds=args.seeds and tuple(args.seeds), metric=args.metric, epochs=args.epochs)
+    if args.seeds:
+        ablation = ablation.with_seeds(args.seeds)
+    changes = dict(metric=args.metric, epochs=args.epochs)
     changes['batch_size'] = args.batch_size
     return replace(ablation, **{name: value for name, value in changes.items() if value is not None})
 

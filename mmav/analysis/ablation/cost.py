@@ -31,7 +31,7 @@ DISAGREEMENT, SEED_SPREAD = 0.3, 0.015
 
 
 class Costs:
-    """Seconds that runs take, by row, from those that have ended.
+    """Seconds that runs take, by row, from those that have ended, and processor time also from outcomes that are known.
 
     Args:
         todo: The runs that have not.
@@ -44,6 +44,9 @@ class Costs:
         self._seconds: dict[Row, list[float]] = {}
         for run, (result, _) in gathered.found.items():
             self._add(run.row, result)
+        for run, outcome in gathered.outcomes.items() if key == 'cpu_seconds' else ():
+            if outcome.cpu_seconds is not None and run not in gathered.found:
+                self._seconds.setdefault(run.row, []).append(outcome.cpu_seconds)
 
     def note(self, run: Run, result: Any) -> None:
         """Takes a run that has ended; ``result`` is None if it failed."""

@@ -20,7 +20,7 @@ SECTION = 'Ablation'
 KEYS = ('Dataset', 'Metric', 'Seeds', 'Rows', 'Comparisons', 'Baseline', 'Lines')
 SETTINGS = ('Options', 'Epochs', 'Batch Size', 'Margin')
 NOTES = ('Command', 'Machine', 'Note')
-ROW_KEYS = ('Row', 'Config', 'Name', 'Parts', 'Needs', 'Options')
+ROW_KEYS = ('Row', 'Config', 'Name', 'Parts', 'Needs', 'Options', 'Seeds')
 # the figures that the report stores in a metafile's rows
 STORED = ('top-1', 'ARI', 'homogeneity')
 COMPARISON_KEYS = ('Better', 'Than', 'Source')
@@ -51,7 +51,7 @@ def read_ablation(path: str | Path) -> Ablation:
         dataset=str(content.get('Dataset', Path(path).stem)),
         rows=tuple(rows),
         metric=str(content.get('Metric', 'top1')),
-        seeds=_seeds(content, path),
+        seeds=_seeds(content, str(path)),
         comparisons=tuple(_comparison(entry, path) for entry in _list_of(content, 'Comparisons', path)),
         baseline=content.get('Baseline'),
         lines={str(name): float(value) for name, value in (content.get('Lines') or {}).items()},
@@ -119,6 +119,7 @@ def _row(entry: Any, path: str | Path) -> Row:
         name=name,
         needs=tuple((str(option), str(row)) for option, row in needs.items()),
         options=_options(entry, where),
+        seeds=_seeds(entry, where) if 'Seeds' in entry else (),
         file=None if parts else _config_file(config, path, where),
     )
 
@@ -140,10 +141,10 @@ def _comparison(entry: Any, path: str | Path) -> Comparison:
     return Comparison(str(entry['Better']), str(entry['Than']), str(entry.get('Source', '')))
 
 
-def _seeds(content: Mapping[str, Any], path: str | Path) -> tuple[int, ...]:
+def _seeds(content: Mapping[str, Any], where: str) -> tuple[int, ...]:
     seeds = content.get('Seeds', list(SEEDS))
-    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ConfigError(f"'{path}': Seeds: {seeds!r}: give a list of whole numbers")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ConfigError(f'{where}: Seeds: {seeds!r}: give a list of whole numbers')
     return tuple(seeds)
 
 

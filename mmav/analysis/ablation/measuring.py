@@ -109,8 +109,9 @@ def state(gathered: Gathered, metric: str, *, split_by: str | None = None) -> St
 
 
 def _evidence(row: Row, gathered: Gathered, metric: str, order: dict[tuple[int, str], str]) -> EvidenceRow:
-    lost = {seed: why for seed in gathered.seeds if (why := gathered.why_lost(row, seed)) is not None}
-    seeds = [seed for seed in gathered.seeds if seed not in lost]
+    stated = gathered.ablation.seeds_of(row)
+    lost = {seed: why for seed in stated if (why := gathered.why_lost(row, seed)) is not None}
+    seeds = [seed for seed in stated if seed not in lost]
     killed = any('killed' in why for why in lost.values())
     known = {} if killed else {seed: outcome for seed in seeds if (outcome := gathered.outcome(row, seed)) is not None}
     dumps = {
@@ -121,7 +122,7 @@ def _evidence(row: Row, gathered: Gathered, metric: str, order: dict[tuple[int, 
     if killed:
         lost.update(dict.fromkeys(seeds, 'not compared, as another seed of the row was killed'))
     seconds = {}
-    for seed in gathered.seeds:
+    for seed in stated:
         result = None if row.parts else gathered.result(row, seed)
         if result is not None and not result.killed:
             seconds[seed] = result.cpu_seconds

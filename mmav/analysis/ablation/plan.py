@@ -23,14 +23,14 @@ class Run:
         return f'{self.row.stem}_seed{self.seed}'
 
 
-def runs_of(ablation: Ablation, rows: Sequence[Row], seeds: Sequence[int]) -> list[Run]:
+def runs_of(ablation: Ablation, rows: Sequence[Row]) -> list[Run]:
     """All runs: seed by seed, so that early results are of all rows, and what others need before them."""
     ordered: list[Row] = []
     for row in rows:
         for each in (*ablation.behind(row), row):
             if each not in ordered and each in rows and not each.parts:
                 ordered.append(each)
-    return [Run(row, seed) for seed in seeds for row in ordered]
+    return [Run(row, seed) for seed in ablation.all_seeds for row in ordered if seed in ablation.seeds_of(row)]
 
 
 def needed_by(run: Run, ablation: Ablation) -> list[Run]:

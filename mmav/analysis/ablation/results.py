@@ -90,7 +90,6 @@ class Gathered:
 
     Args:
         ablation: The rows.
-        seeds: The seeds.
         folders: Where runs may be.
         digests: Row -> digest of its settings now, where it is known; a run of another one is refused.
         known: Outcomes of runs that need not be in any folder.
@@ -102,12 +101,11 @@ class Gathered:
     def __init__(
         self,
         ablation: Ablation,
-        seeds: Sequence[int],
         folders: Sequence[Path],
         digests: Mapping[Row, str] | None = None,
         known: Outcomes | None = None,
     ) -> None:
-        self.ablation, self.seeds, self.folders = ablation, tuple(seeds), tuple(folders)
+        self.ablation, self.seeds, self.folders = ablation, ablation.all_seeds, tuple(folders)
         # each run's result and the folder that it is in
         self.found: dict[Run, tuple[Result, Path]] = {}
         # of runs that two machines did, and that came out differently
@@ -116,7 +114,7 @@ class Gathered:
         self.outcomes = self._outcomes(known, digests or {}) if known else {}
         for row in ablation.trained:
             wanted, source = (digests or {}).get(row), None
-            for seed in self.seeds:
+            for seed in ablation.seeds_of(row):
                 for folder in folders:
                     place = row.folder(folder, seed)
                     result = read_result(place / RESULT)
@@ -142,7 +140,7 @@ class Gathered:
             title = alike[0] if alike and row.title not in alike else row.title
             if not alike and known.configs.get(title) != row.config:
                 continue
-            for seed in self.seeds:
+            for seed in self.ablation.seeds_of(row):
                 outcome = known.runs.get((title, seed))
                 if outcome is not None and outcome.parts != self.named_parts(row, seed):
                     continue  # the average of other runs
@@ -193,7 +191,7 @@ class Gathered:
         if row.parts:
             runs = self.runs_behind(row, seed)
             if len(set(runs)) < len(runs):
-                return f'it averages runs of more seeds than {len(self.seeds)}'
+                return f'it averages runs of more seeds than {len(self.ablation.seeds_of(row))}'
             for part, own in runs:
                 if (why := self.why_lost(part, own)) is not None:
                     return why if why == NOT_RUN else f'{part.title}: {why}'
@@ -211,10 +209,11 @@ class Gathered:
         Seeds follow each other in a circle, so that there are as many averages as seeds. Of fewer seeds than a row is
         named, as :meth:`why_lost` tells, some run would count twice.
         """
+        seeds = self.ablation.seeds_of(row)
         found: list[tuple[Row, int]] = []
         for part in self.ablation.parts_of(row):
             times = sum(part == each for each, _ in found)
-            found.append((part, self.seeds[(self.seeds.index(seed) + times) % len(self.seeds)]))
+            found.append((part, seeds[(seeds.index(seed) + times) % len(seeds)]))
         return found
 
     def predictions(self, row: Row, seed: int) -> list[dict]:
@@ -237,9 +236,9 @@ class Gathered:
             raise MmavError(f'{one_line(error)}; remove {folders}, and the run is tested again') from error
 
     def figures(self) -> dict[Row, list[dict[str, float] | None]]:
-        """Row -> figures of each seed; None for a run without."""
+        """Row -> figures of each seed of the ablation; None for a run without."""
         table: dict[Row, list[dict[str, float] | None]] = {}
         for row in self.ablation.rows:
-            results = [self.result(row, seed) for seed in self.seeds]
+            results = [self.result(row, seed) if seed in self.ablation.seeds_of(row) else None for seed in self.seeds]
             table[row] = [None if result is None or result.killed else dict(result.figures) for result in results]
         return table

@@ -25,6 +25,7 @@ class Row:
         name: Its runs' folders begin with it; the config's if not given.
         needs: Option of the config -> the row whose last checkpoint, of the same seed, is its value.
         options: What this row changes of its config, ``K=V`` as of ``--cfg-options``.
+        seeds: Its seeds, where it has others than the ablation; an empty tuple where it does not.
         file: The config's file, as found; None for a row that is not trained.
     """
 
@@ -34,6 +35,7 @@ class Row:
     name: str = ''
     needs: tuple[tuple[str, str], ...] = ()
     options: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
     file: Path | None = field(default=None, compare=False)
 
     @property
@@ -54,7 +56,7 @@ class Ablation:
         dataset: What they are tested on, for titles.
         rows: The rows, in the order of the table.
         metric: Key of the figure of the test by which rows are compared.
-        seeds: The seeds of each row.
+        seeds: The seeds of each row that has none of its own.
         comparisons: Which row is expected to be better than which; given by title, name or config, kept by title.
         baseline: The row that all others are compared with, too, likewise; None if there is none.
         lines: Name -> figure that is known otherwise, such as an oracle's.
@@ -65,8 +67,8 @@ class Ablation:
         source: The file that says so.
 
     Raises:
-        ConfigError: Two rows have one title or one folder, a row names one that is not there, or rows need each other
-            in a circle.
+        ConfigError: Two rows have one title or one folder, a row names one that is not there, or one that lacks some
+            of its seeds, or rows need each other in a circle.
     """
 
     dataset: str
@@ -87,11 +89,12 @@ class Ablation:
             raise ConfigError(f'{self._what}: there is no row')
         if not self.seeds:
             raise ConfigError(f'{self._what}: there is no seed')
-        for seed in self.seeds:
-            if self.seeds.count(seed) > 1:
-                raise ConfigError(f'{self._what}: seed {seed} is given twice')
-            if not 0 <= seed < 2**32:
-                raise ConfigError(f'{self._what}: seed {seed}: give a whole number from 0')
+        for title, seeds in (('', self.seeds), *((f'row {row.title!r}: ', row.seeds) for row in self.rows)):
+            for seed in seeds:
+                if seeds.count(seed) > 1:
+                    raise ConfigError(f'{self._what}: {title}seed {seed} is given twice')
+                if not 0 <= seed < 2**32:
+                    raise ConfigError(f'{self._what}: {title}seed {seed}: give a whole number from 0')
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f'{self._what}: {self.epochs} epochs: give 1 or more')
         if self.batch_size is not None and self.batch_size < 1:
@@ -105,6 +108,13 @@ class Ablation:
         )
         for row in self.rows:
             list(self.behind(row))
+            for other in (*self.parts_of(row), *self.needs_of(row).values()):
+                lacking = [str(seed) for seed in self.seeds_of(row) if seed not in self.seeds_of(other)]
+                if lacking:
+                    raise ConfigError(
+                        f'{self._what}: row {row.title!r} needs {other.title!r} with the same seeds, and that has no '
+                        f'seed {", ".join(lacking)}: give both the same Seeds'
+                    )
         object.__setattr__(self, 'comparisons', tuple(map(self._titled, self.comparisons)))
         if self.baseline is not None:
             object.__setattr__(self, 'baseline', self._find(self.baseline, 'Baseline').title)
@@ -113,6 +123,19 @@ class Ablation:
     def trained(self) -> tuple[Row, ...]:
         """The rows that have runs of their own."""
         return tuple(row for row in self.rows if not row.parts)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds of any row, the ablation's own first."""
+        return tuple(dict.fromkeys((*self.seeds, *(seed for row in self.rows for seed in row.seeds))))
+
+    def seeds_of(self, row: Row) -> tuple[int, ...]:
+        """The seeds that a row is run with."""
+        return row.seeds or self.seeds
+
+    def with_seeds(self, seeds: Sequence[int]) -> Ablation:
+        """The same rows, all of them with these seeds."""
+        return replace(self, seeds=tuple(seeds), rows=tuple(replace(row, seeds=()) for row in self.rows))
 
     def parts_of(self, row: Row) -> tuple[Row, ...]:
         """The rows that a row averages."""

@@ -104,7 +104,7 @@ class Work:
             cfg = self.config(row)
             check_metric_of(cfg, self.ablation.metric, row.title)
             check_rules(choices.rules, cfg, row.title, by_test_list=choices.by_test_list)
-        runs = runs_of(self.ablation, self.rows, self.ablation.seeds)
+        runs = runs_of(self.ablation, self.rows)
         self.runs = runs if choices.part is None else share_of(runs, self.ablation, *choices.part)
 
     @property
@@ -115,14 +115,14 @@ class Work:
     def gathered(self, *others: Path) -> Gathered:
         """What has ended, here and in other folders."""
         folders = [self.choices.work_dir, *others]
-        return Gathered(self.ablation, self.ablation.seeds, folders, self.digests, self.choices.known)
+        return Gathered(self.ablation, folders, self.digests, self.choices.known)
 
     def todo(self) -> list[Run]:
         """The runs that have not ended, and of those that are known the ones that others need."""
         gathered = self.gathered()
         wanted = {run for run in self.runs if run not in gathered.outcomes}
         for row in self.rows:
-            for seed in self.ablation.seeds if row.parts else ():
+            for seed in self.ablation.seeds_of(row) if row.parts else ():
                 if gathered.outcome(row, seed) is None:
                     wanted.update(gathered.runs_of(row, seed))
         for run in reversed(self.runs):  # what a run needs stands before it

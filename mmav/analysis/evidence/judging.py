@@ -33,6 +33,11 @@ class JudgedRow:
     splits: dict[str, Interval] = field(default_factory=dict)
 
     @property
+    def seeds(self) -> int:
+        """Number of seeds that the row has or was to have."""
+        return len({*self.figures, *self.row.lost})
+
+    @property
     def seconds(self) -> float | None:
         """Mean seconds of processor time of a run, as far as known."""
         known = list(self.row.seconds.values())

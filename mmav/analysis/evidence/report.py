@@ -42,7 +42,7 @@ def row_table(evidence: Evidence) -> Table:
         )
     ]
     for row in evidence.rows:
-        cells = (row.row.title, *_figure_cells(row, len(evidence.seeds), unit, mixed=mixed))
+        cells = (row.row.title, *_figure_cells(row, unit, mixed=mixed))
         if based:
             own = ('baseline', '', '') if row.row.title == stated.baseline else _gain_cells(row.gain, unit)
             cells = (*cells, *own)
@@ -52,11 +52,11 @@ def row_table(evidence: Evidence) -> Table:
     return table
 
 
-def _figure_cells(row: JudgedRow, seeds: int, unit: Unit, *, mixed: bool) -> tuple[str, ...]:
+def _figure_cells(row: JudgedRow, unit: Unit, *, mixed: bool) -> tuple[str, ...]:
     if row.interval is None:
         why = next(iter(row.row.lost.values()), 'not yet run')
         return (why, *('-' * (4 if mixed else 3)))
-    number = f'{len(row.figures)}' if len(row.figures) == seeds else f'{len(row.figures)} of {seeds}'
+    number = f'{len(row.figures)}' if len(row.figures) == row.seeds else f'{len(row.figures)} of {row.seeds}'
     interval = unit.ends(row.interval.low, row.interval.high)
     half, over = unit.figure(row.interval.half_width), (row.interval.over,) if mixed else ()
     return (unit.figure(row.interval.mean), interval, half, *over, number)

@@ -82,12 +82,13 @@ def tell(evidence: Evidence) -> list[str]:
     unit = Unit(evidence.stated.metric)
     if evidence.clips is None:
         return ['No run has ended, so there is nothing to conclude.', *_missing(evidence)]
+    seeds = {row.row.title: row.seeds for row in evidence.rows}
     return [
         _what(evidence),
         *_widths(evidence, unit),
         *_counts(evidence),
         *[
-            tell_comparison(*each, unit, len(evidence.seeds))
+            tell_comparison(*each, unit, max(seeds.get(title, 0) for title in (each[1].better, each[1].than)))
             for name in _COUNTED
             for each in evidence.comparisons
             if each[1].verdict == name
@@ -106,7 +107,7 @@ def tell_comparison(comparison: Comparison, judged: Judged, unit: Unit, seeds: i
         comparison: As it was stated.
         judged: What was found.
         unit: Of the metric.
-        seeds: How many the table has; fewer that both rows have are told.
+        seeds: How many either row has; fewer that both have are told.
     """
     source = f' ({comparison.source})' if comparison.source else ''
     one, two = f'"{judged.better}"', f'"{judged.than}"'
@@ -160,7 +161,8 @@ def _what(evidence: Evidence) -> str:
     on = '' if stated.dataset == clips else f' on {stated.dataset}'
     several = any(row.interval is not None and row.interval.over != 'clips' for row in evidence.rows)
     over = 'other seeds and other test clips' if several else 'other test clips, not other seeds: each row has one'
-    rows, seeds = count_of(len(evidence.rows), 'row'), count_of(len(evidence.seeds), 'seed')
+    rows, numbers = count_of(len(evidence.rows), 'row'), sorted({row.seeds for row in evidence.rows})
+    seeds = ''.join(f'{number} to ' for number in numbers[:-1][:1]) + count_of(numbers[-1], 'seed')
     return (
         f'{stated.metric}{on}: {rows}, {seeds}, {clips}. '
         f'Each interval, taken alone, holds with 95 % confidence over {over}.{_shared(evidence)}'
@@ -264,7 +266,7 @@ def _missing(evidence: Evidence) -> list[str]:
     """Rows that lack runs, those together that lack the same."""
     alike: dict[tuple[str, str], list[str]] = {}
     for row in evidence.rows:
-        rest = 'no figures' if row.interval is None else f'{len(row.figures)} of {len(evidence.seeds)} seeds'
+        rest = 'no figures' if row.interval is None else f'{len(row.figures)} of {row.seeds} seeds'
         if row.row.lost or row.interval is None:
             alike.setdefault((rest, '; '.join(_by_reason(row))), []).append(f'"{row.row.title}"')
     return [

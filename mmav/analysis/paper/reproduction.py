@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -80,7 +80,7 @@ class Reproduction:
 
     def __post_init__(self) -> None:
         ablation = read_ablation(self.dataset.rows_file)
-        self.ablation = replace(ablation, seeds=self.choices.seeds or ablation.seeds)
+        self.ablation = ablation.with_seeds(self.choices.seeds) if self.choices.seeds else ablation
         titles = [row.title for row in ablation.rows]
         for title in self.choices.rows:
             if title not in titles:
@@ -197,7 +197,7 @@ class Reproduction:
         """
         choices = self.choices
         seeds = choices.seeds or read_ablation(self.rows_file).seeds
-        gathered = Gathered(self.ablation, seeds, [choices.work_dir, *choices.results])
+        gathered = Gathered(self.ablation.with_seeds(seeds), [choices.work_dir, *choices.results])
         evidence = Evidence(state(gathered, self.ablation.metric))
         write_report(evidence, choices.work_dir)
         results = {row.title: runs for row, runs in gathered.figures().items()}

@@ -36,6 +36,14 @@ def test_earlier_runs_tell_too():
     assert costs.of(SOUND) == 8.0 and costs.of(SIGHT) is None and costs.left() == 24.0
 
 
+def test_known_outcomes_tell_the_processor_time():
+    found = {RUNS[0]: (result(1.0, cpu_seconds=8.0), None)}
+    outcomes = {run: SimpleNamespace(cpu_seconds=seconds) for run, seconds in zip(RUNS, (9.0, 5.0, 6.0), strict=False)}
+    costs = Costs(RUNS[3:], SimpleNamespace(found=found, outcomes=outcomes), 'cpu_seconds')
+    assert costs.of(SOUND) == 7.0 and costs.of(SIGHT) == 5.0 == costs.left()  # a run in a folder tells its own
+    assert Costs(RUNS, SimpleNamespace(found={}, outcomes=outcomes)).left() is None
+
+
 def stated(*measured):
     rows = [EvidenceRow(each.name, each) for each in measured] or [EvidenceRow('one'), EvidenceRow('two')]
     return Stated('toys', rows)

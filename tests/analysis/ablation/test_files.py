@@ -13,7 +13,7 @@ Lines: {an oracle: 0.9}
 Margin: 0.01
 Rows:
   - {Row: sound, Config: mat/mat_tiny_avsynth.py}
-  - {Row: sight, Config: own.py, Name: eyes, Options: [a.b=1]}
+  - {Row: sight, Config: own.py, Name: eyes, Options: [a.b=1], Seeds: [0, 3, 8]}
   - {Row: average, Name: avg, Parts: [sound, sight]}
   - {Row: student, Config: configs/mmt/mmt_tiny_avsynth.py, Needs: {model.teacher: sight}}
 Comparisons:
@@ -36,7 +36,7 @@ def test_a_file_of_ones_own(file, tmp_path):
     assert found.margin == 0.01
     sound, sight, average, student = found.rows
     assert sound.file.name == 'mat_tiny_avsynth.py' and sight.file == tmp_path / 'own.py'  # beside the file
-    assert (sight.stem, sight.options) == ('eyes', ('a.b=1',))
+    assert (sight.stem, sight.options, sight.seeds) == ('eyes', ('a.b=1',), (0, 3, 8)) and not sound.seeds
     assert (average.stem, average.parts, average.file) == ('avg', ('sound', 'sight'), None)
     assert student.needs == (('model.teacher', 'sight'),)
     assert found.comparisons == (Comparison('sight', 'sound', 'nobody'),)

@@ -66,7 +66,7 @@ def test_a_row_with_a_killed_seed_is_compared_with_none(tmp_path):
     write(tmp_path, SOUND, 0)
     write(tmp_path, SOUND, 1, killed='killed after epoch 1')
     write(tmp_path, SIGHT, 0, cpu_seconds=3.0)
-    found = {row.title: row for row in state(Gathered(ABLATION, (0, 1), [tmp_path]), 'top1').rows}
+    found = {row.title: row for row in state(Gathered(ABLATION, [tmp_path]), 'top1').rows}
     assert found['sound'].measured is None and found['average'].measured is None
     assert found['sound'].lost[0] == 'not compared, as another seed of the row was killed'
     assert found['sight'].measured.values.tolist() == [[0.0, 1.0]]
@@ -77,7 +77,7 @@ def test_rows_are_of_the_same_clips_in_any_order(tmp_path):
     write(tmp_path, SOUND, 0)
     write(tmp_path, SIGHT, 0)
     ablation = Ablation('toys', (SOUND, SIGHT, AVERAGE), seeds=(0,))
-    alike = state(Gathered(ablation, (0,), [tmp_path]), 'top1').rows
+    alike = state(Gathered(ablation, [tmp_path]), 'top1').rows
     assert [row.measured.values.tolist() for row in alike] == [[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 1.0]]]
 
 
@@ -87,12 +87,12 @@ def test_rows_of_different_clips_are_refused(tmp_path, monkeypatch):
     write(tmp_path, SIGHT, 0)
     ablation = Ablation('toys', (SOUND, SIGHT), seeds=(0,))
     with pytest.raises(MmavError, match=r'sight, seed 0 was tested on other clips than the rows before: .*has b.mp4'):
-        state(Gathered(ablation, (0,), [tmp_path]), 'top1')
+        state(Gathered(ablation, [tmp_path]), 'top1')
 
 
 def test_a_table_parts_the_clips(tmp_path):
     write(tmp_path, SOUND, 0)
-    gathered = Gathered(Ablation('toys', (SOUND,), seeds=(0,)), (0,), [tmp_path])
+    gathered = Gathered(Ablation('toys', (SOUND,), seeds=(0,)), [tmp_path])
     paths = [clip['path'] for clip in gathered.predictions(SOUND, 0)]
     table = tmp_path / 'evidence.csv'
     table.write_text('path,state\n' + '\n'.join(f'{path},{place}' for place, path in enumerate(paths)))

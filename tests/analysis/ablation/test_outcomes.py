@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def kept(tmp_path):
     for row in (ONE, OTHER):
         for seed in (0, 1):
             write(tmp_path / 'runs', row, seed)
-    gathered = Gathered(ABLATION, (0, 1), [tmp_path / 'runs'])
+    gathered = Gathered(ABLATION, [tmp_path / 'runs'])
     file = tmp_path / 'outcomes.json'
     write_outcomes(outcomes_of(gathered, 'top1'), file)
     return file, state(gathered, 'top1')
@@ -60,7 +61,7 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_a_report_is_the_same_from_outcomes_alone(tmp_path, kept):
     file, whole = kept
-    found = state(Gathered(ABLATION, (0, 1), [tmp_path / 'empty'], known=read_outcomes(file)), 'top1')
+    found = state(Gathered(ABLATION, [tmp_path / 'empty'], known=read_outcomes(file)), 'top1')
     for row, wanted in zip(found.rows, whole.rows, strict=True):
         np.testing.assert_array_equal(row.measured.values, wanted.measured.values)
         assert (row.measured.seeds, row.seconds, row.lost) == (wanted.measured.seeds, wanted.seconds, wanted.lost)
@@ -69,7 +70,7 @@ def test_a_report_is_the_same_from_outcomes_alone(tmp_path, kept):
 def test_seeds_that_are_new_are_compared_beside_known_ones(tmp_path, kept):
     file, whole = kept
     write(tmp_path / 'more', ONE, 2)
-    gathered = Gathered(ABLATION, (0, 1, 2), [tmp_path / 'more'], known=read_outcomes(file))
+    gathered = Gathered(replace(ABLATION, seeds=(0, 1, 2)), [tmp_path / 'more'], known=read_outcomes(file))
     one, other, both = state(gathered, 'top1').rows
     assert (one.measured.seeds, other.measured.seeds, both.measured.seeds) == ((0, 1, 2), (0, 1), (0, 1))
     np.testing.assert_array_equal(one.measured.values[:2], whole.rows[0].measured.values)
@@ -77,25 +78,35 @@ def test_seeds_that_are_new_are_compared_beside_known_ones(tmp_path, kept):
     assert {seed for title, seed in again.runs if title == 'one'} == {0, 1, 2}
 
 
+def test_a_row_with_more_seeds_than_the_others(tmp_path, kept):
+    more = replace(ONE, seeds=(0, 1, 2))
+    write(tmp_path / 'more', more, 2)
+    gathered = Gathered(replace(ABLATION, rows=(more, OTHER, BOTH)), [tmp_path / 'more'], known=read_outcomes(kept[0]))
+    one, other, both = state(gathered, 'top1').rows
+    assert (one.measured.seeds, other.measured.seeds, both.measured.seeds) == ((0, 1, 2), (0, 1), (0, 1))
+    assert not one.lost and not other.lost  # no row lacks a seed
+    assert [figures is None for figures in gathered.figures()[OTHER]] == [False, False, True]
+
+
 def test_a_row_is_found_by_its_settings_whatever_it_is_called(tmp_path, kept):
     mine = Row('theirs', '../elsewhere/one.py')
     gathered = Gathered(
-        Ablation('toys', (mine,), seeds=(0,)), (0,), [tmp_path / 'empty'], {mine: 'one'}, read_outcomes(kept[0])
+        Ablation('toys', (mine,), seeds=(0,)), [tmp_path / 'empty'], {mine: 'one'}, read_outcomes(kept[0])
     )
     assert gathered.result(mine, 0).figures == dict(top1=0.5)
 
 
 def test_other_settings_are_refused(tmp_path, kept):
     with pytest.raises(MmavError, match=r"outcomes.json' has runs of row 'one' with another config .*: leave --known"):
-        Gathered(ABLATION, (0,), [tmp_path / 'empty'], {ONE: 'changed'}, read_outcomes(kept[0]))
+        Gathered(replace(ABLATION, seeds=(0,)), [tmp_path / 'empty'], {ONE: 'changed'}, read_outcomes(kept[0]))
 
 
 def test_another_metric_or_test_list_is_refused(tmp_path, kept):
-    gathered = Gathered(ABLATION, (0, 1), [tmp_path / 'empty'], known=read_outcomes(kept[0]))
+    gathered = Gathered(ABLATION, [tmp_path / 'empty'], known=read_outcomes(kept[0]))
     with pytest.raises(MmavError, match=r"knows which clips are right by 'top1', not by 'top5'"):
         state(gathered, 'top5')
     write(tmp_path / 'fewer', ONE, 2, count=9)
-    gathered = Gathered(ABLATION, (0, 2), [tmp_path / 'fewer'], known=read_outcomes(kept[0]))
+    gathered = Gathered(replace(ABLATION, seeds=(0, 2)), [tmp_path / 'fewer'], known=read_outcomes(kept[0]))
     with pytest.raises(MmavError, match='of another test list'):
         state(gathered, 'top1')
     assert fingerprint([(0, 'a')]) != fingerprint([(0, 'b')])

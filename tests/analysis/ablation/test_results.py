@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_gathered_from_two_machines(tmp_path):
     write(two, SOUND, 1, killed='killed after epoch 1: top1 0 < 1')
     (one / 'b_seed1').mkdir()
     (one / 'b_seed1' / FAILED).write_text('no room\n')
-    found = Gathered(ABLATION, (0, 1), [one, two], {SOUND: 'd'})
+    found = Gathered(ABLATION, [one, two], {SOUND: 'd'})
     # probabilities are averaged: 0.55 and 0.45 for the first clip, likewise for the second
     assert found.figures() == {
         SOUND: [dict(top1=0.5), None],
@@ -79,31 +80,31 @@ def test_the_same_run_twice_has_to_be_of_the_same_settings(tmp_path):
     one, two = tmp_path / 'one', tmp_path / 'two'
     write(one, SOUND, 0)
     write(two, SOUND, 0)
-    found = Gathered(ABLATION, (0,), [two, one])
+    found = Gathered(replace(ABLATION, seeds=(0,)), [two, one])
     assert [place for _, place in found.found.values()] == [two / 'a_seed0'] and not found.notes
     result = json.loads((two / 'a_seed0/result.json').read_text())
     (one / 'a_seed0/result.json').write_text(json.dumps(result | dict(figures=dict(top1=0.25))))
-    (note,) = Gathered(ABLATION, (0,), [two, one]).notes
+    (note,) = Gathered(replace(ABLATION, seeds=(0,)), [two, one]).notes
     assert note.endswith("one/a_seed0' has other figures than '" + f"{two}/a_seed0', which are taken")
     (two / 'a_seed0/result.json').write_text(json.dumps(result | dict(digest='e')))
     with pytest.raises(MmavError, match=r"two/a_seed0' is a run of another config .* than '.*one/a_seed0'"):
-        Gathered(ABLATION, (0,), [one, two])
+        Gathered(replace(ABLATION, seeds=(0,)), [one, two])
     with pytest.raises(MmavError, match=r"one/a_seed0' is a run .* than the config as it is now \(row 'sound'\)"):
-        Gathered(ABLATION, (0,), [one], {SOUND: 'f'})
+        Gathered(replace(ABLATION, seeds=(0,)), [one], {SOUND: 'f'})
 
 
 def test_seeds_of_a_row_have_to_be_of_the_same_settings(tmp_path):
     write(tmp_path, SOUND, 0)
     write(tmp_path, SOUND, 1, digest='e')
     with pytest.raises(MmavError, match='a_seed1'):
-        Gathered(ABLATION, (0, 1), [tmp_path])
+        Gathered(ABLATION, [tmp_path])
 
 
 def test_a_run_without_its_predictions_says_what_to_do(tmp_path):
     write(tmp_path, SOUND, 0)
     write(tmp_path, SIGHT, 0)
     dump = tmp_path / 'a_seed0' / PREDICTIONS
-    found = Gathered(ABLATION, (0,), [tmp_path])
+    found = Gathered(replace(ABLATION, seeds=(0,)), [tmp_path])
     for spoil in (lambda: dump.write_bytes(dump.read_bytes()[:50]), dump.unlink):
         spoil()
         for row in (SOUND, AVERAGE):
@@ -118,7 +119,7 @@ def test_figures_that_are_no_numbers_do_not_differ(tmp_path):
     for folder in (one, two):
         write(folder, SOUND, 0)
         Result(dict(top1=0.5, ari=float('nan')), 'd').write(folder / 'a_seed0')
-    assert not Gathered(ABLATION, (0,), [one, two]).notes
+    assert not Gathered(replace(ABLATION, seeds=(0,)), [one, two]).notes
 
 
 def test_folders_that_are_not_there(tmp_path):

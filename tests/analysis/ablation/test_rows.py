@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mmav.analysis.ablation.rows import Ablation, Row
@@ -15,6 +17,14 @@ def test_rows_are_found_by_title_name_or_config():
     assert ablation.needs_of(STUDENT) == {'model.teacher': SIGHT}
     assert list(ablation.behind(AVERAGE)) == [SOUND, SIGHT] and list(ablation.behind(STUDENT)) == [SIGHT]
     assert ablation.trained == (SOUND, SIGHT, STUDENT)
+
+
+def test_a_row_may_have_seeds_of_its_own():
+    more = replace(SIGHT, seeds=(2, 0, 1, 5))
+    ablation = Ablation('toys', (SOUND, more, AVERAGE))
+    assert ablation.all_seeds == (0, 1, 2, 5)
+    assert [ablation.seeds_of(row) for row in ablation.rows] == [(0, 1, 2), (2, 0, 1, 5), (0, 1, 2)]
+    assert ablation.with_seeds([4]).all_seeds == (4,)
 
 
 def test_comparisons_and_the_baseline_may_be_given_by_name_or_config():
@@ -40,6 +50,13 @@ def test_a_text_never_means_two_rows():
         ((SOUND,), dict(seeds=()), 'there is no seed'),
         ((SOUND,), dict(seeds=(0, 1, 0)), 'seed 0 is given twice'),
         ((SOUND,), dict(seeds=(-1,)), 'seed -1: give a whole number from 0'),
+        ((replace(SOUND, seeds=(1, 1)),), {}, "row 'sound': seed 1 is given twice"),
+        (
+            (SIGHT, replace(STUDENT, seeds=(0, 4, 5))),
+            {},
+            "row 'student' needs 'sight' with the same seeds, and that has no seed 4, 5: give both the same Seeds",
+        ),
+        ((SOUND, replace(SIGHT, seeds=(7,)), AVERAGE), {}, "'average' needs 'sight' .* has no seed 0, 1, 2"),
         ((SOUND,), dict(epochs=0), '0 epochs: give 1 or more'),
         ((SOUND,), dict(batch_size=-4), 'batches of -4 clips: give 1 or more'),
         ((SOUND, Row('y', 'y.py', name='../y')), {}, "row 'y', Name: '../y' is no name of a folder"),

@@ -48,6 +48,13 @@ def test_one_seed_concludes_nothing_but_of_the_trained_models():
     assert not any(line.startswith(('Holds', 'Significantly')) for line in told)
 
 
+def test_rows_may_have_different_numbers_of_seeds():
+    rows = [made_row('concat', 0.7), made_row('MMT', 0.8, seeds=2)]
+    told = tell(Evidence(made_stated(rows=rows, comparisons=[Comparison('MMT', 'concat')])))
+    assert ': 2 rows, 2 to 3 seeds, ' in told[0] and not any(' has 2 of 3 seeds' in line for line in told)
+    assert ', on 2 of 3 seeds, corrected p' in only(told, 'Holds: ')
+
+
 def test_rows_that_are_the_same_within_the_margin():
     told = tell(Evidence(made_stated(comparisons=[Comparison('twin', 'concat')], margin=0.05)))
     assert '"twin" and "concat" differ by less than 5.0 points, which was given' in only(told, 'The same: ')
