@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from mmav.parallel import _die_with_parent
 
 # seconds that a run has to save its position once it is asked to stop
 PATIENCE = 60.0
+# and after which one that another process works on is looked at again
+PAUSE = 10.0
 # what a run imports on its way: once for all, before they fork
 IMPORTS = ('torch._dynamo', 'sklearn.cluster', *(f'mmav.{name}' for name in ('datasets', 'evaluation', 'models')))
 
@@ -58,15 +61,26 @@ class _Queue:
     needs: Mapping[Run, Sequence[Run]]
     lost: dict[Run, str] = field(default_factory=dict)
     under_way: set[Run] = field(default_factory=set)
+    # those that another process works on, and when they are tried again
+    elsewhere: dict[Run, float] = field(default_factory=dict)
 
     def next(self) -> Run | None:
         """The first whose needs have ended."""
         waiting = {*self.todo, *self.under_way}
+        now = time.monotonic()
         for run in self.todo:
-            if not any(need in waiting for need in self.needs.get(run, ())):
+            due = self.elsewhere.get(run, now) <= now
+            if due and not any(need in waiting for need in self.needs.get(run, ())):
                 self.todo.remove(run)
                 return run
         return None
+
+    def put_off(self, run: Run) -> bool:
+        """Puts a run that another process works on behind the others; whether it is the first time."""
+        first = run not in self.elsewhere
+        self.elsewhere[run] = time.monotonic() + PAUSE
+        self.todo.append(run)
+        return first
 
     def require_needs(self, run: Run) -> None:
         """Refuses a run that needs the checkpoint of one that has none.
@@ -86,8 +100,12 @@ def run_all(
     needs: Mapping[Run, Sequence[Run]] | None = None,
     lost: Mapping[Run, str] | None = None,
     jobs: int = 1,
+    waits: Callable[[Run], None] | None = None,
 ) -> Iterator[Ended]:
     """Runs runs, each in a process of its own.
+
+    A run whose folder another process works on is put behind the others and tried again, so that several of these
+    programs share the runs of one folder.
 
     On a CPU they are forks of this process, which has imported everything, and share what it has read into memory. A
     process that uses a GPU cannot be a fork and starts anew.
@@ -98,6 +116,7 @@ def run_all(
         needs: Run -> those that have to end before, where they are among ``runs``.
         lost: Run -> why nothing that needs it can begin, of earlier ones.
         jobs: How many at a time.
+        waits: Called when another process works on a run, once for each.
 
     Yields:
         How each ended, as they end. A process that dies is one run without a result.
@@ -119,12 +138,18 @@ def run_all(
                     queue.under_way.add(run)
                     running.append(_start(context, run, task))
                 if not running:
+                    if queue.todo:  # all that is left is at work elsewhere
+                        time.sleep(0.2)
                     continue
-                ready = wait([each.connection for each in running])
+                ready = wait([each.connection for each in running], timeout=PAUSE if queue.elsewhere else None)
                 for each in [each for each in running if each.connection in ready]:
                     running.remove(each)
                     queue.under_way.discard(each.run)
                     ended = _end(each)
+                    if ended is None:
+                        if queue.put_off(each.run) and waits is not None:
+                            waits(each.run)
+                        continue
                     if ended.result is None or ended.result.killed:
                         queue.lost[each.run] = ended.why or str(ended.result and ended.result.killed)
                     yield ended
@@ -168,7 +193,8 @@ def _serve(task: Task, connection: Connection) -> None:
     connection.send(run_logged(task))
 
 
-def _end(each: _Running) -> Ended:
+def _end(each: _Running) -> Ended | None:
+    """How a process ended; None where another one works on its run."""
     try:
         how, what = each.connection.recv()
     except (EOFError, OSError):
@@ -180,6 +206,8 @@ def _end(each: _Running) -> Ended:
             what = f'its process was killed ({name})' + (', perhaps for lack of memory' if name == 'SIGKILL' else '')
     each.process.join()
     each.connection.close()
+    if how == 'busy':
+        return None
     return Ended(each.run, what) if how == 'done' else Ended(each.run, None, str(what))
 
 

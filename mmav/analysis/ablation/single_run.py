@@ -43,6 +43,10 @@ KEPT = 'default_hooks.checkpoint.max_keep_ckpts'
 _NOTES = ('checkpoint', 'dropped', 'seconds')
 
 
+class FolderBusy(MmavError):
+    """A run's folder is at work in another process."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A run and all that it takes.
@@ -85,6 +89,7 @@ def run_task(task: Task) -> Result:
     """Trains, from the last whole checkpoint if there is one, tests, measures, and writes the result.
 
     Raises:
+        FolderBusy: Another process works on it.
         MmavError: The run failed, in one line.
         TrainingStopped: It was asked to stop, and its position is saved.
     """
@@ -127,7 +132,7 @@ def run_logged(task: Task) -> tuple[str, Any]:
     """:func:`run_task` in a process of its own, whose output goes to the run's log.
 
     Returns:
-        ``'done'`` and the result, ``'stopped'`` and why, or ``'failed'`` and why in one line.
+        ``'done'`` and the result, or ``'stopped'``, ``'busy'`` or ``'failed'`` and why in one line.
     """
     task.folder.mkdir(parents=True, exist_ok=True)
     with open(task.folder / LOG, 'ab') as log:
@@ -141,6 +146,8 @@ def run_logged(task: Task) -> tuple[str, Any]:
         return 'done', run_task(task)
     except TrainingStopped as stopped:
         return 'stopped', str(stopped)
+    except FolderBusy as busy:
+        return 'busy', str(busy)
     except Exception as error:  # noqa: BLE001, one failed run must not end the others
         traceback.print_exc()
         what = one_line(error) if isinstance(error, MmavError) else f'{type(error).__name__}: {one_line(error)}'
@@ -181,7 +188,7 @@ def _held(folder: Path) -> Iterator[int | None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise MmavError(f"'{folder}' is at work in another process: wait for it, or end it") from error
+            raise FolderBusy(f"'{folder}' is at work in another process: wait for it, or end it") from error
         yield lock.fileno()
 
 

@@ -174,7 +174,12 @@ class Work:
         with tqdm(total=len(todo), unit='run', bar_format=_BAR) as bar, program(TOOL):
             begin, costs = time.monotonic(), Costs(todo, gathered)
             for ended in run_all(
-                todo, lambda run: self._task(run, caches[run.row]), needs=needs, lost=killed, jobs=self.choices.jobs
+                todo,
+                lambda run: self._task(run, caches[run.row]),
+                needs=needs,
+                lost=killed,
+                jobs=self.choices.jobs,
+                waits=lambda run: bar.write(f'{run.name}: another process works on it, its result is waited for'),
             ):
                 costs.note(ended.run, ended.result)
                 bar.update()

@@ -56,6 +56,19 @@ def test_a_run_that_dies_is_one_failed_run(log):
     assert ended[C].why == 'its process ended with exit status 3'
 
 
+def test_a_run_at_work_elsewhere_is_waited_for_behind_the_others(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule, 'PAUSE', 0.05)
+
+    def busy_until_b_has_ended():
+        return None if 'b-' in log.read_text() and log.read_text().count('a+') > 2 else ('busy', 'elsewhere')
+
+    waited = []
+    ended = run([A, B, C], {A: busy_until_b_has_ended}, needs={C: [A]}, waits=waited.append)
+    assert waited == [A] and all(each.result is not None for each in ended.values())
+    words = log.read_text().split()
+    assert words[:4] == ['a+', 'a-', 'b+', 'b-'] and words[-2:] == ['c+', 'c-']  # which needs the one that was away
+
+
 def test_what_needs_a_failed_run_does_not_begin(log):
     ended = run([A, B, C], {C: lambda: ('failed', 'no room')}, needs={A: [C]})
     assert ended[A].why == 'it needs c_seed0, which has no checkpoint: no room' and ended[C].why == 'no room'

@@ -13,7 +13,7 @@ import pytest
 from mmav.analysis.ablation.killing import KillRule
 from mmav.analysis.ablation.results import PREDICTIONS, read_result
 from mmav.analysis.ablation.settings import Settings
-from mmav.analysis.ablation.single_run import LOG, Task, run_task
+from mmav.analysis.ablation.single_run import LOG, FolderBusy, Task, run_task
 from mmav.errors import MmavError
 from mmav.evaluation.predictions import save_predictions
 from tests.analysis.ablation.test_results import clips
@@ -81,7 +81,7 @@ def test_a_run_is_in_one_process_at_a_time(task, tmp_path):
     (tmp_path / 'w').mkdir()
     with open(tmp_path / 'w' / '.lock', 'w') as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(MmavError, match="w' is at work in another process"):
+        with pytest.raises(FolderBusy, match="w' is at work in another process"):
             run_task(task())
     run_task(task())
 
