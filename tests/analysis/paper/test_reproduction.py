@@ -5,7 +5,7 @@ import yaml
 
 from mmav.analysis.paper.figures import DATASETS
 from mmav.analysis.paper.reproduction import Choices, Reproduction
-from mmav.errors import ConfigError, OutputError
+from mmav.errors import ConfigError, MmavError, OutputError
 
 DATASET = DATASETS['vggsound']
 
@@ -46,6 +46,18 @@ def test_a_row_brings_what_it_averages(tmp_path):
     assert 'dist_train.sh' in commands[0] and '--resume --cfg-options train_dataloader.batch_size=8' in commands[0]
     assert 'mat_base_vggsound.py' in commands[1] and 'mat_base_vggsound_seed3/epoch_50.pth 8' in commands[1]
     assert 'randomness.seed=4' in commands[-1]
+
+
+def test_what_is_refused_leaves_the_file_of_the_rows_as_it_was(tmp_path):
+    of(tmp_path).work()
+    (tmp_path / 'w' / 'options.txt').write_text('train_cfg.max_epochs=2\n')
+    before = (tmp_path / 'w' / 'rows.yml').read_text()
+    with pytest.raises(MmavError, match='holds runs of other options'):
+        of(tmp_path, seeds=(7,), options=('train_cfg.max_epochs=3',)).work()
+    with pytest.raises(MmavError, match='lr'):
+        of(tmp_path, options=('optim_wrapper.lrr=3',)).work()
+    assert (tmp_path / 'w' / 'rows.yml').read_text() == before
+    assert sorted(path.name for path in (tmp_path / 'w').glob('[!.]*')) == ['options.txt', 'rows.yml']
 
 
 def test_nothing_has_ended(tmp_path):
