@@ -40,23 +40,15 @@ def memory(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path, clip, silent, blind, flashes, broken):
-    """Clips of all kinds: one upright, one silent, only audio, long, broken, damaged, missing, and a segment."""
-    rotate_by_metadata(shutil.copy(clip, tmp_path / 'tall.mp4'))
-    for name, source in (
-        ('silent.mp4', silent),
-        ('blind.m4a', blind),
-        ('long.mp4', flashes),
-        ('b.mp4', broken['text']),
-    ):
-        shutil.copy(source, tmp_path / name)
-    data = flashes.read_bytes()
-    (tmp_path / 'damaged.mp4').write_bytes(data[: len(data) // 2] + bytes(300) + data[len(data) // 2 + 300 :])
+def folder(clips_of_all_kinds):
+    """Clips of all kinds, of which one is upright and one missing, and segments."""
+    folder = clips_of_all_kinds
+    rotate_by_metadata(shutil.move(folder / 'a.mp4', folder / 'tall.mp4'))
     rows = ['tall.mp4,a,,', 'silent.mp4,a,,', 'blind.m4a,a,,', 'long.mp4,a,,', 'b.mp4,a,,', 'damaged.mp4,a,,']
     rows += ['gone.mp4,a,,', 'long.mp4,a,1.2,2.3', 'blind.m4a,a,0.5,1.5']
-    (tmp_path / 'train.csv').write_text('\n'.join(['path,label,start,end', *rows]))
-    (tmp_path / 'one.csv').write_text('path,label\ntall.mp4,a\n')
-    return tmp_path
+    (folder / 'train.csv').write_text('\n'.join(['path,label,start,end', *rows]))
+    (folder / 'one.csv').write_text('path,label\ntall.mp4,a\n')
+    return folder
 
 
 @pytest.fixture

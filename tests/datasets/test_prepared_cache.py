@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 
 import pytest
 import torch
@@ -36,17 +35,13 @@ def memory(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path, clip, silent, blind, flashes, broken):
-    """Clips of all kinds: whole, silent, only audio, broken, damaged, missing, and a segment."""
-    sources = (('a.mp4', clip), ('silent.mp4', silent), ('blind.m4a', blind), ('long.mp4', flashes))
-    for name, source in (*sources, ('b.mp4', broken['text'])):
-        shutil.copy(source, tmp_path / name)
-    data = flashes.read_bytes()
-    (tmp_path / 'damaged.mp4').write_bytes(data[: len(data) // 2] + bytes(300) + data[len(data) // 2 + 300 :])
+def folder(clips_of_all_kinds):
+    """Clips of all kinds, of which one is missing, and a segment."""
     rows = ['a.mp4,a,,', 'silent.mp4,a,,', 'blind.m4a,a,,', 'damaged.mp4,a,,', 'b.mp4,a,,', 'gone.mp4,a,,']
-    (tmp_path / 'train.csv').write_text('\n'.join(['path,label,start,end', *rows, 'long.mp4,a,1.2,2.3']))
-    (tmp_path / 'one.csv').write_text('path,label\na.mp4,a\nsilent.mp4,a\n')
-    return tmp_path
+    rows = '\n'.join(['path,label,start,end', *rows, 'long.mp4,a,1.2,2.3'])
+    (clips_of_all_kinds / 'train.csv').write_text(rows)
+    (clips_of_all_kinds / 'one.csv').write_text('path,label\na.mp4,a\nsilent.mp4,a\n')
+    return clips_of_all_kinds
 
 
 @pytest.fixture

@@ -14,13 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mmav.parallel import Lost, run_parallel
-from mmav.preparation.avsynth.encode import encode_mp4
 from mmav.preparation.avsynth.natural import NATURAL, NaturalSpec, best_accuracies
 from mmav.preparation.avsynth.natural.lists import EVIDENCE, make_natural_clip, write_natural_lists
 from mmav.preparation.avsynth.render_audio import RenderedAudio, render_audio
 from mmav.preparation.avsynth.render_video import RenderedVideo, render_video
 from mmav.preparation.avsynth.spec import CORNERS, EVENTS, SEPARATOR, SOUND_EVENTS, SPLITS, VISUAL_EVENTS, AVSynthSpec
-from mmav.preparation.avsynth.writing import write_list, write_whole
+from mmav.preparation.avsynth.writing import write_clip, write_list, write_whole
 from mmav.tables import csv_bytes
 from mmav.threads import cpu_count
 
@@ -140,8 +139,7 @@ def _make_clip(spec: AVSynthSpec, out: Path, task: tuple[str, int]) -> _Row:
     split, index = task
     video, audio = render_clip(spec, split, index)
     path = spec.clip_path(split, index)
-    if not (out / path).exists():  # files appear whole or not at all, so that none has to be encoded twice
-        write_whole(out / path, encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate))
+    write_clip(out / path, video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate)
     return _Row(split, path, *spec.event_sets(split, index), audio.onset, audio.offset, audio.spans, video.boxes)
 
 

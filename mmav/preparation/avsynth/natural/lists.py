@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mmav.preparation.avsynth.encode import encode_mp4
 from mmav.preparation.avsynth.natural.audio import RenderedSound, render_audio
 from mmav.preparation.avsynth.natural.spec import (
     ABSENT,
@@ -23,7 +22,7 @@ from mmav.preparation.avsynth.natural.spec import (
 from mmav.preparation.avsynth.natural.video import render_video
 from mmav.preparation.avsynth.render_video import RenderedVideo
 from mmav.preparation.avsynth.spec import CORNERS, SPLITS
-from mmav.preparation.avsynth.writing import write_list, write_whole
+from mmav.preparation.avsynth.writing import write_clip, write_list
 from mmav.tables import csv_bytes
 
 EVIDENCE = 'evidence.csv'
@@ -55,8 +54,7 @@ def make_natural_clip(spec: NaturalSpec, out: Path, task: tuple[str, int]) -> Na
     split, index = task
     video, audio = render_natural_clip(spec, split, index)
     path = spec.clip_path(split, index)
-    if not (out / path).exists():  # files appear whole or not at all, so that none has to be encoded twice
-        write_whole(out / path, encode_mp4(video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate))
+    write_clip(out / path, video.frames, audio.waveform, fps=spec.fps, sample_rate=spec.sample_rate)
     return NaturalRow(
         split, path, spec.label(split, index), spec.evidence(split, index), audio.onset, audio.offset, video.boxes
     )
