@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmav.analysis.evidence.judging import Evidence
-from mmav.analysis.evidence.telling import Unit, count_of
+from mmav.analysis.evidence.telling import Unit, count_of_seeds
 from mmav.evaluation.comparing import Judged
 from mmav.visualization.figures import check_picture_name, save_figure, short
 
@@ -55,7 +55,7 @@ def draw_evidence(evidence: Evidence, out_file: str | Path) -> None:
         axes[1].set_title(f'difference to {short(stated.baseline, 40)}', fontsize=9)
     if below:
         _draw_comparisons(below[0].subplots(), evidence)
-    figure.suptitle(f'{stated.metric} on {stated.dataset}, {count_of(len(evidence.seeds), "seed")}', fontsize=11)
+    figure.suptitle(f'{stated.metric} on {stated.dataset}, {count_of_seeds(evidence)}', fontsize=11)
     save_figure(figure, out_file, dpi=120)
 
 

@@ -68,6 +68,13 @@ def count_of(number: int, thing: str) -> str:
     return f'{number:,} {thing}{"s" * (number != 1)}'
 
 
+def count_of_seeds(evidence: Evidence) -> str:
+    """How many seeds each row has, such as ``5 to 10 seeds``."""
+    numbers = [row.seeds for row in evidence.rows if row.seeds] or [0]
+    least, most = min(numbers), count_of(max(numbers), 'seed')
+    return most if least == max(numbers) else f'{least} to {most}'
+
+
 def p_text(p: float | None) -> str:
     """A p value.
 
@@ -161,8 +168,7 @@ def _what(evidence: Evidence) -> str:
     on = '' if stated.dataset == clips else f' on {stated.dataset}'
     several = any(row.interval is not None and row.interval.over != 'clips' for row in evidence.rows)
     over = 'other seeds and other test clips' if several else 'other test clips, not other seeds: each row has one'
-    rows, numbers = count_of(len(evidence.rows), 'row'), sorted({row.seeds for row in evidence.rows})
-    seeds = ''.join(f'{number} to ' for number in numbers[:-1][:1]) + count_of(numbers[-1], 'seed')
+    rows, seeds = count_of(len(evidence.rows), 'row'), count_of_seeds(evidence)
     return (
         f'{stated.metric}{on}: {rows}, {seeds}, {clips}. '
         f'Each interval, taken alone, holds with 95 % confidence over {over}.{_shared(evidence)}'
