@@ -2,7 +2,7 @@
 
 Data: python tools/data/avsynth/make_avsynth.py data/avsynth_natural --task natural
 Train: python tools/train.py configs/natural/mvitv2_nano_natural.py
-Expected: top-1 0.569 ± 0.021 (measured here, 5 seeds). Hardware: 1 CPU core.
+Expected: top-1 0.569 ± 0.021 (measured here, 10 seeds). Hardware: 1 CPU core.
 """
 
 _base_ = ['./mmt_nano_natural.py', '../_base_/variants_nano.py']
