@@ -1,10 +1,13 @@
 import matplotlib.figure
+import numpy as np
 import pytest
 
 from mmav.analysis.evidence import picture
 from mmav.analysis.evidence.judging import Evidence
+from mmav.analysis.evidence.stated import Comparison, EvidenceRow
 from mmav.errors import MmavError
-from tests.analysis.evidence.made import made_stated
+from mmav.evaluation.comparing import Measured
+from tests.analysis.evidence.made import made_row, made_stated
 
 
 @pytest.fixture
@@ -32,6 +35,22 @@ def test_rows_differences_and_comparisons_are_drawn(drawn):
     judged = evidence.comparisons[0][1].difference
     assert list(thick[0].get_xdata()) == pytest.approx([100 * judged.low, 100 * judged.high])
     assert thick[0].get_color() == picture.COLOURS['holds']
+
+
+def test_intervals_that_say_nothing_do_not_squeeze_the_others(drawn):
+    def unsteady(title, *accuracies):
+        seeds = [made_row(title, accuracy, seeds=1).measured.values[0] for accuracy in accuracies]
+        return EvidenceRow(title, Measured(title, np.array(seeds), range(2)))
+
+    rows = [unsteady(name, 0.7 - swing, 0.7 + swing) for name, swing in zip('abcd', (0, 0.1, -0.1, 0.02), strict=True)]
+    comparisons = [Comparison(one, two) for one in 'abcd' for two in 'abcd' if one != two]
+    picture.draw_evidence(Evidence(made_stated(rows=rows, comparisons=comparisons, baseline=None)), 'a.png')
+    axes = drawn[0].axes[1]
+    thick, thin = (
+        [end for line in axes.lines if line.get_linewidth() == width for end in line.get_xdata()]
+        for width in (2.6, 0.9)
+    )
+    assert max(thin) > axes.get_xlim()[1] > max(thick) and min(thin) < axes.get_xlim()[0] < min(thick)
 
 
 def test_without_baseline_and_comparisons_there_are_rows_only(drawn):
