@@ -133,7 +133,9 @@ def _evidence(row: Row, gathered: Gathered, metric: str, order: dict[tuple[int, 
         measured = measured_of(row.title, list(dumps.values()), list(dumps), metric)
     if measured is not None and (shared := _shared(row, gathered, measured.seeds)) is not None:
         measured = replace(measured, shared=shared)
-    return EvidenceRow(row.title, measured, seconds, lost, unanswered(list(dumps.values())))
+    # outcomes do not say it, and the answers of some seeds would be taken for those of all
+    unread = {} if known else unanswered(list(dumps.values()))
+    return EvidenceRow(row.title, measured, seconds, lost, unread)
 
 
 def _shared(row: Row, gathered: Gathered, seeds: Sequence[int]) -> SharedRuns | None:

@@ -18,13 +18,13 @@ PARTS = (('one', 7), ('one', 8))
 LABELS = [0, 1, 1, 0, 0, 1, 0, 1, 1, 0]  # more than a byte of clips
 
 
-def write(folder, row, seed, *, digest='', count=10):
+def write(folder, row, seed, *, digest='', count=10, broken=None):
     place = row.folder(folder, seed)
     place.mkdir(parents=True)
     Result(dict(top1=0.5, ari=float('nan')), digest or row.title, cpu_seconds=3.0, seed=seed).write(place)
     scores = np.random.default_rng([seed, len(row.title)]).random(count)
     rows = [
-        dict(path=f'{clip}.mp4', start=0.0, end=1.0, sample_idx=clip, broken=None, label=dict(label=LABELS[clip]))
+        dict(path=f'{clip}.mp4', start=0.0, end=1.0, sample_idx=clip, broken=broken, label=dict(label=LABELS[clip]))
         | dict(scores=dict(label=np.float32([score, 1 - score])))
         for clip, score in enumerate(scores)
     ]
@@ -76,6 +76,15 @@ def test_seeds_that_are_new_are_compared_beside_known_ones(tmp_path, kept):
     np.testing.assert_array_equal(one.measured.values[:2], whole.rows[0].measured.values)
     again = outcomes_of(gathered, 'top1')  # and are kept with them
     assert {seed for title, seed in again.runs if title == 'one'} == {0, 1, 2}
+
+
+def test_unanswered_clips_are_told_only_where_all_seeds_tell_of_them(tmp_path, kept):
+    write(tmp_path / 'more', ONE, 2, broken='cut off')
+    wanted = {'of clips that could not be read': 10}
+    alone = Gathered(Ablation('toys', (ONE,), seeds=(2,)), [tmp_path / 'more'])
+    assert state(alone, 'top1').rows[0].unanswered == wanted
+    beside = Gathered(replace(ABLATION, seeds=(0, 2)), [tmp_path / 'more'], known=read_outcomes(kept[0]))
+    assert state(beside, 'top1').rows[0].unanswered == {}
 
 
 def test_a_row_with_more_seeds_than_the_others(tmp_path, kept):
