@@ -105,11 +105,6 @@ def _draw_comparisons(axes: Axes, evidence: Evidence) -> None:
     axes.set_title('stated comparisons', fontsize=9)
 
 
-def _ends(judged: Judged) -> tuple[float, float]:
-    found = judged.difference
-    return (found.low, found.high) if found is not None else (0.0, 0.0)
-
-
 def _limit(axes: Axes, ends: Sequence[float]) -> None:
     """Lets intervals for all at once run out of the picture where they would make the others too small to be seen."""
     low, high = min([0.0, *ends]), max([0.0, *ends])
@@ -144,7 +139,8 @@ def _draw_differences(
         axes.plot([low, high], [place, place], color=colour, linewidth=2.6, solid_capstyle='butt')
         axes.plot([unit.factor * found.mean], [place], 'o', color=colour, markersize=5, zorder=3)
     _guide(axes, len(judged))
-    _limit(axes, [unit.factor * end for each in judged if each and each.difference for end in _ends(each)])
+    found_all = [each.difference for each in judged if each is not None and each.difference is not None]
+    _limit(axes, [unit.factor * end for found in found_all for end in (found.low, found.high)])
     what = 'difference' if unit.plain else 'points'
     axes.set_xlabel(f'{what}: thick 95 % each, thin 95 % all at once', fontsize=8)
     handles = [

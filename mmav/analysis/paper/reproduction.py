@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -23,6 +23,7 @@ from mmav.analysis.paper.shrinking import shrink, write_small_config
 from mmav.analysis.paper.tables import Numbers, PaperTable, markdown, paper_tables, records
 from mmav.config.reading import load_config
 from mmav.errors import ConfigError, MmavError, did_you_mean
+from mmav.files import atomic_write
 from mmav.outputs import check_folder, write_json, write_output
 from mmav.shipped import shipped_root
 from mmav.tables import write_csv
@@ -113,7 +114,7 @@ class Reproduction:
         own += [f'{MEMORY}=auto'] if not any(name.startswith(MEMORY.split('.')[0]) for name in given) else []
         return [*own, *self.choices.options]
 
-    def write_rows(self, name: str = ROWS_FILE) -> Path:
+    def write_rows(self) -> Path:
         """Writes the ablation file of the rows that are asked for, and small configs if they are to be; returns it."""
         wanted = self.rows
         content = yaml.safe_load(self.dataset.rows_file.read_text(encoding='utf-8'))
@@ -127,7 +128,7 @@ class Reproduction:
         for entry in content['Rows']:
             if 'Config' in entry:
                 entry['Config'] = str(self._config(files[entry['Row']]))
-        path = self.choices.work_dir / name
+        path = self.choices.work_dir / ROWS_FILE
         write_output(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10**6))
         return path
 
@@ -154,17 +155,19 @@ class Reproduction:
         Raises:
             MmavError: A config or an option is wrong, or the work dir holds runs of other options.
         """
-        # under its name only once it is found good: an older one says what the runs of the folder are
-        file = self.write_rows(f'new_{ROWS_FILE}')
+        choices = self.choices
+        file = choices.work_dir / ROWS_FILE
+        before = file.read_bytes() if file.is_file() else None
+        self.write_rows()
         try:
             ablation = read_ablation(file)
-            choices = self.choices
             how = RunChoices(choices.work_dir, data_root=choices.data_root, jobs=choices.jobs, launcher=self.launcher)
             work = Work(ablation, ablation.rows, how)
             work.check_folder()
-        finally:
-            file.unlink()
-        work.ablation = replace(ablation, source=str(self.write_rows()))
+        except MmavError:
+            if before is not None:  # which says what the runs of the folder are
+                atomic_write(file, before)
+            raise
         return work
 
     def commands(self, work: Work) -> list[str]:
