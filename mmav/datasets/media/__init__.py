@@ -10,6 +10,7 @@ from mmav.datasets.media.opening import Limits
 from mmav.datasets.media.pair_path import PairPath, files_of
 from mmav.datasets.media.pair_reader import PairReader
 from mmav.datasets.media.reader import MediaInfo, MediaReader, PyAVReader
+from mmav.datasets.media.stored_file import BytesFile, StoredFile
 from mmav.datasets.media.streaming import StreamReader
 from mmav.errors import did_you_mean
 
@@ -31,7 +32,8 @@ def open_media(path: str, *, backend: str = 'pyav', threads: int = 1, limits: Li
     """Opens a clip for reading.
 
     Args:
-        path: A media file, or a :class:`~mmav.datasets.media.pair_path.PairPath`.
+        path: A media file, a :class:`~mmav.datasets.media.pair_path.PairPath` or a
+            :class:`~mmav.datasets.media.stored_file.StoredFile`.
         backend: A name in ``READERS``.
         threads: Threads of the video decoder; 1 is best for a data loader with a worker per core.
         limits: Limits on what reading the file may cost; None for the defaults.
@@ -48,7 +50,8 @@ def open_stream(path: str, *, threads: int = 1, limits: Limits | None = None) ->
     """Opens a clip for reading from start to end.
 
     Args:
-        path: A media file, or a :class:`~mmav.datasets.media.pair_path.PairPath`.
+        path: A media file, a :class:`~mmav.datasets.media.pair_path.PairPath` or a
+            :class:`~mmav.datasets.media.stored_file.StoredFile`.
         threads: Threads of the video decoder.
         limits: Limits on what reading the file may cost; None for the defaults.
 
@@ -71,11 +74,13 @@ def _opened(kind: type[_File], path: str, *, threads: int, limits: Limits | None
 __all__ = [
     'READERS',
     'ArrayReader',
+    'BytesFile',
     'Limits',
     'MediaInfo',
     'MediaReader',
     'PairPath',
     'PairReader',
+    'StoredFile',
     'StreamReader',
     'check_backend',
     'files_of',

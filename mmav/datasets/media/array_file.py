@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load, load_file
 
 from mmav.datasets.media.array_reader import ArrayReader
+from mmav.datasets.media.stored_file import StoredFile, open_binary
 from mmav.errors import MediaError, MissingMediaError
 
 SUFFIXES = ('.npy', '.npz', '.safetensors')
@@ -49,14 +50,24 @@ def read_array_file(path: str, kind: str, rate: float | None) -> ArrayReader:
     return ArrayReader(**own, name=path)
 
 
+def _load_npy(path: str) -> np.ndarray:
+    if isinstance(path, StoredFile):
+        return np.load(open_binary(path), allow_pickle=False)
+    # Only the frames that are used are read.
+    return np.load(path, mmap_mode='r', allow_pickle=False)
+
+
 def _load_npz(path: str) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
+    with open_binary(path) as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
+def _load_safetensors(path: str) -> dict[str, np.ndarray]:
+    return load(path.read()) if isinstance(path, StoredFile) else load_file(path)
+
+
 _LOAD: dict[str, Callable[[str], Any]] = {
-    # Only the frames that are used are read.
-    '.npy': lambda path: np.load(path, mmap_mode='r', allow_pickle=False),
+    '.npy': _load_npy,
     '.npz': _load_npz,
-    '.safetensors': load_file,
+    '.safetensors': _load_safetensors,
 }

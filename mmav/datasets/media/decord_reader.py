@@ -8,6 +8,7 @@ import numpy as np
 
 from mmav.datasets.media.opening import Limits, media_errors
 from mmav.datasets.media.reader import PyAVReader
+from mmav.datasets.media.stored_file import open_binary
 from mmav.datasets.media.video import nearest, scaled_size
 from mmav.errors import MediaError
 from mmav.structures import MODALITIES
@@ -65,7 +66,7 @@ class DecordReader(PyAVReader):
         self.limits.check_scaling(self.info.path, size, (height, width), len(times))
         # DECORDError is a RuntimeError with FFmpeg's whole stack in its text; its first line is the message.
         # Opened here, as decord, too, looks for protocols in names. What kind of file it is was seen by PyAVReader.
-        with media_errors(self.info.path, 'decord cannot read its video track'), open(self.info.path, 'rb') as file:
+        with media_errors(self.info.path, 'decord cannot read its video track'), open_binary(self._watch.path) as file:
             reader = self._decord.VideoReader(
                 file,
                 ctx=self._decord.cpu(0),

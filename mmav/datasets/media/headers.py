@@ -8,6 +8,8 @@ import re
 import struct
 from collections.abc import Iterator
 
+from mmav.datasets.media.stored_file import open_binary, size_of_file
+
 # Bytes after a wav file's samples may be anything if they last fewer seconds than this.
 LEAST_LEFT_OUT = 0.1
 # A recorder that does not know the size yet writes one of these; FFmpeg reads on to the end.
@@ -41,9 +43,9 @@ def leaves_audio_out(path: str) -> bool:
 
     The header of an interrupted recording states less audio than there is.
     """
-    size = os.path.getsize(path)
+    size = size_of_file(path)
     rate = 0
-    with open(path, 'rb') as file:
+    with open_binary(path) as file:
         if file.read(12)[8:] != b'WAVE':
             return False
         while len(head := file.read(8)) == 8:
@@ -64,7 +66,7 @@ def leaves_audio_out(path: str) -> bool:
 
 def is_animated_webp(path: str) -> bool:
     """Whether a WebP file's extended header, if any, says that it is animated."""
-    with open(path, 'rb') as file:
+    with open_binary(path) as file:
         head = file.read(21)
     return head[12:16] == b'VP8X' and bool(head[20:] and head[20] & 2)
 
@@ -72,7 +74,7 @@ def is_animated_webp(path: str) -> bool:
 def auxiliary_ids(path: str) -> set[int]:
     """Numbers of the tracks of an mp4 file that belong to another: depth, transparency, thumbnails."""
     ids: set[int] = set()
-    with open(path, 'rb') as file:
+    with open_binary(path) as file:
         while len(head := file.read(8)) == 8:
             size, kind = struct.unpack('>I4s', head)
             skipped = 8
@@ -143,8 +145,8 @@ def frame_seconds(head: bytes) -> float | None:
 def _places(path: str, *, overlap: bool) -> Iterator[bytes]:
     """Parts of a file, spread over it."""
     done = 0
-    with open(path, 'rb') as file:
-        size = os.fstat(file.fileno()).st_size
+    with open_binary(path) as file:
+        size = file.seek(0, os.SEEK_END)
         for k in range(PLACES):
             file.seek(size * k // PLACES if overlap else max(done, size * k // PLACES))
             data = file.read(PLACE_BYTES)

@@ -21,6 +21,7 @@ import av
 from av.stream import Disposition
 
 from mmav.datasets.media.headers import auxiliary_ids, is_animated_webp, leaves_audio_out
+from mmav.datasets.media.stored_file import StoredFile, load_file
 from mmav.errors import MediaError, MissingMediaError
 
 PREFIX = 'file:'
@@ -230,31 +231,46 @@ class _Nameless(io.FileIO):
         self.close()
 
 
+class _InMemory(io.BytesIO):
+    """The bytes of a file, with its name, from whose suffix FFmpeg may infer the format."""
+
+    def __init__(self, file: StoredFile, suffix: str = '') -> None:
+        super().__init__(file.read())
+        self.name = f'{file}{suffix}'
+
+
 def open_container(
     path: str, *, limits: Limits | None = None, options: Mapping[str, str] | None = None
 ) -> av.container.InputContainer:
     """Opens a file.
 
     Args:
-        path: The file, with any name that the system allows.
+        path: The file, with any name that the system allows, or a StoredFile.
         limits: Limits on what this may cost; None for the defaults.
         options: Options of FFmpeg's demuxer, in addition to those that restrict it to this file.
 
     Raises:
         MediaError: It is missing, not a regular file, empty, of an unknown format, or broken.
     """
-    check_file(path)
+    stored = load_file(path) if isinstance(path, StoredFile) else None
+    if stored is None:
+        check_file(path)
+    path = path if stored is None else stored
     limits = limits or Limits()
-    kept = dict(format_whitelist=FORMATS, protocol_whitelist='file', max_pixels=str(limits.pixels))
+    # Bytes in memory need no protocol at all.
+    kept = dict(
+        format_whitelist=FORMATS, protocol_whitelist='file' if stored is None else 'none', max_pixels=str(limits.pixels)
+    )
     # Metadata may be in any encoding; it is not used.
     settings: Any = dict(metadata_errors='replace', options={**(options or {}), **kept}, timeout=limits.seconds)
+    misled = (av.error.ArgumentError,) if stored is None else (av.error.ArgumentError, av.error.InvalidDataError)
     with media_errors(path, 'cannot be opened as audio or video'):
         try:
             try:
-                container = av.open(file_url(path), **settings)
-            except av.error.ArgumentError:
+                container = av.open(file_url(path) if stored is None else _InMemory(stored), **settings)
+            except misled:
                 # FFmpeg may have inferred the format from the suffix: .jpg means numbered images.
-                container = av.open(_Nameless(path), **settings)
+                container = av.open(_Nameless(path) if stored is None else _InMemory(stored, '.'), **settings)
         except av.error.ExitError:
             raise _too_slow(path, limits) from None
         except av.error.ArgumentError as error:

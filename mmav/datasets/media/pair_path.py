@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from mmav.datasets.media.stored_file import stamp_of
+
 
 class PairPath(str):
     """Name of a clip whose video and audio are in files of their own; as a string, what messages call it.
@@ -49,7 +51,7 @@ def files_of(path: str) -> Sequence[str]:
 
 
 def stamps_of(path: str) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of every file of a clip, each frame of a folder included.
+    """Name, size and time of change, or version, of every file of a clip, each frame of a folder included.
 
     Raises:
         OSError: One cannot be reached.
@@ -60,6 +62,5 @@ def stamps_of(path: str) -> list[tuple[str, int, int]]:
         if isinstance(path, PairPath) and os.path.isdir(file):
             files += sorted(entry.path for entry in os.scandir(file))
         for each in files:
-            status = os.stat(each)
-            stamps.append((os.path.abspath(each), status.st_size, status.st_mtime_ns))
+            stamps.append(stamp_of(each))
     return stamps

@@ -23,6 +23,7 @@ from mmav.datasets.media.audio import Timed, decode_span, place_frames, seconds_
 from mmav.datasets.media.clocks import COUNTED
 from mmav.datasets.media.opening import MOV, Limits, Watch, choose_track, media_errors, open_container
 from mmav.datasets.media.packets import PacketSpan
+from mmav.datasets.media.stored_file import StoredFile, load_file
 from mmav.datasets.media.video import VideoDecoder, lacks_container
 from mmav.errors import MediaError
 from mmav.structures import MODALITIES
@@ -148,7 +149,7 @@ class PyAVReader(MediaReader):
     decoded: groups of pictures without a wanted frame, and unwanted frames that no other refers to, are skipped.
 
     Args:
-        path: The file.
+        path: The file, or a StoredFile, which is loaded into memory.
         threads: Threads of the video decoder.
         limits: Limits on what reading the file may cost; None for the defaults.
         tracks: The modalities to read; without the other one its track is ignored, also for the file's length.
@@ -174,6 +175,8 @@ class PyAVReader(MediaReader):
         tracks: Sequence[str] = MODALITIES,
     ) -> None:
         self.heard: tuple[float, float] | None = None
+        if isinstance(path, StoredFile):
+            path = load_file(path)
         self._watch = Watch(path, limits, threads=threads)
         self.limits = self._watch.limits
         self._container = open_container(path, limits=self.limits)
@@ -200,7 +203,7 @@ class PyAVReader(MediaReader):
                 self._packets = PacketSpan(self._container, self._streams, self._watch)
                 self._span = (math.inf, -math.inf)
                 # Only now, as decoders may know more after the first frames.
-                self.info = self._describe(path)
+                self.info = self._describe(str(path))
                 self._measure()
         except BaseException:
             self._container.close()
@@ -314,9 +317,9 @@ class PyAVReader(MediaReader):
             raise MediaError(self.info.path, 'has a length of zero seconds')
 
     def _length(self) -> Length:
-        status = os.stat(self.info.path)
+        size, version = self._size()
         kinds = ' '.join(stream.type for stream in self._streams)
-        key = (self.info.path, status.st_size, status.st_mtime_ns, kinds)
+        key = (self.info.path, size, version, kinds)
         clock = self._packets.demuxer.clock
         if key in _known:
             if clock is not None:
@@ -324,7 +327,7 @@ class PyAVReader(MediaReader):
             return _known[key]
         form = self._container.format
         promised = self._promised()
-        if form.name == MOV and all(_confirmed(stream, status.st_size) for stream in self._streams):
+        if form.name == MOV and all(_confirmed(stream, size) for stream in self._streams):
             length = Length(promised, promised)
         else:
             # FFmpeg guesses it of frames without a container from the first ones; only MP3 with a header starts at a
@@ -337,6 +340,14 @@ class PyAVReader(MediaReader):
             _known.clear()
         _known[key] = length
         return length
+
+    def _size(self) -> tuple[int, int]:
+        """Bytes of the file, and its time of change or version."""
+        path = self._watch.path
+        if isinstance(path, StoredFile):
+            return path.stamp()[1:]
+        status = os.stat(path)
+        return status.st_size, status.st_mtime_ns
 
     def _promised(self) -> float:
         """Seconds from time zero to the end according to the header."""
