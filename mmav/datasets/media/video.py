@@ -58,7 +58,7 @@ class Orientation(NamedTuple):
 
 AS_STORED = Orientation()
 # Quarter turns counterclockwise.
-_TURNED = (AS_STORED, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))
+TURNED = (AS_STORED, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
@@ -70,7 +70,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
         data = frame.side_data.get('DISPLAYMATRIX')
     except ValueError:
         # PyAV does not support all side data of frames; for mirrored frames it only gives the angle.
-        return _TURNED[round(frame.rotation / 90) % 4]
+        return TURNED[round(frame.rotation / 90) % 4]
     if data is None:
         return AS_STORED
     a, b, _, c, d = np.frombuffer(bytes(cast(Any, data)), np.int32)[:5].tolist()

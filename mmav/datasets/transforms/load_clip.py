@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmav.datasets.media import READERS, Limits, MediaReader, PairPath, check_backend, open_media
+from mmav.datasets.media import (
+    READERS,
+    Limits,
+    MediaReader,
+    PairPath,
+    check_backend,
+    decoding_options,
+    open_media,
+)
 from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
 from mmav.errors import AbsentError, ConfigError, MediaError, did_you_mean
 from mmav.registry import TRANSFORMS
@@ -134,8 +142,11 @@ class LoadClip(BaseTransform):
         short_side: Short side of the frames in pixels, scaled while decoding; None keeps the file's size.
         window: Length of the window in seconds; None for the whole clip.
         sample_rate: Samples per second of the audio.
-        backend: 'pyav' or 'decord' (video only).
+        backend: 'pyav'; or 'decord' or 'torchcodec', which decode video, with the audio by PyAV (docs/readers.md).
         threads: Threads of the video decoder; 1 is best with a worker per core.
+        decode_device: 'cpu'; or 'cuda' to decode large frames by NVDEC, with ``backend='torchcodec'``, in the main
+            process or in workers that were spawned.
+        gpu_pixels: Frames of fewer pixels are decoded on the CPU all the same; None for 1920 x 1080.
         limits: What reading a file may cost, arguments of :class:`mmav.datasets.media.Limits` such as
             ``dict(seconds=300)``; None for the usual limits.
 
@@ -160,6 +171,8 @@ class LoadClip(BaseTransform):
         sample_rate: int = 16000,
         backend: str = 'pyav',
         threads: int = 1,
+        decode_device: str = 'cpu',
+        gpu_pixels: int | None = None,
         limits: dict[str, Any] | None = None,
     ) -> None:
         if mode not in MODES:
@@ -179,6 +192,7 @@ class LoadClip(BaseTransform):
             what = f'mode={mode!r}: they are for testing' if mode != 'uniform' else 'no length: give window in seconds'
             raise ConfigError(f'num_windows={num_windows} with {what}')
         check_backend(backend)
+        self.decoding = decoding_options(backend, decode_device, gpu_pixels)
         self.num_frames = num_frames
         self.frame_interval = frame_interval
         self.num_views = num_views
@@ -227,8 +241,8 @@ class LoadClip(BaseTransform):
 
     def _open(self, path: str) -> MediaReader:
         if isinstance(path, PairPath):
-            return open_media(path, backend=self.backend, threads=self.threads, limits=self.limits)
-        return READERS[self.backend](path, threads=self.threads, limits=self.limits)
+            return open_media(path, backend=self.backend, threads=self.threads, limits=self.limits, **self.decoding)
+        return READERS[self.backend](path, threads=self.threads, limits=self.limits, **self.decoding)
 
     def _windows(
         self, reader: MediaReader, start: float | None, end: float | None, rng: np.random.Generator | None
