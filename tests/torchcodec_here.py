@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from mmav.datasets.media.torchcodec_library import load_torchcodec
 from mmav.errors import ConfigError
 
 
+@functools.cache
 def missing_torchcodec() -> str:
     """Why torchcodec cannot be used here; empty if it can."""
     try:
@@ -64,8 +67,6 @@ class StandIn:
 
 class _Decoder:
     def __init__(self, owner: StandIn, source: str | bytes, options: dict[str, Any]) -> None:
-        import io
-
         self._owner, self._options = owner, options
         self.cpu_fallback = owner.cpu_fallback
         self._mapped = [frame['pts'] for frame in json.loads(options['custom_frame_mappings'])['frames']]

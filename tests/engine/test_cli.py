@@ -83,7 +83,8 @@ def test_a_tool_starts_light_and_ends_in_silence_when_its_reader_has_seen_enough
         'from mmav.engine.cli import run_tool\n'
         "print('and'.join(name for name in ('torch', 'mmengine', 'mmav.models') if name in sys.modules))\n"
         'import mmav.models, mmav.datasets, mmav.evaluation, mmav.visualization\n'
-        "slow = ('matplotlib', 'scipy', 'sklearn', 'torchaudio', 'decord', 'tensorboard', 'torch._dynamo')\n"
+        "slow = ('matplotlib', 'scipy', 'sklearn', 'torchaudio', 'decord', 'torchcodec', 'tensorboard')\n"
+        "slow += ('torch._dynamo',)\n"
         "print('and'.join(name for name in slow if name in sys.modules))\n"
         'def main():\n'
         '    for _ in range(100000):\n'

@@ -9,6 +9,7 @@ from mmav.datasets.media import open_media
 from mmav.datasets.transforms import LoadClip
 from tests import clips
 from tests.films import FILMS, FPS, Film
+from tests.torchcodec_here import missing_torchcodec
 
 # The spans of late reading, in seconds of the recording; each holds an event.
 SPANS = ((1.7, 2.4), (3.2, 3.8))
@@ -34,6 +35,15 @@ def check_clicks(film: Film, wave: np.ndarray, start: float, end: float) -> None
         assert click == pytest.approx(event, abs=CLICK_ERROR)
 
 
+def check_torchcodec(film: Film, wanted: np.ndarray, frames: np.ndarray, times: np.ndarray) -> None:
+    """Where torchcodec is installed it gives the same, to the bit, or leaves the film to PyAV."""
+    if not missing_torchcodec():
+        with open_media(str(film.path), backend='torchcodec') as reader:
+            found, found_times = reader.read_frames(wanted)
+        np.testing.assert_array_equal(found, frames)
+        np.testing.assert_array_equal(found_times, times)
+
+
 @pytest.mark.parametrize('name', FILMS)
 def test_whole_file(film, name):
     truth = film(name)
@@ -54,6 +64,7 @@ def test_whole_file(film, name):
     np.testing.assert_array_equal(frames, shown)
     if truth.path.suffix != '.avi':  # FFmpeg guesses some times there.
         np.testing.assert_allclose(times - times[0], shown_times, atol=1e-6)
+    check_torchcodec(truth, truth.times, frames, times)
 
 
 @pytest.mark.parametrize('name', FILMS)
@@ -68,6 +79,7 @@ def test_late_spans(film, name):
             wave = reader.read_audio(start, end, 16000)
         check_frames(truth, frames, times, wanted)
         check_clicks(truth, wave, start, end)
+        check_torchcodec(truth, wanted, frames, times)
 
 
 @pytest.mark.parametrize('name', FILMS[::4])

@@ -10,6 +10,7 @@ from mmav.errors import MediaError
 from tests import clips
 from tests.conftest import EVENTS
 from tests.held import nothing_held
+from tests.torchcodec_here import missing_torchcodec
 
 CONTAINERS = {
     'mp4': dict(),
@@ -159,8 +160,10 @@ def test_nothing_outlives_a_reading(clip):
 
 @pytest.mark.parametrize('backend', READERS)
 def test_every_reader_has_the_interface(clip, backend):
-    if backend != 'pyav':
-        pytest.importorskip(backend)
+    if backend == 'decord':
+        pytest.importorskip('decord')
+    if backend == 'torchcodec' and missing_torchcodec():
+        pytest.skip(missing_torchcodec())
     with open_media(str(clip), backend=backend) as reader:
         assert isinstance(reader, MediaReader)
         assert (reader.info.has_video, reader.info.has_audio, reader.info.path) == (True, True, str(clip))

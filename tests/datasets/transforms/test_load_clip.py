@@ -200,6 +200,8 @@ def test_a_header_that_promises_more_than_there_is(make_clip, tmp_path):
     [
         (dict(mode='randm'), "mode 'randm' .* did you mean 'random'"),
         (dict(backend='decrod'), "did you mean 'decord'"),
+        (dict(decode_device='cuda'), "decode_device='cuda' needs backend='torchcodec', not 'pyav'"),
+        (dict(gpu_pixels=0), "gpu_pixels=0 has no effect without decode_device='cuda'"),
         (dict(num_frames=0), 'num_frames must be above 0, got 0'),
         (dict(window=-1.0), 'window must be above 0'),
         (dict(same_window=True, mode='uniform'), "same_window=True with mode='uniform' gives identical views"),
