@@ -17,6 +17,7 @@ from mmav.datasets.transforms import LoadClip
 from mmav.errors import ConfigError, MediaError
 from tests import clips
 from tests.datasets.media import test_frame_size
+from tests.films import FRAGMENTS
 from tests.held import nothing_held
 from tests.torchcodec_here import StandIn, needs_torchcodec
 
@@ -139,6 +140,17 @@ def test_mirrored_frames_are_left_to_pyav(library, said, flashes, tmp_path):
     frames, _ = read(path)
     np.testing.assert_array_equal(frames, read(str(flashes), 'pyav')[0][:, :, ::-1])
     assert 'its frames are mirrored' in said[0]
+
+
+def test_what_may_be_no_film_to_another_ffmpeg_is_left_to_pyav(library, said, make_clip, tmp_path):
+    """A playlist to one version, of files that the other one would open."""
+    whole = make_clip('left_fragments.mp4', seconds=4.0, **FRAGMENTS)
+    path = tmp_path / 'other.mp4'
+    path.write_bytes((32).to_bytes(4, 'big') + b'uuid' + b'#EXTM3U\n'.ljust(24) + whole.read_bytes())
+    check_equal(read(str(path)), read(str(path), 'pyav'))
+    assert said[0].endswith(': a file of mov') and not library.asked
+    check_equal(read(str(whole)), read(str(whole), 'pyav'))
+    assert library.asked
 
 
 def test_frames_that_grow_in_mid_stream_keep_within_the_limits(library, said, make_clip, tmp_path):
