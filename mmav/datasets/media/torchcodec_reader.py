@@ -6,7 +6,7 @@ clock and the packets of a span; torchcodec is then told which frames to decode,
 back is checked against them.
 
 Audio stays with PyAV: torchcodec decodes it from the track's start whatever the span, leaves out gaps, and a whole clip
-is read no faster (docs/data_speed.md).
+is hardly read faster (docs/readers.md).
 """
 
 from __future__ import annotations
