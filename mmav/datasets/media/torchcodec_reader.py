@@ -5,8 +5,7 @@ trusts a file's own clock. So a file is opened by :class:`PyAVReader` first, whi
 clock and the packets of a span; torchcodec is then told which frames to decode, by their time stamps, and what comes
 back is checked against them.
 
-Audio stays with PyAV: torchcodec decodes it from the track's start whatever the span, leaves out gaps, and a whole clip
-is hardly read faster (docs/readers.md).
+Audio stays with PyAV: torchcodec leaves out gaps, and a whole clip is hardly read faster (docs/readers.md).
 """
 
 from __future__ import annotations
