@@ -7,9 +7,10 @@ import logging
 from mmav.checkpoints import require_checkpoint
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
+from mmav.listening import bind
 from mmav.web.demo import Limits, PageInferencer, WebDemo
 from mmav.web.page import DEFAULT_TITLE, build_page, copy_examples, import_gradio
-from mmav.web.server import bind, make_app, serve, upload_folder
+from mmav.web.server import make_app, serve, upload_folder
 
 EXAMPLE = """examples:
   python demo/web_demo.py configs/mmt/mmt_tiny_avsynth.py work_dirs/demo/epoch_10.pth

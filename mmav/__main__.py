@@ -33,7 +33,8 @@ COMMANDS = {
     },
     'use a trained model': {
         'infer': 'demo/av_demo.py',
-        'serve': 'demo/web_demo.py',
+        'serve': 'tools/deployment/serve.py',
+        'web-demo': 'demo/web_demo.py',
         'export': 'tools/deployment/export_onnx.py',
     },
     'prepare data': {
@@ -87,6 +88,7 @@ COMMANDS = {
         'benchmark-inference': f'{_ANALYSIS}/benchmark_inference.py',
         'benchmark-features': f'{_ANALYSIS}/benchmark_features.py',
         'benchmark-data': f'{_ANALYSIS}/benchmark_data.py',
+        'benchmark-serve': f'{_ANALYSIS}/benchmark_serve.py',
         'benchmark-contention': f'{_ANALYSIS}/benchmark_contention.py',
         'compare-peers': f'{_ANALYSIS}/compare_peers.py',
         'check-gpu': f'{_ANALYSIS}/check_gpu.py',

@@ -92,7 +92,7 @@ if hasattr(os, 'register_at_fork'):  # not on Windows
     )
 
 
-def _start_worker() -> None:
+def settle_worker() -> None:
     """Prepares a worker process: a single thread, as the processes are the parallelism, and an end with its parent."""
     # A crash is reported with its item; a stack trace would only break the progress bar.
     faulthandler.disable()
@@ -238,7 +238,7 @@ def _started(context: Any, work: Callable[[Item], Result]) -> _Worker:
 
 
 def _serve(work: Callable[[Item], Result], connection: Connection) -> None:
-    _start_worker()
+    settle_worker()
     # Starting takes seconds that do not count for an item.
     connection.send((True, None))
     while True:
@@ -262,16 +262,22 @@ def _portable(error: BaseException) -> BaseException:
 
 
 def _context(module: str, jobs: int) -> Any:
-    """A way to start processes quickly, and without locks that threads of this process hold.
-
-    A fork server that has loaded the module takes seconds to start, once; a single process is forked from this one
-    instead, as torch's DataLoader does.
-    """
-    methods = multiprocessing.get_all_start_methods()
-    if 'forkserver' not in methods:
-        return multiprocessing.get_context('spawn')
+    """As :func:`worker_context`; a single process is forked from this one, as torch's DataLoader does."""
     if jobs == 1 and sys.platform == 'linux':
         return multiprocessing.get_context('fork')
+    return worker_context(module)
+
+
+def worker_context(module: str) -> Any:
+    """A way to start processes quickly, and without locks that threads of this process hold.
+
+    A fork server that has loaded the module takes seconds to start, once.
+
+    Args:
+        module: What the processes import.
+    """
+    if 'forkserver' not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([module])
     return context

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -24,7 +23,7 @@ from mmav.datasets.transforms import LoadClip
 from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, MediaError, did_you_mean
 from mmav.inference.annotate import annotate, plan_copies
-from mmav.inference.reading import Job, in_batches, read_ahead
+from mmav.inference.reading import Job, in_batches, read_ahead, read_span
 from mmav.inference.results import MERGES, Scores, finish_result, new_result, note_window, predictions_of
 from mmav.inference.sources import Source, list_sources
 from mmav.inference.trained_model import build_model, find_classes, find_device, label_thresholds
@@ -145,7 +144,7 @@ class AVInferencer:
             MmavError: There is nothing to classify, or a clip cannot be read and ``errors`` is 'raise'.
             ValueError: An argument makes no sense.
         """
-        self._check_arguments(batch_size, topk, drop, errors, window, merge)
+        self.check_arguments(batch_size, topk, drop, errors=errors, window=window, merge=merge)
         sources = list_sources(inputs)
         if out_dir is not None:
             plan_copies(sources, out_dir)  # to fail now rather than after the work
@@ -167,7 +166,7 @@ class AVInferencer:
                         results[job.clip]['skipped'].append(dict(start=job.start, end=job.end, reason=item.reason))
                     else:
                         whole.append((results[job.clip], scores[job.clip], item))
-                for (result, of_clip, item), values in zip(whole, self._scores([w[2] for w in whole]), strict=True):
+                for (result, of_clip, item), values in zip(whole, self.scores([w[2] for w in whole]), strict=True):
                     of_clip.append(values)
                     note_window(result, item, self.postprocess(values, topk=topk))
                 bar.update(len(batch))
@@ -191,21 +190,7 @@ class AVInferencer:
             MediaError: It cannot be read, or has none of what the model needs.
         """
         source = source if isinstance(source, Source) else list_sources(source)[0]
-        return self.pipeline(
-            dict(
-                path=source.path,
-                label={},
-                start=start,
-                end=end,
-                sample_idx=0,
-                modalities=self.modalities,
-                dropped=tuple(drop),
-                dropout=(),
-                broken=None,
-                rng=np.random.default_rng(0),
-                **(dict(reader=source.open()) if source.arrays is not None else {}),
-            )
-        )
+        return read_span(self.pipeline, source, self.modalities, start=start, end=end, drop=drop)
 
     def prepare(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Batches clips that were read as the model's ``forward`` takes them.
@@ -249,9 +234,22 @@ class AVInferencer:
     def _labels_of(self, scores: Scores, topk: int | None) -> dict[str, Any]:
         return predictions_of(scores, self.classes, topk, self.thresholds)
 
-    def _check_arguments(
-        self, batch_size: int, topk: int | None, drop: Sequence[str], errors: str, window: float | None, merge: str
+    def check_arguments(
+        self,
+        batch_size: int = 8,
+        topk: int | None = 5,
+        drop: Sequence[str] = (),
+        *,
+        errors: str = 'raise',
+        window: float | None = None,
+        merge: str = 'mean',
     ) -> None:
+        """Refuses arguments of a call, see :meth:`__call__`, that make no sense or do not go with the model.
+
+        Raises:
+            ConfigError: They do not go with the model.
+            ValueError: They make no sense.
+        """
         for name, given, known in (('errors', errors, ERRORS), ('merge', merge, MERGES)):
             if given not in known:
                 raise ValueError(f'{name}={given!r} is not one of {", ".join(known)}{did_you_mean(given, known)}')
@@ -300,8 +298,8 @@ class AVInferencer:
             bar.set_postfix_str(f'clip {k + 1} of {len(sources)}', refresh=False)
             yield from (Job(k, start, end) for start, end in (windows if len(windows) > 1 else [(None, None)]))
 
-    def _scores(self, items: Sequence[dict[str, Any]]) -> list[Scores]:
-        """Probabilities of each window that was read."""
+    def scores(self, items: Sequence[dict[str, Any]]) -> list[Scores]:
+        """Probabilities of each of some windows that :meth:`read` gave."""
         if not items:
             return []
         scores: list[Scores] = []

@@ -1,14 +1,17 @@
-"""Reads windows in threads, ahead of the model and in order."""
+"""Reads windows of clips; in threads, ahead of the model and in order."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mmav.errors import MediaError
+from mmav.inference.sources import Source
 
 
 class Job(NamedTuple):
@@ -20,6 +23,48 @@ class Job(NamedTuple):
 
 
 Outcome = tuple[Job, dict[str, Any] | MediaError]
+
+
+def read_span(
+    pipeline: Callable[[dict[str, Any]], Any],
+    source: Source,
+    modalities: Sequence[str],
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    drop: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Reads one clip, or a span of it in seconds, with a test pipeline.
+
+    Args:
+        pipeline: Its steps in one call.
+        source: The clip.
+        modalities: What the model reads.
+        start: Where the span begins; None for the start of the clip.
+        end: Where it ends; None for the end of the clip.
+        drop: Modalities that are withheld.
+
+    Returns:
+        ``inputs``, ``masks`` and ``data_samples``, as :class:`mmav.datasets.transforms.PackAVInputs` gives them.
+
+    Raises:
+        MediaError: It cannot be read, or has none of what the model needs.
+    """
+    return pipeline(
+        dict(
+            path=source.path,
+            label={},
+            start=start,
+            end=end,
+            sample_idx=0,
+            modalities=modalities,
+            dropped=tuple(drop),
+            dropout=(),
+            broken=None,
+            rng=np.random.default_rng(0),
+            **(dict(reader=source.open()) if source.arrays is not None else {}),
+        )
+    )
 
 
 def read_ahead(

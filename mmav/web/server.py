@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from mmav.errors import MmavError
+from mmav.listening import LOCAL_HOSTS, url_of
 from mmav.web.demo import Limits
 from mmav.web.page import STYLE, import_gradio
 
@@ -30,7 +29,6 @@ FILE = '/gradio_api/file='
 UPLOAD, JOIN = '/gradio_api/upload', '/gradio_api/queue/join'
 LARGEST_REQUEST = 2**18  # bytes of a request that is no upload
 STORED_UPLOADS = 20  # as many of the largest size are kept at a time, until they are old enough to be removed
-LOCAL_HOSTS = ('127.0.0.1', 'localhost', '::1')
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -156,24 +154,6 @@ def _bytes_in(folder: str) -> int:
     return total
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Binds the port, which should happen before a model is loaded.
-
-    Raises:
-        MmavError: It is in use, or this machine has no such address.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        taken = socket.socket(family, kind, protocol)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-    except (OSError, OverflowError) as error:
-        if getattr(error, 'errno', None) == errno.EADDRINUSE:
-            raise MmavError(f'port {port} of {host} is in use: give another one with --port') from error
-        raise MmavError(f'cannot listen at {host}, port {port}: {getattr(error, "strerror", None) or error}') from error
-    return taken
-
-
 @contextmanager
 def upload_folder() -> Iterator[str]:
     """A temporary folder for uploads."""
@@ -250,12 +230,6 @@ def serving(app: Callable, listener: socket.socket) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-def url_of(listener: socket.socket) -> str:
-    """The address of the page behind a socket."""
-    host, port = listener.getsockname()[:2]
-    return f'http://{f"[{host}]" if ":" in host else host}:{port}'
 
 
 def _server(app: Callable) -> Any:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from mmav.errors import MmavError
+from mmav.listening import bind
 from mmav.web.browser import choose_file, open_browser
 from mmav.web.demo import Limits, PageInferencer, WebDemo
 from mmav.web.page import build_page, copy_examples
-from mmav.web.server import bind, make_app, serving, upload_folder
+from mmav.web.server import make_app, serving, upload_folder
 from tests.inference.models import CLASSES, config, write_model
 from tests.toys import run_tool
 

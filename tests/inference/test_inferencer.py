@@ -89,7 +89,7 @@ def test_long_file_is_looked_at_window_by_window(inferencer, flashes):
     (result,) = inferencer(flashes, stride=0.5, topk=None)
     spans = [(window['start'], window['end']) for window in result['windows']]
     assert spans == [(0.5 * k, 0.5 * k + 2.0) for k in range(5)]
-    alone = [inferencer._scores([inferencer.read(flashes, start=a, end=b)])[0]['label'] for a, b in spans]
+    alone = [inferencer.scores([inferencer.read(flashes, start=a, end=b)])[0]['label'] for a, b in spans]
     for window, expected in zip(result['windows'], alone, strict=True):
         assert [scores_of(window)[name] for name in CLASSES] == pytest.approx(expected.tolist(), abs=1e-6)
     assert [scores_of(result)[name] for name in CLASSES] == pytest.approx(np.mean(alone, axis=0).tolist(), abs=1e-6)

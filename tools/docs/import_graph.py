@@ -31,7 +31,7 @@ ROWS = (
     ('visualization',),
     ('inference',),
     ('apis', 'deployment', 'analysis'),
-    ('web',),
+    ('web', 'serving'),
 )
 # where a box would stand on an arrow of others
 ASIDE = {'config': 1 / 3}

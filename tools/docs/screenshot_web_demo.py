@@ -5,11 +5,12 @@ import argparse
 
 from mmav.checkpoints import require_checkpoint
 from mmav.engine.cli import run_tool
+from mmav.listening import bind
 from mmav.outputs import check_output
 from mmav.web.browser import take_screenshot
 from mmav.web.demo import PageInferencer, WebDemo
 from mmav.web.page import DEFAULT_TITLE, build_page
-from mmav.web.server import bind, make_app, serving, upload_folder
+from mmav.web.server import make_app, serving, upload_folder
 
 EXAMPLE = """example:
   python tools/docs/screenshot_web_demo.py data/avsynth/clips/test/00003.mp4 \\

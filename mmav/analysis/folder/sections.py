@@ -59,7 +59,7 @@ def next_steps(plan: Plan, best: Path, told: Sequence[str]) -> str:
     again = f'{shlex.quote(str(root))} --name {shlex.quote(f"{root.name}_2")}'
     commands = {
         'Classify your own files or folders': infer_command(plan.config, best),
-        'Try it in a browser': f'mmav serve {config} {checkpoint}',
+        'Try it in a browser': f'mmav web-demo {config} {checkpoint}',
         'See what it looks at and listens to': f'mmav grad-cam {config} {checkpoint} --clips 8 --out grad_cam',
         'Train longer, or anew once there are more clips': f'mmav train-folder {again} --minutes 60',
         'Change the config and train that': f'mmav train {config} --work-dir DIR{" --cache ram" * plan.cached}',

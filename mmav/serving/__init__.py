@@ -1,0 +1,1 @@
+"""An HTTP endpoint that classifies clips: limits, reading processes, batches over requests, health and metrics."""
