@@ -51,6 +51,7 @@ COMMANDS = {
         'prepare-ucf101': 'tools/data/ucf101/prepare_ucf101.py',
         'check': 'tools/data/check_media.py',
         'prepare': 'tools/data/prepare_media.py',
+        'make-shards': 'tools/data/make_shards.py',
         'audio-stats': 'tools/data/audio_stats.py',
         'browse': f'{_ANALYSIS}/browse_dataset.py',
     },

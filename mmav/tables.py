@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mmav.outputs import write_output
 
@@ -73,6 +75,18 @@ def size(number: float | None, unit: str, digits: int = 0) -> str:
     ('1.50 GiB', '-')
     """
     return '-' if number is None else f'{number / UNITS[unit]:.{digits}f} {unit}'
+
+
+def bytes_in(text: Any) -> int | None:
+    """The bytes that a number with one of :data:`UNITS` says; None for anything else, and for no bytes.
+
+    >>> bytes_in('36GB'), bytes_in('1.5 GiB'), bytes_in('36')
+    (36000000000, 1610612736, None)
+    """
+    found = re.fullmatch(r'(\d+(?:\.\d*)?) ?(\w+)', text) if isinstance(text, str) else None
+    if found is None or found[2] not in UNITS:
+        return None
+    return round(float(found[1]) * UNITS[found[2]]) or None
 
 
 def milliseconds(seconds: float, digits: int = 1) -> str:

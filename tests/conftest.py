@@ -23,6 +23,7 @@ LONGEST = (
     'test_end_to_end.py',
     'test_distributed.py',
     'test_chaos.py',
+    'test_shard_training.py',
     'test_fsdp.py',
     'test_run_ablation.py',
     'test_mvit.py',

@@ -90,6 +90,24 @@ def set_cache(cfg: Config, cache: str) -> None:
         part['cache'] = cache
 
 
+def set_shards(cfg: Config, shards: str) -> None:
+    """Makes every AVDataset of a config, wrapped ones included, read clips from shards; changes ``cfg``.
+
+    Args:
+        cfg: The config.
+        shards: A folder relative to the data's, or an address, see :mod:`mmav.datasets.shards.shard_set`.
+
+    Raises:
+        ConfigError: The config has no AVDataset.
+    """
+    datasets = [(cfg.get(loader) or {}).get('dataset') for loader in DATALOADERS]
+    parts = [part for part in dicts_within(datasets) if part.get('type') == 'AVDataset']
+    if not parts:
+        raise ConfigError(f'--shards {shards} has no effect: the config has no AVDataset')
+    for part in parts:
+        part['shards'] = shards
+
+
 def set_drop(cfg: Config, modality: str) -> None:
     """Makes a config test with a modality withheld from every clip; changes ``cfg``.
 

@@ -10,6 +10,7 @@ from mmav.datasets.collate import av_collate
 from mmav.datasets.features import FeatureDataset, FeatureStore
 from mmav.datasets.manifest import Manifest, ManifestRow, read_manifest
 from mmav.datasets.resumable_sampler import ResumableSampler
+from mmav.datasets.shards.sampler import ShardSampler
 from mmav.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     'ManifestRow',
     'RepeatDataset',
     'ResumableSampler',
+    'ShardSampler',
     'av_collate',
     'read_classes',
     'read_manifest',

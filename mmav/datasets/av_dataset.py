@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -19,8 +19,11 @@ from mmav.class_names import Names, read_classes
 from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
 from mmav.datasets.clip_cache import ClipCache, find_loader
 from mmav.datasets.manifest import Manifest, join_path, read_manifest
+from mmav.datasets.media import PairPath
 from mmav.datasets.prepared_cache import PreparedCache, is_prepared
 from mmav.datasets.reading import SLOTS, remember
+from mmav.datasets.shards.forward import Pool
+from mmav.datasets.shards.shard_set import open_shards
 from mmav.errors import ConfigError, MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
@@ -35,16 +38,18 @@ class Draw(int):
     Attributes:
         epoch: The epoch, from 0; None for the dataset's current epoch.
         repeat: How often the clip has already been drawn in this epoch.
+        pool: The clips of shards that are read forward with it, if any, see :mod:`mmav.datasets.shards.forward`.
     """
 
     epoch: Any
     repeat: int
+    pool: Pool | None
 
     @classmethod
-    def of(cls, index: int, epoch: int | None, *, repeat: int = 0) -> Draw:
+    def of(cls, index: int, epoch: int | None, *, repeat: int = 0, pool: Pool | None = None) -> Draw:
         """An index in an epoch."""
         draw = cls(index)
-        draw.epoch, draw.repeat = epoch, repeat
+        draw.epoch, draw.repeat, draw.pool = epoch, repeat, pool
         return draw
 
     @classmethod
@@ -58,7 +63,8 @@ class Draw(int):
             times: How often it gives a clip at most.
         """
         before = getattr(given, 'repeat', 0)
-        return cls.of(index, getattr(given, 'epoch', None), repeat=before * times + repeat)
+        epoch, pool = getattr(given, 'epoch', None), getattr(given, 'pool', None)
+        return cls.of(index, epoch, repeat=before * times + repeat, pool=pool)
 
 
 @DATASETS.register_module()
@@ -104,10 +110,14 @@ class AVDataset(Dataset[Any]):
             or from run to run (:mod:`mmav.datasets.clip_cache`). 'prepared', or 'prepared:DIR': keep there what the
             deterministic steps of the pipeline give, so that only the random ones are computed each time
             (:mod:`mmav.datasets.prepared_cache`). Items are the same, bit for bit, as without.
+        shards: Where the clips are packed, by the names that the manifest gives them: a folder relative to
+            ``data_root``, or an address that fsspec opens, with shards and their index; or a dict of ``index`` and
+            ``source``, see :func:`mmav.datasets.shards.shard_set.open_shards`. Items are the same as from files.
 
     Raises:
         ManifestError: The manifest or class list is missing or wrong.
-        ValueError: An argument is invalid; a ConfigError if the decoded clips do not fit, or training has no labels.
+        ValueError: An argument is invalid; a ConfigError if the decoded clips do not fit, training has no labels, or
+            there are no such shards.
 
     Attributes:
         states: State of each clip (N,), see :mod:`mmav.datasets.broken_clips`, shared by all workers of this process.
@@ -116,6 +126,7 @@ class AVDataset(Dataset[Any]):
         known_modalities: The modalities that ``modalities`` may name.
         multi_label: As given.
         labelled: As given.
+        shards: The shards, if clips are packed.
     """
 
     reads_files: ClassVar[bool] = True
@@ -139,6 +150,7 @@ class AVDataset(Dataset[Any]):
         seed: int | None = None,
         indices: int | Sequence[int] | None = None,
         cache: str | None = None,
+        shards: str | Mapping[str, str] | None = None,
     ) -> None:
         _check_modalities(modalities, modality_dropout or {}, drop, known=self.known_modalities)
         if not 0 <= max_broken_share <= 1:
@@ -161,7 +173,9 @@ class AVDataset(Dataset[Any]):
         self.part_of = part_of
         self._follows_run = seed is None and not test_mode
         self.seed = seed or 0
+        self.shards = None if shards is None else open_shards(shards, self.data_root)
         self._rows = self._select(indices)
+        self._check_shards()
         self._first_row = 0
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
         # Shared memory: persistent workers, forked or spawned, see the epoch and report what they met.
@@ -248,7 +262,7 @@ class AVDataset(Dataset[Any]):
         row_index = int(self._rows[index])
         row = self.manifest[row_index]
         return dict(
-            path=join_path(self.data_root, row.path),
+            path=self.shards.member(row.path) if self.shards else join_path(self.data_root, row.path),
             label=row.label,
             num_classes=self._sizes,
             start=row.start,
@@ -285,6 +299,17 @@ class AVDataset(Dataset[Any]):
         """Path of a clip and its place in the manifest."""
         return f'{self.get_data_info(index)["path"]} ({self.place_of(index)})'
 
+    def fetch(self, indices: Iterable[int]) -> None:
+        """Begins to read the bytes of clips that will be read next, where that saves waiting: shards at an address."""
+        if self.shards is not None and self.shards.store.is_remote and self._cache is None:
+            draws = [index for index in indices if getattr(index, 'pool', None) is None]
+            self.shards.fetch([self.get_data_info(index)['path'].clip for index in draws])
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The clips of a batch, as a DataLoader asks for them."""
+        self.fetch(indices)
+        return [self[index] for index in indices]
+
     def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
             raise IndexError(f'clip {index} of {len(self)}')
@@ -298,16 +323,28 @@ class AVDataset(Dataset[Any]):
             return self._test_item(index)
         item, others = self._train_item(index, drawn), None
         while item is None:
-            # Drawn independently of the augmentation, so it does not matter which worker met the broken clip first.
-            again = (drawn.repeat,) if drawn.repeat else ()
-            others = others or np.random.default_rng((self.seed, drawn.epoch, index, 1, *again))
-            item = self._train_item(int(others.integers(len(self))), drawn)
+            others = others or self._others(index, drawn)
+            item = self._train_item(next(others), drawn)
         return item
+
+    def _others(self, index: int, drawn: Draw) -> Iterator[int]:
+        """Clips to take in place of a broken one.
+
+        Drawn independently of the augmentation, so it does not matter which worker met the broken clip first.
+        """
+        again = (drawn.repeat,) if drawn.repeat else ()
+        rng = np.random.default_rng((self.seed, drawn.epoch, index, 1, *again))
+        if drawn.pool is not None:  # whose bytes are at hand
+            yield from rng.permutation(drawn.pool.clips).tolist()
+        while True:
+            yield int(rng.integers(len(self)))
 
     def _drawn(self, index: int) -> Draw:
         """What determines the augmentation of a clip: the index's own epoch, if it has one, else the current epoch."""
         known = index if isinstance(index, Draw) else Draw.of(index, None)
-        return known if known.epoch is not None else Draw.of(known, int(self._epoch[0]), repeat=known.repeat)
+        if known.epoch is not None:
+            return known
+        return Draw.of(known, int(self._epoch[0]), repeat=known.repeat, pool=known.pool)
 
     def _train_item(self, index: int, drawn: Draw) -> Any:
         """A clip, or None if it is broken."""
@@ -317,6 +354,8 @@ class AVDataset(Dataset[Any]):
         info = self.get_data_info(index)
         again = (3, drawn.repeat) if drawn.repeat else ()
         key = (self.seed, drawn.epoch, info['sample_idx'], *again)
+        if drawn.pool is not None and self.shards is not None:
+            info['path'] = info['path'].within(drawn.pool)
         results = dict(info, rng=np.random.default_rng(key), dropout=self._draw_dropout(key))
         try:
             return self._read(index, results)
@@ -345,6 +384,20 @@ class AVDataset(Dataset[Any]):
             self.states[index] = BROKEN
             # not logged here: the metric names it once, with this reason
             return self.pipeline(dict(info, rng=rng, broken=f'{error.reason} ({self.place_of(index)})'))
+
+    def _check_shards(self) -> None:
+        if self.shards is None:
+            return
+        if isinstance(self.manifest[0].path, PairPath):
+            raise ConfigError(
+                f'{self.ann_file}: clips in several files are not in shards: join them with `mmav prepare`, then '
+                '`mmav make-shards`'
+            )
+        if self.shards.is_forward and self.test_mode:
+            raise ConfigError(
+                f'{self.ann_file}: shards that a command prints are for training only, as testing keeps the order of '
+                'the manifest: give a folder or an address'
+            )
 
     def _read_manifest(self, names: Names) -> Manifest:
         return read_manifest(self.ann_file, names, multi_label=self.multi_label, labelled=self.labelled)

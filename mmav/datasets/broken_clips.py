@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from mmav.datasets.media import files_of
+from mmav.datasets.shards.shard_set import ShardMember
 from mmav.errors import TooManyBrokenClips
 
 # State of a clip. Processes that have read different clips take the maximum.
@@ -18,6 +19,7 @@ UNSEEN, WHOLE, BROKEN, DAMAGED = range(4)
 JUDGED_FROM = 50
 # How many files are checked at the start of a run; checking all would take minutes on some network disks.
 LOOKED_FOR = 1000
+_REMEDY_OF_ROOT = 'give the folder that their paths are relative to with --data-root'
 _REMEDY = 'fix them, remove them from the manifest, or raise max_broken_share'
 
 
@@ -53,6 +55,8 @@ def require_files(dataset: Any) -> None:
     """
     if not dataset.reads_files:
         return
+    if dataset.shards is not None:
+        dataset.shards.require_own_index()
     number, share = len(dataset), dataset.max_broken_share
     sample = np.unique(np.linspace(0, number - 1, LOOKED_FOR).round().astype(int))
     if len(_missing(dataset, sample)) <= min(share * len(sample), len(sample) - 1):
@@ -61,7 +65,7 @@ def require_files(dataset: Any) -> None:
     if missing and len(missing) == number:
         raise TooManyBrokenClips(
             f'none of the {number} clips of {dataset.ann_file} can be read: all files are missing, e.g. {missing[0]}; '
-            'give the folder that their paths are relative to with --data-root'
+            + ('give the shards that it was packed in' if dataset.shards else _REMEDY_OF_ROOT)
         )
     if len(missing) > share * number:
         raise TooManyBrokenClips(
@@ -72,6 +76,10 @@ def require_files(dataset: Any) -> None:
 
 def _missing(dataset: Any, indices: Any) -> list[str]:
     clips = [files_of(dataset.get_data_info(int(index))['path']) for index in indices]
-    there = {file: os.path.exists(file) for file in dict.fromkeys(file for files in clips for file in files)}
+    there = {file: _is_there(file) for file in dict.fromkeys(file for files in clips for file in files)}
     lost = (next((file for file in files if not there[file]), None) for files in clips)
     return [file for file in lost if file is not None]
+
+
+def _is_there(file: str) -> bool:
+    return file.is_there() if isinstance(file, ShardMember) else os.path.exists(file)

@@ -182,6 +182,10 @@ class Manifest:
         ]
         return other
 
+    def flat_paths(self) -> tuple[np.ndarray, np.ndarray]:
+        """UTF-8 of the paths, one after the other (M,) uint8, and where each ends (N,)."""
+        return np.frombuffer(self._paths, np.uint8), self._ends
+
     def flat_labels(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """The classes of the first clip, then of the second and so on (M,), and where those of each clip end (N,)."""
         return self._labels[self._parts.index(part)].flat()

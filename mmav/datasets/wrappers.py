@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,20 @@ class _Wrapper:
     def __getitem__(self, idx: int) -> Any:
         dataset, index = self._within(idx)
         return dataset[index]
+
+    def fetch(self, indices: Iterable[int]) -> None:
+        """Begins to read the bytes of clips that will be read next, see :meth:`mmav.datasets.AVDataset.fetch`."""
+        within: dict[int, tuple[Any, list[Draw]]] = {}
+        for dataset, index in map(self._within, indices):
+            within.setdefault(id(dataset), (dataset, []))[1].append(index)
+        for dataset, found in within.values():
+            if hasattr(dataset, 'fetch'):
+                dataset.fetch(found)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The clips of a batch, as a DataLoader asks for them."""
+        self.fetch(indices)
+        return [self[index] for index in indices]
 
     def get_data_info(self, idx: int) -> Any:
         """The row of a clip, see :meth:`mmav.datasets.AVDataset.get_data_info`."""

@@ -30,7 +30,7 @@ from mmav.models.layers import BLOCKS
 from mmav.models.ops import triton_attention  # noqa: F401 (it registers an operator)
 from mmav.models.ops.again import run_again
 from mmav.models.ops.lean import lean
-from mmav.tables import UNITS
+from mmav.tables import UNITS, bytes_in
 
 LEVELS = ('all', 'lean', 'attention', 'full')
 
@@ -162,13 +162,13 @@ def read_bytes(text: Any) -> int:
     >>> read_bytes('36GB'), read_bytes('1.5 GiB')
     (36000000000, 1610612736)
     """
-    found = re.fullmatch(r'(\d+(?:\.\d*)?) ?(\w+)', text) if isinstance(text, str) else None
-    if found is None or found[2] not in UNITS or float(found[1]) == 0:
+    size = bytes_in(text)
+    if size is None:
         units = ', '.join(UNITS)
         raise ConfigError(
             f"activation_checkpointing.budget={text!r}: give a number and one of {units}, such as '36GB', or 'auto'"
         )
-    return round(float(found[1]) * UNITS[found[2]])
+    return size
 
 
 def read_budget(value: Mapping[str, Any]) -> int | None:

@@ -23,7 +23,7 @@ from mmav.engine.console import shorten_console
 from mmav.engine.distributed.fsdp import is_spread, spread_model
 from mmav.engine.distributed.group import init_gloo, without_gpu
 from mmav.engine.hooks.seed import seed_datasets
-from mmav.engine.loader_check import check_contrast, check_loader
+from mmav.engine.loader_check import check_contrast, check_loader, follow_loader
 from mmav.engine.precision import Numbers, decide, this_hardware, weakest, with_numbers
 from mmav.engine.resuming import schedules
 from mmav.engine.tuning import require_effect
@@ -197,6 +197,7 @@ class BuildingRunner(Runner):
                     functions[name] = {**function, 'type': FUNCTIONS.get(function['type'])}
             dataloader = {**dataloader, **functions}
         built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        follow_loader(built)
         if seed is not None:
             seed_datasets(built, seed - get_rank() if diff_rank_seed else seed)
         return built

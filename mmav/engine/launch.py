@@ -53,6 +53,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         'pipelines that read the same frames each time; says how much that takes, and changes no result',
     )
     parser.add_argument(
+        '--shards',
+        metavar='DIR|ADDRESS',
+        help='read the clips from the tar shards that `mmav make-shards` made: a folder, relative to that of the data, '
+        'or an address such as s3://bucket/shards; changes no result',
+    )
+    parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'
     )
     parser.add_argument(
@@ -90,6 +96,10 @@ def prepare_config(
         if features:
             raise ConfigError(f'--cache {args.cache} has no effect with --features, which decodes no clips')
         edits.set_cache(cfg, args.cache)
+    if getattr(args, 'shards', None) is not None:
+        if features:
+            raise ConfigError(f'--shards {args.shards} has no effect with --features, which reads no clips')
+        edits.set_shards(cfg, args.shards)
     if getattr(args, 'drop', None):
         edits.set_drop(cfg, args.drop)
     if work_dir_suffix:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from mmav.datasets.broken_clips import BROKEN, judge, require_files
 from mmav.datasets.class_balanced_sampler import ClassBalancedSampler
 from mmav.datasets.resumable_sampler import is_endless
+from mmav.datasets.shards.sampler import ShardSampler
 from mmav.datasets.wrappers import ClassBalancedDataset, RepeatDataset
 from mmav.engine.hooks.seed import datasets_within
 from mmav.engine.loops import refuse_endless
@@ -47,6 +48,7 @@ def check_loader(name: str, loader: Any) -> None:
     _require_batches(name, loader)
     if not training:
         _refuse_repeats(name, loader)
+    sampler = getattr(loader.sampler, 'inner', loader.sampler)
     for dataset in _av_datasets(loader):
         if dataset.test_mode == training:
             ends = 'every clip be read in the same way' if training else 'clips be augmented and broken ones replaced'
@@ -59,7 +61,25 @@ def check_loader(name: str, loader: Any) -> None:
                 f'{name}: modality_dropout={dataset.modality_dropout} has no effect in testing, which withholds '
                 'nothing at random; to withhold a modality from every clip, use drop'
             )
+        shards = getattr(dataset, 'shards', None)
+        if shards is not None and shards.is_forward and not isinstance(sampler, ShardSampler):
+            raise ConfigError(
+                f'{name}: {dataset.ann_file} is in shards that a command prints, which are read forward only: set '
+                f"{name}.sampler=dict(type='ShardSampler')"
+            )
         require_files(dataset)
+
+
+def follow_loader(loader: Any) -> None:
+    """Tells a ShardSampler the batches and workers of its data loader.
+
+    Raises:
+        ConfigError: It cannot deal with them.
+    """
+    sampler = getattr(loader.sampler, 'inner', loader.sampler)
+    if isinstance(sampler, ShardSampler):
+        in_order = getattr(loader, 'in_order', True)
+        sampler.follow_loader(loader.batch_size, loader.num_workers, in_order=in_order)
 
 
 def _refuse_repeats(name: str, loader: DataLoader) -> None:
@@ -70,9 +90,10 @@ def _refuse_repeats(name: str, loader: DataLoader) -> None:
             f'{name}: a {type(kinds[0]).__name__} would count clips several times in the result; give what it wraps'
         )
     sampler = getattr(loader.sampler, 'inner', loader.sampler)
-    if isinstance(sampler, ClassBalancedSampler):
+    if isinstance(sampler, ClassBalancedSampler | ShardSampler):
+        would = 'put clips out of order in' if isinstance(sampler, ShardSampler) else 'leave clips out of'
         raise ConfigError(
-            f'{name}.sampler: a {type(sampler).__name__} would leave clips out of the result; take '
+            f'{name}.sampler: a {type(sampler).__name__} would {would} the result; take '
             "dict(type='DefaultSampler', shuffle=False)"
         )
 

@@ -45,9 +45,16 @@ class _Resumable(BaseLoop):
         return (self.dataloader.batch_size or 1) * self.runner.world_size
 
     @property
-    def position(self) -> dict[str, int]:
+    def position(self) -> dict[str, Any]:
         """What a checkpoint in the middle of a pass stores for :meth:`go_on_after`."""
-        return dict(batches_done=self._batches, clips_per_batch=self.clips_per_batch)
+        order = dict(order=self.order) if self.order else {}
+        return dict(batches_done=self._batches, clips_per_batch=self.clips_per_batch, **order)
+
+    @property
+    def order(self) -> dict[str, Any] | None:
+        """What the order of clips depends on besides seed and epoch, where that is more than their number."""
+        sampler = getattr(self.dataloader.sampler, 'inner', self.dataloader.sampler)
+        return getattr(sampler, 'depends_on', None)
 
     def go_on_after(self, batches: int) -> None:
         """Skips the first batches of the next pass, which are finished."""
@@ -159,7 +166,7 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         runner.log_processor.by_epoch = False
 
     @property
-    def position(self) -> dict[str, int]:
+    def position(self) -> dict[str, Any]:
         """The position in the pass, and the number of the pass."""
         return dict(super().position, rounds=self._round)
 

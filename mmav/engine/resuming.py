@@ -175,6 +175,9 @@ def go_on_in_round(runner: Runner, meta: Mapping[str, Any], filename: str) -> No
         runner: The runner.
         meta: ``meta`` of the checkpoint.
         filename: The checkpoint.
+
+    Raises:
+        CheckpointError: It was saved in mid-epoch, and the order of clips is another one now.
     """
     loop = runner.train_loop
     go_on_after = getattr(loop, 'go_on_after', None)
@@ -182,6 +185,8 @@ def go_on_in_round(runner: Runner, meta: Mapping[str, Any], filename: str) -> No
         return
     now = loop.clips_per_batch
     batches, clips = meta.get('batches_done', 0), meta.get('clips_per_batch') or now
+    if batches:
+        _require_same_order(meta.get('order'), loop.order, filename)
     if now != clips and batches:
         runner.logger.warning(
             f'{filename} was saved after {batches} batches of {clips} clips, but batches now have {now}: training '
@@ -198,6 +203,21 @@ def go_on_in_round(runner: Runner, meta: Mapping[str, Any], filename: str) -> No
         # saved at the end of an epoch, or by an earlier version, which counted batches from the first iteration
         epochs, loop._epoch = loop._epoch, 0
         go_on_after(0 if epochs else loop._iter, rounds=epochs)
+
+
+def _require_same_order(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None, filename: str) -> None:
+    if before == now:
+        return
+    one, two = ('another sampler' if order is None else _in_words(order) for order in (before, now))
+    raise CheckpointError(
+        f"'{filename}' was saved in mid-epoch, and ShardSampler orders clips by what has changed: {one} before, {two} "
+        'now; resume with the same (train_dataloader.sampler.num_workers=N keeps the order for other workers), or from '
+        'the checkpoint of an epoch'
+    )
+
+
+def _in_words(order: Mapping[str, Any]) -> str:
+    return ', '.join(f'{name}={value}' for name, value in order.items())
 
 
 def drop_average(checkpoint: dict[str, Any], hooks: Iterable[Any], filename: str) -> str | None:

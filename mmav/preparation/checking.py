@@ -16,6 +16,7 @@ from mmav.datasets.manifest_table import read_table
 from mmav.datasets.media import PairPath
 from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.probe import Probe, probe
+from mmav.datasets.shards.shard_set import ShardSet
 from mmav.errors import ManifestError
 from mmav.journal import Journal
 from mmav.parallel import Lost, run_parallel
@@ -179,6 +180,7 @@ def check_clips(
     *,
     jobs: int | None = None,
     time_limit: float | None = TIME_LIMIT,
+    shards: ShardSet | None = None,
 ) -> dict[ClipSpan, Probe]:
     """Probes clips, each once; skips those that the journal knows and that have not changed since.
 
@@ -191,9 +193,14 @@ def check_clips(
         jobs: Processes; defaults to one per core.
         time_limit: Seconds for one clip; None for no limit. With a higher limit, clips that took too long are tried
             again.
+        shards: Where the clips are, if they are packed.
     """
+
+    def place(path: str) -> str:
+        return shards.member(path) if shards else join_path(data_root, path)
+
     unique = list(dict.fromkeys(clips))
-    stamps = {path: file_stamp(join_path(data_root, path)) for path in dict.fromkeys(clip.path for clip in unique)}
+    stamps = {path: file_stamp(place(path)) for path in dict.fromkeys(clip.path for clip in unique)}
     known = {}
     for entry in journal.entries:
         clip = ClipSpan(*entry['clip'])
@@ -203,7 +210,7 @@ def check_clips(
         if same and not more_time:
             known[clip] = Probe(**entry['probe'])
     waiting = [clip for clip in unique if clip not in known]
-    work = [(join_path(data_root, clip.path), clip.start, clip.end) for clip in waiting]
+    work = [(place(clip.path), clip.start, clip.end) for clip in waiting]
     label, done = 'checking clips', len(unique) - len(waiting)
     for index, result in run_parallel(
         _probe, work, jobs=jobs, time_limit=time_limit, label=label, done_before=done

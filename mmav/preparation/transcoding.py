@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -82,6 +82,7 @@ def transcode_all(
     jobs: int | None = None,
     time_limit: float | None = None,
     force: bool = False,
+    packed: Collection[str] = (),
 ) -> dict[str, Outcome]:
     """Transcodes files; skips those that an earlier run with the same options has done and that have not changed since.
 
@@ -95,6 +96,7 @@ def transcode_all(
         jobs: Processes; defaults to one per core.
         time_limit: Seconds for one file; None for no limit.
         force: Whether to write all files again if an earlier run had other options.
+        packed: Files of the new folder that an earlier run has packed in shards, and removed.
 
     Returns:
         Path of each file -> its outcome.
@@ -121,7 +123,8 @@ def transcode_all(
             if path in names and entry['stamp'] == file_stamp(join_path(str(data_root), path)):
                 outcome = Outcome(*entry['outcome'])
                 target = out / names[path]
-                if outcome.error is None and entry['name'] == names[path] and target.is_file():
+                there = target.is_file() or names[path] in packed
+                if outcome.error is None and entry['name'] == names[path] and there:
                     outcomes[path] = outcome
         waiting = [path for path in names if path not in outcomes]
         with program(PROGRAM):
@@ -192,12 +195,13 @@ def check_lists(data_root: Path, out: Path, manifests: Sequence[ManifestCheck]) 
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise OutputError(f"two manifests are named '{twice}' and would replace each other: give one at a time")
-    copied = [path.name for path in _lists(data_root)]
-    given: list[str | Path] = [*(manifest.path for manifest in manifests), *_lists(data_root)]
+    copied = [path.name for path in lists_of(data_root)]
+    given: list[str | Path] = [*(manifest.path for manifest in manifests), *lists_of(data_root)]
     check_folder(out, [*names, *copied, FAILED], inputs=given)
 
 
-def _lists(data_root: Path) -> list[Path]:
+def lists_of(data_root: Path) -> list[Path]:
+    """The lists of classes of a dataset."""
     return [path for pattern in LISTS for path in sorted(data_root.glob(pattern))]
 
 
@@ -227,7 +231,7 @@ def write_lists(
         header = ['path' if k == old[0] else manifest.header[k] for k in kept]
         write_csv(out / name, [header, *rows])
         counts[name] = (len(rows), len(manifest.rows) - len(rows))
-    for path in _lists(data_root):
+    for path in lists_of(data_root):
         write_output(out / path.name, path.read_bytes())
     failed = [(path, outcome.error) for path, outcome in outcomes.items() if outcome.error is not None]
     write_csv(out / FAILED, [('path', 'error'), *failed])

@@ -13,6 +13,7 @@ from mmav.config.edits import (
     set_data_root,
     set_drop,
     set_eval_amp,
+    set_shards,
     training_views,
     turn_on_auto_scale_lr,
     turn_on_deterministic,
@@ -43,6 +44,16 @@ def test_the_cache_reaches_every_dataset_of_clips():
     assert 'cache' not in cfg.train_dataloader.dataset and 'cache' not in cfg.test_dataloader.dataset
     with pytest.raises(ConfigError, match='--cache /tmp/a has no effect: the config has no AVDataset'):
         set_cache(data(), '/tmp/a')
+
+
+def test_shards_reach_every_dataset_of_clips():
+    cfg = data(type='AVDataset')
+    cfg.test_dataloader.dataset.type = 'FeatureDataset'
+    set_shards(cfg, 's3://bucket/x')
+    assert cfg.train_dataloader.dataset.dataset.shards == 's3://bucket/x'
+    assert 'shards' not in cfg.train_dataloader.dataset and 'shards' not in cfg.test_dataloader.dataset
+    with pytest.raises(ConfigError, match='--shards x has no effect: the config has no AVDataset'):
+        set_shards(data(), 'x')
 
 
 def test_data_root_reaches_every_dataset():

@@ -38,3 +38,6 @@ def test_a_cache_and_features_exclude_each_other(tmp_path, config, capsys):
     arguments = ['--work-dir', str(tmp_path / 'run'), '--cache', 'ram', '--features', str(tmp_path)]
     assert toys.run_tool('train.py', config, *arguments) == 2
     assert '--cache ram has no effect with --features, which decodes no clips' in capsys.readouterr().err
+    arguments[2:4] = ['--shards', 'shards']
+    assert toys.run_tool('train.py', config, *arguments) == 2
+    assert '--shards shards has no effect with --features, which reads no clips' in capsys.readouterr().err

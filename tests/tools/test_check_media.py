@@ -52,3 +52,14 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     errors = capsys.readouterr().err.splitlines()
     assert errors[0].startswith('error: no manifest in') and errors[1].startswith('error: no manifest at')
     assert run_tool('data/check_media.py', folder, '--drop', 'frosen') == 2
+
+
+def test_clips_in_shards_are_checked_as_files_are(folder, tmp_path, capsys):
+    out = tmp_path / 'packed'
+    assert run_tool('data/make_shards.py', folder, out, '--jobs', 1) == 0
+    assert run_tool('data/check_media.py', folder, '--jobs', 1) == 0
+    assert run_tool('data/check_media.py', out, '--shards', 'shards', '--jobs', 1) == 0
+    ours, theirs = (json.loads((root / 'check_report.json').read_text()) for root in (out, folder))
+    assert ours == theirs and (out / 'train_clean.csv').read_text() == (folder / 'train_clean.csv').read_text()
+    assert run_tool('data/check_media.py', out, '--shards', 'nowhere') == 2
+    assert 'no index of shards at' in capsys.readouterr().err

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from mmav.datasets.media.probe import probe
+from mmav.datasets.shards.shard_set import open_shards
 from tests.toys import run_tool
 
 
@@ -43,3 +44,23 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     (folder / 'train.csv').write_text('path,label\ntext.mp4,dog\n')
     assert run_tool('data/prepare_media.py', folder, tmp_path / 'new', '--jobs', 1) == 2
     assert 'none of the 1 files can be read' in capsys.readouterr().err
+
+
+def test_packed_in_one_go(folder, tmp_path, capsys):
+    out = tmp_path / 'new'
+    command = ['data/prepare_media.py', folder, out, '--short-side', 32, '--jobs', 1, '--preset', 'ultrafast']
+    assert run_tool(*command, '--shards', '1MB', '--shuffle', 0) == 0
+    assert f'{out / "shards"}: 1 shards, ' in capsys.readouterr().out
+    assert not list(out.glob('*.mp4'))
+    assert probe(open_shards('shards', str(out)).member('0.mp4')).height == 32
+    before = (out / 'shards/train-000000.tar').stat()
+    assert run_tool(*command, '--shards', '1MB', '--shuffle', 0) == 0
+    assert f'{out / "shards"}: packed before' in capsys.readouterr().out
+    assert (out / 'shards/train-000000.tar').stat() == before and not list(out.glob('*.mp4'))
+    for options, message in (
+        ([], 'are packed in shards: give --shards'),
+        (['--shuffle', 0], '--shuffle 0 has no effect without --shards'),
+        (['--shards', '7'], "'7' is no size of shards"),
+    ):
+        assert run_tool(*command, *options) == 2
+        assert message in capsys.readouterr().err

@@ -9,6 +9,7 @@ files that have changed since are checked again.
 import argparse
 from pathlib import Path
 
+from mmav.datasets.shards.shard_set import open_shards
 from mmav.engine.cli import run_tool
 from mmav.errors import OutputError
 from mmav.journal import Journal
@@ -82,6 +83,9 @@ def main() -> None:
         help='defects that keep a clip out of the clean manifest; default: %(default)s',
     )  # fmt: skip
     parser.add_argument('--out', type=Path, help='folder of the report and the clean manifests; default: the data root')
+    parser.add_argument(
+        '--shards', metavar='DIR|ADDRESS', help='read the clips from shards: a folder in the data root, or an address'
+    )
     parser.add_argument('--jobs', type=int, metavar='N', help='processes; default: one per core')
     parser.add_argument(
         '--time-limit', type=float, default=TIME_LIMIT, metavar='S',
@@ -93,6 +97,7 @@ def main() -> None:
     left = manifests_left(args.data_root, manifests) if args.manifest is None else []
     if left:
         print(f'not checked: {", ".join(left)}; name manifests with --manifest')
+    shards = None if args.shards is None else open_shards(args.shards, str(args.data_root))
     checks = [read_rows(str(path)) for path in manifests]
     cleans = [out / f'{Path(check.path).stem}_clean.csv' for check in checks]
     names = [path.name for path in cleans]
@@ -107,7 +112,9 @@ def main() -> None:
     )
     with Journal(out / 'check_journal.jsonl', dict(tool='check_media', version=2)) as journal:
         clips = [clip for check in checks for clip in check.clips]
-        probes = check_clips(str(args.data_root), clips, journal, jobs=args.jobs, time_limit=args.time_limit)
+        probes = check_clips(
+            str(args.data_root), clips, journal, jobs=args.jobs, time_limit=args.time_limit, shards=shards
+        )
     report = {}
     for check, clean in zip(checks, cleans, strict=True):
         check.defects = [defects_of(probes[clip], clip.end) for clip in check.clips]

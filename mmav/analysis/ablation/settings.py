@@ -20,7 +20,16 @@ from mmav.errors import ConfigError
 
 SEED = 'randomness.seed'
 # what a run depends on in its place and speed, not in its results
-PLACES = ('work_dir', 'data_root', 'cache', 'num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory')
+PLACES = (
+    'work_dir',
+    'data_root',
+    'cache',
+    'shards',
+    'num_workers',
+    'persistent_workers',
+    'prefetch_factor',
+    'pin_memory',
+)
 LOGGING = ('visualizer', 'log_level', 'log_processor', 'launcher', 'env_cfg')
 HOOKS = ('logger', 'checkpoint', 'resume_point', 'throughput', 'timer', 'profiler')
 
