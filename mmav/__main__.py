@@ -90,6 +90,7 @@ COMMANDS = {
         'benchmark-features': f'{_ANALYSIS}/benchmark_features.py',
         'benchmark-data': f'{_ANALYSIS}/benchmark_data.py',
         'benchmark-serve': f'{_ANALYSIS}/benchmark_serve.py',
+        'benchmark-shards': f'{_ANALYSIS}/benchmark_shards.py',
         'benchmark-contention': f'{_ANALYSIS}/benchmark_contention.py',
         'compare-peers': f'{_ANALYSIS}/compare_peers.py',
         'check-gpu': f'{_ANALYSIS}/check_gpu.py',
