@@ -26,7 +26,11 @@ WEIGHT_INITIALIZERS = _child('weight initializer', mmengine.WEIGHT_INITIALIZERS,
 MODEL_WRAPPERS = _child('model_wrapper', mmengine.MODEL_WRAPPERS)
 DATASETS = _child('dataset', mmengine.DATASETS, 'mmav.datasets')
 DATA_SAMPLERS = _child(
-    'data sampler', mmengine.DATA_SAMPLERS, 'mmav.datasets.resumable_sampler', 'mmav.datasets.class_balanced_sampler'
+    'data sampler',
+    mmengine.DATA_SAMPLERS,
+    'mmav.datasets.resumable_sampler',
+    'mmav.datasets.class_balanced_sampler',
+    'mmav.datasets.epoch_samplers',
 )
 TRANSFORMS = _child('transform', mmengine.TRANSFORMS, 'mmav.datasets.transforms')
 FUNCTIONS = _child('function', mmengine.FUNCTIONS, 'mmav.datasets.collate')

@@ -7,6 +7,7 @@ from mmav.datasets import transforms
 from mmav.datasets.av_dataset import AVDataset
 from mmav.datasets.class_balanced_sampler import ClassBalancedSampler
 from mmav.datasets.collate import av_collate
+from mmav.datasets.epoch_samplers import ShuffledSampler
 from mmav.datasets.features import FeatureDataset, FeatureStore
 from mmav.datasets.manifest import Manifest, ManifestRow, read_manifest
 from mmav.datasets.resumable_sampler import ResumableSampler
@@ -25,6 +26,7 @@ __all__ = [
     'RepeatDataset',
     'ResumableSampler',
     'ShardSampler',
+    'ShuffledSampler',
     'av_collate',
     'read_classes',
     'read_manifest',

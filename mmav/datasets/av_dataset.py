@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
 from mmav.class_names import Names, read_classes
-from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, judge
+from mmav.datasets.broken_clips import BROKEN, DAMAGED, WHOLE, Judge
 from mmav.datasets.clip_cache import ClipCache, find_loader
 from mmav.datasets.manifest import Manifest, join_path, read_manifest
 from mmav.datasets.media import PairPath
@@ -24,6 +25,7 @@ from mmav.datasets.prepared_cache import PreparedCache, is_prepared
 from mmav.datasets.reading import SLOTS, remember
 from mmav.datasets.shards.forward import Pool
 from mmav.datasets.shards.shard_set import open_shards
+from mmav.datasets.shared_array import SharedArray
 from mmav.errors import ConfigError, MediaError, MmavError, did_you_mean
 from mmav.parallel import NO_SHARED_MEMORY, shared_memory_problem
 from mmav.registry import DATASETS, TRANSFORMS
@@ -174,13 +176,16 @@ class AVDataset(Dataset[Any]):
         self._follows_run = seed is None and not test_mode
         self.seed = seed or 0
         self.shards = None if shards is None else open_shards(shards, self.data_root)
-        self._rows = self._select(indices)
+        # the rows that the clips are, if they are not all
+        self._chosen = self._select(indices)
+        self._number = len(self.manifest if self._chosen is None else self._chosen.values)
         self._check_shards()
         self._first_row = 0
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
         # Shared memory: persistent workers, forked or spawned, see the epoch and report what they met.
         self._epoch = torch.zeros(1, dtype=torch.int64)
-        self.states = torch.zeros(len(self._rows), dtype=torch.uint8)
+        self.states = torch.zeros(len(self), dtype=torch.uint8)
+        self._judge = Judge(self.ann_file, self.states)
         self.readers = torch.zeros(SLOTS, 2, dtype=torch.int64)
         self._cache = None if cache is None else self._build_cache(cache, pipeline)
         tensors = self._epoch, self.states, self.readers, *(self._cache.tensors if self._cache else ())
@@ -204,7 +209,7 @@ class AVDataset(Dataset[Any]):
         return self._cache if isinstance(self._cache, PreparedCache) else None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._number
 
     def full_init(self) -> None:
         """Does nothing; MMEngine's wrappers, such as RepeatDataset, call it on what they wrap."""
@@ -229,7 +234,7 @@ class AVDataset(Dataset[Any]):
     @property
     def rows(self) -> np.ndarray:
         """The rows of the manifest, counted from 0, that the clips are (N,)."""
-        return self._rows
+        return np.arange(len(self)) if self._chosen is None else self._chosen.values
 
     def as_member(self, first_row: int, names: Names, places: Mapping[str, Sequence[int]]) -> AVDataset:
         """This dataset as one of several that are joined, see :class:`~mmav.datasets.ConcatDataset`.
@@ -252,14 +257,14 @@ class AVDataset(Dataset[Any]):
 
     def get_cat_ids(self, index: int) -> list[Any]:
         """What ClassBalancedDataset balances: the class of a clip, the combination of several parts, or each label."""
-        label = self.manifest[int(self._rows[index])].label
+        label = self.manifest[self._row(index)].label
         if self.multi_label:
             return [(part, each) for part, classes in label.items() for each in classes]
         return [tuple(label.values())]
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The row of a clip, as the pipeline gets it, without ``rng``."""
-        row_index = int(self._rows[index])
+        row_index = self._row(index)
         row = self.manifest[row_index]
         return dict(
             path=self.shards.member(row.path) if self.shards else join_path(self.data_root, row.path),
@@ -349,7 +354,7 @@ class AVDataset(Dataset[Any]):
     def _train_item(self, index: int, drawn: Draw) -> Any:
         """A clip, or None if it is broken."""
         if self.states.numpy()[index] == BROKEN:
-            judge(self.ann_file, self.states, self.max_broken_share)
+            self._judge(self.max_broken_share, new=False)
             return None
         info = self.get_data_info(index)
         again = (3, drawn.repeat) if drawn.repeat else ()
@@ -361,7 +366,7 @@ class AVDataset(Dataset[Any]):
             return self._read(index, results)
         except MediaError as error:
             self._mark(index, BROKEN, f'broken clip, replaced by another: {error}')
-            judge(self.ann_file, self.states, self.max_broken_share)
+            self._judge(self.max_broken_share, new=True)
             return None
 
     def _draw_dropout(self, key: tuple[int, ...]) -> tuple[str, ...]:
@@ -377,7 +382,7 @@ class AVDataset(Dataset[Any]):
     def _test_item(self, index: int) -> Any:
         info = self.get_data_info(index)
         # by its own row: what a clip gives does not depend on the datasets that this one is joined with
-        rng = np.random.default_rng((self.seed, int(self._rows[index])))
+        rng = np.random.default_rng((self.seed, self._row(index)))
         try:
             return self._read(index, dict(info, rng=rng))
         except MediaError as error:
@@ -405,18 +410,28 @@ class AVDataset(Dataset[Any]):
     def _names(self, classes: str | Sequence[str]) -> tuple[str, ...]:
         return read_classes(os.path.join(self.data_root, classes)) if isinstance(classes, str) else tuple(classes)
 
-    def _select(self, indices: int | Sequence[int] | None) -> np.ndarray:
-        rows = np.arange(len(self.manifest))
+    def _row(self, index: int) -> int:
+        """The row of the manifest, counted from 0, that a clip is."""
+        if self._chosen is not None:
+            return int(self._chosen.values[index])
+        return int(index) + self._number if index < 0 else int(index)
+
+    def _which(self) -> str:
+        """Which rows the clips are, for the name of a cache."""
+        return 'all' if self._chosen is None else hashlib.sha256(self.rows.astype('<i8').tobytes()).hexdigest()
+
+    def _select(self, indices: int | Sequence[int] | None) -> SharedArray | None:
+        number = len(self.manifest)
         if indices is None:
-            return rows
+            return None
         if isinstance(indices, int):
-            indices = range(min(indices, len(rows)))
+            indices = range(min(indices, number))
         if not len(indices):
-            raise ValueError(f'indices leave none of the {len(rows)} rows of {self.ann_file}')
-        outside = [i for i in indices if not 0 <= i < len(rows)]
+            raise ValueError(f'indices leave none of the {number} rows of {self.ann_file}')
+        outside = [i for i in indices if not 0 <= i < number]
         if outside:
-            raise ValueError(f'indices {outside[:5]} lie outside the {len(rows)} rows of {self.ann_file}')
-        return rows[list(indices)]
+            raise ValueError(f'indices {outside[:5]} lie outside the {number} rows of {self.ann_file}')
+        return SharedArray(np.arange(number)[list(indices)])
 
     def _build_cache(self, place: str, pipeline: Sequence[Any]) -> ClipCache | PreparedCache:
         steps, number, name = self.pipeline.transforms, len(self), self.ann_file
@@ -430,7 +445,7 @@ class AVDataset(Dataset[Any]):
             number=number,
             name=name,
             dropouts=() if self.test_mode else tuple(self.modality_dropout),
-            about=(self._rows.tolist(), self.modalities, self.drop),
+            about=(self._which(), self.modalities, self.drop),
         )
 
     def _read(self, index: int, results: dict[str, Any]) -> Any:
@@ -449,7 +464,7 @@ class AVDataset(Dataset[Any]):
             states = self.states.numpy()  # whose single values are read faster
             if states[index] != DAMAGED:
                 states[index] = WHOLE
-        if self._cache is not None and not self._cache.reported:
+        if self._cache is not None and self._cache.has_to_report():
             self._cache.report(self.states == BROKEN)
         return item
 
@@ -461,7 +476,7 @@ class AVDataset(Dataset[Any]):
 
     def place_of(self, index: int) -> str:
         """The place of a clip in the manifest."""
-        return f'{self.ann_file}, row {self.manifest[int(self._rows[index])].line}'
+        return f'{self.ann_file}, row {self.manifest[self._row(index)].line}'
 
 
 def _check_modalities(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.logging import print_log
@@ -15,6 +15,8 @@ from torch.utils.data import Sampler
 
 from mmav.datasets.av_dataset import Draw
 from mmav.datasets.class_counts import AST_OFFSET, clip_weights, labels_of
+from mmav.datasets.epoch_samplers import blocks
+from mmav.datasets.shared_array import compact
 from mmav.errors import ConfigError, did_you_mean
 from mmav.registry import DATA_SAMPLERS
 
@@ -111,16 +113,22 @@ class ClassBalancedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """The indices of this process in an epoch."""
+        return self.iter_from(0)
+
+    def iter_from(self, place: int) -> Iterator[int]:
+        """The indices of this process in an epoch, from one place on."""
+        return self._indices(place, self.seed + self.epoch)
+
+    def _indices(self, place: int, seed: int) -> Iterator[int]:
         generator = torch.Generator()
-        generator.manual_seed(self.seed + self.epoch)
-        order = torch.multinomial(self.weights, self.length, self.replacement, generator=generator).tolist()
+        generator.manual_seed(seed)
+        drawn = torch.multinomial(self.weights, self.length, self.replacement, generator=generator).numpy()
         # as DefaultSampler: the first come again, until every process has as many
-        order += order[: len(self) * self.world_size - self.length]
-        before: Counter[int] = Counter()
-        for place, index in enumerate(order):
-            if place % self.world_size == self.rank:
-                yield Draw.of(index, None, repeat=before[index])
-            before[index] += 1
+        order = np.resize(compact(drawn), len(self) * self.world_size)
+        repeats = _repeats(order)
+        for places in blocks(self.rank + place * self.world_size, len(order), self.world_size):
+            for index, repeat in zip(order[places].tolist(), repeats[places].tolist(), strict=True):
+                yield Draw.of(index, None, repeat=repeat)
 
     def __len__(self) -> int:
         """How many indices this process has in an epoch."""
@@ -129,3 +137,13 @@ class ClassBalancedSampler(Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch, on which the order depends."""
         self.epoch = epoch
+
+
+def _repeats(order: np.ndarray) -> np.ndarray:
+    """How often each index of an order (L,) has come before (L,)."""
+    places = np.argsort(order, kind='stable')
+    firsts = np.flatnonzero(np.diff(order[places], prepend=-1))
+    numbers = np.diff(firsts, append=len(order))
+    repeats = np.empty_like(places)
+    repeats[places] = np.arange(len(order)) - np.repeat(firsts, numbers)
+    return compact(repeats)

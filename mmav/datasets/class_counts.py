@@ -86,6 +86,24 @@ def labels_of(dataset: Any, part: str = 'label') -> ClipLabels:
     )
 
 
+def categories_of(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What ``get_cat_ids`` gives of each clip, as numbers, each of a clip once.
+
+    Returns:
+        Those of the first clip, then of the second, and so on (M,), and where those of each clip end (N,).
+    """
+    parts = [labels_of(dataset, part) for part in as_parts(dataset.metainfo['classes'])]
+    if not dataset.multi_label:
+        # one label a clip: the combination of its parts
+        sizes = [len(each.names) for each in parts]
+        return np.ravel_multi_index([each.classes for each in parts], sizes), parts[0].ends
+    first = np.cumsum([0, *(len(each.names) for each in parts)])
+    clips = np.concatenate([np.repeat(np.arange(len(each.ends)), each.number) for each in parts])
+    order = np.argsort(clips, kind='stable')
+    categories = np.concatenate([each.classes + begin for each, begin in zip(parts, first, strict=False)])
+    return categories[order], np.sum([each.ends for each in parts], axis=0)
+
+
 def _of_manifest(dataset: Any, part: str) -> ClipLabels:
     lists = as_parts(dataset.metainfo['classes'])
     if part not in lists:

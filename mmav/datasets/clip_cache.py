@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -27,6 +26,7 @@ from mmav.datasets.media.cached_reader import CachedReader, Part, StoringReader,
 from mmav.datasets.media.pair_path import stamps_of
 from mmav.datasets.media.stored_clip import DamagedClip, StoredClip
 from mmav.datasets.media.video import scaled_size
+from mmav.datasets.seldom import Seldom
 from mmav.datasets.transforms.load_clip import LoadClip
 from mmav.errors import ConfigError, MediaError
 from mmav.outputs import is_first
@@ -78,7 +78,10 @@ class ClipCache:
         self._load, self._folder = load, CacheFolder(place)
         self.kept = torch.zeros(number, dtype=torch.int64)
         self._said = torch.zeros(1, dtype=torch.int64)
-        self.tensors = self.kept, self._said
+        # whether any clip is FULL, and REFUSED, at these two places
+        self._met = torch.zeros(2, dtype=torch.uint8)
+        self._seldom = Seldom(number)
+        self.tensors = self.kept, self._said, self._met
         self.need = self._measure(clip_of)
         self._folder.claim(self)
 
@@ -105,7 +108,7 @@ class ClipCache:
             return StoringReader(stream, part, target, told=told)
         if stored is None or target is None:
             reader = self._open(path)
-            self.kept[index] = FULL if target is not None else 0
+            self._set(index, FULL if target is not None else 0)
             return reader
         if 'refused' in stored.notes:
             if self.kept[index] == 0:
@@ -121,6 +124,10 @@ class ClipCache:
         """Whether :meth:`report` has nothing more to say."""
         return bool(self._said.numpy()[0] == QUARTERS)
 
+    def has_to_report(self) -> bool:
+        """Whether it is time for :meth:`report`, which looks at all clips."""
+        return not self.reported and self._seldom.due()
+
     def report(self, broken: torch.Tensor) -> None:
         """Logs that all clips were read, and how many are stored; of many clips also each quarter on the way.
 
@@ -130,11 +137,14 @@ class ClipCache:
         if self.reported:
             return
         number = len(self.kept)
-        done = QUARTERS * int(((self.kept != 0) | broken).sum()) // number
+        seen = int(((self.kept != 0) | broken).sum())
+        done = QUARTERS * seen // number
+        self._seldom.wait(-(-(done + 1) * number // QUARTERS) - seen)
         if done <= self._said[0] or (done < QUARTERS and number < SHOWN):
             return
         self._said[0] = done
-        count = Counter(self.kept.clamp(-2, 1).tolist())
+        kinds = self.kept.clamp(FULL, 1)
+        count = {kind: int((kinds == kind).sum()) for kind in (1, REFUSED, FULL)}
         if done < QUARTERS:
             print_log(f'cache: {count[1]:,} of {number:,} clips of {self.name} are kept {self._where()}', 'current')
             return
@@ -144,7 +154,7 @@ class ClipCache:
         print_log(f'cache: {kept}{refused}{full}', 'current')
 
     def _has_room(self) -> bool:
-        return not bool((self.kept == FULL).any()) and self._folder.room().usable > 0
+        return not self._met[FULL] and self._folder.room().usable > 0
 
     def _where(self) -> str:
         return 'in memory' if self._folder.in_memory else f'in {self._folder.path}'
@@ -190,14 +200,20 @@ class ClipCache:
             self.kept[index] = found
             return
         refused = isinstance(found, str)
-        if not (self.kept == (REFUSED if refused else FULL)).any():
+        state = REFUSED if refused else FULL
+        if not self._met[state]:
             reason = found if isinstance(found, str) else f'it cannot be stored ({found.strerror or found})'
             print_log(
                 f'cache: {path} is read from its file, as without a cache: {reason}; further ones are counted',
                 'current',
                 level=logging.WARNING,
             )
-        self.kept[index] = REFUSED if refused else FULL
+        self._set(index, state)
+
+    def _set(self, index: int, state: int) -> None:
+        self.kept[index] = state
+        if state in (REFUSED, FULL):
+            self._met[state] = 1
 
     def _measure(self, clip_of: Callable[[int], dict[str, Any]]) -> int:
         """Computes the size, says it, and refuses what does not fit; returns the size."""

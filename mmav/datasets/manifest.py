@@ -9,16 +9,34 @@ from __future__ import annotations
 import copy
 import math
 import os
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from mmav.datasets.columns import RATES
 from mmav.datasets.label_cells import LabelReader
-from mmav.datasets.manifest_table import clip_of, scan_table, span_of
+from mmav.datasets.manifest_table import (
+    ROWS_AT_ONCE,
+    Chunk,
+    Table,
+    checked_rows,
+    clip_of,
+    no_clip,
+    plain_columns,
+    scan_chunks,
+    span_of,
+    spans_of,
+    words_errors,
+)
 from mmav.datasets.media.pair_path import PairPath
+from mmav.datasets.shared_array import GrowingArray, SharedArray, compact
+from mmav.errors import ManifestError
 from mmav.structures import as_parts
+
+_FIRST_LINE = 2  # after the header
 
 
 def join_path(folder: str, path: str) -> str:
@@ -65,110 +83,186 @@ def _unpacked(text: str) -> str:
 class Indices:
     """The class of each clip."""
 
-    def __init__(self, labels: Sequence[int] | np.ndarray) -> None:
-        self._labels = np.array(labels, dtype=np.int64)
+    def __init__(self, labels: np.ndarray | SharedArray) -> None:
+        self._labels = labels if isinstance(labels, SharedArray) else SharedArray(compact(labels))
 
     def __getitem__(self, index: int) -> int:
-        return int(self._labels[index])
+        return int(self._labels.values[index])
 
     def flat(self) -> tuple[np.ndarray, np.ndarray]:
         """The classes of the first clip, then of the second and so on (M,), and where those of each clip end (N,)."""
-        return self._labels, np.arange(1, len(self._labels) + 1)
+        labels = self._labels.values
+        return labels, np.arange(1, len(labels) + 1)
 
     def moved(self, places: np.ndarray) -> Indices:
         """The same clips with new indices of the classes, ``places`` (C,); several classes may become one."""
-        return Indices(places[self._labels])
+        if _stay(places):
+            return self
+        return Indices(places[self._labels.values])
 
 
 class Sets:
     """The classes of each clip, any number of them."""
 
-    def __init__(self, labels: Sequence[int], ends: Sequence[int]) -> None:
-        self._labels = np.array(labels, dtype=np.int32)
-        self._ends = np.array(ends, dtype=np.int64)
+    def __init__(self, labels: np.ndarray | SharedArray, ends: np.ndarray | SharedArray) -> None:
+        self._labels, self._ends = (
+            each if isinstance(each, SharedArray) else SharedArray(compact(each)) for each in (labels, ends)
+        )
 
     def __getitem__(self, index: int) -> tuple[int, ...]:
-        begin = int(self._ends[index - 1]) if index else 0
-        return tuple(self._labels[begin : int(self._ends[index])].tolist())
+        ends = self._ends.values
+        begin = int(ends[index - 1]) if index else 0
+        return tuple(self._labels.values[begin : int(ends[index])].tolist())
 
     def flat(self) -> tuple[np.ndarray, np.ndarray]:
         """The classes of the first clip, then of the second and so on (M,), and where those of each clip end (N,)."""
-        return self._labels, self._ends
+        return self._labels.values, self._ends.values
 
     def moved(self, places: np.ndarray) -> Sets:
         """The same clips with new indices of the classes, ``places`` (C,); several classes may become one."""
-        clips = np.repeat(np.arange(len(self._ends)), np.diff(self._ends, prepend=0))
+        if _stay(places):
+            return self
+        labels, ends = self.flat()
+        clips, classes = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0)), int(places.max(initial=0)) + 1
         # sorted, each class of a clip once
-        pairs = np.unique(np.stack([clips, places[self._labels]], axis=1), axis=0)
-        other = copy.copy(self)
-        other._labels = pairs[:, 1].astype(np.int32)
-        other._ends = np.cumsum(np.bincount(pairs[:, 0], minlength=len(self._ends)))
-        return other
+        pairs = np.sort(clips * classes + places[labels], kind='stable')
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+        return Sets(pairs % classes, np.cumsum(np.bincount(pairs // classes, minlength=len(ends))))
 
 
-class LabelColumn:
-    """One part of the labels, while the rows of a manifest are read.
+def _stay(places: np.ndarray) -> bool:
+    """Whether each class keeps its index."""
+    return bool((places == np.arange(len(places))).all())
 
-    Args:
-        several: Whether a clip has any number of classes.
+
+class Columns:
+    """The columns of a manifest while its rows are read, one by one or many at a time.
+
+    A list of Python objects takes gigabytes for millions of rows.
+
+    Attributes:
+        paths: Packed paths, one after the other, in UTF-8.
+        ends: Where the path of each clip ends.
+        labels: Part of the label -> the classes of the first clip, then of the second and so on.
+        label_ends: Part of the label -> where the classes of each clip end, if it has any number of them.
+        spans: Start of the first clip, its end, start of the second and so on; NaN for those of its file.
+        lines: Lines of the CSV file.
+        has_spans: Whether any clip is a part of its file.
+        has_gaps: Whether the lines are not one after the other.
     """
 
-    def __init__(self, several: bool) -> None:
-        self._several = several
-        self._labels, self._ends = array('q'), array('q')
+    def __init__(self) -> None:
+        self.paths, self.ends = GrowingArray(np.uint8), GrowingArray(np.int64)
+        self.labels: dict[str, GrowingArray] = {}
+        self.label_ends: dict[str, GrowingArray] = {}
+        self.spans, self.lines = GrowingArray(np.float64), GrowingArray(np.int64)
+        self.has_spans = self.has_gaps = False
+        self._number = self._bytes = 0
+        self._classes: Counter[str] = Counter()
 
-    def add(self, label: Any) -> None:
-        """Adds the class of the next clip, or a sorted tuple of its classes."""
-        if self._several:
-            self._labels.extend(label)
-            self._ends.append(len(self._labels))
-        else:
-            self._labels.append(label)
+    def __len__(self) -> int:
+        return self._number
 
-    def packed(self) -> Indices | Sets:
-        """Those of all clips."""
-        return Sets(self._labels, self._ends) if self._several else Indices(self._labels)
+    def add(self, rows: Sequence[ManifestRow]) -> None:
+        """Adds rows."""
+        if not rows:
+            return
+        labels: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        for part, first in rows[0].label.items():
+            if isinstance(first, tuple):
+                numbers = np.array([len(row.label[part]) for row in rows])
+                classes = np.fromiter(chain.from_iterable(row.label[part] for row in rows), np.int64, numbers.sum())
+                labels[part] = classes, numbers
+            else:
+                labels[part] = np.array([row.label[part] for row in rows]), None
+        spans = [[math.nan if second is None else second for second in (row.start, row.end)] for row in rows]
+        self.extend([_packed(row.path) for row in rows], labels, np.array(spans), [row.line for row in rows])
+
+    def extend(
+        self,
+        paths: Sequence[str],
+        labels: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+        spans: np.ndarray,
+        lines: Sequence[int],
+    ) -> None:
+        """Adds rows by their columns.
+
+        Args:
+            paths: Packed paths of N clips.
+            labels: Part of the label -> the classes of the first clip, then of the second and so on (M,), and how many
+                each has (N,), or None if each has one.
+            spans: Start and end of each, NaN for those of the file (N, 2).
+            lines: Lines of the CSV file.
+        """
+        joined = ''.join(paths)
+        sizes = np.array([len(path) for path in paths] if joined.isascii() else [len(path.encode()) for path in paths])
+        self.paths.append(np.frombuffer(joined.encode(), np.uint8))
+        self.ends.append(self._bytes + np.cumsum(sizes))
+        self._bytes += int(sizes.sum())
+        for part, (classes, numbers) in labels.items():
+            self.labels.setdefault(part, GrowingArray(np.int64)).append(classes)
+            if numbers is not None:
+                ends = self._classes[part] + np.cumsum(numbers)
+                self.label_ends.setdefault(part, GrowingArray(np.int64)).append(ends)
+                self._classes[part] += len(classes)
+        self.spans.append(spans.ravel())
+        self.lines.append(np.array(lines))
+        self.has_spans |= not np.isnan(spans).all()
+        self.has_gaps |= list(lines) != list(range(_FIRST_LINE + self._number, _FIRST_LINE + self._number + len(lines)))
+        self._number += len(paths)
+
+    def take_labels(self) -> dict[str, Indices | Sets]:
+        """Part of the label -> those of all clips; they are no longer here then."""
+        return {
+            part: Sets(classes.take(), self.label_ends[part].take())
+            if part in self.label_ends
+            else Indices(classes.take())
+            for part, classes in self.labels.items()
+        }
 
 
 class Manifest:
-    """The rows of a manifest in a few flat arrays.
+    """The rows of a manifest in a few flat arrays, which all workers share (:mod:`mmav.datasets.shared_array`).
 
-    A list of Python objects would gradually be copied into every worker as reference counts change; flat arrays stay
-    shared after a fork, and pickle fast for spawned workers.
+    A list of Python objects would gradually be copied into every worker as reference counts change.
 
     Args:
         rows: The clips.
     """
 
-    def __init__(self, rows: Iterable[ManifestRow]) -> None:
-        # row by row, as a list of millions takes gigabytes
-        paths, ends, spans, lines = bytearray(), array('q'), array('d'), array('q')
-        labels: dict[str, LabelColumn] = {}
-        for row in rows:
-            paths += _packed(row.path).encode()
-            ends.append(len(paths))
-            if not lines:
-                labels = {part: LabelColumn(several=isinstance(label, tuple)) for part, label in row.label.items()}
-            for part, cells in labels.items():
-                cells.add(row.label[part])
-            spans.extend(math.nan if second is None else second for second in (row.start, row.end))
-            lines.append(row.line)
-        self._paths = bytes(paths)
-        self._ends = np.array(ends, dtype=np.int64)
-        self._parts = tuple(labels)
-        self._labels = [cells.packed() for cells in labels.values()]
-        self._spans = np.array(spans, dtype=np.float64).reshape(-1, 2)
-        self._lines = np.array(lines, dtype=np.int64)
+    def __init__(self, rows: Iterable[ManifestRow] | Columns) -> None:
+        columns = rows
+        if not isinstance(columns, Columns):
+            columns, more = Columns(), iter(cast(Iterable[ManifestRow], rows))
+            while part := list(islice(more, ROWS_AT_ONCE)):
+                columns.add(part)
+        self._number = len(columns)
+        self._paths, self._ends = columns.paths.take(), columns.ends.take()
+        labels = columns.take_labels()
+        self._parts, self._labels = tuple(labels), list(labels.values())
+        self._spans = columns.spans.take() if columns.has_spans else None
+        self._lines = columns.lines.take() if columns.has_gaps else None
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return self._number
 
     def __getitem__(self, index: int) -> ManifestRow:
-        begin = int(self._ends[index - 1]) if index else 0
-        start, end = (None if math.isnan(second) else float(second) for second in self._spans[index])
-        path = _unpacked(self._paths[begin : int(self._ends[index])].decode())
+        if index < 0:
+            index += self._number
+        if not 0 <= index < self._number:
+            raise IndexError(f'row {index} of {self._number}')
+        ends = self._ends.values
+        begin = int(ends[index - 1]) if index else 0
+        start = end = None
+        if self._spans is not None:
+            start, end = (
+                None if math.isnan(second) else second
+                for second in self._spans.values[2 * index : 2 * index + 2].tolist()
+            )
+        path = _unpacked(self._paths.values[begin : int(ends[index])].tobytes().decode())
         label = {part: column[index] for part, column in zip(self._parts, self._labels, strict=True)}
-        return ManifestRow(path, label, start, end, int(self._lines[index]))
+        line = index + _FIRST_LINE if self._lines is None else int(self._lines.values[index])
+        return ManifestRow(path, label, start, end, line)
 
     def relabelled(self, places: Mapping[str, Sequence[int]]) -> Manifest:
         """The same clips with other class indices; several classes may become one.
@@ -184,7 +278,7 @@ class Manifest:
 
     def flat_paths(self) -> tuple[np.ndarray, np.ndarray]:
         """UTF-8 of the paths, one after the other (M,) uint8, and where each ends (N,)."""
-        return np.frombuffer(self._paths, np.uint8), self._ends
+        return self._paths.values, self._ends.values
 
     def flat_labels(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """The classes of the first clip, then of the second and so on (M,), and where those of each clip end (N,)."""
@@ -217,15 +311,45 @@ def read_manifest(
     """
     lists = as_parts(classes) if labelled else {}
     readers = {column: LabelReader(path, column, names, several=multi_label) for column, names in lists.items()}
-    table, rows = scan_table(path, tuple(lists) if labelled else None)
-
-    def parsed() -> Iterator[ManifestRow]:
-        for line, cells in rows:
-            where, named = f'{path}: row {line}', table.named(cells)
-            label = {column: reader.cell(where, named[column]) for column, reader in readers.items()}
-            yield ManifestRow(clip_of(where, named), label, *span_of(where, named), line)
-
-    manifest = Manifest(parsed())
+    table, chunks = scan_chunks(path, tuple(lists) if labelled else None)
+    columns = Columns()
+    with words_errors(path):
+        for chunk in chunks:
+            _add_chunk(columns, table, chunk, readers)
+        if not len(columns):
+            raise no_clip(path)
     for column, reader in readers.items():
-        reader.tell_empty(path, column, len(manifest))
-    return manifest
+        reader.tell_empty(path, column, len(columns))
+    return Manifest(columns)
+
+
+def _add_chunk(columns: Columns, table: Table, chunk: Chunk, readers: Mapping[str, LabelReader]) -> None:
+    """Adds rows column by column, or one by one where something is unusual, which words the errors."""
+    cells = plain_columns(table, chunk)
+    if cells is not None:
+        paths, spans = _packed_paths(cells), spans_of(cells)
+        if paths is not None and spans is not None:
+            try:
+                labels = {column: reader.cells(cells[column]) for column, reader in readers.items()}
+            except ManifestError:
+                pass
+            else:
+                columns.extend(paths, labels, spans, chunk.lines)
+                return
+    rows = []
+    for line, row in checked_rows(table, chunk):
+        where, named = f'{table.path}: row {line}', table.named(row)
+        label = {column: reader.cell(where, named[column]) for column, reader in readers.items()}
+        rows.append(ManifestRow(clip_of(where, named), label, *span_of(where, named), line))
+    columns.add(rows)
+
+
+def _packed_paths(cells: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
+    """What :func:`_packed` gives of each clip; None where one is empty, or files have rates."""
+    if 'path' in cells:
+        return cells['path'] if all(cells['path']) else None
+    if any(any(cells.get(name, ())) for name in RATES):
+        return None
+    blank = [''] * len(next(iter(cells.values())))
+    paths = list(map('\0'.join, zip(cells.get('video', blank), cells.get('audio', blank), blank, blank, strict=True)))
+    return None if '\0\0\0' in paths else paths

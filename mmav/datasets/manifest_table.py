@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-import re
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
+
+import numpy as np
 
 from mmav.datasets.columns import SPAN, find_columns
 from mmav.datasets.media.pair_path import PairPath
 from mmav.errors import ManifestError
 from mmav.files import read_text
+
+# Rows that are parsed column by column. More would be slower: where lists live longer, the garbage collector looks
+# through all the others again and again.
+ROWS_AT_ONCE = 500
 
 
 class Table(NamedTuple):
@@ -70,40 +78,125 @@ def scan_table(
     path: str, labels: Sequence[str] | None, others: Sequence[str] = ()
 ) -> tuple[Table, Iterator[tuple[int, list[str]]]]:
     """A manifest without its rows, and what reads them one by one, see :func:`read_table`."""
-    reader = csv.reader(_lines(read_text(path, 'manifest')), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise _not_csv(path, reader.line_num, error) from error
-    columns = find_columns(path, header, labels, others=others)
+    table, chunks = scan_chunks(path, labels, others)
 
     def rows() -> Iterator[tuple[int, list[str]]]:
-        empty = True
+        with words_errors(path):
+            empty = True
+            for chunk in chunks:
+                for row in checked_rows(table, chunk):
+                    empty = False
+                    yield row
+            if empty:
+                raise no_clip(path)
+
+    return table, rows()
+
+
+class Chunk(NamedTuple):
+    """Some rows of a manifest, as they are.
+
+    Attributes:
+        lines: Line of each row's end.
+        rows: Its cells.
+    """
+
+    lines: list[int]
+    rows: list[list[str]]
+
+
+def scan_chunks(path: str, labels: Sequence[str] | None, others: Sequence[str] = ()) -> tuple[Table, Iterator[Chunk]]:
+    """A manifest without its rows, and what reads them, many at a time and unchecked.
+
+    The file is read as it is scanned: :func:`words_errors` around the work gives errors their words.
+    """
+    with words_errors(path):
+        reader = csv.reader(_lines_of(path), strict=True)
         try:
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                where = f'{path}: row {reader.line_num}'
-                if len(cells) != len(header):
-                    raise ManifestError(
-                        f'{where}: {len(cells)} cells under a header of {len(header)}; put a cell that holds a comma '
-                        'in double quotes'
-                    )
-                if 'path' in columns and not cells[columns['path']].strip():
-                    raise ManifestError(f'{where}: the path is empty')
-                empty = False
-                yield reader.line_num, cells
+            header = [name.strip() for name in next(reader, [])]
         except csv.Error as error:
             raise _not_csv(path, reader.line_num, error) from error
-        if empty:
-            raise ManifestError(f'{path}: the manifest has a header but no clip; write one row per clip')
+        columns = find_columns(path, header, labels, others=others)
 
-    return Table(path, header, columns, []), rows()
+    def chunks() -> Iterator[Chunk]:
+        problem, more = None, True
+        while more:
+            lines, rows = [], []
+            try:
+                for cells in reader:
+                    rows.append(cells)
+                    lines.append(reader.line_num)
+                    if len(rows) == ROWS_AT_ONCE:
+                        break
+                else:
+                    more = False
+            except csv.Error as error:
+                # errors of the rows before it come first
+                problem, more = error, False
+            if rows:
+                yield Chunk(lines, rows)
+        if problem is not None:
+            raise _not_csv(path, reader.line_num, problem) from problem
+
+    return Table(path, header, columns, []), chunks()
 
 
-def _lines(text: str) -> Iterator[str]:
-    """The lines of a text with their ends, as they are; ``io.StringIO`` takes four bytes a character."""
-    return (match[0] for match in re.finditer(r'[^\r\n]*(?:\r\n?|\n)|[^\r\n]+', text))
+def checked_rows(table: Table, chunk: Chunk) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row that is not empty.
+
+    Raises:
+        ManifestError: A row has no path, or too few or too many cells.
+    """
+    columns = table.columns
+    for line, cells in zip(*chunk, strict=True):
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f'{table.path}: row {line}'
+        if len(cells) != len(table.header):
+            raise ManifestError(
+                f'{where}: {len(cells)} cells under a header of {len(table.header)}; put a cell that holds a comma '
+                'in double quotes'
+            )
+        if 'path' in columns and not cells[columns['path']].strip():
+            raise ManifestError(f'{where}: the path is empty')
+        yield line, cells
+
+
+def plain_columns(table: Table, chunk: Chunk) -> dict[str, list[str]] | None:
+    """Name of each column that is read -> its cells; None if a row has too few or too many."""
+    width = len(table.header)
+    if any(len(row) != width for row in chunk.rows):
+        return None
+    cells = list(zip(*chunk.rows, strict=True))
+    return {name: list(map(str.strip, cells[place])) for name, place in table.columns.items()}
+
+
+def no_clip(path: str) -> ManifestError:
+    """What to say of a manifest without a row."""
+    return ManifestError(f'{path}: the manifest has a header but no clip; write one row per clip')
+
+
+@contextmanager
+def words_errors(path: str) -> Iterator[None]:
+    """Says that a file cannot be read, or is not text, before anything that is wrong in its rows."""
+    try:
+        yield
+    except (ManifestError, UnicodeDecodeError, OSError):
+        if os.path.isfile(os.path.expanduser(path)):
+            read_text(path, 'manifest')
+        raise
+
+
+def _lines_of(path: str) -> Iterator[str]:
+    """The lines of a file; one that can be read only once, such as a pipe, is read whole."""
+    if not os.path.isfile(os.path.expanduser(path)):
+        return io.StringIO(read_text(path, 'manifest'))
+    return _lines_of_file(path)
+
+
+def _lines_of_file(path: str) -> Iterator[str]:
+    with open(os.path.expanduser(path), encoding='utf-8-sig') as file:
+        yield from file
 
 
 def _not_csv(path: str, line: int, error: csv.Error) -> ManifestError:
@@ -127,6 +220,26 @@ def span_of(where: str, named: Mapping[str, str]) -> tuple[float | None, float |
     if end is not None and end <= (start or 0.0):
         raise ManifestError(f'{where}: end {end:g} s is not after start {start or 0.0:g} s')
     return start, end
+
+
+def spans_of(cells: Mapping[str, Sequence[str]]) -> np.ndarray | None:
+    """Start and end of many clips (N, 2), NaN for the file's own; None if there is one that :func:`span_of` refuses."""
+    number = len(next(iter(cells.values())))
+    spans = np.full((number, 2), np.nan)
+    for place, column in enumerate(SPAN):
+        texts = cells.get(column)
+        if not texts or not any(texts):
+            continue
+        try:
+            spans[:, place] = [float(text) if text else math.nan for text in texts]
+        except ValueError:
+            return None
+        if np.isfinite(spans[:, place]).sum() != sum(map(bool, texts)):
+            return None
+    starts, ends = spans.T
+    if (spans < 0).any() or (ends <= np.nan_to_num(starts)).any():
+        return None
+    return spans
 
 
 def _number(cell: str) -> float:

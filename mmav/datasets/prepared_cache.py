@@ -26,6 +26,7 @@ from mmav.datasets.cache_folder import PREPARED, RAM, CacheFolder, size_of
 from mmav.datasets.item_file import ItemFile, Unstorable, pack_item, unpack_item
 from mmav.datasets.item_identity import identity_of
 from mmav.datasets.media.pair_path import stamps_of
+from mmav.datasets.seldom import Seldom
 from mmav.datasets.transforms.determinism import split_steps
 from mmav.errors import ConfigError, MediaError
 from mmav.outputs import is_first
@@ -88,7 +89,9 @@ class PreparedCache:
         self.kept = torch.zeros(places, dtype=torch.int64)
         self._stamps = torch.zeros(number, dtype=torch.int64)
         self._said = torch.zeros(1, dtype=torch.int64)
-        self.tensors = self.kept, self._stamps, self._said
+        self._is_full = torch.zeros(1, dtype=torch.uint8)
+        self._seldom = Seldom(number)
+        self.tensors = self.kept, self._stamps, self._said, self._is_full
         self.need = self._measure()
         self._folder.claim(self)
 
@@ -123,6 +126,10 @@ class PreparedCache:
         """Whether :meth:`report` has nothing more to say."""
         return bool(self._said.numpy()[0])
 
+    def has_to_report(self) -> bool:
+        """Whether it is time for :meth:`report`, which looks at all clips."""
+        return not self.reported and self._seldom.due()
+
     def report(self, broken: torch.Tensor) -> None:
         """Logs once that all clips were prepared, and how many are stored.
 
@@ -132,7 +139,9 @@ class PreparedCache:
         if self.reported:
             return
         kept = self.kept[: self._number]
-        if bool(((kept != 0) | broken).all()):
+        left = self._number - int(((kept != 0) | broken).sum())
+        self._seldom.wait(left)
+        if not left:
             self._said[0] = 1
             full = int((kept == FULL).sum())
             more = f'; {full:,} for which there is no room are prepared each time' if full else ''
@@ -147,7 +156,7 @@ class PreparedCache:
         item = self._items.get(place, stamp) if stamp else None
         if item is None:
             prepared, added = self._compute(clip)
-            if prepared is not None and stamp and not bool((self.kept == FULL).any()):
+            if prepared is not None and stamp and not self._is_full[0]:
                 self._store(place, stamp, self._pack(added))
             return prepared
         kept = self.kept.numpy()
@@ -184,7 +193,7 @@ class PreparedCache:
             self._items.put(place, stamp, item)
             self.kept[place] = len(item)
         except OSError as error:
-            self.kept[place] = FULL
+            self.kept[place], self._is_full[0] = FULL, 1
             print_log(
                 f'cache: no more clips are kept {self._where()} ({error.strerror or error}); the others are prepared '
                 'each time, as without a cache',

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
+import torch
 from mmengine.dataset import InfiniteSampler as MMEngineInfiniteSampler
 from torch.utils.data import Dataset, Sampler
 
 from mmav.datasets.av_dataset import Draw
+from mmav.datasets.epoch_samplers import blocks
+from mmav.datasets.shared_array import compact
 from mmav.registry import DATA_SAMPLERS
 
 
@@ -38,6 +41,8 @@ class ResumableSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """The indices of an epoch."""
         skip, self.skip = self.skip, 0
+        if _starts_anywhere(type(self.inner)):
+            return self.inner.iter_from(skip)
         return islice(iter(self.inner), skip, None)
 
     def __len__(self) -> int:
@@ -60,9 +65,28 @@ class InfiniteSampler(MMEngineInfiniteSampler):
 
     def __iter__(self) -> Iterator[int]:
         """The indices of this process, from the first pass on."""
-        for place, index in enumerate(self._infinite_indices()):
-            if place % self.world_size == self.rank:
-                yield Draw.of(index, place // self.size)
+        return self.iter_from(0)
+
+    def iter_from(self, place: int) -> Iterator[int]:
+        """The indices of this process, from one place on."""
+        generator = torch.Generator()
+        generator.manual_seed(self.seed)
+        first = self.rank + place * self.world_size
+        for number in count():
+            # each pass goes on with the generator of the one before
+            order = compact(torch.randperm(self.size, generator=generator).numpy()) if self.shuffle else None
+            end = (number + 1) * self.size
+            for places in blocks(first, end, self.world_size):
+                within = places % self.size
+                for index in (within if order is None else order[within]).tolist():
+                    yield Draw.of(index, number)
+            first += -(-max(0, end - first) // self.world_size) * self.world_size
+
+
+def _starts_anywhere(kind: type) -> bool:
+    """Whether a sampler can start at any place: unless a subclass has changed its order, but not how it starts."""
+    owners = [next((base for base in kind.__mro__ if name in vars(base)), None) for name in ('iter_from', '__iter__')]
+    return owners[0] is not None and kind.__mro__.index(owners[0]) <= kind.__mro__.index(owners[1] or object)
 
 
 def is_endless(sampler: Any) -> bool:

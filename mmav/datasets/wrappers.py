@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ from mmengine.dataset import ConcatDataset as MMEngineConcatDataset
 from mmengine.dataset import RepeatDataset as MMEngineRepeatDataset
 
 from mmav.class_names import Names, by_part
-from mmav.datasets.av_dataset import Draw
-from mmav.datasets.class_counts import clips_within
+from mmav.datasets.av_dataset import AVDataset, Draw
+from mmav.datasets.class_counts import categories_of, clips_within
+from mmav.datasets.shared_array import SharedArray, compact
 from mmav.errors import ConfigError
 from mmav.joined_classes import UNION, Places, join, read_whole
 from mmav.registry import DATASETS
@@ -204,8 +204,13 @@ class ClassBalancedDataset(_Around, MMEngineClassBalancedDataset):
                 f'ClassBalancedDataset: a {type(self.dataset).__name__} does not know the classes of its clips '
                 '(get_cat_ids): give an AVDataset, or a wrapper of some'
             )
-        super().full_init()
-        self._most = max(np.bincount(self.repeat_indices), default=1)
+        factors = _repeat_factors(self.dataset, self.oversample_thr)
+        if factors is None:
+            factors = np.array(self._get_repeat_factors(self.dataset, self.oversample_thr))
+        times = np.ceil(factors).astype(np.int64)
+        self._repeated = SharedArray(compact(np.repeat(np.arange(len(times)), times)))
+        self._fully_initialized = True
+        self._most = int(times.max(initial=1))
         if self._most == 1:
             raise ConfigError(
                 f'ClassBalancedDataset has no effect: no class is in a smaller share of the clips than '
@@ -213,20 +218,42 @@ class ClassBalancedDataset(_Around, MMEngineClassBalancedDataset):
             )
 
     def _inside(self, index: int) -> tuple[Any, Draw]:
-        within = self.repeat_indices[int(index)]
-        repeat = int(index) - bisect_left(self.repeat_indices, within)  # repeats stand together, in the order of clips
-        return self.dataset, Draw.inside(index, within, repeat=repeat, times=int(self._most))
+        within = int(self.repeat_indices[int(index)])
+        # repeats stand together, in the order of clips
+        repeat = int(index) - int(np.searchsorted(self.repeat_indices, within))
+        return self.dataset, Draw.inside(index, within, repeat=repeat, times=self._most)
+
+    @property
+    def repeat_indices(self) -> np.ndarray:
+        """The clip that each index stands for."""
+        return self._repeated.values
 
     def clips_within(self) -> list[tuple[Any, np.ndarray]]:
         """See :func:`mmav.datasets.class_counts.clips_within`."""
         self.full_init()
-        repeated = np.array(self.repeat_indices)
+        repeated = self.repeat_indices
         pieces, begin = [], 0
         for leaf, clips in clips_within(self.dataset):
             first, last = np.searchsorted(repeated, [begin, begin + len(clips)])
             pieces.append((leaf, clips[repeated[first:last] - begin]))
             begin += len(clips)
         return pieces
+
+
+def _repeat_factors(dataset: Any, threshold: float) -> np.ndarray | None:
+    """What MMEngine computes clip by clip (N,); None where a dataset has categories of its own."""
+    leaves = _leaves(dataset)
+    if not leaves or not all(
+        getattr(type(leaf), 'get_cat_ids', None) is AVDataset.get_cat_ids and leaf.labelled for leaf in leaves
+    ):
+        return None
+    categories, ends = categories_of(dataset)
+    shares = np.bincount(categories) / len(ends)
+    with np.errstate(divide='ignore'):
+        of_category = np.maximum(1.0, np.sqrt(threshold / shares))
+    factors = np.ones(len(ends))
+    np.maximum.at(factors, np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0)), of_category[categories])
+    return factors
 
 
 @DATASETS.register_module()

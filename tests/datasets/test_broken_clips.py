@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmav.datasets import AVDataset
-from mmav.datasets.broken_clips import BROKEN, DAMAGED, UNSEEN, WHOLE, judge, require_files
+from mmav.datasets import AVDataset, broken_clips, seldom
+from mmav.datasets.broken_clips import BROKEN, DAMAGED, UNSEEN, WHOLE, Judge, judge, require_files
 from mmav.errors import TooManyBrokenClips
 
 
@@ -25,6 +25,35 @@ def test_the_share_of_what_was_seen_or_of_all():
             judge('m.csv', seen, 0.1, of_all=of_all)
     with pytest.raises(TooManyBrokenClips, match='none of the 3 clips of m.csv can be read'):
         judge('m.csv', states(broken=3), 1.0)
+
+
+@pytest.mark.parametrize('share', [0.1, 1.0])
+def test_among_many_clips_counting_is_rare_and_the_end_is_the_same(monkeypatch, share):
+    """Broken and whole clips in any order: the run ends with the same clip as if all were counted each time."""
+    monkeypatch.setattr(seldom, 'COUNTED_ALWAYS', 100)
+    counted = []
+    monkeypatch.setattr(broken_clips, 'judge', lambda *args: counted.append(1) or judge(*args))
+    draw = torch.Generator().manual_seed(0)
+    found = torch.full((4000,), UNSEEN, dtype=torch.uint8)
+    often, rare = Judge('m.csv', found), 0
+    for k, point in enumerate(torch.rand(4000, generator=draw).tolist()):
+        broken = point < (0.05 if share < 1 and k < 2000 else 0.5 if share < 1 else 1.0)
+        found[k] = BROKEN if broken else WHOLE
+        try:
+            judge('m.csv', found, share)
+            ends = False
+        except TooManyBrokenClips as error:
+            ends = str(error)
+        if ends:
+            with pytest.raises(TooManyBrokenClips) as raised:
+                often(share, new=True)
+            assert str(raised.value) == ends and broken
+            break
+        if broken:
+            rare += 1
+            often(share, new=True)
+            often(share, new=False)  # met again
+    assert ends and len(counted) < 0.5 * rare
 
 
 @pytest.fixture

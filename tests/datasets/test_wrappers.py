@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
-from mmav.datasets import AVDataset, ConcatDataset, RepeatDataset, ResumableSampler
+from mmav.datasets import AVDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset, ResumableSampler
 from mmav.datasets.av_dataset import Draw
 from mmav.datasets.broken_clips import BROKEN
 from mmav.datasets.transforms.pack import META_KEYS
@@ -299,3 +301,24 @@ def test_lists_without_labels_are_joined(folder):
     data = DATASETS.build(dict(type='ConcatDataset', datasets=parts, classes='union'))
     rows = [data.get_data_info(k) for k in range(4)]
     assert [row['sample_idx'] for row in rows] == [0, 1, 2, 3] and not any(row['label'] for row in rows)
+
+
+@pytest.mark.parametrize('kind', ['one', 'several', 'parts'])
+def test_repeats_of_rare_classes_are_those_of_mmengines_loop(tmp_path, kind):
+    draw = np.random.default_rng(0)
+    one = [f'{k}' for k in draw.choice(8, 300, p=np.array([128, 64, 32, 16, 8, 4, 2, 2]) / 256)]
+    cells = dict(
+        one=one,
+        several=['|'.join({*one[k : k + k % 4]}) for k in range(300)],
+        parts=[f'{each},{int(each) * k % 3}' for k, each in enumerate(one)],
+    )[kind]
+    header = 'path,verb,noun' if kind == 'parts' else 'path,label'
+    (tmp_path / 'm.csv').write_text('\n'.join([header, *(f'a.mp4,{cell}' for cell in cells)]))
+    names = [f'class {k}' for k in range(8)]
+    classes = dict(verb=names, noun=names[:3]) if kind == 'parts' else names
+    data = AVDataset(str(tmp_path / 'm.csv'), [], classes=classes, multi_label=kind == 'several')
+    joined = RepeatDataset(ConcatDataset([data, data]), 2)
+    balanced = ClassBalancedDataset(joined, 0.2)
+    factors = balanced._get_repeat_factors(joined, 0.2)
+    expected = [k for k, factor in enumerate(factors) for _ in range(math.ceil(factor))]
+    assert balanced.repeat_indices.tolist() == expected and len(balanced) == len(expected) > len(joined)

@@ -104,7 +104,7 @@ class FeatureDataset(AVDataset):
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The row of a clip, and the place of its features."""
         info = super().get_data_info(index)
-        return dict(info, place=int(self._places[int(self._rows[index])]))
+        return dict(info, place=int(self._places[self._row(index)]))
 
     def _read_manifest(self, names: Names) -> Manifest:
         index = self.store.index
