@@ -64,6 +64,19 @@ def resident_memory(process: int | str = 'self', *, peak: bool = False) -> int |
     return int(sizes[0]) * 1024 if sizes else None
 
 
+def proportional_memory(process: int | str = 'self') -> int | None:
+    """Memory of a process in bytes, without the files that it maps, such as libraries; None where it is unknown.
+
+    A page that N processes share counts as 1/N, so that figures of several processes add up to what they take together.
+    """
+    try:
+        rollup = (PROC / str(process) / 'smaps_rollup').read_text()
+    except OSError:
+        return None
+    sizes = [line.split()[1] for line in rollup.splitlines() if line.startswith(('Pss_Anon:', 'Pss_Shmem:'))]
+    return sum(map(int, sizes)) * 1024 if sizes else None
+
+
 def check_device(device: str, dtypes: Iterable[str]) -> None:
     """Makes sure that a device exists and computes in some types.
 

@@ -91,6 +91,7 @@ COMMANDS = {
         'benchmark-data': f'{_ANALYSIS}/benchmark_data.py',
         'benchmark-serve': f'{_ANALYSIS}/benchmark_serve.py',
         'benchmark-shards': f'{_ANALYSIS}/benchmark_shards.py',
+        'benchmark-list': f'{_ANALYSIS}/benchmark_list.py',
         'benchmark-contention': f'{_ANALYSIS}/benchmark_contention.py',
         'compare-peers': f'{_ANALYSIS}/compare_peers.py',
         'check-gpu': f'{_ANALYSIS}/check_gpu.py',

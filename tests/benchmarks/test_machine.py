@@ -1,7 +1,7 @@
 import torch
 
 from benchmarks import machine as machine_module
-from benchmarks.machine import machine, matmul_peak, resident_memory
+from benchmarks.machine import machine, matmul_peak, proportional_memory, resident_memory
 
 
 def test_the_fastest_product_counts_and_slow_sizes_are_left_out(monkeypatch):
@@ -37,5 +37,8 @@ def test_memory_of_a_process_is_what_the_system_says(tmp_path, monkeypatch):
     status.write_text('Name:\tpython\nVmHWM:\t    3000 kB\nVmRSS:\t    2048 kB\nThreads:\t1\n')
     assert (resident_memory(7), resident_memory(7, peak=True)) == (2048 * 1024, 3000 * 1024)
     assert resident_memory(8) is None and resident_memory() is None
+    rollup = 'Rss:  9000 kB\nPss:  5000 kB\nPss_Anon:  700 kB\nPss_File:  4000 kB\nPss_Shmem:  300 kB\n'
+    (tmp_path / '7' / 'smaps_rollup').write_text(rollup)
+    assert proportional_memory(7) == 1000 * 1024 and proportional_memory(8) is None
     status.write_text('Name:\tkthreadd\n')  # a process of the kernel has no memory of its own
     assert resident_memory(7) is None
