@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmav.checkpoints import require_checkpoint
+from mmav.config.device_steps import move_to_workers
 from mmav.config.reading import key_value, load_checked_config
 from mmav.datasets.features.index import DTYPES
 from mmav.engine.cli import run_tool
@@ -81,6 +82,7 @@ def main() -> None:
         require_checkpoint(args.checkpoint)
     check_folder(args.out)
     cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
+    move_to_workers(cfg)
     splits = args.split or splits_of(cfg)
     for split in splits:  # before anything is written
         list_of(cfg, split)

@@ -4,6 +4,7 @@
 import argparse
 
 from mmav.config.amp import AMP
+from mmav.config.device_steps import MOVABLE
 from mmav.engine.cli import run_tool
 from mmav.engine.launch import add_common_arguments, train
 
@@ -39,6 +40,14 @@ def main() -> None:
         '--deterministic',
         action='store_true',
         help='only algorithms whose results are bit-equal when repeated, no TF32; slower on a GPU',
+    )
+    parser.add_argument(
+        '--on-device',
+        nargs='+',
+        choices=MOVABLE,
+        metavar='STEP',
+        help='compute these steps of the pipeline for whole batches on the GPU, not in data workers: random_erasing, '
+        'log_mel (with AudioViews and SpecAugment behind it); on a CPU it is no gain, see docs/data_speed.md',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch size')
     add_common_arguments(parser)

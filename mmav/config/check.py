@@ -200,7 +200,7 @@ def _top_level(name: str, value: Any) -> Problems:
         yield from _dataloader(value, name)
     elif name in ('train_cfg', 'val_cfg', 'test_cfg'):
         by_epoch = isinstance(value, dict) and value.get('by_epoch', True)
-        train = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+        train = 'AVTrainLoop' if by_epoch else 'AVIterTrainLoop'
         default = {'train_cfg': train, 'val_cfg': 'AVValLoop', 'test_cfg': 'AVTestLoop'}[name]
         yield from _part(value, name, registry.LOOPS, default=default, extra=() if 'type' in value else ('by_epoch',))
     elif name == 'optim_wrapper':

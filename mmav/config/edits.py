@@ -160,7 +160,11 @@ def training_views(cfg: Config) -> dict[str, int]:
     dataset: Mapping[str, Any] = next((part for part in parts if 'pipeline' in part), {})
     steps = {step['type']: step for step in dataset.get('pipeline', ())}
     kinds = dict(video='LoadClip', audio='AudioViews')
-    return {name: steps[kind].get('num_views', 1) for name, kind in kinds.items() if kind in steps}
+    views = {name: steps[kind].get('num_views', 1) for name, kind in kinds.items() if kind in steps}
+    preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if masks := preprocessor.get('spec_augment'):  # which makes the views on the device
+        views['audio'] = views.get('audio', 1) * masks.get('num_views', 1)
+    return views
 
 
 def resolve_num_classes(

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from mmav.datasets.transforms import CenterCrop, FlipViews, LoadClip, PackAVInputs, Resize, SpatialCrops, Spectrogram
-from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
 from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, one_line
+from mmav.mel import FRAME_LENGTH_MS
 
 KNOWN = (LoadClip, Resize, CenterCrop, SpatialCrops, FlipViews, PackAVInputs)
 

@@ -19,6 +19,7 @@ from mmav.checkpoints import require_checkpoint
 from mmav.class_names import noted_in
 from mmav.config import edits
 from mmav.config.check import check_config
+from mmav.config.device_steps import move_to_device
 from mmav.config.edits import DATALOADERS
 from mmav.config.reading import key_value, load_config
 from mmav.engine import testing
@@ -100,6 +101,10 @@ def prepare_config(
         if features:
             raise ConfigError(f'--shards {args.shards} has no effect with --features, which reads no clips')
         edits.set_shards(cfg, args.shards)
+    if getattr(args, 'on_device', None):
+        if features:
+            raise ConfigError('--on-device has no effect with --features, which reads no frames and no sound')
+        move_to_device(cfg, args.on_device)
     if getattr(args, 'drop', None):
         edits.set_drop(cfg, args.drop)
     if work_dir_suffix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from mmav.datasets.resumable_sampler import ResumableSampler, is_endless
 from mmav.engine.distributed.fsdp import is_spread
+from mmav.engine.hand_over import ahead_of
 from mmav.engine.hooks.seed import datasets_within
 from mmav.engine.optim.schedule_check import all_schedulers
 from mmav.errors import ConfigError
@@ -36,6 +38,8 @@ class _Resumable(BaseLoop):
     dataloader: DataLoader[Any]
     # whether hooks see all of training as one epoch
     by_iterations = False
+    # whether batches are copied to a GPU one step ahead
+    hand_over = True
     _todo_after = 0
     _batches = 0
 
@@ -68,10 +72,12 @@ class _Resumable(BaseLoop):
         if done and skips:
             sampler.skip = done * (self.dataloader.batch_size or 1)
         # with a custom sampler or batch sampler all batches are read, and finished ones are dropped
-        for idx, data_batch in enumerate(self.dataloader, start=done if skips else 0):
-            if idx >= done:
-                self._batches = idx + 1
-                yield idx, data_batch
+        batches: Any = iter(self.dataloader) if skips else islice(self.dataloader, done, None)
+        if self.hand_over:
+            batches = ahead_of(self.runner.model, batches)
+        for idx, data_batch in enumerate(batches, start=done):
+            self._batches = idx + 1
+            yield idx, data_batch
         self._batches = 0
 
 
@@ -86,6 +92,8 @@ class AVTrainLoop(_Resumable, EpochBasedTrainLoop):
         val_begin: First epoch followed by a validation.
         val_interval: Epochs from one validation to the next.
         dynamic_intervals: Pairs of first epoch and interval, which replace the interval.
+        hand_over: Whether batches are copied to a GPU one step ahead, see :mod:`mmav.engine.hand_over`; on a CPU it
+            changes nothing.
 
     Raises:
         ConfigError: The sampler is endless.
@@ -100,7 +108,9 @@ class AVTrainLoop(_Resumable, EpochBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1,
         dynamic_intervals: Sequence[tuple[int, int]] | None = None,
+        hand_over: bool = True,
     ) -> None:
+        self.hand_over = hand_over
         super().__init__(runner, _resumable(dataloader), max_epochs, val_begin, val_interval, dynamic_intervals)
         refuse_endless(self.dataloader, 'train_dataloader')
         runner.log_processor.by_epoch = True
@@ -129,6 +139,7 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         val_begin: First iteration followed by a validation.
         val_interval: Iterations from one validation to the next; the last iteration is always followed by one.
         dynamic_intervals: Pairs of first iteration and interval, which replace the interval.
+        hand_over: As in :class:`AVTrainLoop`.
 
     Raises:
         ConfigError: A scheduler or hook counts epochs, or ``max_iters`` is not a positive integer.
@@ -145,7 +156,9 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
+        hand_over: bool = True,
     ) -> None:
+        self.hand_over = hand_over
         if int(max_iters) != max_iters or max_iters < 1:
             raise ConfigError(f'train_cfg.max_iters={max_iters} must be a whole number of iterations, 1 or more')
         # not IterBasedTrainLoop's constructor, which starts reading

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from torch import nn
 
+import mmav.engine.device_check
 import mmav.engine.features.checks
 import mmav.engine.input_check
 import mmav.engine.teacher_check  # noqa: F401 registers a check

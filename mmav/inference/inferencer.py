@@ -16,6 +16,7 @@ from tqdm import tqdm
 from mmav.checkpoints import load_checkpoint_file
 from mmav.class_names import trained_with
 from mmav.config.check import check_config
+from mmav.config.device_steps import move_to_workers
 from mmav.config.edits import find_test_set, find_whole_test_set, resolve_num_classes, set_data_root
 from mmav.config.reading import load_config
 from mmav.datasets import av_collate
@@ -82,6 +83,8 @@ class AVInferencer:
         if data_root:
             set_data_root(self.cfg, data_root)
         check_config(self.cfg)
+        # so that what is read has spectrograms, for all that looks at them
+        move_to_workers(self.cfg)
         init_default_scope('mmav')
         self.show_progress = show_progress
         dataset = find_test_set(self.cfg)

@@ -7,7 +7,7 @@ from mmav.models.auxiliary import TrainingBatch, UnimodalHeads, UnimodalTeachers
 from mmav.models.av_classifier import AVClassifier
 from mmav.models.backbones import AST, MAT, Backbone, ConvEncoder, Hiera, MViTv2, PerFrame, TimmBackbone, ViT
 from mmav.models.cached_backbone import CachedBackbone
-from mmav.models.data_preprocessor import AVDataPreprocessor, MixupCutmix
+from mmav.models.data_preprocessor import AVDataPreprocessor
 from mmav.models.heads import ClsHead, ContrastiveHead, MultiLabelHead, VerbNounHead
 from mmav.models.losses import (
     ALLoss,
@@ -19,6 +19,7 @@ from mmav.models.losses import (
     IMALLoss,
     IMCLoss,
 )
+from mmav.models.mixup_cutmix import MixupCutmix
 from mmav.models.necks import AVBottleneck, Avg, Concat, MergedAttention
 from mmav.models.token_mixup import TokenMixup
 

@@ -1,4 +1,4 @@
-"""Turns collated clips into normalised tensors on the model's device, mixed with each other in training."""
+"""Turns collated clips into normalised tensors on the model's device, augmented and mixed in training."""
 
 from __future__ import annotations
 
@@ -6,16 +6,47 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
-from mmav.errors import ConfigError
+from mmav.errors import ConfigError, one_line
+from mmav.models.device_steps import DeviceLogMel, DeviceRandomErasing, DeviceSpecAugment
 from mmav.registry import MODELS
-from mmav.structures import AVDataSample, as_parts
 
 # instead of a mean and a standard deviation: those that the backbone states
 BACKBONE = 'backbone'
+
+
+# arguments of AVDataPreprocessor that are steps of a pipeline, and what runs them
+STEPS = dict(random_erasing=DeviceRandomErasing, log_mel=DeviceLogMel, spec_augment=DeviceSpecAugment)
+NO_LOG_MEL = (
+    'data_preprocessor.spec_augment masks what data_preprocessor.log_mel computes, and there is none: give both, or '
+    'leave SpecAugment in the pipeline'
+)
+NO_WAVEFORMS = (
+    "data_preprocessor.log_mel needs waveforms, but the pipeline gives something else: use dict(type='DeviceLogMel') "
+    'in the place of LogMel, or leave data_preprocessor.log_mel out'
+)
+NOT_COMPUTED = (
+    'the pipeline gives the waveforms of a DeviceLogMel, but data_preprocessor has no log_mel that computes their '
+    'spectrograms: give it the same arguments, or use LogMel in the pipeline'
+)
+
+
+def build_step(name: str, options: Mapping[str, Any] | None) -> Any:
+    """One of ``STEPS``; None without options.
+
+    Raises:
+        ConfigError: They are none of its arguments, or wrong.
+    """
+    if options is None:
+        return None
+    if not isinstance(options, Mapping):
+        raise ConfigError(f'data_preprocessor.{name}={options!r}: give a dict of its arguments')
+    try:
+        return STEPS[name](**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'data_preprocessor.{name}: {one_line(error)}') from error
 
 
 def no_norm_stated(modality: str, backbone: str) -> str:
@@ -40,9 +71,16 @@ def trim_padding(value: Tensor, columns: int) -> Tensor:
     return value[..., : -(-last // columns) * columns]
 
 
+class HandedOver(dict[str, Any]):
+    """A batch after :meth:`AVDataPreprocessor.hand_over`: on the device, and what the CPU decides is decided."""
+
+
 @MODELS.register_module()
 class AVDataPreprocessor(BaseDataPreprocessor):
     """Moves a batch to the device, normalises each modality and mixes clips in training.
+
+    Steps that follow one another at the end of a pipeline can run here, for the whole batch on the model's device, in
+    the place of the transforms of the same names: see docs/data_speed.md, and ``--on-device`` of tools/train.py.
 
     Args:
         norm: Modality name -> dict(mean, std), a number or one per channel, in the units of the input: 0 to 255 for
@@ -54,10 +92,18 @@ class AVDataPreprocessor(BaseDataPreprocessor):
             every clip of a batch, :func:`trim_padding` leaves out all but what fills a multiple of that number. The
             length of a batch then follows its clips, for backbones that take any length.
         non_blocking: Whether copies to the device may overlap with computation.
+        random_erasing: Arguments of :class:`~mmav.models.device_steps.DeviceRandomErasing`, for training.
+        log_mel: Arguments of :class:`~mmav.models.device_steps.DeviceLogMel`, which needs the waveforms that
+            :class:`mmav.datasets.transforms.DeviceLogMel` packs.
+        spec_augment: Arguments of :class:`~mmav.models.device_steps.DeviceSpecAugment`, for training, after
+            ``log_mel``.
 
     Raises:
         ValueError: If a standard deviation is not above 0, or an entry is neither a dict nor 'backbone'.
+        ConfigError: An argument of a step is wrong, or there is ``spec_augment`` without ``log_mel``.
     """
+
+    log_mel: DeviceLogMel | None
 
     def __init__(
         self,
@@ -66,6 +112,9 @@ class AVDataPreprocessor(BaseDataPreprocessor):
         *,
         trim: Mapping[str, int] | None = None,
         non_blocking: bool = True,
+        random_erasing: Mapping[str, Any] | None = None,
+        log_mel: Mapping[str, Any] | None = None,
+        spec_augment: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(non_blocking)
         for name, columns in (trim or {}).items():
@@ -82,6 +131,11 @@ class AVDataPreprocessor(BaseDataPreprocessor):
             else:
                 raise ValueError(f'norm.{name}={value!r}: give dict(mean=..., std=...), or {BACKBONE!r} for its own')
         self.batch_augment = MODELS.build(batch_augment) if batch_augment else None
+        self.random_erasing = build_step('random_erasing', random_erasing)
+        self.log_mel = build_step('log_mel', log_mel)
+        self.spec_augment = build_step('spec_augment', spec_augment)
+        if self.spec_augment is not None and self.log_mel is None:
+            raise ConfigError(NO_LOG_MEL)
 
     def _set_norm(self, name: str, norm: Mapping[str, Any]) -> None:
         for key in ('mean', 'std'):
@@ -112,28 +166,68 @@ class AVDataPreprocessor(BaseDataPreprocessor):
         """Prepares a batch.
 
         Args:
-            data: ``inputs`` (modality -> (B, V, C, ...)), ``masks`` (modality -> (B,) bool) and ``data_samples``.
-            training: Whether clips are mixed.
+            data: ``inputs`` (modality -> (B, V, C, ...)), ``masks`` (modality -> (B,) bool), ``data_samples`` and, of
+                waveforms for ``log_mel``, ``lengths`` (modality -> samples (B, V)); or what :meth:`hand_over` made of
+                it.
+            training: Whether clips are augmented and mixed.
 
         Returns:
             The same keys; ``inputs`` in float32, ``masks`` None if every clip has every modality.
         """
-        # checked before the copy to the device, as afterwards it would need a synchronisation
-        masks = data.get('masks')
-        if masks is not None and all(bool(mask.all()) for mask in masks.values()):
-            masks = None
-        if self.trim:  # before the copy to the device, too
-            inputs = {
-                name: trim_padding(value, self.trim[name]) if name in self.trim else value
-                for name, value in data['inputs'].items()
-            }
-            data = {**data, 'inputs': inputs}
-        data = self.cast_data({**data, 'masks': masks})
-        inputs = {name: self.normalise(name, value) for name, value in data['inputs'].items()}
+        data = data if isinstance(data, HandedOver) else self.hand_over(data)
+        given = dict(data['inputs'])
+        if self.log_mel is not None and 'audio' in given:
+            given['audio'] = self.log_mel(given['audio'], data['lengths']['audio'], data['columns'])
+            if training and self.spec_augment is not None:
+                given['audio'] = self.spec_augment(given['audio'], data['frames'])
+        inputs = {name: self.normalise(name, value) for name, value in given.items()}
+        if training and self.random_erasing is not None and 'video' in inputs:
+            video = inputs['video']
+            # normalised frames are new memory, and those that are not belong to the caller
+            video = video.clone() if video is data['inputs']['video'] else video
+            inputs['video'] = self.random_erasing(video, lambda noise: self.normalise('video', noise))
         data_samples, masks = data['data_samples'], data['masks']
         if training and self.batch_augment is not None:
             inputs, masks, data_samples = self.batch_augment(inputs, masks, data_samples)
         return dict(inputs=inputs, masks=masks, data_samples=data_samples)
+
+    def hand_over(self, data: Mapping[str, Any]) -> HandedOver:
+        """Decides what needs values on the CPU, as afterwards it would need a synchronisation, and copies the rest.
+
+        Args:
+            data: A batch, see :meth:`forward`, on the CPU.
+
+        Returns:
+            What :meth:`forward` takes in its place; ``masks`` is None if every clip has every modality.
+
+        Raises:
+            ConfigError: The pipeline gives waveforms where spectrograms belong, or the other way round.
+        """
+        masks, inputs = data.get('masks'), dict(data['inputs'])
+        if masks is not None and all(bool(mask.all()) for mask in masks.values()):
+            masks = None
+        decided: dict[str, Any] = {}
+        if self.log_mel is not None and 'audio' in inputs:
+            decided = self._decide_frames(self.log_mel, data.get('lengths'))
+        elif data.get('lengths'):
+            raise ConfigError(NOT_COMPUTED)
+        for name, columns in self.trim.items():
+            if name in inputs and not (decided and name == 'audio'):
+                inputs[name] = trim_padding(inputs[name], columns)
+        samples = self.cast_data(data['data_samples'])  # first: these small copies would wait behind the large ones
+        moved = self.cast_data(dict(inputs=inputs, masks=masks, lengths=data.get('lengths')))
+        return HandedOver(**moved, **decided, data_samples=samples)
+
+    def _decide_frames(self, log_mel: DeviceLogMel, lengths: Mapping[str, Tensor] | None) -> dict[str, Any]:
+        """``frames``: how many columns of each clip are filled (B,), on the CPU; ``columns``: how many are computed."""
+        if not lengths or 'audio' not in lengths:
+            raise ConfigError(NO_WAVEFORMS)
+        frames = log_mel.num_frames(lengths['audio']).clamp(max=log_mel.target_frames).amax(dim=1)
+        columns = log_mel.target_frames
+        if 'audio' in self.trim:
+            step = self.trim['audio']
+            columns = min(columns, step * max(-(-int(frames.max()) // step), 1))
+        return dict(frames=frames, columns=columns)
 
     def normalise(self, name: str, value: Tensor) -> Tensor:
         """Returns (value - mean) / std of a modality (B, V, C, ...) in float32."""
@@ -147,109 +241,3 @@ class AVDataPreprocessor(BaseDataPreprocessor):
         # in place where nobody else has the values, as new memory costs small models as much as the arithmetic
         moved = value - mean if value is given else value.sub_(mean)
         return moved.div_(std)
-
-
-@MODELS.register_module()
-class MixupCutmix:
-    """Mixes each clip of a batch with another: video, audio and label in the same proportion.
-
-    Mixup (Zhang et al. 2018) blends frames and spectrograms. Cutmix (Yun et al. 2019) pastes a box of the other clip
-    into all frames, and a stretch of time with an equal share of the other spectrogram. There is one draw per batch, as
-    in the MViTv2 recipe (facebookresearch/SlowFast, slowfast/datasets/mixup.py).
-
-    Labels are mixed as lam y_1 + (1 - lam) y_2, with y one-hot, or 1 for each class of a clip with any number of labels
-    (the latter as in YuanGongND/ast, src/dataloader.py).
-
-    Args:
-        num_classes: Number of classes C; ``dict(verb=V, noun=N)`` for clips with a verb and a noun.
-        mixup_alpha: Parameter of mixup's Beta distribution; 0 for no mixup.
-        cutmix_alpha: Parameter of cutmix's Beta distribution; 0 for no cutmix.
-        prob: Probability that a batch is mixed at all.
-        switch_prob: Probability of cutmix if both are on.
-
-    Raises:
-        ValueError: If both parameters are 0 or one is negative.
-    """
-
-    def __init__(
-        self,
-        num_classes: int | Mapping[str, int],
-        mixup_alpha: float = 0.8,
-        cutmix_alpha: float = 1.0,
-        *,
-        prob: float = 1.0,
-        switch_prob: float = 0.5,
-    ) -> None:
-        if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
-            raise ValueError(f'mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: none negative, one above 0')
-        self.num_classes: dict[str, int] = as_parts(num_classes)
-        self.alphas = (mixup_alpha, cutmix_alpha)
-        self.prob = prob
-        self.switch_prob = switch_prob
-
-    def __call__(
-        self, inputs: dict[str, Tensor], masks: dict[str, Tensor] | None, data_samples: list[AVDataSample]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, list[AVDataSample]]:
-        """Mixes clip i with clip B - 1 - i and writes soft labels (C,) as ``gt_score``, or for verb and noun each.
-
-        Args:
-            inputs: Modality -> (B, V, C, ...): the last two axes are H and W of a clip, F and T of a spectrogram.
-            masks: Modality -> (B,), or None; a mixed clip has a modality if either source has it. If only one has it,
-                that source is used unmixed.
-            data_samples: The B samples.
-        """
-        if torch.rand(()) >= self.prob:
-            return inputs, masks, data_samples
-        mixup_alpha, cutmix_alpha = self.alphas
-        if masks is not None:
-            inputs = {name: _fill_absent(value, masks[name]) for name, value in inputs.items()}
-            masks = {name: mask | mask.flip(0) for name, mask in masks.items()}
-        cut = cutmix_alpha > 0 and (mixup_alpha == 0 or bool(torch.rand(()) < self.switch_prob))
-        alpha = cutmix_alpha if cut else mixup_alpha
-        lam = float(torch.distributions.Beta(alpha, alpha).sample())
-        if cut:
-            inputs, lam = self._cutmix(inputs, lam)
-        else:
-            inputs = {name: value.lerp(value.flip(0), 1 - lam) for name, value in inputs.items()}
-        for part, size in self.num_classes.items():
-            target = torch.stack([sample.target(part) for sample in data_samples])
-            # of clips with any number of labels already 1 for each of theirs (B, C)
-            target = F.one_hot(target, size).float() if target.dim() == 1 else target
-            if target.shape[1] != size:
-                raise ConfigError(
-                    f'batch_augment: num_classes={size}, but clips have targets for {target.shape[1]} {part}s'
-                )
-            for sample, score in zip(data_samples, target.lerp(target.flip(0), 1 - lam), strict=True):
-                sample.set_gt_score(score, part)
-        return inputs, masks, data_samples
-
-    def _cutmix(self, inputs: dict[str, Tensor], lam: float) -> tuple[dict[str, Tensor], float]:
-        """Pastes from the flipped batch; returns the inputs and the remaining share of the first clip."""
-        video = inputs.get('video')
-        box = None
-        if video is not None:
-            # the box is clipped at the border, so the share that really remains replaces lam, for the audio, too
-            height, width = video.shape[-2:]
-            box = self._span(height, (1 - lam) ** 0.5) + self._span(width, (1 - lam) ** 0.5)
-            lam = 1 - (box[1] - box[0]) * (box[3] - box[2]) / (height * width)
-        mixed = {}
-        for name, value in inputs.items():
-            if name == 'video' and box is not None:
-                region: tuple[Any, ...] = (..., slice(*box[:2]), slice(*box[2:]))
-            else:
-                length = round((1 - lam) * value.shape[-1])
-                start = int(torch.randint(value.shape[-1] - length + 1, ()))
-                region = (..., slice(start, start + length))
-            mixed[name] = value.clone()
-            mixed[name][region] = value.flip(0)[region]
-        return mixed, lam
-
-    @staticmethod
-    def _span(size: int, share: float) -> tuple[int, int]:
-        centre, half = int(torch.randint(size, ())), int(size * share) // 2
-        return max(centre - half, 0), min(centre + half, size)
-
-
-def _fill_absent(value: Tensor, mask: Tensor) -> Tensor:
-    """Replaces clip i of (B, ...) with clip B - 1 - i where the mask (B,) is False."""
-    return torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, value.flip(0))

@@ -11,7 +11,8 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from mmav.datasets.media import PairReader, StreamReader
-from mmav.datasets.transforms.log_mel import LOW_FREQ, hertz_to_mel, native_fbank
+from mmav.datasets.transforms.log_mel import native_fbank
+from mmav.mel import LOW_FREQ, hertz_to_mel
 from mmav.visualization.captions import clock, draw_text, drawable, fitting_font, shortened
 
 SAMPLE_RATE, MEL_BINS, SHIFT_MS, FRAME = 16000, 64, 10.0, 400  # Hz, bins, ms, samples

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
+from mmav.config.device_steps import move_to_workers
 from mmav.config.reading import key_value, load_checked_config
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
@@ -54,6 +55,7 @@ def main() -> None:
         raise ConfigError(f'--out {out}: the picture is a PNG file, give a name that ends in .png')
     check_output(out, inputs=[args.config])
     cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
+    move_to_workers(cfg)  # so that what they give is drawn, too
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:
         raise ConfigError(f"'{args.config}' has no {args.split}_dataloader")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmav.analysis.folder.timing import EpochTime
-from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
+from mmav.mel import FRAME_LENGTH_MS
 from mmav.parallel import worker_problem
 from mmav.threads import cpu_count
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmav.datasets.transforms.audio_views import AudioViews
 from mmav.datasets.transforms.color_jitter import ColorJitter
+from mmav.datasets.transforms.device_log_mel import DeviceLogMel
 from mmav.datasets.transforms.flip import RandomFlip
 from mmav.datasets.transforms.frame_views import FlipViews, SpatialCrops
 from mmav.datasets.transforms.hf_spectrogram import HFSpectrogram
@@ -22,6 +23,7 @@ __all__ = [
     'AudioViews',
     'CenterCrop',
     'ColorJitter',
+    'DeviceLogMel',
     'FlipViews',
     'HFSpectrogram',
     'LoadClip',

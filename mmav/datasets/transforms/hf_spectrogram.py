@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS, LogMel
+from mmav.datasets.transforms.log_mel import LogMel
 from mmav.datasets.transforms.spectrogram import Spectrogram
 from mmav.errors import ConfigError, one_line
 from mmav.hf_files import build_extractor
+from mmav.mel import FRAME_LENGTH_MS
 from mmav.registry import TRANSFORMS
 
 _SHIFT_MS = 10.0

@@ -17,8 +17,8 @@ from mmav.datasets.media import (
     decoding_options,
     open_media,
 )
-from mmav.datasets.transforms.log_mel import FRAME_LENGTH_MS
 from mmav.errors import AbsentError, ConfigError, MediaError, did_you_mean
+from mmav.mel import FRAME_LENGTH_MS
 from mmav.registry import TRANSFORMS
 
 MODES = ('random', 'uniform')

@@ -6,22 +6,25 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
 from mmav.datasets.transforms.spectrogram import Spectrogram
 from mmav.errors import did_you_mean
+from mmav.mel import (
+    EPSILON,
+    FRAME_LENGTH_MS,
+    LEAST_STD,
+    LOW_FREQ,
+    PREEMPHASIS,
+    frame_sizes,
+    hertz_to_mel,
+    window_and_mel,
+)
 from mmav.registry import TRANSFORMS
 
 BACKENDS = ('native', 'torchaudio')
-FRAME_LENGTH_MS = 25.0
-PREEMPHASIS = 0.97
-LOW_FREQ = 20.0
-EPSILON = torch.finfo(torch.float32).eps
-# the standard deviation of a silent clip is 0
-LEAST_STD = 1e-3
 PER_CLIP = (
     'the median of each mel bin over the frames (of two middle values the lower) is subtracted, then all is divided by '
     f'the standard deviation of the whole (n - 1 in the denominator) plus {LEAST_STD:g}, before padding'
@@ -174,10 +177,10 @@ def native_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_
     Returns:
         Log-mel energies (T, F) of the T frames that lie completely within the waveform.
     """
-    length = int(sample_rate * FRAME_LENGTH_MS * 0.001)
+    length, shift = frame_sizes(sample_rate, frame_shift_ms)
     padded = 1 << (length - 1).bit_length()
-    window, mel = _window_and_mel(length, padded, num_mel_bins, sample_rate)
-    frames = wave.unfold(0, length, int(sample_rate * frame_shift_ms * 0.001))
+    window, mel = window_and_mel(length, padded, num_mel_bins, sample_rate)
+    frames = wave.unfold(0, length, shift)
     frames = frames - frames.mean(dim=1, keepdim=True)
     # As few arrays as possible: at 2 MB each, memory is the bottleneck.
     emphasised = torch.zeros(len(frames), padded)
@@ -201,27 +204,3 @@ def without_background(log_mel: Tensor) -> Tensor:
     """
     centred = log_mel - log_mel.median(dim=1, keepdim=True).values
     return centred / (centred.std() + LEAST_STD) if centred.numel() > 1 else centred
-
-
-def hertz_to_mel(hertz: float) -> float:
-    """A frequency on the mel scale (HTK's, which is Kaldi's).
-
-    >>> round(hertz_to_mel(1000.0), 1)
-    1000.0
-    """
-    return float(1127.0 * np.log(1.0 + hertz / 700.0))
-
-
-@functools.lru_cache(maxsize=8)
-def _window_and_mel(length: int, padded: int, num_mel_bins: int, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Hann window (length,) and triangular filters (padded / 2, F), equally wide on the mel scale.
-
-    The filters are computed in single precision and in torchaudio's order: where a filter hardly reaches a bin of the
-    spectrum, rounding otherwise would change its weight by a thousandth.
-    """
-    low, high = (hertz_to_mel(f) for f in (LOW_FREQ, 0.5 * sample_rate))
-    points = low + torch.arange(num_mel_bins + 2) * ((high - low) / (num_mel_bins + 1))
-    left, centre, right = points[:-2], points[1:-1], points[2:]
-    bins = 1127.0 * (1.0 + torch.arange(padded // 2)[:, None] * (sample_rate / padded) / 700.0).log()
-    rise, fall = (bins - left) / (centre - left), (right - bins) / (right - centre)
-    return torch.hann_window(length, periodic=False), torch.minimum(rise, fall).clamp(min=0.0)

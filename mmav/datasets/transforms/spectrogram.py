@@ -92,19 +92,25 @@ class Spectrogram(BaseTransform):
             ConfigError: The waveforms have another sample rate than it is made for.
         """
         if 'audio' in results:
-            rate = results.get('sample_rate', self.sample_rate)
-            if rate != self.sample_rate:
-                raise ConfigError(
-                    f'{type(self).__name__} reads {self.sample_rate} samples a second, but LoadClip gives {rate}: set '
-                    f'sample_rate={self.sample_rate} of LoadClip'
-                )
-            present = results['masks']['audio'] and all(self.num_frames(len(wave)) for wave in results['audio'])
-            results['masks']['audio'] = present
-            results['audio_frames'] = max(self.num_frames(len(wave)) for wave in results['audio']) if present else 0
+            present = self._note(results)
             results['audio'] = [
                 self.spectrogram(wave) if present else np.zeros(self.shape, np.float32) for wave in results['audio']
             ]
         return results
+
+    def _note(self, results: dict[str, Any]) -> bool:
+        """Whether there is audio, by its length, too; noted with ``audio_frames``."""
+        rate = results.get('sample_rate', self.sample_rate)
+        if rate != self.sample_rate:
+            raise ConfigError(
+                f'{type(self).__name__} reads {self.sample_rate} samples a second, but LoadClip gives {rate}: set '
+                f'sample_rate={self.sample_rate} of LoadClip'
+            )
+        frames = [self.num_frames(len(wave)) for wave in results['audio']]
+        present = bool(results['masks']['audio'] and all(frames))
+        results['masks']['audio'] = present
+        results['audio_frames'] = max(frames) if present else 0
+        return present
 
     def num_frames(self, num_samples: int) -> int:
         """How many of the ``target_frames`` a waveform with ``num_samples`` fills; the rest is padding."""

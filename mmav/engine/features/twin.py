@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmav.config.device_steps import move_to_workers
 from mmav.config.edits import DATALOADERS, training_views
 from mmav.datasets.features.index import FeatureIndex, StoredModality, index_path, read_index
 from mmav.engine.features.plan import SPLITS, encoder_settings, first_difference, innermost, preprocessor_of
@@ -52,6 +53,7 @@ def make_twin(
     for name in options:
         if name.startswith(('model.backbones.', 'model.data_preprocessor', 'model.pretrained')) or '.pipeline' in name:
             raise ConfigError(f'--cfg-options {name} has no effect with --features: the encoders have run already')
+    move_to_workers(cfg)  # as the extraction did
     folders = _find_splits(cfg, features, loaders)
     indices = {loader: read_index(folder) for loader, folder in folders.items()}
     names = [name for name, backbone in cfg.model.backbones.items() if backbone is not None]
