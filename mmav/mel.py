@@ -6,8 +6,6 @@ batch; both take what is here.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,7 +36,6 @@ def hertz_to_mel(hertz: float) -> float:
     return float(1127.0 * np.log(1.0 + hertz / 700.0))
 
 
-@functools.lru_cache(maxsize=8)
 def window_and_mel(length: int, padded: int, num_mel_bins: int, sample_rate: int) -> tuple[Tensor, Tensor]:
     """Hann window (length,) and triangular filters (padded / 2, F), equally wide on the mel scale.
 

@@ -93,6 +93,8 @@ def _move_erasing(cfg: Config, preprocessor: Any) -> bool:
     for pipeline in (steps for place, steps in _pipelines(cfg) if place == DATALOADERS[0]):
         here = [step for step in pipeline if step.get('type') == IN_WORKERS['random_erasing']]
         found.append([_options(step) for step in here])
+        if len(here) > 1:
+            raise ConfigError('--on-device random_erasing: training erases twice: leave both in the pipeline')
         for step in here:
             behind = [str(each.get('type')) for each in pipeline[_index(pipeline, step) + 1 :]]
             if changing := [kind for kind in behind if kind not in _OF_SOUND]:
@@ -102,8 +104,6 @@ def _move_erasing(cfg: Config, preprocessor: Any) -> bool:
                 )
             pipeline.remove(step)
     options = _same(found, 'random_erasing')
-    if len(options or ()) > 1:
-        raise ConfigError('--on-device random_erasing: training erases twice: leave both in the pipeline')
     if options:
         preprocessor['random_erasing'] = options[0]
     return bool(options)

@@ -58,8 +58,8 @@ class DeviceLogMel(nn.Module):
         self.length, self.shift = frame_sizes(sample_rate, frame_shift_ms)
         padded = 1 << (self.length - 1).bit_length()
         window, mel = window_and_mel(self.length, padded, num_mel_bins, sample_rate)
-        self.register_buffer('window', window.clone(), persistent=False)
-        self.register_buffer('mel', mel.clone(), persistent=False)
+        self.register_buffer('window', window, persistent=False)
+        self.register_buffer('mel', mel, persistent=False)
 
     def num_frames(self, lengths: Tensor) -> Tensor:
         """How many frames lie completely within waveforms of so many samples, of any shape."""
@@ -142,8 +142,8 @@ class DeviceSpecAugment:
         ):
             shape = (clips, views, self.num_masks)
             size = size[:, None, None]
-            width = torch.rand(shape, dtype=torch.float64) * size.clamp(max=widest)
-            start = (torch.rand(shape, dtype=torch.float64) * (size - width)).long()
+            width = torch.rand(shape, dtype=torch.float64, device='cpu') * size.clamp(max=widest)
+            start = (torch.rand(shape, dtype=torch.float64, device='cpu') * (size - width)).long()
             spans = to_device(torch.stack((start, start + width.long())), spectrograms.device)
             place = torch.arange(spectrograms.shape[axis], device=spectrograms.device)
             inside = ((place >= spans[0][..., None]) & (place < spans[1][..., None])).any(dim=2)  # (B, V, size)
@@ -219,6 +219,6 @@ class DeviceRandomErasing:
 
 def to_device(value: Tensor, device: torch.device) -> Tensor:
     """Copies from the CPU without waiting, also for a GPU, which reads pinned memory only in the background."""
-    if device.type == 'cuda' and value.device.type == 'cpu':
+    if device.type == 'cuda' and type(value) is Tensor:  # a fake tensor is a subclass, and has no memory
         value = value.pin_memory()
     return value.to(device, non_blocking=True)

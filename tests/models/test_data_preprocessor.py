@@ -4,6 +4,7 @@ import torch
 from mmav.errors import ConfigError
 from mmav.models import AST, AVClassifier, AVDataPreprocessor
 from mmav.models.backbones.base import Expected
+from mmav.models.data_preprocessor import HandedOver
 from mmav.structures import AVDataSample
 
 NORM = dict(video=dict(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0)), audio=dict(mean=-4.0, std=9.0))
@@ -108,3 +109,58 @@ def test_a_batch_without_sound_keeps_a_stretch():
 def test_a_trim_of_nothing_is_refused():
     with pytest.raises(ValueError, match=r'trim.audio=0 must be a whole number of columns above 0'):
         AVDataPreprocessor(trim=dict(audio=0))
+
+
+def test_a_batch_can_be_handed_over_first():
+    """As one step ahead: what the CPU decides is decided there, and masks are not looked at again."""
+    for batch, trim in ((make_batch(), None), (make_batch(absent=2), None), (make_batch(), dict(audio=5))):
+        if trim:
+            batch['inputs']['audio'][..., 6:] = 0
+        preprocessor = AVDataPreprocessor(NORM, trim=trim)
+        given = preprocessor.hand_over(batch)
+        found, expected = preprocessor(given), preprocessor(batch)
+        assert isinstance(given, HandedOver) and (given['masks'] is None) == (expected['masks'] is None)
+        torch.testing.assert_close(found['inputs'], expected['inputs'], rtol=0, atol=0)
+        assert found['inputs']['audio'].shape[-1] == (10 if trim else 20)
+
+
+def with_waveforms(lengths=((1700,), (0,), (900,))):
+    waves = torch.zeros(3, 1, 1, 400 + 19 * 160)
+    for wave, (length,) in zip(waves, lengths, strict=True):
+        wave[..., :length] = torch.randn(length, generator=torch.Generator().manual_seed(length))
+    masks = dict(audio=torch.tensor([True, False, True]))
+    samples = [AVDataSample().set_gt_label(k) for k in range(3)]
+    return dict(inputs=dict(audio=waves), masks=masks, data_samples=samples, lengths=dict(audio=torch.tensor(lengths)))
+
+
+def test_spectrograms_are_trimmed_before_they_are_computed():
+    mel = dict(num_mel_bins=16, target_frames=20)
+    for columns, left in ((4, 12), (5, 10), (50, 20)):  # the longest has 9 frames
+        found = AVDataPreprocessor(log_mel=mel, trim=dict(audio=columns))(with_waveforms())['inputs']['audio']
+        whole = AVDataPreprocessor(log_mel=mel)(with_waveforms())['inputs']['audio']
+        assert found.shape[-1] == left and torch.equal(found, whole[..., :left])
+        assert not whole[..., 9:].any() and whole[0, ..., 8].any()
+    silent = with_waveforms(((0,), (0,), (0,)))
+    assert AVDataPreprocessor(log_mel=mel, trim=dict(audio=5))(silent)['inputs']['audio'].shape[-1] == 5
+
+
+def test_waveforms_and_spectrograms_are_not_mistaken_for_each_other():
+    with pytest.raises(ConfigError, match='^the pipeline gives the waveforms of a DeviceLogMel, but data_preprocessor'):
+        AVDataPreprocessor()(with_waveforms())
+    with pytest.raises(
+        ConfigError, match='^data_preprocessor.log_mel needs waveforms, but the pipeline gives something'
+    ):
+        AVDataPreprocessor(log_mel={})(make_batch())
+
+
+@pytest.mark.parametrize(
+    ('steps', 'message'),
+    [
+        (dict(spec_augment={}), 'data_preprocessor.spec_augment masks what data_preprocessor.log_mel computes'),
+        (dict(random_erasing=dict(pp=1)), 'data_preprocessor.random_erasing: .*unexpected keyword argument'),
+        (dict(log_mel=True), 'data_preprocessor.log_mel=True: give a dict of its arguments'),
+    ],
+)
+def test_steps_that_cannot_be(steps, message):
+    with pytest.raises(ConfigError, match=message):
+        AVDataPreprocessor(**steps)

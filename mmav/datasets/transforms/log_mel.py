@@ -133,6 +133,9 @@ class LogMel(Spectrogram):
         )
 
 
+_window_and_mel = functools.lru_cache(maxsize=8)(window_and_mel)
+
+
 @functools.cache
 def _say_once(text: str) -> None:
     print_log(text, 'current')
@@ -179,7 +182,7 @@ def native_fbank(wave: Tensor, num_mel_bins: int, sample_rate: int, frame_shift_
     """
     length, shift = frame_sizes(sample_rate, frame_shift_ms)
     padded = 1 << (length - 1).bit_length()
-    window, mel = window_and_mel(length, padded, num_mel_bins, sample_rate)
+    window, mel = _window_and_mel(length, padded, num_mel_bins, sample_rate)
     frames = wave.unfold(0, length, shift)
     frames = frames - frames.mean(dim=1, keepdim=True)
     # As few arrays as possible: at 2 MB each, memory is the bottleneck.
