@@ -29,7 +29,7 @@ PART_OF = dict(
         ('Resize', 'CenterCrop', 'RandomResizedCrop', 'RandomFlip', 'RandAugment', 'ColorJitter', 'RandomErasing'),
         'video transforms',
     ),
-    **dict.fromkeys(('LogMel', 'AudioViews', 'SpecAugment'), 'audio front end'),
+    **dict.fromkeys(('LogMel', 'DeviceLogMel', 'AudioViews', 'SpecAugment'), 'audio front end'),
     PackAVInputs='pack',
     collate='collate',
 )

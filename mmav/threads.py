@@ -8,10 +8,12 @@ leave cores, and they spin for 100 us (docs/training.md has the figures).
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 # if one of them is set, the user has decided how threads wait; the second is libgomp's, the third LLVM's and Intel's
 WAITING = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
@@ -22,8 +24,44 @@ SPINS = '10000'
 
 
 def cpu_count() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    """Number of cores that this process may use: its affinity, or the quota of its container if that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(min(cores, math.ceil(quota)), 1)
+
+
+def cpu_quota(root: Path = Path('/sys/fs/cgroup'), own: Path = Path('/proc/self/cgroup')) -> float | None:
+    """Cores' worth of time that the control groups of this process allow on Linux; None where there is no limit.
+
+    Args:
+        root: Where control groups are mounted.
+        own: The file that says which are those of this process.
+    """
+    try:
+        lines = [line.split(':', 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return None
+    found = []
+    for _, kinds, path in lines:
+        if kinds and 'cpu' not in kinds.split(','):
+            continue
+        base = root / 'cpu' if kinds else root  # of the first version, or of the second
+        # inside a container the root is the group itself
+        for folder in {base / path.strip('/'), *(base / path.strip('/')).parents, base}:
+            if folder == base or base in folder.parents:
+                found.append(_quota_of(folder))
+    return min((quota for quota in found if quota is not None), default=None)
+
+
+def _quota_of(folder: Path) -> float | None:
+    try:
+        if (folder / 'cpu.max').is_file():
+            quota, period = (folder / 'cpu.max').read_text().split()
+        else:
+            quota, period = ((folder / f'cpu.cfs_{name}_us').read_text() for name in ('quota', 'period'))
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (OSError, ValueError):  # 'max', and -1, stand for no limit
+        return None
 
 
 def wait_briefly() -> None:

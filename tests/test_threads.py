@@ -69,3 +69,34 @@ def test_the_log_tells_and_the_number_is_put_back(free, tmp_path, capsys):
     free.setenv('OMP_NUM_THREADS', '1')
     with sharing_cores(2) as note:
         assert torch.get_num_threads() == before and note == f'Threads that compute: {before} (OMP_NUM_THREADS=1)'
+
+
+@pytest.mark.parametrize(
+    ('groups', 'files', 'expected'),
+    [
+        ('0::/', {'cpu.max': '250000 100000'}, 2.5),
+        ('0::/a/b', {'a/cpu.max': '400000 100000', 'a/b/cpu.max': 'max 100000', 'cpu.max': '800000 100000'}, 4.0),
+        ('0::/elsewhere', {'a/cpu.max': '100000 100000'}, None),
+        (
+            '4:memory:/x\n1:cpu,cpuacct:/x',
+            {'cpu/x/cpu.cfs_quota_us': '150000', 'cpu/x/cpu.cfs_period_us': '100000'},
+            1.5,
+        ),
+        ('1:cpu:/', {'cpu/cpu.cfs_quota_us': '-1', 'cpu/cpu.cfs_period_us': '100000'}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_containers_quota(tmp_path, groups, files, expected):
+    for name, text in files.items():
+        (tmp_path / 'fs' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'fs' / name).write_text(text)
+    if groups is not None:
+        (tmp_path / 'own').write_text(groups)
+    assert threads.cpu_quota(tmp_path / 'fs', tmp_path / 'own') == expected
+
+
+@pytest.mark.parametrize(('quota', 'expected'), [(None, 4), (2.5, 3), (0.2, 1), (8.0, 4)])
+def test_cores_are_no_more_than_the_quota(monkeypatch, quota, expected):
+    monkeypatch.setattr(threads, 'cpu_quota', lambda: quota)
+    monkeypatch.setattr(threads.os, 'sched_getaffinity', lambda _: {0, 1, 2, 3}, raising=False)
+    assert threads.cpu_count() == expected

@@ -2,6 +2,8 @@
 """Measures how fast clips are read and prepared: each step of a config's pipeline in one thread, as a worker works, and
 beside it bare decoding of the same frames and samples, which is the limit. With --workers N also the throughput of a
 DataLoader with N workers, and whether memory grows; with a cache of prepared clips also what an item costs from it.
+With --gpus and --step-time, how many workers keep the GPUs busy, as the config is and in other ways (steps on the
+device, prepared files, caches), and whether this machine has the cores for them.
 """
 
 import argparse
@@ -18,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.clips import DESCRIPTION, build_collate, build_dataset, write_sample_clip
 from benchmarks.data import loader_text, measure_loader, measure_prepared, measure_steps, steps_text
 from benchmarks.machine import machine
+from benchmarks.planner import check_numbers, plan_text, plan_workers
 from mmav.config.reading import key_value, load_checked_config
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MediaError
@@ -29,7 +32,9 @@ EXAMPLE = """examples:
   python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_tiny_folder.py --clip film.mp4 --split test
   python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --workers 2 --clips 10000
   python tools/analysis_tools/benchmark_data.py configs/natural/mmt_nano_natural.py --cpu-time --clips 2000 \\
-      --cfg-options train_dataloader.dataset.cache=prepared"""
+      --cfg-options train_dataloader.dataset.cache=prepared
+  python tools/analysis_tools/benchmark_data.py configs/mmt/mmt_k4_l4_vggsound.py --generated --cpu-time \
+      --gpus 8 --step-time 0.5"""
 # The steps are measured on no more clips than this where a DataLoader, or a cache, reads many.
 STEP_CLIPS = 50
 
@@ -70,6 +75,13 @@ def main() -> None:
         '--cpu-time', action='store_true',
         help="time the steps by the processor's clock: other work does not count, nor does waiting for disks",
     )  # fmt: skip
+    parser.add_argument('--gpus', type=int, metavar='N', help='plan the workers of training on N GPUs of one machine')
+    parser.add_argument(
+        '--step-time', type=float, metavar='S', help='with --gpus: seconds of a training step that waits for no data'
+    )
+    parser.add_argument(
+        '--batch-size', type=int, metavar='B', help="with --gpus: clips of a step on each GPU; default: the config's"
+    )
     parser.add_argument('--json', metavar='FILE', help='write the numbers, the versions and the processor to this file')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, type=key_value, default={}, metavar='K=V',
@@ -78,6 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.clips < 1 or args.workers < 0:
         raise ConfigError(f'--clips {args.clips} --workers {args.workers}: give at least 1 clip and no negative number')
+    check_numbers(args.gpus, args.step_time, args.batch_size)
     if args.json:
         check_output(args.json, inputs=[args.config, args.clip or ''], suffixes=['.json'])
     cfg = load_checked_config(args.config, args.cfg_options, args.data_root)
@@ -104,6 +117,13 @@ def main() -> None:
                 dataset, collate, workers=args.workers, batch_size=batch_size, clips=args.clips
             )
             print(loader_text(result['loader']))
+        if args.gpus:
+            numbers = dict(gpus=args.gpus, step_time=args.step_time, batch_size=args.batch_size)
+            result['plan'], others = plan_workers(
+                cfg, args.split, folder, clip=clip, clips=clips, clock=clock, **numbers
+            )
+            result['plan']['not_measured'] = others
+            print(plan_text(result['plan'], others))
     if args.json:
         write_json(args.json, result)
 
