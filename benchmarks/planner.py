@@ -66,7 +66,8 @@ def ways_of(cfg: Config, split: str, folder: Path, clip: str | None = None) -> I
         return Way(name, build_dataset(loader, clip=file, folder=place), build_collate(loader), [])
 
     yield way(AS_IT_IS, cfg, clip)
-    moved, names, why = copy.deepcopy(cfg), [], ''
+    moved, why = copy.deepcopy(cfg), ''
+    names: list[str] = []
     for name in MOVABLE if split == 'train' else MOVABLE[1:]:
         attempt = copy.deepcopy(moved)
         try:

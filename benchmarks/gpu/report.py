@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.attention import attention_rows
+from benchmarks.gpu.hand_over import hand_over_rows
 from benchmarks.gpu.processes import DONE
 from benchmarks.gpu.scale import EXPLICIT_B, FULL, HALF
 from benchmarks.gpu.training import training_rows
@@ -24,6 +25,8 @@ LEAST_GAIN = 2.0
 # the flagship's hardware is 8 A100 of 40 GB
 CARD = 40e9
 OFF_BY = 0.10
+# of log-mels
+CLOSE = 1e-4
 _gb = partial(size, unit='GB', digits=1)
 
 
@@ -57,6 +60,7 @@ def judge(sections: Mapping[str, Mapping[str, Any]], *, real: bool = True) -> li
         _planned(results.get('training', {})),
         *_explicit(results.get('encoders', {}).get('results', [])),
         _mat(results.get('memory', {}).get(HALF, [])),
+        *_handed_over(results.get('hand_over', {})),
     ]
 
 
@@ -117,6 +121,22 @@ def _mat(results: Sequence[Mapping[str, Any]]) -> Verdict:
     return _verdict(what, found[0]['peak'] < limit, f'{_gb(found[0]["peak"])} in {HALF}')
 
 
+def _handed_over(found: Mapping[str, Any]) -> list[Verdict]:
+    whats = (
+        'a step takes no longer where its batch is copied one step ahead',
+        f'spectrograms on the GPU are those of workers, 99.9 % to {CLOSE:g}',
+    )
+    without, ahead, furthest = (found.get(name) for name in ('without', 'ahead', 'furthest_of_most'))
+    first = Verdict(whats[0])
+    if without and ahead:
+        first = _verdict(whats[0], ahead <= 1.02 * without, f'{ahead * 1e3:.2f} ms, {without * 1e3:.2f} ms without')
+    second = Verdict(whats[1])
+    if furthest is not None:
+        figures = f'{furthest:.1e}, the furthest {found["furthest"]:.1e}'
+        second = _verdict(whats[1], furthest <= CLOSE, figures)
+    return [first, second]
+
+
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     """A table of verdicts; the first row is the header."""
     return [['to be shown', 'verdict', 'figures'], *([v.what, v.verdict, v.figures] for v in verdicts)]
@@ -172,6 +192,10 @@ def _memory(found: Mapping[str, Any]) -> list[Table]:
     return [(f'{dtype}:', memory_rows(found[dtype])) for dtype in (HALF, FULL) if found.get(dtype)]
 
 
+def _hand_over(found: Mapping[str, Any]) -> list[Table]:
+    return [('', hand_over_rows(found))] if 'batch_size' in found else []
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = dict(
     machine=_machine,
     tests=_tests,
@@ -180,6 +204,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = dict(
     encoders=_encoders,
     memory=_memory,
     forms=_encoders,
+    hand_over=_hand_over,
 )
 
 

@@ -92,7 +92,7 @@ def test_everything_runs_to_its_end_in_miniature(here, tmp_path, capsys):
     assert '| audio, all | 4 |' in text and '| MViTv2-S, bfloat16 | forward | mmav |' in text
     printed = capsys.readouterr().out
     assert 'everything in miniature on the CPU, and the figures mean nothing' in printed
-    assert '[7/7] forms: done in' in printed and 'not measured' in printed
+    assert '[8/8] hand_over: done in' in printed and 'not measured' in printed
 
 
 def test_one_section_in_a_process_of_its_own(tmp_path, capsys):

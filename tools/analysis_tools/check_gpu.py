@@ -14,6 +14,7 @@ sections, most important first:
   memory     MAT's training with 64 clips and AST's with 8: peak memory and time
   attention  the forms of attention at the sizes of the flagship's blocks
   forms      training steps of MViTv2-B and MAT with the Triton kernel and with folded attention
+  hand_over  a step whose batch is copied one step ahead or when it begins; erasing and log-mels on the GPU
 
 Where there is no GPU, or with --miniature, everything runs on the CPU with tiny models; the figures mean nothing then.
 """

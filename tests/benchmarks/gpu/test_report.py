@@ -92,8 +92,8 @@ def test_fills_the_blocks_of_what_was_measured(page):
     verdicts = read_block(page, 'gpu: verdicts', TOOL)
     assert verdicts.strip().startswith('NVIDIA H100, torch 2.14.1, Python 3.11.')
     assert '| the tests that need a GPU pass | fail | 7 passed, 1 failed |' in verdicts
-    assert verdicts.count('| not measured |') == 5
-    for name in ('training', 'attention', 'encoders', 'memory', 'forms'):
+    assert verdicts.count('| not measured |') == 7
+    for name in ('training', 'attention', 'encoders', 'memory', 'forms', 'hand_over'):
         block = START.format(name=f'gpu: {name}', tool=TOOL), END.format(name=f'gpu: {name}')
         for one in block:
             assert one in page.read_text()
@@ -113,11 +113,22 @@ def test_the_whole_report():
     assert '\n## machine\n' in text and '\n## tests (failed)\n' in text and 'mean nothing' not in text
     assert 'In miniature: the figures mean nothing.' in report_text(content(scale='miniature'))
     shown = report_text(content(scale='miniature', sections=dict(tests=sections()['tests'])))
-    assert shown.count('| not measured |') == 6 and '| passed | 7 |' in shown
+    assert shown.count('| not measured |') == 8 and '| passed | 7 |' in shown
 
 
 def sections(
-    *, gain=2.5, own=4e9, other=9e9, mat=16.0e9, planned=20e9, steady=21e9, peak=24e9, reserved=25e9, failed=()
+    *,
+    gain=2.5,
+    own=4e9,
+    other=9e9,
+    mat=16.0e9,
+    planned=20e9,
+    steady=21e9,
+    peak=24e9,
+    reserved=25e9,
+    ahead=0.9,
+    off=2e-5,
+    failed=(),
 ):
     """What the tool's JSON file has, as far as verdicts read it."""
     step = dict(
@@ -145,6 +156,9 @@ def sections(
                 float32=[dict(name='MAT', batch_size=64, peak=40e9)],
             ),
         ),
+        hand_over=dict(
+            status='done', results=dict(without=0.2, ahead=0.2 * ahead, furthest=1e-3, furthest_of_most=off)
+        ),
     )
 
 
@@ -153,7 +167,7 @@ def of(found, **options):
 
 
 def test_all_shown():
-    assert of(sections()) == [PASS] * 6
+    assert of(sections()) == [PASS] * 8
     rows = verdict_rows(judge(sections()))
     assert rows[0] == ['to be shown', 'verdict', 'figures'] and len({len(row) for row in rows}) == 1
     figures = [row[2] for row in rows[1:]]
@@ -164,6 +178,8 @@ def test_all_shown():
         '2.50 times (100.0 ms, 250.0 ms; 8 clips)',
         '0.44 of it (4.0 GB, 9.0 GB; 8 clips)',
         '16.0 GB in bfloat16',
+        '180.00 ms, 200.00 ms without',
+        '2.0e-05, the furthest 1.0e-03',
     ]
 
 
@@ -177,10 +193,12 @@ def test_all_shown():
         (dict(gain=1.99), 3),
         (dict(own=4.6e9), 4),
         (dict(mat=16.8e9), 5),
+        (dict(ahead=1.03), 6),
+        (dict(off=2e-4), 7),
     ],
 )
 def test_each_can_fail_alone(changed, which):
-    assert of(sections(**changed)) == [FAIL if number == which else PASS for number in range(6)]
+    assert of(sections(**changed)) == [FAIL if number == which else PASS for number in range(8)]
 
 
 @pytest.mark.parametrize(
@@ -191,10 +209,10 @@ def test_bounds(changed, which):
 
 
 def test_what_was_not_measured_is_said_to_be_so():
-    assert of({}) == of(sections(), real=False) == [NOT_MEASURED] * 6
-    for name, which in dict(tests=[0], training=[1, 2], encoders=[3, 4], memory=[5]).items():
+    assert of({}) == of(sections(), real=False) == [NOT_MEASURED] * 8
+    for name, which in dict(tests=[0], training=[1, 2], encoders=[3, 4], memory=[5], hand_over=[6, 7]).items():
         found = sections() | {name: dict(status='left out', results={})}
-        assert of(found) == [NOT_MEASURED if number in which else PASS for number in range(6)]
+        assert of(found) == [NOT_MEASURED if number in which else PASS for number in range(8)]
     assert of(sections(planned=None))[2] == NOT_MEASURED  # the planner failed, the training did not
     assert of(sections(peak=None, steady=None))[1:3] == [NOT_MEASURED] * 2
 
