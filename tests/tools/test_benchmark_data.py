@@ -24,6 +24,17 @@ def test_one_file_measured_again_and_again(clip, tmp_path, capsys):
     assert (numbers['loader']['workers'], numbers['loader']['clips']) == (1, 8)
 
 
+def test_workers_are_planned_and_threads_measured(clip, tmp_path, capsys):
+    file = tmp_path / 'a.json'
+    options = ['--clips', 2, '--threads', 1, '--gpus', 2, '--step-time', 3, '--batch-size', 6, '--json', file]
+    assert run_tool(TOOL, CONFIG, '--clip', clip, *options) == 0
+    output = capsys.readouterr().out
+    assert 'clips/s with 1 threads' in output and '\nverdict: ' in output
+    numbers = json.loads(file.read_text())
+    assert numbers['threads']['clips'] == 8 and numbers['plan']['clips_per_second'] == 4
+    assert numbers['plan']['verdict'] in output and numbers['plan']['not_measured']
+
+
 def test_the_clips_of_a_manifest(clip, broken, tmp_path, capsys):
     (tmp_path / 'test.csv').write_text(f'path,label\n{clip},a\n{broken["text"]},a\n')
     (tmp_path / 'classes.txt').write_text('a\n')
@@ -48,8 +59,9 @@ def test_mistakes_are_one_line(clip, tmp_path, capsys):
         (['nowhere.py'], "error: no config file 'nowhere.py' (`mmav configs` lists mmav's)\n"),
         ([CONFIG, '--clip', tmp_path / 'no.mp4'], 'no.mp4: no such file\n'),
         ([CONFIG, '--clip', CONFIG, '--clips', 1], 'error: none of 1 clips can be read; the last: '),
-        ([CONFIG, '--clips', 0], 'error: --clips 0 --workers 0: give at least 1 clip'),
+        ([CONFIG, '--clips', 0], 'error: --clips 0 --workers 0 --threads 0: give at least 1 clip'),
         ([CONFIG, '--data-root', tmp_path], 'error: '),
+        ([CONFIG, '--gpus', 8], 'error: --gpus 8 needs --step-time'),
     ):
         assert run_tool(TOOL, *arguments) == 2
         captured = capsys.readouterr().err

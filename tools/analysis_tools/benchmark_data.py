@@ -21,6 +21,7 @@ from benchmarks.clips import DESCRIPTION, build_collate, build_dataset, write_sa
 from benchmarks.data import loader_text, measure_loader, measure_prepared, measure_steps, steps_text
 from benchmarks.machine import machine
 from benchmarks.planner import check_numbers, plan_text, plan_workers
+from benchmarks.reading_threads import measure_threads
 from mmav.config.reading import key_value, load_checked_config
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MediaError
@@ -72,6 +73,9 @@ def main() -> None:
         help=f'measure a DataLoader with N workers, too; the steps are then measured on {STEP_CLIPS} clips at most',
     )  # fmt: skip
     parser.add_argument(
+        '--threads', type=int, default=0, metavar='N', help='measure N threads of one process that read, likewise'
+    )
+    parser.add_argument(
         '--cpu-time', action='store_true',
         help="time the steps by the processor's clock: other work does not count, nor does waiting for disks",
     )  # fmt: skip
@@ -88,8 +92,11 @@ def main() -> None:
         help='change single entries of the config',
     )  # fmt: skip
     args = parser.parse_args()
-    if args.clips < 1 or args.workers < 0:
-        raise ConfigError(f'--clips {args.clips} --workers {args.workers}: give at least 1 clip and no negative number')
+    if args.clips < 1 or min(args.workers, args.threads) < 0:
+        raise ConfigError(
+            f'--clips {args.clips} --workers {args.workers} --threads {args.threads}: give at least 1 clip and no '
+            'negative number'
+        )
     check_numbers(args.gpus, args.step_time, args.batch_size)
     if args.json:
         check_output(args.json, inputs=[args.config, args.clip or ''], suffixes=['.json'])
@@ -102,7 +109,7 @@ def main() -> None:
         print(f'{args.config}, {args.split}: {what}')
         dataset, collate = build_dataset(loader, clip=clip, folder=folder), build_collate(loader)
         prepared = getattr(dataset, 'prepared', None) is not None
-        clips = min(args.clips, STEP_CLIPS) if args.workers or prepared else args.clips
+        clips = min(args.clips, STEP_CLIPS) if args.workers or args.threads or prepared else args.clips
         clock = time.process_time if args.cpu_time else time.perf_counter
         result = dict(config=args.config, split=args.split, source=what, clock=clock.__name__, **machine())
         result.update(measure_steps(dataset, collate, clips=clips, clock=clock).summary())
@@ -117,6 +124,10 @@ def main() -> None:
                 dataset, collate, workers=args.workers, batch_size=batch_size, clips=args.clips
             )
             print(loader_text(result['loader']))
+        if args.threads:
+            found = measure_threads(dataset, collate, threads=args.threads, batch_size=batch_size, clips=args.clips)
+            result['threads'] = found
+            print(f'threads                    {found["clips_per_second"]:.2f} clips/s with {found["threads"]} threads')
         if args.gpus:
             numbers = dict(gpus=args.gpus, step_time=args.step_time, batch_size=args.batch_size)
             result['plan'], others = plan_workers(
