@@ -43,6 +43,24 @@ def device_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_one_kind(place, found, None if 'log_mel' in wrong else steps.get('log_mel'), 'log_mel' in steps)
 
 
+def device_note(model: Any) -> str | None:
+    """A line for the log of training on a CPU, where steps on the device only move work out of the data workers.
+
+    Args:
+        model: The model, not wrapped for distribution.
+    """
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if not isinstance(preprocessor, AVDataPreprocessor) or preprocessor.device.type != 'cpu':
+        return None
+    names = [name for name in IN_WORKERS if getattr(preprocessor, name, None) is not None]
+    if not names:
+        return None
+    return (
+        f'data_preprocessor.{" and ".join(names)} run in the training process: without a GPU that is no gain, as data '
+        'workers could run them beside it'
+    )
+
+
 def _problem(name: str, options: Any) -> str:
     try:
         build_step(name, options)

@@ -9,7 +9,6 @@ from typing import Any
 from mmengine.dist import is_main_process
 from torch import nn
 
-import mmav.engine.device_check
 import mmav.engine.features.checks
 import mmav.engine.input_check
 import mmav.engine.teacher_check  # noqa: F401 registers a check
@@ -20,6 +19,7 @@ from mmav.engine.building import BuildingRunner
 from mmav.engine.class_heads import match_classes
 from mmav.engine.class_lists import check_class_lists, note_classes
 from mmav.engine.compilation import compile_errors
+from mmav.engine.device_check import device_note
 from mmav.engine.distributed.fsdp import gathered, is_spread
 from mmav.engine.hooks.seed import reseed
 from mmav.engine.loader_check import judge_all, judge_so_far
@@ -125,6 +125,8 @@ class AVRunner(BuildingRunner):
         self.cfg.activation_checkpointing, note = settle_checkpointing(self.cfg, self.model)
         if note:
             self.logger.info(note)
+        if warning := device_note(self.plain_model):
+            self.logger.warning(warning)
         with self.numbers.in_force(), compile_errors(self.cfg.get('compile')):
             return super().train()
 

@@ -1,12 +1,16 @@
 """Configs whose pipelines and data preprocessor do not make a whole."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from mmav.config.check import check_config
 from mmav.config.device_steps import MOVABLE, move_to_device
 from mmav.config.reading import load_config
-from mmav.engine.device_check import device_problems
+from mmav.engine.device_check import device_note, device_problems
 from mmav.errors import ConfigError
+from mmav.models import AVDataPreprocessor
 from tests.toys import ROOT
 
 
@@ -79,3 +83,16 @@ def test_it_is_part_of_the_check(cfg):
 def test_what_has_no_steps_is_left_alone():
     assert list(device_problems(dict(model=dict(data_preprocessor=dict(type='unknown'))))) == []
     assert list(device_problems({})) == []
+
+
+def test_on_a_cpu_the_log_says_that_nothing_is_gained():
+    preprocessor = AVDataPreprocessor(log_mel={}, random_erasing={})
+    model = SimpleNamespace(data_preprocessor=preprocessor)
+    assert device_note(model) == (
+        'data_preprocessor.random_erasing and log_mel run in the training process: without a GPU that is no gain, as '
+        'data workers could run them beside it'
+    )
+    preprocessor._device = torch.device('cuda')
+    assert device_note(model) is None
+    assert device_note(SimpleNamespace(data_preprocessor=AVDataPreprocessor())) is None
+    assert device_note(SimpleNamespace()) is None

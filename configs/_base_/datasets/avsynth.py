@@ -33,7 +33,7 @@ test_pipeline = [
     dict(type='PackAVInputs'),
 ]
 
-loader = dict(num_workers=2, persistent_workers=True, collate_fn=dict(type='av_collate'))
+loader = dict(num_workers=2, persistent_workers=True, pin_memory=True, collate_fn=dict(type='av_collate'))
 dataset = dict(type='AVDataset', data_root=data_root, classes='classes.txt')
 
 train_dataloader = dict(
