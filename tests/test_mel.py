@@ -26,5 +26,18 @@ def test_the_background_of_each_clip_is_that_of_its_own_frames():
     assert found.isfinite().all()
 
 
+def test_single_precision_leaves_few_digits_where_a_bin_holds_little():
+    """What another device's Fourier transform can differ by: docs/data_speed.md has the figure."""
+    time = torch.arange(32000) / 16000
+    noise = torch.randn(32000, generator=torch.Generator().manual_seed(0))
+    waves = torch.stack([0.1 * noise, torch.sin(2 * torch.pi * 440 * time)])
+    window, mel = window_and_mel(400, 512, 128, 16000)
+    single, double = (
+        log_mel_of_batch(waves.to(t), window.to(t), mel.to(t), 160) for t in (torch.float32, torch.float64)
+    )
+    difference = (single - double).abs()
+    assert difference[0].max() <= 1e-3 and difference[1].max() <= 5e-3 and difference.median() <= 1e-6
+
+
 def test_the_scale():
     assert hertz_to_mel(0) == 0 and hertz_to_mel(700) == pytest.approx(781.17, abs=0.01)

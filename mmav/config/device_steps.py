@@ -6,7 +6,7 @@ tells both, or whose parts do not go together, is refused by :mod:`mmav.engine.d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -24,12 +24,15 @@ _VIEWS, _LAST = 'AudioViews', 'PackAVInputs'
 
 def preprocessor_in(cfg: Any) -> Any:
     """The config of the data preprocessor, which MMEngine also takes from the top level; None if there is none."""
-    return (cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor')
+    model = cfg.get('model')
+    return (model.get('data_preprocessor') if isinstance(model, Mapping) else None) or cfg.get('data_preprocessor')
 
 
 def device_steps(cfg: Any) -> dict[str, Any]:
     """The steps that the data preprocessor of a config runs: name of its argument -> their arguments."""
-    given = preprocessor_in(cfg) or {}
+    given = preprocessor_in(cfg)
+    if not isinstance(given, Mapping):
+        return {}
     return {name: given[name] for name in IN_WORKERS if given.get(name) is not None}
 
 

@@ -30,8 +30,11 @@ _OF_TRAINING = (
     'dropout',
     'drop_path_rate',
     'init_cfg',
+    'log_mel',  # where spectrograms are computed
     'loss',
     'pretrained',
+    'random_erasing',
+    'spec_augment',
     'token_mixup',
 )
 

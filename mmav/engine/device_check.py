@@ -34,7 +34,8 @@ def device_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
     yield from (f'model.{problem}' for problem in wrong.values())
     if 'spec_augment' in steps and 'log_mel' not in steps:
         yield f'model.{NO_LOG_MEL}'
-    backbones = (cfg.get('model') or {}).get('backbones')
+    model = cfg.get('model')
+    backbones = model.get('backbones') if isinstance(model, Mapping) else None
     for name, modality in dict(random_erasing='video', log_mel='audio').items():
         if name in steps and isinstance(backbones, Mapping) and not backbones.get(modality):
             yield f'model.data_preprocessor.{name} has no effect: the model reads no {modality}; leave it out'

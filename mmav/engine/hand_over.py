@@ -7,7 +7,7 @@ What is read, and when a pass ends, stays as it is; only the position of the dat
 batch that no step used is read again after a resume. What follows from values on the CPU (whether masks are needed,
 where padding ends) is decided before the copy, by
 :meth:`~mmav.models.data_preprocessor.AVDataPreprocessor.hand_over`; all that is random happens in the step itself,
-after :class:`~mmav.engine.hooks.SeedHook` has seeded it.
+after :class:`~mmav.engine.hooks.seed.SeedHook` has seeded it.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class AVTrainLoop(_Resumable, EpochBasedTrainLoop):
         dynamic_intervals: Sequence[tuple[int, int]] | None = None,
         hand_over: bool = True,
     ) -> None:
-        self.hand_over = hand_over
+        self.hand_over = _switch(hand_over)
         super().__init__(runner, _resumable(dataloader), max_epochs, val_begin, val_interval, dynamic_intervals)
         refuse_endless(self.dataloader, 'train_dataloader')
         runner.log_processor.by_epoch = True
@@ -158,7 +158,7 @@ class AVIterTrainLoop(_Resumable, IterBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
         hand_over: bool = True,
     ) -> None:
-        self.hand_over = hand_over
+        self.hand_over = _switch(hand_over)
         if int(max_iters) != max_iters or max_iters < 1:
             raise ConfigError(f'train_cfg.max_iters={max_iters} must be a whole number of iterations, 1 or more')
         # not IterBasedTrainLoop's constructor, which starts reading
@@ -263,6 +263,12 @@ def refuse_endless(dataloader: DataLoader[Any], name: str) -> None:
             f"{name}.sampler never comes to an end: take type='DefaultSampler'"
             + (', or train by iterations: train_cfg=dict(by_epoch=False, max_iters=...)' if 'train' in name else '')
         )
+
+
+def _switch(hand_over: Any) -> bool:
+    if not isinstance(hand_over, bool):  # a word such as 'no' would turn it on
+        raise ConfigError(f'train_cfg.hand_over={hand_over!r}: give True or False')
+    return hand_over
 
 
 def _resumable(dataloader: Batches) -> Batches:

@@ -2,7 +2,7 @@
 
 Each draws as the transform of its name does. Places are drawn on the CPU, so that nothing waits for a GPU, and a GPU
 erases and masks the same places as a CPU: by Python's generator where they decide about shapes, else by torch's. Noise
-is drawn by the device's. :class:`~mmav.engine.hooks.SeedHook` seeds all of them before every iteration.
+is drawn by the device's. :class:`~mmav.engine.hooks.seed.SeedHook` seeds all of them before every iteration.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class DeviceLogMel(nn.Module):
         frames = self.num_frames(lengths.flatten())
         # a mixed precision of the model is not for this
         with torch.autocast(waves.device.type, enabled=False):
-            log_mel = log_mel_of_batch(waves.flatten(0, 2), self.window, self.mel, self.shift)
+            whole = waves.flatten(0, 2)
+            # on a CPU one after the other, as arrays of a batch leave its cache between two operations
+            parts = whole.split(1) if whole.device.type == 'cpu' and len(whole) else [whole]
+            log_mel = torch.cat([log_mel_of_batch(part, self.window, self.mel, self.shift) for part in parts])
             if self.per_clip:
                 log_mel = without_background_of_batch(log_mel, frames)
         log_mel = nn.functional.pad(log_mel, (0, max(columns - log_mel.shape[-1], 0)))[..., :columns]

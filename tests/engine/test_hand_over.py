@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from mmav.engine import AVRunner, loops
 from mmav.engine.hand_over import ahead_of, hand_over_ahead, tensors_within
-from mmav.errors import MmavError, TrainingStopped
+from mmav.errors import ConfigError, MmavError, TrainingStopped
 from mmav.models import AVDataPreprocessor
 from mmav.models.data_preprocessor import HandedOver
 from mmav.registry import DATASETS
@@ -166,6 +166,9 @@ def test_it_can_be_switched_off(tmp_path, monkeypatch):
         cfg.default_hooks.checkpoint.by_epoch = False
         AVRunner.from_cfg(cfg).train()
         assert len(asked) == 1
+    cfg.train_cfg.hand_over = 'no'
+    with pytest.raises(ConfigError, match="train_cfg.hand_over='no': give True or False"):
+        AVRunner.from_cfg(cfg).train()
 
 
 @pytest.mark.gpu
