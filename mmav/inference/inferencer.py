@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from mmav.datasets.transforms import LoadClip
 from mmav.datasets.transforms.spectrogram import find_spectrogram
 from mmav.errors import ConfigError, MediaError, did_you_mean
 from mmav.inference.annotate import annotate, plan_copies
+from mmav.inference.live import stream
 from mmav.inference.reading import Job, in_batches, read_ahead, read_span
 from mmav.inference.results import MERGES, Scores, finish_result, new_result, note_window, predictions_of
 from mmav.inference.sources import Source, list_sources
@@ -180,6 +181,40 @@ class AVInferencer:
         if out_dir is not None:
             self.visualize(sources, results, out_dir=out_dir)
         return results
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        window: float | None = None,
+        stride: float | None = None,
+        topk: int | None = 5,
+        drop: Sequence[str] = (),
+        **options: Any,
+    ) -> Generator[dict[str, Any], None, None]:
+        """Classifies a camera, a microphone, a network stream, a pipe, or a file played as live, window by window.
+
+        Args:
+            source: Such as ``'camera:0'``, see :func:`mmav.datasets.media.live.sources.list_live`.
+            window: Seconds that the model looks at in one piece; defaults to :attr:`window`.
+            stride: Seconds from the start of one window to the next; defaults to the window's length.
+            topk: How many labels are returned; None for all.
+            drop: Modalities that are withheld from the model.
+            options: See :func:`mmav.inference.live.stream`.
+
+        Yields:
+            A dict a window, as it is complete, see :func:`mmav.inference.live.stream`.
+
+        Raises:
+            MmavError: The source cannot be opened, gives nothing, or breaks for good.
+
+        Example::
+
+            for result in inferencer.stream('camera:0 + microphone:default', stride=1.0):
+                print(result['end'], result['predictions'][0]['label'], result['latency'])
+        """
+        self.check_arguments(1, topk, drop, 'raise', window, 'mean')
+        return stream(self, source, window=window, stride=stride, topk=topk, drop=drop, **options)
 
     def read(
         self, source: Any, *, start: float | None = None, end: float | None = None, drop: Sequence[str] = ()

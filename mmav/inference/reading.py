@@ -62,7 +62,7 @@ def read_span(
             dropout=(),
             broken=None,
             rng=np.random.default_rng(0),
-            **(dict(reader=source.open()) if source.arrays is not None else {}),
+            **(dict(reader=source.open()) if source.in_memory else {}),
         )
     )
 

@@ -19,10 +19,17 @@ ARRAY_KEYS = ('video', 'fps', 'audio', 'sample_rate')
 
 
 class Source(NamedTuple):
-    """One clip: a file, a pair of files, or arrays as :class:`mmav.datasets.media.ArrayReader` takes them."""
+    """One clip: a file or its bytes, a pair of files, arrays as :class:`mmav.datasets.media.ArrayReader` takes them, or
+    what a reader reads."""
 
     path: str
     arrays: dict[str, Any] | None = None
+    reader: MediaReader | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it is no file, nor the bytes of one."""
+        return self.arrays is not None or self.reader is not None
 
     def open(self) -> MediaReader:
         """Opens it.
@@ -30,6 +37,8 @@ class Source(NamedTuple):
         Raises:
             MediaError: It cannot be opened, or holds neither video nor audio.
         """
+        if self.reader is not None:
+            return self.reader
         return open_media(self.path) if self.arrays is None else ArrayReader(**self.arrays, name=self.path)
 
 
