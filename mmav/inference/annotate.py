@@ -91,7 +91,7 @@ def plan_copies(sources: Sequence[Source], out_dir: str | os.PathLike[str]) -> l
         if source.arrays is not None:
             names.append('')
             continue
-        names.append(free_name(Path(out_dir), Path(files_of(source.path)[0]).stem, taken))
+        names.append(free_name(Path(out_dir), Path(files_of(source.path)[0]).stem.strip('<>'), taken))
         taken.add(folded(names[-1]))
         if os.path.lexists(names[-1]):
             for path in paths:

@@ -67,6 +67,7 @@ class AVInferencer:
         inferencer('clip.mp4')[0]['predictions'][0]  # dict(label='spin+warble', index=10, score=0.93)
         inferencer(['a.mp4', 'b.wav', dict(video=frames, fps=25, audio=wave, sample_rate=44100)], batch_size=4)
         inferencer('clips/', errors='report')
+        inferencer(open('a.mp4', 'rb').read())  # or the file object
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class AVInferencer:
         """Classifies.
 
         Args:
-            inputs: A path, a folder, arrays, or a list of them, see :func:`mmav.inference.sources.list_sources`.
+            inputs: A path, a folder, bytes, a file object, arrays, or a list of them, see :func:`mmav.inference.sources.list_sources`.
             batch_size: Windows in a batch.
             topk: How many labels are returned; None for all.
             window: Seconds that the model looks at in one piece; defaults to :attr:`window`.
@@ -152,7 +153,7 @@ class AVInferencer:
         sources = list_sources(inputs)
         if out_dir is not None:
             plan_copies(sources, out_dir)  # to fail now rather than after the work
-        results = [new_result(source.path, drop) for source in sources]
+        results = [new_result(str(source.path), drop) for source in sources]
         scores: list[list[Scores]] = [[] for _ in sources]
         workers = min(4, cpu_count()) if num_workers is None else num_workers
         with tqdm(desc='windows', unit='window', total=0, disable=not self.show_progress) as bar:

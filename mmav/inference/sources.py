@@ -1,4 +1,4 @@
-"""Inputs of an inferencer: paths, folders, and arrays in memory."""
+"""Inputs of an inferencer: paths, folders, bytes, file objects, and arrays in memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from mmav.datasets.media import ArrayReader, MediaReader, PairPath, open_media
-from mmav.errors import MmavError, did_you_mean
+from mmav.datasets.media import ArrayReader, BytesFile, MediaReader, PairPath, StoredFile, open_media
+from mmav.errors import MediaError, MmavError, did_you_mean
 from mmav.outputs import ANNOTATED, names_of_kind
 from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES
 from mmav.structures import MODALITIES
 
 ARRAY_KEYS = ('video', 'fps', 'audio', 'sample_rate')
+# what a file object may hold that has to be read into memory
+MOST_BYTES = 2**31
+_CHUNK = 2**24
+_UNNAMED = '<bytes {}>'
 
 
 class Source(NamedTuple):
@@ -49,7 +53,9 @@ def list_sources(inputs: Any) -> list[Source]:
         inputs: A path; a folder, which stands for the media files in it and its subfolders, sorted, without annotated
             copies that we wrote; a dict of arrays, ``video`` (T, H, W, 3) uint8 RGB with ``fps``, ``audio`` (S,) or
             (C, S) with ``sample_rate``, or both; a dict of files, ``video`` and ``audio``, as the columns of a manifest
-            name them; or a list of any of these.
+            name them; the bytes of a media file, or an object to read them from, in binary mode: one that is not an
+            open file at its start is read into memory, from where it stands to its end, up to :data:`MOST_BYTES`; or a
+            list of any of these.
 
     Raises:
         MmavError: There are none, or something is of another kind.
@@ -58,19 +64,65 @@ def list_sources(inputs: Any) -> list[Source]:
         if not inputs:
             raise MmavError('there is nothing to classify: the list of inputs is empty')
         sources = [source for each in inputs for source in list_sources(each)]
-        return [
-            source if source.arrays is None else Source(f'<arrays {k}>', source.arrays)
-            for k, source in enumerate(sources)
-        ]
+        return [_numbered(source, k) for k, source in enumerate(sources)]
+    if isinstance(inputs, (bytes, bytearray, memoryview)):
+        return [Source(BytesFile(_UNNAMED.format(0), bytes(inputs)))]
+    if callable(getattr(inputs, 'read', None)):
+        return [_file_object(inputs)]
+    if isinstance(inputs, StoredFile):
+        return [Source(inputs)]
     if isinstance(inputs, (str, os.PathLike)):
         path = os.path.expanduser(os.fspath(inputs))
         return _folder(path) if os.path.isdir(path) else [Source(path)]
     if isinstance(inputs, Mapping):
         return [_arrays(inputs)]
     raise MmavError(
-        f'cannot classify a {type(inputs).__name__}: give a path, a folder, a list of them, or arrays as '
+        f'cannot classify a {type(inputs).__name__}: give a path, a folder, bytes, a list of them, or arrays as '
         'dict(video=(T, H, W, 3) uint8, fps=..., audio=(S,), sample_rate=...)'
     )
+
+
+def _numbered(source: Source, k: int) -> Source:
+    """A nameless source named by its place in a list."""
+    if source.arrays is not None:
+        return source._replace(path=f'<arrays {k}>')
+    if isinstance(source.path, BytesFile) and source.path == _UNNAMED.format(0):
+        return source._replace(path=BytesFile(_UNNAMED.format(k), source.path.data))
+    return source
+
+
+def _file_object(file: Any) -> Source:
+    name = getattr(file, 'name', None)
+    name = os.fsdecode(name) if isinstance(name, (str, bytes)) and name else _UNNAMED.format(0)
+    if _is_that_file(file, name):
+        return Source(name)
+    pieces, size = [], 0
+    try:
+        while piece := file.read(_CHUNK):
+            if isinstance(piece, str):
+                raise MediaError(name, "is open as text: open it in binary mode, open(path, 'rb')")
+            pieces.append(piece)
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise MediaError(name, f'holds more than the {MOST_BYTES:,} bytes that are read into memory: give a path')
+    except (OSError, ValueError) as error:
+        raise MediaError(name, f'cannot be read: {getattr(error, "strerror", None) or error}') from error
+    return Source(BytesFile(name, b''.join(pieces)))
+
+
+def _is_that_file(file: Any, name: str) -> bool:
+    """Whether an object is an open file of this machine, at its start, which need not be held in memory."""
+    try:
+        mode = getattr(file, 'mode', '')
+        return (
+            isinstance(mode, str)
+            and 'b' in mode
+            and file.tell() == 0
+            and os.path.isfile(name)
+            and os.path.samestat(os.fstat(file.fileno()), os.stat(name))
+        )
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _folder(path: str) -> list[Source]:
