@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Classifies a live source, window by window: a camera, a microphone, a network stream, a pipe, or a file played as live.
+"""Classifies a live source, window by window: a camera, a microphone, a network stream, a pipe, or a file.
 
 Ctrl-C ends it, with a summary.
 """
@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 from contextlib import ExitStack
+from typing import TextIO
 
 from mmav.apis import AVInferencer
 from mmav.datasets.media.live import list_live
@@ -33,8 +34,8 @@ def main() -> None:
         'source',
         nargs='+',
         metavar='SOURCE',
-        help="camera:0, microphone:default, or both; an address (rtsp, rtmp, http, ...); '-' for standard input; a named "
-        'pipe or a file; test: for a test pattern',
+        help="camera:0, microphone:default, or both; an address (rtsp, rtmp, http, ...); '-' for standard input; a "
+        'named pipe or a file; test: for a test pattern',
     )
     parser.add_argument('--config', required=True, help='config file of the model')
     parser.add_argument('--checkpoint', required=True, help='checkpoint file (.pth or .safetensors)')
@@ -51,7 +52,11 @@ def main() -> None:
         '--timeout', type=float, default=10, metavar='S', help='seconds without anything that end it; default: 10'
     )
     parser.add_argument(
-        '--retries', type=int, default=5, metavar='N', help='how often a broken network stream is opened again; default: 5'
+        '--retries',
+        type=int,
+        default=5,
+        metavar='N',
+        help='how often a broken network stream is opened again; default: 5',
     )
     parser.add_argument('--reopen', action='store_true', help='open a network stream again that ends, too')
     parser.add_argument('--classes', help='class list, one name a line; default: that of the checkpoint')
@@ -108,7 +113,7 @@ def main() -> None:
                 print(summary.text(), flush=True)
 
 
-def _opened(path: str):
+def _opened(path: str) -> TextIO:
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         return open(path, 'w', encoding='utf-8')

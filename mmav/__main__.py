@@ -34,6 +34,7 @@ COMMANDS = {
     'use a trained model': {
         'infer': 'demo/av_demo.py',
         'live': 'demo/av_live.py',
+        'infer-many': 'tools/infer_many.py',
         'serve': 'tools/deployment/serve.py',
         'web-demo': 'demo/web_demo.py',
         'export': 'tools/deployment/export_onnx.py',

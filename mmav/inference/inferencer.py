@@ -122,7 +122,8 @@ class AVInferencer:
         """Classifies.
 
         Args:
-            inputs: A path, a folder, bytes, a file object, arrays, or a list of them, see :func:`mmav.inference.sources.list_sources`.
+            inputs: A path, a folder, bytes, a file object, arrays, or a list of them, see
+                :func:`mmav.inference.sources.list_sources`.
             batch_size: Windows in a batch.
             topk: How many labels are returned; None for all.
             window: Seconds that the model looks at in one piece; defaults to :attr:`window`.

@@ -131,15 +131,11 @@ def _results(
         reader.close()
 
 
-def _result(
-    inferencer: Any, reader: LiveReader, taken: Taken, topk: int | None, drop: Sequence[str]
-) -> dict[str, Any]:
+def _result(inferencer: Any, reader: LiveReader, taken: Taken, topk: int | None, drop: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = dict(present=[], windows=[])
     error = None
     try:
-        item = inferencer.read(
-            Source(reader.name, reader=taken.reader), start=taken.start, end=taken.end, drop=drop
-        )
+        item = inferencer.read(Source(reader.name, reader=taken.reader), start=taken.start, end=taken.end, drop=drop)
         (scores,) = inferencer.scores([item])
         note_window(result, item, inferencer.postprocess(scores, topk=topk))
     except MediaError as failure:

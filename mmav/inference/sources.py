@@ -60,6 +60,10 @@ def list_sources(inputs: Any) -> list[Source]:
     Raises:
         MmavError: There are none, or something is of another kind.
     """
+    if isinstance(inputs, Source):
+        return [inputs]
+    if isinstance(inputs, StoredFile):
+        return [Source(inputs)]
     if isinstance(inputs, (list, tuple)):
         if not inputs:
             raise MmavError('there is nothing to classify: the list of inputs is empty')
@@ -69,8 +73,6 @@ def list_sources(inputs: Any) -> list[Source]:
         return [Source(BytesFile(_UNNAMED.format(0), bytes(inputs)))]
     if callable(getattr(inputs, 'read', None)):
         return [_file_object(inputs)]
-    if isinstance(inputs, StoredFile):
-        return [Source(inputs)]
     if isinstance(inputs, (str, os.PathLike)):
         path = os.path.expanduser(os.fspath(inputs))
         return _folder(path) if os.path.isdir(path) else [Source(path)]
@@ -104,7 +106,9 @@ def _file_object(file: Any) -> Source:
             pieces.append(piece)
             size += len(piece)
             if size > MOST_BYTES:
-                raise MediaError(name, f'holds more than the {MOST_BYTES:,} bytes that are read into memory: give a path')
+                raise MediaError(
+                    name, f'holds more than the {MOST_BYTES:,} bytes that are read into memory: give a path'
+                )
     except (OSError, ValueError) as error:
         raise MediaError(name, f'cannot be read: {getattr(error, "strerror", None) or error}') from error
     return Source(BytesFile(name, b''.join(pieces)))

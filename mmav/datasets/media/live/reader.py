@@ -124,7 +124,7 @@ class LiveReader:
                 gap = 'the stream ended'
             except MediaError as failure:
                 error, gap = failure, failure.reason
-            except Exception as failure:  # anything else would end this thread in silence
+            except Exception as failure:  # noqa: BLE001 - anything else would end this thread in silence
                 error = MediaError(source.name, f'cannot be read: {failure!r}')
                 break
             finally:
@@ -372,9 +372,7 @@ class _Connection:
                 self.buffer.add_frame(self.segment, Seen(ticks, ticks * base - self._origin, arrival, content))
             else:
                 begin, time_, frame = content
-                self.buffer.add_audio(
-                    self.segment, Heard(begin - self._origin, time_ - self._origin, arrival, frame)
-                )
+                self.buffer.add_audio(self.segment, Heard(begin - self._origin, time_ - self._origin, arrival, frame))
         self._waiting = []
 
     def _zero(self, arrival: float) -> float:

@@ -111,9 +111,7 @@ class LiveWindow(MediaReader):
         after = frames[-1][0] + seconds_of(frames[-1][1]) if inside else start
         self.heard = (max(start, inside[0]), min(end, after)) if after > start else None
         with media_errors(self.info.path, 'its audio cannot be resampled'):
-            return place_frames(
-                frames, start, end, sample_rate, names=self._channels, on_damage=self.info.count_damage
-            )
+            return place_frames(frames, start, end, sample_rate, names=self._channels, on_damage=self.info.count_damage)
 
     def close(self) -> None:
         """Does nothing: the source stays open."""
