@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -63,10 +64,11 @@ def _handler(owner: FileServer) -> type[BaseHTTPRequestHandler]:
                 return
             pieces = PIECES if manner == 'slowly' else 1
             step = -(-len(content) // pieces)
-            for k in range(pieces):
-                self.wfile.write(content[k * step : (k + 1) * step])
-                self.wfile.flush()
-                time.sleep(0.05 if pieces > 1 else 0)
+            with suppress(ConnectionError):  # the client has gone
+                for k in range(pieces):
+                    self.wfile.write(content[k * step : (k + 1) * step])
+                    self.wfile.flush()
+                    time.sleep(0.05 if pieces > 1 else 0)
 
         def log_message(self, *args: object) -> None:
             """Says nothing."""

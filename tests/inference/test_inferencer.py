@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -373,3 +374,13 @@ def test_options_of_several_labels_are_refused_for_one(files, inferencer, clip):
         inferencer(str(clip), merge='meen')
     with pytest.raises(ConfigError, match='leave them out'):
         AVInferencer(*files, thresholds=0.4, show_progress=False)
+
+
+def test_bytes_are_classified_like_the_file(inferencer, clip, flashes, tmp_path):
+    data = flashes.read_bytes()
+    results = inferencer([str(flashes), data, io.BytesIO(clip.read_bytes())], topk=None, out_dir=tmp_path / 'out')
+    assert results[1]['predictions'] == results[0]['predictions'] and results[1]['windows'] == results[0]['windows']
+    assert [type(result['path']) for result in results] == [str] * 3 and results[2]['path'] == '<bytes 2>'
+    assert os.path.basename(results[1]['video']) == 'bytes 1.mp4'
+    for wrong, reason in ((b'', 'empty file'), (b'no film', 'cannot be opened')):
+        assert reason in inferencer(wrong, errors='report')[0]['error']

@@ -1,7 +1,10 @@
+import io
+
 import numpy as np
 import pytest
 import torch
 
+from mmav.datasets.media import BytesFile
 from mmav.errors import MediaError, MmavError
 from mmav.inference.sources import Source, list_sources
 
@@ -60,3 +63,42 @@ def test_two_files(clip, silent, tmp_path):
     assert alone.path == f'{tmp_path} at 25 fps + no audio'
     with pytest.raises(MmavError, match='video is a file and audio is an array: give two files or two arrays'):
         list_sources(dict(video='a.mp4', audio=np.zeros(100), sample_rate=16000))
+
+
+class Trickle:
+    """Bytes that cannot be sought, a few at a time."""
+
+    def __init__(self, data, name=''):
+        self.rest, self.name = data, name
+
+    def read(self, size):
+        piece, self.rest = self.rest[: min(size, 1000)], self.rest[min(size, 1000) :]
+        return piece
+
+
+def test_bytes_and_file_objects(clip):
+    data = clip.read_bytes()
+    with open(clip, 'rb') as opened, open(clip, 'rb') as moved:
+        moved.read(10)
+        given = [data, bytearray(data), io.BytesIO(data), Trickle(data), Trickle(data, 'call.mp4'), opened, moved]
+        sources = list_sources(given)
+        assert opened.tell() == 0  # it is opened by its name
+    assert [str(source.path) for source in sources] == [
+        *(f'<bytes {k}>' for k in range(4)), 'call.mp4', str(clip), str(clip)
+    ]  # fmt: skip
+    assert all(source.path.data == data for source in sources[:5])
+    assert not isinstance(sources[5].path, BytesFile) and sources[6].path.data == data[10:]
+    assert list_sources(memoryview(data))[0].path == '<bytes 0>'
+    assert list_sources(sources[4].path)[0].path is sources[4].path and list_sources(sources[0]) == [sources[0]]
+
+
+def test_file_objects_that_cannot_be_read(clip, monkeypatch):
+    with open(clip, encoding='latin-1') as text, pytest.raises(MediaError, match='binary mode'):
+        list_sources(text)
+    with open(clip, 'rb') as closed:
+        closed.read(1)
+    with pytest.raises(MediaError, match='cannot be read: .*closed'):
+        list_sources(closed)
+    monkeypatch.setattr('mmav.inference.sources.MOST_BYTES', 5000)
+    with pytest.raises(MediaError, match=r'call.mp4: holds more than the 5,000 bytes .* give a path'):
+        list_sources(Trickle(clip.read_bytes(), 'call.mp4'))

@@ -132,6 +132,8 @@ class RemoteFile(StoredFile):
                 _Final(reason) if error.code in _FINAL else _Again(reason, float(after) if after.isdecimal() else 0.0)
             ) from error
         except URLError as error:
+            if isinstance(error.reason, str):
+                raise _Final(f'is not an address: {error.reason}') from error
             raise _Again(f'no connection: {getattr(error.reason, "strerror", None) or error.reason}') from error
         except TimeoutError as error:
             raise _Again(f'the server was silent for {self.patience.timeout:g} s') from error

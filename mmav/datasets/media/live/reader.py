@@ -114,7 +114,7 @@ class LiveReader:
 
     def _run(self, source: LiveSource) -> None:
         error: MediaError | None = None
-        tries, gap = 0, ''
+        tries, gap, known = 0, '', False
         while not self._stop.is_set():
             connection = _Connection(self, source, gap)
             error = None
@@ -129,14 +129,16 @@ class LiveReader:
                 break
             finally:
                 connection.close()
-            tries = 0 if connection.gave else tries + 1
-            known = connection.gave or tries > 1
+            # of what was never there nothing can come back
+            known = known or connection.gave
+            tries = 1 if connection.gave else tries + 1
             if source.kind != 'network' or not known or (error is None and not self.reopen):
                 break
             if tries > self.retries:
-                error = MediaError(source.name, f'did not come back in {self.retries} tries: {gap}')
+                told = f'did not come back in {self.retries} tries: {gap}' if self.retries else gap
+                error = MediaError(source.name, told)
                 break
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2**tries) * random.uniform(0.5, 1.0)
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
             print_log(f'{source.name}: {gap}; opening it again in {wait:.1f} s', 'current', level=logging.WARNING)
             until = time.monotonic() + wait
             while time.monotonic() < until and not self._stop.wait(0.1):

@@ -69,7 +69,7 @@ class LiveSource(NamedTuple):
     @property
     def waits(self) -> bool:
         """Whether reading may stop for a while without a loss: a device goes on."""
-        return self.kind not in ('device', 'network')
+        return self.kind != 'device'
 
 
 def list_live(source: Any) -> list[LiveSource]:
