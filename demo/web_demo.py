@@ -9,7 +9,8 @@ from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError
 from mmav.listening import bind
 from mmav.web.demo import Limits, PageInferencer, WebDemo
-from mmav.web.page import DEFAULT_TITLE, build_page, copy_examples, import_gradio
+from mmav.web.live import LiveDesk
+from mmav.web.page import DEFAULT_TITLE, answer_html, build_page, copy_examples, import_gradio
 from mmav.web.server import make_app, serve, upload_folder
 
 EXAMPLE = """examples:
@@ -42,10 +43,15 @@ def main() -> None:
     )
     parser.add_argument('--title', default=DEFAULT_TITLE, help='heading of the page')
     parser.add_argument('--examples', metavar='FOLDER', help='folder of clips for visitors to choose from (8 at most)')
+    parser.add_argument(
+        '--max-streams', type=int, default=4, metavar='N', help='cameras answered at a time, 0 for none; default: 4'
+    )
     args = parser.parse_args()
     for name in ('max_seconds', 'max_megabytes', 'max_request_seconds'):
         if not getattr(args, name) > 0:
             raise ConfigError(f'--{name.replace("_", "-")} {getattr(args, name):g} must be above 0')
+    if args.max_streams < 0:
+        raise ConfigError(f'--max-streams {args.max_streams} must be 0 or more')
     if not 0 <= args.port < 65536:
         raise ConfigError(f'--port {args.port} must be 0 to 65535')
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
@@ -57,8 +63,10 @@ def main() -> None:
         inferencer = PageInferencer(
             args.config, args.checkpoint, device=args.device, classes=args.classes, thresholds=args.thresholds
         )
-        page = build_page(WebDemo(inferencer, limits), title=args.title, examples=examples)
-        serve(make_app(page, folder, limits=limits), listener)
+        demo = WebDemo(inferencer, limits)
+        live = LiveDesk(demo, answer_html, streams=args.max_streams) if args.max_streams else None
+        page = build_page(demo, title=args.title, examples=examples, live=live)
+        serve(make_app(page, folder, limits=limits, live=live), listener)
 
 
 if __name__ == '__main__':

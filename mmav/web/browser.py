@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ FLAGS = (
     '--disable-sync',
     '--disable-quic',
 )
+# a moving picture and a beep in place of a camera and a microphone, and nobody to ask
+FAKE_CAMERA = ('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream')
 REMEDY = "apt-get install chromium, or 'playwright install chromium', or set CHROME to a browser"
 
 
@@ -33,8 +35,11 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def open_browser() -> Iterator[Any]:
+def open_browser(flags: Sequence[str] = ()) -> Iterator[Any]:
     """Starts a browser, a ``playwright.sync_api.Browser``.
+
+    Args:
+        flags: In addition to :data:`FLAGS`.
 
     Raises:
         MmavError: There is no browser, or playwright is not installed.
@@ -47,7 +52,7 @@ def open_browser() -> Iterator[Any]:
         path = find_browser() or playwright.chromium.executable_path
         if not Path(path).is_file():
             raise MmavError(f'there is no browser: {REMEDY}')
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
         try:
             yield browser
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mmav.analysis.grad_cam.clips import SeenClip, look
-from mmav.datasets.media import MediaInfo, open_media
+from mmav.datasets.media import BytesFile, MediaInfo, open_media
 from mmav.datasets.media.opening import open_container
 from mmav.errors import MediaError, MmavError
 from mmav.inference import AVInferencer
@@ -40,6 +41,10 @@ class Limits(NamedTuple):
 
 class UploadError(MmavError):
     """A sentence for the visitor on what is wrong with an upload; it names no files or folders of this machine."""
+
+
+class BusyError(UploadError):
+    """The model works on something else."""
 
 
 @dataclass
@@ -128,14 +133,23 @@ def check_upload(path: str, limits: Limits) -> MediaInfo:
         raise UploadError(
             'This is not a video or audio file that can be read. Try mp4, webm, mov, wav or mp3.'
         ) from error
+    return check_content(path, limits.seconds)
+
+
+def check_content(path: str, seconds: float) -> MediaInfo:
+    """Checks the length and size of a clip.
+
+    Raises:
+        UploadError: It is too long, its frames are too large, or it cannot be read.
+    """
     try:
         with open_media(path) as reader:
             info = reader.info
     except MediaError as error:
         raise _in_a_sentence(error) from error
-    if info.duration > limits.seconds:
+    if info.duration > seconds:
         raise UploadError(
-            f'The clip is {info.duration:.1f} s long; this page takes {limits.seconds:g} s at most. Please trim it.'
+            f'The clip is {info.duration:.1f} s long; this page takes {seconds:g} s at most. Please trim it.'
         )
     if info.width * info.height > LARGEST_FRAME:
         raise UploadError(f'The video has {info.width} x {info.height} pixels, which is too large for this page.')
@@ -155,6 +169,7 @@ class WebDemo:
         self.limits = limits or Limits()
         # The model works on one request at a time, even on one whose visitor was told that time is up.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix='mmav-page')
+        self._lock, self._asked = threading.Lock(), 0
 
     @property
     def uses(self) -> list[str]:
@@ -180,6 +195,22 @@ class WebDemo:
         """
         return self._in_time(lambda: self._classify(path, use))
 
+    def classify_piece(self, piece: BytesFile, use: str, *, seconds: float) -> Answer:
+        """Classifies a piece of a recording that goes on, if the model is free.
+
+        Args:
+            piece: The piece.
+            use: The visitor's choice.
+            seconds: The longest piece.
+
+        Raises:
+            BusyError: The model is not free.
+            UploadError: It cannot be classified.
+        """
+        if use not in self.uses:
+            raise UploadError('Please choose what to use: video, audio or both.')
+        return self._in_time(lambda: self._answer(piece, check_content(piece, seconds), use), wait=False)
+
     def explain(self, answer: Answer, part: str, target: int, *, window: int | None = None) -> Explanation:
         """Grad-CAM for a class, in one window; defaults to the window with the highest probability of the class.
 
@@ -193,7 +224,9 @@ class WebDemo:
             raise UploadError('There is no clip yet: upload or record one first.')
         if use not in USES:
             raise UploadError('Please choose what to use: video, audio or both.')
-        info = check_upload(path, self.limits)
+        return self._answer(path, check_upload(path, self.limits), use)
+
+    def _answer(self, path: str, info: MediaInfo, use: str) -> Answer:
         has = {name for name, there in dict(video=info.has_video, audio=info.has_audio).items() if there}
         known = [name for name in self.inferencer.modalities if name not in USES[use]]
         if not has.intersection(known):
@@ -229,7 +262,7 @@ class WebDemo:
         maps = GradCAM(self.inferencer.model)(batch['inputs'], batch['masks'], target=target, part=part)
         return Explanation(seen, {name: maps[name][0].cpu() for name, mask in seen.item['masks'].items() if mask})
 
-    def _in_time(self, work: Callable[[], Value]) -> Value:
+    def _in_time(self, work: Callable[[], Value], *, wait: bool = True) -> Value:
         """Runs work in the model's thread.
 
         Decoding cannot be interrupted: a file that takes longer than a request may take keeps the thread busy until its
@@ -240,12 +273,21 @@ class WebDemo:
             self.inferencer.start_timer(self.limits.request_seconds)
             return work()
 
+        with self._lock:
+            if self._asked and not wait:
+                raise BusyError('The model is busy.')
+            self._asked += 1
         future = self._worker.submit(timed)
+        future.add_done_callback(self._done)
         try:
             return future.result(timeout=1.5 * self.limits.request_seconds)
         except FutureTimeout as error:
             future.cancel()
             raise UploadError('This takes too long here. Please try a shorter or smaller clip, or later.') from error
+
+    def _done(self, _: Any) -> None:
+        with self._lock:
+            self._asked -= 1
 
     def _notes(self, result: Mapping[str, Any]) -> list[str]:
         """Sentences on what a prediction is based on."""

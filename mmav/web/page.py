@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,17 +14,19 @@ from mmav.class_names import label_set
 from mmav.errors import MmavError
 from mmav.preparation.clip_files import AUDIO_SUFFIXES, SUFFIXES
 from mmav.web.demo import Answer, UploadError, WebDemo
+from mmav.web.live import PATH, LiveDesk
 from mmav.web.pictures import explanation_html, timeline_html
 
 DEFAULT_TITLE = 'What happens in this clip?'
 CHOOSE, STRONGEST = 'choose …', 'the strongest'
 MOST_EXAMPLES = 8
 STYLE = Path(__file__).with_name('page.css')
+LIVE = Path(__file__).with_name('live.js')
 # Models see a few hundred pixels; more would only take longer to encode and send.
 CAMERA = dict(width=dict(ideal=640), height=dict(ideal=480))
 
 
-def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> Any:
+def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = (), live: LiveDesk | None = None) -> Any:
     """Builds the page.
 
     Args:
@@ -31,6 +34,7 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
         title: Heading of the page.
         examples: Files that a visitor can choose in place of an upload, of different names; inside the folder of the
             uploads, as gradio serves no others.
+        live: Answers the camera's pieces; None for no such tab.
 
     Returns:
         ``gradio.Blocks``.
@@ -63,6 +67,9 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
                             show_label=False,
                             elem_id='audio',
                         )
+                    if live is not None:
+                        with gr.Tab('Live'):
+                            gr.HTML(_live(live), js_on_load=LIVE.read_text(encoding='utf-8'), elem_id='live')
                 use = gr.Radio(uses, value=uses[0], label='Use', visible=len(uses) > 1, elem_id='use')
                 button = gr.Button('Classify', variant='primary', elem_id='classify')
                 if examples:
@@ -94,7 +101,7 @@ def build_page(demo: WebDemo, *, title: str, examples: Sequence[str] = ()) -> An
             long, targets = len(given.spans) > 1, _targets(given, parts)
             return [
                 given,
-                _answer(given),
+                answer_html(given),
                 gr.update(value=timeline_html(given, parts), visible=long),
                 gr.update(visible=True),
                 gr.update(choices=targets, value=targets[0][1]),
@@ -207,6 +214,22 @@ def _counted(part: str, names: Sequence[str]) -> str:
     return f'{len(names)} {"classes" if part == "label" else part + "s"}'
 
 
+def _live(live: LiveDesk) -> str:
+    settings = dict(
+        path=PATH.lstrip('/'),
+        seconds=live.window,
+        stride=live.stride,
+        kinds=list(live.demo.inferencer.modalities),
+        camera=CAMERA,
+    )
+    return (
+        f'<div class="mmav-live" data-settings="{escape(json.dumps(settings))}"><video muted playsinline></video>'
+        '<div class="mmav-live-row"><button type="button">Start</button><span class="mmav-live-status">'
+        f'Pieces of {live.window:g} s from your camera and microphone, answered one after another.</span></div>'
+        '<div class="mmav-live-answer"></div></div>'
+    )
+
+
 def _note(text: str) -> str:
     return f'<div class="mmav-note">{escape(text)}</div>'
 
@@ -215,7 +238,7 @@ def _error(text: str) -> str:
     return f'<div class="mmav-error" role="alert">{escape(text)}</div>'
 
 
-def _answer(answer: Answer) -> str:
+def answer_html(answer: Answer) -> str:
     said = answer.predictions[:1] if answer.labels is None else answer.labels
     rows = ''.join(
         f'<div class="mmav-bar{" said" * (each in said)}">'

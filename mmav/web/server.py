@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 from mmav.listening import LOCAL_HOSTS, url_of
 from mmav.web.demo import Limits
+from mmav.web.live import LARGEST_PIECE, PATH, LiveDesk, RefusedPiece
 from mmav.web.page import STYLE, import_gradio
 
 # What the page requests; gradio serves much more, such as a proxy, recorders and editors.
@@ -29,6 +31,7 @@ FILE = '/gradio_api/file='
 UPLOAD, JOIN = '/gradio_api/upload', '/gradio_api/queue/join'
 LARGEST_REQUEST = 2**18  # bytes of a request that is no upload
 STORED_UPLOADS = 20  # as many of the largest size are kept at a time, until they are old enough to be removed
+SLOWEST_PIECE = 30.0  # seconds for sending one
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -49,16 +52,19 @@ class Gate:
         app: The application behind it.
         folder: Folder of the uploads.
         limits: The largest upload.
+        live: Answers pieces of recordings; None to take none.
     """
 
-    def __init__(self, app: Callable, folder: str, *, limits: Limits) -> None:
-        self.app = app
+    def __init__(self, app: Callable, folder: str, *, limits: Limits, live: LiveDesk | None = None) -> None:
+        self.app, self.live = app, live
         self.folder = os.path.realpath(folder)
         self.most = int(limits.megabytes * 2**20)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
         try:
+            if scope['type'] == 'http' and scope['path'] == PATH and self.live is not None:
+                return await self._answer(self.live, scope, receive, send)
             if scope['type'] == 'http':
                 receive = await self._checked(scope, receive)
             elif scope['type'] != 'lifespan':
@@ -67,6 +73,26 @@ class Gate:
             await _reply(send, refusal.status, refusal.text)
         else:
             await self.app(scope, receive, send)
+
+    async def _answer(self, live: LiveDesk, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answers a piece of a recording, which goes no further."""
+        headers = dict(scope['headers'])
+        try:
+            if scope['method'] != 'POST':
+                raise _Refused(404, 'Not found')
+            live.admit(headers)
+            body = await asyncio.wait_for(_read(receive, int(LARGEST_PIECE * 2**20)), SLOWEST_PIECE)
+            found = await asyncio.to_thread(live.answer, body, headers)
+        except RefusedPiece as refusal:
+            raise _Refused(refusal.status, refusal.text) from refusal
+        except asyncio.TimeoutError as error:
+            raise _Refused(408, 'The piece came too slowly.') from error
+        except _Refused:
+            raise
+        except Exception as error:
+            logging.getLogger('mmav').exception('a piece of a recording failed')
+            raise _Refused(500, 'Something went wrong on our side; the log of the server says what.') from error
+        await _reply(send, 200, found)
 
     async def _checked(self, scope: dict[str, Any], receive: Receive) -> Receive:
         """Checks a request; returns what the application receives of it."""
@@ -138,8 +164,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-async def _reply(send: Send, status: int, text: str) -> None:
-    content = json.dumps(dict(detail=text, error=text)).encode()
+async def _reply(send: Send, status: int, said: str | dict[str, Any]) -> None:
+    content = json.dumps(dict(detail=said, error=said) if isinstance(said, str) else said).encode()
     headers = [(b'content-type', b'application/json'), (b'content-length', str(len(content)).encode())]
     await send(dict(type='http.response.start', status=status, headers=headers))
     await send(dict(type='http.response.body', body=content))
@@ -169,13 +195,14 @@ def upload_folder() -> Iterator[str]:
                 os.environ['GRADIO_TEMP_DIR'] = before
 
 
-def make_app(page: Any, folder: str, *, limits: Limits) -> Gate:
+def make_app(page: Any, folder: str, *, limits: Limits, live: LiveDesk | None = None) -> Gate:
     """The page as an ASGI application.
 
     Args:
         page: ``gradio.Blocks``.
         folder: Folder of the uploads, see :func:`upload_folder`.
         limits: The largest upload.
+        live: Answers pieces of recordings; None to take none.
     """
     from fastapi import FastAPI
 
@@ -197,7 +224,7 @@ def make_app(page: Any, folder: str, *, limits: Limits) -> Gate:
         theme=gradio.themes.Default(**fonts),
         css=STYLE.read_text(encoding='utf-8'),
     )
-    return Gate(app, folder, limits=limits)
+    return Gate(app, folder, limits=limits, live=live)
 
 
 def serve(app: Callable, listener: socket.socket) -> None:

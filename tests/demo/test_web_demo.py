@@ -11,9 +11,10 @@ import pytest
 
 from mmav.errors import MmavError
 from mmav.listening import bind
-from mmav.web.browser import choose_file, open_browser
+from mmav.web.browser import FAKE_CAMERA, choose_file, open_browser
 from mmav.web.demo import Limits, PageInferencer, WebDemo
-from mmav.web.page import build_page, copy_examples
+from mmav.web.live import LiveDesk
+from mmav.web.page import answer_html, build_page, copy_examples
 from mmav.web.server import make_app, serving, upload_folder
 from tests.inference.models import CLASSES, config, write_model
 from tests.toys import run_tool
@@ -38,8 +39,9 @@ def site(files, silent, tmp_path_factory):
         pytest.importorskip('gradio')  # here, since it notes the folder when it is first imported
         examples = copy_examples(str(clips), folder)
         demo = WebDemo(PageInferencer(*files, device='cpu'), LIMITS)
-        page = build_page(demo, title='Farm & field', examples=examples)
-        with serving(make_app(page, folder, limits=LIMITS), listener) as url:
+        live = LiveDesk(demo, answer_html)
+        page = build_page(demo, title='Farm & field', examples=examples, live=live)
+        with serving(make_app(page, folder, limits=LIMITS, live=live), listener) as url:
             yield url, Path(folder)
 
 
@@ -123,6 +125,7 @@ def test_failure_on_our_side_shows_no_traceback(visitor, clip, monkeypatch, capl
     [
         (['--max-seconds', 0], '--max-seconds 0 must be above 0'),
         (['--max-megabytes', 'nan'], '--max-megabytes nan must be above 0'),
+        (['--max-streams', -1], '--max-streams -1 must be 0 or more'),
         (['--port', 70000], '--port 70000 must be 0 to 65535'),
         (['--examples', 'no/such/folder'], "no folder 'no/such/folder' for --examples"),
     ],
@@ -148,7 +151,7 @@ def test_taken_port_and_missing_model_are_one_line(files, capsys):
 @pytest.fixture(scope='module')
 def browser():
     try:
-        with open_browser() as browser:
+        with open_browser(FAKE_CAMERA) as browser:
             yield browser
     except MmavError as error:
         pytest.skip(str(error))
@@ -216,3 +219,29 @@ def test_in_a_browser(browser, site, clip, flashes, blind, silent, broken):
     assert 'This file has no audio; the prediction is based on the video alone.' in classify()
 
     assert hosts - {''} == {site[0].split('/')[2]} and wrong == []
+
+
+def test_camera_and_microphone_of_a_browser(browser, site):
+    hosts, wrong = set(), []
+    page = browser.new_context(viewport=dict(width=1200, height=1000)).new_page()
+    page.set_default_timeout(60000)
+    page.on('request', lambda request: hosts.add(request.url.split('/')[2] if '://' in request.url else ''))
+    page.on('pageerror', lambda error: wrong.append(str(error)))
+    page.goto(site[0])
+    page.get_by_role('tab', name='Live').click()
+    button, answer = page.locator('#live button'), page.locator('#live .mmav-live-answer')
+    button.click()
+    answer.locator('.mmav-best').wait_for()
+    assert sorted(answer.locator('.name').all_inner_texts()) == sorted(CLASSES)
+    assert 'The prediction is based on video and audio together.' in answer.inner_text()
+    first = page.locator('#live .mmav-live-status').inner_text()
+    assert re.match(r'Piece \d+, answered \d+ ms after its end', first)
+    page.wait_for_function(
+        "before => document.querySelector('#live .mmav-live-status').innerText !== before", arg=first
+    )
+    assert page.locator('#live video').evaluate('picture => picture.videoWidth') >= 320
+    page.locator('#use').get_by_text('audio only').click()
+    answer.get_by_text('the prediction is based on the audio alone').wait_for()
+    button.click()
+    assert page.locator('#live video').evaluate('picture => picture.srcObject') is None
+    assert button.inner_text() == 'Start' and hosts - {''} == {site[0].split('/')[2]} and wrong == []

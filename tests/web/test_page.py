@@ -17,7 +17,7 @@ def answer(windows=1, label='dog'):
 
 
 def test_answer_shows_labels_scores_and_notes():
-    html = web_page._answer(answer())
+    html = web_page.answer_html(answer())
     assert re.findall(r'class="name">(.*?)<', html) == ['dog', 'cat']
     assert re.findall(r'width:([\d.]+)%', html) == ['70.0', '20.0'] and '70.0 %' in html
     assert 'This &amp; that.' in html
@@ -26,17 +26,17 @@ def test_answer_shows_labels_scores_and_notes():
 def test_several_labels_are_named_together():
     several = answer()
     several.labels = [dict(label='dog', index=1, score=0.7), dict(label='a & b', index=2, score=0.6)]
-    assert '<div class="mmav-best">dog | a &amp; b</div>' in web_page._answer(several)
-    assert web_page._answer(several).count('class="mmav-bar said"') == 1  # of the two bars
+    assert '<div class="mmav-best">dog | a &amp; b</div>' in web_page.answer_html(several)
+    assert web_page.answer_html(several).count('class="mmav-bar said"') == 1  # of the two bars
     several.labels = []
-    assert 'mmav-bar said' not in web_page._answer(several)
-    assert 'None of the classes is likely enough.' in web_page._answer(several)
+    assert 'mmav-bar said' not in web_page.answer_html(several)
+    assert 'None of the classes is likely enough.' in web_page.answer_html(several)
 
 
 def test_names_are_text_and_never_code():
     evil = '<img src=x onerror=alert(1)>'
-    assert '<img' not in web_page._answer(answer(label=evil)) + web_page._error(evil) + web_page._note(evil)
-    assert '&lt;img src=x' in web_page._answer(answer(label=evil))
+    assert '<img' not in web_page.answer_html(answer(label=evil)) + web_page._error(evil) + web_page._note(evil)
+    assert '&lt;img src=x' in web_page.answer_html(answer(label=evil))
 
 
 def test_choices_of_class_and_window():
