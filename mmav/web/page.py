@@ -239,6 +239,7 @@ def _error(text: str) -> str:
 
 
 def answer_html(answer: Answer) -> str:
+    """The best label, bars of the probabilities, and what they are based on."""
     said = answer.predictions[:1] if answer.labels is None else answer.labels
     rows = ''.join(
         f'<div class="mmav-bar{" said" * (each in said)}">'
