@@ -14,7 +14,7 @@ from mmav.errors import ConfigError, MmavError
 from mmav.inference.clip_lists import COLUMN, list_clips
 from mmav.inference.many import classify_many, settings_of
 from mmav.inference.results import MERGES
-from mmav.inference.row_files import RowFile, check_row_file
+from mmav.inference.row_files import check_row_file, open_rows
 from mmav.structures import MODALITIES
 
 EXAMPLE = """examples:
@@ -92,7 +92,7 @@ def main() -> None:
     )
     asked = dict(window=args.window, stride=args.stride, topk=args.topk, drop=args.drop, merge=args.merge)
     settings = settings_of(inferencer, args.checkpoint, **asked)
-    with RowFile(args.out, settings, parts=list(inferencer.model.head.parts)) as out:
+    with open_rows(args.out, settings, parts=list(inferencer.model.head.parts)) as out:
         count = classify_many(
             inferencer,
             clips,

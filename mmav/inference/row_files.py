@@ -39,15 +39,10 @@ class RowFile:
         ConfigError: pyarrow is missing.
     """
 
-    def __new__(cls, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> RowFile:
-        """The kind of file that the name asks for."""
-        return super().__new__(_Parquet if os.fspath(path).lower().endswith('.parquet') else _Lines)
-
     def __init__(
         self, path: str | os.PathLike[str], settings: Mapping[str, Any], *, parts: Sequence[str] = ('label',)
     ) -> None:
         self.path, self.parts = Path(path), list(parts)
-        check_row_file(path)
         check_place(path)
         self._note = self._note_of(self.path)
         if not self._note.is_file() and self.path.exists():
@@ -219,6 +214,15 @@ class _Parquet(RowFile):
         table = pyarrow.Table.from_pylist([dict(row) for row in rows], schema=schema_of(self.parts))
         with written_whole(part) as torn:
             pyarrow.parquet.write_table(table, torn)
+
+
+def open_rows(
+    path: str | os.PathLike[str], settings: Mapping[str, Any], *, parts: Sequence[str] = ('label',)
+) -> RowFile:
+    """Opens a file of rows, of the kind that its name asks for, see :class:`RowFile`."""
+    check_row_file(path)
+    kind = _Parquet if os.fspath(path).lower().endswith('.parquet') else _Lines
+    return kind(path, settings, parts=parts)
 
 
 def check_row_file(path: str | os.PathLike[str]) -> None:

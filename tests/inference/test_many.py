@@ -8,7 +8,7 @@ from mmav.apis import AVInferencer
 from mmav.datasets.media.remote_file import Patience
 from mmav.inference import many
 from mmav.inference.many import classify_many, fetch_ahead, settings_of
-from mmav.inference.row_files import RowFile
+from mmav.inference.row_files import open_rows
 from tests.inference.models import config, write_model
 
 
@@ -44,7 +44,7 @@ def rows_of(path):
 def test_rows_are_those_of_the_inferencer(inferencer, clips, clip, silent, tmp_path):
     names, good = clips
     quick = Patience(tries=2, sleep=lambda seconds: None)
-    with RowFile(tmp_path / 'a.jsonl', {}) as out:
+    with open_rows(tmp_path / 'a.jsonl', {}) as out:
         count = classify_many(inferencer, names, out, patience=quick, batch_size=3, workers=3, show_progress=False)
     assert count == (8, 0, 4)
     rows = rows_of(tmp_path / 'a.jsonl')
@@ -75,15 +75,15 @@ def test_a_run_that_died_goes_on(inferencer, clip, tmp_path, monkeypatch, name):
     rows = many._rows
     monkeypatch.setattr(many, '_rows', die)
     settings = dict(show_progress=False, batch_size=2)
-    with pytest.raises(KeyboardInterrupt), RowFile(tmp_path / name, {}) as out:
+    with pytest.raises(KeyboardInterrupt), open_rows(tmp_path / name, {}) as out:
         classify_many(inferencer, names, out, **settings)
-    with RowFile(tmp_path / name, {}) as out:
+    with open_rows(tmp_path / name, {}) as out:
         assert [row['path'] for row in out.rows()] == names[:4]
         assert classify_many(inferencer, names, out, **settings) == (8, 4, 7)
-    with RowFile(tmp_path / name, {}) as out:
+    with open_rows(tmp_path / name, {}) as out:
         assert [row['path'] for row in out.rows()] == names
         assert classify_many(inferencer, names, out, retry_failed=True, **settings) == (8, 1, 7)
-    with RowFile(tmp_path / name, {}) as out:
+    with open_rows(tmp_path / name, {}) as out:
         assert sorted(row['path'] for row in out.rows()) == sorted(names)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mmav.errors import ConfigError, OutputError
 from mmav.inference import row_files
-from mmav.inference.row_files import RowFile
+from mmav.inference.row_files import open_rows
 
 KINDS = ('rows.jsonl', 'rows.parquet')
 
@@ -31,9 +31,9 @@ def contents(path):
 def test_rows_are_continued(tmp_path, name, monkeypatch):
     monkeypatch.setattr(row_files, 'PART_ROWS', 2)
     path = tmp_path / name
-    with RowFile(path, dict(topk=5)) as file:
+    with open_rows(path, dict(topk=5)) as file:
         file.add([row(0), row(1, 'broken'), row(2)])
-    with RowFile(path, dict(topk=5)) as file:
+    with open_rows(path, dict(topk=5)) as file:
         assert [each['path'] for each in file.rows()] == ['0.mp4', '1.mp4', '2.mp4']
         assert [each['error'] for each in file.rows()] == [None, 'broken', None]
         file.remove(lambda each: each['error'] is not None)
@@ -47,64 +47,64 @@ def test_rows_are_continued(tmp_path, name, monkeypatch):
 @pytest.mark.parametrize('name', KINDS)
 def test_other_settings_and_files_of_others(tmp_path, name):
     path = tmp_path / name
-    with RowFile(path, dict(topk=5, window=None)) as file:
+    with open_rows(path, dict(topk=5, window=None)) as file:
         file.add([row(0)])
         with pytest.raises(OutputError, match='is being written by another run'):
-            RowFile(path, dict(topk=5, window=None))
+            open_rows(path, dict(topk=5, window=None))
     with pytest.raises(OutputError, match=r'begun with other settings: topk was 5, now 3; give another name'):
-        RowFile(path, dict(topk=3, window=None))
+        open_rows(path, dict(topk=3, window=None))
     assert len(contents(path)) == 1
     (tmp_path / f'other_{name}').write_text('mine')
     with pytest.raises(OutputError, match='was not begun by this command'):
-        RowFile(tmp_path / f'other_{name}', {})
+        open_rows(tmp_path / f'other_{name}', {})
     assert (tmp_path / f'other_{name}').read_text() == 'mine'
     with pytest.raises(OutputError, match='cannot write'):
-        RowFile(tmp_path / f'other_{name}' / name, {})
+        open_rows(tmp_path / f'other_{name}' / name, {})
 
 
 def test_a_torn_line_is_mended(tmp_path):
     path = tmp_path / 'rows.jsonl'
-    with RowFile(path, {}) as file:
+    with open_rows(path, {}) as file:
         file.add([row(0), row(1)])
     whole = path.read_bytes()
     for cut in (1, 30, len(whole) // 2 - 1):
         path.write_bytes(whole[:-cut])
-        with RowFile(path, {}) as file:
+        with open_rows(path, {}) as file:
             left = [each['path'] for each in file.rows()]
             file.add([row(k) for k in range(len(left), 2)])
         assert left == ['0.mp4'] and path.read_bytes() == whole
     path.write_bytes(b'{"path"')
-    with RowFile(path, {}) as file:
+    with open_rows(path, {}) as file:
         assert list(file.rows()) == []
     path.write_bytes(b'not ours\n' + whole)
-    with RowFile(path, {}) as file, pytest.raises(OutputError, match='line 1: is no row of this command'):
+    with open_rows(path, {}) as file, pytest.raises(OutputError, match='line 1: is no row of this command'):
         list(file.rows())
 
 
 def test_a_torn_part_is_not_there(tmp_path):
     path = tmp_path / 'rows.parquet'
-    with RowFile(path, {}) as file:
+    with open_rows(path, {}) as file:
         file.add([row(0)])
     torn = path / '.part-000001.parquet.4242.tmp'
     torn.write_bytes(b'PAR1')
-    with RowFile(path, {}) as file:
+    with open_rows(path, {}) as file:
         assert [each['path'] for each in file.rows()] == ['0.mp4'] and not torn.exists()
     (path / 'part-000001.parquet').write_bytes(b'PAR1')
-    with RowFile(path, {}) as file, pytest.raises(OutputError, match="part-000001.parquet' is damaged: remove it"):
+    with open_rows(path, {}) as file, pytest.raises(OutputError, match="part-000001.parquet' is damaged: remove it"):
         list(file.rows())
 
 
 def test_settings_torn_before_the_first_row(tmp_path):
-    with RowFile(tmp_path / 'a.jsonl', dict(topk=5)):
+    with open_rows(tmp_path / 'a.jsonl', dict(topk=5)):
         pass
     note = tmp_path / 'a.jsonl.settings.json'
     note.write_text('{"to')
-    with RowFile(tmp_path / 'a.jsonl', dict(topk=5)) as file:
+    with open_rows(tmp_path / 'a.jsonl', dict(topk=5)) as file:
         file.add([row(0)])
     assert json.loads(note.read_text()) == dict(topk=5)
     note.write_text('{"to')
     with pytest.raises(OutputError, match='is damaged: what .* depends on is unknown'):
-        RowFile(tmp_path / 'a.jsonl', dict(topk=5))
+        open_rows(tmp_path / 'a.jsonl', dict(topk=5))
 
 
 def test_verbs_and_nouns_have_columns():

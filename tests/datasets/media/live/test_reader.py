@@ -4,14 +4,12 @@ import logging
 import os
 import threading
 import time
-from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 
 from mmav.datasets.media import open_media
-from mmav.datasets.media.live import LiveReader, LiveSource, list_live
+from mmav.datasets.media.live import LiveReader, LiveSource, connection, list_live
 from mmav.datasets.media.live import reader as live_reader
 from mmav.errors import MediaError
 
@@ -84,14 +82,6 @@ def test_paced_and_as_fast_as_possible_give_the_same(make_clip):
         assert time.monotonic() - one.arrival < 60
 
 
-def test_only_what_the_model_reads_is_decoded(make_clip):
-    path = make_clip('live_pcm.mkv', **FILMS['pcm.mkv'])
-    (first, *_) = read(path, modalities=('audio',))
-    assert first.reader.info.has_audio and not first.reader.info.has_video
-    with pytest.raises(MediaError, match='holds no audio'):
-        read(make_clip('live_silent.mp4', **FILMS['silent.mp4']), modalities=('audio',))
-
-
 def test_a_pipe(make_clip, tmp_path):
     path = make_clip('live_late.ts', **FILMS['late.ts'])
     os.mkfifo(tmp_path / 'pipe')
@@ -148,7 +138,7 @@ def test_a_stream_that_breaks_is_opened_again_and_the_gap_is_told(server, make_c
 
 def test_a_stream_that_does_not_come_back(server, make_clip, monkeypatch):
     server.files['leaves.ts'] = make_clip('live_late.ts', **FILMS['late.ts']).read_bytes()
-    open_live, calls = live_reader.open_live, []
+    open_live, calls = connection.open_live, []
 
     def refuse(source, **settings):
         calls.append(source)
@@ -156,7 +146,7 @@ def test_a_stream_that_does_not_come_back(server, make_clip, monkeypatch):
             raise MediaError(source.name, 'cannot be opened: Connection refused')
         return open_live(source, **settings)
 
-    monkeypatch.setattr(live_reader, 'open_live', refuse)
+    monkeypatch.setattr(connection, 'open_live', refuse)
     with pytest.raises(MediaError, match='did not come back in 2 tries: cannot be opened: Connection refused'):
         read(server.address('cut', 'leaves.ts'), retries=2, pace=False)
     assert len(calls) == 3
@@ -196,31 +186,8 @@ def test_two_sources_by_the_clock_of_the_system():
     assert reader.shift(3.0, 102.5) == pytest.approx(0.5)  # a clock that begins with the device: by arrival
 
 
-def test_a_clock_that_jumps_begins_anew(tmp_path):
-    path = tmp_path / 'jump.ts'
-    parts = []
-    for first in (0, 1000):
-        part = tmp_path / f'{first}.ts'
-        with av.open(str(part), 'w') as container:
-            stream = container.add_stream('mpeg2video', rate=25)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
-            for k in range(50):
-                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * k, np.uint8), format='rgb24')
-                frame.pts, frame.time_base = k + 25 * first, Fraction(1, 25)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        parts.append(part.read_bytes())
-    os.mkfifo(path)
-    thread = threading.Thread(target=lambda: path.open('wb').write(b''.join(parts)))
-    thread.start()
-    found = read(str(path))
-    thread.join()
-    jump = next(taken for taken in found if taken.gap)
-    assert 'its clock went from' in jump.gap['reason'] and jump.offset >= 1.8 and jump.start == 0.0
-
-
 def test_an_error_in_the_thread_is_told(clip, monkeypatch):
-    monkeypatch.setattr(live_reader, 'upright', lambda *args: 1 / 0)
+    monkeypatch.setattr(connection, 'upright', lambda *args: 1 / 0)
     with pytest.raises(MediaError, match='cannot be read: ZeroDivisionError'):
         read(clip)
 
