@@ -215,7 +215,7 @@ class AVInferencer:
             for result in inferencer.stream('camera:0 + microphone:default', stride=1.0):
                 print(result['end'], result['predictions'][0]['label'], result['latency'])
         """
-        self.check_arguments(1, topk, drop, 'raise', window, 'mean')
+        self.check_arguments(1, topk, drop, window=window)
         return stream(self, source, window=window, stride=stride, topk=topk, drop=drop, **options)
 
     def read(
