@@ -23,8 +23,8 @@ def film(make_clip):
 
 
 def test_the_model_gets_what_it_would_get_of_the_file(inferencer, film, monkeypatch):
-    items, scores = [], inferencer._scores
-    monkeypatch.setattr(inferencer, '_scores', lambda given: items.extend(given) or scores(given))
+    items, scores = [], inferencer.scores
+    monkeypatch.setattr(inferencer, 'scores', lambda given: items.extend(given) or scores(given))
     results = list(inferencer.stream(film, window=1.5, stride=0.7, topk=None, skip=False))
     assert [result['start'] for result in results] == pytest.approx([0.0, 0.7, 1.4, 2.1, 2.5], abs=1e-3)
     for result, item in zip(results, items, strict=True):
