@@ -35,7 +35,7 @@ def test_no_more_is_read_than_may_wait():
     next(outcomes)
     assert len(taken) == 4
     outcomes.close()
-    assert len(taken) == 4 and not [t for t in threading.enumerate() if t.name.startswith('mmav-read')]
+    assert len(taken) == 4 and not [t for t in threading.enumerate() if t.name.startswith('mmav-read_')]
 
 
 def test_a_mistake_in_the_program_is_not_hidden():

@@ -50,12 +50,12 @@ def test_its_commands_work(page, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = [shlex.split(html.unescape(line)) for line in re.findall('<pre>(.*?)</pre>', page)]
     commands = {words[1]: words[2:] for words in lines}
-    assert [*commands] == ['infer', 'serve', 'grad-cam', 'train-folder', 'train']
+    assert [*commands] == ['infer', 'web-demo', 'grad-cam', 'train-folder', 'train']
     clip = trained.folder / 'door/door_00.mp4'
     words = [str(clip) if word == 'FILE' else word for word in commands['infer']]
     assert toys.run_tool(f'../{TOOLS["infer"]}', *words, '--no-video') == 0
     assert any(name in capsys.readouterr().out for name in CLASSES)
-    for name in ('serve', 'grad-cam'):
+    for name in ('web-demo', 'grad-cam'):
         words = ['nothing.pth' if word.endswith('.pth') else word for word in commands[name]]
         assert toys.run_tool(f'../{TOOLS[name]}', *words) == 2
         assert "no checkpoint 'nothing.pth'" in capsys.readouterr().err

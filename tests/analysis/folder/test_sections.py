@@ -48,7 +48,7 @@ def test_commands_can_be_copied(folder):
     plan.survey.listing.root = Path('/x') / folder
     text = sections.next_steps(plan, Path('w d/best.pth'), ['Try < this.'])
     commands = [shlex.split(html.unescape(line)) for line in re.findall('<pre>(.*?)</pre>', text)]
-    assert ['mmav', 'serve', 'w d/config.py', 'w d/best.pth'] in commands
+    assert ['mmav', 'web-demo', 'w d/config.py', 'w d/best.pth'] in commands
     assert ['mmav', 'train-folder', f'/x/{folder}', '--name', f'{folder}_2', '--minutes', '60'] in commands
     assert ['mmav', 'train', 'w d/config.py', '--work-dir', 'DIR', '--cache', 'ram'] in commands
     assert 'Try &lt; this.' in text
