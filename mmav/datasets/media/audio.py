@@ -186,23 +186,25 @@ def _peak(samples: np.ndarray) -> float:
 
 
 def decode_span(
-    stream: Any,
+    codec: Any,
     packets: Sequence[av.Packet[Any]],
     start: float,
     end: float,
     *,
     clock: tuple[float, float],
+    form: str,
     watch: Watch,
     on_damage: Callable[[], None],
 ) -> list[Timed]:
     """Decodes the frames of a span and a little around it.
 
     Args:
-        stream: The track.
-        packets: Its packets, in file order.
+        codec: PyAV's codec context of the track, which has decoded nothing yet.
+        packets: The track's packets, in file order.
         start: Start of the span in seconds.
         end: End of the span in seconds.
         clock: Seconds per tick of the track's time stamps, and the seconds on that clock that are time zero.
+        form: FFmpeg's name of the container.
         watch: Keeps reading within limits.
         on_damage: Called for each packet that cannot be decoded.
 
@@ -213,8 +215,6 @@ def decode_span(
         MediaError: Nothing can be decoded.
     """
     base, origin = clock
-    codec = stream.codec_context
-    codec.flush_buffers()
     tried, failed, expected = 0, 0, 0.0
     frames: list[Timed] = []
     times = [None if packet.pts is None else packet.pts * base - origin for packet in packets]
@@ -237,7 +237,7 @@ def decode_span(
             expected = time + seconds_of(frame)
     if failed and failed == tried:
         raise MediaError(watch.path, 'nothing of its audio track can be decoded')
-    loose = stream.container.format.name in PARTS_OF_FRAMES and is_plain(codec)
+    loose = form in PARTS_OF_FRAMES and is_plain(codec)
     return steady(frames, gap=LOOSE_GAP if loose else GAP)
 
 

@@ -245,11 +245,15 @@ def is_miscounted(stream: Any, head: Sequence[av.Packet[Any]]) -> bool:
 def recounted(packets: Packets, tracks: Collection[int]) -> Packets:
     """Times the packets of some tracks by those before them, from the start of the file."""
     place: dict[int, int] = {}
+    unknown: set[int] = set()
     for packet in packets:
         track = packet.stream_index
         if track in tracks and packet.dts is not None:
-            packet.pts = packet.dts = place.get(track, packet.dts)
-            place[track] = packet.dts + (packet.duration or 0)
+            length = packet.duration or 0
+            # FFmpeg may not know yet how long the first packet is: as long as the second.
+            packet.pts = packet.dts = place.get(track, packet.dts) + length * (track in unknown)
+            place[track] = packet.dts + length
+            unknown = unknown - {track} if length else unknown | {track}
         yield packet
 
 

@@ -344,7 +344,7 @@ def choose_track(
         raise MediaError(watch.path, f'no decoder for its {kind} track')
     chosen: Any = decodable[0] if len(decodable) == 1 else _first_with_packets(watch, decodable)
     if kind == 'audio' and not chosen.codec_context.sample_rate:
-        learn_parameters(container, chosen)
+        learn_parameters(watch, chosen)
     return chosen
 
 
@@ -375,21 +375,22 @@ def _first_with_packets(watch: Watch, tracks: Sequence[Any]) -> Any:
     return next((stream for stream in tracks if stream.index in found), tracks[0])
 
 
-def learn_parameters(container: av.container.InputContainer, stream: Any) -> None:
+def learn_parameters(watch: Watch, stream: Any) -> None:
     """Decodes the first frame of an audio track if FFmpeg could not determine its rate and channels.
 
     FFmpeg reads only the first megabytes, and recognises some codecs only at their end.
 
     Args:
-        container: The file, just opened; it is rewound to its start.
-        stream: The track.
+        watch: The file's path and what reading it may cost.
+        stream: The track; the position of its container is not changed.
     """
-    for packet in _until_damage(container, [stream]):
-        with suppress(av.FFmpegError):
-            if packet.size and packet.decode():
-                break
-    stream.codec_context.flush_buffers()
-    rewind(container)
+    codec = stream.codec_context
+    with open_container(watch.path, limits=watch.limits) as other:
+        for packet in _until_damage(other, [other.streams[stream.index]]):
+            with suppress(av.FFmpegError):
+                if packet.size and codec.decode(packet):
+                    break
+    codec.flush_buffers()
 
 
 def _until_damage(container: av.container.InputContainer, streams: Sequence[Any]) -> Iterator[av.Packet[Any]]:
@@ -397,11 +398,3 @@ def _until_damage(container: av.container.InputContainer, streams: Sequence[Any]
     packets: Any = container.demux(streams)
     with closing(packets), suppress(av.FFmpegError, IndexError):
         yield from packets
-
-
-def rewind(container: av.container.InputContainer) -> None:
-    """Seeks to the first byte of a file, or to time zero if that is not possible."""
-    try:
-        container.seek(0, unsupported_byte_offset=True)
-    except av.FFmpegError:
-        container.seek(0)

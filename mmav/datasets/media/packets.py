@@ -24,7 +24,7 @@ from mmav.datasets.media.clocks import (
     recounted,
 )
 from mmav.datasets.media.headers import is_chained
-from mmav.datasets.media.opening import MOV, Watch, rewind
+from mmav.datasets.media.opening import Watch, open_container
 from mmav.datasets.media.video import WITHOUT_PTS, lacks_container, lacks_pts
 from mmav.errors import MediaError
 
@@ -44,6 +44,10 @@ UNMARKED = 1000
 # Audio that starts this many seconds before the video, or two of its frames, is an encoder's delay. Audio that starts
 # earlier is heard before the first frame is displayed.
 ENCODER_DELAY = 0.15
+# In these, plain samples can be read from the start again without opening the file anew, for which FFmpeg takes 10 ms.
+SLOW_TO_OPEN = ('wav', 'w64')
+# Container and codec in which FFmpeg's times are wrong after a seek, by up to a page of the container (a second).
+MISTIMED = ('ogg', 'flac')
 # The longest display time of a frame in seconds. A time stamp further after all others is wrong, unless the next one
 # confirms it.
 STANDS = 60.0
@@ -55,6 +59,7 @@ class Demuxer:
     Args:
         container: The open file.
         streams: The tracks, the main one first.
+        watch: The file's path and what reading it may cost.
 
     Attributes:
         clock: Corrects FFmpeg's time stamps if the format needs it.
@@ -62,8 +67,10 @@ class Demuxer:
             useless.
     """
 
-    def __init__(self, container: av.container.InputContainer, streams: Sequence[Any]) -> None:
-        self._container, self._streams, self._main = container, streams, streams[0]
+    def __init__(self, container: av.container.InputContainer, streams: Sequence[Any], watch: Watch) -> None:
+        self._container, self._streams, self._main, self._watch = container, streams, streams[0], watch
+        self._opened_anew: av.container.InputContainer | None = None
+        self._indices = [stream.index for stream in streams]
         self.clock: Clock | None = None
         self.miscounted: set[int] = set()
         form = container.format
@@ -77,7 +84,8 @@ class Demuxer:
     @property
     def must_start(self) -> bool:
         """Whether seeking by time would fail, so that the file must be read from its start."""
-        return bool(self.miscounted) or (self.clock is not None and self.clock.must_start)
+        mistimed = any((self._container.format.name, stream.codec_context.name) == MISTIMED for stream in self._streams)
+        return mistimed or bool(self.miscounted) or (self.clock is not None and self.clock.must_start)
 
     def probe(self, path: str, head: Sequence[av.Packet[Any]]) -> None:
         """Looks for concatenated parts with their own clocks, and for audio with wrong times by FFmpeg.
@@ -104,46 +112,53 @@ class Demuxer:
             )
 
     def read(self) -> Iterator[av.Packet[Any]]:
-        """The packets from the file's start, to which it is rewound."""
+        """The packets of a file that was just opened, from its start."""
         packets = self._mended(searched=False)
         return recounted(packets, self.miscounted) if self.miscounted else packets
 
-    def read_from_start(self, begin: int) -> Iterator[av.Packet[Any]]:
-        """The packets from the file's start.
+    def read_from_start(self) -> Iterator[av.Packet[Any]]:
+        """The packets from the file's start, as if it was just opened.
 
-        Args:
-            begin: Start of the main track, in its ticks.
+        Raises:
+            MediaError: It cannot be opened any more.
         """
-        if isinstance(self.clock, CountedClock | JoinedClock):
-            # Seeking by time may lead to a later part, or nowhere.
-            rewind(self._container)
-        elif not self._seek_first() and not self._seek(begin):
-            self._container.seek(0)
+        self._restart()
         return self.read()
 
     def read_after(self, target: int) -> Iterator[av.Packet[Any]]:
         """The packets from the keyframe before a time of the main track, in its ticks."""
         if self.miscounted or not self._seek(target):
-            # Without a usable index: read from the start.
-            self._container.seek(0)
-            return self.read()
+            # Without a usable index.
+            return self.read_from_start()
         return self._mended(searched=True)
+
+    def close(self) -> None:
+        """Closes the file where it was opened anew; no packets can be read then."""
+        if self._opened_anew is not None:
+            self._opened_anew.close()
+            self._opened_anew = None
+
+    def _restart(self) -> None:
+        """Goes to the file's start.
+
+        No seek leads to where a file stands when it was opened: packets before time zero are left out, and FFmpeg does
+        not say a second time how many samples are an encoder's delay.
+        """
+        if self._container.format.name in SLOW_TO_OPEN and is_plain(self._main.codec_context):
+            self._container.seek(0)
+            return
+        anew = open_container(self._watch.path, limits=self._watch.limits)
+        self.close()
+        self._container = self._opened_anew = anew
+        self._streams = [self._container.streams[index] for index in self._indices]
 
     def _mended(self, *, searched: bool) -> Iterator[av.Packet[Any]]:
         packets = self._demux()
         return packets if self.clock is None else self.clock.mend(packets, searched=searched)
 
-    def _seek_first(self) -> bool:
-        """Seeks to what the file stores first; seeking by the main track would miss earlier packets of others."""
-        indexed = [stream for stream in self._streams if len(stream.index_entries)]
-        if self._container.format.name == MOV or not indexed:
-            return False
-        first = min(indexed, key=lambda stream: stream.index_entries[0].pos)
-        return self._seek(first.index_entries[0].timestamp, first)
-
-    def _seek(self, target: int, stream: Any = None) -> bool:
+    def _seek(self, target: int) -> bool:
         try:
-            self._container.seek(target, stream=stream or self._main)
+            self._container.seek(target, stream=self._streams[0])
         except av.FFmpegError:
             return False
         return True
@@ -227,12 +242,10 @@ class PacketSpan:
     def __init__(self, container: av.container.InputContainer, streams: Sequence[Any], watch: Watch) -> None:
         self._streams, self._main, self._watch = streams, streams[0], watch
         self._without_pts = lacks_pts(self._main)
-        self.demuxer = Demuxer(container, streams)
+        self.demuxer = Demuxer(container, streams, watch)
         self._source = self.demuxer.read()
         self._head: list[av.Packet[Any]] | None = []
         origin = float(self._first_ticks(self._head) * self._main.time_base)
-        stamps = (packet.dts for packet in self._head if packet.stream_index == self._main.index)
-        self._begin = min((stamp for stamp in stamps if stamp is not None), default=self._main.start_time or 0)
         late = self._late_video(self._head)
         before = self._heard_before(self._head, origin + late)
         self.demuxer.probe(watch.path, self._head)
@@ -268,6 +281,7 @@ class PacketSpan:
         """Ends the reading."""
         self.clear()
         self._head, self._source = None, iter(())
+        self.demuxer.close()
 
     def collect(self, start: float, end: float) -> None:
         """Collects the packets needed to decode a span, replacing those collected before.
@@ -362,9 +376,10 @@ class PacketSpan:
         if time <= NEAR_START and head is not None:
             return chain(head, self._source)
         base, origin = self.clock(self._main)
+        # Ended before the file it reads may be closed.
+        self._source = iter(())
         if time <= NEAR_START or self.demuxer.must_start:
-            # Some seeks go by decoding time, which starts before time zero.
-            self._source = self.demuxer.read_from_start(self._begin)
+            self._source = self.demuxer.read_from_start()
         else:
             self._source = self.demuxer.read_after(round((time + origin) / base))
         return self._source
@@ -372,6 +387,8 @@ class PacketSpan:
     def collect_from(self, seek_to: float, start: float = math.inf, end: float = math.inf) -> None:
         """Reads from a time, and keeps what a span needs, or the last frames of the file; all in seconds."""
         self.clear()
+        # Not those of a file that was opened anew, whose decoders may know less.
+        streams = {stream.index: stream for stream in self._streams}
         unfinished = set(self._packets)
         past = dict.fromkeys(self._packets, 0)
         reordered = self._reordered_seconds()
@@ -381,17 +398,17 @@ class PacketSpan:
             base, origin = self._clock[index]
             kept = self._packets[index]
             if ticks is None and not packet.is_discard:
-                self._ends[index].add_undated(_frame_seconds(packet.stream))
+                self._ends[index].add_undated(_frame_seconds(streams[index]))
             if ticks is not None:
                 time = ticks * base - origin
                 self._watch.check_packet(packet, time)
                 self._first.setdefault(index, time)
                 # Every packet of audio is a keyframe; its decoder needs some before the span.
-                lead = reordered if packet.stream.type == 'video' else 2 * PREROLL
+                lead = reordered if streams[index].type == 'video' else 2 * PREROLL
                 if packet.is_keyframe and time <= start - lead:
                     kept.clear()
                 if not packet.is_discard:
-                    self._ends[index].add(time, (packet.duration or 0) * base or _frame_seconds(packet.stream))
+                    self._ends[index].add(time, (packet.duration or 0) * base or _frame_seconds(streams[index]))
             if index in unfinished:
                 kept.append(packet)
             # Decoding time never exceeds presentation time, so all that follows is displayed after the span, too.

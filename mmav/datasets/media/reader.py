@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import av
 import numpy as np
 
-from mmav.datasets.media.audio import Timed, decode_span, place_frames, seconds_of, settle_layout
+from mmav.datasets.media.audio import Timed, decode_span, is_plain, place_frames, seconds_of, settle_layout
 from mmav.datasets.media.clocks import COUNTED
 from mmav.datasets.media.opening import MOV, Limits, Watch, choose_track, media_errors, open_container
 from mmav.datasets.media.packets import PacketSpan
@@ -271,8 +271,26 @@ class PyAVReader(MediaReader):
         packets, clock = self._packets_of('audio', start, end)
         held = max(0.0, min(end, self._span[1]) - start)
         self.limits.check_audio(self.info.path, held, self.info.sample_rate * max(1, self.info.channels))
-        watching: Any = dict(watch=self._watch, on_damage=self.info.count_damage)
-        return decode_span(self.audio_stream, packets, start, end, clock=clock, **watching)
+        watching: Any = dict(form=self._container.format.name, watch=self._watch, on_damage=self.info.count_damage)
+        return decode_span(self._audio_decoder(), packets, start, end, clock=clock, **watching)
+
+    def _audio_decoder(self) -> Any:
+        """A decoder that has decoded nothing yet.
+
+        A flush leaves some of a decoder's state, such as that of the noise which AAC draws at random, so that the same
+        packets would sound otherwise the second time.
+        """
+        codec = self.audio_stream.codec_context
+        if not codec.is_open:
+            return codec
+        if is_plain(codec):
+            codec.flush_buffers()
+            return codec
+        path = self._watch.path
+        with media_errors(path, 'cannot be read'), open_container(path, limits=self.limits) as anew:
+            codec = anew.streams[self.audio_stream.index].codec_context
+        settle_layout(codec)
+        return codec
 
     def _packets_of(self, kind: str, start: float, end: float) -> tuple[list[av.Packet[Any]], tuple[float, float]]:
         """The packets of a track for a span, fetched if necessary, and its clock; starts a step of the watch."""

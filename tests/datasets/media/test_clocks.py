@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from mmav.datasets.media import open_media
+from mmav.datasets.media.clocks import recounted
 from mmav.datasets.transforms import LoadClip
 from mmav.errors import MediaError
 from tests import clips, remux
@@ -90,3 +93,13 @@ def test_joined_ogg_files_are_refused_in_one_line(make_clip, tmp_path, encoder, 
             open_media(str(path))
     with open_media(str(parts[1])) as reader:
         assert reader.info.duration > 0.9
+
+
+def test_a_first_packet_of_unknown_length_lasts_as_long_as_the_second():
+    def packet(track, dts, duration):
+        return SimpleNamespace(stream_index=track, pts=dts, dts=dts, duration=duration)
+
+    sound = [packet(1, dts, duration) for dts, duration in ((0, 0), (7, 2), (9, 2), (20, 3), (30, 2))]
+    picture = packet(0, 5, 0)
+    found = list(recounted(iter([sound[0], picture, *sound[1:]]), {1}))
+    assert [each.pts for each in found] == [0, 5, 2, 4, 6, 9]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 
 import av
 import numpy as np
 import pytest
 
 from mmav.datasets.media import open_media
+from mmav.datasets.media.opening import Watch
 from mmav.datasets.media.packets import DEMUX_ERRORS, Demuxer, TrackEnd
 from tests import clips
 from tests.conftest import EVENTS
@@ -66,19 +68,19 @@ def dates(packets):
 
 
 def test_the_same_dates_after_a_search(path):
+    watch = Watch(str(path))
     with av.open(str(path)) as container:
         main = container.streams.video[0]
-        whole = list(Demuxer(container, [main]).read())
-        begin = whole[0].pts
-        target = begin + round(2.5 / main.time_base)
-        demuxer = Demuxer(container, [main])
-        late = list(demuxer.read_after(target))
-        again = list(demuxer.read_from_start(begin))
+        whole = list(Demuxer(container, [main], watch).read())
+        with closing(Demuxer(container, [main], watch)) as demuxer:
+            late = list(demuxer.read_after(whole[0].pts + round(2.5 / main.time_base)))
+            again = list(demuxer.read_from_start())
+            later = list(demuxer.read_after(whole[0].pts + round(2.5 / main.time_base)))
     assert dates(late) <= dates(whole) and len(late) < len(whole)
     # A search may lead to a later keyframe than the wanted one (PacketSpan sees to that); nothing is lost behind it.
     first = next(packet for packet in late if packet.is_keyframe)
     assert dates(packet for packet in whole if packet.pts >= first.pts) <= dates(late)
-    assert dates(again) == dates(whole)
+    assert dates(again) == dates(whole) and dates(later) == dates(late)
 
 
 def test_a_hopeless_file_ends(make_clip, monkeypatch):
@@ -93,7 +95,7 @@ def test_a_hopeless_file_ends(make_clip, monkeypatch):
 
     container = Hopeless()
     stream = type('Stream', (), dict(index=0))()
-    assert list(Demuxer(container, [stream]).read()) == []
+    assert list(Demuxer(container, [stream], Watch('hopeless.mp4')).read()) == []
     assert container.tries == DEMUX_ERRORS + 1
 
 
@@ -112,7 +114,7 @@ def test_damaged_sound_is_passed_over_and_damaged_pictures_are_not():
             yield from packets
 
     stream = type('Stream', (), dict(index=0))()
-    assert list(Demuxer(Container(), [stream]).read()) == [packets[0], packets[2]]
+    assert list(Demuxer(Container(), [stream], Watch('damaged.mp4')).read()) == [packets[0], packets[2]]
 
 
 @pytest.mark.parametrize(

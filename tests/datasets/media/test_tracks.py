@@ -119,9 +119,9 @@ def test_a_track_of_which_little_is_known_at_first(make_clip):
     with av.open(str(path), options={'probesize': '32', 'analyzeduration': '1', 'scan_all_pmts': '1'}) as container:
         stream = container.streams.audio[0]
         assert stream.codec_context.sample_rate == 0
-        learn_parameters(container, stream)
+        learn_parameters(Watch(str(path)), stream)
         assert (stream.codec_context.sample_rate, len(stream.layout.channels)) == (44100, 1)
-        # It stands at its start again.
+        # It still stands at its start.
         assert next(container.demux(container.streams.video[0])).is_keyframe
 
 
