@@ -32,7 +32,7 @@ from mmav.errors import ConfigError, MediaError
 from mmav.outputs import is_first
 
 # Changes with the format of stored clips, and with how files are read.
-FORMAT = 1
+FORMAT = 2
 # Headers read to find out the size; of more clips, a sample.
 HEADERS = 10_000
 # From so many on there is a progress bar.
