@@ -1,9 +1,11 @@
-"""uvicorn's protocol with limits that it lacks: of connections, of time for headers, of bodies that nobody reads."""
+"""uvicorn's protocol with limits that it lacks: of connections, of time for headers and for taking an answer, of bodies
+that nobody reads."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -15,10 +17,13 @@ LARGEST_HEADERS = 2**14  # bytes
 # Requests at a time are limited by the gate; so many times more connections may be open, idle or not. As many again are
 # told that there are too many, and what comes on top of that is closed.
 SPARE_CONNECTIONS = 4
+# Of the rest of a body that is refused, so many times the largest body is thrown away: clients such as Python's urllib
+# look for an answer only once they have sent everything, and what is too large is larger than the largest.
+THROWN_AWAY = 4
 
 
 def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
-    """uvicorn's protocol within limits: ``connections``, ``idle_seconds`` and the size of a body."""
+    """uvicorn's protocol within limits: ``connections``, ``idle_seconds``, ``upload_seconds`` and the size of a body."""
 
     class LimitedProtocol(H11Protocol):
         """One connection."""
@@ -29,12 +34,15 @@ def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
             self._waits_for = ''
             self._unread = 0
             self._refused = False
+            self._watch: asyncio.TimerHandle | None = None
+            self._unsent, self._ticks = 0, 0
 
         def connection_made(self, transport: Any) -> None:
             """Refuses it where there are too many; else the time for its headers begins."""
-            super().connection_made(transport)
+            super().connection_made(_Transport(transport, self._close))
+            self._look_at_answers()
             if len(self.connections) > 2 * SPARE_CONNECTIONS * limits.connections:
-                transport.close()
+                self.transport.close_now()
             elif len(self.connections) > SPARE_CONNECTIONS * limits.connections:
                 self._refuse(Refusal('busy', 'There are too many connections; please try again.', retry_after=1))
             else:
@@ -43,14 +51,23 @@ def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             """Forgets it."""
             self._set_timer('')
+            if self._watch is not None:
+                self._watch.cancel()
             super().connection_lost(exc)
+
+        def shutdown(self) -> None:
+            """Ends it, as the server does."""
+            if self._refused:
+                self.transport.abort()
+            else:
+                super().shutdown()
 
         def data_received(self, data: bytes) -> None:
             """Passes data on, and watches what comes next."""
             if self._waits_for == 'rest':
                 self._unread += len(data)
-                if self._unread > limits.most_bytes:
-                    self.transport.close()
+                if self._unread > THROWN_AWAY * limits.most_bytes:
+                    self.transport.close_now()
             if not self._refused and not self.transport.is_closing():
                 super().data_received(data)
                 self._wait()
@@ -92,7 +109,7 @@ def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
             if self._waits_for == 'headers' and self.conn.trailing_data[0]:
                 self._refuse(Refusal('upload_too_slow', 'The headers did not arrive in time.'))
             else:
-                self.transport.close()
+                self.transport.close_now()
 
         def _refuse(self, refusal: Refusal) -> None:
             """Answers without the application, and ends the connection.
@@ -107,12 +124,47 @@ def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
                 **refusal.headers,
             }
             lines = [f'HTTP/1.1 {refusal.status} {refusal.code}', *(f'{name}: {headers[name]}' for name in headers)]
+            self.transport.write('\r\n'.join([*lines, '', '']).encode() + content)
+            self._linger()
+
+        def _close(self) -> None:
+            """Closes it; if its client still sends a body, after a moment."""
+            unread = self.conn.their_state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete
+            if unread and not self._refused and not self.transport.is_closing():
+                self._linger()
+            else:
+                self.transport.close_now()
+
+        def _linger(self) -> None:
             self._refused = True
             self._unset_keepalive_if_required()
-            self.transport.write('\r\n'.join([*lines, '', '']).encode() + content)
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             self.flow.resume_reading()
             self._wait()
 
+        def _look_at_answers(self) -> None:
+            """Ends it if its client does not take what was answered, which would occupy a place for ever."""
+            left = self.transport.get_write_buffer_size()
+            self._ticks = self._ticks + 1 if left else 0
+            if left and (left >= self._unsent > 0 or self._ticks * limits.idle_seconds > limits.upload_seconds):
+                self.transport.abort()
+                return
+            self._unsent = left
+            self._watch = self.loop.call_later(limits.idle_seconds, self._look_at_answers)
+
     return LimitedProtocol
+
+
+class _Transport:
+    """A transport whose ``close`` asks first."""
+
+    def __init__(self, transport: Any, close: Callable[[], None]) -> None:
+        self._transport, self.close = transport, close
+
+    def close_now(self) -> None:
+        """Closes it."""
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from mmav.serving.app import make_app
 from mmav.serving.gate import ACCESS, Gate
 from mmav.serving.protocol import LARGEST_HEADERS, limited_protocol
 from mmav.serving.service import ClipService
+from mmav.serving.upload_folder import upload_folder
 
 # After a signal, new requests are answered for at least so long: load balancers need a moment to look elsewhere.
 LINGER = 1.0
@@ -144,13 +144,6 @@ def serving(service: ClipService, listener: socket.socket, **options: Any) -> It
             server.should_exit = True
             thread.join()
             service.stop()
-
-
-@contextmanager
-def upload_folder() -> Iterator[str]:
-    """A folder for uploads that nobody else may read, in the system's folder for temporary files (``TMPDIR``)."""
-    with tempfile.TemporaryDirectory(prefix='mmav-serve-', ignore_cleanup_errors=True) as folder:
-        yield folder
 
 
 def log_access() -> None:

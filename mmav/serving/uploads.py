@@ -6,6 +6,7 @@ Names that a client gives its files are never used; nor are its words on how lon
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import time
@@ -138,7 +139,11 @@ class _Body:
         self.end()
         # no suffix: nothing is told from a name
         path = os.path.join(self._store.folder, secrets.token_hex(16))
-        self._open = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb')
+        try:
+            self._open = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb')
+        except OSError as error:  # no room for its name, too many open files, or somebody has removed the folder
+            logging.getLogger('mmav').error('an upload cannot be kept: %s', error)
+            raise _no_room() from error
         self._part, self._files[part], self._sizes[part] = part, path, 0
 
     def write(self, data: bytes) -> None:
@@ -156,7 +161,7 @@ class _Body:
         try:
             self._open.write(data)
         except OSError as error:
-            raise Refusal('busy', 'There is no room for uploads at the moment.', retry_after=10) from error
+            raise _no_room() from error
 
     def end(self) -> None:
         """Ends the part that was begun."""
@@ -165,7 +170,7 @@ class _Body:
             try:
                 opened.close()
             except OSError as error:
-                raise Refusal('busy', 'There is no room for uploads at the moment.', retry_after=10) from error
+                raise _no_room() from error
 
     def path(self) -> str:
         """The clip.
@@ -194,6 +199,10 @@ class _Body:
                 os.remove(path)
         self._store.stored -= sum(self._sizes.values())
         self._sizes.clear()
+
+
+def _no_room() -> Refusal:
+    return Refusal('busy', 'There is no room for uploads at the moment.', retry_after=10)
 
 
 def form_parser(parameters: str, body: Any) -> tuple[Callable[[bytes], Any], Callable[[], None]]:

@@ -1,6 +1,8 @@
 import json
 import socket
 import time
+import urllib.error
+import urllib.request
 from contextlib import suppress
 
 import pytest
@@ -182,3 +184,39 @@ def test_a_client_that_leaves_is_dropped(site, clip):
     while site.service.ended.value(cause='dropped') == before or list(site.folder.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ('megabytes', 'query', 'code'), [(6, '', 'upload_too_large'), (1.9, '?stride=-1', 'invalid_option')]
+)
+def test_refusals_reach_clients_that_first_send_everything(site, megabytes, query, code):
+    """As Python's urllib does, which also wants the connection closed."""
+    # in pieces, with a pause: otherwise the system may hold all of it
+    pieces = iter([bytes(2**17)] * int(megabytes * 8))
+    headers = {'Content-Type': 'video/mp4', 'Content-Length': str(int(megabytes * 8) * 2**17)}
+    body = (time.sleep(0.005) or piece for piece in pieces)
+    request = urllib.request.Request(f'{site.url}/v1/classify{query}', body, headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value as answer:
+        assert json.load(answer)['error']['code'] == code
+
+
+def test_clients_that_do_not_take_answers_lose_their_place(site):
+    connections = [socket.socket() for _ in range(8)]  # as many as may have a request
+    try:
+        for connection in connections:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(('127.0.0.1', site.port))
+            connection.settimeout(0.2)
+        for connection in connections:
+            with suppress(OSError):
+                connection.sendall(b'GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n' * 2000)
+        for status in (503, 200):  # all places are taken, and then no more
+            deadline = time.monotonic() + 20
+            while site.http.get('/v1/model').status_code != status:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+    finally:
+        for connection in connections:
+            connection.close()

@@ -101,14 +101,6 @@ def test_a_public_address_is_warned_of(monkeypatch, capsys, token, lacks):
     assert f'it has {lacks}' in capsys.readouterr().err
 
 
-def test_uploads_are_private_and_removed():
-    with server.upload_folder() as folder:
-        assert os.stat(folder).st_mode & 0o077 == 0
-        with open(os.path.join(folder, 'a'), 'w'):
-            pass
-    assert not os.path.exists(folder)
-
-
 def test_requests_are_logged_once():
     before = list(ACCESS.handlers), ACCESS.level, ACCESS.propagate
     server.log_access()

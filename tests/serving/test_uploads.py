@@ -154,3 +154,11 @@ def test_a_full_disk_is_no_fault_of_the_client(store, monkeypatch):
 
     monkeypatch.setattr('mmav.serving.uploads.os.fdopen', lambda number, mode: os.close(number) or Full())
     assert keep(store, [b'ab'], 'video/mp4') == 'busy'
+
+
+def test_a_folder_that_was_removed_is_no_fault_of_the_client(store, monkeypatch):
+    def gone(*_):
+        raise FileNotFoundError(2, 'No such file or directory')
+
+    monkeypatch.setattr('mmav.serving.uploads.os.open', gone)
+    assert keep(store, [b'ab'], 'video/mp4') == 'busy'
