@@ -70,6 +70,7 @@ def classify_many(
     Raises:
         MmavError: An option is wrong. A clip that cannot be read is a row with its ``error``.
     """
+    out.check_names(clips)
     if retry_failed:
         out.remove(lambda row: row['error'] is not None)
     done = {row['path']: row['error'] is not None for row in out.rows()}

@@ -90,6 +90,13 @@ class RowFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def check_names(self, clips: Sequence[str]) -> None:
+        """Refuses clips whose names such a file cannot hold, before any of them is classified.
+
+        Raises:
+            OutputError: There is one.
+        """
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """``path`` and ``error`` of the rows that are there."""
         raise NotImplementedError
@@ -168,6 +175,16 @@ class _Parquet(RowFile):
         self._waiting: list[Row] = []
         super()._begin()
         remove_torn_files(self.path)
+
+    def check_names(self, clips: Sequence[str]) -> None:
+        for clip in clips:
+            try:
+                clip.encode()
+            except UnicodeEncodeError as error:  # noqa: PERF203 - names the clip
+                raise OutputError(
+                    f'{clip!a}: Parquet has no place for names that are not UTF-8; rename the file, or give an '
+                    'output that ends in .jsonl'
+                ) from error
 
     def _parts(self) -> list[Path]:
         return sorted(self.path.glob('part-*.parquet'))

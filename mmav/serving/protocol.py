@@ -23,7 +23,7 @@ THROWN_AWAY = 4
 
 
 def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
-    """uvicorn's protocol within limits: ``connections``, ``idle_seconds``, ``upload_seconds`` and the size of a body."""
+    """uvicorn's protocol within limits: of connections, of time for what is sent and taken, of the size of a body."""
 
     class LimitedProtocol(H11Protocol):
         """One connection."""

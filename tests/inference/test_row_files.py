@@ -118,3 +118,13 @@ def test_names_and_packages(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'pyarrow.parquet', None)
     with pytest.raises(ConfigError, match=r'Parquet needs pyarrow: pip install -r requirements/optional\.txt'):
         row_files.check_row_file(tmp_path / 'a.parquet')
+
+
+def test_names_that_parquet_cannot_hold_are_refused_before_the_work(tmp_path):
+    clips = ['a.mp4', 'b\udcff.mp4']
+    with open_rows(tmp_path / 'a.parquet', {}) as file, pytest.raises(OutputError, match=r'udcff.mp4.: Parquet'):
+        file.check_names(clips)
+    with open_rows(tmp_path / 'a.jsonl', {}) as file:
+        file.check_names(clips)
+        file.add([dict(row(0), path=clips[1])])
+        assert [each['path'] for each in file.rows()] == clips[1:]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from mmav.datasets.media.stored_file import StoredFile
 from mmav.errors import MediaError, MissingMediaError
@@ -52,6 +52,15 @@ class _Again(Exception):
     def __init__(self, reason: str, after: float = 0.0) -> None:
         super().__init__(reason)
         self.after = after
+
+
+class _WebOnly(HTTPRedirectHandler):
+    """Follows a server that sends to another address, but not to one of FTP, which urllib would open."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Request | None:
+        if not newurl.lower().startswith(WEB):
+            raise HTTPError(req.full_url, code, f'and sends to {newurl!r}, which is not followed', headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class RemoteFile(StoredFile):
@@ -114,7 +123,7 @@ class RemoteFile(StoredFile):
         received = 0
         try:
             request = Request(quote(self, safe=_UNQUOTED), headers={'User-Agent': 'mmav'})
-            with urlopen(request, timeout=self.patience.timeout) as answer:
+            with build_opener(_WebOnly).open(request, timeout=self.patience.timeout) as answer:
                 length = answer.headers.get('Content-Length')
                 total = int(length) if length and length.isdecimal() else None
                 # what the connection has, so that a server that trickles is noticed
@@ -128,16 +137,15 @@ class RemoteFile(StoredFile):
                 raise FileNotFoundError from error
             reason = f'the server answers {error.code} {" ".join(str(error.reason).split())}'
             after = error.headers.get('Retry-After', '') if error.headers else ''
-            raise (
-                _Final(reason) if error.code in _FINAL else _Again(reason, float(after) if after.isdecimal() else 0.0)
-            ) from error
+            final = error.code in _FINAL or error.code < 400  # such as a redirection that goes round in circles
+            raise (_Final(reason) if final else _Again(reason, float(after) if after.isdecimal() else 0.0)) from error
         except URLError as error:
             if isinstance(error.reason, str):
                 raise _Final(f'is not an address: {error.reason}') from error
             raise _Again(f'no connection: {getattr(error.reason, "strerror", None) or error.reason}') from error
         except TimeoutError as error:
             raise _Again(f'the server was silent for {self.patience.timeout:g} s') from error
-        except ValueError as error:
+        except (ValueError, InvalidURL) as error:
             raise _Final(f'is not an address: {error}') from error
         except (OSError, HTTPException) as error:
             raise _Again(' '.join(str(error).split()) or type(error).__name__) from error

@@ -1,5 +1,6 @@
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import fsspec
 import pytest
@@ -104,6 +105,33 @@ def test_a_server_says_when_to_come_back(waits):
             RemoteFile(address, Patience(2, sleep=waits)).read()
         thread.join()
     assert waits.seconds == [7.0]
+
+
+@pytest.mark.parametrize('target', ['ftp://127.0.0.1:1/a.mp4', 'file:///etc/hostname', '/a.mp4'])
+def test_redirections_lead_to_no_other_protocol_and_not_in_circles(waits, target):
+    class Redirect(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header('Location', target)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(('127.0.0.1', 0), Redirect) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        with pytest.raises(MediaError, match='the server answers 302') as error:
+            RemoteFile(f'http://127.0.0.1:{listener.server_port}/a.mp4', Patience(2, sleep=waits)).read()
+        listener.shutdown()
+        thread.join()
+    assert waits.seconds == [] and ('not followed' in str(error.value)) == target.startswith('ftp')
+
+
+def test_an_address_with_a_password_is_refused_at_once(waits):
+    with pytest.raises(MediaError, match='is not an address'):
+        RemoteFile('http://me:secret@127.0.0.1/a.mp4', Patience(sleep=waits)).read()
+    assert waits.seconds == []
 
 
 def test_giving_up_while_it_waits():

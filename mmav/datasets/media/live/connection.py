@@ -56,7 +56,7 @@ class Connection:
         self._first: dict[str, float] = {}
         self._sample: float | None = None  # the first that was decoded, and not only sent
         self._last: dict[str, float] = {}
-        self._odd: dict[str, float] = {}
+        self._odd: dict[str, tuple[float, Any]] = {}
         self._ticks: int | None = None
         self._due: float | None = None
         self._expected = 0.0
@@ -133,7 +133,7 @@ class Connection:
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is not None:
             seconds = float(stamp * packet.time_base)
-            if self.source.kind != 'file' and self._jumped(name, seconds):
+            if self.source.kind != 'file' and self._jumped(name, seconds, packet):
                 return
             self._last[name] = seconds
             if self._paced:
@@ -146,15 +146,15 @@ class Connection:
         if self.segment is not None:
             self.buffer.wait_for_room(self.segment, self.owner.stopped)
 
-    def _jumped(self, name: str, seconds: float) -> bool:
+    def _jumped(self, name: str, seconds: float, packet: Any) -> bool:
         """Whether a packet is to be left out, as its time is far from those before; two begin a new segment."""
         before = self._last.get(name)
         if before is None or before - BACK <= seconds <= before + AHEAD:
             self._odd.pop(name, None)
             return False
         odd = self._odd.get(name)
-        if odd is None or abs(seconds - odd) > BACK:
-            self._odd[name] = seconds
+        if odd is None or abs(seconds - odd[0]) > BACK:
+            self._odd[name] = seconds, packet
             return True
         for stream in self._streams.values():
             stream.codec_context.flush_buffers()
@@ -163,6 +163,8 @@ class Connection:
             self.buffer.close(self.segment)
         self.segment = None
         self._begin()
+        # the first one may be the only keyframe for long
+        self._take(odd[1], time.monotonic())
         return False
 
     def _keep_pace(self, seconds: float) -> float:

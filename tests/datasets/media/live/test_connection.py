@@ -28,6 +28,7 @@ def test_a_clock_that_jumps_begins_anew(tmp_path):
         with av.open(str(part), 'w') as container:
             stream = container.add_stream('mpeg2video', rate=25)
             stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+            stream.codec_context.gop_size = 200  # its first frame is its only keyframe
             for k in range(50):
                 frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * k, np.uint8), format='rgb24')
                 frame.pts, frame.time_base = k + 25 * first, Fraction(1, 25)
