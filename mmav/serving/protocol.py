@@ -28,6 +28,8 @@ def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
     class LimitedProtocol(H11Protocol):
         """One connection."""
 
+        transport: Any
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._timer: asyncio.TimerHandle | None = None
@@ -39,7 +41,8 @@ def limited_protocol(limits: ServeLimits) -> type[H11Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             """Refuses it where there are too many; else the time for its headers begins."""
-            super().connection_made(_Transport(transport, self._close))
+            asking: Any = _Transport(transport, self._close)
+            super().connection_made(asking)
             self._look_at_answers()
             if len(self.connections) > 2 * SPARE_CONNECTIONS * limits.connections:
                 self.transport.close_now()

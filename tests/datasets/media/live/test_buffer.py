@@ -123,7 +123,7 @@ def test_the_reader_waits_where_nothing_may_be_skipped():
     stopped = threading.Event()
     thread = threading.Thread(target=buffer.wait_for_room, args=(segment, stopped.is_set))
     thread.start()
-    for _ in range(6):
+    for _ in range(5):
         assert thread.is_alive()
         buffer.take()
     thread.join(timeout=10)
