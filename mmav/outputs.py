@@ -199,6 +199,17 @@ def check_all_own(paths: Iterable[str | os.PathLike[str]], *, remedy: str = 'giv
         raise OutputError(f"'{os.fspath(path)}' is there and {why}: {remedy}, or move the file away")
 
 
+def is_edited_copy(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> bool:
+    """Whether a file was edited since this program wrote it as a copy of ``source``, which is still the same."""
+    real = Path(os.path.realpath(path))
+    if not real.is_file():
+        return False
+    known = [entry for entry in read_record(real.parent) if entry.name == real.name and entry.by == _program]
+    if not known or any(_unchanged(real, entry) for entry in known):
+        return False
+    return os.path.getsize(source) == known[-1].size and _digest(Path(source)) == known[-1].digest
+
+
 def names_of_kind(folder: str | os.PathLike[str], kind: str) -> set[str]:
     """The files of a folder that were written as a kind, see :func:`writing`, and not changed since."""
     found = [entry for entry in read_record(Path(folder)) if entry.kind == kind]

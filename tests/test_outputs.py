@@ -14,6 +14,7 @@ from mmav.outputs import (
     check_folder,
     check_output,
     folded,
+    is_edited_copy,
     move_output,
     names_of_kind,
     program,
@@ -33,6 +34,20 @@ def test_a_file_of_another_is_kept(tmp_path):
         with pytest.raises(OutputError, match=rf"'.*a\.json' {FOREIGN} mmav: give another name, or move the file away"):
             call()
     assert path.read_text() == 'mine' and os.listdir(tmp_path) == ['a.json']
+
+
+def test_a_copy_that_was_edited_is_told_while_its_source_is_the_same(tmp_path):
+    source, copy = tmp_path / 'a.csv', tmp_path / 'out' / 'a.csv'
+    source.write_text('one')
+    assert not is_edited_copy(copy, source)
+    write_output(copy, source.read_bytes())
+    assert not is_edited_copy(copy, source)
+    copy.write_text('two')
+    assert is_edited_copy(copy, source)
+    with program('other.py'):
+        assert not is_edited_copy(copy, source)
+    source.write_text('ONE')
+    assert not is_edited_copy(copy, source)
 
 
 def test_the_same_command_may_write_again(tmp_path):

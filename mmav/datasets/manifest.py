@@ -345,11 +345,13 @@ def _add_chunk(columns: Columns, table: Table, chunk: Chunk, readers: Mapping[st
 
 
 def _packed_paths(cells: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
-    """What :func:`_packed` gives of each clip; None where one is empty, or files have rates."""
+    """What :func:`_packed` gives of each clip; None where one is empty or has a zero byte, or files have rates."""
     if 'path' in cells:
-        return cells['path'] if all(cells['path']) else None
+        return cells['path'] if all(cells['path']) and '\0' not in ''.join(cells['path']) else None
     if any(any(cells.get(name, ())) for name in RATES):
         return None
     blank = [''] * len(next(iter(cells.values())))
     paths = list(map('\0'.join, zip(cells.get('video', blank), cells.get('audio', blank), blank, blank, strict=True)))
-    return None if '\0\0\0' in paths else paths
+    if '\0\0\0' in paths or ''.join(paths).count('\0') != 3 * len(paths):
+        return None
+    return paths

@@ -45,7 +45,7 @@ class Table(NamedTuple):
         """The path of a row's clip, or its files.
 
         Raises:
-            ManifestError: It has neither video nor audio, or a rate is not a number above 0.
+            ManifestError: It has neither video nor audio, a name with a zero byte, or a rate not above 0.
         """
         return clip_of(f'{self.path}: row {line}', self.named(cells))
 
@@ -205,6 +205,9 @@ def _not_csv(path: str, line: int, error: csv.Error) -> ManifestError:
 
 def clip_of(where: str, named: Mapping[str, str]) -> str:
     """The path of a clip, or its files, from the named cells of its row, see :meth:`Table.clip`."""
+    for name in ('path', 'video', 'audio'):
+        if '\0' in named.get(name, ''):
+            raise ManifestError(f'{where}: {name} {named[name]!r} has a zero byte, as no file has; write its name')
     if 'path' in named:
         return named['path']
     video, audio = (named.get(name, '') for name in ('video', 'audio'))

@@ -22,10 +22,19 @@ from mmav.datasets.shards.tar import Packed, TarScan, TarWriter, TornTar
 from mmav.errors import ConfigError, MmavError
 from mmav.files import remove_torn_files
 from mmav.journal import Journal, read_journal
-from mmav.outputs import check_all_own, check_folder, check_own, program, same_file, write_output, writing
+from mmav.outputs import (
+    check_all_own,
+    check_folder,
+    check_own,
+    is_edited_copy,
+    program,
+    same_file,
+    write_output,
+    writing,
+)
 from mmav.parallel import Lost, run_parallel
 from mmav.preparation.checking import ManifestCheck
-from mmav.preparation.shard_plan import Shard, Source, plan_shards
+from mmav.preparation.shard_plan import Shard, Source, plan_shards, require_seed
 from mmav.preparation.transcoding import lists_of
 from mmav.tables import write_csv
 
@@ -60,13 +69,23 @@ class Written(NamedTuple):
 
 
 class Packing(NamedTuple):
-    """What was packed: numbers of shards, clips and bytes, of shards written now, and path and reason of lost files."""
+    """What was packed.
+
+    Attributes:
+        shards: Number of shards.
+        clips: Number of clips.
+        size: Bytes of all shards.
+        written: Number of shards written now.
+        failed: Path and reason of lost files.
+        edited: Manifests and class lists that their user has edited, and that stay as they are.
+    """
 
     shards: int
     clips: int
     size: int
     written: int
     failed: list[tuple[str, str]]
+    edited: list[str]
 
 
 def pack(
@@ -91,12 +110,13 @@ def pack(
         force: Whether to begin anew if an earlier run had other options.
 
     Raises:
-        ConfigError: ``size`` is too small.
+        ConfigError: ``size`` is too small, or ``seed`` negative.
         MmavError: An earlier run had other options, a clip is in several files, no file can be read, or the disk is
             full.
     """
     if size < _SMALLEST:
         raise ConfigError(f'shards of {size} bytes are too small: give 100MB to 1GB')
+    require_seed(seed)
     settings = dict(size=size, shuffle=seed)
     before, _ = read_journal(out / JOURNAL)
     if before is not None and before != settings and not force:
@@ -105,7 +125,7 @@ def pack(
             f'{out} was packed with other options ({"; ".join(different)}); give another folder, or --force to pack '
             'all again'
         )
-    _check_lists(data_root, out, manifests)
+    lists = _lists_to_copy(data_root, out, manifests)
     failed: list[tuple[str, str]] = []
     plan = list(plan_shards(data_root, manifests, size, seed, failed))
     if not plan:
@@ -136,9 +156,9 @@ def pack(
         with program(PROGRAM):
             _remove_others(folder, entries, done)
             write_output(folder / INDEX, _index_of(plan, done))
-            _write_lists(data_root, out, manifests, failed)
+            _write_lists(out, lists.copied, failed)
     clips = sum(len(shard.sources) for shard in plan)
-    return Packing(len(plan), clips, sum(each.size for each in done.values()), len(waiting), failed)
+    return Packing(len(plan), clips, sum(each.size for each in done.values()), len(waiting), failed, lists.edited)
 
 
 @contextmanager
@@ -182,6 +202,14 @@ def _finished(folder: Path, shard: Shard, entries: dict[str, Any]) -> Written | 
 def _write(data_root: str, folder: str, shard: Shard) -> Written:
     """Writes a shard, and reads it back before it gets its name."""
     target = os.path.join(folder, shard.name)
+    try:
+        return _write_to(target, data_root, shard)
+    except OSError as error:  # such as of a full disk, which names no file
+        reason = error.strerror or error
+        raise MmavError(f"'{target}' cannot be written: {reason}; the same command goes on with the others") from error
+
+
+def _write_to(target: str, data_root: str, shard: Shard) -> Written:
     packed: list[Packed] = []
     with program(PROGRAM), writing(target) as part:
         with open(part, 'wb') as file:
@@ -236,22 +264,30 @@ def _remove_others(folder: Path, entries: dict[str, Any], done: dict[str, Writte
             (folder / name).unlink()
 
 
-def _check_lists(data_root: Path, out: Path, manifests: Sequence[ManifestCheck]) -> None:
+class _Lists(NamedTuple):
+    """Manifests and class lists: those to be copied, and the names of those that were edited since they were."""
+
+    copied: list[Path]
+    edited: list[str]
+
+
+def _lists_to_copy(data_root: Path, out: Path, manifests: Sequence[ManifestCheck]) -> _Lists:
+    """What makes the new folder a dataset of its own; edited copies stay while their originals are the same."""
     names = [Path(manifest.path).name for manifest in manifests]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise MmavError(f"two manifests are named '{twice}' and would replace each other: give one at a time")
-    copied = [] if same_file(data_root, out) else [*names, *(path.name for path in lists_of(data_root))]
+    lists = [Path(manifest.path) for manifest in manifests] + lists_of(data_root)
+    sources = [] if same_file(data_root, out) else lists
     with program(PROGRAM):
-        check_folder(out, [*copied, FAILED], inputs=[*(manifest.path for manifest in manifests), *lists_of(data_root)])
+        edited = [path for path in sources if is_edited_copy(out / path.name, path)]
+        copied = [path for path in sources if path not in edited]
+        check_folder(out, [*(path.name for path in copied), FAILED], inputs=lists)
+    return _Lists(copied, [path.name for path in edited])
 
 
-def _write_lists(
-    data_root: Path, out: Path, manifests: Sequence[ManifestCheck], failed: Sequence[tuple[str, str]]
-) -> None:
-    """Copies manifests and class lists, so that the new folder is a dataset of its own."""
-    if not same_file(data_root, out):
-        for path in (*(Path(manifest.path) for manifest in manifests), *lists_of(data_root)):
-            write_output(out / path.name, path.read_bytes())
+def _write_lists(out: Path, lists: Sequence[Path], failed: Sequence[tuple[str, str]]) -> None:
+    for path in lists:
+        write_output(out / path.name, path.read_bytes())
     if failed or (out / FAILED).is_file():
         write_csv(out / FAILED, [('path', 'error'), *failed])

@@ -30,6 +30,8 @@ _BRACES = re.compile(r'\{([^{}]*)\}')
 _RANGE = re.compile(r'(\d+)\.\.(\d+)')
 # no more of a caption is of use as a class
 _LONGEST = 200
+# Numbers above are names, such as ids, rather than indices.
+_CLASSES = 100_000
 
 
 class Sample(NamedTuple):
@@ -77,8 +79,17 @@ def find_shards(pattern: str) -> tuple[str, list[str]]:
         pattern: A folder or an address of one, a pattern of names with braces, or a command with such a pattern.
 
     Raises:
-        ConfigError: There are none, or they are in several folders.
+        ConfigError: There are none, they are in several folders, or the pattern has a star.
     """
+    if '*' in pattern and not pattern.startswith(PIPE):
+        raise ConfigError(f"'{pattern}': write braces in place of the star, as {{000..099}}.tar, or give the folder")
+    place, names = _find_shards(pattern)
+    if not names:
+        raise ConfigError(f"'{pattern}' stands for no shard: a range goes upwards, as {{000..099}}")
+    return place, names
+
+
+def _find_shards(pattern: str) -> tuple[str, list[str]]:
     if pattern.startswith(PIPE):
         words = pattern.removeprefix(PIPE).split()
         at = [k for k, word in enumerate(words) if '{' in word]
@@ -149,7 +160,8 @@ def index_others(
             rows.append([path, *([_label_of(store.where(shard), sample, which)] if which else [])])
     if not rows:
         fields = sorted({field for _, sample in samples for field in (*sample.media, *sample.texts)})
-        raise ConfigError(f"no sample of '{pattern}' has {f'a file {media}' if media else 'video or audio'}; {fields}")
+        there = f'they have {", ".join(fields)}' if fields else 'they are empty, or have other files'
+        raise ConfigError(f"no sample of '{pattern}' has {f'a file {media}' if media else 'video or audio'}: {there}")
     if without:
         notes.append(f'{without} samples have no clip and are left out')
     index = builder.finish()
@@ -165,7 +177,7 @@ def index_others(
 
 def _scan(store: Store, shard: str) -> tuple[int, list[Sample]]:
     """Bytes and samples of a shard; neighbours with one key are one sample, as for webdataset."""
-    samples: list[Sample] = []
+    samples, seen = list[Sample](), set[str]()
     try:
         with store.open(shard) as file:
             scan = TarScan(file, keep=lambda name: _suffix(name) in (*TEXTS, 'json'))
@@ -176,12 +188,16 @@ def _scan(store: Store, shard: str) -> tuple[int, list[Sample]]:
                 key, field = parts[0], parts[1].lower()
                 if not samples or samples[-1].key != key:
                     samples.append(Sample(key, {}, {}, None))
+                    seen.clear()
+                if field in seen:
+                    raise ValueError(f'has two files {field!r}; each sample needs a key of its own')
+                seen.add(field)
                 _add(samples, field, packed, data)
     except (TornTar, OSError) as error:
         raise MmavError(
             f'{store.where(shard)}: {reason_of(error)}; fetch it again, or leave it out of the pattern'
         ) from error
-    except ValueError as error:  # of JSON or text
+    except ValueError as error:  # of JSON or text, or of two files with one name
         raise MmavError(f'{store.where(shard)}: {samples[-1].key}: {error}') from error
     return scan.size, samples
 
@@ -233,7 +249,9 @@ def _label_field(samples: Sequence[Sample], given: str | None) -> str | None:
 
 def _label_of(shard: str, sample: Sample, field: str) -> str:
     value = sample.texts.get(field) if field in TEXTS else (sample.fields or {}).get(field)
-    values = value if isinstance(value, list) else [value]
+    values = [
+        each.strip() if isinstance(each, str) else each for each in (value if isinstance(value, list) else [value])
+    ]
     if any(isinstance(each, bool) or not isinstance(each, str | int) or each == '' for each in values):
         has = 'no label' if value in (None, '') else f'the label {value!r}'
         raise MmavError(f'{shard}: {sample.key} has {has} in {field!r}: give another --label-field')
@@ -246,14 +264,17 @@ def _label_of(shard: str, sample: Sample, field: str) -> str:
 def _write_classes(out: Path, labels: Sequence[str]) -> str:
     """Writes the list of classes unless it is there; checks the labels."""
     path = out / 'classes.txt'
-    found = list(dict.fromkeys(name for label in labels for name in label.split('|')))
+    found = list(dict.fromkeys(name.strip() for label in labels if label for name in label.split('|')))
+    if not found:
+        raise ConfigError('all lists of labels are empty: name another --label-field')
     if path.is_file():
         names = read_classes(str(path))
         known = {*names, *map(str, range(len(names)))}
         if unknown := [name for name in found if name not in known]:
             raise MmavError(f'{path} has no class {unknown[0]!r}, as a sample has: mend the list, or move it away')
         return f'the classes are those of {path}'
-    if all(name.isdecimal() for name in found):  # indices, of which some may have no clip
+    if all(name.isdecimal() and name.isascii() and int(name) < _CLASSES for name in found):
+        # indices, of which some may have no clip
         names = tuple(map(str, range(max(map(int, found)) + 1)))
     else:
         names = tuple(sorted(found))

@@ -37,6 +37,16 @@ def shard_size(text: str) -> int:
     return found
 
 
+def require_seed(seed: int | None) -> None:
+    """Checks an option for the seed of the order.
+
+    Raises:
+        ConfigError: It is negative.
+    """
+    if seed is not None and seed < 0:
+        raise ConfigError(f'--shuffle {seed}: a seed is a whole number, 0 or more')
+
+
 class Source(NamedTuple):
     """A file to be packed: its path in the manifest, its name in the shard, size, time of change, and ``key.json``."""
 

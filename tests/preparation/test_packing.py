@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -143,6 +144,32 @@ def test_other_options_and_what_is_not_ours_are_refused(root, tmp_path):
         run(root, out, size=9000)
     with pytest.raises(ConfigError, match='shards of 10 bytes are too small'):
         run(root, out, size=10)
+    with pytest.raises(ConfigError, match='--shuffle -1: a seed is a whole number, 0 or more'):
+        run(root, out, seed=-1)
+
+
+def test_edited_lists_stay_while_the_dataset_is_the_same(root, tmp_path):
+    out = tmp_path / 'out'
+    run(root, out)
+    for name in ('train.csv', 'classes.txt'):
+        (out / name).write_text((out / name).read_text().replace('dog', 'hound'))
+    again = run(root, out)
+    assert (again.written, again.edited) == (0, ['train.csv', 'classes.txt'])
+    assert 'hound' in (out / 'train.csv').read_text() and 'hound' in (out / 'classes.txt').read_text()
+    (root / 'train.csv').write_text((root / 'train.csv').read_text() + '1.x.mp4,bird,,\n')
+    with pytest.raises(OutputError, match='train.csv.* was changed since it was written'):
+        run(root, out)
+
+
+def test_a_full_disk_is_told_with_the_shard(root, tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packing.TarWriter, '_write', full)
+        with pytest.raises(MmavError, match='train-000000.tar.*: No space left.*goes on'):
+            run(root, tmp_path / 'out')
+    assert run(root, tmp_path / 'out').clips == NUMBER
 
 
 def test_two_runs_at_a_time_are_refused(root, tmp_path):

@@ -58,6 +58,22 @@ def test_labels_in_json_and_several_of_them(tmp_path):
     assert (tmp_path / 'out/classes.txt').read_text() == 'cat\ndog\n'
 
 
+@pytest.mark.parametrize(
+    ('labels', 'classes'),
+    [
+        ([' dog ', ['dog', 'cat'], []], 'cat\ndog\n'),  # spaces and clips of no class
+        (['99999999999', '7'], '7\n99999999999\n'),  # ids, of which there is no list up to the largest
+        (['٣', '1'], '1\n٣\n'),
+    ],
+)
+def test_the_list_of_classes_is_one_that_the_manifest_is_read_with(tmp_path, labels, classes):
+    write(tmp_path / 't/0.tar', [(str(k), dict(mp4=b'x', json=dict(label=each))) for k, each in enumerate(labels)])
+    found = index_others(str(tmp_path / 't'), tmp_path / 'out', jobs=1)
+    assert (tmp_path / 'out/classes.txt').read_text() == classes
+    data = AVDataset('train.csv', PIPELINE, data_root=str(tmp_path / 'out'), shards=found.place, multi_label=True)
+    assert len(data) == len(labels)
+
+
 def test_without_labels_it_is_for_testing(tmp_path):
     write(tmp_path / 't/0.tar', [('0', dict(mp4=b'x'))])
     found = index_others(str(tmp_path / 't'), tmp_path / 'out', jobs=1)
@@ -73,6 +89,10 @@ def test_without_labels_it_is_for_testing(tmp_path):
         ([('0', dict(mp4=b'x', json=dict(kind={})))], dict(label_field='kind'), r"0 has the label {} in 'kind'"),
         ([('0', dict(mp4=b'x'))], dict(label_field='cls'), "0 has no label in 'cls'"),
         ([('0', dict(mp4=b'x', txt='a\nb'))], dict(), 'is a text, not the name of a class'),
+        ([('0', dict(mp4=b'x', cls=1)), ('0', dict(mp4=b'y', cls=2))], dict(), "0: has two files 'cls'; each sample"),
+        ([('0', dict(mp4=b'x', json=dict(label=' ')))], dict(), "0 has the label ' ' in 'label'"),
+        ([('0', dict(mp4=b'x', json=dict(label=[])))], dict(), 'all lists of labels are empty'),
+        ([('0', dict(jpg=b'x'))], dict(), 'has video or audio: they are empty, or have other files'),
         ([('0', dict(jpg=b'x', cls=1))], dict(), 'no sample of .* has video or audio'),
         ([('0', dict(mp4=b'x', cls=1))], dict(media='webm'), 'no sample of .* has a file webm'),
         ([('0', dict(mp4=b'x')), ('1', dict(mp4=b'x')), ('0', dict(mp4=b'x'))], dict(), 'two clips .* named .0/0.mp4'),
@@ -118,6 +138,8 @@ def test_patterns(tmp_path):
     )
     for pattern, match in (
         ('{a,b}/x.tar', 'in several folders'),
+        ('x/*.tar', 'write braces in place of the star'),
+        ('x/{5..1}.tar', 'stands for no shard: a range goes upwards'),
         ('pipe:cat x', 'give one name of shards with braces'),
         (str(tmp_path), 'no shard, '),
     ):

@@ -57,6 +57,8 @@ def test_pack_verify_and_index_again(root, tmp_path, capsys):
         (['--size', '512'], "'512' is no size of shards: give a number and one of GB"),
         (['--size', '100KB'], "'100KB' is no size of shards"),
         (['--media', 'mp4'], '--media is for --index'),
+        (['--name', 'val'], '--name is for --index'),
+        (['--index', '--force'], '--force has no effect with --index'),
         (['--index', '--shuffle', 1], '--shuffle has no effect with --index'),
         (['--index'], 'no shard, *.tar, in'),
         (['--manifest', 'other.csv'], 'no manifest at'),

@@ -66,23 +66,26 @@ def main() -> None:
         '--label-field', metavar='FIELD', help="with --index: where labels are, 'cls', 'txt' or a field of 'json'"
     )
     parser.add_argument('--media', metavar='SUFFIX', help="with --index: which file of a sample is the clip, as 'mp4'")
-    parser.add_argument(
-        '--name', default='train', help='with --index: name of the manifest and the index; default: %(default)s'
-    )
+    parser.add_argument('--name', help='with --index: name of the manifest and the index; default: train')
     args = parser.parse_args()
     if args.index:
-        wrong = [name for name in ('manifest', 'size', 'shuffle') if getattr(args, name) is not None]
+        wrong = [name for name in ('manifest', 'size', 'shuffle', 'force') if getattr(args, name) not in (None, False)]
         if wrong:
             raise ConfigError(f'--{wrong[0]} has no effect with --index: the shards stay as they are')
         found = index_others(
-            args.source, args.out, name=args.name, media=args.media, label_field=args.label_field, jobs=args.jobs
+            args.source,
+            args.out,
+            name='train' if args.name is None else args.name,
+            media=args.media,
+            label_field=args.label_field,
+            jobs=args.jobs,
         )
         print(f'{found.shards} shards, {found.clips} clips: {found.manifest}')
         for line in found.notes:
             print(line)
         place = found.place
     else:
-        wrong = [name for name in ('label_field', 'media') if getattr(args, name) is not None]
+        wrong = [name for name in ('label_field', 'media', 'name') if getattr(args, name) is not None]
         if wrong:
             raise ConfigError(f'--{wrong[0].replace("_", "-")} is for --index: here the manifests say it')
         root = Path(args.source)
@@ -97,6 +100,8 @@ def main() -> None:
         )
         if packed.failed:
             print(f'{len(packed.failed)} files cannot be read and are broken clips of the dataset: {args.out / FAILED}')
+        for name in packed.edited:
+            print(f'{args.out / name} was edited and stays as it is')
         place = SHARDS
     if args.verify:
         shards = open_shards(place, str(args.out))

@@ -18,7 +18,7 @@ from mmav.errors import ConfigError, MmavError
 from mmav.preparation.checking import USUAL_MANIFESTS, manifests_of, read_rows
 from mmav.preparation.packed_clips import forget_shards, pack_prepared, packed_names, require_packing
 from mmav.preparation.packing import SHARDS
-from mmav.preparation.shard_plan import SIZE, shard_size
+from mmav.preparation.shard_plan import SIZE, require_seed, shard_size
 from mmav.preparation.transcoding import FAILED, check_lists, target_names, totals, transcode_all, write_lists
 from mmav.tables import size
 
@@ -74,6 +74,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.shuffle is not None and args.shards is None:
         raise ConfigError(f'--shuffle {args.shuffle} has no effect without --shards')
+    require_seed(args.shuffle)
     room = None if args.shards is None else shard_size(args.shards)
     try:
         options = TranscodeOptions(**{name: getattr(args, name) for name in default.to_dict() if hasattr(args, name)})
