@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from mmav.errors import ConfigError, did_you_mean, one_line
 from mmav.outputs import is_first
 from mmav.shipped import find_config
 
+# between two words; MMEngine removes all of a value
+_SPACE = re.compile(r'[^\s,(\[=]\s+[^\s,)\]]')
+
 
 def key_value(text: str) -> str:
     """The form K=V of an argument of ``--cfg-options``."""
@@ -29,6 +33,10 @@ def key_value(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f'{text!r} cannot be read: V is a word, a number, [a,b] or (a,b); dicts go into a config, or key by key'
         ) from error
+    if _SPACE.search(text):
+        raise argparse.ArgumentTypeError(
+            f'{text!r}: a value with a space in it, which would be lost, goes into a config'
+        )
     return text
 
 

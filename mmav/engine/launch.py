@@ -100,6 +100,8 @@ def prepare_config(
     if getattr(args, 'shards', None) is not None:
         if features:
             raise ConfigError(f'--shards {args.shards} has no effect with --features, which reads no clips')
+        if lost := [name for name in args.cfg_options or {} if 'shards' in name.split('.')]:
+            raise ConfigError(f'--shards {args.shards} would replace {lost[0]} of --cfg-options: leave one of them out')
         edits.set_shards(cfg, args.shards)
     if getattr(args, 'on_device', None):
         if features:

@@ -17,7 +17,11 @@ def test_key_value():
     for text in ('a=[1,2', 'a=[dict(b="c",d=0.1)]'):  # the parser of MMEngine asserts, and never ends
         with pytest.raises(argparse.ArgumentTypeError, match=r'cannot be read: V is .*; dicts go into a config'):
             key_value(text)
-    assert key_value('a=[(1,2),(3,4)]') == 'a=[(1,2),(3,4)]'
+    for text in ('a=[(1,2),(3,4)]', 'a=[1, 2]', 'a=[ (x, y) ]', 'a= 1 '):
+        assert key_value(text) == text
+    for text in ('a=pipe:cat {}', 'a=/my data/b', 'a=[x y,z]'):  # MMEngine would take pipe:cat{}
+        with pytest.raises(argparse.ArgumentTypeError, match='a value with a space in it, which would be lost'):
+            key_value(text)
 
 
 def test_overrides(tmp_path):

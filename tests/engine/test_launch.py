@@ -34,10 +34,13 @@ def test_without_tensorboard_one_line_says_what_is_missing(tmp_path, monkeypatch
     assert not (tmp_path / 'w').exists()
 
 
-def test_a_cache_and_features_exclude_each_other(tmp_path, config, capsys):
+def test_options_that_exclude_each_other(tmp_path, config, capsys):
     arguments = ['--work-dir', str(tmp_path / 'run'), '--cache', 'ram', '--features', str(tmp_path)]
     assert toys.run_tool('train.py', config, *arguments) == 2
     assert '--cache ram has no effect with --features, which decodes no clips' in capsys.readouterr().err
     arguments[2:4] = ['--shards', 'shards']
     assert toys.run_tool('train.py', config, *arguments) == 2
     assert '--shards shards has no effect with --features, which reads no clips' in capsys.readouterr().err
+    arguments[4:] = ['--cfg-options', 'train_dataloader.dataset.shards.index=other']
+    assert toys.run_tool('train.py', config, *arguments) == 2
+    assert '--shards shards would replace train_dataloader.dataset.shards.index of' in capsys.readouterr().err

@@ -238,6 +238,8 @@ def open_shards(shards: str | Mapping[str, str], data_root: str = '') -> ShardSe
         raise ConfigError(f"shards={shards!r}: give a folder or an address, or dict(index=..., source='pipe:...')")
     if unknown := [name for name in parts if name not in known]:
         raise ConfigError(f'shards has no entry {unknown[0]!r}{did_you_mean(unknown[0], known)}')
+    if not isinstance(parts.get('source') or '', str):
+        raise ConfigError(f'shards has source={parts["source"]!r}: give a folder, an address or a command')
     place = parts['index']
     if place.startswith(PIPE):
         raise ConfigError(
@@ -264,11 +266,18 @@ def _local(address: str) -> str:
         version = store.version(INDEX)
         name = '-'.join(hashlib.sha256(text.encode()).hexdigest()[:16] for text in (where, version))
         copy = Path(torch.hub.get_dir()) / 'shards' / f'{name}.index'
-        if not copy.is_file():
-            with written_whole(copy) as part:
-                part.write_bytes(store.fetch(INDEX))
+        content = None if copy.is_file() else store.fetch(INDEX)
     except FileNotFoundError:
         raise ConfigError(f'no index of shards at {where}: `mmav make-shards` makes shards and their index') from None
     except OSError as error:
         raise MmavError(f'{where} cannot be read: {error.strerror or one_line(error)}') from error
+    if content is not None:
+        try:
+            with written_whole(copy) as part:
+                part.write_bytes(content)
+        except OSError as error:
+            raise MmavError(
+                f"'{copy}', a copy of {where}, cannot be written: {error.strerror or error}; set TORCH_HOME to a "
+                'folder with room'
+            ) from error
     return str(copy)

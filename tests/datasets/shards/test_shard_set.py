@@ -179,6 +179,7 @@ def test_a_manifest_of_other_clips_is_refused(packed, tmp_path):
         (dict(index='shards', source='pipe:cat x'), 'write {} where the name of the shard goes'),
         (dict(index='shards', sorce='x'), "no entry 'sorce', did you mean 'source'"),
         (dict(source='x'), 'give a folder or an address'),
+        (dict(index='shards', source=3), 'shards has source=3: give a folder, an address or a command'),
         ('nothing://x', 'nothing:// is no kind of address that fsspec opens'),
         ('s3://bucket/x', 'nstall'),
     ],
@@ -239,6 +240,13 @@ def test_an_index_at_an_address_is_copied_once(packed, counted, torch_home):
     assert len(list(copies.iterdir())) == 1
     fsspec.filesystem('counted').pipe(f'/bucket/{INDEX}', b'torn')
     with pytest.raises(MmavError, match='no whole index'):
+        packed.data(counted[0])
+
+
+def test_an_index_that_cannot_be_copied_says_where_to(packed, counted, tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'file'))
+    with pytest.raises(MmavError, match="file/shards/.*', a copy of counted://.*, cannot be written: .*TORCH_HOME"):
         packed.data(counted[0])
 
 
