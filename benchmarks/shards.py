@@ -17,8 +17,9 @@ from benchmarks.data import one_thread
 from benchmarks.measure import quartiles, time_in_turn
 from benchmarks.slow_store import SCHEME, Delays, SlowFile, WholeFile, slow_files
 from mmav.datasets import ShardSampler
+from mmav.datasets.shards.index import SHARDS
 from mmav.preparation.checking import read_rows
-from mmav.preparation.packing import SHARDS, pack
+from mmav.preparation.packing import pack
 from mmav.registry import DATASETS
 from mmav.structures import as_given, as_parts
 from mmav.tables import text_table

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmav.datasets.media import files_of
 from mmav.datasets.seldom import Seldom
+from mmav.datasets.shards.index import INDEX, SHARDS
 from mmav.datasets.shards.shard_set import ShardMember
 from mmav.errors import TooManyBrokenClips
 
@@ -109,13 +110,21 @@ def require_files(dataset: Any) -> None:
     if missing and missing == number:
         raise TooManyBrokenClips(
             f'none of the {number} clips of {dataset.ann_file} can be read: all files are missing, e.g. {first}; '
-            + ('give the shards that it was packed in' if dataset.shards else _REMEDY_OF_ROOT)
+            + _remedy_of_all(dataset)
         )
     if missing > share * number:
         raise TooManyBrokenClips(
             f'{missing} of the {number} clips of {dataset.ann_file} cannot be read: there is no {first}, for '
             f'one; that is more than max_broken_share={share:g}: {_REMEDY}'
         )
+
+
+def _remedy_of_all(dataset: Any) -> str:
+    if dataset.shards is not None:
+        return 'give the shards that it was packed in'
+    if os.path.isfile(os.path.join(dataset.data_root, SHARDS, INDEX)):
+        return f'they are packed: give --shards {SHARDS}, or the dataset shards={SHARDS!r}'
+    return _REMEDY_OF_ROOT
 
 
 def _missing(dataset: Any, indices: Iterable[int]) -> tuple[int, str | None]:

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mmav.datasets.shards.index import INDEX, ShardIndex
+from mmav.datasets.shards.index import INDEX, SHARDS, ShardIndex
 from mmav.errors import MmavError
 from mmav.outputs import RECORD
 from mmav.preparation.checking import ManifestCheck
-from mmav.preparation.packing import SHARDS, Packing, pack
+from mmav.preparation.packing import Packing, pack
 
 
 def packed_names(out: Path) -> dict[str, int]:

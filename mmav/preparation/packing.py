@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmav.datasets.manifest import join_path
-from mmav.datasets.shards.index import INDEX, IndexBuilder
+from mmav.datasets.shards.index import INDEX, SHARDS, IndexBuilder
 from mmav.datasets.shards.tar import Packed, TarScan, TarWriter, TornTar
 from mmav.errors import ConfigError, MmavError
 from mmav.files import remove_torn_files
@@ -38,7 +38,6 @@ from mmav.preparation.shard_plan import Shard, Source, plan_shards, require_seed
 from mmav.preparation.transcoding import lists_of
 from mmav.tables import write_csv
 
-SHARDS = 'shards'
 JOURNAL = 'shards_journal.jsonl'
 FAILED = 'shards_failed.csv'
 # the owner of the files in the record of the folder, in all processes

@@ -83,6 +83,13 @@ def test_missing_files_end_a_run_at_its_start(listed):
         require_files(listed(179))
 
 
+def test_of_packed_clips_the_shards_are_named(listed, tmp_path):
+    (tmp_path / 'shards').mkdir()
+    (tmp_path / 'shards/shards.index').touch()
+    with pytest.raises(TooManyBrokenClips, match=r"are packed: give --shards shards, or the dataset shards='shards'"):
+        require_files(listed(0))
+
+
 def test_a_pair_needs_both_its_files(tmp_path):
     (tmp_path / 'a.mp4').touch()
     (tmp_path / 'a.wav').touch()

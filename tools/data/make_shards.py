@@ -12,11 +12,12 @@ where they are.
 import argparse
 from pathlib import Path
 
+from mmav.datasets.shards.index import SHARDS
 from mmav.datasets.shards.shard_set import open_shards
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.preparation.checking import USUAL_MANIFESTS, manifests_of, read_rows
-from mmav.preparation.packing import FAILED, SHARDS, pack
+from mmav.preparation.packing import FAILED, pack
 from mmav.preparation.shard_check import verify
 from mmav.preparation.shard_lists import index_others
 from mmav.preparation.shard_plan import SIZE, shard_size

@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 
 from mmav.datasets.media.transcode import PRESETS, TranscodeOptions
+from mmav.datasets.shards.index import SHARDS
 from mmav.engine.cli import run_tool
 from mmav.errors import ConfigError, MmavError
 from mmav.preparation.checking import USUAL_MANIFESTS, manifests_of, read_rows
 from mmav.preparation.packed_clips import forget_shards, pack_prepared, packed_names, require_packing
-from mmav.preparation.packing import SHARDS
 from mmav.preparation.shard_plan import SIZE, require_seed, shard_size
 from mmav.preparation.transcoding import FAILED, check_lists, target_names, totals, transcode_all, write_lists
 from mmav.tables import size

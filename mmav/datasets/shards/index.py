@@ -20,6 +20,8 @@ import numpy as np
 from mmav.errors import ConfigError, MmavError
 
 INDEX = 'shards.index'
+# the folder of a dataset that shards are packed to
+SHARDS = 'shards'
 _MAGIC = b'mmavshd1'
 _HEAD = struct.Struct('<8sQI4x')
 _ALIGNED = 64
