@@ -90,7 +90,8 @@ def test_line_ends_within_a_cell_are_kept_and_counted(write):
         ('path,label\na.mp4,-1\n', r"row 2: label '-1' is not in the class list"),
         ('path,label\na.mp4,\n', r'row 2: the label is empty'),
         ('path,label\n,0\n', r'row 2: the path is empty'),
-        ('path,label\na.mp4,0\na\0b.mp4,0\n', r"row 3: path 'a.x00b.mp4' has a zero byte"),
+        # Python 3.10's csv refuses it
+        ('path,label\na.mp4,0\na\0b.mp4,0\n', r"row 3: (path 'a.x00b.mp4' has a zero byte|not CSV: line contains NUL)"),
         ('path,label\na.mp4,people eating, noodle\n', r'row 2: 3 cells under a header of 2; put a cell .* in double'),
         ('path,label\na.mp4\n', r'row 2: 1 cells under a header of 2'),
         ('path,label,start,end\na.mp4,0,3,2\n', r'row 2: end 2 s is not after start 3 s'),
@@ -237,7 +238,7 @@ def test_pairs_of_files(write):
     ('row', 'message'),
     [
         (',,cat,', 'row 2: video and audio are both empty; name a file for one of them'),
-        ('a,b\0.wav,cat,', "row 2: audio 'b.x00.wav' has a zero byte"),
+        ('a,b\0.wav,cat,', "row 2: (audio 'b.x00.wav' has a zero byte|not CSV: line contains NUL)"),
         ('a,b.wav,cat,fast', "row 2: fps 'fast' is not a number above 0; leave it empty for media files"),
         ('a,b.wav,cat,0', "row 2: fps '0' is not a number above 0"),
     ],
