@@ -9,7 +9,8 @@ from mmav.listening import bind
 from mmav.outputs import check_output
 from mmav.web.browser import take_screenshot
 from mmav.web.demo import PageInferencer, WebDemo
-from mmav.web.page import DEFAULT_TITLE, build_page
+from mmav.web.live import LiveDesk
+from mmav.web.page import DEFAULT_TITLE, answer_html, build_page
 from mmav.web.server import make_app, serving, upload_folder
 
 EXAMPLE = """example:
@@ -30,7 +31,8 @@ def main() -> None:
     check_output(args.out, inputs=[args.clip, args.config, args.checkpoint], suffixes=['.png'])
     with upload_folder() as folder, bind('127.0.0.1', 0) as listener:
         demo = WebDemo(PageInferencer(args.config, args.checkpoint))
-        app = make_app(build_page(demo, title=DEFAULT_TITLE), folder, limits=demo.limits)
+        live = LiveDesk(demo, answer_html)
+        app = make_app(build_page(demo, title=DEFAULT_TITLE, live=live), folder, limits=demo.limits, live=live)
         with serving(app, listener) as url:
             take_screenshot(url, args.clip, args.out)
     print(args.out)
