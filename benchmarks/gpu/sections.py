@@ -108,7 +108,8 @@ def run_tests(report: Report, scale: Scale) -> None:
         report.fail('pytest', f'no file below {scale.tests} has a test with {marker}')
         return
     log = report.scratch / 'pytest.log'
-    options = ['-m', 'gpu', '-v', '--tb=short', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
+    options = ['-m', 'gpu', '-v', '--tb=short', '-p', 'no:cacheprovider', '-p', 'no:schemathesis']
+    options.append('--continue-on-collection-errors')
     processes = min(scale.test_processes, cpu_count())
     if processes > 1 and find_spec('xdist') is not None:
         options += ['-n', str(processes), '--dist', 'worksteal']
