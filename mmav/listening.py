@@ -1,9 +1,14 @@
-"""Sockets that servers listen at."""
+"""Sockets that servers listen at, and servers in a thread."""
 
 from __future__ import annotations
 
 import errno
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from mmav.errors import MmavError
 
@@ -32,3 +37,17 @@ def url_of(listener: socket.socket) -> str:
     """The address of what is served at a socket."""
     host, port = listener.getsockname()[:2]
     return f'http://{f"[{host}]" if ":" in host else host}:{port}'
+
+
+@contextmanager
+def running(server: Any, listener: socket.socket) -> Iterator[str]:
+    """Runs a uvicorn server in another thread; yields its address once it answers."""
+    thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and not server.started:
+            time.sleep(0.01)
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -71,6 +71,16 @@ def _require_one_root(parts: Sequence[Mapping[str, Any]], loader: str, data_root
         )
 
 
+def _set_in_datasets(cfg: Config, name: str, value: str) -> None:
+    """Sets an argument of every AVDataset, wrapped ones included, or raises a ConfigError if there is none."""
+    datasets = [(cfg.get(loader) or {}).get('dataset') for loader in DATALOADERS]
+    parts = [part for part in dicts_within(datasets) if part.get('type') == 'AVDataset']
+    if not parts:
+        raise ConfigError(f'--{name} {value} has no effect: the config has no AVDataset')
+    for part in parts:
+        part[name] = value
+
+
 def set_cache(cfg: Config, cache: str) -> None:
     """Makes every AVDataset of a config, wrapped ones included, keep decoded or prepared clips; changes ``cfg``.
 
@@ -82,12 +92,7 @@ def set_cache(cfg: Config, cache: str) -> None:
     Raises:
         ConfigError: The config has no AVDataset.
     """
-    datasets = [(cfg.get(loader) or {}).get('dataset') for loader in DATALOADERS]
-    parts = [part for part in dicts_within(datasets) if part.get('type') == 'AVDataset']
-    if not parts:
-        raise ConfigError(f'--cache {cache} has no effect: the config has no AVDataset')
-    for part in parts:
-        part['cache'] = cache
+    _set_in_datasets(cfg, 'cache', cache)
 
 
 def set_shards(cfg: Config, shards: str) -> None:
@@ -100,12 +105,7 @@ def set_shards(cfg: Config, shards: str) -> None:
     Raises:
         ConfigError: The config has no AVDataset.
     """
-    datasets = [(cfg.get(loader) or {}).get('dataset') for loader in DATALOADERS]
-    parts = [part for part in dicts_within(datasets) if part.get('type') == 'AVDataset']
-    if not parts:
-        raise ConfigError(f'--shards {shards} has no effect: the config has no AVDataset')
-    for part in parts:
-        part['shards'] = shards
+    _set_in_datasets(cfg, 'shards', shards)
 
 
 def set_drop(cfg: Config, modality: str) -> None:

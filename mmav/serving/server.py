@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from mmav.listening import LOCAL_HOSTS, url_of
+from mmav.listening import LOCAL_HOSTS, running, url_of
 from mmav.serving.app import make_app
 from mmav.serving.gate import ACCESS, Gate
 from mmav.serving.protocol import LARGEST_HEADERS, limited_protocol
@@ -133,16 +132,10 @@ def serving(service: ClipService, listener: socket.socket, **options: Any) -> It
     """
     with upload_folder() as folder:
         service.start()
-        server = make_server(service, folder, **options)
-        thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)
-        thread.start()
         try:
-            while thread.is_alive() and not server.started:
-                time.sleep(0.01)
-            yield url_of(listener)
+            with running(make_server(service, folder, **options), listener) as url:
+                yield url
         finally:
-            server.should_exit = True
-            thread.join()
             service.stop()
 
 

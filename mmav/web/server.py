@@ -11,13 +11,11 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from mmav.listening import LOCAL_HOSTS, url_of
+from mmav.listening import LOCAL_HOSTS, running, url_of
 from mmav.web.demo import Limits
 from mmav.web.live import LARGEST_PIECE, PATH, LiveDesk, RefusedPiece
 from mmav.web.page import STYLE, import_gradio
@@ -247,16 +245,8 @@ def serve(app: Callable, listener: socket.socket) -> None:
 @contextmanager
 def serving(app: Callable, listener: socket.socket) -> Iterator[str]:
     """Serves in another thread; yields the address."""
-    server = _server(app)
-    thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive() and not server.started:
-            time.sleep(0.02)
-        yield url_of(listener)
-    finally:
-        server.should_exit = True
-        thread.join()
+    with running(_server(app), listener) as url:
+        yield url
 
 
 def _server(app: Callable) -> Any:
