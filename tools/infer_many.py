@@ -109,7 +109,10 @@ def main() -> None:
         f'{count.clips - count.failed} classified, {count.failed} failed; rows: {args.out}'
     )
     if count.failed == count.clips:
-        raise MmavError(f"no clip could be classified: 'error' of the rows in {args.out} says why")
+        raise MmavError(
+            f"no clip could be classified: 'error' of the rows in {args.out} says why; --root gives the folder of the "
+            'relative paths in a list, and --retry-failed makes the rows anew'
+        )
 
 
 if __name__ == '__main__':
